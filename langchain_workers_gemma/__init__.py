@@ -1,0 +1,1 @@
+"""Google's Gemma models on Cloudflare Workers AI, for LangChain and LangGraph."""

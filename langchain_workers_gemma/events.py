@@ -1,0 +1,73 @@
+"""What a reply says, piece by piece, whatever dialect it came in.
+
+A whole reply and a stream become the same events, in the same order, so that everything behind this page (reading
+calls, stopping, building chunks or a message) is written once. Reading the wire into events is `decoding`'s work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(slots=True)
+class Text:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Reasoning:
+    """A piece of what the model thought before it answered."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class ToolCallDelta:
+    """A piece of a tool call.
+
+    Attributes:
+        index: Which call of this reply the piece belongs to, counted from 0.
+        id: The call's id; on its first piece only.
+        name: The tool's name; on its first piece only.
+        arguments: The next piece of the arguments' JSON text.
+    """
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+@dataclass(slots=True)
+class Usage:
+    """A usage report as the service sent it: `prompt_tokens`, `completion_tokens`, ..., `neurons`."""
+
+    report: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Finish:
+    """Why the reply ended: `stop`, `length`, `tool_calls`, ... as the service said it."""
+
+    reason: str
+
+
+Event: TypeAlias = Text | Reasoning | ToolCallDelta | Usage | Finish
+
+
+class Stage(Protocol):
+    """One step between the decoder and the message: takes events, gives events, does no I/O."""
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event and give those that can be told now."""
+        ...
+
+    def flush(self) -> Iterable[Event]:
+        """The reply has ended: give what was held back."""
+        ...

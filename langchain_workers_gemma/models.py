@@ -1,0 +1,314 @@
+"""What is published about each Gemma, as data.
+
+Three layers, each laid over the one before: the family (what a generation of Gemma is, its chat template included),
+the host (what the service that serves it publishes: ranges, prices, features, retirement) and the caller (a `profile`
+given to the model object). A fact that nobody published is `None`, never a guess.
+
+Sources: `shared/wire.md` sections 2, 5 and 6, which were collected on 2026-11-21 from the services' published pages
+(seeds 000 to 004), from the type definitions in the npm package `@cloudflare/workers-types`, and from Gemma's own chat
+templates. No service could be reached when this was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+HostName: TypeAlias = Literal["cloudflare", "dataoorts", "aimlapi"]
+"""Who serves the model."""
+
+Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema"]
+"""How a model takes a JSON Schema that its reply must obey.
+
+`guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself (the
+JSON-mode page of Workers AI). `openai_schema`: `response_format` with OpenAI's envelope of name, schema and strict.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a number may be.
+
+    Attributes:
+        low: The least value allowed, `None` where there is no bound.
+        high: The greatest value allowed, `None` where there is no bound.
+        integer: Whether it must be whole.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    integer: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.integer and not isinstance(value, int):
+            return False
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.integer else "a number"
+        if self.low is not None and self.high is not None:
+            return f"{kind} from {self.low:g} to {self.high:.10g}"
+        if self.low is not None:
+            return f"{kind} of at least {self.low:g}"
+        return kind if self.high is None else f"{kind} of at most {self.high:.10g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmaModel:
+    """The published facts about one Gemma on one host.
+
+    Attributes:
+        id: The model's id as the host spells it.
+        host: Who serves it.
+        family: Its generation: `gemma`, `gemma-3`, `gemma-4`, `sea-lion-v4` or `embeddinggemma`.
+        name: A name for people.
+        context_window: Tokens of input and output together.
+        input_price: US dollars per million input tokens.
+        output_price: US dollars per million output tokens.
+        parameters: The sampling parameters the model has, with their ranges. `None`: not published, so anything is sent.
+        default_max_tokens: What the service takes when `max_tokens` is not sent.
+        images: Whether it reads images.
+        content_parts: Whether a message's content may be a list of parts; else it must be one string.
+        system_role: Whether the chat template has a system role.
+        tool_role: Whether the chat template has tool calls and a tool role.
+        thinking: Whether it has a thinking channel, switched by `chat_template_kwargs.enable_thinking`.
+        reasoning_effort: Whether it takes `reasoning_effort`. `None`: not published.
+        tools: Whether its published schema has `tools`.
+        function_calling: Whether the service flags it for function calling.
+        tool_choice: Whether it takes `tool_choice` and `parallel_tool_calls`.
+        constraint: How it takes a JSON Schema for its reply, `None` where it cannot.
+        stop: How many stop sequences it takes; 0 where its schema has no `stop`.
+        lora: Whether it takes `lora`.
+        raw: Whether it takes `prompt` and `raw` in place of `messages`.
+        max_content_characters: The longest content of a message.
+        async_queue: Whether it is listed for the asynchronous batch queue.
+        retired: The day the service retired it.
+        replacement: The model to use in its place.
+    """
+
+    id: str
+    host: HostName = "cloudflare"
+    family: str = ""
+    name: str = ""
+    context_window: int | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+    parameters: Mapping[str, Range] | None = field(default=None, hash=False)
+    default_max_tokens: int | None = None
+    images: bool = False
+    content_parts: bool = True
+    system_role: bool = True
+    tool_role: bool = False
+    thinking: bool = False
+    reasoning_effort: bool | None = None
+    tools: bool = True
+    function_calling: bool = False
+    tool_choice: bool = False
+    constraint: Constraint | None = None
+    stop: int = 0
+    lora: bool = False
+    raw: bool = False
+    max_content_characters: int | None = None
+    async_queue: bool = False
+    retired: date | None = None
+    replacement: str | None = None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes embeddings rather than text."""
+        return self.family == "embeddinggemma"
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+        """What a call costs by the published prices, in US dollars; `None` where none are published."""
+        if self.input_price is None or self.output_price is None:
+            return None
+        return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
+
+
+_WHOLE = Range(integer=True)
+_MAX_TOKENS = Range(low=1, integer=True)
+
+# seed 001: the published input schema of Gemma 3 12B, which the two LoRA models and Dataoorts (seed 002) repeat.
+_GEMMA_3_PARAMETERS = MappingProxyType({
+    "temperature": Range(0, 5),
+    "max_tokens": _MAX_TOKENS,
+    "top_p": Range(0, 2),
+    "top_k": Range(1, 50, integer=True),
+    "seed": Range(1, 9_999_999_999, integer=True),
+    "repetition_penalty": Range(0, 2),
+    "frequency_penalty": Range(0, 2),
+    "presence_penalty": Range(0, 2),
+})
+# seed 004: the published input schema of Gemma 7B; SEA-LION's is the same.
+_GEMMA_7B_PARAMETERS = MappingProxyType({
+    **_GEMMA_3_PARAMETERS,
+    "top_p": Range(0.001, 1),
+    "frequency_penalty": Range(-2, 2),
+    "presence_penalty": Range(-2, 2),
+})
+# `Ai_Cf_Google_Gemma_4_26B_A4B_It_Input` is OpenAI's chat-completions input, whose own pages bound `top_p`; there is
+# no `top_k` and no `repetition_penalty`.
+_GEMMA_4_PARAMETERS = MappingProxyType({
+    "temperature": Range(0, 2),
+    "max_tokens": _MAX_TOKENS,
+    "top_p": Range(0, 1),
+    "seed": _WHOLE,
+    "frequency_penalty": Range(-2, 2),
+    "presence_penalty": Range(-2, 2),
+})
+
+# --- The family: what a generation of Gemma is, whoever serves it (wire.md section 6) ---------------------------------
+_GEMMA = GemmaModel(id="", family="gemma", system_role=False, content_parts=False)
+_GEMMA_3 = GemmaModel(id="", family="gemma-3")
+_GEMMA_4 = GemmaModel(
+    id="", family="gemma-4", images=True, tool_role=True, thinking=True, function_calling=True, tool_choice=True
+)
+_SEA_LION = GemmaModel(id="", family="sea-lion-v4")
+_EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
+
+# --- The host: what the service publishes (wire.md section 2) ---------------------------------------------------------
+_RETIREMENT = date(2026, 5, 30)
+_CLOUDFLARE_GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
+# The schema that the older text-generation models of Workers AI share: no `stop`, no `tool_choice`, `max_tokens` 256.
+_WORKERS_AI: dict[str, Any] = {"default_max_tokens": 256, "raw": True, "lora": True, "reasoning_effort": False}
+
+_PUBLISHED = (
+    replace(
+        _GEMMA_4,
+        id=_CLOUDFLARE_GEMMA_4,
+        name="Gemma 4 26B A4B IT",
+        # 256,000 is documented; the service enforces 131,072 (reported, cloudflare/cloudflare-docs#29731).
+        context_window=131_072,
+        input_price=0.10,
+        output_price=0.30,
+        parameters=_GEMMA_4_PARAMETERS,
+        default_max_tokens=256,
+        reasoning_effort=False,
+        constraint="openai_schema",
+        stop=4,
+        async_queue=True,
+    ),
+    replace(
+        _GEMMA_3,
+        id="@cf/google/gemma-3-12b-it",
+        name="Gemma 3 12B IT",
+        context_window=80_000,
+        input_price=0.35,
+        output_price=0.56,
+        parameters=_GEMMA_3_PARAMETERS,
+        images=True,
+        constraint="guided_json",
+        retired=_RETIREMENT,
+        replacement=_CLOUDFLARE_GEMMA_4,
+        **_WORKERS_AI,
+    ),
+    replace(
+        _GEMMA,
+        id="@hf/google/gemma-7b-it",
+        name="Gemma 7B IT",
+        context_window=8_192,
+        parameters=_GEMMA_7B_PARAMETERS,
+        constraint="bare_schema",
+        retired=_RETIREMENT,
+        replacement=_CLOUDFLARE_GEMMA_4,
+        **_WORKERS_AI,
+    ),
+    replace(
+        _GEMMA,
+        id="@cf/google/gemma-2b-it-lora",
+        name="Gemma 2B IT LoRA",
+        context_window=8_192,
+        parameters=_GEMMA_3_PARAMETERS,
+        constraint="bare_schema",
+        **_WORKERS_AI,
+    ),
+    replace(
+        _GEMMA,
+        id="@cf/google/gemma-7b-it-lora",
+        name="Gemma 7B IT LoRA",
+        parameters=_GEMMA_3_PARAMETERS,
+        max_content_characters=131_072,
+        **_WORKERS_AI,
+    ),
+    replace(
+        _SEA_LION,
+        id="@cf/aisingapore/gemma-sea-lion-v4-27b-it",
+        name="Gemma SEA-LION v4 27B IT",
+        context_window=128_000,
+        input_price=0.35,
+        output_price=0.56,
+        parameters=_GEMMA_7B_PARAMETERS,
+        constraint="bare_schema",
+        async_queue=True,
+        **{**_WORKERS_AI, "default_max_tokens": 2000},
+    ),
+    replace(_EMBEDDING, id="@cf/google/embeddinggemma-300m", name="EmbeddingGemma 300M"),
+    replace(
+        _GEMMA_3,
+        id="google/gemma-3-12b-it",
+        host="dataoorts",
+        name="Gemma 3 12B IT",
+        context_window=80_000,
+        input_price=0.11,
+        output_price=0.12,
+        parameters=_GEMMA_3_PARAMETERS,
+        constraint="guided_json",
+        # Images and LoRA are not documented there (seed 002).
+        **{**_WORKERS_AI, "lora": False},
+    ),
+    *(
+        # Reported for these: `No endpoints found that support tool use` and `JSON mode is not enabled`.
+        replace(_GEMMA_3, id=f"google/gemma-3-{size}-it", host="aimlapi", name=f"Gemma 3 {size.upper()} IT", images=True,
+                tools=False, stop=4)
+        for size in ("12b", "4b", "27b")
+    ),
+)
+
+MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m.id): m for m in _PUBLISHED})
+"""Every Gemma with published facts, by host and id; the first of a host is that host's default."""
+
+DEFAULT_MODEL: Mapping[HostName, str] = MappingProxyType({m.host: m.id for m in reversed(_PUBLISHED)})
+"""The model used on a host when none is named: the newest Gemma it serves."""
+
+# A Gemma that is not in the table is treated as its family; the most telling part of an id stands first.
+_FAMILIES: tuple[tuple[str, GemmaModel], ...] = (
+    ("embeddinggemma", _EMBEDDING),
+    ("sea-lion", _SEA_LION),
+    ("gemma-4", _GEMMA_4),
+    ("gemma-3", _GEMMA_3),
+    ("gemma", _GEMMA),
+)
+
+
+def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None:
+    """What is published about a Gemma, or `None` for an id that the host's pages do not name.
+
+    Args:
+        model_id: The id as the host spells it.
+        host: Who serves it.
+
+    Example:
+        >>> get_model("@cf/google/gemma-3-12b-it").context_window
+        80000
+        >>> get_model("google/gemma-3-12b-it", host="dataoorts").input_price
+        0.11
+    """
+    return MODELS.get((host, model_id))
+
+
+def resolve_model(model_id: str, host: HostName) -> GemmaModel:
+    """The published facts where there are any, else those of the family that the id names.
+
+    An id that names no family is treated as the newest one, since that is what a new model will most likely resemble.
+    """
+    known = get_model(model_id, host)
+    if known is not None:
+        return known
+    spelled = model_id.lower()
+    family = next((facts for part, facts in _FAMILIES if part in spelled), _GEMMA_4)
+    return replace(family, id=model_id, host=host)

@@ -1,0 +1,1 @@
+"""Tools on Gemma: conversion to the wire, the ways of calling, and reading calls out of text."""
