@@ -67,7 +67,8 @@ class GemmaModel:
         host: Who serves it.
         family: Its generation: `gemma`, `gemma-3`, `gemma-4`, `sea-lion-v4` or `embeddinggemma`.
         name: A name for people.
-        context_window: Tokens of input and output together.
+        context_window: Tokens of input and output together, as documented.
+        enforced_context: The smaller number that users report the service to enforce.
         input_price: US dollars per million input tokens.
         output_price: US dollars per million output tokens.
         parameters: The sampling parameters the model has, with their ranges. `None`: not published, so anything is sent.
@@ -96,6 +97,7 @@ class GemmaModel:
     family: str = ""
     name: str = ""
     context_window: int | None = None
+    enforced_context: int | None = None
     input_price: float | None = None
     output_price: float | None = None
     parameters: Mapping[str, Range] | None = field(default=None, hash=False)
@@ -122,6 +124,11 @@ class GemmaModel:
     def embeds(self) -> bool:
         """Whether it makes embeddings rather than text."""
         return self.family == "embeddinggemma"
+
+    @property
+    def usable_context(self) -> int | None:
+        """Tokens of input and output that can be relied on."""
+        return self.enforced_context or self.context_window
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         """What a call costs by the published prices, in US dollars; `None` where none are published."""
@@ -182,8 +189,8 @@ _PUBLISHED = (
         _GEMMA_4,
         id=_CLOUDFLARE_GEMMA_4,
         name="Gemma 4 26B A4B IT",
-        # 256,000 is documented; the service enforces 131,072 (reported, cloudflare/cloudflare-docs#29731).
-        context_window=131_072,
+        context_window=256_000,
+        enforced_context=131_072,  # reported, cloudflare/cloudflare-docs#29731
         input_price=0.10,
         output_price=0.30,
         parameters=_GEMMA_4_PARAMETERS,
