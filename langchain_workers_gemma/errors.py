@@ -1,0 +1,167 @@
+"""What can go wrong, as types.
+
+    WorkersGemmaError
+    ├── APIConnectionError             no connection, or it broke before the reply began
+    ├── APITimeoutError                our own time limit passed
+    ├── StreamInterruptedError         a stream broke after it had begun; `.partial` holds what came
+    ├── ToolChoiceError                a forced tool call did not come
+    └── APIStatusError                 the service answered with an error
+        ├── BadRequestError            the input was refused
+        ├── AuthenticationError        the token was refused
+        ├── PermissionDeniedError      the account may not use this model
+        ├── ModelNotFoundError         no such model or fine-tune
+        ├── ModelDeprecatedError       the model is retired; `.replacement` names another
+        ├── RequestTooLargeError       the body is too large
+        ├── ContextOverflowError       more tokens than the model reads
+        ├── RateLimitError             too many requests
+        ├── CapacityError              the service is out of capacity for now (3040)
+        ├── QuotaExceededError         the day's free allocation is used up (3036)
+        ├── RequestTimeoutError        the service's own time limit passed (408)
+        └── InternalServerError        the service failed, or its reply cannot be read
+
+Each is also the matching error of `langchain_core.exceptions`, so code that knows only LangChain can catch it and ask
+`is_retryable`. Turning a reply into one of these is the work of `status_errors`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core import exceptions as core
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk
+
+
+class WorkersGemmaError(core.ModelError):
+    """Root of everything this package raises about a call, beside `ValueError` for bad input."""
+
+
+class APIConnectionError(WorkersGemmaError, core.ModelConnectionError):
+    """The service could not be reached, or the connection broke before a reply began."""
+
+
+class APITimeoutError(WorkersGemmaError, core.ModelTimeoutError):
+    """Our own `timeout` passed: while connecting, sending, or waiting for the next bytes."""
+
+
+class StreamInterruptedError(WorkersGemmaError, core.ModelConnectionError):
+    """A stream broke after it had begun.
+
+    Attributes:
+        partial: What had arrived, merged; `None` if nothing had been handed over. Calls cut short are in its
+            `invalid_tool_calls`.
+    """
+
+    def __init__(self, message: str, partial: AIMessageChunk | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.partial)
+
+
+class ToolChoiceError(WorkersGemmaError, core.ModelAPIError):
+    """A tool call was forced with `tool_choice`, and the reply, though asked for again, held none."""
+
+
+class APIStatusError(WorkersGemmaError):
+    """The service answered with an error.
+
+    `str()` is the service's own text, followed by what to do next where that is known.
+
+    Attributes:
+        message: The service's own text, unaltered but for a token that it might repeat.
+        status_code: The HTTP status as received; 0 for an error thrown by a binding, which has none.
+        code: Workers AI's own number, such as 3040, or `None`.
+        request_id: The `cf-ray` of the reply, or `None`.
+        body: The reply's body, parsed if it was JSON, else its text.
+        retry_after: Seconds to wait by the `Retry-After` header, or `None`.
+        advice: What to do next, or `None`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        code: int | None = None,
+        request_id: str | None = None,
+        body: object = None,
+        retry_after: float | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(message if advice is None else f"{message}\n{advice}")
+        self.message = message
+        self.status_code = status_code
+        self.code = code
+        self.request_id = request_id
+        self.body = body
+        self.retry_after = retry_after
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(self.__dict__)
+        return _rebuild, (type(self), self.message, state)
+
+
+def _rebuild(cls: type[APIStatusError], message: str, state: dict[str, Any]) -> APIStatusError:
+    error = cls(message, status_code=state["status_code"], advice=state["advice"])
+    error.__dict__.update(state)
+    return error
+
+
+class BadRequestError(APIStatusError, core.ModelInvalidRequestError):
+    """The service refused the input (400, 405, 422; codes 5004, 5006, 3003, 8001, 8006, ...)."""
+
+
+class AuthenticationError(APIStatusError, core.ModelAuthenticationError):
+    """The token was refused (401; code 10000)."""
+
+
+class PermissionDeniedError(APIStatusError, core.ModelPermissionDeniedError):
+    """The account may not use this model (403; codes 5018, 3041, 5016, 3023, 5035)."""
+
+
+class ModelNotFoundError(APIStatusError, core.ModelNotFoundError):
+    """There is no such model or fine-tune (404; codes 5007, 3042, 3037)."""
+
+
+class ModelDeprecatedError(APIStatusError, core.ModelNotFoundError):
+    """The service has retired the model (code 5028).
+
+    Attributes:
+        replacement: The model to use in its place, or `None` where none is published.
+    """
+
+    replacement: str | None = None
+
+
+class RequestTooLargeError(APIStatusError, core.ModelInvalidRequestError):
+    """The body is larger than the service takes (413; code 3006)."""
+
+
+class ContextOverflowError(APIStatusError, core.ContextOverflowError):
+    """Input and `max_tokens` together exceed the model's context window."""
+
+
+class RateLimitError(APIStatusError, core.ModelRateLimitError):
+    """Too many requests (429)."""
+
+
+class CapacityError(APIStatusError, core.ModelRateLimitError):
+    """The service is out of capacity for this model (429; code 3040). Worth another try."""
+
+
+class QuotaExceededError(APIStatusError, core.ModelRateLimitError):
+    """The day's free allocation of neurons is used up (429; code 3036). Never retried."""
+
+    is_retryable = False
+
+
+class RequestTimeoutError(APIStatusError, core.ModelTimeoutError):
+    """The service's own time limit passed (408; codes 3007, 3008)."""
+
+
+class InternalServerError(APIStatusError, core.ModelAPIError):
+    """The service failed (5xx), or gave a reply that cannot be read."""

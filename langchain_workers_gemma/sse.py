@@ -1,0 +1,94 @@
+"""Server-sent events: bytes in any cut -> the payload of each event.
+
+Written for the streams of `shared/wire.md` section 4, after the HTML standard's "event stream interpretation": `data:`
+lines of one event are joined, a blank line ends it, comments and other fields are passed over, lines end in LF, CRLF or
+CR. Unlike the standard, an event whose blank line never came is still told at the end, since servers leave it out.
+"""
+
+from __future__ import annotations
+
+
+class LineTooLongError(ValueError):
+    """A line or an event grew past the limit."""
+
+
+class EventStreamDecoder:
+    """Cuts a stream of bytes into the payloads of its events.
+
+    Args:
+        limit: The most bytes that one event may hold before it is refused.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_held", "_held_size", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: list[bytes] = []  # pieces of a line whose end has not come
+        self._held_size = 0
+        self._data: list[bytes] = []  # the `data:` lines of the event being read
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes and give the payloads that are now whole.
+
+        Raises:
+            LineTooLongError: If an event is larger than the limit.
+        """
+        if self._after_cr or b"\r" in data:
+            data = self._with_lf_only(data)
+        head, newline, rest = data.partition(b"\n")
+        if not newline:
+            self._hold(head)
+            return []
+        if self._held:
+            head = b"".join((*self._held, head))
+            self._held.clear()
+            self._held_size = sum(map(len, self._data))
+        lines = rest.split(b"\n")
+        tail = lines.pop()
+        payloads: list[bytes] = []
+        self._line(head, payloads)
+        for line in lines:
+            self._line(line, payloads)
+        if tail:
+            self._hold(tail)
+        return payloads
+
+    def flush(self) -> list[bytes]:
+        """The stream has ended: give an event whose blank line never came."""
+        payloads: list[bytes] = []
+        if self._held:
+            self._line(b"".join(self._held), payloads)
+            self._held.clear()
+        self._line(b"", payloads)
+        return payloads
+
+    def _line(self, line: bytes, payloads: list[bytes]) -> None:
+        if not line:
+            if self._data:
+                payloads.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                self._data.clear()
+                self._held_size = 0
+        elif line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            if len(self._data) > 1:
+                self._grow(len(line))
+        # Anything else is a comment, another field, or a byte order mark before one.
+        elif line.startswith(b"\xef\xbb\xbf"):
+            self._line(line[3:], payloads)
+
+    def _hold(self, piece: bytes) -> None:
+        if piece:
+            self._held.append(piece)
+            self._grow(len(piece))
+
+    def _grow(self, size: int) -> None:
+        self._held_size += size
+        if self._held_size > self._limit:
+            raise LineTooLongError(f"one event of the stream is larger than {self._limit:,} bytes")
+
+    def _with_lf_only(self, data: bytes) -> bytes:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
