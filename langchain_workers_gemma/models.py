@@ -23,8 +23,9 @@ HostName: TypeAlias = Literal["cloudflare", "dataoorts", "aimlapi"]
 Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema"]
 """How a model takes a JSON Schema that its reply must obey.
 
-`guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself (the
-JSON-mode page of Workers AI). `openai_schema`: `response_format` with OpenAI's envelope of name, schema and strict.
+`guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself, as
+the JSON-mode page of Workers AI has it. `openai_schema`: `response_format` with OpenAI's envelope of name, schema and
+strict.
 """
 
 
@@ -71,7 +72,7 @@ class GemmaModel:
         enforced_context: The smaller number that users report the service to enforce.
         input_price: US dollars per million input tokens.
         output_price: US dollars per million output tokens.
-        parameters: The sampling parameters the model has, with their ranges. `None`: not published, so anything is sent.
+        parameters: The sampling parameters the model has, with ranges. `None`: not published, so anything is sent.
         default_max_tokens: What the service takes when `max_tokens` is not sent.
         images: Whether it reads images.
         content_parts: Whether a message's content may be a list of parts; else it must be one string.
@@ -83,6 +84,7 @@ class GemmaModel:
         function_calling: Whether the service flags it for function calling.
         tool_choice: Whether it takes `tool_choice` and `parallel_tool_calls`.
         constraint: How it takes a JSON Schema for its reply, `None` where it cannot.
+        stream_options: Whether its schema has `stream_options`, without which a stream has no usage.
         stop: How many stop sequences it takes; 0 where its schema has no `stop`.
         lora: Whether it takes `lora`.
         raw: Whether it takes `prompt` and `raw` in place of `messages`.
@@ -112,6 +114,7 @@ class GemmaModel:
     function_calling: bool = False
     tool_choice: bool = False
     constraint: Constraint | None = None
+    stream_options: bool = False
     stop: int = 0
     lora: bool = False
     raw: bool = False
@@ -141,41 +144,56 @@ _WHOLE = Range(integer=True)
 _MAX_TOKENS = Range(low=1, integer=True)
 
 # seed 001: the published input schema of Gemma 3 12B, which the two LoRA models and Dataoorts (seed 002) repeat.
-_GEMMA_3_PARAMETERS = MappingProxyType({
-    "temperature": Range(0, 5),
-    "max_tokens": _MAX_TOKENS,
-    "top_p": Range(0, 2),
-    "top_k": Range(1, 50, integer=True),
-    "seed": Range(1, 9_999_999_999, integer=True),
-    "repetition_penalty": Range(0, 2),
-    "frequency_penalty": Range(0, 2),
-    "presence_penalty": Range(0, 2),
-})
+_GEMMA_3_PARAMETERS = MappingProxyType(
+    {
+        "temperature": Range(0, 5),
+        "max_tokens": _MAX_TOKENS,
+        "top_p": Range(0, 2),
+        "top_k": Range(1, 50, integer=True),
+        "seed": Range(1, 9_999_999_999, integer=True),
+        "repetition_penalty": Range(0, 2),
+        "frequency_penalty": Range(0, 2),
+        "presence_penalty": Range(0, 2),
+    }
+)
 # seed 004: the published input schema of Gemma 7B; SEA-LION's is the same.
-_GEMMA_7B_PARAMETERS = MappingProxyType({
-    **_GEMMA_3_PARAMETERS,
-    "top_p": Range(0.001, 1),
-    "frequency_penalty": Range(-2, 2),
-    "presence_penalty": Range(-2, 2),
-})
+_GEMMA_7B_PARAMETERS = MappingProxyType(
+    {
+        **_GEMMA_3_PARAMETERS,
+        "top_p": Range(0.001, 1),
+        "frequency_penalty": Range(-2, 2),
+        "presence_penalty": Range(-2, 2),
+    }
+)
 # `Ai_Cf_Google_Gemma_4_26B_A4B_It_Input` is OpenAI's chat-completions input, whose own pages bound `top_p`; there is
 # no `top_k` and no `repetition_penalty`.
-_GEMMA_4_PARAMETERS = MappingProxyType({
-    "temperature": Range(0, 2),
-    "max_tokens": _MAX_TOKENS,
-    "top_p": Range(0, 1),
-    "seed": _WHOLE,
-    "frequency_penalty": Range(-2, 2),
-    "presence_penalty": Range(-2, 2),
-})
+_GEMMA_4_PARAMETERS = MappingProxyType(
+    {
+        "temperature": Range(0, 2),
+        "max_tokens": _MAX_TOKENS,
+        "top_p": Range(0, 1),
+        "seed": _WHOLE,
+        "frequency_penalty": Range(-2, 2),
+        "presence_penalty": Range(-2, 2),
+    }
+)
 
 # --- The family: what a generation of Gemma is, whoever serves it (wire.md section 6) ---------------------------------
-_GEMMA = GemmaModel(id="", family="gemma", system_role=False, content_parts=False)
-_GEMMA_3 = GemmaModel(id="", family="gemma-3")
+_GEMMA = GemmaModel(id="", family="gemma", system_role=False, content_parts=False, constraint="bare_schema")
+_GEMMA_3 = GemmaModel(id="", family="gemma-3", images=True, constraint="guided_json")
 _GEMMA_4 = GemmaModel(
-    id="", family="gemma-4", images=True, tool_role=True, thinking=True, function_calling=True, tool_choice=True
+    id="",
+    family="gemma-4",
+    images=True,
+    tool_role=True,
+    thinking=True,
+    function_calling=True,
+    tool_choice=True,
+    constraint="openai_schema",
+    stream_options=True,
+    stop=4,
 )
-_SEA_LION = GemmaModel(id="", family="sea-lion-v4")
+_SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema")
 _EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
 
 # --- The host: what the service publishes (wire.md section 2) ---------------------------------------------------------
@@ -183,6 +201,8 @@ _RETIREMENT = date(2026, 5, 30)
 _CLOUDFLARE_GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 # The schema that the older text-generation models of Workers AI share: no `stop`, no `tool_choice`, `max_tokens` 256.
 _WORKERS_AI: dict[str, Any] = {"default_max_tokens": 256, "raw": True, "lora": True, "reasoning_effort": False}
+# Reported: `No endpoints found that support tool use` and `JSON mode is not enabled`. `stop` is OpenAI's.
+_AIMLAPI: dict[str, Any] = {"tools": False, "constraint": None, "stream_options": True, "stop": 4}
 
 _PUBLISHED = (
     replace(
@@ -196,8 +216,6 @@ _PUBLISHED = (
         parameters=_GEMMA_4_PARAMETERS,
         default_max_tokens=256,
         reasoning_effort=False,
-        constraint="openai_schema",
-        stop=4,
         async_queue=True,
     ),
     replace(
@@ -208,8 +226,6 @@ _PUBLISHED = (
         input_price=0.35,
         output_price=0.56,
         parameters=_GEMMA_3_PARAMETERS,
-        images=True,
-        constraint="guided_json",
         retired=_RETIREMENT,
         replacement=_CLOUDFLARE_GEMMA_4,
         **_WORKERS_AI,
@@ -220,7 +236,6 @@ _PUBLISHED = (
         name="Gemma 7B IT",
         context_window=8_192,
         parameters=_GEMMA_7B_PARAMETERS,
-        constraint="bare_schema",
         retired=_RETIREMENT,
         replacement=_CLOUDFLARE_GEMMA_4,
         **_WORKERS_AI,
@@ -231,7 +246,6 @@ _PUBLISHED = (
         name="Gemma 2B IT LoRA",
         context_window=8_192,
         parameters=_GEMMA_3_PARAMETERS,
-        constraint="bare_schema",
         **_WORKERS_AI,
     ),
     replace(
@@ -239,6 +253,7 @@ _PUBLISHED = (
         id="@cf/google/gemma-7b-it-lora",
         name="Gemma 7B IT LoRA",
         parameters=_GEMMA_3_PARAMETERS,
+        constraint=None,
         max_content_characters=131_072,
         **_WORKERS_AI,
     ),
@@ -250,7 +265,6 @@ _PUBLISHED = (
         input_price=0.35,
         output_price=0.56,
         parameters=_GEMMA_7B_PARAMETERS,
-        constraint="bare_schema",
         async_queue=True,
         **{**_WORKERS_AI, "default_max_tokens": 2000},
     ),
@@ -263,15 +277,11 @@ _PUBLISHED = (
         context_window=80_000,
         input_price=0.11,
         output_price=0.12,
-        parameters=_GEMMA_3_PARAMETERS,
-        constraint="guided_json",
-        # Images and LoRA are not documented there (seed 002).
+        images=False,  # neither images nor LoRA are documented there
         **{**_WORKERS_AI, "lora": False},
     ),
     *(
-        # Reported for these: `No endpoints found that support tool use` and `JSON mode is not enabled`.
-        replace(_GEMMA_3, id=f"google/gemma-3-{size}-it", host="aimlapi", name=f"Gemma 3 {size.upper()} IT", images=True,
-                tools=False, stop=4)
+        replace(_GEMMA_3, id=f"google/gemma-3-{size}-it", host="aimlapi", name=f"Gemma 3 {size.upper()} IT", **_AIMLAPI)
         for size in ("12b", "4b", "27b")
     ),
 )
@@ -318,4 +328,4 @@ def resolve_model(model_id: str, host: HostName) -> GemmaModel:
         return known
     spelled = model_id.lower()
     family = next((facts for part, facts in _FAMILIES if part in spelled), _GEMMA_4)
-    return replace(family, id=model_id, host=host)
+    return replace(family, id=model_id, host=host, **(_AIMLAPI if host == "aimlapi" else {}))

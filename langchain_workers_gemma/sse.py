@@ -7,6 +7,8 @@ CR. Unlike the standard, an event whose blank line never came is still told at t
 
 from __future__ import annotations
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 class LineTooLongError(ValueError):
     """A line or an event grew past the limit."""
@@ -64,6 +66,8 @@ class EventStreamDecoder:
         return payloads
 
     def _line(self, line: bytes, payloads: list[bytes]) -> None:
+        if line.startswith(_BYTE_ORDER_MARK):
+            line = line[3:]
         if not line:
             if self._data:
                 payloads.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
@@ -73,9 +77,7 @@ class EventStreamDecoder:
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             if len(self._data) > 1:
                 self._grow(len(line))
-        # Anything else is a comment, another field, or a byte order mark before one.
-        elif line.startswith(b"\xef\xbb\xbf"):
-            self._line(line[3:], payloads)
+        # Anything else is a comment or another field.
 
     def _hold(self, piece: bytes) -> None:
         if piece:
@@ -90,5 +92,5 @@ class EventStreamDecoder:
     def _with_lf_only(self, data: bytes) -> bytes:
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
-        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -62,9 +62,7 @@ class ErrorContext:
     secrets: tuple[str, ...] = ()
 
 
-def status_error(
-    status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext
-) -> errors.APIStatusError:
+def status_error(status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext) -> errors.APIStatusError:
     """The error for a reply with an error status, or for a body that says that it is one.
 
     Args:
@@ -133,7 +131,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         seconds = max((when - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,170 @@
+"""From events to what LangChain hands on: stream chunks, or one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_workers_gemma.events import Event, Reasoning, Text, ToolCallDelta
+from langchain_workers_gemma.tools.calls import CallLedger, read_arguments
+
+PROVIDER = "workers_gemma"
+"""What `response_metadata["model_provider"]` says."""
+
+
+@dataclass(slots=True)
+class Begin:
+    """The reply has begun: what its headers tell."""
+
+    metadata: dict[str, Any]
+
+
+@dataclass(slots=True)
+class End:
+    """The reply has ended: what is known only then."""
+
+    metadata: dict[str, Any]
+    usage: UsageMetadata | None
+
+
+Piece = Begin | Event | End
+"""What an exchange hands over."""
+
+
+class ChunkBuilder:
+    """Builds the chunks of one stream.
+
+    Core merges chunks by adding them: a string in `response_metadata` that comes twice reads doubled, so each key is
+    sent once: what is known at the start on the first chunk, the rest on the last.
+
+    A chunk carries either text, reasoning, or one piece of a call, never two of them: `content_blocks` of a chunk that
+    has text and a piece of a call shows that piece as a whole call.
+    """
+
+    def __init__(self) -> None:
+        self._metadata: dict[str, Any] = {}
+
+    def chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
+        """The chunks for the next pieces."""
+        for piece in pieces:
+            kind = type(piece)
+            if kind is Text:
+                yield self._chunk(content=piece.text)  # type: ignore[union-attr]
+            elif isinstance(piece, Reasoning):
+                yield self._chunk(additional_kwargs={"reasoning_content": piece.text})
+            elif isinstance(piece, ToolCallDelta):
+                yield self._call_chunk(piece)
+            elif isinstance(piece, Begin):
+                self._metadata.update(piece.metadata)
+            elif isinstance(piece, End):
+                self._metadata.update(piece.metadata)
+                yield self._chunk(usage_metadata=piece.usage, chunk_position="last")
+
+    def _call_chunk(self, delta: ToolCallDelta) -> ChatGenerationChunk:
+        piece = ToolCallChunk(
+            type="tool_call_chunk", index=delta.index, id=delta.id, name=delta.name, args=delta.arguments
+        )
+        return self._chunk(tool_call_chunks=[piece])
+
+    def _chunk(
+        self,
+        content: str = "",
+        *,
+        additional_kwargs: dict[str, Any] | None = None,
+        tool_call_chunks: list[ToolCallChunk] | None = None,
+        usage_metadata: UsageMetadata | None = None,
+        chunk_position: Literal["last"] | None = None,
+    ) -> ChatGenerationChunk:
+        metadata = self._metadata
+        if metadata:
+            self._metadata = {}
+        # Every value here is of its declared type, so validating it again would only cost: `model_construct` is
+        # pydantic's way to say so, and takes about a quarter of the time.
+        message = AIMessageChunk.model_construct(
+            content=content,
+            additional_kwargs=additional_kwargs or {},
+            response_metadata=metadata,
+            type="AIMessageChunk",
+            name=None,
+            id=None,
+            tool_calls=[],
+            invalid_tool_calls=[],
+            usage_metadata=usage_metadata,
+            tool_call_chunks=tool_call_chunks or [],
+            chunk_position=chunk_position,
+        )
+        return ChatGenerationChunk.model_construct(
+            text=content, message=message, generation_info=None, type="ChatGenerationChunk"
+        )
+
+
+@dataclass(slots=True)
+class MessageBuilder:
+    """Builds the message of one whole reply."""
+
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+    _ledger: CallLedger | None = None
+    _metadata: dict[str, Any] = field(default_factory=dict)
+    _usage: UsageMetadata | None = None
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take the next pieces."""
+        for piece in pieces:
+            if isinstance(piece, Text):
+                self._text.append(piece.text)
+            elif isinstance(piece, Reasoning):
+                self._reasoning.append(piece.text)
+            elif isinstance(piece, ToolCallDelta):
+                self._ledger = self._ledger or CallLedger()
+                self._ledger.record(piece)
+            elif isinstance(piece, Begin | End):
+                self._metadata.update(piece.metadata)
+                self._usage = piece.usage if isinstance(piece, End) else self._usage
+
+    def message(self) -> AIMessage:
+        """The message, once the last piece has been taken."""
+        calls: list[ToolCall] = []
+        invalid: list[InvalidToolCall] = []
+        cut = self._metadata.get("finish_reason") == "length"
+        for call in self._ledger.calls if self._ledger else ():
+            arguments = read_arguments(call.arguments, cut=cut) if call.name else None
+            if arguments is None:
+                invalid.append(
+                    InvalidToolCall(
+                        type="invalid_tool_call",
+                        id=call.id,
+                        name=call.name,
+                        args=call.arguments,
+                        error="The call has no name." if not call.name else "The arguments are not one JSON object.",
+                    )
+                )
+            else:
+                calls.append(ToolCall(type="tool_call", id=call.id, name=call.name, args=arguments))
+        return AIMessage(
+            content="".join(self._text),
+            additional_kwargs={"reasoning_content": "".join(self._reasoning)} if self._reasoning else {},
+            response_metadata=self._metadata,
+            tool_calls=calls,
+            invalid_tool_calls=invalid,
+            usage_metadata=self._usage,
+        )
+
+
+def partial_message(pieces: Iterable[Piece]) -> AIMessageChunk | None:
+    """What a broken stream had told, merged, with the calls that were cut sealed; `None` if it had told nothing."""
+    pieces = list(pieces)
+    ledger = CallLedger()
+    for piece in pieces:
+        if isinstance(piece, ToolCallDelta):
+            ledger.record(piece)
+    pieces.extend(ledger.seals(cut=True))
+    chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
+    merged = chunks[0] + chunks[1:] if chunks else None
+    return merged if isinstance(merged, AIMessageChunk) else None

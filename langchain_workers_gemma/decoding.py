@@ -1,0 +1,203 @@
+"""From the wire's dialects to events.
+
+The forms are those of `shared/wire.md` sections 3 and 4: the native `response`, OpenAI's `choices` with `message`,
+`delta` or `text`, each bare or in Cloudflare's envelope, whole or in pieces. A client that assumes one of them breaks
+(BerriAI/litellm#25999, cloudflare/ai#543, cloudflare/ai#628), so one reader takes them all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_workers_gemma.events import Event, Finish, Reasoning, Text, ToolCallDelta, Usage
+
+
+class UnknownShapeError(ValueError):
+    """A parsed reply holds nothing that any dialect knows."""
+
+
+def unwrap(payload: object) -> object:
+    """Take Cloudflare's envelope `{"result": ..., "success": true}` off, if it is there."""
+    if isinstance(payload, dict) and "result" in payload and not ("response" in payload or "choices" in payload):
+        return payload["result"]
+    return payload
+
+
+def is_empty(result: object) -> bool:
+    """Whether a whole reply holds nothing at all, as a stream request is sometimes answered."""
+    return result is None or result == "" or result == {} or result == []
+
+
+class FrameDecoder:
+    """Reads the events of one reply. Keeps which tool call the next piece belongs to, and nothing else."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls = _CallTracker()
+
+    def whole(self, result: object) -> Iterator[Event]:
+        """The events of a whole reply, out of its envelope.
+
+        Raises:
+            UnknownShapeError: If it is in no known form.
+        """
+        if isinstance(result, str):
+            yield Text(result)
+        elif isinstance(result, list):
+            yield Text(_text_of_list(result))
+        elif isinstance(result, dict) and _known(result):
+            yield from self.frame(result)
+        else:
+            raise UnknownShapeError("it has neither `response` nor `choices`")
+
+    def frame(self, frame: Mapping[str, Any]) -> Iterator[Event]:
+        """The events of one parsed event of a stream, or of a whole reply."""
+        choices = frame.get("choices")
+        if choices:
+            choice = choices[0] if isinstance(choices, list) else None
+            if isinstance(choice, dict):
+                yield from self._choice(choice)
+        elif "response" in frame:
+            text = as_text(frame["response"])
+            if text:
+                yield Text(text)
+        if frame.get("tool_calls"):
+            yield from self._calls.read(frame["tool_calls"])
+        if frame.get("finish_reason"):
+            yield Finish(str(frame["finish_reason"]))
+        usage = frame.get("usage")
+        if isinstance(usage, dict) and usage:
+            yield Usage(usage)
+
+    def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
+        message = choice.get("delta") or choice.get("message")
+        if isinstance(message, dict):
+            # Either name is in use, sometimes both with the same text.
+            thought = as_text(message.get("reasoning_content") or message.get("reasoning"))
+            if thought:
+                yield Reasoning(thought)
+            text = as_text(message.get("content"))
+            if text:
+                yield Text(text)
+            elif isinstance(message.get("refusal"), str) and message["refusal"]:
+                yield Text(message["refusal"])
+            if message.get("tool_calls"):
+                yield from self._calls.read(message["tool_calls"])
+        elif "text" in choice:
+            text = as_text(choice["text"])
+            if text:
+                yield Text(text)
+        if choice.get("finish_reason"):
+            yield Finish(str(choice["finish_reason"]))
+
+
+def as_text(value: object) -> str:
+    """The text of a `response` or `content`, whatever its type.
+
+    Numbers come where strings should (dropping them loses text, cloudflare/ai#651), JSON mode gives the parsed object,
+    and some models a list of `{"generated_text": ...}`.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return _text_of_list(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text_of_list(parts: list[Any]) -> str:
+    """Text of content parts or of generated texts; any other list is JSON mode's answer."""
+    texts = [part.get("generated_text", part.get("text")) if isinstance(part, dict) else None for part in parts]
+    if texts and all(isinstance(text, str) for text in texts):
+        return "".join(map(str, texts))
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def _known(result: Mapping[str, Any]) -> bool:
+    choices = result.get("choices")
+    if isinstance(choices, list) and choices:
+        return isinstance(choices[0], dict)
+    return "response" in result or bool(result.get("tool_calls"))
+
+
+class _CallTracker:
+    """Finds out which call each piece belongs to, and counts calls from 0.
+
+    Servers number the pieces, or not; repeat the id and name on each piece, or give them once, or never give an id.
+    """
+
+    __slots__ = ("_by_index", "_calls", "_ids")
+
+    def __init__(self) -> None:
+        self._calls: list[_OpenCall] = []
+        self._by_index: dict[int, _OpenCall] = {}
+        self._ids: dict[str, _OpenCall] = {}
+
+    def read(self, pieces: object) -> Iterator[ToolCallDelta]:
+        for piece in pieces if isinstance(pieces, list) else [pieces]:
+            if isinstance(piece, dict):
+                delta = self._piece(piece)
+                if delta is not None:
+                    yield delta
+
+    def _piece(self, piece: Mapping[str, Any]) -> ToolCallDelta | None:
+        function = piece.get("function")
+        function = function if isinstance(function, dict) else piece
+        name = function.get("name")
+        name = name if isinstance(name, str) and name else None
+        call_id = piece.get("id")
+        call_id = call_id if isinstance(call_id, str) and call_id else None
+        index = piece.get("index")
+        index = index if isinstance(index, int) and not isinstance(index, bool) else None
+        arguments = function.get("arguments", function.get("parameters"))
+        whole = arguments is not None and not isinstance(arguments, str)
+        text = "" if arguments is None else arguments if isinstance(arguments, str) else _json(arguments)
+
+        call = self._continued(index, call_id, name, whole=whole)
+        if call is not None:
+            late_name = name if call.name is None else None
+            call.name = call.name or name
+            return ToolCallDelta(call.position, None, late_name, text) if text or late_name else None
+        if name is None and call_id is None and not text:
+            return None  # a finaliser: `{"id": null, "function": {"name": null, "arguments": ""}}`
+        call = _OpenCall(len(self._calls), call_id, name, whole=whole)
+        self._calls.append(call)
+        if index is not None:
+            self._by_index[index] = call
+        if call_id is not None:
+            self._ids[call_id] = call
+        return ToolCallDelta(call.position, call_id, name or "", text)
+
+    def _continued(self, index: int | None, call_id: str | None, name: str | None, *, whole: bool) -> _OpenCall | None:
+        """The call that a piece goes on with, or `None` if it opens a new one."""
+        if index is not None:
+            call = self._by_index.get(index)
+        elif call_id is not None:
+            call = self._ids.get(call_id)
+        else:
+            call = self._calls[-1] if self._calls and name is None else None
+        if call is None or (name is not None and (whole or call.whole)):
+            return None  # a call given whole is not gone on with
+        if call_id is not None and call.id is not None and call_id != call.id:
+            return None
+        if call_id is None and name is not None and call.name is not None and name != call.name:
+            return None
+        return call
+
+
+class _OpenCall:
+    __slots__ = ("id", "name", "position", "whole")
+
+    def __init__(self, position: int, call_id: str | None, name: str | None, *, whole: bool) -> None:
+        self.position = position
+        self.id = call_id
+        self.name = name
+        self.whole = whole  # its arguments came as an object, so no text can follow
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

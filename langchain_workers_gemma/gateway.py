@@ -1,0 +1,143 @@
+"""Cloudflare AI Gateway: options of a call, and the headers that carry them.
+
+Header names, units and bounds are those of `shared/wire.md` section 1. A binding takes the same options as an object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from langchain_core.load.serializable import Serializable
+from pydantic import ConfigDict, Field, SecretStr, field_validator
+
+_HEADER_TEXT_ERROR = "must be printable ASCII, since it is sent as an HTTP header"
+
+
+def checked_header(name: str, value: str) -> str:
+    """The value, if it may be sent as a header.
+
+    Raises:
+        ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in.
+    """
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{name} {_HEADER_TEXT_ERROR}.")
+    return value
+
+
+class AIGateway(Serializable):
+    """Routes calls through a gateway, with caching, logging, limits and retries there.
+
+    Args:
+        id: The gateway's id; `default` exists on every account.
+        cache_ttl: How long the gateway keeps a reply, in seconds; the wire takes whole seconds.
+        skip_cache: Do not answer from the gateway's cache.
+        cache_key: Use this key instead of the request's own.
+        metadata: Up to five values that the gateway logs with the request.
+        collect_log: Whether the gateway logs the request.
+        request_timeout: How long the gateway waits for the first byte, in seconds.
+        max_attempts: How often the gateway tries, at most 5.
+        retry_delay: How long the gateway waits between tries, in seconds, at most 5.
+        backoff: How that delay grows.
+        token: For an authenticated gateway, sent beside the normal token.
+
+    Example:
+        >>> AIGateway("my-gateway", cache_ttl=60, request_timeout=2.5).headers()["cf-aig-request-timeout"]
+        '2500'
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    cache_ttl: float | None = Field(default=None, ge=0)
+    skip_cache: bool | None = None
+    cache_key: str | None = None
+    metadata: dict[str, str | int | float | bool | None] | None = None
+    collect_log: bool | None = None
+    request_timeout: float | None = Field(default=None, gt=0)
+    max_attempts: int | None = Field(default=None, ge=1, le=5)
+    retry_delay: float | None = Field(default=None, ge=0, le=5)
+    backoff: Literal["constant", "linear", "exponential"] | None = None
+    token: SecretStr | None = None
+
+    def __init__(self, id: str, **options: Any) -> None:  # noqa: A002 - the contract's name
+        super().__init__(id=id, **options)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether `langchain_core.load` may write and read it."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The arguments that are written as references to secrets."""
+        return {"token": "CF_AIG_TOKEN"}
+
+    @field_validator("cache_key")
+    @classmethod
+    def _check_cache_key(cls, value: str | None) -> str | None:
+        return value if value is None else checked_header("cache_key", value)
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            checked_header("token", value.get_secret_value())
+        return value
+
+    def headers(self, *, addressed_by_url: bool = False) -> dict[str, str]:
+        """The options as headers.
+
+        Args:
+            addressed_by_url: Whether the URL names the gateway already, so that no header needs to.
+        """
+        values: dict[str, object] = {
+            "cf-aig-gateway-id": None if addressed_by_url else self.id,
+            "cf-aig-skip-cache": True if self.skip_cache else None,
+            "cf-aig-cache-ttl": _whole(self.cache_ttl),
+            "cf-aig-cache-key": self.cache_key,
+            "cf-aig-collect-log": self.collect_log,
+            "cf-aig-metadata": None if self.metadata is None else json.dumps(self.metadata),
+            "cf-aig-request-timeout": _milliseconds(self.request_timeout),
+            "cf-aig-max-attempts": self.max_attempts,
+            "cf-aig-retry-delay": _milliseconds(self.retry_delay),
+            "cf-aig-backoff": self.backoff,
+            "cf-aig-authorization": None if self.token is None else f"Bearer {self.token.get_secret_value()}",
+        }
+        return {name: _header(value) for name, value in values.items() if value is not None}
+
+    def binding_options(self) -> dict[str, Any]:
+        """The options in the form that `env.AI.run` takes as `gateway`."""
+        retries = {
+            "maxAttempts": self.max_attempts,
+            "retryDelayMs": _milliseconds(self.retry_delay),
+            "backoff": self.backoff,
+        }
+        values = {
+            "id": self.id,
+            "cacheTtl": _whole(self.cache_ttl),
+            "skipCache": self.skip_cache,
+            "cacheKey": self.cache_key,
+            "metadata": self.metadata,
+            "collectLog": self.collect_log,
+            "requestTimeoutMs": _milliseconds(self.request_timeout),
+            "retries": _without_none(retries) or None,
+        }
+        return _without_none(values)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _header(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

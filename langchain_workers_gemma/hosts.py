@@ -1,0 +1,200 @@
+"""Who serves Gemma, and how each is addressed: URLs, credentials, envelopes of the request.
+
+Sources: `shared/wire.md` section 1, seed 002 (Dataoorts), seed 003 (AI/ML API).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from langchain_workers_gemma.models import HostName
+
+Api: TypeAlias = Literal["native", "openai"]
+"""The request's dialect: Workers AI's own, or OpenAI's chat completions."""
+
+Envelope: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def _input_alone(_model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    return data
+
+
+def _beside_model(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"model": model, **data}
+
+
+def _within_data(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"model": model, "data": data}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way of asking a host.
+
+    Attributes:
+        path: Appended to the base URL; `{account}` and `{model}` are filled in.
+        envelope: Makes the body from the model and the input.
+    """
+
+    path: str
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A service that serves Gemma.
+
+    Attributes:
+        name: The name that the `host` argument takes.
+        label: A name for people.
+        base_url: Where it is.
+        token_variables: Environment variables that may hold the token, the first that is set counts.
+        account_variables: The same for the account id; empty where there are no accounts.
+        chat: Its ways of asking for a chat, by dialect; the first is the default.
+        embeddings: Its ways of asking for embeddings, by dialect.
+    """
+
+    name: HostName
+    label: str
+    base_url: str
+    token_variables: tuple[str, ...]
+    account_variables: tuple[str, ...] = ()
+    chat: Mapping[Api, Route]
+    embeddings: Mapping[Api, Route]
+
+
+_CLOUDFLARE_RUN = Route("/accounts/{account}/ai/run/{model}", _input_alone)
+
+HOSTS: Mapping[HostName, Host] = MappingProxyType(
+    {
+        host.name: host
+        for host in (
+            Host(
+                name="cloudflare",
+                label="Cloudflare Workers AI",
+                base_url="https://api.cloudflare.com/client/v4",
+                token_variables=("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN"),
+                account_variables=("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID"),
+                chat={
+                    "native": _CLOUDFLARE_RUN,
+                    "openai": Route("/accounts/{account}/ai/v1/chat/completions", _beside_model),
+                },
+                embeddings={
+                    "native": _CLOUDFLARE_RUN,
+                    "openai": Route("/accounts/{account}/ai/v1/embeddings", _beside_model),
+                },
+            ),
+            Host(
+                name="dataoorts",
+                label="Dataoorts",
+                base_url="https://cloud.dataoorts.com/api/v1",
+                token_variables=("DATAOORTS_API_KEY",),
+                chat={"native": Route("", _within_data)},
+                embeddings={"native": Route("", _within_data)},
+            ),
+            Host(
+                name="aimlapi",
+                label="AI/ML API",
+                base_url="https://api.aimlapi.com/v1",
+                token_variables=("AIMLAPI_API_KEY", "AIML_API_KEY"),
+                chat={"openai": Route("/chat/completions", _beside_model)},
+                embeddings={"openai": Route("/embeddings", _beside_model)},
+            ),
+        )
+    }
+)
+
+BASE_URL_VARIABLE = "WORKERS_GEMMA_BASE_URL"
+
+# The legacy AI Gateway names account and gateway in its base, and the routes behind it are shorter.
+_LEGACY_GATEWAY = re.compile(r"/v1/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/workers-ai")
+_LEGACY_RUN = Route("/{model}", _input_alone)
+_LEGACY_CHAT: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/chat/completions", _beside_model)}
+_LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/embeddings", _beside_model)}
+
+# A segment of a path that stays one segment whoever reads it: nothing to escape, and no `.` or `..`.
+_MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where requests of one model object go.
+
+    Attributes:
+        host: The service.
+        base_url: Its base, without a trailing slash.
+        account: The account id, where the route names one.
+    """
+
+    host: Host
+    base_url: str
+    account: str | None
+
+    @property
+    def is_legacy_gateway(self) -> bool:
+        """Whether the base is a legacy AI Gateway, whose URL names account and gateway."""
+        return is_legacy_gateway(self.base_url)
+
+    def chat(self, api: Api) -> Route:
+        """The way to ask for a chat in a dialect."""
+        return (_LEGACY_CHAT if self.is_legacy_gateway else self.host.chat)[api]
+
+    def embeddings(self, api: Api) -> Route:
+        """The way to ask for embeddings in a dialect."""
+        return (_LEGACY_EMBEDDINGS if self.is_legacy_gateway else self.host.embeddings)[api]
+
+    def url(self, route: Route, model: str) -> str:
+        """The URL of a route."""
+        return self.base_url + route.path.format(account=self.account, model=model)
+
+
+def is_legacy_gateway(base_url: str) -> bool:
+    """Whether a base URL is that of a legacy AI Gateway."""
+    return _LEGACY_GATEWAY.fullmatch(urlsplit(base_url).path) is not None
+
+
+def checked_base_url(url: str) -> str:
+    """The base URL without its trailing slash.
+
+    Raises:
+        ValueError: If it is not a plain http(s) URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"base_url must be an http(s) URL such as 'https://api.cloudflare.com/client/v4', not {url!r}."
+        )
+    if parts.query or parts.fragment or parts.username or not url.isprintable() or " " in url:
+        raise ValueError("base_url must have no query, fragment, user name or white space.")
+    return url.rstrip("/")
+
+
+def checked_model_id(model: str) -> str:
+    """The model id, if it can stand in a URL's path as it is.
+
+    Raises:
+        ValueError: If it could change the path.
+    """
+    if _MODEL_ID.fullmatch(model) is None:
+        raise ValueError(
+            f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it' "
+            f"(letters, digits, '.', '_', ':', '-' and '/'), not {model!r}."
+        )
+    return model
+
+
+def checked_account_id(account: str) -> str:
+    """The account id, if it can stand in a URL's path as it is.
+
+    Raises:
+        ValueError: If it could change the path.
+    """
+    if _ACCOUNT_ID.fullmatch(account) is None:
+        raise ValueError(f"account_id must consist of letters, digits, '_' and '-', not {account!r}.")
+    return account

@@ -1,0 +1,159 @@
+"""Fetches http(s) images so that they can be sent as `data:` URIs, for `inline_image_urls=True`.
+
+The services refuse image URLs, and a URL may come from a stranger's message, so fetching is guarded: http(s) only, to
+public addresses only (checked on the very address that is connected to, at every redirect), with limits on size, type,
+redirects and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_REDIRECTS = 3
+MAX_SECONDS = 30.0
+_READ_SECONDS = 10.0
+_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
+    """Fetch images one after another.
+
+    Args:
+        urls: http(s) URLs.
+
+    Returns:
+        The `data:` URI of each.
+
+    Raises:
+        ValueError: If one may not be fetched, or is no image of a known type, too large or too slow.
+    """
+    if not urls:
+        return {}
+    with httpcore.ConnectionPool(network_backend=_PublicOnly()) as pool:
+        return {url: _fetch(pool, url) for url in urls}
+
+
+async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
+    """Fetch images without blocking the event loop. See `fetch_images`."""
+    if not urls:
+        return {}
+    return await asyncio.to_thread(fetch_images, urls)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one that anybody on the internet could reach.
+
+    Example:
+        >>> is_public("93.184.215.14"), is_public("127.0.0.1"), is_public("::ffff:10.0.0.1")
+        (True, False, False)
+    """
+    parsed = ipaddress.ip_address(address.split("%", 1)[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
+        if inner is None and parsed in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return parsed.is_global and not parsed.is_multicast
+
+
+class _PublicOnly(httpcore.NetworkBackend):
+    """Resolves a host, refuses it unless all its addresses are public, and connects to one of those.
+
+    Resolving and connecting in one place leaves no second resolution that could lead elsewhere.
+    """
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(map(is_public, addresses)):
+            raise _NotPublicError
+        backend = httpcore.SyncBackend()
+        return backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+
+class _NotPublicError(Exception):
+    pass
+
+
+def _fetch(pool: httpcore.ConnectionPool, url: str) -> str:
+    deadline = time.monotonic() + MAX_SECONDS
+    at = url
+    for _ in range(MAX_REDIRECTS + 1):
+        _check_url(at)
+        try:
+            with pool.stream("GET", at, headers=_headers(at), extensions={"timeout": _timeouts()}) as response:
+                headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+                if response.status not in _REDIRECTS or "location" not in headers:
+                    return _data_uri(response.status, headers, response.iter_stream(), url, deadline)
+                at = urljoin(at, headers["location"])
+        except _NotPublicError:
+            raise ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.") from None
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise ValueError(f"messages: the image {url!r} could not be fetched: {error}") from error
+    raise ValueError(f"messages: the image {url!r} redirects more than {MAX_REDIRECTS} times.")
+
+
+def _check_url(url: str) -> None:
+    """What can be told from the URL alone.
+
+    Raises:
+        ValueError: If it is not plain http(s), or names an address that is not public.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError(f"messages: an image URL must be plain http(s), not {url!r}.")
+    if not url.isprintable() or not url.isascii() or " " in url:
+        raise ValueError(f"messages: an image URL must be percent-encoded ASCII, not {url!r}.")
+    try:
+        public = is_public(parts.hostname)
+    except ValueError:
+        public = parts.hostname != "localhost"  # a name: its addresses are checked when they are known
+    if not public:
+        raise ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.")
+
+
+def _headers(url: str) -> list[tuple[bytes | str, bytes | str]]:
+    return [("host", urlsplit(url).netloc), ("accept", ", ".join(sorted(_TYPES))), ("accept-encoding", "identity")]
+
+
+def _timeouts() -> dict[str, float]:
+    return dict.fromkeys(("connect", "read", "write", "pool"), _READ_SECONDS)
+
+
+def _data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str, deadline: float) -> str:
+    if status != 200:
+        raise ValueError(f"messages: the image {url!r} could not be fetched: status {status}.")
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise ValueError(f"messages: {url!r} is {kind or 'of no type'}, not an image in PNG, JPEG, GIF or WebP.")
+    pieces: list[bytes] = []
+    size = 0
+    for piece in body:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise ValueError(f"messages: the image {url!r} is larger than {MAX_BYTES:,} bytes.")
+        if time.monotonic() > deadline:
+            raise ValueError(f"messages: the image {url!r} took longer than {MAX_SECONDS:g} s.")
+    return f"data:{kind};base64,{base64.b64encode(b''.join(pieces)).decode()}"

@@ -1,0 +1,118 @@
+"""Reads JSON that arrives in pieces, looking at each character once."""
+
+from __future__ import annotations
+
+import re
+
+_IN_STRING = re.compile(r'["\\]')
+_STRUCTURAL = re.compile(r'["{}\[\],]')
+_NESTED = re.compile(r'["{}\[\]]')
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_REPLACEMENT = "\ufffd"
+
+
+class ValueScanner:
+    """Finds the end of one JSON value in a growing text, looking at each character once."""
+
+    __slots__ = ("_depth", "_escaped", "_in_string")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def scan(self, text: str) -> int | None:
+        """The index behind the value's end in this piece, or `None` if it goes on."""
+        position = 1 if self._escaped and text else 0
+        self._escaped = self._escaped and not text
+        while (match := self._next(text, position)) is not None:
+            position = match.end()
+            character = match.group()
+            if self._in_string:
+                if character == "\\":
+                    self._escaped = position == len(text)
+                    position += 1
+                else:
+                    self._in_string = False
+            elif character == '"':
+                self._in_string = True
+            elif character in "{[":
+                self._depth += 1
+            elif self._depth == 0:
+                return position - 1  # a number or a word ends before what follows it
+            else:
+                self._depth -= 1
+            if self._depth == 0 and not self._in_string:
+                return position
+        return None
+
+    def _next(self, text: str, position: int) -> re.Match[str] | None:
+        if self._in_string:
+            return _IN_STRING.search(text, position)
+        return (_NESTED if self._depth else _STRUCTURAL).search(text, position)
+
+
+class StringDecoder:
+    """Decodes the inside of a JSON string that arrives in pieces."""
+
+    __slots__ = ("_held", "_high")
+
+    def __init__(self) -> None:
+        self._held = ""  # an escape that is not whole
+        self._high: int | None = None  # the first half of a surrogate pair
+
+    def feed(self, text: str) -> tuple[str, str | None]:
+        """The text that can be told, and what follows the closing quote, or `None` if it has not come."""
+        text = self._held + text
+        self._held = ""
+        told: list[str] = []
+        position = 0
+        while True:
+            match = _IN_STRING.search(text, position)
+            end = len(text) if match is None else match.start()
+            if end > position:
+                self._settle_high(told)
+                told.append(text[position:end])
+            if match is None:
+                return "".join(told), None
+            if match.group() == '"':
+                self._settle_high(told)
+                return "".join(told), text[match.end() :]
+            taken = self._escape(text, match.start(), told)
+            if taken is None:
+                self._held = text[match.start() :]
+                return "".join(told), None
+            position = taken
+
+    def _escape(self, text: str, start: int, told: list[str]) -> int | None:
+        """Decode one escape. Gives where it ends, or `None` if it is not whole."""
+        kind = text[start + 1 : start + 2]
+        if not kind:
+            return None
+        if kind != "u":
+            self._settle_high(told)
+            told.append(_ESCAPES.get(kind, kind))
+            return start + 2
+        digits = text[start + 2 : start + 6]
+        if len(digits) < 4:
+            return None
+        try:
+            code = int(digits, 16)
+        except ValueError:
+            code = 0xFFFD
+        if 0xDC00 <= code < 0xE000 and self._high is not None:
+            told.append(chr(0x10000 + ((self._high - 0xD800) << 10) + (code - 0xDC00)))
+            self._high = None
+            return start + 6
+        self._settle_high(told)
+        if 0xD800 <= code < 0xDC00:
+            self._high = code
+        else:
+            told.append(_REPLACEMENT if 0xDC00 <= code < 0xE000 else chr(code))
+        return start + 6
+
+    def _settle_high(self, told: list[str]) -> None:
+        """Half a pair that stays alone cannot be text."""
+        if self._high is not None:
+            told.append(_REPLACEMENT)
+            self._high = None

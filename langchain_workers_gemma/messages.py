@@ -1,0 +1,278 @@
+"""LangChain messages -> turns, a neutral form that knows text, images, calls and results, and nothing of any wire.
+
+Takes string content, v0 and v1 content blocks, and the block forms of OpenAI and Anthropic that agents carry along.
+What no Gemma on these hosts can take raises `ValueError` here, before any request.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image.
+
+    Attributes:
+        url: A `data:` URI with its bytes.
+    """
+
+    url: str
+
+
+Part: TypeAlias = str | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that an assistant made.
+
+    Attributes:
+        id: Its id.
+        name: The tool.
+        arguments: Its arguments; for a call that could not be read, `{"unreadable_arguments": text}`.
+    """
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation.
+
+    Attributes:
+        role: Who speaks.
+        parts: What is said.
+        calls: The tools that an assistant calls.
+        call_id: For a tool's result, the call it answers.
+        name: For a tool's result, the tool.
+        failed: For a tool's result, whether the tool failed.
+    """
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_id: str = ""
+    name: str = ""
+    failed: bool = False
+
+    @property
+    def text(self) -> str:
+        """Its text, without images."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Its images."""
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+}
+# Blocks of an assistant's message that say what its other fields say too, or what must not be shown to a model again.
+_SKIPPED_FOR_ASSISTANT = frozenset({
+    "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
+    "function_call", "input_json_delta",
+})  # fmt: skip
+_DATA_URI = re.compile(r"data:(image/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """Which images may be sent.
+
+    Attributes:
+        model: The model's id, for messages.
+        images: Whether the model reads images.
+        inlined: The `data:` URI of each http(s) image that was fetched; `None` while `inline_image_urls` is off.
+    """
+
+    model: str
+    images: bool
+    inlined: Mapping[str, str] | None = field(default=None, hash=False)
+
+    def check(self, url: str) -> Image:
+        """The image behind a URL, if it may be sent.
+
+        Raises:
+            ValueError: If the model reads no images, or not this one.
+        """
+        if not self.images:
+            raise ValueError(
+                f"messages: {self.model} reads text only, so an image cannot be sent. Use a model that reads images."
+            )
+        if url.startswith(("http://", "https://")):
+            if self.inlined is None:
+                raise ValueError(
+                    "messages: image URLs are refused by the service, which takes data: URIs only. Pass "
+                    "inline_image_urls=True to have images fetched and sent inline, or send the image as base64."
+                )
+            return Image(self.inlined[url])
+        url = re.sub(r"\s", "", url) if url.startswith("data:") else url
+        if _DATA_URI.fullmatch(url) is None:
+            raise ValueError(f"messages: an image must be a URI 'data:image/TYPE;base64,DATA', not {url[:40]!r}.")
+        return Image(url)
+
+
+def to_turns(messages: Sequence[BaseMessage], rules: ImageRules) -> list[Turn]:
+    """The messages as turns.
+
+    Raises:
+        ValueError: If a message or block is of a kind that cannot be sent; the text says which, and what to do.
+    """
+    if not messages:
+        raise ValueError("messages is empty: give at least one message.")
+    names = {
+        str(call["id"]): str(call["name"] or "")
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in (*message.tool_calls, *message.invalid_tool_calls)
+    }
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    return [_turn(message, rules, names, answered) for message in messages]
+
+
+def used_call_ids(messages: Sequence[BaseMessage]) -> set[str]:
+    """The ids of all tool calls in a conversation."""
+    return {
+        str(call["id"])
+        for message in messages
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)
+        for call in (*message.tool_calls, *message.invalid_tool_calls)
+    }
+
+
+def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
+    """The http(s) URLs of images in the messages, each once."""
+    found: dict[str, None] = {}
+    for message in messages:
+        for block in message.content if isinstance(message.content, list) else ():
+            if isinstance(block, dict) and block.get("type") in ("image", "image_url"):
+                url = _image_url(block)
+                if url is not None and url.startswith(("http://", "https://")):
+                    found[url] = None
+    return list(found)
+
+
+def _turn(message: BaseMessage, rules: ImageRules, names: Mapping[str, str], answered: set[str]) -> Turn:
+    if isinstance(message, ToolMessage):
+        return Turn(
+            "tool",
+            tuple(_parts(message.content, rules, role="tool")),
+            call_id=message.tool_call_id,
+            name=message.name or names.get(message.tool_call_id, ""),
+            failed=message.status == "error",
+        )
+    if isinstance(message, AIMessage):
+        return Turn("assistant", tuple(_parts(message.content, rules, role="assistant")), _calls(message, answered))
+    if isinstance(message, HumanMessage):
+        role: Role = "user"
+    elif isinstance(message, SystemMessage):
+        role = "system"
+    elif isinstance(message, ChatMessage) and message.role.lower() in _ROLES:
+        role = _ROLES[message.role.lower()]
+    elif isinstance(message, ChatMessage):
+        raise ValueError(f"messages: a ChatMessage's role must be one of {sorted(_ROLES)}, not {message.role!r}.")
+    else:
+        raise ValueError(
+            f"messages: {type(message).__name__} cannot be sent. Use HumanMessage, SystemMessage, AIMessage, "
+            "ToolMessage or ChatMessage."
+        )
+    turn = Turn(role, tuple(_parts(message.content, rules, role=role)))
+    if role == "system" and turn.images:
+        raise ValueError("messages: a system message holds text only. Put images into a HumanMessage.")
+    return turn
+
+
+def _calls(message: AIMessage, answered: set[str]) -> tuple[Call, ...]:
+    """The calls of an assistant's message. One that could not be read counts only if a result answers it."""
+    calls = [Call(str(call["id"] or ""), call["name"], call["args"]) for call in message.tool_calls]
+    calls += [
+        Call(str(call["id"]), call["name"] or "", {"unreadable_arguments": call["args"]})
+        for call in message.invalid_tool_calls
+        if call["id"] in answered
+    ]
+    return tuple(calls)
+
+
+def _parts(content: str | Sequence[str | dict[str, Any]], rules: ImageRules, *, role: Role) -> Iterator[Part]:
+    if isinstance(content, str):
+        if content:
+            yield content
+        return
+    for block in content:
+        if isinstance(block, str):
+            yield block
+        elif role != "assistant" or block.get("type") not in _SKIPPED_FOR_ASSISTANT:
+            part = _part(block, rules)
+            if part:
+                yield part
+
+
+def _part(block: Mapping[str, Any], rules: ImageRules) -> Part:
+    kind = block.get("type")
+    if kind in ("text", "text-plain") and isinstance(block.get("text"), str):
+        return str(block["text"])
+    if kind in ("image", "image_url"):
+        url = _image_url(block)
+        if url is None:
+            raise ValueError(
+                "messages: an image block needs `base64` with `mime_type`, or `url`; a file id cannot be sent."
+            )
+        return rules.check(url)
+    raise ValueError(
+        f"messages: a content block of type {kind!r} cannot be sent: Gemma on these services takes text"
+        f"{' and images' if rules.images else ''} only. Leave it out, or turn it into text."
+    )
+
+
+def _image_url(block: Mapping[str, Any]) -> str | None:
+    """The URL of an image block, whichever of the four forms it is in: OpenAI's, v1, v0, Anthropic's."""
+    nested = block.get("image_url")
+    if nested is not None:
+        nested = nested.get("url") if isinstance(nested, Mapping) else nested
+        return nested if isinstance(nested, str) else None
+    source = block.get("source")
+    if isinstance(source, Mapping):
+        block = {"base64": source.get("data"), "mime_type": source.get("media_type"), "url": source.get("url")}
+    data = block.get("base64") or block.get("data")
+    if isinstance(data, str) and data:
+        return _data_uri(data, block.get("mime_type"))
+    url = block.get("url")
+    return url if isinstance(url, str) else None
+
+
+def _data_uri(data: str, mime_type: object) -> str:
+    data = re.sub(r"\s", "", data)
+    if data.startswith("data:"):
+        return data
+    if _BASE64.fullmatch(data) is None:
+        raise ValueError("messages: an image's base64 must be plain base64 (A-Z, a-z, 0-9, '+', '/', '=').")
+    mime_type = mime_type or _sniffed(data)
+    if not isinstance(mime_type, str) or not mime_type.startswith("image/"):
+        raise ValueError(f"messages: an image block needs a mime_type such as 'image/png', not {mime_type!r}.")
+    return f"data:{mime_type};base64,{data}"
+
+
+def _sniffed(data: str) -> str | None:
+    start = base64.b64decode(data[:16] + "=" * (-len(data[:16]) % 4))
+    return next((mime_type for magic, mime_type in _MAGIC if start.startswith(magic)), None)

@@ -1,0 +1,32 @@
+"""A Workers AI on your own machine: real HTTP on loopback, strict as the service, no account and no network.
+
+pip install "langchain-workers-gemma[sandbox]"
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .dialects import DIALECTS, Dialect, get_dialect
+from .faults import Fault
+from .records import ReceivedRequest
+from .request import Habits
+
+if TYPE_CHECKING:
+    from .server import Sandbox
+
+__all__ = ["DIALECTS", "Dialect", "Fault", "Habits", "ReceivedRequest", "Sandbox", "get_dialect"]
+
+INSTALL = 'pip install "langchain-workers-gemma[sandbox]"'
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Sandbox":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from .server import Sandbox
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("langchain_workers_gemma"):
+            raise
+        raise ImportError(f"The sandbox needs {error.name!r}, which its extra installs: {INSTALL}") from error
+    return Sandbox

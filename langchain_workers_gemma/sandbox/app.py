@@ -1,0 +1,219 @@
+"""The routes of the sandbox, each with the few lines that are its own (wire.md section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+
+from .catalogue import token_status
+from .errors import TIMEOUT, ServiceError, bad_input
+from .records import received
+from .sending import HungUpError, Line, Reply, json_reply, send_pieces, send_reply
+from .service import Call, Service, Style
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from .faults import Fault
+
+Handler: TypeAlias = Callable[[Service, Call, Mapping[str, str]], Awaitable[Reply]]
+
+
+class Endpoint:
+    """One route: receives, records, answers, sends."""
+
+    def __init__(self, service: Service, handler: Handler, style: Style) -> None:
+        self.service = service
+        self.handler = handler
+        self.style = style
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        record = received(request.method, request.url.path, request.query_params, request.headers, body)
+        self.service.requests.add(record)
+        call = self.service.open_call(record, self.style)
+        async with Line(scope, receive, send, self.service.lines) as line:
+            line.watch()
+            try:
+                await self._serve(line, call, request.path_params)
+            except HungUpError:
+                await line.drop(reset=True)
+
+    async def _serve(self, line: Line, call: Call, path: Mapping[str, str]) -> None:
+        fault = self.service.plan.take(call.record.path)
+        if fault is not None and fault.kind == "exact":
+            await send_pieces(line, self.service.fault_reply(call, fault), fault.pieces)
+            return
+        if fault is not None and fault.replaces_reply:
+            await line.pause(self.service.options.latency)
+            reply = self.service.fault_reply(call, fault)
+        else:
+            reply = await self._reply(line, call, path, fault)
+        if self.style != "aimlapi":
+            reply.headers.setdefault("cf-ray", call.ray)
+        error = self.service.stream_error(call, fault) if fault is not None else b""
+        await send_reply(line, reply, fault if fault is None or not fault.replaces_reply else None, error)
+
+    async def _reply(self, line: Line, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
+        try:
+            await self._wait(line, call, fault)
+            return await self.handler(self.service, call, path)
+        except ServiceError as error:
+            return self.service.refusal(call, error)
+
+    async def _wait(self, line: Line, call: Call, fault: Fault | None) -> None:
+        """The time to the first byte, which a gateway bounds when it is told to."""
+        seconds = self.service.options.latency
+        if fault is not None and fault.kind == "stall" and not fault.after_events:
+            seconds += fault.seconds
+        limit = call.record.headers.get("cf-aig-request-timeout", "")
+        if limit.isdigit() and "cf-aig-gateway-id" in call.record.headers and int(limit) / 1000 < seconds:
+            await line.pause(int(limit) / 1000)
+            raise ServiceError(TIMEOUT)
+        await line.pause(self.service.options.latency)
+
+
+# --- handlers ---------------------------------------------------------------------------------------------------------
+async def _run(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
+    service.authenticate(call, path.get("account"))
+    call = service.through_gateway(call, path.get("gateway"))
+    body = service.body_of(call)
+    model = service.model(path["model"], call.host)
+    if call.record.query.get("queueRequest") == "true":
+        return await service.queue(call, model, body)
+    return await service.run(call, model, body)
+
+
+async def _universal(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
+    service.authenticate(call, path.get("account"))
+    call = service.through_gateway(call)
+    body = service.body_of(call)
+    return await service.run(call, service.model(_need(body, "model"), call.host), _inner(body, "input"))
+
+
+async def _openai(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
+    service.authenticate(call, path.get("account"))
+    call = service.through_gateway(call, path.get("gateway"))
+    body = service.body_of(call)
+    model = service.model(_need(body, "model"), call.host)
+    if model.embeds is not call.record.path.endswith("/embeddings"):
+        raise bad_input(f"{model.id} is not served by this route")
+    return await service.run(call, model, body)
+
+
+async def _dataoorts(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
+    service.authenticate(call, None)
+    body = service.body_of(call)
+    data = dict(_inner(body, "data"))
+    data.pop("stream", None)  # streaming is not documented there
+    return await service.run(call, service.model(_need(body, "model"), "dataoorts"), data)
+
+
+async def _binding(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
+    """What Cloudflare's own `env.AI` client talks to; the runtime vouches for it, so there is no token."""
+    body = service.body_of(call)
+    options = body.get("options")
+    options = options if isinstance(options, dict) else {}
+    headers = {**call.record.headers, **_gateway_headers(options.get("gateway"))}
+    call = replace(call, record=replace(call.record, headers=MappingProxyType(headers)))
+    model = service.model(call.record.headers.get("cf-consn-model-id"), "cloudflare")
+    call = service.through_gateway(call)
+    inputs = _inner(body, "inputs")
+    if options.get("queueRequest") is True:
+        return await service.queue(call, model, inputs)
+    return await service.run(call, model, inputs)
+
+
+async def _models(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
+    service.authenticate(call, path.get("account"))
+    return service.search(call)
+
+
+async def _verify(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
+    try:
+        service.authenticate(call, path.get("account"))
+    except ServiceError as error:
+        raise ServiceError(1000, "Invalid API Token", status=error.status) from None
+    return json_reply(token_status())
+
+
+async def _nothing(_service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
+    raise ServiceError(
+        7003, f"Could not route to {call.record.path}, perhaps your object identifier is invalid?", status=404
+    )
+
+
+def _need(body: Mapping[str, Any], key: str) -> Any:
+    if key not in body:
+        raise bad_input(f"required properties at '/' are '{key}'")
+    return body[key]
+
+
+def _inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = _need(body, key)
+    if not isinstance(found, dict):
+        raise bad_input(f"Type mismatch of '/{key}', 'object' not in '{type(found).__name__}'")
+    return found
+
+
+def _gateway_headers(gateway: object) -> dict[str, str]:
+    """A binding's gateway options as the headers that say the same."""
+    if not isinstance(gateway, dict):
+        return {}
+    import json
+
+    retries = gateway.get("retries") or {}
+    told = {
+        "cf-aig-gateway-id": gateway.get("id"),
+        "cf-aig-cache-ttl": gateway.get("cacheTtl"),
+        "cf-aig-skip-cache": gateway.get("skipCache"),
+        "cf-aig-cache-key": gateway.get("cacheKey"),
+        "cf-aig-collect-log": gateway.get("collectLog"),
+        "cf-aig-request-timeout": gateway.get("requestTimeoutMs"),
+        "cf-aig-metadata": gateway.get("metadata"),
+        "cf-aig-max-attempts": retries.get("maxAttempts"),
+        "cf-aig-retry-delay": retries.get("retryDelayMs"),
+        "cf-aig-backoff": retries.get("backoff"),
+    }
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in told.items()
+        if value is not None
+    }
+
+
+_ROUTES: tuple[tuple[str, str, Handler, Style], ...] = (
+    ("POST", "/client/v4/accounts/{account}/ai/run", _universal, "native"),
+    ("POST", "/client/v4/accounts/{account}/ai/run/{model:path}", _run, "native"),
+    ("POST", "/client/v4/accounts/{account}/ai/v1/chat/completions", _openai, "openai"),
+    ("POST", "/client/v4/accounts/{account}/ai/v1/embeddings", _openai, "openai"),
+    ("GET", "/client/v4/accounts/{account}/ai/models/search", _models, "native"),
+    ("GET", "/client/v4/accounts/{account}/tokens/verify", _verify, "native"),
+    ("GET", "/client/v4/user/tokens/verify", _verify, "native"),
+    ("POST", "/v1/{account}/{gateway}/workers-ai/v1/chat/completions", _openai, "openai"),
+    ("POST", "/v1/{account}/{gateway}/workers-ai/v1/embeddings", _openai, "openai"),
+    ("POST", "/v1/{account}/{gateway}/workers-ai/{model:path}", _run, "native"),
+    ("POST", "/dataoorts/api/v1", _dataoorts, "dataoorts"),
+    ("POST", "/aimlapi/v1/chat/completions", _openai, "aimlapi"),
+    ("POST", "/run", _binding, "binding"),
+)
+
+
+def make_app(service: Service) -> Starlette:
+    """The ASGI application."""
+    routes = [
+        Route(path, Endpoint(service, handler, style), methods=[method]) for method, path, handler, style in _ROUTES
+    ]
+    anything = Route("/{rest:path}", Endpoint(service, _nothing, "native"))
+    return Starlette(routes=[*routes, anything])

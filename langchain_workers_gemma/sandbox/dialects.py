@@ -1,0 +1,154 @@
+"""Each oddity of the service that was seen in the wild, as a switch (wire.md sections 3, 4 and 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from .request import Habits, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How replies and streams are spelled; the default is the documented way.
+
+    Attributes:
+        shape: The reply's layout, whatever the model's own is.
+        numbers: Text that reads as a number comes as a number (cloudflare/ai#651).
+        response: What the native `response` is where there is no text (`null`), or where the text is JSON (`object`).
+        usage: Reported `last`, on `every` event so far, as `deltas` of each event, or not at all (`none`).
+        finishes: How many events carry the finish reason.
+        dones: How many `[DONE]` end a stream.
+        tool_calls: What stands beside text for no calls: as documented, `empty`, `null` or `missing`.
+        finaliser: A last event of tool calls without index, id, name and arguments.
+        whole_calls: Each call in one event.
+        call_ids: Unique, `missing` or `repeated` in every turn.
+        call_form: The form of calls in a native reply: `flat` or OpenAI's `function`.
+        arguments: Arguments as an `object` or a `string`.
+        body: What answers a streamed request: a `stream`, one `json` body or an `empty` result.
+        newline: What ends a line.
+        comments: Comments between events.
+        event_lines: An `event:` line before each event.
+        packets: Each `event` in a packet, events `joined`, or `split` anywhere, in mid-character too.
+        reasoning_key: The key of the reasoning.
+        error_status_200: Errors with status 200.
+        error_code_in_text: The code inside the message, `AiError: 3040: ...`.
+        error_internal_codes: Errors with `internalCode` and `httpCode`.
+        error_object: `errors` as one object, as users of the OpenAI route report (anomalyco/opencode#30381).
+        habits: What the stand-in does.
+    """
+
+    shape: Shape | None = None
+    numbers: bool = False
+    response: Literal["text", "null", "object"] = "text"
+    usage: Literal["last", "every", "deltas", "none"] = "last"
+    finishes: int = 1
+    dones: int = 1
+    tool_calls: Literal["documented", "empty", "null", "missing"] = "documented"
+    finaliser: bool = False
+    whole_calls: bool = False
+    call_ids: Literal["unique", "missing", "repeated"] = "unique"
+    call_form: Literal["flat", "function"] | None = None
+    arguments: Literal["object", "string"] | None = None
+    body: Literal["stream", "json", "empty"] = "stream"
+    newline: str = "\n"
+    comments: bool = False
+    event_lines: bool = False
+    packets: Literal["event", "joined", "split"] = "event"
+    reasoning_key: Literal["reasoning_content", "reasoning"] = "reasoning_content"
+    error_status_200: bool = False
+    error_code_in_text: bool = False
+    error_internal_codes: bool = False
+    error_object: bool = False
+    habits: Habits = field(default_factory=Habits)
+
+    def also(self, other: Dialect) -> Dialect:
+        """Both dialects at once; where both say something, the other has the last word."""
+        both: Dialect = _merged(Dialect, self, other)
+        return both
+
+
+def _merged(kind: type[Any], left: Any, right: Any) -> Any:
+    values: dict[str, Any] = {}
+    default = kind()
+    for one in fields(kind):
+        a, b = getattr(left, one.name), getattr(right, one.name)
+        if one.name == "habits":
+            values[one.name] = _merged(Habits, a, b)
+        else:
+            values[one.name] = b if b != getattr(default, one.name) else a
+    return kind(**values)
+
+
+DOCUMENTED = Dialect()
+
+DIALECTS: Mapping[str, Dialect] = {
+    "documented": DOCUMENTED,
+    "native": Dialect(shape="native"),
+    "choices": Dialect(shape="choices"),
+    "text_choices": Dialect(shape="text"),
+    "generated_text": Dialect(shape="generated_text"),
+    "numbers": Dialect(numbers=True),
+    "null_response": Dialect(response="null"),
+    "object_response": Dialect(response="object"),
+    "usage_on_every_event": Dialect(usage="every"),
+    "usage_deltas": Dialect(usage="deltas"),
+    "no_usage": Dialect(usage="none"),
+    "several_finishes": Dialect(finishes=3),
+    "two_dones": Dialect(dones=2),
+    "no_done": Dialect(dones=0),
+    "empty_tool_calls": Dialect(tool_calls="empty"),
+    "null_tool_calls": Dialect(tool_calls="null"),
+    "missing_tool_calls": Dialect(tool_calls="missing"),
+    "finaliser": Dialect(finaliser=True),
+    "whole_calls": Dialect(whole_calls=True),
+    "no_call_ids": Dialect(call_ids="missing"),
+    "repeated_call_ids": Dialect(call_ids="repeated"),
+    "function_calls": Dialect(call_form="function"),
+    "arguments_as_object": Dialect(arguments="object"),
+    "arguments_as_string": Dialect(arguments="string"),
+    "json_for_stream": Dialect(body="json"),
+    "empty_stream": Dialect(body="empty"),
+    "crlf": Dialect(newline="\r\n"),
+    "comments": Dialect(comments=True),
+    "event_lines": Dialect(event_lines=True),
+    "joined_packets": Dialect(packets="joined"),
+    "split_packets": Dialect(packets="split"),
+    "reasoning_key": Dialect(reasoning_key="reasoning"),
+    "errors_with_200": Dialect(error_status_200=True),
+    "error_code_in_text": Dialect(error_code_in_text=True),
+    "error_internal_codes": Dialect(error_internal_codes=True),
+    "error_object": Dialect(error_object=True),
+    "prose_for_required": Dialect(habits=Habits(prose_for_required=True)),
+    "schema_fails": Dialect(habits=Habits(schema_fails=True)),
+    "runaway": Dialect(habits=Habits(runaway=True)),
+    "thinking_as_text": Dialect(habits=Habits(thinking_as_text=True)),
+    "calls_as_tool_code": Dialect(habits=Habits(calls_as="tool_code")),
+    "calls_as_printed_tool_code": Dialect(habits=Habits(calls_as="tool_code_print")),
+    "calls_as_python": Dialect(habits=Habits(calls_as="python")),
+    "calls_as_json": Dialect(habits=Habits(calls_as="json")),
+    "calls_as_bare_json": Dialect(habits=Habits(calls_as="bare_json")),
+    "calls_as_tool_call": Dialect(habits=Habits(calls_as="tool_call")),
+    "calls_as_function_gemma": Dialect(habits=Habits(calls_as="function_gemma")),
+    "calls_as_gemma_4": Dialect(habits=Habits(calls_as="gemma_4")),
+    "calls_as_gemma_4_response": Dialect(habits=Habits(calls_as="gemma_4_response")),
+    "calls_as_gemma_4_stripped": Dialect(habits=Habits(calls_as="gemma_4_stripped")),
+}
+"""The oddities by name; `get_dialect("crlf", "numbers")` has several at once."""
+
+
+def get_dialect(*names: str) -> Dialect:
+    """A dialect that has every oddity named.
+
+    Raises:
+        ValueError: For a name that is not in `DIALECTS`.
+    """
+    found = DOCUMENTED
+    for name in names:
+        if name not in DIALECTS:
+            raise ValueError(f"No dialect {name!r}. There are: {', '.join(DIALECTS)}")
+        found = found.also(DIALECTS[name])
+    return found

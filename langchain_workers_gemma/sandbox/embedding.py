@@ -1,0 +1,80 @@
+"""Embeddings without a model: texts that share words come out near each other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+from .errors import bad_input
+from .tokens import count
+from .validation.checker import Checker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DIMENSIONS = 768
+"""EmbeddingGemma's own size (its model card)."""
+MOST_TEXTS = 100
+"""The most texts of a request that the embedding models of Workers AI publish."""
+
+
+def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
+    """The texts of a request.
+
+    Raises:
+        ServiceError: For anything but a text or a list of 1 to `MOST_TEXTS`.
+    """
+    check = Checker()
+    texts: list[str] = []
+    if check.required(body, [key], "") and check.value(body[key], f"/{key}", "string", "array"):
+        texts = [body[key]] if isinstance(body[key], str) else body[key]
+        for at, text in enumerate(texts):
+            if check.value(text, f"/{key}/{at}", "string") and not text:
+                check.say(f"Length of '/{key}/{at}' must be >= 1 not met")
+        if not 1 <= len(texts) <= MOST_TEXTS:
+            check.say(f"'/{key}' must have from 1 to {MOST_TEXTS} items, got {len(texts)}")
+    if check.problems:
+        raise bad_input(*check.problems)
+    return texts
+
+
+def embed(text: str) -> list[float]:
+    """A unit vector made of a text's words and their parts."""
+    vector = [0.0] * DIMENSIONS
+    vector[0] = 1e-3  # a text without words still has a direction
+    for word in text.lower().split():
+        spelled = f"<{word.strip('.,;:!?()')}>"
+        for part in (spelled, *(spelled[at : at + 3] for at in range(len(spelled) - 2))):
+            digest = hashlib.blake2b(part.encode(), digest_size=8).digest()
+            place, weight = int.from_bytes(digest[:4], "little") % DIMENSIONS, 3.0 if part == spelled else 1.0
+            vector[place] += weight if digest[4] % 2 else -weight
+    length = math.sqrt(sum(value * value for value in vector))
+    return [round(value / length, 7) for value in vector]
+
+
+def native_result(texts: list[str]) -> dict[str, Any]:
+    """The result of the native route."""
+    return {"data": [embed(text) for text in texts], "shape": [len(texts), DIMENSIONS], "pooling": "mean"}
+
+
+def openai_result(texts: list[str], model: str, encoding: object) -> dict[str, Any]:
+    """The reply of the OpenAI route."""
+    tokens = sum(map(count, texts))
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": at, "embedding": _encoded(embed(text), encoding)}
+            for at, text in enumerate(texts)
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _encoded(vector: list[float], encoding: object) -> list[float] | str:
+    if encoding != "base64":
+        return vector
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -1,0 +1,190 @@
+"""Lays a whole reply out as the service does, or as a dialect has it (wire.md section 3)."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .usage import report
+
+if TYPE_CHECKING:
+    from .dialects import Dialect
+    from .request import Call, ChatRequest, Completion, Shape
+
+_SHAPES: dict[str, Shape] = {"gemma-4": "choices", "sea-lion-v4": "choices"}
+"""The families whose native replies are in OpenAI's form."""
+_NUMBER = re.compile(r"0|[1-9]\d{0,14}")
+_REPEATED_ID = "call_0"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where and how a reply is laid out.
+
+    Attributes:
+        request: What is answered.
+        dialect: The oddities switched on.
+        shape: The reply's form.
+        id: The reply's id.
+        aimlapi: Whether the extras of AI/ML API are wanted.
+    """
+
+    request: ChatRequest
+    dialect: Dialect
+    shape: Shape
+    id: str
+    aimlapi: bool = False
+
+    @property
+    def details(self) -> bool:
+        """Whether usage tells cached and reasoning tokens apart."""
+        return self.shape in ("choices", "text")
+
+    def usage(self, completion: Completion) -> dict[str, Any]:
+        """The usage of a reply."""
+        found = report(self.request.model, completion, details=self.details)
+        if self.aimlapi:
+            del found["neurons"]
+            cost = self.request.model.cost_usd(completion.prompt_tokens, completion.completion_tokens) or 0
+            found |= {"cost": cost, "is_byok": False}
+        return found
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """The first fields of a reply or event in OpenAI's form."""
+        found = {"id": self.id, "object": kind, "created": int(time.time()), "model": self.request.model.id}
+        return {**found, "provider": "sandbox"} if self.aimlapi else found
+
+    def spelled(self, text: str) -> str | int:
+        """A text, or the number it reads as."""
+        return int(text) if self.dialect.numbers and _NUMBER.fullmatch(text) else text
+
+    def call_id(self, call_id: str | None) -> str | None:
+        """The id of a call as the dialect has it."""
+        if self.dialect.call_ids == "missing" or call_id is None:
+            return None
+        return _REPEATED_ID if self.dialect.call_ids == "repeated" else call_id
+
+
+def shape_of(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> Shape:
+    """The form in which a request is answered."""
+    if dialect.shape is not None:
+        return dialect.shape
+    if openai_route:
+        return "choices"
+    shape = _SHAPES.get(request.model.family, "native")
+    return "text" if shape == "choices" and request.prompt is not None else shape
+
+
+def lay_out(layout: Layout, completions: list[Completion]) -> Any:
+    """The result of a request."""
+    first = completions[0]
+    if layout.shape == "generated_text":
+        return [{"generated_text": first.text}]
+    if layout.shape == "native":
+        return _native(layout, first)
+    kind = "chat.completion" if layout.shape == "choices" else "text_completion"
+    choose = _chat_choice if layout.shape == "choices" else _text_choice
+    found = {**layout.head(kind), "choices": [choose(layout, at, one) for at, one in enumerate(completions)]}
+    if layout.dialect.usage != "none":
+        found["usage"] = _total(layout, completions)
+    return found
+
+
+def _total(layout: Layout, completions: list[Completion]) -> dict[str, Any]:
+    from dataclasses import replace
+
+    return layout.usage(
+        replace(
+            completions[0],
+            completion_tokens=sum(one.completion_tokens for one in completions),
+            reasoning_tokens=sum(one.reasoning_tokens for one in completions),
+        )
+    )
+
+
+def _native(layout: Layout, completion: Completion) -> dict[str, Any]:
+    dialect = layout.dialect
+    found: dict[str, Any] = {"response": _response(layout, completion)}
+    calls = _calls(layout, completion.calls)
+    if calls or dialect.tool_calls != "missing":
+        found["tool_calls"] = None if not calls and dialect.tool_calls == "null" else calls
+    if dialect.usage != "none":
+        found["usage"] = layout.usage(completion)
+    return found
+
+
+def _response(layout: Layout, completion: Completion) -> Any:
+    if layout.dialect.response == "null" and not completion.text:
+        return None
+    # In JSON mode the older models answer with the parsed object; `guided_json` answers with its text.
+    if layout.dialect.response == "object" or (layout.request.json_mode and layout.shape == "native"):
+        try:
+            return json.loads(completion.text)
+        except ValueError:
+            return completion.text
+    return layout.spelled(completion.text)
+
+
+def _calls(layout: Layout, calls: tuple[Call, ...]) -> list[dict[str, Any]]:
+    native = layout.shape == "native"
+    flat = layout.dialect.call_form == "flat" or (layout.dialect.call_form is None and native)
+    found = []
+    for call in calls:
+        arguments = _arguments(layout, call.arguments, as_object=flat)
+        if flat:
+            found.append({"name": call.name, "arguments": arguments})
+            continue
+        whole: dict[str, Any] = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+        call_id = layout.call_id(call.id)
+        found.append(whole if call_id is None else {"id": call_id, **whole})
+    return found
+
+
+def _arguments(layout: Layout, arguments: str, *, as_object: bool) -> Any:
+    if layout.dialect.arguments is not None:
+        as_object = layout.dialect.arguments == "object"
+    if not as_object:
+        return arguments
+    try:
+        return json.loads(arguments)
+    except ValueError:  # cut by max_tokens
+        return arguments
+
+
+def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
+    dialect = layout.dialect
+    message: dict[str, Any] = {"role": "assistant", "content": layout.spelled(completion.text)}
+    if dialect.response == "null" and not completion.text:
+        message["content"] = None
+    if completion.reasoning:
+        message[dialect.reasoning_key] = completion.reasoning
+    calls = _calls(layout, completion.calls)
+    if calls or dialect.tool_calls == "empty":
+        message["tool_calls"] = calls
+    elif dialect.tool_calls == "null":
+        message["tool_calls"] = None
+    if layout.aimlapi:
+        message |= {"refusal": None, "reasoning": completion.reasoning or None}
+    found = {
+        "index": index,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": completion.finish_reason,
+        "stop_reason": completion.stop_text,
+    }
+    if layout.aimlapi:
+        found["native_finish_reason"] = completion.finish_reason.upper()
+    return found
+
+
+def _text_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
+    return {
+        "index": index,
+        "text": layout.spelled(completion.text),
+        "logprobs": None,
+        "finish_reason": completion.finish_reason,
+        "stop_reason": completion.stop_text,
+    }

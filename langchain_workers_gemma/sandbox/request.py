@@ -1,0 +1,193 @@
+"""A chat request after validation, and what answers it: one form for every route, model and engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from langchain_workers_gemma.models import GemmaModel
+
+    from .images import Image
+
+Shape: TypeAlias = Literal["native", "choices", "text", "generated_text"]
+"""How a reply is laid out: `response`, chat `choices`, completion `choices`, or a list of `generated_text`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call in a history or a reply; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the conversation."""
+
+    role: str
+    text: str
+    images: tuple[Image, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that the request binds."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What a dialect makes the stand-in do that the service was seen to do.
+
+    Attributes:
+        calls_as: Write calls as text, in one of `standin.notation.NOTATIONS`, whatever the request bound.
+        prose_for_required: Answer a required call in prose.
+        schema_fails: Say that JSON mode could not be met.
+        runaway: End a constrained reply in white space until `max_tokens`.
+        thinking_as_text: Let the thinking channel leak into the text.
+    """
+
+    calls_as: str | None = None
+    prose_for_required: bool = False
+    schema_fails: bool = False
+    runaway: bool = False
+    thinking_as_text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A request that kept every rule.
+
+    Attributes:
+        model: The published facts about the model that is asked.
+        body: The request as it was sent, without what the route added around it.
+        turns: The conversation; a `prompt` is one user turn.
+        prompt: The bare prompt, when there was one.
+        tools: The tools bound.
+        tool_choice: `auto`, `none`, `required` or the name of the tool to call.
+        parallel: Whether several calls may come at once.
+        schema: The JSON Schema that the reply must obey.
+        json_mode: Whether the schema came by `response_format`.
+        stream: Whether the reply is streamed.
+        include_usage: Whether a stream in OpenAI's form ends with the usage.
+        max_tokens: The most tokens to generate.
+        stop: Texts that end the reply.
+        seed: The request's seed.
+        temperature: The request's temperature.
+        thinking: Whether the model thinks before it answers.
+        n: How many choices.
+        cached_tokens: How many of the prompt's tokens were cached.
+        habits: What the dialect makes the stand-in do.
+    """
+
+    model: GemmaModel
+    body: Mapping[str, Any]
+    turns: tuple[Turn, ...]
+    prompt: str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    parallel: bool = True
+    schema: Mapping[str, Any] | None = None
+    json_mode: bool = False
+    stream: bool = False
+    include_usage: bool = True
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    temperature: float | None = None
+    thinking: bool = False
+    n: int = 1
+    cached_tokens: int = 0
+    habits: Habits = field(default_factory=Habits)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the reply must be a call."""
+        return self.tool_choice not in ("auto", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole reply.
+
+    Attributes:
+        text: The answer.
+        reasoning: What was thought before it.
+        calls: The tools called.
+        finish_reason: Why it ended.
+        prompt_tokens: Tokens of input.
+        completion_tokens: Tokens of output, reasoning included.
+        reasoning_tokens: Tokens of reasoning.
+        cached_tokens: Tokens of input that were cached.
+        stop_text: The stop sequence that ended it.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[Call, ...] = ()
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    stop_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of a call; `id` and `name` come with its first."""
+
+    index: int
+    arguments: str
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The reply is over; `completion` has its finish reason and usage."""
+
+    completion: Completion = field(default_factory=Completion)
+
+
+Delta: TypeAlias = TextDelta | ReasoningDelta | CallDelta | End
+
+
+class Engine(Protocol):
+    """What answers: the stand-in, or a server behind the sandbox."""
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer at once."""
+        ...
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
+        """Answer piece by piece; the last piece is an `End`."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...

@@ -1,0 +1,460 @@
+"""The sandbox itself: a server on loopback in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import make_app
+from .dialects import Dialect, get_dialect
+from .faults import KINDS, Fault, FaultKind
+from .service import Options, Service
+from .standin import StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from .records import ReceivedRequest
+    from .request import Engine
+
+_LOOPBACK = "127.0.0.1"
+_ACCOUNT = "5a9db0c5a9db0c5a9db0c5a9db0c5a9d"
+_TOKEN = "sandbox-token"  # noqa: S105 - worth nothing anywhere else
+_TURNS = 3
+_GRACE = 1.0
+"""Seconds that a reply under way has to end when the sandbox closes."""
+
+
+class Sandbox:
+    """A local Workers AI: real HTTP on loopback, strict as the service, with a stand-in where that has a model.
+
+    Example:
+        >>> from langchain_workers_gemma.sandbox import Sandbox
+        >>> with Sandbox() as sandbox:
+        ...     print(sandbox.base_url.startswith("http://127.0.0.1:"))
+        True
+
+    Args:
+        port: The port to listen on, 0 for any free one.
+        upstream: The base URL of an OpenAI-compatible server that answers in place of the stand-in.
+        upstream_model: The model's name there.
+        upstream_api_key: Its key, where it wants one.
+        upstream_schema: How that server takes a JSON Schema: OpenAI's `json_schema`, or llama-cpp-python's
+            `json_object` with a schema.
+        seed: Changes what the stand-in says.
+        dialect: Oddities of the service to show: a `Dialect`, or names from `DIALECTS`.
+        latency: Seconds before each reply.
+        account_id: The account to ask for.
+        api_token: The token to ask for.
+        gateway_token: A token that every AI Gateway asks for in `cf-aig-authorization`.
+        enforce_retirement: Whether models that the service retired are refused.
+        max_body: The largest request in bytes.
+        queue_polls: How many polls find a queued batch unfinished.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        upstream: str | None = None,
+        upstream_model: str | None = None,
+        upstream_api_key: str | None = None,
+        upstream_schema: Literal["json_schema", "json_object"] = "json_schema",
+        seed: int = 0,
+        dialect: Dialect | str | Iterable[str] | None = None,
+        latency: float = 0.0,
+        account_id: str = _ACCOUNT,
+        api_token: str = _TOKEN,
+        gateway_token: str | None = None,
+        enforce_retirement: bool = False,
+        max_body: int = 10_000_000,
+        queue_polls: int = 1,
+    ) -> None:
+        self._options = Options(
+            account_id=account_id,
+            api_token=api_token,
+            gateway_token=gateway_token,
+            enforce_retirement=enforce_retirement,
+            max_body=max_body,
+            queue_polls=queue_polls,
+            latency=latency,
+            dialect=_dialect(dialect),
+        )
+        self._service = Service(
+            self._options, engine=_engine(seed, upstream, upstream_model, upstream_api_key, upstream_schema)
+        )
+        self._asked_port = port
+        self._port: int | None = None
+        self._running: _Running | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+    def start(self) -> Self:
+        """Start serving; `close` ends it.
+
+        Raises:
+            OSError: When the port is taken.
+            RuntimeError: When it is running already.
+        """
+        if self._running is not None:
+            raise RuntimeError("This sandbox is running already.")
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((_LOOPBACK, self._asked_port))
+        except BaseException:
+            listener.close()
+            raise
+        self._port = listener.getsockname()[1]
+        self._running = _Running(self._service, listener)
+        self._running.start()
+        return self
+
+    def close(self) -> None:
+        """Stop serving; replies under way are cut off. Closing twice is no error."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = f"on {self._root}" if self._running is not None else "not running"
+        return f"<Sandbox {state}>"
+
+    # --- where it is ------------------------------------------------------------------------------------------------
+    @property
+    def _root(self) -> str:
+        if self._port is None:
+            raise RuntimeError("The sandbox was not started: use it as a context manager, or call start().")
+        return f"http://{_LOOPBACK}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._root.rpartition(":")[2])
+
+    @property
+    def base_url(self) -> str:
+        """The base URL, in place of `https://api.cloudflare.com/client/v4`."""
+        return f"{self._root}/client/v4"
+
+    @property
+    def gateway_url(self) -> str:
+        """The base URL of the legacy form of AI Gateway, in place of `https://gateway.ai.cloudflare.com/v1/...`."""
+        return f"{self._root}/v1/{self.account_id}/default/workers-ai"
+
+    @property
+    def dataoorts_url(self) -> str:
+        """The base URL of Dataoorts, in place of `https://cloud.dataoorts.com/api/v1`."""
+        return f"{self._root}/dataoorts/api/v1"
+
+    @property
+    def aimlapi_url(self) -> str:
+        """The base URL of AI/ML API, in place of `https://api.aimlapi.com/v1`."""
+        return f"{self._root}/aimlapi/v1"
+
+    @property
+    def binding_url(self) -> str:
+        """Where the backend of a Workers binding is, in place of `https://workers-binding.ai`."""
+        return self._root
+
+    @property
+    def account_id(self) -> str:
+        """The account there is."""
+        return self._options.account_id
+
+    @property
+    def api_token(self) -> str:
+        """The token that every host of the sandbox takes."""
+        return self._options.api_token
+
+    # --- what it received -------------------------------------------------------------------------------------------
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Every request received, oldest first."""
+        return self._service.requests.all()
+
+    def clear(self) -> None:
+        """Forget the requests received and the faults ordered."""
+        self._service.requests.clear()
+        self._service.plan.clear()
+
+    # --- how it behaves ---------------------------------------------------------------------------------------------
+    @property
+    def dialect(self) -> Dialect:
+        """The oddities switched on."""
+        return self._options.dialect
+
+    @dialect.setter
+    def dialect(self, dialect: Dialect | str | Iterable[str] | None) -> None:
+        self._options.dialect = _dialect(dialect)
+
+    @contextlib.contextmanager
+    def speaking(self, *names: str, **switches: Any) -> Iterator[Self]:
+        """Show oddities for a while, beside those that are on.
+
+        Args:
+            *names: Names from `DIALECTS`.
+            **switches: Fields of `Dialect`.
+        """
+        before = self._options.dialect
+        self._options.dialect = replace(before.also(get_dialect(*names)), **switches)
+        try:
+            yield self
+        finally:
+            self._options.dialect = before
+
+    @property
+    def latency(self) -> float:
+        """Seconds before each reply."""
+        return self._options.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._options.latency = seconds
+
+    # --- faults -----------------------------------------------------------------------------------------------------
+    def order(self, fault: Fault, *, times: int = 1) -> None:
+        """Have the next requests go wrong, after those ordered before."""
+        self._service.plan.order(fault, times)
+
+    def fail(
+        self,
+        next: int = 1,  # noqa: A002 - reads well at the call: fail(next=3)
+        *,
+        status: int = 500,
+        code: int | None = None,
+        message: str | None = None,
+        retry_after: float | None = None,
+        path: str = "",
+    ) -> None:
+        """Answer the next requests with an error."""
+        fault = Fault(kind="error", status=status, code=code, message=message, retry_after=retry_after, path=path)
+        self.order(fault, times=next)
+
+    def cut(self, after_events: int = 0, *, clean: bool = False, times: int = 1) -> None:
+        """End the next stream after some events: the connection closes, or (`clean`) the body ends as if complete."""
+        self.order(Fault(kind="cut", after_events=after_events, clean=clean), times=times)
+
+    def stall(self, seconds: float, *, after_events: int = 0, times: int = 1) -> None:
+        """Fall silent before an event of the next reply."""
+        self.order(Fault(kind="stall", seconds=seconds, after_events=after_events), times=times)
+
+    def reset(self, after_events: int = 0, *, times: int = 1) -> None:
+        """Reset the connection of the next request after some events."""
+        self.order(Fault(kind="reset", after_events=after_events), times=times)
+
+    def stream_error(
+        self,
+        after_events: int = 0,
+        *,
+        code: int | None = None,
+        message: str | None = None,
+        status: int = 500,
+        times: int = 1,
+    ) -> None:
+        """Send an error object in place of an event of the next stream."""
+        fault = Fault(kind="stream_error", after_events=after_events, code=code, message=message, status=status)
+        self.order(fault, times=times)
+
+    def garbage(self, *, status: int = 200, times: int = 1) -> None:
+        """Answer the next request with bytes that are not JSON."""
+        self.order(Fault(kind="garbage", status=status), times=times)
+
+    def html(self, *, status: int = 502, times: int = 1) -> None:
+        """Answer the next request with a proxy's HTML page."""
+        self.order(Fault(kind="html", status=status), times=times)
+
+    def empty(self, *, status: int = 200, times: int = 1) -> None:
+        """Answer the next request with no body at all."""
+        self.order(Fault(kind="empty", status=status), times=times)
+
+    def script(
+        self,
+        body: bytes | str | Mapping[str, Any] | list[Any] | None = None,
+        *,
+        status: int = 200,
+        content_type: str | None = None,
+        pieces: Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Answer the next request with exact bytes.
+
+        Args:
+            body: Bytes, text, or what is to be sent as JSON.
+            status: The HTTP status.
+            content_type: The content type; left out, a body of `data:` events is an event stream and others are JSON.
+            pieces: The body in the packets it is to travel in.
+            headers: Further headers.
+            times: How many requests get it.
+        """
+        packets = tuple(pieces) if pieces is not None else (_as_bytes(body),)
+        if content_type is None:
+            start = b"".join(packets).lstrip()
+            content_type = "text/event-stream" if start.startswith((b"data:", b"event:", b":")) else "application/json"
+        self.order(
+            Fault(kind="exact", status=status, content_type=content_type, pieces=packets, headers=dict(headers or {})),
+            times=times,
+        )
+
+    def chaos(self, rate: float = 0.2, *, seed: int = 0, kinds: Iterable[FaultKind | Fault] = KINDS) -> None:
+        """Have a share of all requests go wrong at random; the same seed gives the same mix. A rate of 0 ends it."""
+        self._service.plan.mix(rate, seed, kinds)
+
+
+def _dialect(dialect: Dialect | str | Iterable[str] | None) -> Dialect:
+    if isinstance(dialect, Dialect):
+        return dialect
+    names = [dialect] if isinstance(dialect, str) else list(dialect or ())
+    return get_dialect(*names)
+
+
+def _engine(
+    seed: int,
+    upstream: str | None,
+    model: str | None,
+    api_key: str | None,
+    schema_form: Literal["json_schema", "json_object"],
+) -> Engine:
+    if upstream is None:
+        return StandIn(seed)
+    if model is None:
+        raise ValueError("An upstream needs upstream_model, the model's name on that server.")
+    from .upstream import Upstream
+
+    return Upstream(upstream, model, api_key, schema_form)
+
+
+def _as_bytes(body: object) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, str):
+        return body.encode()
+    return b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+
+
+# --- the thread -------------------------------------------------------------------------------------------------------
+class _Protocol(H11Protocol):
+    """Lets the application reach its connection, for resets and cuts."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """A server that stops when it is told to, instead of looking ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._service = service
+        self._ready = ready
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def stop(self) -> None:
+        """Stop serving; from any thread."""
+        self.should_exit = True
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(stopping.set)
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._ready.set()
+        seconds = 0
+        while not self.should_exit:
+            await self.on_tick(seconds * 10)  # the date header
+            seconds += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close every connection and wait until what they carried has ended."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        self._service.hang_up()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_GRACE)
+            for task in late:  # pragma: no cover - nothing here waits for longer
+                task.cancel()
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self._service.engine.close()
+        # `connection_lost` of the connections just aborted is called by the loop's next turns.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+class _Running:
+    """One run of the server in its thread."""
+
+    def __init__(self, service: Service, listener: socket.socket) -> None:
+        self._listener = listener
+        self._ready = threading.Event()
+        config = uvicorn.Config(
+            make_app(service),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            loop="asyncio",
+            server_header=False,
+        )
+        self._server = _Server(config, service, self._ready)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="workers-gemma-sandbox", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread and wait until it serves."""
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise RuntimeError("The sandbox could not start.") from self._error
+
+    def stop(self) -> None:
+        """Stop and wait for the thread."""
+        self._server.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._listener]))
+        except BaseException as error:  # noqa: BLE001 - told by `start`
+            self._error = error
+        finally:
+            self._listener.close()
+            self._ready.set()

@@ -1,0 +1,8 @@
+"""The stand-in: answers where the service has a model.
+
+It is deterministic, says that it is a stand-in, and knows no test's words: what it does follows from the request.
+"""
+
+from .engine import StandIn
+
+__all__ = ["StandIn"]

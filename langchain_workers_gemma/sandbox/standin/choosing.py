@@ -1,0 +1,137 @@
+"""Which tools a prompt asks for, and with which arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.sandbox.errors import ServiceError
+
+from .filling import Filler
+from .hints import Hints, content_stems, read_hints
+from .schemas import resolve
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.sandbox.request import ChatRequest, Tool
+
+    from .situation import Situation
+
+_NAME, _DESCRIPTION, _PARAMETER, _EXACT = 3.0, 1.0, 1.0, 100.0
+_ENOUGH = 3.0
+_MOST_REPEATS = 8
+
+
+def choose_calls(
+    tools: tuple[Tool, ...], situation: Situation, request: ChatRequest
+) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The calls that the last question asks for: names and arguments, in the order of mention."""
+    if request.tool_choice == "none" or not tools:
+        return ()
+    if request.tool_choice not in ("auto", "required"):
+        chosen = [tool for tool in tools if tool.name == request.tool_choice][:1]
+    else:
+        chosen = _wanted(tools, situation)
+        if not chosen and request.tool_choice == "required":
+            chosen = [_likeliest(tools, situation)]
+    calls = [call for tool in chosen for call in _calls_of(tool, situation, alone=len(chosen) == 1)]
+    return tuple(calls if request.parallel and request.tool_choice in ("auto", "required") else calls[:1])
+
+
+def _wanted(tools: tuple[Tool, ...], situation: Situation) -> list[Tool]:
+    open_tools = [tool for tool in tools if tool.name not in situation.called]
+    scored = [(score(tool, situation.question), tool) for tool in open_tools]
+    named = [tool for points, tool in scored if points >= _EXACT]
+    enough = named or [tool for points, tool in scored if points >= _ENOUGH]
+    return sorted(enough, key=lambda tool: _position(tool, situation.question))
+
+
+def _likeliest(tools: tuple[Tool, ...], situation: Situation) -> Tool:
+    fresh = [tool for tool in tools if tool.name not in situation.called] or list(tools)
+    return max(fresh, key=lambda tool: score(tool, situation.question))
+
+
+def score(tool: Tool, text: str) -> float:
+    """How well a text asks for what a tool does."""
+    if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", text) and re.search(r"[_A-Z(]|\W", tool.name + "_"):
+        spelled_out = "_" in tool.name or not tool.name.islower() or f"{tool.name}(" in text
+        if spelled_out:
+            return _EXACT
+    asked = content_stems(text)
+    name = content_stems(tool.name)
+    described = content_stems(tool.description) - name
+    parameters = content_stems(" ".join(_properties(tool))) - name - described
+    return _NAME * len(asked & name) + _DESCRIPTION * len(asked & described) + _PARAMETER * len(asked & parameters)
+
+
+def _properties(tool: Tool) -> Mapping[str, Any]:
+    found = resolve(tool.parameters, tool.parameters).get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _position(tool: Tool, text: str) -> int:
+    """Where a text first speaks of a tool."""
+    exact = text.find(tool.name)
+    if exact >= 0:
+        return exact
+    named = content_stems(tool.name) or content_stems(tool.description)
+    places = [found.start() for found in re.finditer(r"\w+", text) if content_stems(found.group()) & named]
+    return min(places, default=len(text))
+
+
+def _calls_of(tool: Tool, situation: Situation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
+    """One call, or one for each of several values that the question lists for the tool's only parameter."""
+    parts = [situation.question, *(outcome for _, outcome in situation.results)]
+    hints = read_hints("\n".join(parts) if situation.results else situation.question)
+    several = _several(tool, hints) if alone and not situation.results else []
+    if several:
+        return [(tool.name, arguments_of(tool, read_hints(_only(hints, value, several)))) for value in several]
+    return [(tool.name, arguments_of(tool, hints))]
+
+
+def _several(tool: Tool, hints: Hints) -> list[str]:
+    """Values listed with `and` or commas, for a tool whose one required parameter is a text."""
+    required = [name for name in tool.parameters.get("required", ()) if name in _properties(tool)]
+    if len(required) != 1 or resolve(_properties(tool)[required[0]], tool.parameters).get("type") != "string":
+        return []
+    for values in (hints.quoted, hints.names):
+        listed = [
+            value
+            for value in values
+            if re.search(rf"(?:,|\band\b|\bor\b)\s+(?:\w+\s+)?['\"“]?{re.escape(value)}", hints.text)
+        ]
+        if listed and len(values) > 1 and len(listed) >= len(values) - 1:
+            return values[:_MOST_REPEATS]
+    return []
+
+
+def _only(hints: Hints, value: str, several: list[str]) -> str:
+    """The question as if it named one of several values alone."""
+    text = hints.text
+    for other in several:
+        if other != value:
+            text = re.sub(rf"\s*(?:,|\band\b|\bor\b)?\s*['\"“]?(?<!\w){re.escape(other)}(?!\w)['\"”]?", " ", text)
+    return text
+
+
+def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
+    """Arguments for a tool, valid by its schema wherever that can be met."""
+    from .constrained import decode, is_valid
+
+    schema = {"type": "object", **tool.parameters}
+    filled = Filler(hints, schema).fill(schema)
+    arguments: dict[str, Any] = filled if isinstance(filled, dict) else {}
+    if _plainly_valid(schema, arguments) or is_valid(schema, arguments):
+        return arguments
+    import json
+
+    try:
+        decoded = json.loads(decode(schema, arguments, [*hints.quoted, *hints.names], 0))
+    except ServiceError:
+        return arguments
+    return decoded if isinstance(decoded, dict) else arguments
+
+
+def _plainly_valid(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether arguments need no validator: no parameters and none given."""
+    return not arguments and not schema.get("required")

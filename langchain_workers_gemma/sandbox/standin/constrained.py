@@ -1,0 +1,230 @@
+"""Constrained decoding on a real grammar engine: every byte of the reply is one that llguidance allows.
+
+The engine is driven as a server drives it, with a mask over the vocabulary (here: bytes) before each token. Where it
+leaves a choice, the proposal made from the prompt is preferred, then what closes the value soonest.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
+
+_EOS = 256
+_TRIES = 12
+_SOON = 400
+"""Bytes after which the walk takes only what closes."""
+_MOST = 4000
+_PRINTABLE = frozenset(range(0x20, 0x7F))
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
+_SPACES = frozenset(b" \t\r\n")
+_CLOSERS = b'"}]'
+
+# The service decodes without free white space, so that a reply cannot run away in it (wire.md section 7).
+_COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+
+
+class _Bytes:
+    """A tokenizer whose tokens are the bytes, and the end."""
+
+    eos_token_id = _EOS
+    bos_token_id = None
+    special_token_ids = (_EOS,)
+    tokens = (*(bytes([byte]) for byte in range(256)), b"<eos>")
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text if isinstance(text, bytes) else text.encode())
+
+
+@cache
+def _tokenizer() -> Any:
+    import llguidance
+
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
+
+
+class Grammar:
+    """A JSON Schema compiled on the engine.
+
+    Raises:
+        ServiceError: For a schema that the engine refuses, with the engine's own words.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        import llguidance
+
+        self.schema = schema
+        try:
+            self._grammar = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=_COMPACT)
+            problem = llguidance.LLMatcher.validate_grammar(self._grammar, _tokenizer())
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {problem}")
+
+    def matcher(self) -> Any:
+        """A fresh run of the grammar."""
+        import llguidance
+
+        return llguidance.LLMatcher(_tokenizer(), self._grammar)
+
+    def accepts(self, text: str) -> bool:
+        """Whether a text is wholly one that the grammar allows."""
+        matcher = self.matcher()
+        data = list(text.encode())
+        return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
+
+
+def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed: int) -> str:
+    """Decode an instance of a schema.
+
+    Args:
+        schema: The schema.
+        proposal: A value that would suit; what the grammar refuses of it is replaced.
+        offered: Texts to prefer where a string is free.
+        seed: Chooses where nothing is preferred.
+
+    Raises:
+        ServiceError: For a schema that the engine refuses or no instance is found for.
+    """
+    grammar = Grammar(schema)
+    wanted = json.dumps(proposal, ensure_ascii=False, separators=(",", ":"))
+    if grammar.accepts(wanted) and is_valid(schema, proposal):
+        return wanted
+    for attempt in range(_TRIES):
+        text = _Walk(grammar.matcher(), proposal, offered, random.Random(f"{seed}/{attempt}")).run()  # noqa: S311
+        if text is not None and is_valid(schema, json.loads(text)):
+            return text
+    raise ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met")
+
+
+def is_valid(schema: Mapping[str, Any], value: object) -> bool:
+    """Whether a value obeys a schema, formats included; a schema that cannot be read forbids nothing."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+        return bool(
+            Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
+        )
+    except (SchemaError, RecursionError):
+        return False
+
+
+class _Walk:
+    """One walk through the grammar, byte by byte."""
+
+    def __init__(self, matcher: Any, proposal: object, offered: list[str], rng: random.Random) -> None:
+        self._matcher = matcher
+        self._by_key: dict[str, list[str]] = {}
+        self._offered = [json.dumps(text, ensure_ascii=False) for text in offered]
+        self._rng = rng
+        self._out = bytearray()
+        self._key = ""
+        for key, literal in _leaves(proposal, ""):
+            self._by_key.setdefault(key, []).append(literal)
+
+    def run(self) -> str | None:
+        """The text, `None` if the walk got lost."""
+        while len(self._out) < _MOST and not self._matcher.is_stopped():
+            allowed = self._allowed()
+            if not allowed:
+                return None
+            if _EOS in allowed and (len(allowed) == 1 or self._complete()):
+                return self._out.decode()
+            if not self._take_preferred(allowed):
+                self._take(self._one_of(allowed))
+        return self._out.decode() if self._matcher.is_accepting() else None
+
+    def _allowed(self) -> set[int]:
+        mask = self._matcher.compute_bitmask()
+        return {token for token in range(_EOS + 1) if mask[token // 8] >> (token % 8) & 1}
+
+    def _complete(self) -> bool:
+        try:
+            json.loads(self._out)
+        except ValueError:
+            return False
+        return True
+
+    def _take(self, *tokens: int) -> None:
+        if not self._matcher.consume_tokens(list(tokens)):
+            raise RuntimeError(self._matcher.get_error())
+        self._out.extend(tokens)
+
+    # --- preferring ---------------------------------------------------------------------------------------------------
+    def _take_preferred(self, allowed: set[int]) -> bool:
+        """Take a whole value from the proposal or the prompt, where a value begins."""
+        if self._out and bytes(self._out[-1:]) not in (b":", b"[", b","):
+            return False
+        if ord('"') not in allowed and not allowed & set(b"-0123456789tfn"):
+            return False
+        if self._in_string():
+            return False
+        known = self._by_key.get(self._current_key(), [])
+        everything = [literal for literals in self._by_key.values() for literal in literals]
+        candidates = (*known, *(literal for literal in everything if literal not in known), *self._offered)
+        for literal in dict.fromkeys(candidates):
+            data = literal.encode()
+            if data[0] in allowed and self._fits(data):
+                self._take(*data)
+                if literal in known:
+                    known.remove(literal)
+                return True
+        return False
+
+    def _fits(self, data: bytes) -> bool:
+        fitting = self._matcher.validate_tokens(list(data))
+        if fitting < len(data):
+            return False
+        if data.endswith(b'"'):
+            return True
+        # A number must be able to end here, or a longer one was meant.
+        return any(self._matcher.validate_tokens([*data, end]) > len(data) for end in (*b",}]", _EOS))
+
+    def _current_key(self) -> str:
+        text = bytes(self._out)
+        if text.endswith(b":"):
+            start = text.rfind(b'"', 0, len(text) - 2)
+            return text[start + 1 : -2].decode(errors="replace")
+        return ""
+
+    def _in_string(self) -> bool:
+        quotes, at = 0, 0
+        while at < len(self._out):
+            if self._out[at] == ord("\\"):
+                at += 1
+            elif self._out[at] == ord('"'):
+                quotes += 1
+            at += 1
+        return quotes % 2 == 1
+
+    def _one_of(self, allowed: set[int]) -> int:
+        allowed = allowed - {_EOS}
+        closing = [byte for byte in _CLOSERS if byte in allowed]
+        opening = bytes(self._out[-1:]) in (b"[", b"{", b'"', b":", b",", b"")
+        if closing and (len(self._out) > _SOON or not opening or allowed <= set(_CLOSERS) | _SPACES):
+            worth_going_on = ord('"') in closing and len(self._out) <= _SOON and self._rng.random() < 0.7
+            if not worth_going_on or not self._in_string():
+                return closing[0]
+        for better in (allowed & _PLAIN, allowed & (_PRINTABLE - {ord("\\")}), allowed - _SPACES, allowed):
+            if better:
+                return self._rng.choice(sorted(better))
+        raise RuntimeError("the grammar allows nothing")  # pragma: no cover - `run` looked before
+
+
+def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
+    """The scalars of a value, each under the key next above it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,118 @@
+"""Tools that no `tools` parameter binds: those that a prompt describes or a constraint lets a reply call."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_workers_gemma.sandbox.request import ChatRequest, Tool, Turn
+
+from .schemas import branches, resolve
+
+_PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")
+_DESCRIBING = ("system", "developer", "user")
+_DEPTH = 8
+
+
+def tools_of(request: ChatRequest) -> tuple[Tool, ...]:
+    """The tools that a reply can call, however it was told of them."""
+    return request.tools or _described(request.turns) or _callable_by(request.schema, request.turns)
+
+
+def question_in(text: str, tools: tuple[Tool, ...]) -> str:
+    """What a turn asks, without the paragraphs up to the last that tells of tools."""
+    paragraphs = text.split("\n\n")
+    telling = [at for at, paragraph in enumerate(paragraphs) if _tells_of(paragraph, tools)]
+    rest = "\n\n".join(paragraphs[telling[-1] + 1 :]) if telling else text
+    return rest if rest.strip() else without_definitions(text)
+
+
+def without_definitions(text: str) -> str:
+    """A text without the definitions of tools it holds."""
+    for value, start, end in reversed(list(_json_spans(text))):
+        if any(_definitions(value)):
+            text = text[:start] + text[end:]
+    return text
+
+
+def _tells_of(paragraph: str, tools: tuple[Tool, ...]) -> bool:
+    if any(any(_definitions(value)) for value, _, _ in _json_spans(paragraph)):
+        return True
+    return any(re.search(rf"^\W*{re.escape(tool.name)}\W*:\s", paragraph, re.MULTILINE) for tool in tools)
+
+
+def _described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
+    """The tools that the system message or the first user turn describe as JSON function definitions."""
+    found: dict[str, Tool] = {}
+    for turn in turns[:2]:
+        if turn.role in _DESCRIBING:
+            for value, _, _ in _json_spans(turn.text):
+                for tool in _definitions(value):
+                    found.setdefault(tool.name, tool)
+    return tuple(found.values())
+
+
+def _json_spans(text: str) -> Iterator[tuple[Any, int, int]]:
+    decoder = json.JSONDecoder()
+    at = 0
+    while (start := min((i for i in (text.find("{", at), text.find("[", at)) if i >= 0), default=-1)) >= 0:
+        try:
+            value, at = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            at = start + 1
+        else:
+            yield value, start, at
+
+
+def _definitions(value: Any) -> Iterator[Tool]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _definitions(item)
+    if not isinstance(value, Mapping):
+        return
+    if isinstance(value.get("function"), Mapping):
+        value = value["function"]
+    name = value.get("name")
+    parameters = next((value[key] for key in _PARAMETERS if isinstance(value.get(key), Mapping)), None)
+    shaped = parameters is not None and ("properties" in parameters or "type" in parameters)
+    if isinstance(name, str) and (shaped or "description" in value):
+        yield Tool(name, str(value.get("description", "")), parameters or {"type": "object", "properties": {}})
+
+
+# --- constraints ------------------------------------------------------------------------------------------------------
+def _callable_by(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
+    """The tools that a constraint names: objects of a constant name and an object of arguments."""
+    if schema is None:
+        return ()
+    told = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
+    found: dict[str, Tool] = {}
+    for name, parameters in _calls_in(schema, schema, 0):
+        line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", told, re.MULTILINE)
+        definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+        found.setdefault(name, Tool(name, line[1] if line else "", {**definitions, **parameters}))
+    return tuple(found.values())
+
+
+def _calls_in(schema: object, root: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if depth > _DEPTH:
+        return
+    found = resolve(schema, root)
+    properties = found.get("properties")
+    inner = list(properties.values()) if isinstance(properties, Mapping) else []
+    names = [name for one in inner if (name := _only_text(resolve(one, root))) is not None]
+    objects = [one for one in (resolve(one, root) for one in inner) if one.get("type") == "object"]
+    if len(names) == 1 and len(objects) == 1 and len(inner) == len(names) + len(objects):
+        yield names[0], objects[0]
+        return
+    for one in (*inner, *branches(found), found.get("items")):
+        if isinstance(one, Mapping):
+            yield from _calls_in(one, root, depth + 1)
+
+
+def _only_text(schema: Mapping[str, Any]) -> str | None:
+    """The one text that a schema allows."""
+    choices = schema.get("enum")
+    value = schema.get("const", choices[0] if isinstance(choices, list) and len(choices) == 1 else None)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,184 @@
+"""The stand-in as an engine: a whole reply, or the same reply piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from langchain_workers_gemma.sandbox.context import prompt_tokens
+from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
+from langchain_workers_gemma.sandbox.request import Call, CallDelta, Completion, End, ReasoningDelta, TextDelta
+from langchain_workers_gemma.sandbox.tokens import tokenize
+
+from .choosing import choose_calls
+from .constrained import decode
+from .described import tools_of
+from .filling import Filler
+from .hints import read_hints
+from .notation import taught_notation, write_calls
+from .prose import write_answer, write_reasoning
+from .situation import Situation, read_situation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from langchain_workers_gemma.sandbox.request import ChatRequest, Delta
+
+_CALL_MARKUP = 4
+"""Tokens that a call costs beside its name and arguments."""
+
+
+class StandIn:
+    """Answers requests, the same request always in the same way."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer at once."""
+        if request.schema is None:
+            return self.answer(request)
+        return await asyncio.to_thread(self.answer, request)  # the grammar engine would hold up other requests
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
+        """Answer piece by piece."""
+        completion = await self.complete(request)
+        for piece in pieces(completion):
+            yield piece
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def answer(self, request: ChatRequest) -> Completion:
+        """The whole reply."""
+        rng = random.Random(self._seed_of(request))  # noqa: S311 - a stand-in, not a secret
+        tools = tools_of(request)
+        situation = read_situation(request.turns, tools)
+        wanted = choose_calls(tools, situation, request)
+        text, calls = self._reply(request, situation, wanted, rng)
+        reasoning = write_reasoning(situation) if request.thinking else ""
+        if reasoning and request.habits.thinking_as_text:
+            reasoning, text = "", f"<|channel>thought\n{reasoning}<channel|>{text}"
+        return _limited(request, reasoning, text, calls)
+
+    def _seed_of(self, request: ChatRequest) -> int:
+        # Greedy decoding takes no notice of the seed.
+        seed = 0 if request.temperature == 0 else request.seed or 0
+        said = "\0".join(f"{turn.role}:{turn.text}" for turn in request.turns)
+        return crc32(f"{self.seed}/{seed}/{said}".encode())
+
+    def _reply(
+        self,
+        request: ChatRequest,
+        situation: Situation,
+        wanted: tuple[tuple[str, dict[str, Any]], ...],
+        rng: random.Random,
+    ) -> tuple[str, tuple[Call, ...]]:
+        if request.forced and request.habits.prose_for_required:
+            wanted = ()
+        calls = tuple(Call(_call_id(rng), name, _dumps(arguments)) for name, arguments in wanted)
+        if calls and request.tools:
+            if request.habits.calls_as is None:
+                return "", calls
+            return write_calls(calls, request.habits.calls_as), ()
+        if request.schema is not None:
+            return self._constrained(request, situation, wanted, rng), ()
+        if calls:
+            prompt = "\n".join(turn.text for turn in request.turns[:2])
+            notation, key = taught_notation(request.model.family, prompt)
+            return write_calls(calls, request.habits.calls_as or notation, key), ()
+        return write_answer(situation, rng), ()
+
+    def _constrained(
+        self,
+        request: ChatRequest,
+        situation: Situation,
+        wanted: tuple[tuple[str, dict[str, Any]], ...],
+        rng: random.Random,
+    ) -> str:
+        if request.habits.schema_fails:
+            raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
+        schema = dict(request.schema or {})
+        told = "\n".join(outcome for _, outcome in situation.results)
+        hints = read_hints(f"{situation.question}\n{told}" if told else situation.question)
+        names = frozenset(tool.name for tool in tools_of(request))
+        answer = write_answer(situation, rng)
+        filler = Filler(hints, schema, answer=answer if names else "", wanted=wanted, tools=names)
+        text = decode(schema, filler.fill(schema), [*hints.quoted, *hints.names], rng.getrandbits(32))
+        return text[:-1] + "\n" * 4 * request.max_tokens if request.habits.runaway else text
+
+
+def pieces(completion: Completion) -> Iterator[Delta]:
+    """A whole reply, token by token."""
+    for token in tokenize(completion.reasoning):
+        yield ReasoningDelta(token)
+    for token in tokenize(completion.text):
+        yield TextDelta(token)
+    for index, call in enumerate(completion.calls):
+        yield CallDelta(index, "", id=call.id, name=call.name)
+        for token in tokenize(call.arguments):
+            yield CallDelta(index, token)
+    yield End(completion)
+
+
+def _limited(request: ChatRequest, reasoning: str, text: str, calls: tuple[Call, ...]) -> Completion:
+    """A reply cut at a stop sequence and at `max_tokens`, with its usage."""
+    stopped = min(((text.find(stop), stop) for stop in request.stop if stop in text), default=None)
+    if stopped is not None:
+        text = text[: stopped[0]]
+    left = _Budget(request.max_tokens)
+    thought, said = left.take(reasoning), left.take(text)
+    kept = []
+    for call in calls:
+        if left.cut:
+            break
+        left.spend(_CALL_MARKUP)
+        kept.append(replace(call, arguments=left.take(call.arguments)))
+    if left.cut and calls and request.forced:
+        raise ServiceError(
+            INVALID_DATA, "AiError: Invalid data: max_tokens is too small for the call that tool_choice asks for"
+        )
+    reason = "length" if left.cut else "tool_calls" if kept else "stop"
+    return Completion(
+        text=said,
+        reasoning=thought,
+        calls=tuple(kept),
+        finish_reason=reason,
+        prompt_tokens=prompt_tokens(request),
+        completion_tokens=left.spent,
+        reasoning_tokens=len(tokenize(thought)),
+        cached_tokens=request.cached_tokens,
+        stop_text=stopped[1] if stopped is not None and not left.cut else None,
+    )
+
+
+class _Budget:
+    """Counts tokens out until there are none left."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.spent = 0
+        self.cut = False
+
+    def take(self, text: str) -> str:
+        tokens = tokenize(text)
+        kept = tokens[: self.tokens - self.spent]
+        self.spent += len(kept)
+        self.cut = self.cut or len(kept) < len(tokens)
+        return "".join(kept)
+
+    def spend(self, tokens: int) -> None:
+        self.cut = self.cut or self.spent + tokens > self.tokens
+        self.spent = min(self.tokens, self.spent + tokens)
+
+
+def _call_id(rng: random.Random) -> str:
+    return f"chatcmpl-tool-{rng.getrandbits(128):032x}"
+
+
+def _dumps(arguments: dict[str, Any]) -> str:
+    return json.dumps(arguments, ensure_ascii=False)

@@ -1,0 +1,324 @@
+"""Proposes a value for a JSON Schema with what the prompt offers, key by key, as a model would.
+
+A proposal need not be valid: the grammar engine has the last word (`constrained`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .hints import Hints, content_stems, stem, stems_of, words
+from .schemas import branches, constants, resolve
+
+_DEPTH = 8
+_LONGEST = 200
+_MOST_ITEMS = 5
+_PLACES = stems_of("city location place town country region destination origin state address area")
+_NAMED = stems_of("name title customer person user author company product subject style")
+_WHOLE = stems_of("query question search text prompt input task request content sentence body")
+_SAID = stems_of("body message content text note reminder announcement")
+_ABOUT = stems_of("description summary reason explanation details note comment reasoning rationale")
+_ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
+_FORMATS = {
+    "date": "2026-01-01",
+    "time": "12:00:00Z",
+    "date-time": "2026-01-01T12:00:00Z",
+    "duration": "P1D",
+    "email": "stand-in@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "hostname": "example.com",
+}
+
+
+class Filler:
+    """Fills one value; what was used once is not offered again.
+
+    Attributes:
+        hints: What the prompt offers.
+        root: The whole schema, for references.
+        answer: The answer in prose, for a key that asks for it.
+        called: The arguments of the call to write, where the schema describes calls.
+        wanted: The calls to write.
+        tools: The names of every tool, so that a branch that calls can be told from one that answers.
+    """
+
+    def __init__(
+        self,
+        hints: Hints,
+        root: Mapping[str, Any],
+        *,
+        answer: str = "",
+        wanted: tuple[tuple[str, Mapping[str, Any]], ...] = (),
+        tools: frozenset[str] = frozenset(),
+    ) -> None:
+        self.hints = hints
+        self.root = root
+        self.answer = answer
+        self.wanted = wanted
+        self.tools = tools
+        self.called: tuple[str, Mapping[str, Any]] | None = None
+        self._used: set[tuple[str, object]] = set()
+        self._stems = content_stems(hints.text)
+
+    def fill(self, schema: object, key: str = "", depth: int = 0) -> Any:
+        """Propose a value."""
+        found = resolve(schema, self.root)
+        if "const" in found:
+            return found["const"]
+        if self.called is not None and key in self.called[1]:
+            return self.called[1][key]
+        if isinstance(found.get("enum"), list) and found["enum"]:
+            return self._choice(found["enum"])
+        options = branches(found)
+        if options:
+            return self.fill(self._branch(options, key), key, depth + 1) if depth < _DEPTH else None
+        kind = found.get("type") or ("object" if "properties" in found else "array" if "items" in found else "string")
+        return self._of_type(str(kind), found, key, depth)
+
+    def _of_type(self, kind: str, schema: Mapping[str, Any], key: str, depth: int) -> Any:
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            return self._array(schema, key, depth)
+        if kind in ("integer", "number"):
+            return self._number(schema, key, whole=kind == "integer")
+        if kind == "boolean":
+            return self._boolean(schema, key)
+        return None if kind == "null" else self._string(schema, key)
+
+    # --- choosing -----------------------------------------------------------------------------------------------------
+    def _choice(self, options: list[Any]) -> Any:
+        if self.called is not None and self.called[0] in options:
+            return self.called[0]
+        named = [option for option in options if self._mentioned(option)]
+        return max(named, key=lambda option: len(str(option))) if named else options[0]
+
+    def _mentioned(self, option: object) -> bool:
+        if isinstance(option, int | float) and not isinstance(option, bool):
+            return option in self.hints.numbers
+        spelled = re.escape(str(option)).replace("_", "[_ -]").replace(r"\ ", "[_ -]")
+        return bool(spelled) and re.search(rf"(?<!\w){spelled}(?!\w)", self.hints.text, re.IGNORECASE) is not None
+
+    def _branch(self, options: list[Any], key: str) -> Any:
+        return max(enumerate(options), key=lambda pair: (self._branch_score(pair[1], key), -pair[0]))[1]
+
+    def _branch_score(self, option: object, key: str) -> float:
+        schema = resolve(option, self.root)
+        if schema.get("type") == "null" or schema.get("const", "") is None:
+            return 5 if self._negated(key) else -5
+        texts = set(constants(schema, self.root))
+        if self.called is not None:
+            return 20.0 if self.called[0] in texts else 0
+        names = texts & self.tools
+        if names:
+            return 20.0 if {name for name, _ in self.wanted} & names else -20.0
+        described = content_stems(f"{schema.get('title', '')} {schema.get('description', '')} {' '.join(texts)}")
+        numeric = schema.get("type") in ("integer", "number") and bool(self.hints.numbers)
+        return len(described & self._stems) + 0.5 * numeric
+
+    def _negated(self, key: str) -> bool:
+        """Whether the prompt says to do without something."""
+        spelled = r"\W+".join(map(re.escape, words(key)))
+        negated = rf"\b(?:no|not|without|never|don't|exclude|skip)\W+(?:\w+\W+){{0,2}}{spelled}"
+        return bool(spelled) and re.search(negated, self.hints.text, re.IGNORECASE) is not None
+
+    # --- structures ---------------------------------------------------------------------------------------------------
+    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping) or depth >= _DEPTH:
+            return self._free_object(schema) if not depth else {}
+        required = schema.get("required") or ()
+        return {
+            name: self.fill(inner, name, depth + 1)
+            for name, inner in properties.items()
+            if name in required or self._worth_filling(name, inner)
+        }
+
+    def _worth_filling(self, name: str, schema: object) -> bool:
+        if self.called is not None:
+            return name in self.called[1]
+        if self._negated(name):
+            return False
+        if self._stated(name) is not None or {stem(word) for word in words(name)} & self._stems:
+            return True
+        found = resolve(schema, self.root)
+        return any(
+            self._mentioned(text) for option in (found, *branches(found)) for text in constants(option, self.root)
+        )
+
+    def _free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """An object of which nothing is said: its keys are what the prompt names as keys."""
+        asked = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
+        keys = [key for key in self.hints.quoted if asked and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
+        inner = schema.get("additionalProperties")
+        shape = inner if isinstance(inner, Mapping) else {"type": "string"}
+        self._used.update(("string", key) for key in keys)
+        return {key: self.fill(shape, key, 1) for key in keys or ("note",)}
+
+    def _array(self, schema: Mapping[str, Any], key: str, depth: int) -> list[Any]:
+        fewest = schema.get("minItems", 0)
+        most = min(schema.get("maxItems", _MOST_ITEMS), max(_MOST_ITEMS, fewest))
+        prefix = schema.get("prefixItems")
+        if isinstance(prefix, list):
+            return [self.fill(item, key, depth + 1) for item in prefix]
+        items = schema.get("items", {})
+        if self.called is None and self.wanted and self.tools & set(constants(items, self.root)):
+            return self._calls(items, depth)[: max(most, 1)]
+        if depth >= _DEPTH:
+            return []
+        found = [self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most)))]
+        kind = resolve(items, self.root).get("type")
+        while len(found) < most and kind in ("string", "integer", "number") and self._left(str(kind)):
+            found.append(self.fill(items, key, depth + 1))
+        return found
+
+    def _calls(self, items: object, depth: int) -> list[Any]:
+        found = []
+        for call in self.wanted:
+            self.called = call
+            found.append(self.fill(items, "", depth + 1))
+        self.called = None
+        return found
+
+    def _left(self, kind: str) -> bool:
+        offered = [*self.hints.quoted, *self.hints.names] if kind == "string" else self.hints.numbers
+        return any((_kind(kind), value) not in self._used for value in offered)
+
+    # --- scalars ------------------------------------------------------------------------------------------------------
+    def _boolean(self, schema: Mapping[str, Any], key: str) -> bool:
+        if self._negated(key):
+            return False
+        if {stem(word) for word in words(key)} & self._stems:
+            return True
+        return bool(schema.get("default", False))
+
+    def _number(self, schema: Mapping[str, Any], key: str, *, whole: bool) -> float:
+        stated = self._stated(key)
+        offered = [*self.hints.numbers]
+        if stated is not None and re.fullmatch(r"-?\d+(?:\.\d+)?", stated):
+            offered.insert(0, float(stated) if "." in stated else int(stated))
+        for value in offered:
+            if ("number", value) not in self._used and _within(value, schema, whole=whole):
+                self._used.add(("number", value))
+                return int(value) if whole else value
+        default = schema.get("default", schema.get("examples", [None])[0] if schema.get("examples") else None)
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            return default
+        return _nearest(schema, whole=whole)
+
+    def _string(self, schema: Mapping[str, Any], key: str) -> str:
+        form = str(schema.get("format"))
+        fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _LONGEST))
+        candidates: list[str] = self._of_format(form) if form in _FORMATS else self._candidates(key)
+        for value in candidates:
+            suits = fewest <= len(value) <= most and _matches(value, schema.get("pattern"))
+            if suits and ("string", value) not in self._used:
+                self._used.add(("string", value))
+                return value
+        if form in _FORMATS:
+            return _FORMATS[form]
+        if isinstance(schema.get("default"), str):
+            return str(schema["default"])
+        return f"stand-in {' '.join(words(key)) or 'text'} about {self.hints.topic}"[:most].rstrip().ljust(fewest, ".")
+
+    def _of_format(self, form: str) -> list[str]:
+        hints = self.hints
+        found: dict[str, list[str]] = {
+            "date": hints.dates,
+            "date-time": [f"{date}T12:00:00Z" for date in hints.dates],
+            "time": [f"{time.zfill(5)}:00Z"[:9] for time in hints.times],
+            "email": hints.emails,
+            "uri": hints.urls,
+        }
+        return found.get(form, [])
+
+    def _candidates(self, key: str) -> list[str]:
+        """Texts for a key, the likeliest first."""
+        hints = self.hints
+        stated = self._stated(key)
+        stems = {stem(word) for word in words(key)}
+        found = [stated] if stated is not None else []
+        if self.answer and set(words(key)) & _ANSWERS and not stated:
+            found.append(self.answer)
+        if stems & {"email", "mail"}:
+            found += hints.emails
+        if stems & {"url", "uri", "link", "websit"}:
+            found += hints.urls
+        if stems & {stem("date"), stem("day")}:
+            found += hints.dates
+        if stem("expression") in stems or stem("formula") in stems:
+            found += hints.expressions
+        if stems & _SAID:
+            found += hints.said
+        if stems & _ABOUT:
+            return [*found, _shortened(hints.text)]
+        if stems & _WHOLE:
+            return [*found, *hints.quoted, _shortened(hints.text)]
+        if stems & _PLACES:
+            return [*found, *hints.names, *hints.quoted, *hints.phrases]
+        if stems & _NAMED:
+            return [*found, *hints.quoted, *hints.names, *hints.phrases]
+        return [*found, *hints.quoted, *hints.names, *hints.expressions, *hints.dates, *hints.times, *hints.phrases]
+
+    def _stated(self, key: str) -> str | None:
+        """The value that the prompt states for a key outright: `unit: celsius`, `limit 5`, `named 'Ann'`."""
+        spelled = r"[\s_-]+".join(map(re.escape, words(key)))
+        if not spelled:
+            return None
+        found = re.search(
+            rf"\b{spelled}\b(?:\s*[:=]\s*|\s+(?:is|of|named|called|to|as)\s+|\s+(?=[\d'\"]))"
+            r"(?:the\s+)?(?:'([^'\n]+)'|\"([^\"\n]+)\"|([^\s,.;:!?'\"()]+(?:\.\d+)?))",
+            self.hints.text,
+            re.IGNORECASE,
+        )
+        return next((group for group in found.groups() if group), None) if found else None
+
+
+def _kind(kind: str) -> str:
+    return "string" if kind == "string" else "number"
+
+
+def _matches(value: str, pattern: object) -> bool:
+    try:
+        return not isinstance(pattern, str) or re.search(pattern, value) is not None
+    except re.error:
+        return True
+
+
+def _shortened(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1].rstrip() + "…"
+
+
+def _within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
+    if whole and value != int(value):
+        return False
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    step = schema.get("multipleOf")
+    return (
+        (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or isinstance(above, bool) or value > above)
+        and (below is None or isinstance(below, bool) or value < below)
+        and (not step or value % step == 0)
+    )
+
+
+def _nearest(schema: Mapping[str, Any], *, whole: bool) -> float:
+    """The number nearest to 1 that the bounds allow."""
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    value: float = 1
+    if isinstance(low, int | float) and value < low:
+        value = low + ("exclusiveMinimum" in schema)
+    if isinstance(high, int | float) and value > high:
+        value = high - ("exclusiveMaximum" in schema)
+    if schema.get("multipleOf"):
+        value = schema["multipleOf"] * max(1, value // schema["multipleOf"])
+    return int(value) if whole else value

@@ -1,0 +1,82 @@
+"""Walking JSON Schemas: references, branches and the constants inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_DEPTH = 12
+
+
+def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema with its local reference followed and `allOf` merged; booleans are the open schema."""
+    for _ in range(_DEPTH):
+        if not isinstance(schema, Mapping):
+            return {}
+        if isinstance(schema.get("$ref"), str):
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            schema = {**_follow(schema["$ref"], root), **rest}
+        elif isinstance(schema.get("allOf"), list):
+            merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
+            for part in schema["allOf"]:
+                merged = _merge(merged, resolve(part, root))
+            schema = merged
+        else:
+            return schema
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def branches(schema: Mapping[str, Any]) -> list[Any]:
+    """The alternatives of a schema, none where it has only one form."""
+    for key in ("anyOf", "oneOf"):
+        found = schema.get(key)
+        if isinstance(found, list) and found:
+            rest = {
+                name: value for name, value in schema.items() if name not in (key, "description", "title", "default")
+            }
+            return [{**rest, **part} if isinstance(part, Mapping) else part for part in found]
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        return [{**schema, "type": kind} for kind in kinds]
+    return []
+
+
+def constants(schema: object, root: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    """Every text that a schema names as a constant or a choice, however deep."""
+    if depth > _DEPTH:
+        return
+    found = resolve(schema, root)
+    for value in (found.get("const"), *(found["enum"] if isinstance(found.get("enum"), list) else ())):
+        if isinstance(value, str):
+            yield value
+    for inner in (*branches(found), found.get("items"), *_children(found)):
+        if isinstance(inner, Mapping) and inner is not found:
+            yield from constants(inner, root, depth + 1)
+
+
+def _children(schema: Mapping[str, Any]) -> list[Any]:
+    properties = schema.get("properties")
+    return list(properties.values()) if isinstance(properties, Mapping) else []
+
+
+def _merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**left, **right}
+    for key in ("properties", "required"):
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            merged[key] = {**a, **b}
+        elif isinstance(a, list) and isinstance(b, list):
+            merged[key] = [*a, *(item for item in b if item not in a)]
+    return merged
+
+
+def _follow(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Any = root
+    if not reference.startswith("#"):
+        return {}
+    for step in reference.lstrip("#/").split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if name and not isinstance(found, Mapping):
+            return {}
+        found = found.get(name, {}) if name else found
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,194 @@
+"""Lays a stream out event by event, as the service does or as a dialect has it (wire.md section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .request import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
+from .tokens import count
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from .replies import Layout
+
+Event = dict[str, Any]
+
+
+async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> AsyncIterator[Event]:
+    """The events of a streamed reply, without the `[DONE]`."""
+    writer = _writer(layout)
+    ends: list[Completion] = []
+    for index, deltas in enumerate(choices):
+        writer.index = index
+        async for delta in writer.gathered(deltas):
+            if isinstance(delta, End):
+                ends.append(delta.completion)
+            for event in writer.write(delta):
+                yield event
+    total = replace(
+        ends[0],
+        completion_tokens=sum(one.completion_tokens for one in ends),
+        reasoning_tokens=sum(one.reasoning_tokens for one in ends),
+    )
+    for event in writer.close(total):
+        yield event
+
+
+def _writer(layout: Layout) -> _Writer:
+    return _Native(layout) if layout.shape in ("native", "generated_text") else _Choices(layout)
+
+
+class _Writer:
+    """What the layouts of a stream have in common."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.dialect = layout.dialect
+        self.index = 0
+        self._counted = 0
+        self._prompt_told = False
+
+    async def gathered(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+        """The pieces, with those of a call put together where the dialect wants whole calls."""
+        held: CallDelta | None = None
+        async for delta in deltas:
+            if not self.dialect.whole_calls or isinstance(delta, TextDelta | ReasoningDelta):
+                yield delta
+            elif isinstance(delta, CallDelta) and held is not None and delta.index == held.index:
+                held = replace(held, arguments=held.arguments + delta.arguments)
+            else:
+                if held is not None:
+                    yield held
+                held = delta if isinstance(delta, CallDelta) else None
+                if isinstance(delta, End):
+                    yield delta
+
+    def write(self, delta: Delta) -> Iterator[Event]:
+        """The events of one piece."""
+        raise NotImplementedError
+
+    def close(self, total: Completion) -> Iterator[Event]:
+        """The events after the last piece."""
+        raise NotImplementedError
+
+    def call_piece(self, delta: CallDelta) -> dict[str, Any]:
+        """A piece of a call; its id and name come with the first."""
+        function: dict[str, Any] = {"arguments": delta.arguments}
+        piece: dict[str, Any] = {"index": delta.index}
+        if delta.name is not None:
+            function = {"name": delta.name, **function}
+            piece["type"] = "function"
+            call_id = self.layout.call_id(delta.id)
+            if call_id is not None:
+                piece = {"id": call_id, **piece}
+        return {**piece, "function": function}
+
+    def metered(self, event: Event, delta: Delta) -> Event:
+        """An event with the usage that the dialect puts on it."""
+        if self.dialect.usage not in ("every", "deltas") or isinstance(delta, End):
+            return event
+        text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text
+        self._counted += count(text)
+        so_far = Completion(prompt_tokens=self._prompt(), completion_tokens=self._counted)
+        if self.dialect.usage == "deltas":
+            so_far = replace(so_far, completion_tokens=count(text), prompt_tokens=self._prompt_once())
+        return {**event, "usage": self.layout.usage(so_far)}
+
+    def final_usage(self, total: Completion) -> dict[str, Any]:
+        """The usage of the last event: everything, or what no event told yet."""
+        if self.dialect.usage == "deltas":
+            rest = max(0, total.completion_tokens - self._counted)
+            total = replace(total, completion_tokens=rest, prompt_tokens=self._prompt_once())
+        return self.layout.usage(total)
+
+    def _prompt(self) -> int:
+        from .context import prompt_tokens
+
+        return prompt_tokens(self.layout.request)
+
+    def _prompt_once(self) -> int:
+        first, self._prompt_told = not self._prompt_told, True
+        return self._prompt() if first else 0
+
+
+class _Native(_Writer):
+    """`{"response": ..., "p": ...}`, tool calls in events of their own, usage last."""
+
+    _PADDING = "abcdefghijklmnopqrstuvwxyz0123456789"
+    _said = 0
+
+    def write(self, delta: Delta) -> Iterator[Event]:
+        if isinstance(delta, TextDelta):
+            yield self.metered(self._text(delta.text), delta)
+        elif isinstance(delta, CallDelta):
+            yield self.metered({"tool_calls": [self.call_piece(delta)]}, delta)
+        elif isinstance(delta, End) and delta.completion.calls and self.dialect.finaliser:
+            empty = {"name": None, "arguments": ""}
+            yield {"tool_calls": [{"id": None, "type": None, "function": empty}]}
+
+    def close(self, total: Completion) -> Iterator[Event]:
+        if self.dialect.usage != "none":
+            yield {"response": "", "usage": self.final_usage(total)}
+
+    def _text(self, text: str) -> Event:
+        self._said += 1
+        event: Event = {"response": self.layout.spelled(text)}
+        if self.dialect.tool_calls in ("empty", "null"):
+            event["tool_calls"] = [] if self.dialect.tool_calls == "empty" else None
+        # The padding hides how long a token is from who watches the wire.
+        event["p"] = self._PADDING[: 1 + self._said * 7 % len(self._PADDING)]
+        return event
+
+
+class _Choices(_Writer):
+    """OpenAI's form, of chats and of completions."""
+
+    _begun = -1
+
+    def write(self, delta: Delta) -> Iterator[Event]:
+        if isinstance(delta, End):
+            yield from self._finish(delta.completion)
+            return
+        yield self.metered(self._choice(self._delta(delta)), delta)
+
+    def close(self, total: Completion) -> Iterator[Event]:
+        if self.dialect.usage == "last" and self.layout.request.include_usage:
+            yield {**self._head(), "choices": [], "usage": self.final_usage(total)}
+
+    def _delta(self, delta: Delta) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self._begun != self.index:
+            self._begun = self.index
+            found["role"] = "assistant"
+        if isinstance(delta, TextDelta):
+            found["content"] = self.layout.spelled(delta.text)
+            if self.dialect.tool_calls in ("empty", "null"):
+                found["tool_calls"] = [] if self.dialect.tool_calls == "empty" else None
+        elif isinstance(delta, ReasoningDelta):
+            found[self.dialect.reasoning_key] = delta.text
+        elif isinstance(delta, CallDelta):
+            found["tool_calls"] = [self.call_piece(delta)]
+        return found
+
+    def _finish(self, completion: Completion) -> Iterator[Event]:
+        if completion.calls and self.dialect.finaliser:
+            empty = {"name": None, "arguments": ""}
+            yield self._choice({"tool_calls": [{"id": None, "type": None, "function": empty}]})
+        for at in range(self.dialect.finishes):
+            event = self._choice({}, completion)
+            if at == self.dialect.finishes - 1 and self.dialect.usage in ("every", "deltas"):
+                event["usage"] = self.final_usage(completion)
+            yield event
+
+    def _choice(self, delta: dict[str, Any], completion: Completion | None = None) -> Event:
+        choice: dict[str, Any] = {"index": self.index, "delta": delta, "logprobs": None, "finish_reason": None}
+        if self.layout.shape == "text":
+            choice = {"index": self.index, "text": delta.get("content", ""), "logprobs": None, "finish_reason": None}
+        if completion is not None:
+            choice |= {"finish_reason": completion.finish_reason, "stop_reason": completion.stop_text}
+        return {**self._head(), "choices": [choice]}
+
+    def _head(self) -> dict[str, Any]:
+        return self.layout.head("chat.completion.chunk" if self.layout.shape == "choices" else "text_completion")

@@ -1,0 +1,163 @@
+"""Reads a chat request by the schema that its model publishes.
+
+Unknown fields are let through: the published schemas are open. A field that is known and has a wrong type or value is
+refused, with everything that is wrong in one message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.models import Range
+from langchain_workers_gemma.sandbox.context import check_context
+from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, bad_input
+from langchain_workers_gemma.sandbox.request import ChatRequest, Turn
+from langchain_workers_gemma.sandbox.templates import check_template
+
+from .checker import Checker
+from .constraint import read_constraint
+from .messages import read_messages
+from .tools import read_functions, read_tool_choice, read_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_workers_gemma.models import GemmaModel
+
+_UNPUBLISHED_DEFAULT = 256
+_CHOICES = Range(low=1, high=128, integer=True)
+
+
+def read_chat(model: GemmaModel, body: Mapping[str, Any]) -> ChatRequest:
+    """Read a request.
+
+    Args:
+        model: The facts about the model asked.
+        body: The input, without what the route wraps around it.
+
+    Raises:
+        ServiceError: For what the service would refuse.
+    """
+    openai_form = not model.raw  # Gemma 4, and every model of AI/ML API, takes OpenAI's input
+    check = Checker(nullable=openai_form)
+    turns, prompt = _read_turns(check, model, body)
+    tools = read_tools(check, model, body) if model.tools else _refuse_tools(body)
+    choice = read_tool_choice(check, body, tools) if model.tool_choice else "auto"
+    schema = read_constraint(check, model.constraint, body)
+    numbers = _read_numbers(check, model, body)
+    request = ChatRequest(
+        model=model,
+        body=body,
+        turns=turns,
+        prompt=prompt,
+        tools=tools,
+        tool_choice=choice,
+        parallel=check.optional(body, "parallel_tool_calls", "", "boolean") is not False or not model.tool_choice,
+        schema=schema,
+        json_mode=schema is not None and model.constraint != "guided_json",
+        stream=check.optional(body, "stream", "", "boolean") is True,
+        include_usage=_read_include_usage(check, body) or not model.stream_options,
+        max_tokens=int(numbers.get("max_tokens") or model.default_max_tokens or _UNPUBLISHED_DEFAULT),
+        stop=_read_stop(check, model, body),
+        seed=int(numbers["seed"]) if "seed" in numbers else None,
+        temperature=numbers.get("temperature"),
+        thinking=_read_thinking(check, model, body),
+        n=int((check.number(body, "n", _CHOICES) if openai_form else None) or 1),
+    )
+    _read_options(check, model, body)
+    if check.problems:
+        raise bad_input(*_explained(model, body, check.problems))
+    if prompt is None:
+        check_template(model, turns)
+    check_context(request, asked="max_tokens" in numbers)
+    return request
+
+
+def _read_turns(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str | None]:
+    if "messages" in body:
+        messages = body["messages"]
+        if not check.value(messages, "/messages", "array"):
+            return (), None
+        if not messages:
+            check.say("minItems at '/messages' is 1, got 0")
+        return read_messages(check, model, messages), None
+    if not model.raw or "prompt" not in body:
+        check.say(f"required properties at '/' are '{'messages' if not model.raw else 'prompt'}'")
+        if model.raw:
+            check.say("required properties at '/' are 'messages'")
+        return (), None
+    prompt = body["prompt"]
+    if not check.value(prompt, "/prompt", "string"):
+        return (), None
+    if not prompt:
+        check.say("Length of '/prompt' must be >= 1 not met")
+    return (Turn("user", prompt),), prompt
+
+
+def _read_numbers(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> dict[str, float]:
+    ranges = dict(model.parameters or {})
+    if "max_tokens" in ranges and not model.raw:
+        ranges["max_completion_tokens"] = ranges["max_tokens"]
+    ranges.setdefault("max_tokens", Range(low=1, integer=True))
+    numbers = {key: check.number(body, key, allowed) for key, allowed in ranges.items()}
+    found = {key: number for key, number in numbers.items() if number is not None}
+    if "max_completion_tokens" in found:
+        found["max_tokens"] = found["max_completion_tokens"]
+    return found
+
+
+def _read_options(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> None:
+    """Fields that are checked but change nothing here."""
+    if model.raw:
+        check.optional(body, "raw", "", "boolean")
+        read_functions(check, body)
+        lora = check.optional(body, "lora", "", "string")
+        if lora is not None and not model.lora:
+            raise ServiceError(LORA_UNSUPPORTED, f"The model {model.id} does not support LoRa inference")
+    else:
+        check.optional(body, "logprobs", "", "boolean")
+        check.optional(body, "skip_special_tokens", "", "boolean")
+        check.optional(body, "user", "", "string")
+    options = check.optional(body, "options", "", "object") or {}
+    check.optional(options, "rejectIfBusy", "/options", "boolean")
+
+
+def _read_include_usage(check: Checker, body: Mapping[str, Any]) -> bool:
+    options = check.optional(body, "stream_options", "", "object") or {}
+    return check.optional(options, "include_usage", "/stream_options", "boolean") is True
+
+
+def _read_stop(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stop sequences; a model whose schema has none takes no notice of them, as of every unknown field."""
+    if not model.stop:
+        return ()
+    found = check.optional(body, "stop", "", "string", "array")
+    stops = [found] if isinstance(found, str) else found or []
+    if len(stops) > model.stop:
+        check.say(f"maxItems at '/stop' is {model.stop}, got {len(stops)}")
+    return tuple(stop for at, stop in enumerate(stops) if check.value(stop, f"/stop/{at}", "string") and stop)
+
+
+def _read_thinking(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> bool:
+    if not model.thinking:
+        return False
+    kwargs = check.optional(body, "chat_template_kwargs", "", "object") or {}
+    check.optional(kwargs, "clear_thinking", "/chat_template_kwargs", "boolean")
+    return check.optional(kwargs, "enable_thinking", "/chat_template_kwargs", "boolean") is not False
+
+
+def _refuse_tools(body: Mapping[str, Any]) -> tuple[()]:
+    if body.get("tools"):
+        raise ServiceError(None, "No endpoints found that support tool use", status=404)
+    if body.get("response_format", {"type": "text"}) != {"type": "text"}:
+        raise ServiceError(None, "JSON mode is not enabled", status=400)
+    return ()
+
+
+def _explained(model: GemmaModel, body: Mapping[str, Any], problems: list[str]) -> list[str]:
+    if not model.raw:
+        return problems
+    other = "prompt" if "messages" in body else "messages"
+    missing = f"required properties at '/' are '{other}'"
+    rest = [problem for problem in problems if problem != missing]
+    return [f"oneOf at '/' not met, 0 matches: {missing}", *rest]

@@ -1,0 +1,94 @@
+"""Checks values against published rules and collects what is wrong, in the words of the service's own checker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from langchain_workers_gemma.models import Range
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "number": (int, float),
+    "integer": (int,),
+}
+
+
+def type_name(value: object) -> str:
+    """The JSON type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, float) and value.is_integer():
+        return "integer"
+    return next((name for name, types in reversed(_TYPES.items()) if isinstance(value, types)), "object")
+
+
+def is_type(value: object, name: str) -> bool:
+    """Whether a value has a JSON type; 5.0 is an integer, as JSON Schema has it, and true is no number."""
+    actual = type_name(value)
+    return actual == name or (name == "number" and actual == "integer")
+
+
+class Checker:
+    """Collects what breaks a rule.
+
+    Attributes:
+        problems: What is wrong so far.
+        nullable: Whether `null` stands for a value that was not sent, as in OpenAI's types.
+    """
+
+    def __init__(self, *, nullable: bool = False) -> None:
+        self.problems: list[str] = []
+        self.nullable = nullable
+
+    def say(self, problem: str) -> None:
+        """Note a problem."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def value(self, value: object, path: str, *types: str) -> bool:
+        """Check a value's type."""
+        if any(is_type(value, name) for name in types):
+            return True
+        self.say(f"Type mismatch of '{path}', '{types[0]}' not in '{type_name(value)}'")
+        return False
+
+    def optional(self, holder: Mapping[str, Any], key: str, path: str, *types: str) -> Any:
+        """A value that may be missing: itself when it is there and of its type, else `None`."""
+        if key not in holder or (holder[key] is None and self.nullable):
+            return None
+        return holder[key] if self.value(holder[key], f"{path}/{key}", *types) else None
+
+    def required(self, holder: Mapping[str, Any], keys: Iterable[str], path: str) -> bool:
+        """Check that keys are there."""
+        keys = list(keys)
+        if all(key in holder for key in keys):
+            return True
+        self.say(f"required properties at '{path or '/'}' are '{','.join(keys)}'")
+        return False
+
+    def number(self, holder: Mapping[str, Any], key: str, allowed: Range) -> float | None:
+        """A number that may be missing, checked against its published range."""
+        found = self.optional(holder, key, "", "integer" if allowed.integer else "number")
+        if found is None:
+            return None
+        if allowed.low is not None and found < allowed.low:
+            self.say(f"'/{key}' must be >= {allowed.low:g}")
+        if allowed.high is not None and found > allowed.high:
+            self.say(f"'/{key}' must be <= {allowed.high:.10g}")
+        return float(found)
+
+    def enum(self, value: object, path: str, allowed: Iterable[str]) -> bool:
+        """Check that a value is one of a few."""
+        allowed = list(allowed)
+        if value in allowed:
+            return True
+        self.say(f"enum {value} not in {','.join(allowed)} at '{path}'")
+        return False

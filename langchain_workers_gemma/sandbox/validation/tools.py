@@ -1,0 +1,112 @@
+"""Reads `tools` and `tool_choice` by the schema that each model publishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
+from langchain_workers_gemma.sandbox.request import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_workers_gemma.models import GemmaModel
+
+    from .checker import Checker
+
+_WORDS = ("none", "auto", "required")
+
+
+def read_tools(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[Tool, ...]:
+    """Read the tools bound; what breaks the schema is noted in the checker."""
+    raw = check.optional(body, "tools", "", "array")
+    read = _read_openai_tool if model.tool_choice else _read_native_tool
+    tools = []
+    for at, tool in enumerate(raw or ()):
+        path = f"/tools/{at}"
+        if check.value(tool, path, "object"):
+            found = read(check, tool, path)
+            if found is not None:
+                tools.append(found)
+    return tuple(tools)
+
+
+def read_functions(check: Checker, body: Mapping[str, Any]) -> None:
+    """Check the deprecated `functions` of the older models."""
+    for at, function in enumerate(check.optional(body, "functions", "", "array") or ()):
+        path = f"/functions/{at}"
+        if check.value(function, path, "object") and check.required(function, ["name", "code"], path):
+            check.value(function["name"], f"{path}/name", "string")
+            check.value(function["code"], f"{path}/code", "string")
+
+
+def read_tool_choice(check: Checker, body: Mapping[str, Any], tools: tuple[Tool, ...]) -> str:
+    """Read the choice: `auto`, `none`, `required` or a tool's name.
+
+    Raises:
+        ServiceError: 8006 for a choice that cannot be met.
+    """
+    choice = body.get("tool_choice")
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if check.enum(choice, "/tool_choice", _WORDS) and choice == "required" and not tools:
+            raise ServiceError(INVALID_DATA, "AiError: Invalid data: tool_choice 'required' needs tools")
+        return choice
+    if not check.value(choice, "/tool_choice", "object") or not check.required(
+        choice, ["type", "function"], "/tool_choice"
+    ):
+        return "auto"
+    function = check.optional(choice, "function", "/tool_choice", "object")
+    if function is None or not check.required(function, ["name"], "/tool_choice/function"):
+        return "auto"
+    name = function["name"]
+    if name not in {tool.name for tool in tools}:
+        raise ServiceError(INVALID_DATA, f"AiError: Invalid data: tool_choice names {name!r}, which is not in tools")
+    return str(name)
+
+
+def _read_openai_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
+    if not check.required(tool, ["type", "function"], path):
+        return None
+    check.enum(tool["type"], f"{path}/type", ["function"])
+    function = check.optional(tool, "function", path, "object")
+    where = f"{path}/function"
+    if function is None or not check.required(function, ["name"], where):
+        return None
+    name = check.optional(function, "name", where, "string")
+    description = check.optional(function, "description", where, "string")
+    parameters = check.optional(function, "parameters", where, "object")
+    check.optional(function, "strict", where, "boolean")
+    return Tool(name or "", description or "", parameters or {"type": "object", "properties": {}})
+
+
+def _read_native_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
+    """A tool in either of the two forms of the older schema (seed 004), where every parameter is described."""
+    if "function" in tool:
+        if not check.required(tool, ["type", "function"], path):
+            return None
+        check.value(tool["type"], f"{path}/type", "string")
+        inner = check.optional(tool, "function", path, "object")
+        tool, path = inner or {}, f"{path}/function"
+    if not check.required(tool, ["name", "description", "parameters"], path):
+        return None
+    name = check.optional(tool, "name", path, "string")
+    description = check.optional(tool, "description", path, "string")
+    parameters = check.optional(tool, "parameters", path, "object")
+    if parameters is not None:
+        _check_parameters(check, parameters, f"{path}/parameters")
+    return Tool(name or "", description or "", parameters or {})
+
+
+def _check_parameters(check: Checker, parameters: Mapping[str, Any], path: str) -> None:
+    if not check.required(parameters, ["type", "properties"], path):
+        return
+    check.value(parameters["type"], f"{path}/type", "string")
+    for at, name in enumerate(check.optional(parameters, "required", path, "array") or ()):
+        check.value(name, f"{path}/required/{at}", "string")
+    for name, definition in (check.optional(parameters, "properties", path, "object") or {}).items():
+        where = f"{path}/properties/{name}"
+        if check.value(definition, where, "object") and check.required(definition, ["type", "description"], where):
+            check.value(definition["type"], f"{where}/type", "string")
+            check.value(definition["description"], f"{where}/description", "string")

@@ -1,0 +1,86 @@
+"""Checks of the arguments that model objects and calls take."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from langchain_workers_gemma.models import GemmaModel, Range
+
+SAMPLING = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "top_k",
+    "seed",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+"""The sampling parameters, in the order in which they are sent."""
+
+_ANYWHERE = {"max_tokens": Range(low=1, integer=True)}  # what holds on every model, published or not
+
+
+def normalised_arguments(
+    values: Mapping[str, Any], aliases: Mapping[str, str], known: Collection[str]
+) -> dict[str, Any]:
+    """Constructor arguments with aliases resolved.
+
+    Raises:
+        ValueError: If an argument is unknown, or given under two names with different values.
+    """
+    normalised: dict[str, Any] = {}
+    for given, value in values.items():
+        name = aliases.get(given, given)
+        if name not in known:
+            raise ValueError(f"{given} is not an argument.{nearest(given, {*known, *aliases})}")
+        if normalised.get(name) is not None and value is not None and normalised[name] != value:
+            raise ValueError(f"{name} is given twice, as {name} and under another name: give it once.")
+        if normalised.get(name) is None:
+            normalised[name] = value
+    return normalised
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """A sentence that suggests what may have been meant, or nothing.
+
+    Example:
+        >>> nearest("temprature", ["temperature", "top_p"])
+        ' Did you mean temperature?'
+    """
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def check_sampling(values: Mapping[str, Any], facts: GemmaModel) -> None:
+    """Check the parameters that are set against what is published about the model.
+
+    Raises:
+        ValueError: If the model has no such parameter, or the value is out of range.
+    """
+    for name, value in values.items():
+        if value is None:
+            continue
+        published = facts.parameters
+        if published is not None and name not in published:
+            raise ValueError(f"{name}={value!r}: {facts.id} has no {name}. Leave it out.")
+        allowed = _ANYWHERE.get(name, Range()) if published is None else published[name]
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is out of range: {facts.id} takes {allowed}.")
+
+
+def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -> tuple[str, ...]:
+    """The stop sequences of model object and call, each once.
+
+    Raises:
+        ValueError: If one is not a string, or empty.
+    """
+    merged: dict[str, None] = {}
+    for given in (stop, of_call):
+        for sequence in [given] if isinstance(given, str) else given or ():
+            if not isinstance(sequence, str) or not sequence:
+                raise ValueError(f"stop must hold strings that are not empty, not {sequence!r}.")
+            merged[sequence] = None
+    return tuple(merged)

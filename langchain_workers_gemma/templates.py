@@ -1,0 +1,179 @@
+"""Turns -> turns that the model's chat template accepts -> wire messages.
+
+What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says
+(`shared/wire.md` section 6). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has
+tools, but one system message only, first. LangGraph writes other histories every day, so they are made to fit:
+
+- leading system messages become one; without a system role they open the first user turn
+- a later system message goes into the next user turn
+- neighbours of one role become one turn
+- a conversation that starts with the assistant gets a user turn before it
+- without a tool role, calls become text in the notation that our prompt teaches, and results user turns naming them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_workers_gemma.messages import Image, Part, Turn
+from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.tools.rendering import render_calls
+
+_GAP = "\n\n"
+_OPENING = "(The conversation begins.)"
+_SILENT_RESULT = "(no output)"
+
+
+def to_wire(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[dict[str, Any]]:
+    """The messages of a request.
+
+    Args:
+        turns: The conversation.
+        facts: What the model's template knows.
+        instructions: Text to add to the system message, such as a description of tools.
+
+    Raises:
+        ValueError: If a message is longer than the model's schema allows.
+    """
+    wire = [_message(turn, facts) for turn in fit(turns, facts, instructions=instructions)]
+    limit = facts.max_content_characters
+    if limit is not None and any(len(message["content"]) > limit for message in wire):
+        raise ValueError(f"messages: {facts.id} takes at most {limit:,} characters in one message.")
+    return wire
+
+
+def fit(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[Turn]:
+    """The same conversation in the form that the template accepts."""
+    system, rest = _split_system(turns, instructions)
+    fitted = _with_lone_results_as_text(rest) if facts.tool_role else map(_as_plain, rest)
+    rest = _merge(_with_later_systems_folded(fitted))
+    if system and (not facts.system_role or not rest):
+        opening = Turn("user", system)
+        rest = _merge([opening, *rest])
+        system = ()
+    if rest and rest[0].role != "user":
+        rest.insert(0, Turn("user", (_OPENING,)))
+    return [Turn("system", system), *rest] if system else rest
+
+
+def _split_system(turns: Sequence[Turn], instructions: str) -> tuple[tuple[Part, ...], list[Turn]]:
+    leading = 0
+    while leading < len(turns) and turns[leading].role == "system":
+        leading += 1
+    texts = [turn.text for turn in turns[:leading]] + [instructions]
+    text = _GAP.join(text for text in texts if text)
+    return ((text,) if text else ()), list(turns[leading:])
+
+
+def _with_later_systems_folded(turns: Iterable[Turn]) -> Iterator[Turn]:
+    """A system message that comes later speaks with the next user turn, or as one if there is none."""
+    for turn in turns:
+        yield replace(turn, role="user") if turn.role == "system" else turn
+
+
+def _merge(turns: Iterable[Turn]) -> list[Turn]:
+    """Neighbours of one role as one turn; an assistant's turn that says and calls nothing is no turn."""
+    merged: list[list[Turn]] = []
+    for turn in turns:
+        if turn.role == "assistant" and not turn.parts and not turn.calls:
+            continue
+        if merged and _can_join(merged[-1][-1], turn):
+            merged[-1].append(turn)
+        else:
+            merged.append([turn])
+    return [_joined(group) for group in merged]
+
+
+def _can_join(earlier: Turn, later: Turn) -> bool:
+    return earlier.role == later.role and earlier.role != "tool" and not earlier.calls
+
+
+def _joined(group: list[Turn]) -> Turn:
+    if len(group) == 1:
+        return group[0]
+    parts: list[Part] = []
+    for turn in group:
+        if parts and turn.parts:
+            parts.append(_GAP)
+        parts.extend(turn.parts)
+    return replace(group[-1], parts=tuple(parts))
+
+
+def _as_plain(turn: Turn) -> Turn:
+    """A turn without tool markup, for a template that knows none."""
+    if turn.role == "tool":
+        return _result_as_user(turn)
+    if not turn.calls:
+        return turn
+    calls = render_calls([(call.name, call.arguments) for call in turn.calls])
+    return Turn("assistant", (*turn.parts, _GAP, calls) if turn.parts else (calls,))
+
+
+def _result_as_user(turn: Turn) -> Turn:
+    subject = f"the call {turn.name}" if turn.name else f"the call with id {turn.call_id}"
+    heading = f"{subject[0].upper()}{subject[1:]} failed:" if turn.failed else f"Result of {subject}:"
+    return Turn("user", (heading + "\n", *(turn.parts or (_SILENT_RESULT,))))
+
+
+def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
+    """For a template with a tool role: a result must answer a call, and holds text only.
+
+    Trimmed histories hold results whose call is gone: those become text. Images in results follow in a user turn.
+    """
+    open_calls: set[str] = set()
+    images: list[Part] = []
+    for turn in turns:
+        if turn.role != "tool" and images:
+            yield Turn("user", tuple(images))
+            images = []
+        if turn.role != "tool":
+            open_calls = {call.id for call in turn.calls}
+            yield turn
+        elif turn.call_id in open_calls:
+            if turn.images:
+                images += [f"Images in the result of the call {turn.name}:\n", *turn.images]
+            yield replace(turn, parts=(turn.text or _SILENT_RESULT,))
+        else:
+            yield _result_as_user(turn)
+    if images:
+        yield Turn("user", tuple(images))
+
+
+def _message(turn: Turn, facts: GemmaModel) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": _content(turn.parts, facts)}
+    if turn.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+            }
+            for call in turn.calls
+        ]
+    if turn.role == "tool":
+        message["tool_call_id"] = turn.call_id
+    return message
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(arguments, ensure_ascii=False, default=str)
+
+
+def _content(parts: Sequence[Part], facts: GemmaModel) -> str | list[dict[str, Any]]:
+    """One string where there is only text: every model takes it. Else a list of parts, never two texts in a row."""
+    if not any(isinstance(part, Image) for part in parts):
+        return "".join(str(part) for part in parts)
+    if not facts.content_parts:
+        raise ValueError(f"messages: {facts.id} takes one string as content.")
+    content: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, Image):
+            content.append({"type": "image_url", "image_url": {"url": part.url}})
+        elif content and content[-1]["type"] == "text":
+            content[-1]["text"] += part
+        elif part:
+            content.append({"type": "text", "text": part})
+    return content

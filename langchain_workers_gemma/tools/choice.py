@@ -1,0 +1,128 @@
+"""Bound tools and the choice among them, in one form, whatever form they were given in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_workers_gemma.schemas import for_tool
+
+ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+"""What can be bound as a tool."""
+
+ToolMethod: TypeAlias = Literal["native", "guided_json", "prompt"]
+"""How bound tools reach the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """What is asked of the model.
+
+    Attributes:
+        mode: `auto`: it may call; `none`: it must not; `required`: it must call some tool; `named`: it must call `name`.
+        name: The tool that must be called.
+    """
+
+    mode: Literal["auto", "none", "required", "named"] = "auto"
+    name: str | None = None
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether a call must come."""
+        return self.mode in ("required", "named")
+
+    def wire(self) -> str | dict[str, Any]:
+        """OpenAI's form."""
+        if self.mode == "named":
+            return {"type": "function", "function": {"name": self.name}}
+        return self.mode
+
+
+def openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, Any]:
+    """A tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
+
+    Raises:
+        ValueError: If it is nothing that LangChain can bind.
+    """
+    if isinstance(tool, Mapping):
+        tool = dict(tool)
+        if tool.get("type") == "function" and isinstance(tool.get("function"), Mapping) and strict is None:
+            _check_name(tool["function"].get("name"))
+            return tool
+    try:
+        converted = convert_to_openai_tool(tool, strict=strict)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"tools: {tool!r:.80} cannot be bound. Give a function, a Pydantic class, a BaseTool, a JSON Schema with "
+            f"title and description, or OpenAI's tool form. ({error})"
+        ) from error
+    if not isinstance(converted.get("function"), Mapping):
+        raise ValueError(f"tools: {tool!r:.80} is a built-in tool of another service. Bind a function tool.")
+    _check_name(converted["function"].get("name"))
+    return converted
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or not all(char.isalnum() or char in "_-." for char in name):
+        raise ValueError(f"tools: a tool's name must consist of letters, digits, '_', '-' and '.', not {name!r}.")
+
+
+def tool_name(tool: Mapping[str, Any]) -> str:
+    """The name of a tool in OpenAI's form."""
+    return str(tool["function"]["name"])
+
+
+def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
+    """The choice, from any form LangChain's users write.
+
+    Args:
+        choice: `None`, `"auto"`, `"any"`, `"required"`, `True`, `"none"`, `False`, a tool's name, or OpenAI's dict.
+        names: The bound tools.
+
+    Raises:
+        ValueError: If it names no bound tool.
+    """
+    if isinstance(choice, Mapping):
+        function = choice.get("function")
+        choice = function.get("name") if isinstance(function, Mapping) else choice.get("name", choice.get("type"))
+    if choice in (None, "auto"):
+        return ToolChoice()
+    if choice in ("none", False):
+        return ToolChoice("none")
+    if isinstance(choice, str) and choice in names:
+        return ToolChoice("named", choice)
+    if choice in ("any", "required", True):
+        if not names:
+            raise ValueError("tool_choice demands a call, but no tools are bound.")
+        return ToolChoice("required")
+    raise ValueError(
+        f"tool_choice must be 'auto', 'any', 'required', 'none', True, OpenAI's dict, or the name of a bound tool "
+        f"({', '.join(names) or 'none are bound'}), not {choice!r}."
+    )
+
+
+def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool) -> dict[str, Any]:
+    """A tool as the request carries it: self-contained, and in the subset of JSON Schema that the services publish."""
+    function = tool["function"]
+    strict = function.get("strict") if strict_allowed else None
+    converted = {
+        "name": function["name"],
+        # Required by the published schema (seed 004), and often left out by users.
+        "description": function.get("description") or function["name"],
+        "parameters": _parameters(json.dumps(function.get("parameters") or {}, default=str)),
+    }
+    if strict is not None:
+        converted["strict"] = strict
+    return {"type": "function", "function": converted}
+
+
+@lru_cache(maxsize=512)
+def _parameters(schema: str) -> dict[str, Any]:
+    """The converted parameters; an agent sends the same tools with every call."""
+    return for_tool(json.loads(schema))

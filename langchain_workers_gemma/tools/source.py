@@ -1,0 +1,135 @@
+"""Characters that arrive in pieces, for readers that are written as if all were there.
+
+A reader is a generator that yields where it needs characters that have not come yet, and otherwise is plain recursive
+descent. All of them go through the few methods of `Source`, whose answers depend on the characters alone and never on
+where the pieces were cut, so that a stream reads as the whole reply does. No character is looked at again after a
+reader has given up, so that the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    import re
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, T]
+"""A reader: yields whenever it waits for more characters, returns what it has read."""
+
+
+class UnreadableError(Exception):
+    """What stands here is not what the reader reads."""
+
+
+class CutError(UnreadableError):
+    """The text ended before what stands here did."""
+
+
+class Source:
+    """The text so far: a position in it, and what was passed since `hold`."""
+
+    __slots__ = ("_base", "_ended", "_held", "_hold_base", "_hold_pos", "_holding", "_pos", "_text")
+
+    def __init__(self) -> None:
+        self._text = ""  # the newest piece, after the few characters of the one before that are not passed yet
+        self._pos = 0
+        self._base = 0  # how many characters were passed before `_text`
+        self._ended = False
+        self._holding = False
+        self._held: list[str] = []
+        self._hold_base = 0
+        self._hold_pos = 0
+
+    def give(self, piece: str) -> None:
+        """Add a piece at the end."""
+        if self._holding and self._pos > self._hold_pos:
+            self._held.append(self._text[self._hold_pos : self._pos])
+        self._text = self._text[self._pos :] + piece  # what is left never outgrows the longest literal looked for
+        self._base += self._pos
+        self._pos = self._hold_pos = 0
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self._ended = True
+
+    def tell(self) -> int:
+        """How many characters have been passed."""
+        return self._base + self._pos
+
+    def hold(self) -> None:
+        """Begin to keep what is passed, for `held`."""
+        self._holding = True
+        self._held = []
+        self._hold_pos = self._pos
+        self._hold_base = self.tell()
+
+    def held(self, start: int | None = None) -> str:
+        """What was passed since `hold`, or since the later place `start` that `tell` gave."""
+        text = "".join([*self._held, self._text[self._hold_pos : self._pos]])
+        return text if start is None else text[start - self._hold_base :]
+
+    def release(self) -> None:
+        """Forget what was kept."""
+        self._holding = False
+        self._held = []
+
+    def peek(self) -> Steps[str]:
+        """The next character, an empty string at the end."""
+        while self._pos >= len(self._text):
+            if self._ended:
+                return ""
+            yield
+        return self._text[self._pos]
+
+    def sees(self, *literals: str) -> Steps[str]:
+        """Which of `literals` stands here, an empty string for none; nothing is passed."""
+        while not self._text.startswith(literals, self._pos):
+            rest = self._text[self._pos : self._pos + max(map(len, literals))]
+            if self._ended or not any(literal.startswith(rest) for literal in literals):
+                return ""
+            yield
+        return next(literal for literal in literals if self._text.startswith(literal, self._pos))
+
+    def takes(self, *literals: str) -> Steps[str]:
+        """As `sees`, and passes it."""
+        literal = yield from self.sees(*literals)
+        self._pos += len(literal)
+        return literal
+
+    def closes(self, *literals: str) -> Steps[bool]:
+        """Whether one of `literals` ends here, and passes it; at the end of the text its beginning is enough."""
+        if (yield from self.takes(*literals)):
+            return True
+        rest = self._text[self._pos : self._pos + max(map(len, literals))]
+        if not self._ended or not any(literal.startswith(rest) for literal in literals):
+            return False
+        self._pos = len(self._text)
+        return True
+
+    def advance(self) -> None:
+        """Pass the character that `peek` gave."""
+        self._pos += 1
+
+    def chunk(self, pattern: re.Pattern[str]) -> str:
+        """Pass what `pattern` matches of the characters that are there."""
+        match = pattern.match(self._text, self._pos)
+        if match is None:
+            return ""
+        self._pos = match.end()
+        return match[0]
+
+    def run(self, pattern: re.Pattern[str]) -> Steps[str]:
+        """Pass the longest run of `pattern`, one set of characters repeated, over as many pieces as it takes."""
+        pieces = []
+        while (yield from self.peek()) and (piece := self.chunk(pattern)):
+            pieces.append(piece)
+        return "".join(pieces)
+
+    def unreadable(self) -> UnreadableError:
+        """The error for what stands here: something else, or the end."""
+        if self._ended and self._pos >= len(self._text):
+            return CutError("the text ends here")
+        return UnreadableError("no call in this notation")

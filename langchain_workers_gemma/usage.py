@@ -1,0 +1,86 @@
+"""Token counts: what services report, in pieces or at once -> LangChain's `UsageMetadata`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+
+
+class UsageTally:
+    """Keeps the one true count of a reply.
+
+    In a stream `usage` may stand on every event, cumulative or as differences. Differences show themselves: their
+    `prompt_tokens` is 0 after the first (`shared/wire.md` section 4). Cumulative reports replace one another.
+    """
+
+    __slots__ = ("_input", "_output", "_report", "_total", "neurons")
+
+    def __init__(self) -> None:
+        self._report: Mapping[str, Any] | None = None
+        self._input = 0
+        self._output = 0
+        self._total = 0
+        self.neurons: float | None = None
+
+    def add(self, report: Mapping[str, Any]) -> None:
+        """Take one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
+        prompt, completion = _count(report, "prompt_tokens"), _count(report, "completion_tokens")
+        total = _count(report, "total_tokens") or prompt + completion
+        neurons = _number(report.get("neurons"))
+        if self._input and not prompt:
+            self._output += completion
+            self._total += total
+            self.neurons = neurons if self.neurons is None else self.neurons + (neurons or 0)
+            self._report = _summed(self._report or {}, report)
+        else:
+            self._input, self._output, self._total = prompt, completion, total
+            self.neurons = self.neurons if neurons is None else neurons
+            self._report = report
+
+    def metadata(self) -> UsageMetadata | None:
+        """The counts in LangChain's form; `None` if the service reported none."""
+        if self._report is None:
+            return None
+        usage = UsageMetadata(
+            input_tokens=self._input,
+            output_tokens=self._output,
+            total_tokens=max(self._total, self._input + self._output),
+        )
+        cached = _detail(self._report, "prompt_tokens_details", "cached_tokens")
+        if cached is not None:
+            usage["input_token_details"] = InputTokenDetails(cache_read=cached)
+        reasoning = _detail(self._report, "completion_tokens_details", "reasoning_tokens")
+        if reasoning is not None:
+            usage["output_token_details"] = OutputTokenDetails(reasoning=reasoning)
+        return usage
+
+
+_DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
+
+
+def _summed(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The details of two reports that are differences."""
+    merged: dict[str, Any] = {}
+    for group, key in _DETAILS:
+        counts = [count for report in (kept, added) if (count := _detail(report, group, key)) is not None]
+        if counts:
+            merged[group] = {key: sum(counts)}
+    return merged
+
+
+def _detail(report: Mapping[str, Any], group: str, key: str) -> int | None:
+    details = report.get(group)
+    return _count(details, key) if isinstance(details, dict) and _number(details.get(key)) is not None else None
+
+
+def _count(report: Mapping[str, Any], key: str) -> int:
+    return int(_number(report.get(key)) or 0)
+
+
+def _number(value: object) -> float | None:
+    """A finite number that is not negative, or `None` for anything else a server might put there."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value < float("inf") else None

@@ -1,0 +1,616 @@
+"""Calls that a Gemma writes as text: every notation, at every cut, and the prose that must stay prose."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_workers_gemma.events import Text, ToolCallDelta
+from langchain_workers_gemma.tools.rendering import render_call, render_calls
+from langchain_workers_gemma.tools.text_calls import TextCallReader
+
+TOOLS = ["get_weather", "f", "search-web"]
+PARIS = ("get_weather", {"city": "Paris"})
+
+
+def read(pieces, **options):
+    """The reply that `pieces` make: texts and calls in order, neighbouring texts joined."""
+    reader = TextCallReader(TOOLS, **options)
+    events = [event for piece in pieces for event in reader.feed(piece)] + reader.flush()
+    reply: list = []
+    for event in events:
+        if isinstance(event, ToolCallDelta):
+            assert event.id is None
+            assert event.index == sum(not isinstance(part, str) for part in reply)
+            reply.append((event.name, event.arguments))
+            continue
+        assert isinstance(event, Text)
+        assert event.text
+        if reply and isinstance(reply[-1], str):
+            reply[-1] += event.text
+        else:
+            reply.append(event.text)
+    return reply
+
+
+def read_everywhere(text, **options):
+    """Read `text` whole, by character and cut in two at every place, and see that it makes no difference."""
+    whole = read([text], **options)
+    assert read(text, **options) == whole
+    for cut in range(len(text) + 1):
+        assert read([text[:cut], text[cut:]], **options) == whole, cut
+    return whole
+
+
+def calls(*expected):
+    return [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in expected]
+
+
+WRITTEN = {
+    # Gemma 3, Python: alone, several lines, in a list; fenced and not
+    "tool_code": ("```tool_code\nget_weather(city='Paris')\n```", [PARIS]),
+    "tool_code list": ("```tool_code\n[get_weather(city='Paris'), f(x=1)]\n```", [PARIS, ("f", {"x": 1})]),
+    "tool_code lines": ("```tool_code\nget_weather(city='Paris')\nf(x=1)\n```\n", [PARIS, ("f", {"x": 1})]),
+    "tool_code comments": ("```tool_code\n# look\nf(x=1)  # it up\n```", [("f", {"x": 1})]),
+    "tool_code semicolon": ("```tool_code\nf(x=1); f(x=2);\n```", [("f", {"x": 1}), ("f", {"x": 2})]),
+    "tool_code spread": ("```tool_code\n[\n  f(\n    x=1,\n  ),\n]\n```", [("f", {"x": 1})]),
+    "tool_code one line": ("```tool_code f(x=1)```", [("f", {"x": 1})]),
+    "tool_code no end": ("```tool_code\nget_weather(city='Paris')\n", [PARIS]),
+    "tool_code half an end": ("```tool_code\nget_weather(city='Paris')\n``", [PARIS]),
+    "tool_code indented": ("  ```tool_code\r\n  f()\r\n  ```", [("f", {})]),
+    "python": ("get_weather(city='Paris')", [PARIS]),
+    "python list": ("[get_weather(city='Paris'), f(x=1)]", [PARIS, ("f", {"x": 1})]),
+    "python lines": ("get_weather(city='Paris')\nf(x=1)\n", [PARIS, ("f", {"x": 1})]),
+    "python on one line": ("f(x=1) f(x=2)", [("f", {"x": 1}), ("f", {"x": 2})]),
+    "python spread": ("get_weather(\n    city='Paris',\n)\n", [PARIS]),
+    "python hyphen": ("search-web(q='a')", [("search-web", {"q": "a"})]),
+    "python keywords": ("f(**{'a b': 1}, c=2)", [("f", {"a b": 1, "c": 2})]),
+    # Gemma 3, JSON
+    "json": ('{"name": "get_weather", "parameters": {"city": "Paris"}}', [PARIS]),
+    "json arguments": ('{"name": "get_weather", "arguments": {"city": "Paris"}}', [PARIS]),
+    "json name last": ('{"arguments": {"city": "Paris"}, "name": "get_weather"}', [PARIS]),
+    "json id": ('{"id": "1", "type": "function", "name": "f", "arguments": {}}', [("f", {})]),
+    "json text": ('{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}', [PARIS]),
+    "json null": ('{"name": "f", "parameters": null}', [("f", {})]),
+    "json list": ('[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a": []}}]',
+                  [("f", {}), ("f", {"a": []})]),
+    "json spread": ('{\n  "name": "get_weather",\n  "parameters": {\n    "city": "Paris"\n  }\n}\n', [PARIS]),
+    "json lines": ('{"name": "f", "parameters": {}}\n{"name": "f", "parameters": {}}', [("f", {}), ("f", {})]),
+    "json openai": ('{"type": "function", "function": {"name": "f", "arguments": "{}"}}', [("f", {})]),
+    "json fence": ('```json\n{"name": "get_weather", "parameters": {"city": "Paris"}}\n```', [PARIS]),
+    "json fence list": ('```json\n[{"name": "f", "parameters": {}}]\n```', [("f", {})]),
+    "json fence lines": ('```json\n{"name": "f", "parameters": {}}\n{"name": "f", "parameters": {}}\n```',
+                         [("f", {}), ("f", {})]),
+    "json fence no end": ('```json\n{"name": "f", "parameters": {}}', [("f", {})]),
+    # Gemma 3, drifts
+    "print": ("```tool_code\nprint(get_weather(city='Paris'))\n```", [PARIS]),
+    "print module": ("```tool_code\nprint(default_api.get_weather(city='Paris'))\n```", [PARIS]),
+    "print bare": ("print(tools.get_weather(city='Paris'))", [PARIS]),
+    "module": ("```tool_code\nmy.weather_api.get_weather(city='Paris')\n```", [PARIS]),
+    "module json": ('{"name": "default_api.get_weather", "parameters": {"city": "Paris"}}', [PARIS]),
+    "tool_call fence": ('```tool_call\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```', [PARIS]),
+    "tool_call dict": ("```tool_call\n{'name': 'get_weather', 'arguments': {'city': 'Paris'}}\n```", [PARIS]),
+    # FunctionGemma
+    "functiongemma": (
+        "<start_function_call>call:get_weather{city:<escape>Paris<escape>}<end_function_call>", [PARIS]),
+    "functiongemma result": (
+        "<start_function_call>call:f{}<end_function_call><start_function_response>", [("f", {})]),
+    # Gemma 4
+    "gemma4": (
+        '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>,n:42,x:-1.5,ok:true,v:null,o:{k:<|"|>a<|"|>},l:[1,2]}<tool_call|>',
+        [("get_weather", {"city": "Paris", "n": 42, "x": -1.5, "ok": True, "v": None, "o": {"k": "a"}, "l": [1, 2]})]),
+    "gemma4 row": ("<|tool_call>call:f{a:1}<tool_call|><|tool_call>call:f{a:2}<tool_call|>\n",
+                   [("f", {"a": 1}), ("f", {"a": 2})]),
+    "gemma4 lines": ("<|tool_call>call:f{a:1}<tool_call|>\n\n<|tool_call>call:f{a:2}<tool_call|>",
+                     [("f", {"a": 1}), ("f", {"a": 2})]),
+    "gemma4 together": ("<|tool_call>call:f{a:1}call:f{a:2}<tool_call|>", [("f", {"a": 1}), ("f", {"a": 2})]),
+    "gemma4 spread": ('<|tool_call>\ncall:f{\n  a: <|"|>b<|"|>,\n  c: [1, 2]\n}\n<tool_call|>',
+                      [("f", {"a": "b", "c": [1, 2]})]),
+    "gemma4 parentheses": ("<|tool_call>call:get_weather(city:<|\"|>Paris<|\"|>)<tool_call|>", [PARIS]),
+    "gemma4 equals": ('<|tool_call>call:f(a="1, 2",b=[\'x\', "y"])<tool_call|>', [("f", {"a": "1, 2", "b": ["x", "y"]})]),
+    "gemma4 plain quotes": ('<|tool_call>call:get_weather{city:"Paris"}<tool_call|>', [PARIS]),
+    "gemma4 quoted keys": ('<|tool_call>call:get_weather{"city":\'Paris\'}<tool_call|>', [PARIS]),
+    "gemma4 token keys": ('<|tool_call>call:f{o:{<|"|>a b<|"|>:1}}<tool_call|>', [("f", {"o": {"a b": 1}})]),
+    "gemma4 no quotes": ("<|tool_call>call:get_weather{city:Paris}<tool_call|>", [PARIS]),
+    "gemma4 result": ("<|tool_call>call:f{}<tool_call|><|tool_response>", [("f", {})]),
+    "gemma4 late result": ("<|tool_call>call:f{}<tool_call|>\n<|tool_response>\n", [("f", {})]),
+    "gemma4 no end": ("<|tool_call>call:f{a:1}", [("f", {"a": 1})]),
+    "gemma4 half an end": ("<|tool_call>call:f{a:1}<tool_c", [("f", {"a": 1})]),
+    "gemma4 no end, result": ("<|tool_call>call:f{a:1}<|tool_response>", [("f", {"a": 1})]),
+    "gemma4 no end, next": ("<|tool_call>call:f{a:1}<|tool_call>call:f{}<tool_call|>", [("f", {"a": 1}), ("f", {})]),
+    "stripped": ("call:get_weather{city:Paris}", [PARIS]),
+    "stripped comma": ("call:f{q:weather in Paris, France,n:3}", [("f", {"q": "weather in Paris, France", "n": 3})]),
+    "stripped url": ("call:f{u:https://a.org/?b=c,v:None}", [("f", {"u": "https://a.org/?b=c", "v": None})]),
+    "stripped code": ("call:f{c:if (a) { b() },d:{k:a b,l:[x,1]}}",
+                      [("f", {"c": "if (a) { b() }", "d": {"k": "a b", "l": ["x", 1]}})]),
+    "stripped empty": ("call:f{a:,b:1}", [("f", {"a": "", "b": 1})]),
+    "stripped parentheses": ("call:get_weather(city:Paris)", [PARIS]),
+    "stripped row": ("call:f{a:1}call:f{a:2}\ncall:f{a:3}", [("f", {"a": 1}), ("f", {"a": 2}), ("f", {"a": 3})]),
+    "stripped opening": ("call:f{a:1}<tool_call|>", [("f", {"a": 1})]),
+    "stripped result": ("call:f{a:1}<|tool_response>", [("f", {"a": 1})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("notation", WRITTEN)
+def test_calls_are_read(notation):
+    text, expected = WRITTEN[notation]
+    assert read_everywhere(text) == calls(*expected)
+
+
+@pytest.mark.parametrize("notation", WRITTEN)
+def test_text_around_calls_is_kept(notation):
+    text, expected = WRITTEN[notation]
+    assert read_everywhere(f"Let me *see*.\n\n{text}") == ["Let me *see*.", *calls(*expected)]
+    if "no end" not in notation and "half" not in notation:
+        assert read_everywhere(f"\n{text}\n\nDone. \n") == [*calls(*expected), "Done. \n"]
+        assert read_everywhere(f"Now:\n{text}\n\nDone.") == ["Now:", *calls(*expected), "\nDone."]
+
+
+LITERALS = {
+    "'it\\'s'": "it's",
+    '"a\\tb\\u00e9\\x41\\101\\/\\q"': "a\tbéAA/\\q",
+    '"\\ud83d\\ude00 \\U0001F600"': "😀 😀",
+    '"""a "b"\nc"""': 'a "b"\nc',
+    "'''d'''": "d",
+    "r'\\d+'": "\\d+",
+    "''": "",
+    "'a\nb'": "a\nb",
+    "'two \\\nlines'": "two lines",
+    "-7": -7,
+    "+1_000": 1000,
+    "1e3": 1000.0,
+    ".5": 0.5,
+    "9" * 4300: int("9" * 4300),
+    "(1, 'a')": [1, "a"],
+    "(1,)": [1],
+    "(1)": 1,
+    "()": [],
+    "[[], {}, {'a': [None, True, False, null, true, false]}]": [[], {}, {"a": [None, True, False, None, True, False]}],
+    "[" * 64 + "]" * 64: json.loads("[" * 64 + "]" * 64),
+}
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_literals(literal):
+    assert read([f"f(x={literal})"]) == calls(("f", {"x": LITERALS[literal]}))
+    assert read(f"f(x={literal})") == calls(("f", {"x": LITERALS[literal]}))
+
+
+def test_half_a_character_can_be_encoded():
+    [(_, arguments)] = read(['{"name": "f", "parameters": {"x": "\\ud83d"}}'])
+    assert arguments.encode() == b'{"x": "\\ud83d"}'
+
+
+PROSE = [
+    "",
+    "Hello",
+    "  indented\n\n\ntext \n ",
+    "You can use get_weather(city='Paris') for that",
+    "get_weather(city='Paris') gives the weather.",
+    "get_weather is a tool",
+    "get_weather (the tool)",
+    "get_weather\n",
+    "f",
+    "print",
+    "print('get_weather')\n",
+    "print(print(f()))\n",
+    "call me",
+    "call:\nf{}",
+    "`get_weather(city='Paris')`",
+    "Use `f(x=1)` or\n`<|tool_call>call:f{}<tool_call|>`",
+    "``<|tool_call>call:f{}<tool_call|>`` is how",
+    "the token <|tool_call> starts a call",
+    "It writes <|tool_call>call:f{a:1}<tool_call|> to call f.",
+    "<|tool_call> and <tool_call|>, <|tool_response>",
+    "<|tool_call>",
+    "<|tool_call>call:",
+    "<|tool_call>call:get_wea",
+    '<|tool_call>call:other{a:<|"|>\ncall:f{a:1}\n<|"|>}<tool_call|>',
+    "<|tool_call>call:f{a:1} b<tool_call|>",
+    "<|tool_call>call:f{a}<tool_call|>",
+    "<|tool_call>call:f{a:b<tool_call|>",
+    "<start_function_call>call:other{}<end_function_call>",
+    "call:other{a:1}",
+    "call:f{a:1} is it",
+    "Then call:f{a:1}",
+    "- f(x=1)\n> f(x=1)\n1. f(x=1)",
+    "```python\nget_weather(city='Paris')\n```\n",
+    "```\nget_weather(city='Paris')\n```",
+    "```text\n<|tool_call>call:f{}<tool_call|>\n\nf(x=1)\n```",
+    "````markdown\n```tool_code\nf()\n```\n````",
+    '~~~ ```json {"name": "f", "parameters": {}}``` ~~~',
+    "```tool_code\n```",
+    "```tool_code\n",
+    "```tool_code\nother(x=1)\n```",
+    "```tool_code\nf(x=1)\nother(x=1)\n```",
+    "```tool_code\n[f(x=1), other(x=1)]\n```",
+    "```tool_code\nI will call f(x=1)\n```",
+    "```tool_codex\nf()\n```",
+    '```tool_output\n{"name": "f", "parameters": {}}\n```',
+    '```json\n{"a": 1}\n```',
+    "```json\n[]\n```",
+    '```json5\n{"name": "f", "parameters": {}}\n```',
+    '{"name": "Ann", "parameters": {}}',
+    '{"name": "f"}',
+    '{"name": "f", "parameters": {}, "description": "x"}',
+    '{"name": "f", "parameters": {}, "arguments": {}}',
+    '{"name": "f", "name": "f", "parameters": {}}',
+    '{"name": "f", "parameters": [1]}',
+    '{"name": "f", "parameters": "{"}',
+    '{"name": "f", "parameters": "{} {}"}',
+    '{"name": "f", "parameters": {}, "type": {}}',
+    '{"name": f, "parameters": {}}',
+    '{"parameters": {}}',
+    '{"function": "f", "arguments": {}}',
+    '{"function": {"name": "f", "arguments": {}}, "arguments": {}}',
+    '{"function":' * 1000,
+    '{"x": {"name": "f", "parameters": {}}}',
+    '{"name": "f", "parameters": {}}, and so on',
+    'JSON: {"name": "f", "parameters": {}}',
+    '[{"name": "f", "parameters": {}}, {"name": "other", "parameters": {}}]',
+    '[\n  {"id": 1},\n  {"name": "f", "parameters": {}}\n]',
+    "other(\n  f(x=1)\n)",
+    "[\n  other(x=1),\n  f(x=1)\n]",
+    "[1] and [x]",
+    "[",
+    "[]",
+    "[f]",
+    "[f(x=1) f(x=2)]",
+    "f(1)",
+    "f(x)",
+    "f(x=y)",
+    "f(x=1, x=2)",
+    "f(x=1 y=2)",
+    "f(**[1])",
+    "f(x=g())",
+    "f(x=1+1)",
+    "f(x=1)(y=2)",
+    "f(x=__import__('os').getcwd())",
+    "f(x={1})",
+    "f(x={1: 2})",
+    "f(x={'a' 1})",
+    "f(x=[1 2])",
+    "f(x=b'a')",
+    "f(x=f'{1}')",
+    "f(x=NaN)",
+    "f(x=Infinity)",
+    "f(x=1e999)",
+    "f(x=007)",
+    "f(x=1j)",
+    f"f(x={'9' * 4301})",
+    f"f(x={'[' * 65}{']' * 65})",
+    f"call:f{{a:{'9' * 4301}}}",
+    f"call:f{{a:{'[' * 65}{']' * 65}}}",
+    f"call:f{{a:{'{a:' * 65}1{'}' * 66}",
+    'call:f{a:[1 <|"|>}',
+    'call:f{"a" 1}',
+    'call:f{a:"b" c}',
+    "<|tool_response>",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_stays_prose(text):
+    assert read_everywhere(text) == ([text] if text else [])
+    assert read_everywhere(f"See:\n{text}") == [f"See:\n{text}"]
+
+
+def test_text_between_calls():
+    text = (
+        "A\n\n<|tool_call>call:f{}<tool_call|> <|tool_call>call:g{}<tool_call|>\nB\n\nf(x=1)\n\n```tool_code\nf()\n```C"
+    )
+    assert read_everywhere(text) == [
+        "A", ("f", "{}"), "\n\n<|tool_call>call:g{}<tool_call|>\nB", ("f", '{"x": 1}'), ("f", "{}"), "\n\nC",
+    ]  # fmt: skip
+
+
+def test_a_call_in_place_of_one_that_breaks_off():
+    text = "<|tool_call>call:f{a:<|tool_call>call:f{b:1}<tool_call|>"
+    assert read_everywhere(text) == ["<|tool_call>call:f{a:", ("f", '{"b": 1}')]
+
+
+def test_prose_does_not_stop_calls_for_good():
+    for text in ("(not closed\n", "```js\n1\n```\n", "`stray\n", "[x\n\n", '{"a": [\n\n', "```json {x}``` it\n"):
+        assert read_everywhere(f"{text}f(x=1)")[1:] == [("f", '{"x": 1}')], text
+
+
+CUT = {
+    '<|tool_call>call:f{path:<|"|>/home/me': [("f", '{path:<|"|>/home/me')],
+    "<|tool_call>call:f{a:1": [("f", "{a:1")],
+    "<|tool_call>call:get_weather": [("get_weather", "{")],
+    "<|tool_call>call:f{a:1<tool_call": [("f", "{a:1<tool_call")],
+    "<start_function_call>call:f{a:<escape>b<esc": [("f", "{a:<escape>b<esc")],
+    "call:f{path:/home/me": [("f", "{path:/home/me")],
+    "```tool_code\nf(path='/ho": [("f", "(path='/ho")],
+    "```tool_code\nf(x=1)\nf(pa": [("f", '{"x": 1}'), ("f", "(pa")],
+    "```tool_code\nf(x=tr": [("f", "(x=tr")],
+    "```tool_code\nf(x=1": [("f", "(x=1")],
+    "```tool_code\nf": [("f", "{")],
+    "```tool_code\n[f(x=1), ": [("f", '{"x": 1}')],
+    "f(path='/ho": [("f", "(path='/ho")],
+    "[f(x=1), f(x=": [("f", '{"x": 1}'), ("f", "(x=")],
+    "print(f(x=1)": [("f", '{"x": 1}')],
+    '{"name": "f", "parameters": {"path": "/ho': [("f", '{"path": "/ho')],
+    '{"name": "f", "parameters": {"a": 1}': [("f", '{"name": "f", "parameters": {"a": 1}')],
+    '{"name": "f", "arguments": "{\\"a\\"': [("f", '"{\\"a\\"')],
+    '{"name": "f", "arguments": null': [("f", '{"name": "f", "arguments": null')],
+    '{"name": "f", "arg': [("f", '{"name": "f", "arg')],
+    '```json\n[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a': [("f", "{}"), ("f", '{"a')],
+    '{"function": {"name": "f", "arguments": {}}': [("f", '{"function": {"name": "f", "arguments": {}}')],
+    # not known to be a call of a bound tool
+    '{"name": "': ['{"name": "'],
+    '{"parameters": {"a": 1}': ['{"parameters": {"a": 1}'],
+    "f(x=1) f": ["f(x=1) f"],
+    "[f": ["[f"],
+}
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_a_cut_call_is_neither_run_nor_lost(text):
+    for before in ("", "Well.\n"):
+        reply = read_everywhere(before + text)
+        if isinstance(CUT[text][0], str):
+            assert reply == [before + text]
+            continue
+        assert reply == [*([before.strip()] if before else []), *CUT[text]]
+
+
+@pytest.mark.parametrize("notation", WRITTEN)
+def test_a_call_cut_anywhere_is_no_other_call(notation):
+    text, expected = WRITTEN[notation]
+    if notation.startswith("stripped"):  # has no quotes to tell a shorter string by
+        return
+    whole = calls(*expected)
+    for end in range(len(text)):
+        got = [part for part in read([text[:end]]) if not isinstance(part, str)]
+        valid = [call for call in got if call in whole]
+        assert valid == whole[: len(valid)]
+        for _, arguments in got[len(valid) :]:
+            with pytest.raises(ValueError, match="."):
+                json.loads(arguments)
+
+
+def test_positional_arguments():
+    known = {"get_weather": ["city", "unit"]}
+    text = "get_weather('Paris', unit='c')\nget_weather(None)"
+    expected = calls(("get_weather", {"city": "Paris", "unit": "c"}), ("get_weather", {"city": None}))
+    assert read_everywhere(text, tool_parameters=known) == expected
+    for prose in (
+        "get_weather(1, 2, 3)",
+        "get_weather(1, city=2)",
+        "get_weather(unit=1, 2)",
+        "get_weather(x)",
+        "f('a')",
+    ):
+        assert read_everywhere(prose, tool_parameters=known) == [prose]
+    [call] = read(["get_weather('Pa"], tool_parameters=known)
+    assert call == ("get_weather", "('Pa")
+
+
+def test_known_parameters_tell_keys_from_words():
+    text = "call:f{q:note, namely: this,n:1,new:2}"
+    assert read([text]) == calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
+    expected = calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
+    assert read_everywhere(text, tool_parameters={"f": ["q", "n"]}) == expected
+
+
+def test_first_index():
+    reader = TextCallReader(["f"], first_index=3)
+    assert reader.feed("f()\nf()\n") == [ToolCallDelta(3, None, "f", "{}"), ToolCallDelta(4, None, "f", "{}")]
+
+
+def test_without_tools_nothing_is_held_back():
+    reader = TextCallReader([])
+    for character in "A\n```tool_code f( <|tool_call>call:{[":
+        events = reader.feed(character)
+        assert events == ([Text(character)] if character != "\n" else []) or events == [Text("\n`")]
+
+
+HELD = {
+    "Hello": "",
+    "Hello ": "",
+    "Hello\n": "\n",
+    "Hello\n\n  ": "\n\n  ",
+    "x <": "<",
+    "x <|to": "<|to",
+    "x <|tx": "",
+    "x `": "`",
+    "x ``": "``",
+    "x ```": "```",
+    "x ```p": "",
+    "x <|tool_call>call:get": "<|tool_call>call:get",
+    "x <|tool_call>c?": "",
+    "get_w": "get_w",
+    "get_x": "",
+    "get_weather ": "",
+    "get_weather(": "get_weather(",
+    "get_weather(the ": "get_weather(the ",
+    "get_weather(the t": "",
+    "tools.g": "tools.g",
+    "tools.x": "",
+    "call:f": "call:f",
+    "call:x": "",
+    "call: ": "",
+    "[": "[",
+    "[ ": "[ ",
+    "[1": "",
+    "{": "{",
+    '{"na': '{"na',
+    '{"no': "",
+    '{"name": "f': '{"name": "f',
+    '{"name": "b': "",
+    '{"name": "f"}': "",
+    "f(x=1) ": "f(x=1) ",
+    "f(x=1) y": "",
+    "```json\n{": "```json\n{",
+    '```json\n{"x': "",
+    "```tool_code\nfor ": "",
+    "```python\nf(x=1)": "",
+}
+
+
+@pytest.mark.parametrize("text", HELD)
+def test_no_more_is_held_back_than_could_become_a_call(text):
+    for pieces in ([text], text):
+        reader = TextCallReader(TOOLS)
+        said = "".join(event.text for piece in pieces for event in reader.feed(piece) if isinstance(event, Text))
+        assert said == text.removesuffix(HELD[text])
+
+
+def test_calls_are_given_as_soon_as_they_are_complete():
+    reader = TextCallReader(TOOLS)
+    assert reader.feed("<|tool_call>call:f{}<tool_call|") == []
+    assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}")]
+    assert reader.feed("\n```tool_code\nf()\n``") == []
+    assert reader.feed("`") == [ToolCallDelta(1, None, "f", "{}")]
+    assert reader.feed("\n[f()]") == []
+    assert reader.feed("\n") == [ToolCallDelta(2, None, "f", "{}")]
+    assert reader.flush() == []
+    assert reader.flush() == []
+
+
+MARKS = [
+    "<|tool_call>",
+    "<tool_call|>",
+    '<|"|>',
+    "<escape>",
+    "```",
+    "\n```\n",
+    "call:f{",
+    "'",
+    '"',
+    "\\",
+    "\n",
+    "<",
+    "|>",
+]
+STRINGS = st.text() | st.lists(st.sampled_from(MARKS) | st.characters(codec="utf-8"), max_size=8).map("".join)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | STRINGS,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(STRINGS, children, max_size=4),
+    max_leaves=12,
+)
+ARGUMENTS = st.dictionaries(STRINGS | st.from_regex(r"[a-z_]{1,8}", fullmatch=True), VALUES, max_size=4)
+FORMS = {
+    "json": "{}",
+    "json fence": "```json\n{}\n```",
+    "tool_call fence": "```tool_call\n{}\n```",
+    "python": "{}",
+    "python list": "[{}]",
+    "python tool_code": "```tool_code\n{}\n```",
+    "python print": "```tool_code\nprint({})\n```",
+    "functiongemma": "{}",
+    "gemma4": "{}",
+}
+
+
+def written(form, name, arguments):
+    notation = form.split()[0].replace("tool_call", "json")
+    return FORMS[form].replace("{}", render_call(name, arguments, notation))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(arguments=ARGUMENTS, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_rendered_is_read_back(form, arguments, data):
+    text = written(form, "search-web", arguments)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    for reply in (read([text]), read(pieces)):
+        [(name, read_arguments)] = reply
+        assert name == "search-web"
+        read_back = json.loads(read_arguments)
+        assert read_back == arguments
+        assert repr(sorted(read_back.items())) == repr(sorted(arguments.items()))  # 1 is not 1.0 or True
+
+
+# With its special tokens stripped, the notation has no quotes: it can express words, without what separates values.
+WORDS = st.from_regex(r"[A-Z][a-z]*( [a-z]+){0,3}", fullmatch=True).filter(
+    lambda words: words not in ("True", "False", "None")
+)
+PLAIN_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.sampled_from("abc"), children, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), PLAIN_VALUES, max_size=4))
+@settings(deadline=None)
+def test_what_is_rendered_is_read_back_without_special_tokens(arguments):
+    text = render_call("f", arguments, "gemma4")
+    for token in ("<|tool_call>", "<tool_call|>", '<|"|>'):
+        text = text.replace(token, "")
+    assert read([text]) == calls(("f", arguments))
+
+
+@given(st.lists(st.tuples(st.sampled_from(TOOLS), ARGUMENTS), max_size=3))
+@settings(deadline=None)
+def test_our_own_notation_is_read_back(made):
+    assert [(name, json.loads(arguments)) for name, arguments in read([render_calls(made)])] == made
+
+
+def test_our_own_notation():
+    assert render_calls([]) == ""
+    assert render_calls([PARIS]) == '{"name": "get_weather", "parameters": {"city": "Paris"}}'
+    assert render_calls([PARIS, ("f", {})]) == f'[{render_calls([PARIS])}, {{"name": "f", "parameters": {{}}}}]'
+
+
+SCRAPS = [*MARKS, "`", "f", "f(", "get_weather(city=", "[", "]", "{", "}", "(", ")", ",", ":", "=", "1", "x", " ", "a:",
+          "```json\n", "```tool_code\n", '{"name": "f", ', '"parameters": {', "print(", "<|tool_response>",
+          "<start_function_call>call:f{", "f(x=1)\n", "call:f{a:1}", "<|tool_call>call:f{a:1}<tool_call|>"]  # fmt: skip
+TEXTS = st.text() | st.lists(st.sampled_from(SCRAPS), max_size=30).map("".join)
+
+
+@given(TEXTS, st.data())
+@settings(max_examples=1500, deadline=None)
+def test_any_text_reads_the_same_however_it_is_cut(text, data):
+    whole = read([text])
+    assert read(text) == whole
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    assert read([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == whole
+    if all(isinstance(part, str) for part in whole):
+        assert "".join(whole) == text
+    for _, arguments in (part for part in whole if not isinstance(part, str)):
+        try:
+            assert isinstance(json.loads(arguments), dict)
+        except json.JSONDecodeError:
+            assert text.endswith(arguments) or arguments == "{"  # only the last call of a reply can be cut
+
+
+ADVERSARIES = {
+    "lists": "[",
+    "objects": "{",
+    "lists on lines": "[\n\n",
+    "tokens": "<",
+    "backticks": "`",
+    "calls without an end": '<|tool_call>call:f{a:<|"|>',
+    "calls in words": "<|tool_call>call:f{a:",
+    "fences": "```json\n",
+    "tool fences": "```tool_code\nf(",
+    "objects in objects": '{"name": "f", "parameters": {"a": [\n',
+    "strings without an end": "f(a='x\n\n",
+    "white space": "\n",
+}
+
+
+def seconds(text, size):
+    best = float("inf")
+    for _ in range(2):
+        reader = TextCallReader(TOOLS)
+        start = time.process_time()
+        for at in range(0, len(text), size):
+            reader.feed(text[at : at + size])
+        reader.flush()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+@pytest.mark.parametrize("size", [4, 10**6])
+def test_time_is_linear(adversary, size):
+    unit = ADVERSARIES[adversary]
+    short = seconds(unit * (6_000 // len(unit)), size)
+    assert seconds(unit * (60_000 // len(unit)), size) < 30 * short + 0.02  # quadratic time is a hundredfold
