@@ -377,7 +377,7 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
     if not isinstance(found, dict):
         msg = f"The schema as a whole is {json.dumps(found)}: describe an object."
         raise ValueError(msg)
-    return inline_refs(_with_definitions(found, {name: expand(_target(root, ref)) for ref, name in names.items()}))
+    return _with_definitions(found, {name: expand(_target(root, ref)) for ref, name in names.items()})
 
 
 def _kept(root: JSONSchema) -> list[str]:
@@ -992,6 +992,7 @@ def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
     whole = _tool({**root, "type": "object", "properties": properties, "required": required})
     published = ("type", "properties", "required")
     found = {key: whole[key] for key in (*published, "additionalProperties", "anyOf") if key in whole}
+    found["type"] = "object"
     return inline_refs(_with_definitions(found, {name: _tool(one) for name, one in definitions.items()}))
 
 

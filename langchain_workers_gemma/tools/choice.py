@@ -25,7 +25,7 @@ class ToolChoice:
     """What is asked of the model.
 
     Attributes:
-        mode: `auto`: it may call; `none`: it must not; `required`: it must call some tool; `named`: it must call `name`.
+        mode: `auto`: it may call; `none`: it must not; `required`: it must call a tool; `named`: it must call `name`.
         name: The tool that must be called.
     """
 

@@ -93,9 +93,8 @@ class GuidedCalls:
 
     def _ignore_rest(self) -> bool:
         """After the end: white space is dropped, anything else is not lost."""
-        if self._buffer.strip():
+        if self._skip_white_space():
             raise _NotGuided
-        self._buffer = ""
         return False
 
     def _start(self) -> bool:

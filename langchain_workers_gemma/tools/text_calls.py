@@ -142,7 +142,7 @@ class _Page:
 
     @property
     def line_is_free(self) -> bool:
-        """Whether a line of calls can begin here, because it is blank and does not go on with what the lines before began.
+        """Whether a line of calls can begin here: it is blank and does not go on with what the lines before began.
 
         So a call in a list of other things, or within what is no call, stays text with it.
         """

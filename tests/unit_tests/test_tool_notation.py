@@ -108,8 +108,9 @@ WRITTEN = {
     "gemma4 together": ("<|tool_call>call:f{a:1}call:f{a:2}<tool_call|>", [("f", {"a": 1}), ("f", {"a": 2})]),
     "gemma4 spread": ('<|tool_call>\ncall:f{\n  a: <|"|>b<|"|>,\n  c: [1, 2]\n}\n<tool_call|>',
                       [("f", {"a": "b", "c": [1, 2]})]),
-    "gemma4 parentheses": ("<|tool_call>call:get_weather(city:<|\"|>Paris<|\"|>)<tool_call|>", [PARIS]),
-    "gemma4 equals": ('<|tool_call>call:f(a="1, 2",b=[\'x\', "y"])<tool_call|>', [("f", {"a": "1, 2", "b": ["x", "y"]})]),
+    "gemma4 parentheses": ('<|tool_call>call:get_weather(city:<|"|>Paris<|"|>)<tool_call|>', [PARIS]),
+    "gemma4 equals": ('<|tool_call>call:f(a="1, 2",b=[\'x\', "y"])<tool_call|>',
+                      [("f", {"a": "1, 2", "b": ["x", "y"]})]),
     "gemma4 plain quotes": ('<|tool_call>call:get_weather{city:"Paris"}<tool_call|>', [PARIS]),
     "gemma4 quoted keys": ('<|tool_call>call:get_weather{"city":\'Paris\'}<tool_call|>', [PARIS]),
     "gemma4 token keys": ('<|tool_call>call:f{o:{<|"|>a b<|"|>:1}}<tool_call|>', [("f", {"o": {"a b": 1}})]),
@@ -368,7 +369,7 @@ def test_a_call_cut_anywhere_is_no_other_call(notation):
         valid = [call for call in got if call in whole]
         assert valid == whole[: len(valid)]
         for _, arguments in got[len(valid) :]:
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(json.JSONDecodeError):
                 json.loads(arguments)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.errors import ServiceError
 
+from .described import demanded_call
 from .filling import Filler
 from .hints import Hints, content_stems, read_hints
 from .schemas import resolve
@@ -28,14 +29,15 @@ def choose_calls(
     """The calls that the last question asks for: names and arguments, in the order of mention."""
     if request.tool_choice == "none" or not tools:
         return ()
-    if request.tool_choice not in ("auto", "required"):
-        chosen = [tool for tool in tools if tool.name == request.tool_choice][:1]
+    choice = request.tool_choice if request.tools else demanded_call(request.turns, tools)
+    if choice not in ("auto", "required"):
+        chosen = [tool for tool in tools if tool.name == choice][:1]
     else:
         chosen = _wanted(tools, situation)
-        if not chosen and request.tool_choice == "required":
+        if not chosen and choice == "required":
             chosen = [_likeliest(tools, situation)]
     calls = [call for tool in chosen for call in _calls_of(tool, situation, alone=len(chosen) == 1)]
-    return tuple(calls if request.parallel and request.tool_choice in ("auto", "required") else calls[:1])
+    return tuple(calls if request.parallel and choice in ("auto", "required") else calls[:1])
 
 
 def _wanted(tools: tuple[Tool, ...], situation: Situation) -> list[Tool]:

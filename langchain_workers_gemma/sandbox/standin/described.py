@@ -14,11 +14,25 @@ from .schemas import branches, resolve
 _PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")
 _DESCRIBING = ("system", "developer", "user")
 _DEPTH = 8
+_DEMAND = re.compile(r"\b(?:[Mm]ust|MUST|have to)\s+(?:invoke|call|use)\s+(?:the (?:function|tool)\s+)?([\w.-]*\w)")
 
 
 def tools_of(request: ChatRequest) -> tuple[Tool, ...]:
     """The tools that a reply can call, however it was told of them."""
     return request.tools or _described(request.turns) or _callable_by(request.schema, request.turns)
+
+
+def demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
+    """The tool choice that the prompt itself makes: `auto`, `required` or a tool's name."""
+    names = {tool.name for tool in tools}
+    for turn in turns[:2]:
+        if turn.role in _DESCRIBING:
+            for demanded in _DEMAND.findall(turn.text):
+                if demanded in names:
+                    return str(demanded)
+                if demanded.lower() in ("a", "any", "some", "one", "exactly", "at"):
+                    return "required"
+    return "auto"
 
 
 def question_in(text: str, tools: tuple[Tool, ...]) -> str:

@@ -6,7 +6,7 @@ A proposal need not be valid: the grammar engine has the last word (`constrained
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .hints import Hints, content_stems, stem, stems_of, words
@@ -15,11 +15,6 @@ from .schemas import branches, constants, resolve
 _DEPTH = 8
 _LONGEST = 200
 _MOST_ITEMS = 5
-_PLACES = stems_of("city location place town country region destination origin state address area")
-_NAMED = stems_of("name title customer person user author company product subject style")
-_WHOLE = stems_of("query question search text prompt input task request content sentence body")
-_SAID = stems_of("body message content text note reminder announcement")
-_ABOUT = stems_of("description summary reason explanation details note comment reasoning rationale")
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
 _FORMATS = {
     "date": "2026-01-01",
@@ -116,7 +111,8 @@ class Filler:
             return 20.0 if self.called[0] in texts else 0
         names = texts & self.tools
         if names:
-            return 20.0 if {name for name, _ in self.wanted} & names else -20.0
+            order = [name for name, _ in self.wanted if name in names]
+            return 20.0 - [name for name, _ in self.wanted].index(order[0]) if order else -20.0
         described = content_stems(f"{schema.get('title', '')} {schema.get('description', '')} {' '.join(texts)}")
         numeric = schema.get("type") in ("integer", "number") and bool(self.hints.numbers)
         return len(described & self._stems) + 0.5 * numeric
@@ -243,26 +239,14 @@ class Filler:
         stated = self._stated(key)
         stems = {stem(word) for word in words(key)}
         found = [stated] if stated is not None else []
-        if self.answer and set(words(key)) & _ANSWERS and not stated:
+        if self.answer and set(words(key)) & _ANSWERS:
             found.append(self.answer)
-        if stems & {"email", "mail"}:
-            found += hints.emails
-        if stems & {"url", "uri", "link", "websit"}:
-            found += hints.urls
-        if stems & {stem("date"), stem("day")}:
-            found += hints.dates
-        if stem("expression") in stems or stem("formula") in stems:
-            found += hints.expressions
-        if stems & _SAID:
-            found += hints.said
-        if stems & _ABOUT:
-            return [*found, _shortened(hints.text)]
-        if stems & _WHOLE:
-            return [*found, *hints.quoted, _shortened(hints.text)]
-        if stems & _PLACES:
-            return [*found, *hints.names, *hints.quoted, *hints.phrases]
-        if stems & _NAMED:
-            return [*found, *hints.quoted, *hints.names, *hints.phrases]
+        for of, offered in _MEANT:
+            if stems & of:
+                found += offered(hints)
+        for of, offered in _WANTED:
+            if stems & of:
+                return [*found, *offered(hints)]
         return [*found, *hints.quoted, *hints.names, *hints.expressions, *hints.dates, *hints.times, *hints.phrases]
 
     def _stated(self, key: str) -> str | None:
@@ -277,6 +261,37 @@ class Filler:
             re.IGNORECASE,
         )
         return next((group for group in found.groups() if group), None) if found else None
+
+
+_Offer = Callable[[Hints], list[str]]
+# What a key's words say about its value. These come first where they are offered:
+_MEANT: tuple[tuple[frozenset[str], _Offer], ...] = (
+    (stems_of("email mail"), lambda hints: hints.emails),
+    (stems_of("url uri link website"), lambda hints: hints.urls),
+    (stems_of("date day"), lambda hints: hints.dates),
+    (stems_of("time hour"), lambda hints: hints.times),
+    (stems_of("expression formula equation"), lambda hints: hints.expressions),
+    (stems_of("body message content text note reminder announcement"), lambda hints: hints.said),
+)
+# And of these the first that fits is all there is to choose from:
+_WANTED: tuple[tuple[frozenset[str], _Offer], ...] = (
+    (
+        stems_of("description summary reason explanation details note comment reasoning rationale"),
+        lambda hints: [_shortened(hints.text)],
+    ),
+    (
+        stems_of("query question search text prompt input task request content sentence body"),
+        lambda hints: [*hints.quoted, _shortened(hints.text)],
+    ),
+    (
+        stems_of("city location place town country region destination origin state address area"),
+        lambda hints: [*hints.names, *hints.quoted, *hints.phrases],
+    ),
+    (
+        stems_of("name title customer person user author company product subject style"),
+        lambda hints: [*hints.quoted, *hints.names, *hints.phrases],
+    ),
+)
 
 
 def _kind(kind: str) -> str:

@@ -47,6 +47,7 @@ STOPWORDS = _set_of(
     should show so some such tell than thank thanks that the their them then there these they this those to tool tools
     up us use used using value want was we were what when where which who whom why will with would write yes you
     your result results answer question also about any all more most just only very too here okay sure good
+    json
     """
 )
 _OPENERS = STOPWORDS | _set_of(
