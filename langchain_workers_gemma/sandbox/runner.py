@@ -1,0 +1,123 @@
+"""Runs the server in a thread with an event loop of its own, and stops it without leaving anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import make_app
+
+if TYPE_CHECKING:
+    from .service import Service
+
+_TURNS = 3
+_GRACE = 1.0
+"""Seconds that a reply under way has to end when the sandbox closes."""
+
+
+class _Protocol(H11Protocol):
+    """Lets the application reach its connection, for resets and cuts."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    """A server that stops when it is told to, instead of looking ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._service = service
+        self._ready = ready
+        self._stopping: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def stop(self) -> None:
+        """Stop serving; from any thread."""
+        self.should_exit = True
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(stopping.set)
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._ready.set()
+        seconds = 0
+        while not self.should_exit:
+            await self.on_tick(seconds * 10)  # the date header
+            seconds += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close every connection and wait until what they carried has ended."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        self._service.hang_up()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_GRACE)
+            for task in late:  # pragma: no cover - nothing here waits for longer
+                task.cancel()
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self._service.engine.close()
+        # `connection_lost` of the connections just aborted is called by the loop's next turns.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+class Running:
+    """One run of the server in its thread."""
+
+    def __init__(self, service: Service, listener: socket.socket) -> None:
+        self._listener = listener
+        self._ready = threading.Event()
+        config = uvicorn.Config(
+            make_app(service),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            loop="asyncio",
+            server_header=False,
+        )
+        self._server = _Server(config, service, self._ready)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="workers-gemma-sandbox", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread and wait until it serves."""
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise RuntimeError("The sandbox could not start.") from self._error
+
+    def stop(self) -> None:
+        """Stop and wait for the thread."""
+        self._server.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._listener]))
+        except BaseException as error:  # noqa: BLE001 - told by `start`
+            self._error = error
+        finally:
+            self._listener.close()
+            self._ready.set()

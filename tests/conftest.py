@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+from langchain_workers_gemma.hosts import BASE_URL_VARIABLE, HOSTS
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials of the developer's own leak into a test."""
+    for host in HOSTS.values():
+        for name in (*host.token_variables, *host.account_variables):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv(BASE_URL_VARIABLE, raising=False)
+    monkeypatch.delenv("LC_OUTPUT_VERSION", raising=False)
+    for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
+        monkeypatch.delenv(name, raising=False)
