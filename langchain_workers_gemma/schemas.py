@@ -666,8 +666,9 @@ def _of_values(schema: JSONSchema) -> Any:
     if not wanted:
         return False
     rules = {"const": wanted[0]} if "const" in schema else {"enum": wanted}
-    kind = schema.get("type")
-    return _noted({"type": kind, **rules} if isinstance(kind, str) else rules, schema, _OF_ONE_TYPE)
+    if isinstance(kind := schema.get("type"), str) and all(kind in _type_of(value) for value in wanted):
+        rules = {"type": kind, **rules}
+    return _noted(rules, schema, _OF_ONE_TYPE)
 
 
 def _types(schema: JSONSchema) -> frozenset[str] | None:
@@ -986,13 +987,13 @@ def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
     root, definitions = _prepared(schema)
     # A union of objects has no `properties` of its own: list those of its members.
     members = [one for key in ("anyOf", "oneOf") for one in root.get(key, []) if isinstance(one, dict)]
-    properties = {key: value for one in [*members, root] for key, value in one.get("properties", {}).items()}
+    named = [pair for one in [*members, root] for pair in one.get("properties", {}).items()]
+    properties = {key: value for key, value in named if value is not False}
     shared = {key for key in properties if members and all(key in _names(one) for one in members)}
     required = list(dict.fromkeys([*_names(root), *(key for key in properties if key in shared)]))
     whole = _tool({**root, "type": "object", "properties": properties, "required": required})
-    published = ("type", "properties", "required")
-    found = {key: whole[key] for key in (*published, "additionalProperties", "anyOf") if key in whole}
-    found["type"] = "object"
+    found = {"type": "object", "properties": whole.get("properties", {})}
+    found |= {key: whole[key] for key in ("required", "additionalProperties", "anyOf") if key in whole}
     return inline_refs(_with_definitions(found, {name: _tool(one) for name, one in definitions.items()}))
 
 

@@ -72,9 +72,9 @@ def read_literal(source: Source, depth: int = 0) -> Steps[Any]:
     Raises:
         UnreadableError: It is neither, or JSON cannot hold it.
     """
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested too deep")
     opener = yield from source.peek()
+    if depth == MAX_DEPTH and opener in CLOSERS:
+        raise UnreadableError("nested too deep")
     if opener == "{":
         return (yield from _read_object(source, depth + 1))
     if opener in ("[", "("):

@@ -98,15 +98,15 @@ class TextCallReader:
             if block.is_cut_short():
                 self._call(block.calls, block.rest())
             else:
-                self._say(self._source.held())
+                self._say(self._source.held(), refused=True)
         except UnreadableError:
-            self._say(self._source.held())
+            self._say(self._source.held(), refused=True)
         else:
             self._call(block.calls)
         self._source.release()
 
-    def _say(self, text: str) -> None:
-        self._page.add(text)
+    def _say(self, text: str, *, refused: bool = False) -> None:
+        self._page.add(text, refused=refused)
         self._outlet.text(text)
 
     def _call(self, calls: Sequence[Call], rest: tuple[str, str] | None = None) -> None:
@@ -134,6 +134,7 @@ class _Page:
     def __init__(self) -> None:
         self.line_is_blank = True
         self._depth = 0  # how many brackets are open
+        self._refused = False  # whether they may be those of something that is no call
         self._last = ""  # the last character that is not white space
         self._code = 0  # how many backticks opened the code that is open
         self._fenced = False
@@ -144,9 +145,10 @@ class _Page:
     def line_is_free(self) -> bool:
         """Whether a line of calls can begin here: it is blank and does not go on with what the lines before began.
 
-        So a call in a list of other things, or within what is no call, stays text with it.
+        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in prose
+        does not count, unless its line ends in it or in a comma.
         """
-        return self.line_is_blank and not (self._depth and self._last in "([{,")
+        return self.line_is_blank and not (self._depth and (self._refused or self._last in "([{,"))
 
     def begin_line(self) -> None:
         """A block of calls was taken out: what comes next stands as if on a line of its own."""
@@ -160,8 +162,14 @@ class _Page:
         self._end_ticks(character)
         return bool(self._code)
 
-    def add(self, text: str) -> None:
-        """Take the next piece of the text."""
+    def add(self, text: str, *, refused: bool = False) -> None:
+        """Take the next piece of the text.
+
+        Args:
+            text: The piece.
+            refused: Whether it is the beginning of what could have been a call.
+        """
+        self._refused |= refused
         for token in _MARKDOWN.findall(text):
             kind = token[0]
             if kind == "`":
@@ -183,6 +191,7 @@ class _Page:
     def _end_line(self) -> None:
         if self.line_is_blank:
             self._depth = 0
+        self._refused = self._refused and self._depth > 0
         if not self._fenced:  # what is still open is a fence or, if too short for one, a stray backtick
             self._fenced = self._code >= _FENCE
             self._code = self._code if self._fenced else 0
@@ -231,7 +240,8 @@ class _Outlet:
 
     def call(self, name: str, arguments: str) -> None:
         """Take a call."""
-        self._separator = self._separator or "".join(self._blank)
+        blank = "".join(self._blank)
+        self._separator = self._separator or blank[: blank.rfind("\n") + 1]  # what follows indents the call
         self._blank.clear()
         self._end_text()
         self._events.append(ToolCallDelta(self._index, None, name, arguments))

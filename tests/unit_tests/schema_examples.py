@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import typing
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta  # noqa: TC003
-from decimal import Decimal  # noqa: TC003
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal, NotRequired, Optional, Required, Union
-from uuid import UUID  # noqa: TC003
+from uuid import UUID
 
 import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError

@@ -164,7 +164,7 @@ def test_what_engines_let_through_parses_into_the_callers_type(name: Any) -> Non
     example = EXAMPLES[name]
     constraint = for_constraint(json_schema_of(example.schema))
     wrong = {}
-    for seed in range(12):
+    for seed in range(8):
         text = walk(constraint, seed)
         json.loads(text)
         if unexpected := example.check(text) - example.loose:
@@ -375,7 +375,7 @@ def test_work_grows_with_the_schema_and_no_faster() -> None:
         model = create_model("M", **{f"f{at}": (inner, ...) for at in range(fields)})  # type: ignore[call-overload]
         schema = json_schema_of(model)
         took = []
-        for _ in range(3):
+        for _ in range(2):
             began = time.perf_counter()
             for function in FUNCTIONS:
                 function(schema)
@@ -399,6 +399,8 @@ TRANSLATED: list[tuple[Any, Any]] = [
     ({"title": "T"}, ANYTHING),
     ({"const": None}, {"const": None}),
     ({"enum": [1, True, "a", None], "type": "string"}, {"type": "string", "enum": ["a"]}),
+    ({"enum": ["a", None], "type": "string", "nullable": True}, {"enum": ["a", None]}),
+    ({"enum": ["a", None], "type": ["string", "null"]}, {"enum": ["a", None]}),
     ({"type": ["string", "null"], "minLength": 1}, {"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}),
     ({"type": "string", "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
     ({"type": "array", "minItems": 1}, {"type": "array", "description": "(at least 1 item)"}),
@@ -709,7 +711,7 @@ def run(schema: Any) -> None:
             continue
         assert isinstance(made, dict)
         json.dumps(made)
-        if function not in (json_schema_of, strict_openai):
+        if function in (inline_refs, for_constraint):
             assert function(made) == made
     try:
         made = for_constraint(schema)
@@ -719,7 +721,7 @@ def run(schema: Any) -> None:
         compile_everywhere(made)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(SCHEMAS.filter(lambda one: isinstance(one, dict)))
 def test_schemas_raise_nothing_but_value_errors(schema: Any) -> None:
     before = copy.deepcopy(schema)

@@ -2,24 +2,28 @@
 
 import json
 import time
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.events import Text, ToolCallDelta
-from langchain_workers_gemma.tools.rendering import render_call, render_calls
+from langchain_workers_gemma.tools.rendering import Notation, render_call, render_calls
 from langchain_workers_gemma.tools.text_calls import TextCallReader
 
+Reply: TypeAlias = list[Any]
+
 TOOLS = ["get_weather", "f", "search-web"]
-PARIS = ("get_weather", {"city": "Paris"})
+PARIS: tuple[str, dict[str, Any]] = ("get_weather", {"city": "Paris"})
 
 
-def read(pieces, **options):
+def read(pieces: Iterable[str], **options: Any) -> Reply:
     """The reply that `pieces` make: texts and calls in order, neighbouring texts joined."""
     reader = TextCallReader(TOOLS, **options)
     events = [event for piece in pieces for event in reader.feed(piece)] + reader.flush()
-    reply: list = []
+    reply: Reply = []
     for event in events:
         if isinstance(event, ToolCallDelta):
             assert event.id is None
@@ -35,7 +39,7 @@ def read(pieces, **options):
     return reply
 
 
-def read_everywhere(text, **options):
+def read_everywhere(text: str, **options: Any) -> Reply:
     """Read `text` whole, by character and cut in two at every place, and see that it makes no difference."""
     whole = read([text], **options)
     assert read(text, **options) == whole
@@ -44,11 +48,11 @@ def read_everywhere(text, **options):
     return whole
 
 
-def calls(*expected):
+def calls(*expected: tuple[str, dict[str, Any]]) -> Reply:
     return [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in expected]
 
 
-WRITTEN = {
+WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     # Gemma 3, Python: alone, several lines, in a list; fenced and not
     "tool_code": ("```tool_code\nget_weather(city='Paris')\n```", [PARIS]),
     "tool_code list": ("```tool_code\n[get_weather(city='Paris'), f(x=1)]\n```", [PARIS, ("f", {"x": 1})]),
@@ -135,13 +139,13 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("notation", WRITTEN)
-def test_calls_are_read(notation):
+def test_calls_are_read(notation: str) -> None:
     text, expected = WRITTEN[notation]
     assert read_everywhere(text) == calls(*expected)
 
 
 @pytest.mark.parametrize("notation", WRITTEN)
-def test_text_around_calls_is_kept(notation):
+def test_text_around_calls_is_kept(notation: str) -> None:
     text, expected = WRITTEN[notation]
     assert read_everywhere(f"Let me *see*.\n\n{text}") == ["Let me *see*.", *calls(*expected)]
     if "no end" not in notation and "half" not in notation:
@@ -174,12 +178,12 @@ LITERALS = {
 
 
 @pytest.mark.parametrize("literal", LITERALS)
-def test_literals(literal):
+def test_literals(literal: str) -> None:
     assert read([f"f(x={literal})"]) == calls(("f", {"x": LITERALS[literal]}))
     assert read(f"f(x={literal})") == calls(("f", {"x": LITERALS[literal]}))
 
 
-def test_half_a_character_can_be_encoded():
+def test_half_a_character_can_be_encoded() -> None:
     [(_, arguments)] = read(['{"name": "f", "parameters": {"x": "\\ud83d"}}'])
     assert arguments.encode() == b'{"x": "\\ud83d"}'
 
@@ -246,7 +250,7 @@ PROSE = [
     '{"parameters": {}}',
     '{"function": "f", "arguments": {}}',
     '{"function": {"name": "f", "arguments": {}}, "arguments": {}}',
-    '{"function":' * 1000,
+    '{"function":' * 3,
     '{"x": {"name": "f", "parameters": {}}}',
     '{"name": "f", "parameters": {}}, and so on',
     'JSON: {"name": "f", "parameters": {}}',
@@ -280,11 +284,6 @@ PROSE = [
     "f(x=1e999)",
     "f(x=007)",
     "f(x=1j)",
-    f"f(x={'9' * 4301})",
-    f"f(x={'[' * 65}{']' * 65})",
-    f"call:f{{a:{'9' * 4301}}}",
-    f"call:f{{a:{'[' * 65}{']' * 65}}}",
-    f"call:f{{a:{'{a:' * 65}1{'}' * 66}",
     'call:f{a:[1 <|"|>}',
     'call:f{"a" 1}',
     'call:f{a:"b" c}',
@@ -293,12 +292,28 @@ PROSE = [
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_prose_stays_prose(text):
+def test_prose_stays_prose(text: str) -> None:
     assert read_everywhere(text) == ([text] if text else [])
     assert read_everywhere(f"See:\n{text}") == [f"See:\n{text}"]
 
 
-def test_text_between_calls():
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"function":' * 1000,
+        f"f(x={'9' * 4301})",
+        f"f(x={'[' * 65}{']' * 65})",
+        f"call:f{{a:{'9' * 4301}}}",
+        f"call:f{{a:{'[' * 65}{']' * 65}}}",
+        f"call:f{{a:{'{a:' * 65}1{'}' * 66}",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_is_too_long_or_too_deep_stays_text(text: str) -> None:
+    assert read([text]) == read(text) == [text]
+
+
+def test_text_between_calls() -> None:
     text = (
         "A\n\n<|tool_call>call:f{}<tool_call|> <|tool_call>call:g{}<tool_call|>\nB\n\nf(x=1)\n\n```tool_code\nf()\n```C"
     )
@@ -307,17 +322,17 @@ def test_text_between_calls():
     ]  # fmt: skip
 
 
-def test_a_call_in_place_of_one_that_breaks_off():
+def test_a_call_in_place_of_one_that_breaks_off() -> None:
     text = "<|tool_call>call:f{a:<|tool_call>call:f{b:1}<tool_call|>"
     assert read_everywhere(text) == ["<|tool_call>call:f{a:", ("f", '{"b": 1}')]
 
 
-def test_prose_does_not_stop_calls_for_good():
+def test_prose_does_not_stop_calls_for_good() -> None:
     for text in ("(not closed\n", "```js\n1\n```\n", "`stray\n", "[x\n\n", '{"a": [\n\n', "```json {x}``` it\n"):
         assert read_everywhere(f"{text}f(x=1)")[1:] == [("f", '{"x": 1}')], text
 
 
-CUT = {
+CUT: dict[str, Reply] = {
     '<|tool_call>call:f{path:<|"|>/home/me': [("f", '{path:<|"|>/home/me')],
     "<|tool_call>call:f{a:1": [("f", "{a:1")],
     "<|tool_call>call:get_weather": [("get_weather", "{")],
@@ -349,7 +364,7 @@ CUT = {
 
 
 @pytest.mark.parametrize("text", CUT)
-def test_a_cut_call_is_neither_run_nor_lost(text):
+def test_a_cut_call_is_neither_run_nor_lost(text: str) -> None:
     for before in ("", "Well.\n"):
         reply = read_everywhere(before + text)
         if isinstance(CUT[text][0], str):
@@ -359,7 +374,7 @@ def test_a_cut_call_is_neither_run_nor_lost(text):
 
 
 @pytest.mark.parametrize("notation", WRITTEN)
-def test_a_call_cut_anywhere_is_no_other_call(notation):
+def test_a_call_cut_anywhere_is_no_other_call(notation: str) -> None:
     text, expected = WRITTEN[notation]
     if notation.startswith("stripped"):  # has no quotes to tell a shorter string by
         return
@@ -373,7 +388,7 @@ def test_a_call_cut_anywhere_is_no_other_call(notation):
                 json.loads(arguments)
 
 
-def test_positional_arguments():
+def test_positional_arguments() -> None:
     known = {"get_weather": ["city", "unit"]}
     text = "get_weather('Paris', unit='c')\nget_weather(None)"
     expected = calls(("get_weather", {"city": "Paris", "unit": "c"}), ("get_weather", {"city": None}))
@@ -390,19 +405,19 @@ def test_positional_arguments():
     assert call == ("get_weather", "('Pa")
 
 
-def test_known_parameters_tell_keys_from_words():
+def test_known_parameters_tell_keys_from_words() -> None:
     text = "call:f{q:note, namely: this,n:1,new:2}"
     assert read([text]) == calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
     expected = calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
     assert read_everywhere(text, tool_parameters={"f": ["q", "n"]}) == expected
 
 
-def test_first_index():
+def test_first_index() -> None:
     reader = TextCallReader(["f"], first_index=3)
     assert reader.feed("f()\nf()\n") == [ToolCallDelta(3, None, "f", "{}"), ToolCallDelta(4, None, "f", "{}")]
 
 
-def test_without_tools_nothing_is_held_back():
+def test_without_tools_nothing_is_held_back() -> None:
     reader = TextCallReader([])
     for character in "A\n```tool_code f( <|tool_call>call:{[":
         events = reader.feed(character)
@@ -453,14 +468,14 @@ HELD = {
 
 
 @pytest.mark.parametrize("text", HELD)
-def test_no_more_is_held_back_than_could_become_a_call(text):
+def test_no_more_is_held_back_than_could_become_a_call(text: str) -> None:
     for pieces in ([text], text):
         reader = TextCallReader(TOOLS)
         said = "".join(event.text for piece in pieces for event in reader.feed(piece) if isinstance(event, Text))
         assert said == text.removesuffix(HELD[text])
 
 
-def test_calls_are_given_as_soon_as_they_are_complete():
+def test_calls_are_given_as_soon_as_they_are_complete() -> None:
     reader = TextCallReader(TOOLS)
     assert reader.feed("<|tool_call>call:f{}<tool_call|") == []
     assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}")]
@@ -494,28 +509,28 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 ARGUMENTS = st.dictionaries(STRINGS | st.from_regex(r"[a-z_]{1,8}", fullmatch=True), VALUES, max_size=4)
-FORMS = {
-    "json": "{}",
-    "json fence": "```json\n{}\n```",
-    "tool_call fence": "```tool_call\n{}\n```",
-    "python": "{}",
-    "python list": "[{}]",
-    "python tool_code": "```tool_code\n{}\n```",
-    "python print": "```tool_code\nprint({})\n```",
-    "functiongemma": "{}",
-    "gemma4": "{}",
+FORMS: dict[str, tuple[Notation, str]] = {
+    "json": ("json", "{}"),
+    "json fence": ("json", "```json\n{}\n```"),
+    "tool_call fence": ("json", "```tool_call\n{}\n```"),
+    "python": ("python", "{}"),
+    "python list": ("python", "[{}]"),
+    "tool_code fence": ("python", "```tool_code\n{}\n```"),
+    "print": ("python", "```tool_code\nprint({})\n```"),
+    "functiongemma": ("functiongemma", "{}"),
+    "gemma4": ("gemma4", "{}"),
 }
 
 
-def written(form, name, arguments):
-    notation = form.split()[0].replace("tool_call", "json")
-    return FORMS[form].replace("{}", render_call(name, arguments, notation))
+def written(form: str, name: str, arguments: dict[str, Any]) -> str:
+    notation, around = FORMS[form]
+    return around.replace("{}", render_call(name, arguments, notation))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(arguments=ARGUMENTS, data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_what_is_rendered_is_read_back(form, arguments, data):
+def test_what_is_rendered_is_read_back(form: str, arguments: dict[str, Any], data: st.DataObject) -> None:
     text = written(form, "search-web", arguments)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -540,7 +555,7 @@ PLAIN_VALUES = st.recursive(
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), PLAIN_VALUES, max_size=4))
 @settings(deadline=None)
-def test_what_is_rendered_is_read_back_without_special_tokens(arguments):
+def test_what_is_rendered_is_read_back_without_special_tokens(arguments: dict[str, Any]) -> None:
     text = render_call("f", arguments, "gemma4")
     for token in ("<|tool_call>", "<tool_call|>", '<|"|>'):
         text = text.replace(token, "")
@@ -549,11 +564,11 @@ def test_what_is_rendered_is_read_back_without_special_tokens(arguments):
 
 @given(st.lists(st.tuples(st.sampled_from(TOOLS), ARGUMENTS), max_size=3))
 @settings(deadline=None)
-def test_our_own_notation_is_read_back(made):
+def test_our_own_notation_is_read_back(made: list[tuple[str, dict[str, Any]]]) -> None:
     assert [(name, json.loads(arguments)) for name, arguments in read([render_calls(made)])] == made
 
 
-def test_our_own_notation():
+def test_our_own_notation() -> None:
     assert render_calls([]) == ""
     assert render_calls([PARIS]) == '{"name": "get_weather", "parameters": {"city": "Paris"}}'
     assert render_calls([PARIS, ("f", {})]) == f'[{render_calls([PARIS])}, {{"name": "f", "parameters": {{}}}}]'
@@ -567,7 +582,7 @@ TEXTS = st.text() | st.lists(st.sampled_from(SCRAPS), max_size=30).map("".join)
 
 @given(TEXTS, st.data())
 @settings(max_examples=1500, deadline=None)
-def test_any_text_reads_the_same_however_it_is_cut(text, data):
+def test_any_text_reads_the_same_however_it_is_cut(text: str, data: st.DataObject) -> None:
     whole = read([text])
     assert read(text) == whole
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
@@ -597,7 +612,7 @@ ADVERSARIES = {
 }
 
 
-def seconds(text, size):
+def seconds(text: str, size: int) -> float:
     best = float("inf")
     for _ in range(2):
         reader = TextCallReader(TOOLS)
@@ -611,7 +626,7 @@ def seconds(text, size):
 
 @pytest.mark.parametrize("adversary", ADVERSARIES)
 @pytest.mark.parametrize("size", [4, 10**6])
-def test_time_is_linear(adversary, size):
+def test_time_is_linear(adversary: str, size: int) -> None:
     unit = ADVERSARIES[adversary]
     short = seconds(unit * (6_000 // len(unit)), size)
     assert seconds(unit * (60_000 // len(unit)), size) < 30 * short + 0.02  # quadratic time is a hundredfold

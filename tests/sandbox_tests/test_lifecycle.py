@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from langchain_workers_gemma.sandbox import Sandbox
+from tests.sandbox_tests.talking import GEMMA_3, Api, user
+
+
+def test_starts_in_under_half_a_second_with_its_imports() -> None:
+    program = (
+        "import time; t = time.perf_counter()\n"
+        "from langchain_workers_gemma.sandbox import Sandbox\n"
+        "with Sandbox() as sandbox: print(time.perf_counter() - t)"
+    )
+    times = [float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout) for _ in "12"]
+    assert min(times) < 0.5
+
+
+def test_leaves_no_thread_task_or_socket_behind() -> None:
+    before = set(threading.enumerate())
+    with Sandbox() as sandbox, Api(sandbox) as api:
+        assert api.say(GEMMA_3, "Hello").status_code == 200
+        port = sandbox.port
+    assert set(threading.enumerate()) == before
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    gc.collect()  # an open socket or a lost task would warn here, and warnings are errors
+
+
+def test_closes_at_once_while_a_client_keeps_its_connection() -> None:
+    with httpx.Client(trust_env=False) as client:
+        with Sandbox() as sandbox:
+            client.get(sandbox.base_url)
+            began = time.perf_counter()
+        assert time.perf_counter() - began < 0.5
+
+
+def test_two_at_once_do_not_know_of_each_other() -> None:
+    with Sandbox(api_token="one") as one, Sandbox(api_token="two") as two, Api(one) as first, Api(two) as second:
+        assert one.port != two.port
+        first.say(GEMMA_3, "Hello")
+        assert (len(one.requests), len(two.requests)) == (1, 0)
+        assert second.http.get(f"{two.base_url}/user/tokens/verify", headers=first.auth).status_code == 401
+
+
+def test_can_be_started_again() -> None:
+    sandbox = Sandbox()
+    for _ in range(2):
+        with sandbox, Api(sandbox) as api:
+            assert api.say(GEMMA_3, "Hello").status_code == 200
+
+
+def test_start_and_close_work_without_with() -> None:
+    sandbox = Sandbox().start()
+    try:
+        with pytest.raises(RuntimeError, match="running already"):
+            sandbox.start()
+        assert str(sandbox.port) in repr(sandbox)
+    finally:
+        sandbox.close()
+        sandbox.close()
+    assert "not running" in repr(sandbox)
+
+
+def test_says_what_to_do_when_it_was_not_started() -> None:
+    with pytest.raises(RuntimeError, match="context manager"):
+        _ = Sandbox().base_url
+
+
+def test_takes_the_port_it_is_told() -> None:
+    with Sandbox() as one:
+        port = one.port
+        with pytest.raises(OSError, match="in use"):
+            Sandbox(port=port).start()
+    with Sandbox(port=port) as again:
+        assert again.base_url == f"http://127.0.0.1:{port}/client/v4"
+
+
+async def test_async_with() -> None:
+    async with Sandbox() as sandbox, httpx.AsyncClient(trust_env=False) as client:
+        url = f"{sandbox.base_url}/accounts/{sandbox.account_id}/ai/run/{GEMMA_3}"
+        asked = [
+            client.post(url, json={"messages": user(f"Say {n}")}, headers={"Authorization": f"Bearer {sandbox.api_token}"})
+            for n in range(8)
+        ]
+        replies = await asyncio.gather(*asked)
+    assert [reply.status_code for reply in replies] == [200] * 8
+
+
+def test_serves_only_loopback() -> None:
+    with Sandbox() as sandbox:
+        assert sandbox.base_url.startswith("http://127.0.0.1:")
+
+
+def test_an_unknown_dialect_is_an_error_that_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match="crlf"):
+        Sandbox(dialect="klingon")
+
+
+def test_without_the_extra_the_import_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "try:\n    from langchain_workers_gemma.sandbox import Sandbox\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert 'pip install "langchain-workers-gemma[sandbox]"' in said
+
+
+def test_the_package_has_no_other_names() -> None:
+    import langchain_workers_gemma.sandbox as package
+
+    with pytest.raises(AttributeError, match="Sandpit"):
+        _ = package.Sandpit
+
+
+def test_requests_are_recorded_until_cleared(sandbox: Sandbox, api: Api) -> None:
+    api.run(GEMMA_3, {"messages": user("Hello")}, headers={"X-Session-Affinity": "ses_1"}, tag="a")
+    (request,) = sandbox.requests
+    assert request.method == "POST"
+    assert request.path.endswith(f"/ai/run/{GEMMA_3}")
+    assert request.query == {"tag": "a"}
+    assert request.headers["x-session-affinity"] == "ses_1"
+    assert request.json == {"messages": user("Hello")}
+    assert b"Hello" in request.body
+    assert sandbox.api_token not in repr(request)
+    with pytest.raises(AttributeError):
+        request.path = ""  # type: ignore[misc]
+    sandbox.clear()
+    assert sandbox.requests == []

@@ -1,0 +1,101 @@
+"""What each generation's chat template accepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sandbox_tests.talking import GEMMA_2B_LORA, GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, SEA_LION, Api, error_of
+
+ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+NO_SYSTEM = "System role not supported"
+LATE_SYSTEM = "System message must be at the beginning"
+
+
+def turns(letters: str) -> list[dict[str, Any]]:
+    roles = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool", "x": "narrator"}
+    return [{"role": roles[letter], "content": f"Turn {at}"} for at, letter in enumerate(letters)]
+
+
+@pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
+@pytest.mark.parametrize("history", ["u", "uau", "uauau", "ua"])
+def test_gemma_1_and_2_accept(api: Api, model: str, history: str) -> None:
+    assert api.run(model, {"messages": turns(history)}).status_code == 200
+
+
+@pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ("su", NO_SYSTEM),
+        ("us", NO_SYSTEM),
+        ("uu", ALTERNATE),
+        ("au", ALTERNATE),
+        ("uaa", ALTERNATE),
+        ("uat", ALTERNATE),
+        ("x", ALTERNATE),
+    ],
+)
+def test_gemma_1_and_2_refuse(api: Api, model: str, history: str, words: str) -> None:
+    assert error_of(api.run(model, {"messages": turns(history)})) == (500, 8001, f"AiError: {words}")
+
+
+@pytest.mark.parametrize("model", [GEMMA_3, SEA_LION])
+@pytest.mark.parametrize("history", ["u", "su", "suau", "uau"])
+def test_gemma_3_accepts(api: Api, model: str, history: str) -> None:
+    assert api.run(model, {"messages": turns(history)}).status_code == 200
+
+
+@pytest.mark.parametrize("model", [GEMMA_3, SEA_LION])
+@pytest.mark.parametrize("history", ["suu", "ssu", "uu", "a", "sau", "uas", "usau", "uat", "uatu", "uaa", "x"])
+def test_gemma_3_refuses(api: Api, model: str, history: str) -> None:
+    assert error_of(api.run(model, {"messages": turns(history)})) == (500, 8001, f"AiError: {ALTERNATE}")
+
+
+@pytest.mark.parametrize("history", ["u", "su", "du", "suau", "uu", "au", "suauu"])
+def test_gemma_4_accepts(api: Api, history: str) -> None:
+    assert api.run(GEMMA_4, {"messages": turns(history)}).status_code == 200
+
+
+@pytest.mark.parametrize("history", ["ssu", "us", "suas", "sdu"])
+def test_gemma_4_has_one_system_message_first(api: Api, history: str) -> None:
+    assert error_of(api.run(GEMMA_4, {"messages": turns(history)})) == (400, 8001, f"AiError: {LATE_SYSTEM}")
+
+
+def test_gemma_4_knows_no_other_roles(api: Api) -> None:
+    assert error_of(api.run(GEMMA_4, {"messages": turns("ux")}))[:2] == (400, 8001)
+
+
+def conversation(*call_ids: str, results: tuple[str, ...]) -> list[dict[str, Any]]:
+    calls = [{"id": one, "type": "function", "function": {"name": "add", "arguments": "{}"}} for one in call_ids]
+    answers = [{"role": "tool", "content": "7", "tool_call_id": one} for one in results]
+    return [*turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}, *answers]
+
+
+@pytest.mark.parametrize("results", [("a",), ("a", "b"), ("b", "a"), ()])
+def test_gemma_4_takes_results_of_the_calls_before(api: Api, results: tuple[str, ...]) -> None:
+    assert api.run(GEMMA_4, {"messages": conversation("a", "b", results=results)}).status_code == 200
+
+
+def test_gemma_4_takes_null_content_beside_calls_as_its_published_type_has_it(api: Api) -> None:
+    messages = conversation("a", results=("a",))
+    messages[1]["content"] = None
+    assert api.run(GEMMA_4, {"messages": messages}).status_code == 200
+    del messages[1]["content"]
+    assert api.run(GEMMA_4, {"messages": messages}).status_code == 200
+
+
+def test_gemma_4_refuses_a_result_without_its_call(api: Api) -> None:
+    for messages in (
+        conversation("a", results=("z",)),
+        [*turns("u"), {"role": "tool", "content": "7", "tool_call_id": "a"}],
+        [*conversation("a", results=()), *turns("u"), {"role": "tool", "content": "7", "tool_call_id": "a"}],
+    ):
+        status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
+        assert (status, code) == (400, 8001)
+        assert "does not answer a tool call" in message
+
+
+def test_a_prompt_has_no_template(api: Api) -> None:
+    assert api.run(GEMMA_3, {"prompt": "Hello", "raw": True}).status_code == 200
