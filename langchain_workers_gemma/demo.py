@@ -41,7 +41,9 @@ def run_demo() -> int:
         The exit code.
     """
     with Sandbox(latency=0.01) as sandbox:
-        print(f"A sandbox is listening at {sandbox.base_url}. Its model is a stand-in: the wire is real, the wit is not.")
+        print(
+            f"A sandbox is listening at {sandbox.base_url}. Its model is a stand-in: the wire is real, the wit is not."
+        )
         llm = ChatWorkersGemma(
             base_url=sandbox.base_url,
             account_id=sandbox.account_id,
@@ -60,7 +62,9 @@ def run_demo() -> int:
 
 def _chat(llm: ChatWorkersGemma) -> None:
     _title("A chat")
-    message = llm.invoke([("system", "You are a friendly assistant."), ("human", "What is the origin of Hello, World?")])
+    message = llm.invoke(
+        [("system", "You are a friendly assistant."), ("human", "What is the origin of Hello, World?")]
+    )
     print(message.text)
     _bill(message)
 

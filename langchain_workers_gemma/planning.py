@@ -199,7 +199,9 @@ def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Ask:
     if answer is None:
         return _Ask()
     parameters = constraint_parameters(answer, settings.facts)
-    return _Ask("" if parameters else answer_instructions(answer.schema), parameters, roomy=True)
+    if parameters:
+        return _Ask(data=parameters, roomy=True)
+    return _Ask(answer_instructions(answer.schema), reading=Reading(json_answer=True), roomy=True)
 
 
 def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
@@ -248,7 +250,7 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Ask:
     constrained = choice.is_forced and settings.facts.constraint is not None
     return _Ask(
         instructions,
-        reading=_tool_reading(settings, choice),
+        reading=replace(_tool_reading(settings, choice), json_answer=settings.answer is not None),
         roomy=choice.is_forced or settings.answer is not None,
         fallback="guided_json" if constrained else None,
     )

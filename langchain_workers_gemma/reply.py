@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_workers_gemma.decoding import FrameDecoder
 from langchain_workers_gemma.events import Event, Finish, Stage, Text, ToolCallDelta, Usage
+from langchain_workers_gemma.json_answer import JsonAnswer
 from langchain_workers_gemma.stages import StopSequences, ThinkingChannel
 from langchain_workers_gemma.tools.calls import CallLedger, read_arguments
 from langchain_workers_gemma.tools.forced import ForcedCall
@@ -24,6 +25,7 @@ class Reading:
 
     Attributes:
         thinking: Whether the model has a thinking channel that may leak into its text.
+        json_answer: Whether JSON was asked for in the prompt only, so that what is around it must be taken off.
         stops: Stop sequences to apply on our side.
         call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
         forced: Names of the tools of which one must be called, `None` where none must.
@@ -32,6 +34,7 @@ class Reading:
     """
 
     thinking: bool = False
+    json_answer: bool = False
     stops: tuple[str, ...] = ()
     call_reader: Callable[[], Stage] | None = None
     forced: frozenset[str] | None = None
@@ -61,6 +64,8 @@ class ReplyReader:
             stages.append(ThinkingChannel())
         if reading.call_reader is not None:
             stages.append(reading.call_reader())
+        if reading.json_answer:
+            stages.append(JsonAnswer())
         if reading.stops:
             stages.append(StopSequences(reading.stops))
         if self._forced is not None:

@@ -1,0 +1,312 @@
+"""Each route of wire.md, section 1."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from langchain_workers_gemma.models import MODELS
+from langchain_workers_gemma.sandbox import Sandbox
+from tests.sandbox_tests.talking import (
+    CHAT_MODELS,
+    EMBEDDING,
+    GEMMA_3,
+    GEMMA_4,
+    QUIET,
+    Api,
+    error_of,
+    read_events,
+    text_of,
+    user,
+)
+
+STAND_IN = "stand-in"
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_run(api: Api, model: str) -> None:
+    assert STAND_IN in api.text(model, "Hello")
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_universal_run_is_run(api: Api, model: str) -> None:
+    body = {"model": model, "input": {"messages": user("Hello")}}
+    reply = api.http.post(f"{api.account}/ai/run", json=body, headers=api.auth).json()
+    assert text_of(reply["result"]) == api.text(model, "Hello")
+
+
+@pytest.mark.parametrize("body", [{}, {"model": GEMMA_4}, {"input": {}}, {"model": GEMMA_4, "input": []}])
+def test_universal_run_wants_a_model_and_an_input(api: Api, body: dict[str, object]) -> None:
+    assert error_of(api.http.post(f"{api.account}/ai/run", json=body, headers=api.auth))[:2] == (400, 5006)
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_chat_completions_give_the_bare_choices(api: Api, model: str) -> None:
+    reply = api.chat({"model": model, "messages": user("Hello")}).json()
+    assert reply["object"] == "chat.completion"
+    assert reply["model"] == model
+    assert STAND_IN in text_of(reply)
+
+
+def test_chat_completions_want_a_model_that_chats(api: Api) -> None:
+    assert error_of(api.chat({"messages": user("Hello")}))[:2] == (400, 5006)
+    assert error_of(api.chat({"model": EMBEDDING, "messages": user("Hello")}))[:2] == (400, 5006)
+
+
+def test_the_id_of_a_model_may_be_escaped(api: Api) -> None:
+    assert api.run(GEMMA_3.replace("@", "%40").replace("/", "%2F"), {"messages": user("Hello")}).status_code == 200
+
+
+def test_replies_carry_the_headers_of_the_service(api: Api) -> None:
+    first, second = api.say(GEMMA_4, "Hello"), api.say(GEMMA_4, "Hello")
+    assert re.fullmatch(r"[0-9a-f]{16}-[A-Z]{3}", first.headers["cf-ray"])
+    assert first.headers["cf-ray"] != second.headers["cf-ray"]
+    assert first.headers["content-type"] == "application/json"
+    assert float(first.headers["cf-ai-neurons"]) == first.json()["result"]["usage"]["neurons"]
+    assert "cf-ray" in api.say("@cf/google/none", "Hello").headers
+    assert api.say(GEMMA_4, "Hello", stream=True).headers["content-type"] == "text/event-stream"
+
+
+# --- gateways ---------------------------------------------------------------------------------------------------------
+def test_the_legacy_form_of_a_gateway(api: Api) -> None:
+    url = api.sandbox.gateway_url
+    native = api.http.post(f"{url}/{GEMMA_3}", json={"messages": user("Hello")}, headers=api.auth)
+    assert STAND_IN in native.json()["result"]["response"]
+    assert native.headers["cf-aig-log-id"]
+    body = {"model": GEMMA_4, "messages": user("Hello")}
+    openai = api.http.post(f"{url}/v1/chat/completions", json=body, headers=api.auth)
+    assert STAND_IN in text_of(openai.json())
+    embedded = api.http.post(f"{url}/v1/embeddings", json={"model": EMBEDDING, "input": "a"}, headers=api.auth)
+    assert len(embedded.json()["data"]) == 1
+
+
+def test_the_header_form_of_a_gateway(api: Api) -> None:
+    plain = api.say(GEMMA_4, "Hello")
+    assert "cf-aig-log-id" not in plain.headers
+    through = api.run(GEMMA_4, {"messages": user("Hello")}, headers={"cf-aig-gateway-id": "default"})
+    assert through.headers["cf-aig-cache-status"] == "MISS"
+    assert through.headers["cf-aig-log-id"]
+    unlogged = {"cf-aig-gateway-id": "default", "cf-aig-collect-log": "false"}
+    assert "cf-aig-log-id" not in api.run(GEMMA_4, {"messages": user("Hello")}, headers=unlogged).headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cf-aig-gateway-id", ""),
+        ("cf-aig-cache-ttl", "soon"),
+        ("cf-aig-cache-ttl", "-1"),
+        ("cf-aig-cache-ttl", "1.5"),
+        ("cf-aig-skip-cache", "yes"),
+        ("cf-aig-collect-log", "1"),
+        ("cf-aig-metadata", "user=1"),
+        ("cf-aig-metadata", "[1]"),
+        ("cf-aig-metadata", '{"a": {"b": 1}}'),
+        ("cf-aig-request-timeout", "0"),
+        ("cf-aig-request-timeout", "2s"),
+        ("cf-aig-max-attempts", "6"),
+        ("cf-aig-max-attempts", "0"),
+        ("cf-aig-retry-delay", "5001"),
+        ("cf-aig-backoff", "random"),
+    ],
+)
+def test_a_gateway_header_that_the_gateway_cannot_use(api: Api, name: str, value: str) -> None:
+    headers = {"cf-aig-gateway-id": "default", name: value}
+    status, code, message = error_of(api.run(GEMMA_4, {"messages": user("Hello")}, headers=headers))
+    assert (status, code) == (400, 8001)
+    assert name in message
+
+
+def test_gateway_headers_that_are_fine(api: Api) -> None:
+    headers = {
+        "cf-aig-gateway-id": "default",
+        "cf-aig-cache-ttl": "60",
+        "cf-aig-skip-cache": "true",
+        "cf-aig-metadata": '{"team": "a", "n": 1, "ok": true}',
+        "cf-aig-request-timeout": "1000",
+        "cf-aig-max-attempts": "5",
+        "cf-aig-retry-delay": "5000",
+        "cf-aig-backoff": "exponential",
+    }
+    assert api.run(GEMMA_4, {"messages": user("Hello")}, headers=headers).status_code == 200
+
+
+def test_a_gateway_keeps_a_reply_for_as_long_as_it_is_told() -> None:
+    with Sandbox() as sandbox, Api(sandbox) as api:
+        headers = {"cf-aig-gateway-id": "default", "cf-aig-cache-ttl": "60"}
+
+        def ask(text: str, **more: str) -> tuple[str, str]:
+            response = api.run(GEMMA_4, {"messages": user(text)}, headers={**headers, **more})
+            return response.headers["cf-aig-cache-status"], response.text
+
+        first, again = ask("Hello"), ask("Hello")
+        assert (first[0], again[0]) == ("MISS", "HIT")
+        assert first[1] == again[1]
+        assert ask("Good morning")[0] == "MISS"
+        assert ask("Hello", **{"cf-aig-skip-cache": "true"})[0] == "MISS"
+        assert ask("Hello", **{"cf-aig-gateway-id": "other"})[0] == "MISS"
+        assert ask("One", **{"cf-aig-cache-key": "mine"})[0] == "MISS"
+        assert ask("Two", **{"cf-aig-cache-key": "mine"}) == ("HIT", ask("Two", **{"cf-aig-cache-key": "mine"})[1])
+
+
+def test_a_gateway_keeps_streams_too(api: Api) -> None:
+    headers = {"cf-aig-gateway-id": "streams", "cf-aig-cache-ttl": "60"}
+    replies = [api.run(GEMMA_3, {"messages": user("Hello"), "stream": True}, headers=headers) for _ in "12"]
+    assert [reply.headers["cf-aig-cache-status"] for reply in replies] == ["MISS", "HIT"]
+    assert replies[0].text == replies[1].text
+    assert replies[1].headers["content-type"] == "text/event-stream"
+
+
+def test_a_gateway_keeps_no_refusal(api: Api) -> None:
+    headers = {"cf-aig-gateway-id": "refusals", "cf-aig-cache-ttl": "60"}
+    for _ in "12":
+        assert api.run(GEMMA_3, {"messages": []}, headers=headers).status_code == 400
+
+
+def test_a_gateway_gives_up_when_the_first_byte_takes_too_long(api: Api) -> None:
+    headers = {"cf-aig-gateway-id": "default", "cf-aig-request-timeout": "5"}
+    api.sandbox.stall(30)
+    assert error_of(api.run(GEMMA_4, {"messages": user("Hello")}, headers=headers))[:2] == (408, 3007)
+
+
+# --- other hosts ------------------------------------------------------------------------------------------------------
+def test_dataoorts_wraps_the_native_input(api: Api) -> None:
+    body = {"model": "google/gemma-3-12b-it", "data": {"messages": user("Hello"), "max_tokens": 5}}
+    reply = api.http.post(api.sandbox.dataoorts_url, json=body, headers=api.auth).json()
+    assert set(reply) == {"errors", "messages", "result", "success"}
+    assert reply["result"]["tool_calls"] == []
+    assert reply["result"]["usage"]["completion_tokens"] == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"model": GEMMA_3, "data": {"messages": user("Hello")}}, 5007),
+        ({"model": "google/gemma-3-12b-it", "messages": user("Hello")}, 5006),
+        ({"data": {"messages": user("Hello")}}, 5006),
+        ({"model": "google/gemma-3-12b-it", "data": {"messages": user("Hello"), "top_k": 0}}, 5006),
+    ],
+)
+def test_what_dataoorts_refuses(api: Api, body: dict[str, object], code: int) -> None:
+    assert error_of(api.http.post(api.sandbox.dataoorts_url, json=body, headers=api.auth))[:2] == (400, code)
+
+
+AIMLAPI_MODEL = "google/gemma-3-4b-it"
+
+
+def test_aimlapi_answers_in_openai_form_with_its_extras(api: Api) -> None:
+    url = f"{api.sandbox.aimlapi_url}/chat/completions"
+    response = api.http.post(url, json={"model": AIMLAPI_MODEL, "messages": user("Hello")}, headers=api.auth)
+    reply = response.json()
+    assert reply["id"].startswith("gen-")
+    assert reply["choices"][0]["native_finish_reason"] == "STOP"
+    assert reply["choices"][0]["message"]["refusal"] is None
+    assert "cost" in reply["usage"]
+    assert "cf-ray" not in response.headers
+
+
+def test_aimlapi_streams_usage_when_it_is_asked_to(api: Api) -> None:
+    url = f"{api.sandbox.aimlapi_url}/chat/completions"
+    body = {"model": AIMLAPI_MODEL, "messages": user("Hello"), "stream": True}
+    without = read_events(api.http.post(url, json=body, headers=api.auth).text)
+    assert all("usage" not in event for event in without[:-1])
+    options = {"stream_options": {"include_usage": True}}
+    events = read_events(api.http.post(url, json={**body, **options}, headers=api.auth).text)
+    assert events[-2]["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        ({"model": GEMMA_3}, 400, "No such model"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 404, "No endpoints found that support tool use"),
+        ({"response_format": {"type": "json_object"}}, 400, "JSON mode is not enabled"),
+        ({"messages": "Hello"}, 400, "/messages"),
+    ],
+)
+def test_what_aimlapi_refuses(api: Api, more: dict[str, object], status: int, message: str) -> None:
+    url = f"{api.sandbox.aimlapi_url}/chat/completions"
+    response = api.http.post(url, json={"model": AIMLAPI_MODEL, "messages": user("Hello"), **more}, headers=api.auth)
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
+
+
+# --- the binding ------------------------------------------------------------------------------------------------------
+def bound(api: Api, model: str, inputs: object, **options: object) -> tuple[int, str]:
+    response = api.http.post(
+        f"{api.sandbox.binding_url}/run?version=3",
+        json={"inputs": inputs, "options": options},
+        headers={"cf-consn-model-id": model},
+    )
+    return response.status_code, response.text
+
+
+def test_the_backend_of_a_binding_gives_the_bare_result(api: Api) -> None:
+    status, text = bound(api, GEMMA_3, {"messages": user("Hello")})
+    assert status == 200
+    assert text.startswith('{"response":')
+    assert read_events(bound(api, GEMMA_3, {"messages": user("Hello"), "stream": True})[1])[-1] == "[DONE]"
+
+
+def test_the_backend_of_a_binding_refuses_in_the_form_its_client_reads(api: Api) -> None:
+    status, text = bound(api, GEMMA_3, {"messages": []})
+    assert status == 400
+    assert '"internalCode":5006' in text
+    assert '"httpCode":400' in text
+    assert bound(api, "@cf/google/none", {"messages": user("Hello")})[1].count("5007") == 1
+    assert bound(api, GEMMA_3, "Hello")[0] == 400
+
+
+def test_the_backend_of_a_binding_goes_through_a_gateway(api: Api) -> None:
+    retries = {"maxAttempts": 5, "retryDelayMs": 10, "backoff": "linear"}
+    fine = {"id": "default", "cacheTtl": 60, "skipCache": True, "metadata": {"a": 1}, "retries": retries}
+    assert bound(api, GEMMA_3, {"messages": user("Hello")}, gateway=fine)[0] == 200
+    assert bound(api, GEMMA_3, {"messages": user("Hello")}, gateway={"id": "default", "cacheTtl": "soon"})[0] == 400
+
+
+def test_the_backend_of_a_binding_queues(api: Api) -> None:
+    status, text = bound(api, GEMMA_4, {"requests": [{"messages": user("Hello")}]}, queueRequest=True)
+    assert status == 200
+    assert '"status":"queued"' in text
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+def test_the_model_search(api: Api) -> None:
+    reply = api.http.get(f"{api.account}/ai/models/search", headers=api.auth).json()
+    assert {model["name"] for model in reply["result"]} == {id for host, id in MODELS if host == "cloudflare"}
+    gemma_3 = next(model for model in reply["result"] if model["name"] == GEMMA_3)
+    properties = {one["property_id"]: one["value"] for one in gemma_3["properties"]}
+    assert properties["context_window"] == "80000"
+    assert properties["planned_deprecation_date"] == "2026-05-30"
+    assert properties["price"][0]["price"] == 0.35
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"search": "gemma-4"}, [GEMMA_4]),
+        ({"task": "Text Embeddings"}, [EMBEDDING]),
+        ({"per_page": "1", "page": "2"}, [GEMMA_3]),
+        ({"search": "llama"}, []),
+    ],
+)
+def test_the_model_search_is_narrowed(api: Api, query: dict[str, str], names: list[str]) -> None:
+    reply = api.http.get(f"{api.account}/ai/models/search", params=query, headers=api.auth).json()
+    assert [model["name"] for model in reply["result"]] == names
+
+
+def test_the_model_search_wants_whole_numbers(api: Api) -> None:
+    reply = api.http.get(f"{api.account}/ai/models/search", params={"page": "x"}, headers=api.auth)
+    assert error_of(reply)[:2] == (400, 5006)
+
+
+@pytest.mark.parametrize("path", ["/", "/client/v4/zones", "/client/v4/accounts/a/ai/finetunes"])
+def test_other_paths_are_routed_nowhere(api: Api, path: str) -> None:
+    root = api.sandbox.base_url.removesuffix("/client/v4")
+    assert error_of(api.http.get(f"{root}{path}", headers=api.auth))[:2] == (404, 7003)
+
+
+def test_thinking_can_be_switched_off(api: Api) -> None:
+    assert api.result(GEMMA_4, "Hello")["choices"][0]["message"]["reasoning_content"]
+    assert "reasoning_content" not in api.result(GEMMA_4, "Hello", **QUIET)["choices"][0]["message"]
