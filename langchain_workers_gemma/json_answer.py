@@ -1,10 +1,10 @@
-"""The answer of a model that was only asked for JSON, in the prompt: the JSON alone, without what it wrapped around it."""
+"""The answer of a model asked for JSON in the prompt only: the JSON alone, without what it wrapped around it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from langchain_workers_gemma.events import Event, Text, ToolCallDelta
 from langchain_workers_gemma.json_scan import ValueScanner
@@ -25,7 +25,7 @@ class JsonAnswer:
     def __init__(self) -> None:
         self._held: list[str] = []
         self._head = ""
-        self._state = self._opening
+        self._state: Callable[[str], Iterable[Event]] = self._opening
         self._scanner = ValueScanner()
 
     def feed(self, event: Event) -> Iterable[Event]:

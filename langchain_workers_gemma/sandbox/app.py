@@ -51,37 +51,43 @@ class Endpoint:
                 await line.drop(reset=True)
 
     async def _serve(self, line: Line, call: Call, path: Mapping[str, str]) -> None:
-        fault = self.service.plan.take(call.record.path)
+        service = self.service
+        fault = service.plan.take(call.record.path)
         if fault is not None and fault.kind == "exact":
-            await send_pieces(line, self.service.fault_reply(call, fault), fault.pieces)
+            await send_pieces(line, service.fault_reply(call, fault), fault.pieces)
             return
-        if fault is not None and fault.replaces_reply:
-            await line.pause(self.service.options.latency)
-            reply = self.service.fault_reply(call, fault)
+        wait = service.options.latency
+        limit = _first_byte_limit(call)
+        if limit is not None and limit < wait + _silence(fault):
+            await line.pause(limit)
+            reply, fault = service.refusal(call, ServiceError(TIMEOUT)), None
         else:
-            reply = await self._reply(line, call, path, fault)
+            await line.pause(wait)
+            reply = await self._reply(call, path, fault)
         if self.style != "aimlapi":
             reply.headers.setdefault("cf-ray", call.ray)
-        error = self.service.stream_error(call, fault) if fault is not None else b""
-        await send_reply(line, reply, fault if fault is None or not fault.replaces_reply else None, error)
+        on_the_way = fault if fault is not None and not fault.replaces_reply else None
+        await send_reply(line, reply, on_the_way, service.stream_error(call, fault) if fault is not None else b"")
 
-    async def _reply(self, line: Line, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
+    async def _reply(self, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
+        if fault is not None and fault.replaces_reply:
+            return self.service.fault_reply(call, fault)
         try:
-            await self._wait(line, call, fault)
             return await self.handler(self.service, call, path)
         except ServiceError as error:
             return self.service.refusal(call, error)
 
-    async def _wait(self, line: Line, call: Call, fault: Fault | None) -> None:
-        """The time to the first byte, which a gateway bounds when it is told to."""
-        seconds = self.service.options.latency
-        if fault is not None and fault.kind == "stall" and not fault.after_events:
-            seconds += fault.seconds
-        limit = call.record.headers.get("cf-aig-request-timeout", "")
-        if limit.isdigit() and "cf-aig-gateway-id" in call.record.headers and int(limit) / 1000 < seconds:
-            await line.pause(int(limit) / 1000)
-            raise ServiceError(TIMEOUT)
-        await line.pause(self.service.options.latency)
+
+def _silence(fault: Fault | None) -> float:
+    """Seconds before the first byte that a fault takes."""
+    return fault.seconds if fault is not None and fault.kind == "stall" and not fault.after_events else 0.0
+
+
+def _first_byte_limit(call: Call) -> float | None:
+    """Seconds that a gateway waits for the first byte."""
+    limit = call.record.headers.get("cf-aig-request-timeout", "")
+    through = "cf-aig-gateway-id" in call.record.headers
+    return int(limit) / 1000 if through and limit.isdigit() and int(limit) else None
 
 
 # --- handlers ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ def test_starts_in_under_half_a_second_with_its_imports() -> None:
         "from langchain_workers_gemma.sandbox import Sandbox\n"
         "with Sandbox() as sandbox: print(time.perf_counter() - t)"
     )
-    times = [float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout) for _ in "12"]
+    times = [
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout) for _ in "12"
+    ]
     assert min(times) < 0.5
 
 
@@ -89,7 +91,9 @@ async def test_async_with() -> None:
     async with Sandbox() as sandbox, httpx.AsyncClient(trust_env=False) as client:
         url = f"{sandbox.base_url}/accounts/{sandbox.account_id}/ai/run/{GEMMA_3}"
         asked = [
-            client.post(url, json={"messages": user(f"Say {n}")}, headers={"Authorization": f"Bearer {sandbox.api_token}"})
+            client.post(
+                url, json={"messages": user(f"Say {n}")}, headers={"Authorization": f"Bearer {sandbox.api_token}"}
+            )
             for n in range(8)
         ]
         replies = await asyncio.gather(*asked)

@@ -46,7 +46,9 @@ def test_how_many_polls_find_it_unfinished_can_be_told() -> None:
         assert [queue(api, GEMMA_4, poll).get("status") for _ in range(4)] == ["queued", "running", "running", None]
 
 
-@pytest.mark.parametrize("body", [{}, {"requests": []}, {"requests": "Hello"}, {"requests": [5]}, {"request_id": "none"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"requests": []}, {"requests": "Hello"}, {"requests": [5]}, {"request_id": "none"}]
+)
 def test_what_the_queue_refuses(api: Api, body: dict[str, Any]) -> None:
     assert error_of(api.run(GEMMA_4, body, queueRequest="true"))[:2] == (400, 5006)
 

@@ -185,11 +185,18 @@ def test_dataoorts_wraps_the_native_input(api: Api) -> None:
         ({"model": GEMMA_3, "data": {"messages": user("Hello")}}, 5007),
         ({"model": "google/gemma-3-12b-it", "messages": user("Hello")}, 5006),
         ({"data": {"messages": user("Hello")}}, 5006),
-        ({"model": "google/gemma-3-12b-it", "data": {"messages": user("Hello"), "top_k": 0}}, 5006),
+        ({"model": "google/gemma-3-12b-it", "data": {"messages": user("Hello"), "max_tokens": "x"}}, 5006),
     ],
 )
 def test_what_dataoorts_refuses(api: Api, body: dict[str, object], code: int) -> None:
     assert error_of(api.http.post(api.sandbox.dataoorts_url, json=body, headers=api.auth))[:2] == (400, code)
+
+
+def test_dataoorts_keeps_the_published_ranges(api: Api) -> None:
+    for name, allowed in (MODELS["dataoorts", "google/gemma-3-12b-it"].parameters or {}).items():
+        data = {"messages": user("Hello"), name: -1 if allowed.low is not None else "x"}
+        body = {"model": "google/gemma-3-12b-it", "data": data}
+        assert error_of(api.http.post(api.sandbox.dataoorts_url, json=body, headers=api.auth))[:2] == (400, 5006)
 
 
 AIMLAPI_MODEL = "google/gemma-3-4b-it"

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_tests.talking import GEMMA_2B_LORA, GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, SEA_LION, Api, error_of
+from tests.sandbox_tests.talking import (
+    GEMMA_2B_LORA,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    SEA_LION,
+    Api,
+    error_of,
+)
 
 ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 NO_SYSTEM = "System role not supported"

@@ -48,7 +48,9 @@ def refused(api: Api, model: str, body: dict[str, Any], *words: str, status: int
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", ["@cf/google/gemma-99", "@cf/meta/llama-3.1-8b-instruct", "gemma", "google/gemma-3-12b-it"])
+@pytest.mark.parametrize(
+    "model", ["@cf/google/gemma-99", "@cf/meta/llama-3.1-8b-instruct", "gemma", "google/gemma-3-12b-it"]
+)
 def test_unknown_model(api: Api, model: str) -> None:
     refused(api, model, {"messages": user("Hello")}, f"No such model {model}", code=5007)
 
@@ -253,7 +255,9 @@ def test_an_image_is_taken(api: Api, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
-@pytest.mark.parametrize("url", ["https://example.com/a.png", "data:image/png,abc", "data:text/plain;base64,YWJj", "", "a.png"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a.png", "data:image/png,abc", "data:text/plain;base64,YWJj", "", "a.png"]
+)
 def test_only_data_uris_of_images(api: Api, model: str, url: str) -> None:
     refused(api, model, {"messages": image(url)}, "Invalid data", code=8006)
 
@@ -412,7 +416,9 @@ def test_tool_calls_in_a_history_of_gemma_4(api: Api, call: object, path: str) -
 
 def test_a_tool_result_of_gemma_4_names_its_call(api: Api) -> None:
     messages = [*user("Hello"), {"role": "tool", "content": "7"}]
-    refused(api, GEMMA_4, {"messages": messages}, "required properties at '/messages/1' are 'role,content,tool_call_id'")
+    refused(
+        api, GEMMA_4, {"messages": messages}, "required properties at '/messages/1' are 'role,content,tool_call_id'"
+    )
 
 
 # --- constraints ------------------------------------------------------------------------------------------------------

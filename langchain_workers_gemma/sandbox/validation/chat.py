@@ -56,7 +56,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any]) -> ChatRequest:
         schema=schema,
         json_mode=schema is not None and model.constraint != "guided_json",
         stream=check.optional(body, "stream", "", "boolean") is True,
-        include_usage=_read_include_usage(check, body) or not model.stream_options,
+        include_usage=_read_include_usage(check, body) if model.stream_options else True,
         max_tokens=int(numbers.get("max_tokens") or model.default_max_tokens or _UNPUBLISHED_DEFAULT),
         stop=_read_stop(check, model, body),
         seed=int(numbers["seed"]) if "seed" in numbers else None,
