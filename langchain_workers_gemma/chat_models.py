@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self, cast, get_type_hints
+from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
-import httpx
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
@@ -17,16 +14,15 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import model_validator
 
 from langchain_workers_gemma import connection
 from langchain_workers_gemma.chunks import ChunkBuilder, MessageBuilder
+from langchain_workers_gemma.client_fields import ClientFields
 from langchain_workers_gemma.exchange import converse
-from langchain_workers_gemma.gateway import AIGateway
-from langchain_workers_gemma.hosts import Api
 from langchain_workers_gemma.images import afetch_images, fetch_images
 from langchain_workers_gemma.messages import remote_image_urls
-from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, HostName, resolve_model
+from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, resolve_model
 from langchain_workers_gemma.planning import CallSettings, make_plan
 from langchain_workers_gemma.request import Plan
 from langchain_workers_gemma.response_format import Answer, parse_response_format
@@ -36,19 +32,10 @@ from langchain_workers_gemma.settings import (
     check_sampling,
     merge_stops,
     nearest,
-    normalised_arguments,
 )
-from langchain_workers_gemma.status_errors import ErrorContext
 from langchain_workers_gemma.structured_output import structure
 from langchain_workers_gemma.tools.choice import ToolLike, openai_tool, parse_choice, tool_name
 
-_ALIASES = {
-    "model_name": "model",
-    "cloudflare_account_id": "account_id",
-    "api_key": "api_token",
-    "cloudflare_api_token": "api_token",
-    "stop_sequences": "stop",
-}
 # What a caller's profile may overrule among the facts that decide a request.
 _PROFILE_FACTS = {
     "image_inputs": "images",
@@ -66,7 +53,7 @@ _CALL_ONLY = frozenset({
 })  # fmt: skip
 
 
-class ChatWorkersGemma(BaseChatModel):
+class ChatWorkersGemma(ClientFields, BaseChatModel):
     """Google's Gemma models on Cloudflare Workers AI, and on other hosts that serve the same models.
 
     Setup:
@@ -151,33 +138,16 @@ class ChatWorkersGemma(BaseChatModel):
         WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
+    aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "stop_sequences": "stop"}
+    """Other names of the fields."""
 
-    model: str = ""
-    """The model's id as the host spells it; alias `model_name`. The host's newest Gemma if left out."""
-
-    host: HostName = "cloudflare"
-    """Who serves the model."""
-
-    api: Api | None = None
-    """The request's dialect: `"native"` (default on Cloudflare and Dataoorts) or `"openai"` (the one of AI/ML API)."""
-
-    account_id: str | None = None
-    """The account; alias `cloudflare_account_id`. Else from `CLOUDFLARE_ACCOUNT_ID`, then `CF_ACCOUNT_ID`."""
-
-    api_token: SecretStr | None = None
-    """The token; aliases `api_key`, `cloudflare_api_token`. Else from the first of the host's environment variables."""
-
-    base_url: str | None = None
-    """Where the service is. Else from `WORKERS_GEMMA_BASE_URL`, then the host's own. A legacy AI Gateway base works."""
-
-    temperature: float | None = None
+    temperature: int | float | None = None
     """How much chance there is in the answer."""
 
     max_tokens: int | None = None
     """The most tokens to write, at least 1. The service's default is 256."""
 
-    top_p: float | None = None
+    top_p: int | float | None = None
     """Nucleus sampling."""
 
     top_k: int | None = None
@@ -186,13 +156,13 @@ class ChatWorkersGemma(BaseChatModel):
     seed: int | None = None
     """For repeatable answers."""
 
-    repetition_penalty: float | None = None
+    repetition_penalty: int | float | None = None
     """A penalty for repeated tokens; Gemma 4 has no such parameter."""
 
-    frequency_penalty: float | None = None
+    frequency_penalty: int | float | None = None
     """A penalty that grows with a token's count."""
 
-    presence_penalty: float | None = None
+    presence_penalty: int | float | None = None
     """A penalty for tokens that stood before."""
 
     stop: list[str] | str | None = None
@@ -213,56 +183,11 @@ class ChatWorkersGemma(BaseChatModel):
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
     """How bound tools reach the model."""
 
-    ai_gateway: str | AIGateway | None = None
-    """Route calls through this AI Gateway."""
-
-    session_affinity: str | None = None
-    """Calls with the same value go to the same place, for prefix caching."""
-
-    reject_if_busy: bool = False
-    """Have the service refuse rather than wait."""
-
-    binding: Any = Field(default=None, exclude=True, repr=False)
-    """A Workers AI binding (`env.AI`) inside a Python Worker; then no account or token is needed."""
-
     inline_image_urls: bool = False
     """Fetch http(s) images, from public addresses only, and send them inline."""
 
-    timeout: float | httpx.Timeout | None = 300.0
-    """Seconds to wait for the next bytes; a cold start can take over 200. `None` waits for ever."""
-
-    max_retries: int = Field(default=2, ge=0)
-    """Tries after the first one."""
-
-    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
-    """Your own client for sync calls, used as given and never closed."""
-
-    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    """Your own client for async calls, used as given and never closed."""
-
-    default_headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Added to every request."""
-
     streaming: bool = False
     """Have `invoke` use a stream."""
-
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further keys of the input, sent as they are."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**connection.with_secrets_wrapped(kwargs))
-        facts = self._facts()
-        if facts.retired is not None:
-            warnings.warn(
-                f"{facts.id} was retired on {facts.retired.isoformat()}. Use model={facts.replacement!r} instead.",
-                UserWarning,
-                stacklevel=2,
-            )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _normalise_arguments(cls, values: Any) -> Any:
-        return normalised_arguments(values, _ALIASES, cls.model_fields) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -288,16 +213,6 @@ class ChatWorkersGemma(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in (*SAMPLING, "stop", "tool_calling")}
         return {"model": self.model, "host": self.host, **{k: v for k, v in values.items() if v is not None}}
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Whether `langchain_core.load` may write and read it."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """The arguments that are written as references to secrets."""
-        return {"api_token": connection.token_variable(self.host)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(
@@ -384,12 +299,7 @@ class ChatWorkersGemma(BaseChatModel):
             headers=connection.call_headers(self, value("session_affinity"), gateway),
             extra=extra,
             retry=RetryPolicy(self.max_retries),
-            context=ErrorContext(
-                model=facts.id,
-                replacement=facts.replacement or (DEFAULT_MODEL[self.host] if facts.host == "cloudflare" else None),
-                token_source=connection.token_source(self),
-                secrets=connection.secrets(self, gateway),
-            ),
+            context=self._error_context(facts, gateway),
         )
 
     def _plan(
@@ -533,30 +443,6 @@ class ChatWorkersGemma(BaseChatModel):
         return structure(
             self, schema, self._facts(), method=method, include_raw=include_raw, strict=strict, options=kwargs
         )
-
-    # --- Copies ---
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """A pickle leaves the caller's clients and the binding behind: connections cannot travel."""
-        state = super().__getstate__()
-        kept = dict(state["__dict__"])
-        for name in ("http_client", "http_async_client", "binding"):
-            kept[name] = None
-        return {**state, "__dict__": kept}
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy in the same process shares the caller's clients and the binding."""
-        memo = {} if memo is None else memo
-        for shared in (self.http_client, self.http_async_client, self.binding, self.rate_limiter):
-            if shared is not None:
-                memo[id(shared)] = shared
-        duplicate = type(self).__new__(type(self))
-        memo[id(self)] = duplicate
-        object.__setattr__(duplicate, "__dict__", copy.deepcopy(self.__dict__, memo))
-        object.__setattr__(duplicate, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
-        object.__setattr__(duplicate, "__pydantic_extra__", None)
-        object.__setattr__(duplicate, "__pydantic_private__", copy.deepcopy(self.__pydantic_private__, memo))
-        return duplicate
 
 
 def _profile(facts: GemmaModel) -> ModelProfile:

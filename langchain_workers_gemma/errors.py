@@ -4,6 +4,7 @@
     ├── APIConnectionError             no connection, or it broke before the reply began
     ├── APITimeoutError                our own time limit passed
     ├── StreamInterruptedError         a stream broke after it had begun; `.partial` holds what came
+    │   └── StreamTimeoutError         a stream fell silent; an `APITimeoutError` too
     ├── ToolChoiceError                a forced tool call did not come
     └── APIStatusError                 the service answered with an error
         ├── BadRequestError            the input was refused
@@ -61,6 +62,10 @@ class StreamInterruptedError(WorkersGemmaError, core.ModelConnectionError):
         return type(self), (self.args[0], self.partial)
 
 
+class StreamTimeoutError(StreamInterruptedError, APITimeoutError):
+    """A stream fell silent for longer than our own `timeout` after it had begun."""
+
+
 class ToolChoiceError(WorkersGemmaError, core.ModelAPIError):
     """A tool call was forced with `tool_choice`, and the reply, though asked for again, held none."""
 
@@ -78,6 +83,7 @@ class APIStatusError(WorkersGemmaError):
         body: The reply's body, parsed if it was JSON, else its text.
         retry_after: Seconds to wait by the `Retry-After` header, or `None`.
         advice: What to do next, or `None`.
+        is_retryable: Whether the same request may succeed later.
     """
 
     def __init__(

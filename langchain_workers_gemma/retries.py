@@ -6,12 +6,8 @@ import random
 from dataclasses import dataclass
 
 from langchain_workers_gemma.errors import (
-    APIConnectionError,
     APIStatusError,
-    APITimeoutError,
-    InternalServerError,
     QuotaExceededError,
-    StreamInterruptedError,
     WorkersGemmaError,
 )
 
@@ -38,7 +34,7 @@ class RetryPolicy:
             error: What went wrong.
             retries_so_far: How often the request has been tried again already.
         """
-        if retries_so_far >= self.max_retries or not is_worth_retrying(error):
+        if retries_so_far >= self.max_retries or not error.is_retryable:
             return None
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
@@ -47,15 +43,14 @@ class RetryPolicy:
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 
-def is_worth_retrying(error: WorkersGemmaError) -> bool:
-    """Whether the same request may succeed: 408, 409, 429 but 3036, 5xx, a lost connection, a timeout."""
-    if isinstance(error, APIConnectionError | APITimeoutError | StreamInterruptedError):
-        return True
-    if not isinstance(error, APIStatusError) or isinstance(error, QuotaExceededError):
+def may_succeed_later(error: APIStatusError) -> bool:
+    """Whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
+
+    The service says the same under several statuses: a lack of capacity (3040) as a 429, or under a success status as
+    an envelope, or as one event of a stream.
+    """
+    if isinstance(error, QuotaExceededError):
         return False
     if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
         return True
-    # An error that came under a success status, or from a binding, has only its kind to tell by. One without a code is
-    # a reply that cannot be read, and asking again would only read it again.
-    unreadable = isinstance(error, InternalServerError) and error.code is None
-    return error.status_code < 400 and error.is_retryable and not unreadable
+    return type(error).is_retryable and not 300 <= error.status_code < 400

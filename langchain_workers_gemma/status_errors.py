@@ -17,6 +17,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from langchain_workers_gemma import errors
+from langchain_workers_gemma.retries import may_succeed_later
 
 _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), errors.BadRequestError),
@@ -41,8 +42,11 @@ _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
 _CONTEXT_OVERFLOW = re.compile(r"maximum context length|exceeded this model context window limit", re.IGNORECASE)
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
-_LONGEST_MESSAGE = 2_000
+_LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
+_LONGEST_PAGE = 2_000  # characters of a body that is not JSON, such as a proxy's page
 _REDACTED = "**********"
+_SHORTEST_SECRET = 6  # a shorter token protects nothing, and blotting it out would garble the service's words
+_SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ def payload_error(
 ) -> errors.APIStatusError:
     """The error for a parsed body, or for one event of a stream. See `status_error`."""
     payload = redact(payload, context.secrets)
-    message = "; ".join(dict.fromkeys(_messages(payload))) or f"HTTP status {status} with no explanation"
+    message = _page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_messages(payload)))
+    message = message or f"HTTP status {status} with no explanation"
     code = _code(payload, message)
     cls = _class_of(_status_within(payload) or status, code, message)
     error = cls(
@@ -91,6 +96,7 @@ def payload_error(
         retry_after=retry_after(headers),
         advice=_advice(cls, status, message, context),
     )
+    error.is_retryable = may_succeed_later(error)
     if isinstance(error, errors.ModelDeprecatedError):
         error.replacement = context.replacement
     return error
@@ -101,19 +107,25 @@ def unreadable_reply(
 ) -> errors.InternalServerError:
     """The error for a success reply that cannot be read; the body is kept."""
     text = str(redact(body.decode("utf-8", "replace"), context.secrets))
-    return errors.InternalServerError(
+    error = errors.InternalServerError(
         f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
         status_code=status,
         request_id=request_id(headers),
         body=text,
     )
+    error.is_retryable = status >= 500  # under a success status, asking again would only read the same again
+    return error
 
 
 def is_error_payload(payload: Mapping[str, Any]) -> bool:
     """Whether a parsed body or event says that it is an error."""
     if payload.get("success") is False or payload.get("error"):
         return True
-    return bool(payload.get("errors")) and not payload.get("result")
+    if payload.get("errors") and not payload.get("result"):
+        return True
+    if not payload.keys().isdisjoint(_SAYS_SOMETHING):
+        return False
+    return isinstance(payload.get("message"), str) or "internalCode" in payload or "httpCode" in payload
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
@@ -144,7 +156,8 @@ def redact(value: Any, secrets: tuple[str, ...]) -> Any:
         return value
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, _REDACTED)
+            if len(secret) >= _SHORTEST_SECRET:
+                value = value.replace(secret, _REDACTED)
         return value
     if isinstance(value, dict):
         return {redact(key, secrets): redact(item, secrets) for key, item in value.items()}
@@ -160,12 +173,17 @@ def _parse(body: bytes) -> object:
         return body.decode("utf-8", "replace")
 
 
+def _page(text: str) -> str:
+    """A body that is not JSON, as a message. All of it is in the error's `body`."""
+    text = text.strip()
+    return text if len(text) <= _LONGEST_PAGE else f"{text[:_LONGEST_PAGE]}..."
+
+
 def _messages(payload: object) -> Iterator[str]:
     """Every message in an error body, the outermost first."""
     if isinstance(payload, str):
-        text = payload.strip()
-        if text:
-            yield text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+        if payload.strip():
+            yield payload
         return
     if isinstance(payload, list):
         for item in payload:
@@ -185,14 +203,14 @@ def _messages(payload: object) -> Iterator[str]:
 def _code(payload: object, message: str) -> int | None:
     """Workers AI's own number. One nested in the text says more than the envelope's."""
     nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
-    stated = list(_numbers(payload, "internalCode")) + list(_numbers(payload, "code"))
+    stated = [number for key in ("internalCode", "code") for number in _numbers(payload, key) if number >= _LOWEST_CODE]
     known = next((code for code in (*nested, *stated) if code in _BY_CODE), None)
     return known if known is not None else next(iter((*stated, *nested)), None)
 
 
 def _status_within(payload: object) -> int | None:
     """An HTTP status that the body itself names."""
-    for key in ("httpCode", "statusCode", "status"):
+    for key in ("httpCode", "statusCode", "status", "code"):
         for number in _numbers(payload, key):
             if 400 <= number <= 599:
                 return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Digits come one by one, as Gemma's own tokenizer has them; a word takes the space before it along.
-_TOKEN = re.compile(r"\d| ?[^\W\d_]{1,12}| ?[^\w\s]|_+|\s+")
+_TOKEN = re.compile(r"\d| ?[^\W\d_]{1,12}| ?[^\w\s]|_+|\s{1,4}")
 
 
 def tokenize(text: str) -> list[str]:

@@ -103,9 +103,9 @@ def test_a_cut_reply_says_so(api: Api) -> None:
 def test_a_call_cut_by_max_tokens_is_cut_in_its_arguments(api: Api) -> None:
     (choice,) = api.result(GEMMA_4, "What is the weather in Paris?", tools=[WEATHER], max_tokens=8, **QUIET)["choices"]
     assert choice["finish_reason"] == "length"
-    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"city'
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"city"'
     native = api.result(GEMMA_3, "What is the weather in Paris?", tools=[WEATHER], max_tokens=8)
-    assert native["tool_calls"] == [{"name": "get_weather", "arguments": '{"city'}]
+    assert native["tool_calls"] == [{"name": "get_weather", "arguments": '{"city"'}]
 
 
 def test_reasoning_is_counted(api: Api) -> None:

@@ -1,0 +1,118 @@
+"""A loopback server with canned replies, cheap enough not to be what is measured. Runs in a process of its own.
+
+The path says what to answer: `/events/200` streams so many events, `/argument/N` a tool call whose arguments hold N
+bytes, `/document/N` a JSON document of N bytes, `/slow/50` a reply after so many milliseconds, anything else a reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+EVENTS_IN_A_PACKET = 4
+USAGE = {"prompt_tokens": 21, "completion_tokens": 200, "total_tokens": 221}
+WHOLE = json.dumps({
+    "id": "x",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}],
+    "usage": USAGE,
+}).encode()
+
+
+def _event(payload: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(payload, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _delta(**delta: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+    return _event({
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gemma", "choices": [choice]
+    })  # fmt: skip
+
+
+def _ending(reason: str) -> list[bytes]:
+    return [
+        _event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
+        _event({"id": "chatcmpl-1", "choices": [], "usage": USAGE}),
+        b"data: [DONE]\n\n",
+    ]
+
+
+def events_for(path: str) -> list[bytes] | None:
+    """The events that a path streams, `None` if it does not stream."""
+    if found := re.search(r"/events/(\d+)", path):
+        return [_delta(content=f" token{i % 10}") for i in range(int(found[1]))] + _ending("stop")
+    if found := re.search(r"/argument/(\d+)", path):
+        argument = json.dumps({"text": "x" * int(found[1])})
+        pieces = [argument[i : i + 64] for i in range(0, len(argument), 64)]
+        head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "save", "arguments": ""}}
+        tail = [_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
+        return [_delta(tool_calls=[head]), *tail, *_ending("tool_calls")]
+    if found := re.search(r"/document/(\d+)", path):
+        rows = [{"id": i, "name": f"row {i}"} for i in range(int(found[1]) // 28)]
+        document = json.dumps({"rows": rows})
+        return [_delta(content=document[i : i + 16]) for i in range(0, len(document), 16)] + _ending("stop")
+    return None
+
+
+class _Server:
+    def __init__(self) -> None:
+        self._packets: dict[str, list[bytes]] = {}
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+                body = await reader.readexactly(int(length[1])) if length else b""
+                await self._answer(head.split(" ", 2)[1], body, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def _answer(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if b'"stream":true' in body or b'"stream": true' in body:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            for packet in self._packets_for(path):
+                writer.write(packet)
+                await writer.drain()
+            writer.write(b"0\r\n\r\n")
+            return
+        if found := re.search(r"/slow/(\d+)", path):
+            await asyncio.sleep(int(found[1]) / 1000)
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(WHOLE)}\r\n\r\n"
+        writer.write(head.encode() + WHOLE)
+
+    def _packets_for(self, path: str) -> list[bytes]:
+        key = path.split("/accounts")[0].split("/v1")[0]
+        if key not in self._packets:
+            events = events_for(path) or []
+            joined = [b"".join(events[i : i + EVENTS_IN_A_PACKET]) for i in range(0, len(events), EVENTS_IN_A_PACKET)]
+            self._packets[key] = [f"{len(data):x}\r\n".encode() + data + b"\r\n" for data in joined]
+        return self._packets[key]
+
+
+def _serve(port: Any) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(_Server(), "127.0.0.1", 0, limit=1 << 24)
+        port.send(server.sockets[0].getsockname()[1])
+        async with server:
+            await server.serve_forever()
+
+    asyncio.run(main())
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The URL of a running server."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(sender,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiver.recv()}"
+    finally:
+        process.terminate()
+        process.join()

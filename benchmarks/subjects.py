@@ -1,0 +1,129 @@
+"""What is measured, side by side: this package, bare httpx, LangChain's floor, and two peers."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import httpx
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+MODEL = "@cf/google/gemma-4-26b-a4b-it"
+
+
+class Subject(Protocol):
+    """One way of asking."""
+
+    def call(self, messages: Any) -> Any: ...
+
+    def stream(self, messages: Any) -> int: ...
+
+
+class BareHttpx:
+    """What any client pays: send, receive, parse."""
+
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/accounts/a/ai/run/{MODEL}"
+        self.client = httpx.Client(timeout=60)
+
+    def call(self, messages: Any) -> Any:
+        body = {"messages": [{"role": "user", "content": messages}]} if isinstance(messages, str) else {"messages": []}
+        return self.client.post(self.url, json=body).json()
+
+    def stream(self, messages: Any) -> int:
+        body = {"messages": [{"role": "user", "content": messages}], "stream": True}
+        count = 0
+        with self.client.stream("POST", self.url, json=body) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: ") and line != "data: [DONE]":
+                    json.loads(line[6:])
+                    count += 1
+        return count
+
+
+class FloorModel(BaseChatModel):
+    """LangChain's own machinery over bare httpx, and nothing else: no mapping, no checks, no usage."""
+
+    url: str
+    client: Any = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "floor"
+
+    def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        body = {"messages": [{"role": "user", "content": message.content} for message in messages]}
+        reply = self.client.post(self.url, json=body).json()
+        return ChatResult(
+            generations=[ChatGeneration(message=AIMessage(content=reply["choices"][0]["message"]["content"]))]
+        )
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        body = {"messages": [{"role": "user", "content": message.content} for message in messages], "stream": True}
+        with self.client.stream("POST", self.url, json=body) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: ") and line != "data: [DONE]":
+                    choices = json.loads(line[6:])["choices"]
+                    delta = choices[0]["delta"] if choices else {}
+                    chunks = [
+                        {**piece["function"], "args": piece["function"]["arguments"], "index": 0, "id": None}
+                        for piece in delta.get("tool_calls") or ()
+                    ]
+                    yield ChatGenerationChunk(
+                        message=AIMessageChunk(
+                            content=delta.get("content") or "",
+                            tool_call_chunks=[
+                                {"name": c.get("name"), "args": c["args"], "index": 0, "id": None} for c in chunks
+                            ],
+                        )
+                    )
+
+
+class LangChain:
+    """Any LangChain chat model."""
+
+    def __init__(self, llm: BaseChatModel) -> None:
+        self.llm = llm
+
+    def call(self, messages: Any) -> Any:
+        return self.llm.invoke(messages)
+
+    def stream(self, messages: Any) -> int:
+        count = 0
+        for _ in self.llm.stream(messages):
+            count += 1
+        return count
+
+
+def floor(url: str) -> LangChain:
+    return LangChain(FloorModel(url=f"{url}/accounts/a/ai/run/{MODEL}", client=httpx.Client(timeout=60)))
+
+
+def ours(url: str) -> LangChain:
+    from langchain_workers_gemma import ChatWorkersGemma
+
+    return LangChain(ChatWorkersGemma(model=MODEL, base_url=url, account_id="a", api_token="t"))
+
+
+def cloudflare(url: str) -> LangChain:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from langchain_cloudflare import ChatCloudflareWorkersAI
+
+        llm = ChatCloudflareWorkersAI(model=MODEL, account_id="a", api_token="t", base_url=f"{url}/accounts/a/ai/run")
+    return LangChain(llm)
+
+
+def openai(url: str) -> LangChain:
+    from langchain_openai import ChatOpenAI
+
+    return LangChain(ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="t", stream_usage=True))
+
+
+SUBJECTS = {"httpx": BareHttpx, "floor": floor, "ours": ours, "langchain-cloudflare": cloudflare, "langchain-openai": openai}

@@ -1,0 +1,313 @@
+"""The stand-in model: deterministic, honest, and no answer of it is keyed to these words."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox.images import read_image
+from langchain_workers_gemma.sandbox.tokens import count, tokenize
+from tests.sandbox_tests.talking import (
+    ADD,
+    CHAT_MODELS,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    QUIET,
+    WEATHER,
+    Api,
+    calls_of,
+    text_of,
+    tool,
+    user,
+)
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_it_says_that_it_is_a_stand_in_and_what_it_was_told(api: Api, model: str) -> None:
+    text = api.text(model, "Why is the sky blue?")
+    assert "stand-in" in text
+    assert "Why is the sky blue?" in text
+
+
+def test_it_is_deterministic(api: Api) -> None:
+    with Sandbox() as other, Api(other) as other_api:
+        for model in CHAT_MODELS:
+            asked = "Write 4 sentences about rivers"
+            assert api.text(model, asked) == api.text(model, asked) == other_api.text(model, asked)
+
+
+def test_a_seed_changes_what_it_says_unless_it_is_greedy(api: Api) -> None:
+    asked = "Write 4 sentences about rivers and mountains"
+    assert api.text(GEMMA_4, asked, seed=1) == api.text(GEMMA_4, asked, seed=1)
+    assert len({api.text(GEMMA_4, asked, seed=seed) for seed in range(1, 6)}) > 1
+    assert len({api.text(GEMMA_4, asked, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
+
+
+def test_a_sandbox_has_a_seed_of_its_own() -> None:
+    texts = set()
+    for seed in range(4):
+        with Sandbox(seed=seed) as sandbox, Api(sandbox) as api:
+            texts.add(api.text(GEMMA_4, "Write 4 sentences about rivers and mountains"))
+    assert len(texts) > 1
+
+
+@pytest.mark.parametrize("stop", ["wrote", ["wrote"], ["never said", "wrote"]])
+def test_it_stops_where_it_is_told_to(api: Api, stop: object) -> None:
+    whole = api.text(GEMMA_4, "Hello", **QUIET)
+    result = api.result(GEMMA_4, "Hello", stop=stop, **QUIET)
+    assert text_of(result) == whole[: whole.index("wrote")]
+    assert result["choices"][0]["finish_reason"] == "stop"
+    assert result["choices"][0]["stop_reason"] == "wrote"
+
+
+def test_the_earliest_stop_counts(api: Api) -> None:
+    assert "stand" not in api.text(GEMMA_4, "Hello", stop=["Hello", "stand"], **QUIET)
+
+
+def test_the_older_models_have_no_stop(api: Api) -> None:
+    assert api.text(GEMMA_3, "Hello", stop=["wrote"]) == api.text(GEMMA_3, "Hello")
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 20])
+def test_max_tokens(api: Api, tokens: int) -> None:
+    whole = api.text(GEMMA_3, "Hello")
+    cut = api.text(GEMMA_3, "Hello", max_tokens=tokens)
+    assert whole.startswith(cut)
+    assert count(cut) == tokens
+
+
+@pytest.mark.parametrize(
+    ("asked", "least"), [("Write 100 words about tea", 100), ("Write a long story", 300), ("Two haiku", 30)]
+)
+def test_it_writes_as_much_as_it_is_asked_to(api: Api, asked: str, least: int) -> None:
+    assert least <= len(api.text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
+
+
+def test_it_knows_its_instructions_and_the_conversation(api: Api) -> None:
+    history = [
+        {"role": "system", "content": "Speak like a pirate."},
+        *user("Hello"),
+        {"role": "assistant", "content": "Ahoy"},
+        *user("And now?"),
+    ]
+    text = text_of(api.run(GEMMA_4, {"messages": history}).json()["result"])
+    assert "Speak like a pirate." in text
+    assert "And now?" in text
+    assert "message 4" in text
+
+
+def test_a_prompt_is_a_question_too(api: Api) -> None:
+    assert "Hello" in text_of(api.run(GEMMA_3, {"prompt": "Hello"}).json()["result"])
+
+
+@pytest.mark.parametrize("text", ["", "Hello, world!", "你好 wörld", "a_b__c\n\n\n\n\n\n  1234", "🎉👩‍👩‍👧 'quoted'"])
+def test_tokens_join_to_the_text(text: str) -> None:
+    assert "".join(tokenize(text)) == text
+
+
+# --- tools ------------------------------------------------------------------------------------------------------------
+SEARCH = tool("search_flights", "Search flights between two cities", **{
+    "from_city": {"type": "string"}, "to_city": {"type": "string"}, "date": {"type": "string", "format": "date"}})  # fmt: skip
+EMAIL = tool(
+    "send_email", "Send an email to somebody", to={"type": "string", "format": "email"}, body={"type": "string"}
+)
+CONVERT = tool(
+    "convert_temperature",
+    "Convert a temperature",
+    degrees={"type": "number"},
+    unit={"type": "string", "enum": ["celsius", "fahrenheit", "kelvin"]},
+)
+CLOCK = tool("current_time", "Tell the current time")
+ALL = [WEATHER, ADD, SEARCH, EMAIL, CONVERT, CLOCK]
+
+
+@pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What's the weather in Lisbon?", [("get_weather", {"city": "Lisbon"})]),
+        ("How is the weather in San Francisco, CA today?", [("get_weather", {"city": "San Francisco, CA"})]),
+        ("what's the weather like in paris", [("get_weather", {"city": "paris"})]),
+        ("Please add 12 and 30", [("add", {"a": 12, "b": 30})]),
+        ("What is 1,200 + -7?", [("add", {"a": 1200, "b": -7})]),
+        ("Convert 21.5 degrees to kelvin", [("convert_temperature", {"degrees": 21.5, "unit": "kelvin"})]),
+        ("What is the current time?", [("current_time", {})]),
+        (
+            "Search flights from Oslo to New York on 2027-03-01",
+            [("search_flights", {"from_city": "Oslo", "to_city": "New York", "date": "2027-03-01"})],
+        ),
+        (
+            "Send an email to ann@example.com saying we are late",
+            [("send_email", {"to": "ann@example.com", "body": "we are late"})],
+        ),
+        ("Call add(3, 4)", [("add", {"a": 3, "b": 4})]),
+    ],
+)
+def test_it_calls_the_tool_that_is_asked_for(
+    api: Api, model: str, text: str, expected: list[tuple[str, dict[str, Any]]]
+) -> None:
+    assert api.calls(model, text, *ALL) == expected
+
+
+@pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
+@pytest.mark.parametrize("text", ["Hello!", "Who are you?", "Thank you, that was all.", "Tell me a joke about cats"])
+def test_it_calls_nothing_without_need(api: Api, model: str, text: str) -> None:
+    assert api.calls(model, text, *ALL) == []
+
+
+def test_it_calls_several_tools_at_once(api: Api) -> None:
+    text = "Tell me the weather in Rome and add 3 and 4"
+    assert api.calls(GEMMA_4, text, *ALL) == [("get_weather", {"city": "Rome"}), ("add", {"a": 3, "b": 4})]
+    assert api.calls(GEMMA_4, text, *ALL, parallel_tool_calls=False) == [("get_weather", {"city": "Rome"})]
+
+
+def test_it_calls_one_tool_for_each_of_several_values(api: Api) -> None:
+    calls = api.calls(GEMMA_4, "Compare the weather in Paris, New York and Rome", *ALL)
+    assert calls == [("get_weather", {"city": city}) for city in ("Paris", "New York", "Rome")]
+
+
+def test_tool_choice(api: Api) -> None:
+    asked = "What's the weather in Lisbon?"
+    named = {"type": "function", "function": {"name": "add"}}
+    assert api.calls(GEMMA_4, asked, *ALL, tool_choice="none") == []
+    assert api.calls(GEMMA_4, asked, *ALL, tool_choice="auto") == api.calls(GEMMA_4, asked, *ALL)
+    assert [name for name, _ in api.calls(GEMMA_4, asked, *ALL, tool_choice=named)] == ["add"]
+    assert len(api.calls(GEMMA_4, "Hello!", *ALL, tool_choice="required")) == 1
+
+
+@pytest.mark.parametrize("text", ["Hello!", "Plan something for 2 people"])
+def test_forced_arguments_are_valid(api: Api, text: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    demanding = tool(
+        "plan",
+        "Plan a trip",
+        days={"type": "integer", "minimum": 3, "maximum": 5},
+        code={"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2}$"},
+        tags={"type": "array", "items": {"type": "string"}, "minItems": 2},
+        who={"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}}, "required": ["name"]},
+        maybe={"anyOf": [{"type": "null"}, {"type": "integer"}]},
+    )
+    ((_, arguments),) = api.calls(GEMMA_4, text, demanding, tool_choice="required")
+    jsonschema.validate(arguments, demanding["function"]["parameters"])
+
+
+@pytest.mark.parametrize(
+    "outcome", ["22 degrees and sunny", '{"temperature": 22, "sky": "sunny"}', "Error: no such city"]
+)
+def test_it_answers_with_the_results_of_tools(api: Api, outcome: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    history = [
+        *user("What is the weather in Paris?"),
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": outcome, "tool_call_id": "c1"},
+    ]
+    result = api.run(GEMMA_4, {"messages": history, "tools": ALL}).json()["result"]
+    assert calls_of(result) == []
+    assert "get_weather says" in text_of(result)
+    assert "22" in text_of(result) or "no such city" in text_of(result)
+
+
+def test_it_goes_on_with_what_is_not_done_yet(api: Api) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
+    history = [
+        *user("Tell me the weather in Rome and add 3 and 4"),
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "Sunny", "tool_call_id": "c1"},
+    ]
+    body = {"messages": history, "tools": ALL, "parallel_tool_calls": False}
+    assert [name for name, _ in calls_of(api.run(GEMMA_4, body).json()["result"])] == ["add"]
+    again = [*history, {"role": "assistant", "content": "Sunny"}, *user("And the weather in Oslo?")]
+    assert calls_of(api.run(GEMMA_4, {**body, "messages": again}).json()["result"]) == [
+        ("get_weather", {"city": "Oslo"})
+    ]
+
+
+DEFINITIONS = str([WEATHER["function"], ADD["function"]]).replace("'", '"')
+
+
+@pytest.mark.parametrize(
+    ("taught", "expected"),
+    [
+        ("Reply with ```tool_code and Python calls.", "```tool_code\n[add(a=3, b=4)]\n```"),
+        (
+            'Reply with {"name": its name, "parameters": its arguments}.',
+            '{"name": "add", "parameters": {"a": 3, "b": 4}}',
+        ),
+        (
+            'Reply with {"name": its name, "arguments": its arguments}.',
+            '{"name": "add", "arguments": {"a": 3, "b": 4}}',
+        ),
+        ("Reply with ```json and a name.", '```json\n{"name": "add", "parameters": {"a": 3, "b": 4}}\n```'),
+        ("Reply with ```tool_call.", '```tool_call\n{"name": "add", "parameters": {"a": 3, "b": 4}}\n```'),
+        ("Use <start_function_call>.", "<start_function_call>call:add{a:3,b:4}<end_function_call>"),
+        ("Use <|tool_call>.", "<|tool_call>call:add{a:3,b:4}<tool_call|>"),
+        ("Call them when you need them.", "```tool_code\n[add(a=3, b=4)]\n```"),
+    ],
+)
+def test_tools_described_in_the_prompt_are_called_in_the_notation_it_teaches(
+    api: Api, taught: str, expected: str
+) -> None:
+    messages = [
+        {"role": "system", "content": f"You have these functions: {DEFINITIONS}\n{taught}"},
+        *user("Add 3 and 4"),
+    ]
+    assert text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
+
+
+def test_tools_described_before_the_question_in_one_turn(api: Api) -> None:
+    text = f"Be kind.\n\nYou have functions: {DEFINITIONS}\n\nWhat is the weather in Rome?"
+    assert api.text(GEMMA_7B, text) == '```json\n{"name": "get_weather", "parameters": {"city": "Rome"}}\n```'
+    assert "stand-in" in api.text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!"))
+
+
+@pytest.mark.parametrize(("demand", "name"), [("You MUST call add.", "add"), ("You must invoke a function now.", None)])
+def test_a_prompt_may_demand_a_call(api: Api, demand: str, name: str | None) -> None:
+    messages = [{"role": "system", "content": f"Functions: {DEFINITIONS}\n{demand}"}, *user("Hello!")]
+    text = text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"])
+    assert text.startswith("```tool_code")
+    assert name is None or name in text
+
+
+def test_results_come_as_a_user_turn_where_there_is_no_tool_role(api: Api) -> None:
+    messages = [
+        {"role": "system", "content": f"Functions: {DEFINITIONS}"},
+        *user("What is the weather in Rome?"),
+        {"role": "assistant", "content": "```tool_code\nget_weather(city='Rome')\n```"},
+        *user("Result of get_weather: 31 degrees"),
+    ]
+    text = text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"])
+    assert "31 degrees" in text
+    assert "tool_code" not in text
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+IMAGES = {
+    "PNG": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 640, 480),
+    "GIF": b"GIF89a" + struct.pack("<HH", 640, 480),
+    "JPEG": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc2\x00\x11\x08" + struct.pack(">HH", 480, 640),
+    "WebP": b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x7f\x02\x00\xdf\x01\x00",
+    "WebP ": b"RIFF\x00\x00\x00\x00WEBPVP8 " + bytes(10) + struct.pack("<HH", 640, 480),
+    "WebP  ": b"RIFF\x00\x00\x00\x00WEBPVP8L" + bytes(5) + struct.pack("<I", 639 | 479 << 14),
+}
+
+
+@pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
+@pytest.mark.parametrize("name", IMAGES)
+def test_it_tells_an_images_true_size_and_format(api: Api, model: str, name: str) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(IMAGES[name]).decode()}"
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    result = api.run(model, {"messages": [{"role": "user", "content": parts}]}).json()["result"]
+    assert f"a {name.strip()} image of 640 by 480 pixels" in text_of(result)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", *(data[:9] for data in IMAGES.values()), b"RIFF\x00\x00\x00\x00WEBPxxxx"]
+)
+def test_what_is_no_image(data: bytes) -> None:
+    assert read_image(data) is None
