@@ -18,6 +18,7 @@ from langchain_workers_gemma.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
     StreamInterruptedError,
+    StreamTimeoutError,
     ToolChoiceError,
     WorkersGemmaError,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "RequestTimeoutError",
     "RequestTooLargeError",
     "StreamInterruptedError",
+    "StreamTimeoutError",
     "ToolChoiceError",
     "WorkersGemmaError",
     "__version__",

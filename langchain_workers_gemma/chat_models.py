@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
@@ -322,11 +323,12 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core fires the callbacks
         **kwargs: Any,
     ) -> ChatResult:
-        images = fetch_images(self._images_to_fetch(messages)) if self.inline_image_urls else None
+        images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=False, images=images)
         builder = MessageBuilder()
-        for pieces in connection.transport(self).run(converse(plan)):
-            builder.add(pieces)
+        with closing(connection.transport(self).run(converse(plan))) as exchange:
+            for pieces in exchange:
+                builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
 
     async def _agenerate(
@@ -336,11 +338,12 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        images = await afetch_images(self._images_to_fetch(messages)) if self.inline_image_urls else None
+        images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=False, images=images)
         builder = MessageBuilder()
-        async for pieces in connection.transport(self).arun(converse(plan)):
-            builder.add(pieces)
+        async with aclosing(connection.transport(self).arun(converse(plan))) as exchange:
+            async for pieces in exchange:
+                builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
 
     def _stream(
@@ -350,11 +353,12 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        images = fetch_images(self._images_to_fetch(messages)) if self.inline_image_urls else None
+        images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=True, images=images)
         builder = ChunkBuilder()
-        for pieces in connection.transport(self).run(converse(plan)):
-            yield from builder.chunks(pieces)
+        with closing(connection.transport(self).run(converse(plan))) as exchange:
+            for pieces in exchange:
+                yield from builder.chunks(pieces)
 
     async def _astream(
         self,
@@ -363,15 +367,18 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        images = await afetch_images(self._images_to_fetch(messages)) if self.inline_image_urls else None
+        images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=True, images=images)
         builder = ChunkBuilder()
-        async for pieces in connection.transport(self).arun(converse(plan)):
-            for chunk in builder.chunks(pieces):
-                yield chunk
+        async with aclosing(connection.transport(self).arun(converse(plan))) as exchange:
+            async for pieces in exchange:
+                for chunk in builder.chunks(pieces):
+                    yield chunk
 
-    def _images_to_fetch(self, messages: Sequence[BaseMessage]) -> list[str]:
-        return remote_image_urls(messages) if self._facts().images else []
+    def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
+        model = kwargs.get("model")
+        reads_images = self._facts(connection.checked_model(model) if model else None).images
+        return remote_image_urls(messages) if reads_images else []
 
     # --- Tools and structured output ---
 

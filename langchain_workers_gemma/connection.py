@@ -139,7 +139,7 @@ def token_source(connected: Connected) -> str:
 def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
     """Texts that must not show in an error."""
     tokens = (connected.api_token, gateway_.token if gateway_ else None)
-    return tuple(token.get_secret_value() for token in tokens if token is not None)
+    return tuple(token.get_secret_value() for token in tokens if token)
 
 
 def checked_model(model: object) -> str:

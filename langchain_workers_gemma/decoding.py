@@ -130,18 +130,21 @@ class _CallTracker:
     Servers number the pieces, or not; repeat the id and name on each piece, or give them once, or never give an id.
     """
 
-    __slots__ = ("_by_index", "_calls", "_ids")
+    __slots__ = ("_by_index", "_calls", "_ids", "_in_this_event")
 
     def __init__(self) -> None:
         self._calls: list[_OpenCall] = []
+        self._in_this_event: set[int] = set()  # positions of the calls that the event being read has told of
         self._by_index: dict[int, _OpenCall] = {}
         self._ids: dict[str, _OpenCall] = {}
 
     def read(self, pieces: object) -> Iterator[ToolCallDelta]:
+        self._in_this_event.clear()
         for piece in pieces if isinstance(pieces, list) else [pieces]:
             if isinstance(piece, dict):
                 delta = self._piece(piece)
                 if delta is not None:
+                    self._in_this_event.add(delta.index)
                     yield delta
 
     def _piece(self, piece: Mapping[str, Any]) -> ToolCallDelta | None:
@@ -180,8 +183,10 @@ class _CallTracker:
             call = self._ids.get(call_id)
         else:
             call = self._calls[-1] if self._calls and name is None else None
-        if call is None or (name is not None and (whole or call.whole)):
-            return None  # a call given whole is not gone on with
+        if call is None:
+            return None
+        if name is not None and (whole or call.whole or call.position in self._in_this_event):
+            return None  # a call given whole is not gone on with; and no event tells of one call twice, whatever the id
         if call_id is not None and call.id is not None and call_id != call.id:
             return None
         if call_id is None and name is not None and call.name is not None and name != call.name:

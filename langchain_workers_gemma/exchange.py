@@ -13,10 +13,11 @@ error in. So retrying, reading and asking again are written once for sync, async
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
 
 from langchain_workers_gemma.chunks import Begin, End, Piece, partial_message
@@ -28,9 +29,11 @@ from langchain_workers_gemma.errors import (
     BadRequestError,
     InternalServerError,
     StreamInterruptedError,
+    StreamTimeoutError,
     ToolChoiceError,
     WorkersGemmaError,
 )
+from langchain_workers_gemma.events import Event
 from langchain_workers_gemma.reply import ReplyReader
 from langchain_workers_gemma.request import Plan, Request
 from langchain_workers_gemma.sse import EventStreamDecoder, LineTooLongError
@@ -41,6 +44,8 @@ from langchain_workers_gemma.status_errors import (
     status_error,
     unreadable_reply,
 )
+from langchain_workers_gemma.tools.calls import TooManyCallsError
+from langchain_workers_gemma.usage import UsageTally
 
 logger = logging.getLogger(__name__)
 
@@ -110,22 +115,25 @@ def converse(plan: Plan) -> Flow:
         WorkersGemmaError: Whatever went wrong and could not be mended by trying again.
     """
     progress = _Progress()
-    reader, reply = yield from _ask(plan, progress, ReplyReader(plan.reading))
+    reader, reply = yield from _ask(plan, progress)
+    spent = UsageTally()  # on a first answer that was of no use: it is paid for all the same
     if reader.lacks_forced_call and plan.constrained is not None:
         logger.info("tool_choice was answered without the call; asking once more")
+        spent = reader.tally
         plan = plan.constrained()
-        reader, reply = yield from _ask(plan, progress, ReplyReader(plan.reading, reader.tally))
+        reader, reply = yield from _ask(plan, progress)
     if reader.lacks_runnable_forced_call:
         raise _missing_call(plan, reader)
     if plan.unreliable_tools and reader.says_nothing:
         logger.warning("%s", _unreliable_tools_advice(plan))
-    ending: list[Piece] = [*(reader.seals() if plan.request.stream else ()), _end(plan, reader, reply)]
+    ending: list[Piece] = [*(reader.seals() if plan.request.stream else ()), _end(plan, reader, reply, spent)]
     yield Deliver(ending if progress.begun else [_begin(plan, reply), *ending])
 
 
-def _ask(plan: Plan, progress: _Progress, reader: ReplyReader) -> Generator[Action, Any, tuple[ReplyReader, Reply]]:
+def _ask(plan: Plan, progress: _Progress) -> Generator[Action, Any, tuple[ReplyReader, Reply]]:
     """Ask until a reply comes, or trying again is of no use."""
     retries = 0
+    reader = ReplyReader(plan.reading)
     told_before = len(progress.delivered)
     while True:
         try:
@@ -139,7 +147,7 @@ def _ask(plan: Plan, progress: _Progress, reader: ReplyReader) -> Generator[Acti
             retries += 1
             logger.info("retry %d of %d in %.2f s: %s", retries, plan.retry.max_retries, delay, type(error).__name__)
             yield Sleep(delay)
-            reader = ReplyReader(plan.reading, reader.tally if told_before else None)
+            reader = ReplyReader(plan.reading)
         else:
             return reader, reply
 
@@ -181,7 +189,7 @@ def _whole(
         return True
     try:
         events = reader.whole(result)
-    except UnknownShapeError as error:
+    except (UnknownShapeError, TooManyCallsError) as error:
         raise unreadable_reply(reply.status, reply.headers, body, str(error), plan.context) from None
     events += reader.flush()
     yield from _deliver(plan, reply, progress, events)
@@ -198,22 +206,17 @@ def _events(
         while data is not None:
             payloads = _payloads(plan, reply, decoder, data)
             done = done or _DONE in payloads
-            events = [
-                event
-                for payload in payloads
-                if payload != _DONE
-                for event in reader.frame(_frame(plan, reply, payload))
-            ]
-            yield from _deliver(plan, reply, progress, events)
+            yield from _tell(plan, reply, progress, reader, payloads)
             data = yield _READ
     except (APIConnectionError, APITimeoutError):
         if not done:  # the reply was whole, so what happens to its connection is of no interest
             raise
     done = yield from _last_events(plan, reply, progress, reader, decoder, done=done)
     if done or reader.has_ended:
+        held_back = reader.flush()
         if reader.says_nothing and not reader.has_ended:
             return True
-        yield from _deliver(plan, reply, progress, reader.flush())
+        yield from _deliver(plan, reply, progress, held_back)
         return False
     if reader.says_nothing and not progress.begun:
         return True
@@ -222,26 +225,55 @@ def _events(
 
 def _payloads(plan: Plan, reply: Reply, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
     try:
-        return decoder.feed(data)
+        return [payload for piece in decoder.feed(data) if (payload := piece.strip())]
     except LineTooLongError as error:
         raise unreadable_reply(reply.status, reply.headers, b"", str(error), plan.context) from None
+
+
+def _tell(
+    plan: Plan, reply: Reply, progress: _Progress, reader: ReplyReader, payloads: list[bytes]
+) -> Generator[Action, Any, None]:
+    """Hand over what some events of a stream say: all of it, or what comes before the first that fails.
+
+    So the outcome of a stream does not depend on how the network cut it into packets.
+    """
+    events: list[Event] = []
+    try:
+        for payload in payloads:
+            if payload != _DONE:
+                events += _frame_events(plan, reply, reader, payload)
+    except WorkersGemmaError:
+        yield from _deliver(plan, reply, progress, events)
+        raise
+    yield from _deliver(plan, reply, progress, events)
+
+
+def _frame_events(plan: Plan, reply: Reply, reader: ReplyReader, payload: bytes) -> list[Event]:
+    frame = _frame(plan, reply, payload)
+    try:
+        return reader.frame(frame)
+    except TooManyCallsError as error:
+        raise unreadable_reply(reply.status, reply.headers, payload, str(error), plan.context) from None
 
 
 def _last_events(
     plan: Plan, reply: Reply, progress: _Progress, reader: ReplyReader, decoder: EventStreamDecoder, *, done: bool
 ) -> Generator[Action, Any, bool]:
     """Read an event whose blank line never came. One that cannot be read was cut in the middle."""
-    for payload in decoder.flush():
+    for payload in filter(None, map(bytes.strip, decoder.flush())):
         if payload == _DONE:
             return True
-        try:
-            frame = _frame(plan, reply, payload)
-        except InternalServerError:
-            if done or reader.has_ended:
-                raise
-            continue
-        yield from _deliver(plan, reply, progress, reader.frame(frame))
+        if done or reader.has_ended or _is_json(payload):
+            yield from _tell(plan, reply, progress, reader, [payload])
     return done
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        from_json(payload)
+    except ValueError:
+        return False
+    return True
 
 
 def _frame(plan: Plan, reply: Reply, payload: bytes) -> Mapping[str, Any]:
@@ -275,10 +307,10 @@ def _rest(plan: Plan, reply: Reply, first: bytes | None) -> Generator[Action, An
     return b"".join(pieces)
 
 
-def _deliver(plan: Plan, reply: Reply, progress: _Progress, events: list[Any]) -> Generator[Action, Any, None]:
+def _deliver(plan: Plan, reply: Reply, progress: _Progress, events: Sequence[Event]) -> Generator[Action, Any, None]:
     if not events:
         return
-    pieces: list[Piece] = events
+    pieces: list[Piece] = [*events]
     if not progress.begun:
         progress.begun = True
         pieces = [_begin(plan, reply), *events]
@@ -298,14 +330,17 @@ def _begin(plan: Plan, reply: Reply) -> Begin:
     return Begin(metadata)
 
 
-def _end(plan: Plan, reader: ReplyReader, reply: Reply) -> End:
+def _end(plan: Plan, reader: ReplyReader, reply: Reply, spent: UsageTally) -> End:
     usage = reader.tally.metadata()
+    earlier = spent.metadata()
+    if earlier is not None:
+        usage = add_usage(earlier, usage)
     metadata: dict[str, Any] = {"finish_reason": reader.final_reason}
     neurons = reader.tally.neurons
     if neurons is None:
         neurons = _as_float(reply.headers.get("cf-ai-neurons"))
     if neurons is not None:
-        metadata["neurons"] = neurons
+        metadata["neurons"] = neurons + (spent.neurons or 0)
     cost = plan.facts.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None
     if cost is not None:
         metadata["cost_usd"] = cost
@@ -324,7 +359,8 @@ def _interrupted(error: WorkersGemmaError, progress: _Progress, reader: ReplyRea
     """The error for a stream that broke after it had begun: it keeps what came, unless the service said what it was."""
     if isinstance(error, APIStatusError):
         return error
-    return StreamInterruptedError(str(error), partial_message([*progress.delivered, *reader.flush()]))
+    partial = partial_message([*progress.delivered, *reader.flush()])
+    return (StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError)(str(error), partial)
 
 
 def _missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:

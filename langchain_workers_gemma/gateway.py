@@ -12,16 +12,17 @@ from typing import Any, Literal
 from langchain_core.load.serializable import Serializable
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
-_HEADER_TEXT_ERROR = "must be printable ASCII, since it is sent as an HTTP header"
+_HEADER_TEXT_ERROR = "must be printable ASCII without blanks around it, since it is sent as an HTTP header"
 
 
 def checked_header(name: str, value: str) -> str:
     """The value, if it may be sent as a header.
 
     Raises:
-        ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in.
+        ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in; or
+            if a blank stands around it, which the HTTP library would refuse in words that repeat the value.
     """
-    if not (value.isascii() and value.isprintable()):
+    if not (value.isascii() and value.isprintable() and value == value.strip()):
         raise ValueError(f"{name} {_HEADER_TEXT_ERROR}.")
     return value
 
@@ -82,8 +83,8 @@ class AIGateway(Serializable):
     @field_validator("token")
     @classmethod
     def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            checked_header("token", value.get_secret_value())
+        if value is not None and not checked_header("token", value.get_secret_value()):
+            raise ValueError("token must not be empty; leave it out for a gateway that asks for none.")
         return value
 
     def headers(self, *, addressed_by_url: bool = False) -> dict[str, str]:

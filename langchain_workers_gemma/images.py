@@ -11,18 +11,25 @@ import asyncio
 import base64
 import ipaddress
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
 MAX_BYTES = 20 * 1024 * 1024
+MAX_TOTAL_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 3
 MAX_SECONDS = 30.0
 _READ_SECONDS = 10.0
 _TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all other IPv6 space is local, special or not in use
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # Python's own tables learned of it late
 
 
 def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
@@ -37,10 +44,14 @@ def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
     Raises:
         ValueError: If one may not be fetched, or is no image of a known type, too large or too slow.
     """
-    if not urls:
-        return {}
-    with httpcore.ConnectionPool(network_backend=_PublicOnly()) as pool:
-        return {url: _fetch(pool, url) for url in urls}
+    fetched: dict[str, str] = {}
+    size = 0
+    for url in urls:
+        fetched[url] = _fetch(url)
+        size += len(fetched[url])
+        if size > MAX_TOTAL_BYTES:
+            raise ValueError(f"messages: the images of one call are larger than {MAX_TOTAL_BYTES:,} bytes. Send fewer.")
+    return fetched
 
 
 async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
@@ -60,11 +71,31 @@ def is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.split("%", 1)[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is None and parsed in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and parsed in _NAT64:
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if parsed not in _GLOBAL_UNICAST or parsed in _DOCUMENTATION:
+            return False
     return parsed.is_global and not parsed.is_multicast
+
+
+class _Clock:
+    """What is left of the time for one image."""
+
+    def __init__(self) -> None:
+        self._deadline = time.monotonic() + MAX_SECONDS
+
+    def left(self, timeout: float | None) -> float:
+        """How long the next step may take.
+
+        Raises:
+            _TooSlowError: If no time is left, however steadily bytes drip in.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise _TooSlowError
+        return left if timeout is None else min(timeout, left)
 
 
 class _PublicOnly(httpcore.NetworkBackend):
@@ -72,6 +103,9 @@ class _PublicOnly(httpcore.NetworkBackend):
 
     Resolving and connecting in one place leaves no second resolution that could lead elsewhere.
     """
+
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
 
     def connect_tcp(
         self,
@@ -83,34 +117,77 @@ class _PublicOnly(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
-        addresses = [str(entry[4][0]) for entry in found]
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not addresses or not all(map(is_public, addresses)):
             raise _NotPublicError
         backend = httpcore.SyncBackend()
-        return backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        for address in addresses[:-1]:
+            try:
+                stream = backend.connect_tcp(address, port, self._clock.left(timeout), local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue  # a host may have an address that this machine has no way to, such as IPv6
+            return _TimedStream(stream, self._clock)
+        stream = backend.connect_tcp(addresses[-1], port, self._clock.left(timeout), local_address, socket_options)
+        return _TimedStream(stream, self._clock)
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection on which no byte is waited for when the time is up."""
+
+    def __init__(self, stream: httpcore.NetworkStream, clock: _Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._clock.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._clock.left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        secured = self._stream.start_tls(ssl_context, server_hostname, self._clock.left(timeout))
+        return _TimedStream(secured, self._clock)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _NotPublicError(Exception):
     pass
 
 
-def _fetch(pool: httpcore.ConnectionPool, url: str) -> str:
-    deadline = time.monotonic() + MAX_SECONDS
+class _TooSlowError(Exception):
+    pass
+
+
+def _fetch(url: str) -> str:
+    try:
+        with httpcore.ConnectionPool(network_backend=_PublicOnly(_Clock())) as pool:
+            return _follow(pool, url)
+    except _NotPublicError:
+        raise _not_public(url) from None
+    except _TooSlowError:
+        raise ValueError(f"messages: the image {url!r} took longer than {MAX_SECONDS:g} s.") from None
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+        raise ValueError(f"messages: the image {url!r} could not be fetched: {error}") from error
+
+
+def _follow(pool: httpcore.ConnectionPool, url: str) -> str:
     at = url
     for _ in range(MAX_REDIRECTS + 1):
         _check_url(at)
-        try:
-            with pool.stream("GET", at, headers=_headers(at), extensions={"timeout": _timeouts()}) as response:
-                headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
-                if response.status not in _REDIRECTS or "location" not in headers:
-                    return _data_uri(response.status, headers, response.iter_stream(), url, deadline)
-                at = urljoin(at, headers["location"])
-        except _NotPublicError:
-            raise ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.") from None
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise ValueError(f"messages: the image {url!r} could not be fetched: {error}") from error
+        with pool.stream("GET", at, headers=_headers(at), extensions={"timeout": _timeouts()}) as response:
+            headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+            if response.status not in _REDIRECTS or "location" not in headers:
+                return _data_uri(response.status, headers, response.iter_stream(), url)
+            at = urljoin(at, headers["location"])
     raise ValueError(f"messages: the image {url!r} redirects more than {MAX_REDIRECTS} times.")
 
 
@@ -130,7 +207,11 @@ def _check_url(url: str) -> None:
     except ValueError:
         public = parts.hostname != "localhost"  # a name: its addresses are checked when they are known
     if not public:
-        raise ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.")
+        raise _not_public(url)
+
+
+def _not_public(url: str) -> ValueError:
+    return ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.")
 
 
 def _headers(url: str) -> list[tuple[bytes | str, bytes | str]]:
@@ -141,7 +222,7 @@ def _timeouts() -> dict[str, float]:
     return dict.fromkeys(("connect", "read", "write", "pool"), _READ_SECONDS)
 
 
-def _data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str, deadline: float) -> str:
+def _data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str) -> str:
     if status != 200:
         raise ValueError(f"messages: the image {url!r} could not be fetched: status {status}.")
     kind = headers.get("content-type", "").split(";")[0].strip().lower()
@@ -154,6 +235,6 @@ def _data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], ur
         size += len(piece)
         if size > MAX_BYTES:
             raise ValueError(f"messages: the image {url!r} is larger than {MAX_BYTES:,} bytes.")
-        if time.monotonic() > deadline:
-            raise ValueError(f"messages: the image {url!r} took longer than {MAX_SECONDS:g} s.")
+    if not size:
+        raise ValueError(f"messages: the image {url!r} is empty.")
     return f"data:{kind};base64,{base64.b64encode(b''.join(pieces)).decode()}"

@@ -1,4 +1,4 @@
-"""The answer of a model asked for JSON in the prompt only: the JSON alone, without what it wrapped around it."""
+"""The JSON alone of an answer that was to be JSON, without what the model wrapped around it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from langchain_workers_gemma.events import Event, Text, ToolCallDelta
 from langchain_workers_gemma.json_scan import ValueScanner
 from langchain_workers_gemma.json_text import NoJsonError, find_json
 
-_OPENING = re.compile(r"\s*(?:```[ \t]*(?:json)?[ \t]*\r?\n\s*)?(?=[^\s`])", re.IGNORECASE)
-_STILL_OPENING = re.compile(r"\s*(?:`{1,2}|```[ \t]*[jJ]?[sS]?[oO]?[nN]?[ \t]*\r?\n?\s*)?")
-
+_OPENING = re.compile(r'\s*(?:```[ \t]*(?:json)?[ \t]*\r?\n?\s*)?(?=\{\s*")', re.IGNORECASE)
+_STILL_OPENING = re.compile(
+    r"\s*(?:`{0,2}|```[ \t]*(?:j|js|jso|json)?[ \t]*\r?\n?\s*|(?:```[ \t]*(?:json)?[ \t]*\r?\n?\s*)?\{\s*)\Z",
+    re.IGNORECASE,
+)
 _LONGEST_HEAD = 1000  # white space and a fence; more than that is an endless run of white space
 
 
@@ -45,17 +47,16 @@ class JsonAnswer:
             return ()
         try:
             return (Text(json.dumps(find_json(text), ensure_ascii=False)),)
-        except NoJsonError:
+        except (NoJsonError, RecursionError):
             return (Text(text),)
 
     def _opening(self, text: str) -> Iterable[Event]:
         self._head += text
-        if len(self._head) < _LONGEST_HEAD and _STILL_OPENING.fullmatch(self._head):
-            return ()
         match = _OPENING.match(self._head)
-        if match is None or self._head[match.end()] != "{":
-            self._held, self._head = [self._head], ""
-            self._state = self._holding
+        if match is None:
+            if len(self._head) >= _LONGEST_HEAD or not _STILL_OPENING.match(self._head):
+                self._held, self._head = [self._head], ""
+                self._state = self._holding
             return ()
         rest, self._head = self._head[match.end() :], ""
         self._state = self._inside

@@ -8,7 +8,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-_FENCE = re.compile(r"```[ \t]*(?:json|JSON)?[ \t]*\r?\n?")
+from langchain_workers_gemma.json_scan import ValueScanner
+
+_OBJECT = re.compile(r'\{\s*["}]')
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 _MOST_TRIES = 64
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -17,12 +22,14 @@ class NoJsonError(ValueError):
     """There is no JSON in the text."""
 
 
-def find_json(text: str, *, partial: bool = False) -> Any:
+def find_json(text: str) -> Any:
     r"""The JSON value in a text.
+
+    A text that is JSON as a whole is that; else it is the first object in it that is not empty. An object inside one
+    that cannot be read, or that breaks off, is never what was meant.
 
     Args:
         text: What the model wrote.
-        partial: Take what there is of a value that has not ended.
 
     Raises:
         NoJsonError: If there is none.
@@ -30,63 +37,80 @@ def find_json(text: str, *, partial: bool = False) -> Any:
     Example:
         >>> find_json('Here you are: {"a": 1} Enjoy!')
         {'a': 1}
-        >>> find_json('```json\n{"a": [1, 2', partial=True)
+        >>> find_json('With {braces}:\n```json\n{"a": [1, 2]}\n```')
         {'a': [1, 2]}
     """
     body = text.strip()
-    try:
-        if body[:1] in ("{", "["):
-            return from_json(body, allow_partial="trailing-strings" if partial else False)
-    except ValueError as error:
-        if partial:
-            raise NoJsonError(str(error)) from None
-    fenced = _FENCE.search(body)
-    if fenced is not None and body[fenced.end() : fenced.end() + 1] in ("{", "["):
-        body = body[fenced.end() :]
-    if partial:
-        return _growing(body)
-    return _first_whole(body)
+    if body[:1] in ("{", "["):
+        try:
+            return from_json(body)
+        except ValueError:
+            pass
+    return _first_object(body)
 
 
 def is_cut_json(text: str) -> bool:
     """Whether a text is JSON that breaks off, so that more of it would have been readable."""
-    start = text.find("{")
-    if start < 0:
+    found = _OBJECT.search(text)
+    body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
+    if not body or not _breaks_off(body):
         return False
     try:
-        from_json(text[start:])
-    except ValueError:
-        pass
-    else:
-        return False
-    try:
-        from_json(text[start:], allow_partial="trailing-strings")
+        from_json(_tame(body), allow_partial="trailing-strings")
     except ValueError:
         return False
     return True
 
 
-def _growing(body: str) -> Any:
-    start = body.find("{")
-    if start < 0:
-        raise NoJsonError("it holds no JSON object")
-    end = body.find("\n```", start)
-    try:
-        return from_json(body[start:end] if end > 0 else body[start:], allow_partial="trailing-strings")
-    except ValueError as error:
-        raise NoJsonError(str(error)) from None
+def _breaks_off(text: str) -> bool:
+    return ValueScanner().scan(text) is None
 
 
-def _first_whole(body: str) -> Any:
+def _first_object(body: str) -> Any:
     """The first object that can be read, with whatever stands around it."""
-    position = body.find("{")
+    position = 0
+    empty: Any = None
     for _ in range(_MOST_TRIES):
-        if position < 0:
+        found = _OBJECT.search(body, position)
+        if found is None:
             break
         try:
-            return _DECODER.raw_decode(body, position)[0]
-        except (ValueError, RecursionError):
-            if is_cut_json(body[position:]):
-                break  # an object inside one that breaks off is not what was meant
-            position = body.find("{", position + 1)
+            value, position = _read(body, found.start())
+        except ValueError:
+            length = ValueScanner().scan(body[found.start() :])
+            if length is None:
+                break
+            position = found.start() + length
+        else:
+            if value:
+                return value
+            empty = value
+    if empty is not None:
+        return empty
     raise NoJsonError("it holds no whole JSON object")
+
+
+def _read(body: str, start: int) -> tuple[Any, int]:
+    """The value that begins somewhere, and where it ends.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        value, end = _DECODER.raw_decode(body, start)
+        if r"\u" in body[start:end]:
+            # Half a surrogate pair is read like any other character, but nothing can be done with it.
+            value = _DECODER.decode(_paired(body[start:end]))
+    except RecursionError:
+        raise NoJsonError("it is nested too deep") from None
+    return value, end
+
+
+def _paired(text: str) -> str:
+    """Escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
+    return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
+
+
+def _tame(text: str) -> str:
+    """The same JSON without what only lenient readers take: raw control characters in strings, and half pairs."""
+    return re.sub(r"[\x00-\x1f]", " ", _paired(text))

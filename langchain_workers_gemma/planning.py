@@ -319,6 +319,9 @@ def _raw_plan(settings: CallSettings, messages: Sequence[BaseMessage], *, stream
     )
 
 
+_JOINED = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
+
+
 def _request(settings: CallSettings, data: dict[str, Any], *, stream: bool) -> Request:
     facts = settings.facts
     if stream:
@@ -331,7 +334,10 @@ def _request(settings: CallSettings, data: dict[str, Any], *, stream: bool) -> R
         options["rejectIfBusy"] = True
     if settings.gateway is not None:
         options["gateway"] = settings.gateway.binding_options()
-    data |= settings.extra
+    for key, value in settings.extra.items():
+        ours = data.get(key)
+        joined = key in _JOINED and isinstance(ours, Mapping) and isinstance(value, Mapping)
+        data[key] = {**ours, **value} if joined and ours else value
     return Request(
         address=settings.address,
         route=settings.address.chat(settings.api),

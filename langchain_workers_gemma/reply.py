@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_workers_gemma.decoding import FrameDecoder
-from langchain_workers_gemma.events import Event, Finish, Stage, Text, ToolCallDelta, Usage
+from langchain_workers_gemma.events import Event, Finish, Reasoning, Stage, Text, ToolCallDelta, Usage
 from langchain_workers_gemma.json_answer import JsonAnswer
 from langchain_workers_gemma.stages import StopSequences, ThinkingChannel
 from langchain_workers_gemma.tools.calls import CallLedger, read_arguments
@@ -47,14 +47,19 @@ class ReplyReader:
 
     Args:
         reading: How to read it.
-        tally: Where usage is counted; shared when a reply is asked for a second time.
+
+    Attributes:
+        tally: What it used.
+        finish_reason: Why it ended, as the service said it.
+        has_content: Whether any text, thought or call has come.
     """
 
-    def __init__(self, reading: Reading, tally: UsageTally | None = None) -> None:
-        self.tally = tally or UsageTally()
+    def __init__(self, reading: Reading) -> None:
+        self.tally = UsageTally()
         self.finish_reason: str | None = None
         self.has_content = False
-        self.has_usage = False
+        self._has_usage = False
+        self._ends_in_usage = False
         self._decoder = FrameDecoder()
         self._ledger = CallLedger(reading.used_ids)
         self._keep_broken_calls = reading.keep_broken_calls
@@ -73,14 +78,21 @@ class ReplyReader:
         self._stages = tuple(stages)
 
     def frame(self, frame: Mapping[str, Any]) -> list[Event]:
-        """The events of one parsed event of a stream."""
-        return self._settle(self._through(self._decoder.frame(frame)))
+        """The events of one parsed event of a stream.
+
+        Raises:
+            TooManyCallsError: If the reply holds more calls than any model would make.
+        """
+        events = list(self._decoder.frame(frame))
+        self._note_usage(events)
+        return self._settle(self._through(events))
 
     def whole(self, result: object) -> list[Event]:
         """The events of a whole reply, out of its envelope.
 
         Raises:
             UnknownShapeError: If it is in no known form.
+            TooManyCallsError: If it holds more calls than any model would make.
         """
         return self._settle(self._through(self._decoder.whole(result)))
 
@@ -103,7 +115,7 @@ class ReplyReader:
     @property
     def has_ended(self) -> bool:
         """Whether the service said that the reply is over: by a finish reason, or a final usage report."""
-        return self.finish_reason is not None or self.has_usage
+        return self.finish_reason is not None or self._ends_in_usage
 
     @property
     def says_nothing(self) -> bool:
@@ -135,6 +147,14 @@ class ReplyReader:
             for call in self._ledger.calls
         )
 
+    def _note_usage(self, events: Collection[Event]) -> None:
+        """Tell a final usage report from one that stands beside every piece of content."""
+        reports = any(isinstance(event, Usage) for event in events)
+        says = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
+        if reports or says:
+            self._ends_in_usage = reports and not (says and self._has_usage)
+            self._has_usage = self._has_usage or reports
+
     def _through(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
         for stage in self._stages[first:]:
             events = [told for event in events for told in stage.feed(event)]
@@ -151,7 +171,6 @@ class ReplyReader:
                 self.has_content = True
                 told.append(self._ledger.record(event))
             elif isinstance(event, Usage):
-                self.has_usage = True
                 self.tally.add(event.report)
             elif isinstance(event, Finish):
                 self.finish_reason = self.finish_reason or event.reason

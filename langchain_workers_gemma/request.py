@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -30,6 +30,7 @@ class Request:
         stream: Whether a stream is asked for.
         timeout: Overrides the client's time limit, in seconds.
         query: Appended to the URL.
+        method: The HTTP method; a `GET` has no body.
     """
 
     address: Address
@@ -40,6 +41,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False
     query: str = ""
+    method: Literal["POST", "GET"] = "POST"
 
     @property
     def url(self) -> str:
@@ -48,6 +50,8 @@ class Request:
 
     def body(self) -> bytes:
         """The body's bytes."""
+        if self.method == "GET":
+            return b""
         return encode_json(self.route.envelope(self.model, self.data))
 
     def whole(self) -> Request:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -22,6 +25,7 @@ from langchain_workers_gemma.chunks import Piece
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange import Deliver, Flow, Read, Reply, Send, Sleep
 from langchain_workers_gemma.request import Request
+from langchain_workers_gemma.status_errors import ErrorContext, unreadable_reply
 
 # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is. Idle ones are kept for reuse.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30)
@@ -43,7 +47,7 @@ class Transport:
     client: httpx.Client | None = None
     async_client: httpx.AsyncClient | None = None
 
-    def run(self, flow: Flow) -> Iterator[list[Piece]]:
+    def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
         client = self.client or _shared_client()
         response: httpx.Response | None = None
@@ -65,7 +69,7 @@ class Transport:
                     elif isinstance(action, Sleep):
                         time.sleep(action.seconds)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-                    failure = typed_error(error)
+                    failure = typed_error(error, response)
                 if isinstance(action, Deliver):
                     yield action.pieces
                 action = flow.send(outcome) if failure is None else flow.throw(failure)
@@ -76,7 +80,7 @@ class Transport:
             if response is not None:
                 response.close()
 
-    async def arun(self, flow: Flow) -> AsyncIterator[list[Piece]]:
+    async def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
         client = self.async_client or await _shared_async_client()
         response: httpx.Response | None = None
@@ -98,7 +102,7 @@ class Transport:
                     elif isinstance(action, Sleep):
                         await asyncio.sleep(action.seconds)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-                    failure = typed_error(error)
+                    failure = typed_error(error, response)
                 if isinstance(action, Deliver):
                     yield action.pieces
                 action = flow.send(outcome) if failure is None else flow.throw(failure)
@@ -110,24 +114,28 @@ class Transport:
                 await response.aclose()
 
     def _request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+        headers = httpx.Headers(self.headers)
+        headers["accept"] = "text/event-stream" if request.stream else "application/json"
+        for name, value in request.headers.items():
+            headers[name] = value  # one by one: names may differ in case only, and each goes out once
         return client.build_request(
-            "POST",
-            request.url,
-            content=request.body(),
-            headers={
-                **self.headers,
-                "accept": "text/event-stream" if request.stream else "application/json",
-                **request.headers,
-            },
-            timeout=self.timeout,
+            request.method, request.url, content=request.body(), headers=headers, timeout=self.timeout
         )
 
 
-def typed_error(error: Exception) -> WorkersGemmaError:
-    """The typed error for a failure of the connection, chained to it."""
+def typed_error(error: Exception, response: httpx.Response | None = None) -> WorkersGemmaError:
+    """The typed error for a failure of the connection, chained to it.
+
+    Args:
+        error: What the client raised.
+        response: The reply that was being read, if its head had come.
+    """
     said = str(error) or type(error).__name__
     typed: WorkersGemmaError
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.DecodingError) and response is not None:
+        why = f"its content encoding is broken ({said})"
+        typed = unreadable_reply(response.status_code, _lowered(response.headers), b"", why, ErrorContext())
+    elif isinstance(error, httpx.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()
         typed = APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")
     else:
@@ -155,8 +163,19 @@ def _shared_client() -> httpx.Client:
         with _lock:
             client = _clients.get(process)
             if client is None:
-                client = _clients[process] = httpx.Client(limits=_LIMITS)
+                client = _clients[process] = httpx.Client(limits=_LIMITS, cookies=_no_cookies(), verify=_tls())
     return client
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The one TLS context: reading the certificates costs tens of milliseconds, and every event loop has a client."""
+    return httpx.create_ssl_context()
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that takes nothing: what a server sets for one account must not travel with another's calls."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 async def _shared_async_client() -> httpx.AsyncClient:
@@ -182,7 +201,7 @@ async def _kept_until_loop_ends() -> AsyncGenerator[httpx.AsyncClient]:
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
     is the one moment at which connections can be closed in order.
     """
-    client = httpx.AsyncClient(limits=_LIMITS)
+    client = httpx.AsyncClient(limits=_LIMITS, cookies=_no_cookies(), verify=_tls())
     try:
         yield client
     finally:

@@ -57,6 +57,7 @@ class UsageTally:
         return usage
 
 
+_BEYOND_COUNTS = 2**53  # no count is as large, and below it sums and prices stay exact
 _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
 
 
@@ -80,7 +81,7 @@ def _count(report: Mapping[str, Any], key: str) -> int:
 
 
 def _number(value: object) -> float | None:
-    """A finite number that is not negative, or `None` for anything else a server might put there."""
+    """A number that can be a count, or `None` for anything else a server might put there."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if 0 <= value < float("inf") else None
+    return value if 0 <= value < _BEYOND_COUNTS else None

@@ -213,7 +213,7 @@ class Service:
             aimlapi=call.style == "aimlapi",
         )
         if request.stream and self._streams(call, request):
-            return self._stream(layout)
+            return await self._stream(call, layout)
         if request.stream and call.dialect.body == "empty":
             return json_reply(self._wrapped(call, {}))
         completions = [await self.engine.complete(one) for one in _choices(request)]
@@ -227,10 +227,22 @@ class Service:
         bare = request.json_mode and request.model.constraint == "bare_schema"
         return call.dialect.body == "stream" and not bare
 
-    def _stream(self, layout: Layout) -> Reply:
+    async def _stream(self, call: Call, layout: Layout) -> Reply:
         events = events_of(layout, [self.engine.stream(one) for one in _choices(layout.request)])
         frames = frames_of(events, layout.dialect)
-        return Reply(200, packets_of(frames, layout.dialect), EVENT_STREAM, {"cache-control": "no-cache"})
+        first = [frame async for frame in _first(frames)]  # what is refused is refused before the stream begins
+        packets = packets_of(self._guarded(call, first, frames), layout.dialect)
+        return Reply(200, packets, EVENT_STREAM, {"cache-control": "no-cache"})
+
+    async def _guarded(self, call: Call, first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A stream that ends in an error event when what answers fails on the way."""
+        for one in first:
+            yield one
+        try:
+            async for one in rest:
+                yield one
+        except ServiceError as error:
+            yield frame(json.dumps(error_body(call.style, error)), call.dialect)
 
     def _embeddings(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
         if call.openai_form:
@@ -329,6 +341,12 @@ def _choices(request: ChatRequest) -> list[ChatRequest]:
 
 def _neurons(model: GemmaModel, completions: list[Completion]) -> float:
     return neurons(model, completions[0].prompt_tokens, sum(one.completion_tokens for one in completions))
+
+
+async def _first(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for one in frames:
+        yield one
+        return
 
 
 async def _read(body: bytes | AsyncIterator[bytes]) -> bytes:

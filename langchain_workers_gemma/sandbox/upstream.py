@@ -56,7 +56,7 @@ class Upstream:
             response = await self._http().post(self._endpoint, json=self.body(request))
             await _raise_for_status(response)
             return _completion(request, response.json())
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             raise _unreachable(error) from error
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
@@ -70,7 +70,7 @@ class Upstream:
                     if line.startswith("data:") and line[5:].strip() != "[DONE]":
                         for delta in reader.read(json.loads(line[5:])):
                             yield delta
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             raise _unreachable(error) from error
         yield End(reader.completion())
 

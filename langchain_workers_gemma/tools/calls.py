@@ -12,6 +12,13 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma.events import ToolCallDelta
 
+MOST_CALLS = 1_000
+"""More calls than this in one reply are refused: merging chunks takes core a time that grows with their square."""
+
+
+class TooManyCallsError(ValueError):
+    """A reply holds more calls than any model would make."""
+
 
 @dataclass(slots=True)
 class CollectedCall:
@@ -55,9 +62,15 @@ class CallLedger:
         return list(self._by_index.values())
 
     def record(self, delta: ToolCallDelta) -> ToolCallDelta:
-        """Take a piece and give it back with its final index and, on a call's first piece, its id."""
+        """Take a piece and give it back with its final index and, on a call's first piece, its id.
+
+        Raises:
+            TooManyCallsError: If there are more calls than any model would make.
+        """
         call = self._by_index.get(delta.index)
         if call is None:
+            if len(self._by_index) >= MOST_CALLS:
+                raise TooManyCallsError(f"it holds more than {MOST_CALLS:,} tool calls")
             call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
             self._by_index[delta.index] = call
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)

@@ -58,10 +58,15 @@ class TextCallReader:
         return self._outlet.take()
 
     def flush(self) -> list[Text | ToolCallDelta]:
-        """The reply has ended: give what was held back."""
+        """The reply's text has ended, here or for a while: give what was held back.
+
+        Text may come after it again, as when the service itself gives a call in between. No call reaches across.
+        """
         self._source.end()
         next(self._reading, None)
         self._outlet.close()
+        self._source = Source()
+        self._reading = self._read()
         return self._outlet.take()
 
     def _read(self) -> Steps[None]:
@@ -252,6 +257,7 @@ class _Outlet:
         if not self.after_call:
             self._put("".join(self._blank))
         self._blank.clear()
+        self._separator = None
 
     def take(self) -> list[Text | ToolCallDelta]:
         """Give what has come since it was last asked for."""

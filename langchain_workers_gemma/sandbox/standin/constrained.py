@@ -14,15 +14,23 @@ from typing import Any
 
 from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
 
+from .filling import EXAMPLES
+
 _EOS = 256
 _TRIES = 12
-_SOON = 400
+_SOON = 200
 """Bytes after which the walk takes only what closes."""
-_MOST = 4000
+_MOST = 2000
 _PRINTABLE = frozenset(range(0x20, 0x7F))
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _SPACES = frozenset(b" \t\r\n")
 _CLOSERS = b'"}]'
+_DIGITS = frozenset(b"0123456789")
+_AFTER_A_NUMBER = frozenset(b",}]")
+_FREE = b'"~"'
+"""A string that nothing but a free string allows."""
+
+_EXAMPLES = [json.dumps(text) for text in EXAMPLES.values()]
 
 # The service decodes without free white space, so that a reply cannot run away in it (wire.md section 7).
 _COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
@@ -168,7 +176,9 @@ class _Walk:
             return False
         known = self._by_key.get(self._current_key(), [])
         everything = [literal for literals in self._by_key.values() for literal in literals]
-        candidates = (*known, *(literal for literal in everything if literal not in known), *self._offered)
+        candidates = [*known, *(literal for literal in everything if literal not in known), *self._offered]
+        if ord('"') in allowed and not self._fits(_FREE):
+            candidates += _EXAMPLES
         for literal in dict.fromkeys(candidates):
             data = literal.encode()
             if data[0] in allowed and self._fits(data):
@@ -206,6 +216,8 @@ class _Walk:
 
     def _one_of(self, allowed: set[int]) -> int:
         allowed = allowed - {_EOS}
+        if self._out[-1:] and self._out[-1] in _DIGITS and allowed & _AFTER_A_NUMBER and not self._in_string():
+            return min(allowed & _AFTER_A_NUMBER, key=b"]},".index)
         closing = [byte for byte in _CLOSERS if byte in allowed]
         opening = bytes(self._out[-1:]) in (b"[", b"{", b'"', b":", b",", b"")
         if closing and (len(self._out) > _SOON or not opening or allowed <= set(_CLOSERS) | _SPACES):

@@ -16,7 +16,7 @@ _DEPTH = 8
 _LONGEST = 200
 _MOST_ITEMS = 5
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
-_FORMATS = {
+EXAMPLES = {
     "date": "2026-01-01",
     "time": "12:00:00Z",
     "date-time": "2026-01-01T12:00:00Z",
@@ -28,6 +28,7 @@ _FORMATS = {
     "ipv6": "2001:db8::1",
     "hostname": "example.com",
 }
+"""A text of each format, for when the prompt has none."""
 
 
 class Filler:
@@ -210,14 +211,14 @@ class Filler:
     def _string(self, schema: Mapping[str, Any], key: str) -> str:
         form = str(schema.get("format"))
         fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _LONGEST))
-        candidates: list[str] = self._of_format(form) if form in _FORMATS else self._candidates(key)
+        candidates: list[str] = self._of_format(form) if form in EXAMPLES else self._candidates(key)
         for value in candidates:
             suits = fewest <= len(value) <= most and _matches(value, schema.get("pattern"))
             if suits and ("string", value) not in self._used:
                 self._used.add(("string", value))
                 return value
-        if form in _FORMATS:
-            return _FORMATS[form]
+        if form in EXAMPLES:
+            return EXAMPLES[form]
         if isinstance(schema.get("default"), str):
             return str(schema["default"])
         return f"stand-in {' '.join(words(key)) or 'text'} about {self.hints.topic}"[:most].rstrip().ljust(fewest, ".")

@@ -24,7 +24,7 @@ _AFTER = re.compile(
 _SAID = re.compile(
     r"\b(?:saying|says|telling \w+|which reads|with the text)[\s:,]+(?:that\s+)?(\S.{0,180}?)(?=[.!?\n]|$)"
 )
-_OPERATION = re.compile(r"\d\s*([-+*/×÷])\s*\d")  # noqa: RUF001 - the signs of arithmetic
+_OPERATION = re.compile(r"\d\s*([-+*/×÷])\s*-?\d")  # noqa: RUF001 - the signs of arithmetic
 _OPERATIONS = {"+": "add", "-": "subtract", "*": "multiply", "×": "multiply", "/": "divide", "÷": "divide"}  # noqa: RUF001
 _SYNONYMS = {"plus": "add", "sum": "add", "minus": "subtract", "times": "multiply", "product": "multiply"}
 _WORD = re.compile(r"[^\W\d_]+")

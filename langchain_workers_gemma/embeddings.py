@@ -1,0 +1,191 @@
+"""`WorkersGemmaEmbeddings`: texts to vectors, on the same hosts, credentials, errors and retries as the chat model."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar, Self
+
+from langchain_core.embeddings import Embeddings
+from pydantic import Field, model_validator
+
+from langchain_workers_gemma import calling, connection
+from langchain_workers_gemma.client_fields import ClientFields
+from langchain_workers_gemma.exchange import Action
+from langchain_workers_gemma.models import get_model, resolve_model
+from langchain_workers_gemma.request import Request, encode_json
+from langchain_workers_gemma.retries import RetryPolicy
+from langchain_workers_gemma.splitting import MAX_PAYLOAD_BYTES, split
+from langchain_workers_gemma.status_errors import ErrorContext
+from langchain_workers_gemma.vectors import VectorsError, read_vectors
+
+_DEFAULT_MODEL = "@cf/google/embeddinggemma-300m"
+# The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
+_MOST_TEXTS = 100
+_ROOM = MAX_PAYLOAD_BYTES - 100_000  # what stands beside the texts: the model's id, further keys
+
+# EmbeddingGemma's model card.
+_QUERY_PROMPT = "task: search result | query: "
+_DOCUMENT_PROMPT = "title: none | text: "
+
+
+class WorkersGemmaEmbeddings(ClientFields, Embeddings):
+    """Google's EmbeddingGemma on Cloudflare Workers AI, and other embedding models there.
+
+    Setup:
+        Install `langchain-workers-gemma` and set two environment variables.
+
+        ```bash
+        pip install langchain-workers-gemma
+        export CLOUDFLARE_ACCOUNT_ID="your-account-id"
+        export CLOUDFLARE_API_TOKEN="your-api-token"
+        ```
+
+    Key init args, embedding:
+        model: The model's id, `@cf/google/embeddinggemma-300m` if left out.
+        prompts: Put the prompts before the texts that EmbeddingGemma was trained with.
+        batch_size: The most texts of one request.
+
+    Key init args, client:
+        Those of `ChatWorkersGemma`: `account_id`, `api_token`, `host`, `timeout`, `max_retries`, `ai_gateway`, ...
+
+    Instantiate:
+        ```python
+        from langchain_workers_gemma import WorkersGemmaEmbeddings
+
+        embeddings = WorkersGemmaEmbeddings(prompts=True)
+        ```
+
+    Embed:
+        ```python
+        vectors = embeddings.embed_documents(["The cat sleeps.", "Interest rates rise."])
+        vector = embeddings.embed_query("Who is asleep?")
+        ```
+
+    Async:
+        ```python
+        vectors = await embeddings.aembed_documents(["The cat sleeps."])
+        ```
+
+    Raises:
+        ValueError: When an argument is wrong, when the object is made without credentials, and for an empty text.
+        WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
+    """
+
+    aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "chunk_size": "batch_size"}
+    """Other names of the fields."""
+
+    prompts: bool = False
+    """Whether EmbeddingGemma's own prompts go before the texts: `task: search result | query: ` before a query and
+    `title: none | text: ` before a document.
+
+    They make retrieval better. They are off unless asked for, so that texts are sent as they are given, and vectors
+    fit an index that another client made; an index must be made and asked with the same setting.
+    """
+
+    batch_size: int = Field(default=_MOST_TEXTS, ge=1)
+    """The most texts of one request; alias `chunk_size`. Workers AI takes no more than 100."""
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        if not self.model and self.host != "cloudflare":
+            raise ValueError(f"model is missing: no embedding model of host={self.host!r} is published, so name one.")
+        self.model = self.model or _DEFAULT_MODEL
+        connection.resolve(self)
+        facts = resolve_model(self.model, self.host)
+        if get_model(self.model, self.host) is not None and not facts.embeds:
+            raise ValueError(f"model: {facts.id} makes text; use ChatWorkersGemma.")
+        if self.prompts and not facts.embeds:
+            raise ValueError(f"prompts: they are EmbeddingGemma's, and {facts.id} is another model. Leave it out.")
+        if self.host == "cloudflare" and self.batch_size > _MOST_TEXTS:
+            raise ValueError(
+                f"batch_size={self.batch_size}: Workers AI takes at most {_MOST_TEXTS} texts in a request."
+            )
+        return self
+
+    # --- What users call ---
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Turn documents into vectors, in as many requests as needed.
+
+        Args:
+            texts: The documents.
+
+        Returns:
+            One vector for each, in their order.
+
+        Raises:
+            ValueError: For a text that is empty; nothing has been sent then.
+            InternalServerError: For a reply that does not hold one vector for each text.
+        """
+        return calling.run(connection.transport(self), self._embed(self._documents(texts)))
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Turn documents into vectors. See `embed_documents`."""
+        return await calling.arun(connection.transport(self), self._embed(self._documents(texts)))
+
+    def embed_query(self, text: str) -> list[float]:
+        """Turn a query into a vector.
+
+        Args:
+            text: The query.
+
+        Raises:
+            ValueError: If it is empty; nothing has been sent then.
+            InternalServerError: For a reply that does not hold one vector.
+        """
+        return calling.run(connection.transport(self), self._embed(self._query(text)))[0]
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Turn a query into a vector. See `embed_query`."""
+        return (await calling.arun(connection.transport(self), self._embed(self._query(text))))[0]
+
+    # --- From texts to requests, and back ---
+
+    def _documents(self, texts: Sequence[str]) -> list[str]:
+        if isinstance(texts, str):
+            raise ValueError("embed_documents takes a list of texts; for one text, use [text] or embed_query.")
+        prompt = _DOCUMENT_PROMPT if self.prompts else ""
+        return [prompt + _checked(text, f"text {at}") for at, text in enumerate(texts)]
+
+    def _query(self, text: str) -> list[str]:
+        return [(_QUERY_PROMPT if self.prompts else "") + _checked(text, "the query")]
+
+    def _embed(self, texts: list[str]) -> Generator[Action, Any, list[list[float]]]:
+        batches: list[list[list[float]]] = []
+        for request, count in self._requests(texts):
+            answer = yield from calling.call(request, RetryPolicy(self.max_retries), self._context())
+            try:
+                vectors = read_vectors(answer.result, count)
+            except VectorsError as error:
+                raise answer.unreadable(str(error)) from None
+            if batches and len(vectors[0]) != len(batches[0][0]):
+                raise answer.unreadable("its vectors are not as long as those of the replies before")
+            batches.append(vectors)
+        return list(chain.from_iterable(batches))
+
+    def _requests(self, texts: list[str]) -> Iterator[tuple[Request, int]]:
+        address = connection.address(self)
+        api = self.api or "native"
+        gateway = connection.gateway(self.ai_gateway)
+        headers = connection.call_headers(self, self.session_affinity, gateway)
+        options: dict[str, Any] = {"rejectIfBusy": True} if self.reject_if_busy else {}
+        further = {"options": dict(options)} if options else {}
+        if gateway is not None:
+            options["gateway"] = gateway.binding_options()
+        sizes = [len(encode_json(text)) for text in texts]
+        for part in split(sizes, room=_ROOM, most=self.batch_size):
+            data = {"text" if api == "native" else "input": texts[part], **further, **self.model_kwargs}
+            request = Request(address, address.embeddings(api), self.model, data, headers=headers, options=options)
+            yield request, len(texts[part])
+
+    def _context(self) -> ErrorContext:
+        return self._error_context(resolve_model(self.model, self.host), connection.gateway(self.ai_gateway))
+
+
+def _checked(text: object, which: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{which} must be a string, not {type(text).__name__}.")
+    if not text:
+        raise ValueError(f"{which} is empty, and the service takes no empty text: leave it out.")
+    return text

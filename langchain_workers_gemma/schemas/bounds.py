@@ -1,0 +1,62 @@
+"""Bounds of strings and numbers, as far as the engines keep them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from langchain_workers_gemma.schemas.vocabulary import JSONSchema, one_type
+from langchain_workers_gemma.schemas.walking import number_at
+
+TypeRules: TypeAlias = tuple[JSONSchema | None, frozenset[str]]
+"""The rules for one type, `None` if nothing can meet them, and the keywords that need no more saying."""
+
+_FORMATS = frozenset({"date", "date-time", "time", "uuid"})
+"""The formats that all engines know and get right.
+
+`llguidance` refuses a format it does not know, `outlines-core` has only these, `email` and `uri`, and its patterns for
+those two let a bare `"` into the string, so that the JSON around it falls apart.
+"""
+
+_LEAST, _MOST = 1e-6, 2**53  # sizes of numeric bounds; llguidance fails on 1e-20 or 1e300
+_MAX_LENGTH = 4096  # a length bound is unrolled into states by `outlines-core`
+
+
+def string_rules(schema: JSONSchema) -> TypeRules:
+    """Constrains a string by a format or by its length."""
+    low, high = number_at(schema, "minLength") or 0, number_at(schema, "maxLength", math.inf)
+    if low > high:
+        return None, frozenset()
+    if str(schema.get("format")) in _FORMATS:
+        # With a length beside it xgrammar heeds the format only, outlines-core the length only.
+        return {"format": schema["format"]}, frozenset({"format"})
+    kept = {
+        key: int(at) for key, at in (("minLength", low), ("maxLength", high)) if key in schema and at <= _MAX_LENGTH
+    }
+    return {key: at for key, at in kept.items() if at or key == "maxLength"}, frozenset(kept)
+
+
+def number_rules(schema: JSONSchema) -> TypeRules:
+    """Constrains a number or an integer by its bounds."""
+    low, high = number_at(schema, "minimum", -math.inf), number_at(schema, "maximum", math.inf)
+    above, below = number_at(schema, "exclusiveMinimum", -math.inf), number_at(schema, "exclusiveMaximum", math.inf)
+    if low > high or max(low, above) >= below or above >= high:
+        return None, frozenset()
+    bounds = {"minimum": low, "maximum": high, "exclusiveMinimum": above, "exclusiveMaximum": below}
+    given = {key: at for key, at in bounds.items() if key in schema}
+    kept = {key: at for key, at in given.items() if not at or _LEAST <= abs(at) <= _MOST}
+    if one_type(schema) == "integer":
+        return _whole(kept), frozenset(kept)
+    return kept, frozenset(kept)
+
+
+def _whole(bounds: dict[str, float]) -> JSONSchema | None:
+    """Writes bounds of an integer as `minimum` and `maximum`, which more engines know than the exclusive ones."""
+    make: dict[str, Callable[[float], int]] = {"minimum": math.ceil, "exclusiveMinimum": lambda at: math.floor(at) + 1}
+    make |= {"maximum": math.floor, "exclusiveMaximum": lambda at: math.ceil(at) - 1}
+    lows = [make[key](at) for key, at in bounds.items() if key.endswith("inimum")]
+    highs = [make[key](at) for key, at in bounds.items() if key.endswith("aximum")]
+    if lows and highs and max(lows) > min(highs):
+        return None
+    return {**({"minimum": max(lows)} if lows else {}), **({"maximum": min(highs)} if highs else {})}

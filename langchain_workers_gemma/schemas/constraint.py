@@ -1,0 +1,213 @@
+"""Schemas for constrained decoding, in what the grammar engines take and take alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from langchain_workers_gemma.schemas.bounds import TypeRules, number_rules, string_rules
+from langchain_workers_gemma.schemas.joining import both, prepared
+from langchain_workers_gemma.schemas.notes import joined_texts, noted
+from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
+from langchain_workers_gemma.schemas.vocabulary import (
+    KEYWORDS,
+    OF_ONE_TYPE,
+    TYPES,
+    JSONSchema,
+    annotations_and_rules,
+    one_type,
+    types_in,
+    types_of_value,
+)
+from langchain_workers_gemma.schemas.walking import number_at, required_names
+
+_ANYTHING: JSONSchema = {"anyOf": [{"type": kind} for kind in TYPES if kind != "integer"]}
+"""What `{}` means; `outlines-core` writes `{}` as alternatives without parentheses, which spoils all around them."""
+
+_DECIMAL = "^(?!^[-+.]*$)"
+"""How the pattern begins with which some releases of Pydantic offer a string beside the number for a `Decimal`."""
+
+
+def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
+    """Rewrites a schema in what `llguidance`, `outlines-core` and `xgrammar` all take and take alike.
+
+    What is left is `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
+    `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. The rest is said in
+    the description, for the model to read; whether it was kept is for the caller's own type to check. What no keyword
+    of an engine can express is loosened, so everything the schema means to allow stays allowed, with four exceptions:
+
+    - Objects with `properties` and no word about others are closed: `llguidance` takes an open object literally and
+      lets the model make up keys until its tokens run out, while the other engines close it anyway.
+    - Objects that `allOf` joins are read as one object, whose parts may each have been closed.
+    - Tuples have all their items: `outlines-core` knows no shorter ones.
+    - A `Decimal` that some releases of Pydantic write as a number or a string with a pattern is a number: no engine
+      takes the pattern, and without it any string would do.
+
+    Args:
+        schema: A JSON Schema.
+
+    Returns:
+        The schema to constrain a reply by. `for_constraint` of it is the same again.
+
+    Raises:
+        ValueError: If the schema cannot be read (see `inline_refs`), or no value at all can meet it.
+
+    Examples:
+        >>> for_constraint({"properties": {"tags": {"type": "array", "items": {"type": "string"}, "minItems": 1}}})
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'type': 'object',
+         'properties': {'tags': {'type': 'array', 'items': {'type': 'string'}, 'description': '(at least 1 item)'}},
+         'additionalProperties': False}
+    """
+    root, definitions = prepared(schema)
+    found = _constrain(root)
+    done = {name: _constrain(one) for name, one in definitions.items()}
+    if found is False or False in done.values():
+        msg = "No value can meet this schema: look for contradicting types, bounds or enums."
+        raise ValueError(msg)
+    # An alternative that was the only one left may have put a reference to the root, or ended a recursion.
+    return inline_refs(with_definitions(found, done))
+
+
+def _constrain(schema: Any) -> Any:
+    """Constrains one schema, without `allOf`; `False` if nothing can meet it."""
+    if isinstance(schema, bool):
+        return dict(_ANYTHING) if schema else False
+    if "$ref" in schema:  # engines differ on rules beside a reference
+        return noted({"$ref": schema["$ref"]}, schema)
+    if schema.get("not") in ({}, True):
+        return False
+    if "const" in schema or "enum" in schema:
+        return _of_values(schema)
+    if (branches := _branches(schema)) is not None:
+        return _any_of([_constrain(branch) for branch in branches], schema)
+    kind = one_type(schema)
+    if kind is None:
+        return noted(_ANYTHING, schema)
+    rules, taken = _BY_TYPE[kind](schema) if kind in _BY_TYPE else ({}, frozenset[str]())
+    if rules is None:
+        return False
+    return noted({"type": kind, **rules}, schema, taken | (OF_ONE_TYPE - KEYWORDS.get(kind, frozenset())))
+
+
+def _of_values(schema: JSONSchema) -> Any:
+    values = schema["enum"] if "enum" in schema else [schema["const"]]
+    if not isinstance(values, list):
+        msg = f"enum must be a list of values, not {values!r}."
+        raise ValueError(msg)
+    kinds = types_in(schema)
+    wanted = [value for value in values if kinds is None or types_of_value(value) & kinds]
+    if "const" in schema:
+        wanted = [value for value in wanted if _same(value, schema["const"])][:1]
+    if not wanted:
+        return False
+    rules = {"const": wanted[0]} if "const" in schema else {"enum": wanted}
+    if isinstance(kind := schema.get("type"), str) and all(kind in types_of_value(value) for value in wanted):
+        rules = {"type": kind, **rules}
+    return noted(rules, schema, OF_ONE_TYPE)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _branches(schema: JSONSchema) -> list[Any] | None:
+    """The alternatives of a schema, each with the rules beside them: engines read either the one or the other."""
+    _, rest = annotations_and_rules(schema)
+    if rest.pop("nullable", None) is True:  # OpenAPI 3.0
+        return [rest, {"type": "null"}]
+    for key in ("anyOf", "oneOf"):  # "exactly one of" is beyond engines; which one is for the caller's type to see
+        if key in rest:
+            members = rest.pop(key)
+            numbers = any(isinstance(one, dict) and one.get("type") == "number" for one in members)
+            return [both(rest, one) for one in members if not (numbers and _is_decimal(one))]
+    if isinstance(schema.get("type"), list):
+        kinds = [kind for kind in schema["type"] if kind in (types_in(schema) or ())]
+        return [{**rest, "type": kind} for kind in kinds if not (kind == "integer" and "number" in kinds)]
+    return None
+
+
+def _is_decimal(schema: Any) -> bool:
+    return isinstance(schema, dict) and str(schema.get("pattern", "")).startswith(_DECIMAL)
+
+
+def _any_of(branches: list[Any], schema: JSONSchema) -> Any:
+    possible: list[JSONSchema] = []
+    for branch in branches:
+        if branch is not False and branch not in possible:
+            possible.append(branch)
+    if not possible:
+        return False
+    said: JSONSchema = {key: schema[key] for key in ("description", "default") if key in schema}
+    if len(possible) > 1:
+        return noted({"anyOf": possible}, said)
+    return noted(
+        possible[0], {**said, "description": joined_texts(said.get("description"), possible[0].get("description"))}
+    )
+
+
+def _object_rules(schema: JSONSchema) -> TypeRules:
+    properties = {key: _constrain(value) for key, value in schema.get("properties", {}).items()}
+    required = required_names(schema)
+    for key in required:
+        properties.setdefault(key, dict(_ANYTHING))
+        if properties[key] is False:
+            return None, frozenset()
+    properties = {key: value for key, value in properties.items() if value is not False}
+    extra = _extra(schema)
+    rules: JSONSchema = {}
+    if properties or extra is False:  # `outlines-core` takes `additionalProperties: false` only beside `properties`
+        rules["properties"] = properties
+    if required:
+        rules["required"] = required
+    if properties or extra is not True:
+        rules["additionalProperties"] = extra
+    return rules, frozenset()
+
+
+def _extra(schema: JSONSchema) -> Any:
+    """The schema of what an object holds beside its `properties`."""
+    extra = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
+    if schema.get("patternProperties") and (extra is None or extra is False):
+        extra = {"anyOf": list(schema["patternProperties"].values())}
+    if extra is None:
+        return "properties" not in schema
+    extra = _constrain(extra)
+    return True if extra == _ANYTHING else extra
+
+
+def _array_rules(schema: JSONSchema) -> TypeRules:
+    low, high = number_at(schema, "minItems") or 0, number_at(schema, "maxItems", math.inf)
+    if low > high:
+        return None, frozenset()
+    if schema.get("prefixItems"):
+        return _tuple_rules(schema, low, high)
+    each = _constrain(schema.get("items", schema.get("unevaluatedItems", True)))
+    if each is False or high == 0:
+        return (None if low else {"const": []}), frozenset({"minItems", "maxItems"})
+    return ({} if each == _ANYTHING else {"items": each}), frozenset()
+
+
+def _tuple_rules(schema: JSONSchema, low: float, high: float) -> TypeRules:
+    parts = [_constrain(part) for part in schema["prefixItems"]]
+    parts = parts[: int(min(high, len(parts)))]
+    rest = _constrain(schema.get("items", schema.get("unevaluatedItems", low > len(parts))))
+    closed = high <= len(parts) or rest is False or ("items" not in schema and low <= len(parts))
+    if not parts or False in parts or (closed and low > len(parts)):
+        return ({"const": []} if not high else None), frozenset({"minItems", "maxItems"})
+    count = len(parts)
+    if closed:
+        return {"prefixItems": parts, "minItems": count, "maxItems": count}, frozenset({"minItems", "maxItems"})
+    taken = frozenset({"minItems"} if low <= count else ())
+    return {"prefixItems": parts, "items": rest, "minItems": count}, taken
+
+
+_BY_TYPE: dict[str, Callable[[JSONSchema], TypeRules]] = {
+    "object": _object_rules,
+    "array": _array_rules,
+    "string": string_rules,
+    "number": number_rules,
+    "integer": number_rules,
+}

@@ -1,0 +1,21 @@
+"""Pydantic's generator of JSON Schemas, as a model that writes JSON needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic.json_schema import GenerateJsonSchema  # loaded by langchain_core anyway
+
+from langchain_workers_gemma.schemas.vocabulary import JSONSchema
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import DecimalSchema
+
+
+class PydanticGenerator(GenerateJsonSchema):
+    """Pydantic's own generator, but for `Decimal`."""
+
+    def decimal_schema(self, schema: DecimalSchema) -> JSONSchema:
+        """Offers a number only: offered "a number or a string", a model may write any string."""
+        made = super().decimal_schema(schema)
+        return next((one for one in made.get("anyOf", []) if one.get("type") == "number"), made)

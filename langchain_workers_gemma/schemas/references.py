@@ -1,0 +1,184 @@
+"""References within a schema: following them, inlining them, and keeping those that lead back to themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from langchain_workers_gemma.schemas.vocabulary import JSONSchema, annotations_and_rules
+from langchain_workers_gemma.schemas.walking import MAX_DEPTH, children, map_schemas, plain
+
+_MAX_INLINED = 20_000  # keywords after inlining; diamond-shaped references double with each level
+_DEFINITIONS = frozenset({"$defs", "definitions"})
+
+
+def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
+    """Puts what a schema refers to in the place of its references.
+
+    Definitions that refer to themselves cannot be inlined: references to them stay, and `$defs` at the root keeps just
+    those. The same goes for all definitions of a schema that would grow beyond reason.
+
+    Args:
+        schema: A JSON Schema with `$ref`s to places inside itself.
+
+    Returns:
+        A schema whose only references are to recursive definitions under its own `$defs`, never at its root.
+
+    Raises:
+        ValueError: If a reference leads out of the schema, to nowhere or only to itself, or the schema is not JSON or
+            too deep.
+
+    Examples:
+        >>> inline_refs({"properties": {"a": {"$ref": "#/$defs/A", "title": "T"}}, "$defs": {"A": {"type": "null"}}})
+        {'properties': {'a': {'type': 'null', 'title': 'T'}}}
+    """
+    root = plain(schema)
+    kept = _kept(root)
+    names: dict[str, str] = {}
+    for ref in kept:
+        title = root.get("title") if ref == "#" else ref.rpartition("/")[2]
+        wanted = re.sub(r"[^\w.-]+", "_", unquote(str(title or "Root")), flags=re.ASCII) or "Definition"
+        names[ref] = fresh_name(wanted, set(names.values()))
+
+    def expand(node: Any, *, at_root: bool = False) -> Any:
+        if not isinstance(node, dict):
+            return node
+        ref = node.get("$ref")
+        rest = {key: value for key, value in node.items() if key not in _DEFINITIONS and key != "$ref"}
+        rest = map_schemas(rest, expand)
+        if ref is None:
+            return rest
+        if ref in names and not at_root:
+            return {"$ref": f"#/$defs/{names[ref]}", **rest}
+        return _overlay(expand(target_of(root, ref), at_root=at_root), rest)
+
+    found = expand(root, at_root=True)
+    if not isinstance(found, dict):
+        msg = f"The schema as a whole is {json.dumps(found)}: describe an object."
+        raise ValueError(msg)
+    return with_definitions(found, {name: expand(target_of(root, ref)) for ref, name in names.items()})
+
+
+def _kept(root: JSONSchema) -> list[str]:
+    """Which references must stay: those that lead back to themselves, or all where inlining would explode."""
+    refs_in: dict[str, list[tuple[int, int, str]]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    waiting = [""]
+    while waiting:  # every place that is referred to, once; "" is the root
+        ref = waiting.pop()
+        if ref not in refs_in:
+            target = root if not ref else target_of(root, ref)
+            places = list(_survey(target))
+            sizes[ref] = (sum(size for _, size, _ in places), max((depth for depth, _, _ in places), default=0))
+            refs_in[ref] = [(depth, size, to) for depth, size, to in places if to is not None]
+            waiting.extend(to for _, _, to in refs_in[ref])
+    for ref in refs_in:
+        _check_alias(root, ref)
+    leads_to = {ref: {to for _, _, to in places} for ref, places in refs_in.items()}
+    leaves_first, rest = _peel(leads_to)
+    back = {ref: {one for one in rest if ref in leads_to[one]} for ref in rest}
+    heads_first, recursive = _peel(back)
+    for ref in [*leaves_first, *reversed(heads_first)]:
+        size, deepest = sizes[ref]
+        inlined = [(depth, *sizes[to]) for depth, _, to in refs_in[ref] if to not in recursive]
+        sizes[ref] = (size + sum(one for _, one, _ in inlined), max([deepest, *(d + more for d, _, more in inlined)]))
+    largest = (max(size for size, _ in sizes.values()), max(depth for _, depth in sizes.values()))
+    everything = largest[0] > _MAX_INLINED or largest[1] > MAX_DEPTH
+    return [ref for ref in refs_in if ref and (everything or ref in recursive)]
+
+
+def _peel(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
+    """Takes away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
+    left = {node: len(to) for node, to in graph.items()}
+    users: dict[str, list[str]] = {}
+    for node, to in graph.items():
+        for one in to:
+            users.setdefault(one, []).append(node)
+    ready, order = [node for node, count in left.items() if not count], []
+    while ready:
+        order.append(node := ready.pop())
+        for user in users.get(node, []):
+            left[user] -= 1
+            if not left[user]:
+                ready.append(user)
+    return order, [node for node, count in left.items() if count]
+
+
+def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]]:
+    """Yields depth, size and reference of every schema inside a schema, but for its definitions."""
+    if isinstance(schema, dict):
+        ref, enum = schema.get("$ref"), schema.get("enum")
+        if ref is not None and not isinstance(ref, str):
+            msg = f"$ref must be a string, not {ref!r}."
+            raise ValueError(msg)
+        yield depth, len(schema) + (len(enum) if isinstance(enum, list) else 0), ref
+        for child in children({key: value for key, value in schema.items() if key not in _DEFINITIONS}):
+            yield from _survey(child, depth + 1)
+
+
+def target_of(root: JSONSchema, ref: Any) -> Any:
+    """Finds what a JSON Pointer in a `$ref` points to."""
+    if not isinstance(ref, str) or not ref.startswith("#"):
+        msg = f"$ref {ref!r} leads out of the schema: put what it refers to under `$defs` and use '#/$defs/NAME'."
+        raise ValueError(msg)
+    node: Any = root
+    head, *parts = unquote(ref).split("/")
+    for part in parts if head == "#" else ["?"]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            node = None
+            break
+    if not isinstance(node, dict | bool):
+        msg = f"$ref {ref!r} leads to no schema: nothing of that name is defined in the schema."
+        raise ValueError(msg)
+    return node
+
+
+def _check_alias(root: JSONSchema, ref: str) -> None:
+    seen = {ref}
+    target = target_of(root, ref or "#")
+    while isinstance(target, dict) and "$ref" in target:
+        if (ref := target["$ref"]) in seen:
+            msg = f"$ref {ref!r} leads to nothing but itself."
+            raise ValueError(msg)
+        seen.add(ref)
+        target = target_of(root, ref)
+
+
+def _overlay(target: Any, siblings: JSONSchema) -> Any:
+    """Joins what a `$ref` led to with the keywords beside it."""
+    if not siblings or target is False:
+        return target
+    notes, rules = annotations_and_rules(siblings)
+    if rules:
+        return {"allOf": [target, rules], **notes}
+    return {**({} if target is True else target), **notes}
+
+
+def with_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
+    """Adds those definitions to a schema that it leads to."""
+    needed: dict[str, Any] = {}
+    waiting: list[Any] = [root]
+    while waiting:
+        for _, _, ref in _survey(waiting.pop()):
+            name = ref.rpartition("/")[2] if ref else None
+            if name is not None and name not in needed:
+                needed[name] = definitions[name]
+                waiting.append(definitions[name])
+    return {**root, "$defs": {name: definitions[name] for name in definitions if name in needed}} if needed else root
+
+
+def fresh_name(wanted: str, taken: set[str]) -> str:
+    """Makes a name that is not taken, by a number behind the one that is wanted."""
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    return name

@@ -1,0 +1,75 @@
+"""Schemas in OpenAI's strict form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_workers_gemma.schemas.constraint import for_constraint
+from langchain_workers_gemma.schemas.joining import prepared
+from langchain_workers_gemma.schemas.vocabulary import ANNOTATIONS, JSONSchema, annotations_and_rules, types_in
+from langchain_workers_gemma.schemas.walking import map_schemas, required_names
+
+
+def strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
+    """Rewrites a schema in OpenAI's strict form, for an envelope with `strict: true`.
+
+    Every property is required and no other is allowed, at every depth. One that was optional may be null instead,
+    unless it has a default: then the model has to give a value, as most such fields take no null. What `for_constraint`
+    does is done here too, since the same engines read the schema. A `dict[str, X]` stays as it is: OpenAI refuses it,
+    and closing it would leave nothing but `{}`.
+
+    Args:
+        schema: A JSON Schema of an object.
+
+    Returns:
+        The strict schema.
+
+    Raises:
+        ValueError: As `for_constraint` does.
+
+    Examples:
+        >>> strict_openai({"properties": {"a": {"type": "string"}}})  # doctest: +NORMALIZE_WHITESPACE
+        {'type': 'object', 'properties': {'a': {'anyOf': [{'type': 'string'}, {'type': 'null'}]}},
+         'required': ['a'], 'additionalProperties': False}
+    """
+    root, definitions = prepared(schema)
+    return for_constraint({**_strict(root), "$defs": {name: _strict(one) for name, one in definitions.items()}})
+
+
+def _strict(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    schema = map_schemas(schema, _strict)
+    required = required_names(schema)
+    if "properties" not in schema and not required:
+        return schema
+    named = schema.get("properties", {})
+    properties = {key: one for key, one in named.items() if one is not False or key in required}
+    rest = {key: value for key, value in schema.items() if key not in ("patternProperties", "unevaluatedProperties")}
+    return {
+        **rest,
+        "properties": {key: one if key in required else _nullable(one) for key, one in properties.items()},
+        "required": list(dict.fromkeys([*properties, *required])),
+        "additionalProperties": False,
+    }
+
+
+def _nullable(schema: Any) -> Any:
+    if not isinstance(schema, dict) or schema.get("default") is not None or _takes_null(schema):
+        return schema
+    notes, rules = annotations_and_rules(schema)
+    members = rules["anyOf"] if rules.keys() == {"anyOf"} else [rules]
+    return {**notes, "anyOf": [*members, {"type": "null"}]}
+
+
+def _takes_null(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return schema is True
+    if schema.get("nullable") is True or not schema.keys() - ANNOTATIONS:
+        return True
+    if "enum" in schema or "const" in schema:
+        return None in schema.get("enum", [schema.get("const")])
+    if members := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        return any(_takes_null(one) for one in members)
+    return "null" in (types_in(schema) or ())

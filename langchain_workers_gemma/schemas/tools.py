@@ -1,0 +1,137 @@
+"""Schemas as the parameters of a tool, for the model to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_workers_gemma.schemas.joining import both, prepared
+from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
+from langchain_workers_gemma.schemas.vocabulary import (
+    ANNOTATIONS,
+    TYPES,
+    JSONSchema,
+    annotations_and_rules,
+    one_type,
+    types_in,
+    types_of_value,
+)
+from langchain_workers_gemma.schemas.walking import map_schemas, required_names
+
+_NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
+
+
+def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
+    """Rewrites a schema as the parameters of a tool, in the form that Workers AI publishes for them.
+
+    Workers AI wants `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type` that
+    is one string, and a `description` (seed 004). Nothing constrains the model here: all other keywords are kept as
+    documentation for it.
+
+    - `Optional[X]` is X; one that is required says in its description that it may be null.
+    - A union has the `type` of its first member and keeps `anyOf`. So it is for reading, not for checking arguments.
+    - A missing description is made of the title or the name.
+
+    Args:
+        schema: A JSON Schema of an object.
+
+    Returns:
+        The parameters, with `properties` even if there are none; recursive definitions stay under `$defs`.
+
+    Raises:
+        ValueError: If the schema cannot be read (see `inline_refs`).
+
+    Examples:
+        >>> for_tool({"title": "F", "properties": {"user_id": {"type": ["integer", "null"]}}})
+        {'type': 'object', 'properties': {'user_id': {'type': 'integer', 'description': 'User id'}}}
+    """
+    root, definitions = prepared(schema)
+    # A union of objects has no `properties` of its own: list those of its members.
+    members = [one for key in ("anyOf", "oneOf") for one in root.get(key, []) if isinstance(one, dict)]
+    named = [pair for one in [*members, root] for pair in one.get("properties", {}).items()]
+    properties = {key: value for key, value in named if value is not False}
+    shared = {key for key in properties if members and all(key in required_names(one) for one in members)}
+    required = list(dict.fromkeys([*required_names(root), *(key for key in properties if key in shared)]))
+    whole = _tool({**root, "type": "object", "properties": properties, "required": required})
+    found = {"type": "object", "properties": whole.get("properties", {})}
+    found |= {key: whole[key] for key in ("required", "additionalProperties", "anyOf") if key in whole}
+    return inline_refs(with_definitions(found, {name: _tool(one) for name, one in definitions.items()}))
+
+
+def _tool(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    schema, _ = _without_null(schema)
+    schema = {key: value for key, value in schema.items() if key not in _NOISE}
+    if "oneOf" in schema and "anyOf" not in schema:
+        schema["anyOf"] = schema.pop("oneOf")
+    required = required_names(schema)
+    if not required:
+        schema.pop("required", None)
+    within = map_schemas({key: schema[key] for key in ("items", "prefixItems", "anyOf") if key in schema}, _tool)
+    if isinstance(extra := schema.get("additionalProperties"), dict):
+        within["additionalProperties"] = _tool(extra) if extra else True
+    if "properties" in schema:
+        named = schema["properties"].items()
+        within["properties"] = {key: _property(key, one, required) for key, one in named if one is not False}
+    rest = {key: value for key, value in schema.items() if key != "type"}
+    return {"type": _tool_type(schema) or "string", **rest, **within}
+
+
+def _property(name: str, schema: Any, required: list[str]) -> JSONSchema:
+    schema = {} if schema is True else schema
+    found = _tool(schema)
+    said = found.get("description") or schema.get("title") or name.replace("_", " ").strip().capitalize() or name
+    if name in required and _without_null(schema)[1]:
+        said = f"{said} (may be null)"
+    if _tool_type(_without_null(schema)[0]) is None:
+        said = f"{said} (any JSON value)"
+    return {
+        "type": found.pop("type"),
+        "description": str(said),
+        **{key: found[key] for key in found if key != "description"},
+    }
+
+
+def _without_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
+    """Makes `Optional[X]` X and a list of types one, and tells whether null was among them."""
+    schema = {key: value for key, value in schema.items() if key != "nullable" and (key, value) != ("default", None)}
+    kinds = schema.get("type")
+    if isinstance(kinds, list) and types_in(schema):
+        left = [kind for kind in kinds if kind != "null"] or kinds
+        schema["type"] = left[0]
+        if len(left) > 1:
+            schema.setdefault("anyOf", [{"type": kind} for kind in left])
+        return schema, len(left) < len(kinds)
+    for key in ("anyOf", "oneOf"):
+        members = schema.get(key, [])
+        others = [one for one in members if not (isinstance(one, dict) and one.get("type") == "null")]
+        if len(others) == 1 and isinstance(others[0], dict):
+            rest = {name: value for name, value in schema.items() if name != key}
+            return _without_null(_both_or_first(rest, others[0]))[0], len(members) > 1
+        if len(others) < len(members):
+            return schema, True
+    return schema, False
+
+
+def _both_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
+    notes, rules = annotations_and_rules(rest)
+    joined = both(member, rules)
+    return {**(joined if isinstance(joined, dict) else member), **notes}
+
+
+def _tool_type(schema: JSONSchema) -> str | None:
+    """The one type to name for a schema; `None` where anything goes."""
+    if isinstance(schema.get("type"), str) or "$ref" in schema:
+        return one_type(schema) or "object"
+    for value in [schema["const"]] if "const" in schema else schema.get("enum", []):
+        if value is not None:
+            return next(
+                kind
+                for kind in TYPES
+                if kind in types_of_value(value) and (kind != "number" or isinstance(value, float))
+            )
+    for member in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        if isinstance(member, dict) and (kind := _tool_type(_without_null(member)[0])) not in (None, "null"):
+            return kind
+    return one_type(schema)

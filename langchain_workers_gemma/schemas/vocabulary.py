@@ -1,0 +1,70 @@
+"""JSON Schema's own words: its keywords, its types, and which keyword speaks of which type."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+JSONSchema: TypeAlias = dict[str, Any]
+"""A JSON Schema that is an object: keywords and their values."""
+
+ANNOTATIONS = frozenset(
+    {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
+    | {"$schema", "$id", "$anchor", "$defs", "definitions", "discriminator", "xml", "externalDocs"}
+)
+"""The keywords that demand nothing of a value."""
+
+TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
+"""All types there are."""
+
+_OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+KEYWORDS: dict[str, frozenset[str]] = {
+    "object": frozenset({"properties", "required", "additionalProperties", "unevaluatedProperties", "minProperties"})
+    | {"maxProperties", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas"},
+    "array": frozenset({"items", "prefixItems", "additionalItems", "unevaluatedItems", "minItems", "maxItems"})
+    | {"uniqueItems", "contains", "minContains", "maxContains"},
+    "string": frozenset({"minLength", "maxLength", "pattern", "format", "contentEncoding", "contentMediaType"}),
+    "number": _OF_NUMBERS,
+    "integer": _OF_NUMBERS,
+}
+"""The keywords that speak of values of one type, by type."""
+
+OF_ONE_TYPE = frozenset().union(*KEYWORDS.values())
+"""All keywords that speak of values of one type."""
+
+
+def annotations_and_rules(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
+    """Parts what a schema only tells from what it demands."""
+    annotations = {key: value for key, value in schema.items() if key in ANNOTATIONS}
+    return annotations, {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+
+
+def types_in(schema: JSONSchema) -> frozenset[str] | None:
+    """The types that a schema allows by name; `None` if it names none."""
+    kind = schema.get("type")
+    kinds = [kind] if isinstance(kind, str) else kind
+    if kinds is None:
+        return None
+    if not isinstance(kinds, list) or not kinds or not all(isinstance(one, str) for one in kinds):
+        msg = f"type must be a string or a list of strings, not {kind!r}."
+        raise ValueError(msg)
+    return frozenset(kinds) | ({"null"} if schema.get("nullable") is True else frozenset())
+
+
+def types_of_value(value: Any) -> frozenset[str]:
+    """The types that a value is of: a whole number is both an integer and a number."""
+    if isinstance(value, bool):
+        return frozenset({"boolean"})
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return frozenset({"integer", "number"})
+    names = {str: "string", float: "number", list: "array", dict: "object"}
+    return frozenset({names.get(type(value), "null")})
+
+
+def one_type(schema: JSONSchema) -> str | None:
+    """The type of a schema, also when only its keywords tell: `outlines-core` takes no rule without a `type`."""
+    for kind in types_in(schema) or ():
+        if kind not in TYPES:
+            msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."
+            raise ValueError(msg)
+        return kind
+    return next((one for one in ("object", "array", "string", "number") if schema.keys() & KEYWORDS[one]), None)

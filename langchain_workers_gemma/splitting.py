@@ -1,0 +1,30 @@
+"""Splits a list of inputs into requests that the service takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+MAX_PAYLOAD_BYTES = 10_000_000
+"""A payload must stay under 10 MB (`shared/wire.md` section 8)."""
+
+
+def split(sizes: Sequence[int], *, room: int, most: int | None = None) -> Iterator[slice]:
+    """Slices of the inputs, in order, each as long as it may be; an input with no room alone has a slice of its own.
+
+    Args:
+        sizes: How many bytes each input takes in JSON.
+        room: How many bytes a request has for its inputs, with the commas between them.
+        most: The most inputs of a request.
+
+    Example:
+        >>> list(split([4, 4, 4, 20, 1], room=9))
+        [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    start, taken = 0, 0
+    for at, size in enumerate(sizes):
+        if at > start and (taken + 1 + size > room or at - start == most):
+            yield slice(start, at)
+            start, taken = at, 0
+        taken += size + (at > start)
+    if start < len(sizes):
+        yield slice(start, len(sizes))

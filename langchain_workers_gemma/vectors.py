@@ -1,0 +1,70 @@
+"""Reads vectors out of a reply, and refuses a reply that is not whole.
+
+The forms are those of `shared/wire.md` sections 1 and 9: `{"data": [[...], ...], "shape": [n, dims]}` natively, and
+OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either may come in Cloudflare's envelope.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+class VectorsError(ValueError):
+    """A reply does not hold one vector for each text."""
+
+
+def read_vectors(result: object, count: int) -> list[list[float]]:
+    """One vector for each text, in the texts' order.
+
+    Args:
+        result: The reply out of its envelope.
+        count: How many texts were sent.
+
+    Raises:
+        VectorsError: If one is missing, extra, repeated, of another length, or not of finite numbers.
+
+    Example:
+        >>> read_vectors({"data": [{"index": 1, "embedding": [0.5]}, {"index": 0, "embedding": [1]}]}, 2)
+        [[1.0], [0.5]]
+    """
+    data = result.get("data") if isinstance(result, dict) else None
+    if not isinstance(result, dict) or not isinstance(data, list):
+        raise VectorsError("it has no `data`")
+    if len(data) != count:
+        raise VectorsError(f"it has {len(data)} vectors for {count} texts")
+    vectors = [_vector(item) for item in _in_order(data)]
+    lengths = {len(vector) for vector in vectors}
+    if len(lengths) != 1:
+        raise VectorsError(f"its vectors are of different lengths: {sorted(lengths)}")
+    shape = result.get("shape")
+    if shape is not None and shape != [count, *lengths]:
+        raise VectorsError(f"its shape says {shape!r}, and its vectors {[count, *lengths]!r}")
+    return vectors
+
+
+def _in_order(data: list[Any]) -> list[Any]:
+    """The items by their `index`, where they have one."""
+    if not any(isinstance(item, dict) and "index" in item for item in data):
+        return data
+    by_index = {item.get("index"): item for item in data if isinstance(item, dict) and _is_whole(item.get("index"))}
+    if by_index.keys() != set(range(len(data))):
+        raise VectorsError("an index is missing or comes twice")
+    return [by_index[at] for at in range(len(data))]
+
+
+def _is_whole(index: object) -> bool:
+    return isinstance(index, int) and not isinstance(index, bool)
+
+
+def _vector(item: object) -> list[float]:
+    numbers = item.get("embedding") if isinstance(item, dict) else item
+    if not isinstance(numbers, list) or not numbers:
+        raise VectorsError("a vector is missing or empty")
+    try:
+        vector = [*map(float, numbers)] if set(map(type, numbers)) <= {float, int} else [math.nan]
+    except OverflowError:  # an integer of hundreds of digits
+        vector = [math.nan]
+    if not all(map(math.isfinite, vector)):
+        raise VectorsError("a vector holds something that is not a finite number")
+    return vector
