@@ -484,7 +484,15 @@ def test_calls_are_given_as_soon_as_they_are_complete() -> None:
     assert reader.feed("\n[f()]") == []
     assert reader.feed("\n") == [ToolCallDelta(2, None, "f", "{}")]
     assert reader.flush() == []
+
+
+def test_text_can_go_on_after_a_flush() -> None:
+    reader = TextCallReader(TOOLS)
+    assert reader.feed("One moment.\n\n") + reader.flush() == [Text("One moment."), Text("\n\n")]
     assert reader.flush() == []
+    assert reader.feed("Then\n```tool_code\nf(x=") == [Text("Then")]
+    assert reader.flush() == [ToolCallDelta(0, None, "f", "(x=")]
+    assert reader.feed("1)\nf(x=1)\n") == [Text("1)"), ToolCallDelta(1, None, "f", '{"x": 1}')]
 
 
 MARKS = [
@@ -529,7 +537,7 @@ def written(form: str, name: str, arguments: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 @given(arguments=ARGUMENTS, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_rendered_is_read_back(form: str, arguments: dict[str, Any], data: st.DataObject) -> None:
     text = written(form, "search-web", arguments)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
@@ -563,7 +571,7 @@ def test_what_is_rendered_is_read_back_without_special_tokens(arguments: dict[st
 
 
 @given(st.lists(st.tuples(st.sampled_from(TOOLS), ARGUMENTS), max_size=3))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_our_own_notation_is_read_back(made: list[tuple[str, dict[str, Any]]]) -> None:
     assert [(name, json.loads(arguments)) for name, arguments in read([render_calls(made)])] == made
 
@@ -581,7 +589,7 @@ TEXTS = st.text() | st.lists(st.sampled_from(SCRAPS), max_size=30).map("".join)
 
 
 @given(TEXTS, st.data())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_any_text_reads_the_same_however_it_is_cut(text: str, data: st.DataObject) -> None:
     whole = read([text])
     assert read(text) == whole
@@ -628,5 +636,5 @@ def seconds(text: str, size: int) -> float:
 @pytest.mark.parametrize("size", [4, 10**6])
 def test_time_is_linear(adversary: str, size: int) -> None:
     unit = ADVERSARIES[adversary]
-    short = seconds(unit * (6_000 // len(unit)), size)
-    assert seconds(unit * (60_000 // len(unit)), size) < 30 * short + 0.02  # quadratic time is a hundredfold
+    short = seconds(unit * (4_000 // len(unit)), size)
+    assert seconds(unit * (40_000 // len(unit)), size) < 30 * short + 0.02  # quadratic time is a hundredfold
