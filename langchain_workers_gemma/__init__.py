@@ -1,6 +1,8 @@
 """Google's Gemma models on Cloudflare Workers AI, for LangChain and LangGraph."""
 
+from langchain_workers_gemma.batch import BatchJob
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
+from langchain_workers_gemma.embeddings import WorkersGemmaEmbeddings
 from langchain_workers_gemma.errors import (
     APIConnectionError,
     APIStatusError,
@@ -32,6 +34,7 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchJob",
     "CapacityError",
     "ChatWorkersGemma",
     "ContextOverflowError",
@@ -46,6 +49,7 @@ __all__ = [
     "StreamInterruptedError",
     "StreamTimeoutError",
     "ToolChoiceError",
+    "WorkersGemmaEmbeddings",
     "WorkersGemmaError",
     "__version__",
 ]

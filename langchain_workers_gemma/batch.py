@@ -158,7 +158,7 @@ class Batching:
         facts = settings.facts
         if facts.host != "cloudflare":
             raise ValueError(
-                f"The asynchronous batch is of Cloudflare Workers AI; host={facts.host!r} has none. Use batch or abatch."
+                f"The asynchronous batch is Cloudflare's, and host={facts.host!r} has none: use batch or abatch."
             )
         if not facts.async_queue and get_model(facts.id) is not None:
             queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
@@ -178,7 +178,8 @@ class Batching:
         encoded = encode_json(data)
         if len(encoded) > _ROOM:
             raise ValueError(
-                f"It takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: use invoke."
+                f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
+                "use invoke."
             )
         # Half a surrogate pair is replaced when it is encoded: what is measured and what is sent are to be the same.
         return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
@@ -213,7 +214,8 @@ def submit(batching: Batching, items: Sequence[Item]) -> Generator[Action, Any, 
             if not isinstance(identity, str) or not identity:
                 raise answer.unreadable("a batch was submitted and got no request_id")
         except WorkersGemmaError as error:
-            raise _noted(error, job)
+            _note(error, job)
+            raise
         job = replace(job, parts=(*job.parts, BatchPart(identity, len(items[part]))))
         logger.info("submitted %d inputs of a batch as %s", len(items[part]), identity)
     return job
@@ -253,7 +255,8 @@ def fetch(
             yield Sleep(delay)
             polls, waited = polls + 1, waited + delay
     except WorkersGemmaError as error:
-        raise _noted(error, job)
+        _note(error, job)
+        raise
 
 
 def _poll(batching: Batching, part: BatchPart) -> Generator[Action, Any, Answer]:
@@ -286,7 +289,9 @@ def _read(batching: Batching, part: BatchPart, answer: Answer) -> list[Outcome]:
         by_id[at] = response
     missing = next((at for at in range(part.count) if at not in by_id), None)
     if missing is not None:
-        raise answer.unreadable(f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing")
+        raise answer.unreadable(
+            f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing"
+        )
     return [_outcome(batching.plan, part, at, by_id[at]) for at in range(part.count)]
 
 
@@ -381,10 +386,10 @@ def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
     for at, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
             outcome.add_note(f"It is of input {at}. return_exceptions=True gives the answers of the others too.")
-            raise _noted(outcome, job)
+            _note(outcome, job)
+            raise outcome
 
 
-def _noted(error: WorkersGemmaError, job: BatchJob) -> WorkersGemmaError:
+def _note(error: WorkersGemmaError, job: BatchJob) -> None:
     if job.parts:
         error.add_note(f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)")
-    return error

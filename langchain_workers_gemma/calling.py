@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma.decoding import unwrap
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Flow, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Driver, Flow, Read, Reply, Send, Sleep
 from langchain_workers_gemma.request import Request
 from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.status_errors import (
@@ -24,7 +24,6 @@ from langchain_workers_gemma.status_errors import (
     status_error,
     unreadable_reply,
 )
-from langchain_workers_gemma.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ def _attempt(request: Request, context: ErrorContext, most_bytes: int) -> Genera
     return Answer(reply, body, payload, context)
 
 
-def run(transport: Transport, flow: Generator[Action, Any, T]) -> T:
+def run(transport: Driver, flow: Generator[Action, Any, T]) -> T:
     """Drive a flow and give what it ends in."""
     outcome: list[T] = []
     for _ in transport.run(_kept(flow, outcome)):
@@ -114,7 +113,7 @@ def run(transport: Transport, flow: Generator[Action, Any, T]) -> T:
     return outcome[0]
 
 
-async def arun(transport: Transport, flow: Generator[Action, Any, T]) -> T:
+async def arun(transport: Driver, flow: Generator[Action, Any, T]) -> T:
     """Drive a flow and give what it ends in."""
     outcome: list[T] = []
     async for _ in transport.arun(_kept(flow, outcome)):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import model_validator
+from pydantic import TypeAdapter, ValidationError, model_validator
 
 from langchain_workers_gemma import connection
 from langchain_workers_gemma.chunks import ChunkBuilder, MessageBuilder
@@ -25,6 +25,7 @@ from langchain_workers_gemma.images import afetch_images, fetch_images
 from langchain_workers_gemma.messages import remote_image_urls
 from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, resolve_model
 from langchain_workers_gemma.planning import CallSettings, make_plan
+from langchain_workers_gemma.queued_batches import QueuedChatModel
 from langchain_workers_gemma.request import Plan
 from langchain_workers_gemma.response_format import Answer, parse_response_format
 from langchain_workers_gemma.retries import RetryPolicy
@@ -54,7 +55,7 @@ _CALL_ONLY = frozenset({
 })  # fmt: skip
 
 
-class ChatWorkersGemma(ClientFields, BaseChatModel):
+class ChatWorkersGemma(QueuedChatModel):
     """Google's Gemma models on Cloudflare Workers AI, and on other hosts that serve the same models.
 
     Setup:
@@ -184,9 +185,6 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
     """How bound tools reach the model."""
 
-    inline_image_urls: bool = False
-    """Fetch http(s) images, from public addresses only, and send them inline."""
-
     streaming: bool = False
     """Have `invoke` use a stream."""
 
@@ -264,12 +262,12 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
             )
 
         def value(name: str) -> Any:
-            return kwargs[name] if name in kwargs else getattr(self, name)
+            return _of_call(name, kwargs[name]) if name in kwargs else getattr(self, name)
 
         model = kwargs.get("model")
         facts = self._facts(connection.checked_model(model) if model else None)
-        sampling = {name: value(name) for name in SAMPLING}
-        if any(name in kwargs for name in SAMPLING):
+        sampling = {name: kwargs.get(name, getattr(self, name)) for name in SAMPLING}
+        if model or any(name in kwargs for name in SAMPLING):
             check_sampling(sampling, facts)
         tools = [openai_tool(tool) for tool in kwargs.get("tools") or ()]
         response_format = kwargs.get("response_format")
@@ -450,6 +448,25 @@ class ChatWorkersGemma(ClientFields, BaseChatModel):
         return structure(
             self, schema, self._facts(), method=method, include_raw=include_raw, strict=strict, options=kwargs
         )
+
+
+@cache
+def _type_of(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(ChatWorkersGemma.model_fields[name].annotation)
+
+
+def _of_call(name: str, value: object) -> Any:
+    """A field's value that a call gives.
+
+    Raises:
+        ValueError: If the field could not hold it.
+    """
+    if name == "ai_gateway":
+        return value  # `connection.gateway` has better words
+    try:
+        return _type_of(name).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}={value!r:.80} is not valid: {error.errors()[0]['msg']}.") from None
 
 
 def _profile(facts: GemmaModel) -> ModelProfile:

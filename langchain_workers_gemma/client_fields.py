@@ -28,7 +28,12 @@ class ClientFields(Serializable):
     unknown argument is an error that suggests the nearest name.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        protected_namespaces=(),  # `model_kwargs` is LangChain's name; pydantic before 2.10 warns of it
+    )
 
     aliases: ClassVar[Mapping[str, str]] = {
         "model_name": "model",

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from langchain_workers_gemma.exchange import Driver
 from langchain_workers_gemma.gateway import AIGateway, checked_header
 from langchain_workers_gemma.hosts import (
     BASE_URL_VARIABLE,
@@ -84,13 +85,23 @@ def resolve(connected: Connected) -> None:
             raise ValueError(f"default_headers: {name!r} is not a header's name.")
     if connected.binding is None:
         _resolve_credentials(connected)
+    else:
+        _check_binding(connected)
+
+
+def _check_binding(connected: Connected) -> None:
+    if not hasattr(connected.binding, "run"):
+        kind = type(connected.binding).__name__
+        raise ValueError(f"binding must be a Workers AI binding such as env.AI, not {kind}.")
+    if connected.api != "native":
+        raise ValueError(f"api={connected.api!r}: a binding takes the native API only. Leave it out.")
 
 
 def _resolve_credentials(connected: Connected) -> None:
     host = HOSTS[connected.host]
     missing: list[str] = []
     if host.account_variables and not is_legacy_gateway(connected.base_url or ""):
-        connected.account_id = connected.account_id or _first_set(host.account_variables)
+        connected.account_id = (connected.account_id or _first_set(host.account_variables) or "").strip() or None
         if connected.account_id:
             checked_account_id(connected.account_id)
         else:
@@ -125,7 +136,9 @@ def token_variable(host: HostName) -> str:
 
 
 def token_source(connected: Connected) -> str:
-    """Where the token came from, for people."""
+    """Where the token came from, for people; empty where none is needed."""
+    if connected.binding is not None:
+        return ""
     token = connected.api_token.get_secret_value() if connected.api_token else None
     for name in HOSTS[connected.host].token_variables:
         value = os.environ.get(name)
@@ -153,9 +166,20 @@ def checked_model(model: object) -> str:
     return checked_model_id(model)
 
 
-def gateway(value: str | AIGateway | None) -> AIGateway | None:
-    """The gateway, from its id or as it is."""
-    return AIGateway(value) if isinstance(value, str) else value
+def gateway(value: object) -> AIGateway | None:
+    """The gateway, from its id or as it is.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if value is None or isinstance(value, AIGateway):
+        return value
+    try:
+        return AIGateway(value)  # type: ignore[arg-type] - what is no string is refused there
+    except ValidationError:
+        raise ValueError(
+            f"ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, not {value!r:.80}."
+        ) from None
 
 
 def address(connected: Connected) -> Address:
@@ -173,8 +197,12 @@ def call_headers(connected: Connected, session_affinity: str | None, gateway_: A
     return headers | connected.default_headers
 
 
-def transport(connected: Connected) -> Transport:
+def transport(connected: Connected) -> Driver:
     """What sends the requests."""
+    if connected.binding is not None:
+        from langchain_workers_gemma.binding import BindingTransport
+
+        return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
     headers = {"content-type": "application/json", "user-agent": _USER_AGENT}
     if connected.api_token is not None:
         headers["authorization"] = f"Bearer {connected.api_token.get_secret_value()}"

@@ -13,9 +13,9 @@ error in. So retrying, reading and asking again are written once for sync, async
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
@@ -97,6 +97,17 @@ class Deliver:
 Action: TypeAlias = Send | Read | Sleep | Deliver
 Flow: TypeAlias = Generator[Action, Any, None]
 
+
+class Driver(Protocol):
+    """Carries the actions of an exchange out: `transport` over HTTP, `binding` inside a Worker."""
+
+    def run(self, flow: Flow) -> Generator[list[Piece]]:
+        """Drive an exchange, giving the pieces it delivers."""
+
+    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+        """Drive an exchange, giving the pieces it delivers."""
+
+
 _READ = Read()
 
 
@@ -123,7 +134,9 @@ def converse(plan: Plan) -> Flow:
         plan = plan.constrained()
         reader, reply = yield from _ask(plan, progress)
     if reader.lacks_runnable_forced_call:
-        raise _missing_call(plan, reader)
+        if not plan.reading.keep_broken_calls:
+            raise _missing_call(plan, reader)
+        yield from _deliver(plan, reply, progress, reader.in_place_of_call())
     if plan.unreliable_tools and reader.says_nothing:
         logger.warning("%s", _unreliable_tools_advice(plan))
     ending: list[Piece] = [*(reader.seals() if plan.request.stream else ()), _end(plan, reader, reply, spent)]

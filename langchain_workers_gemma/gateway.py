@@ -48,7 +48,7 @@ class AIGateway(Serializable):
         '2500'
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     cache_ttl: float | None = Field(default=None, ge=0)

@@ -120,6 +120,7 @@ _LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Rout
 # A segment of a path that stays one segment whoever reads it: nothing to escape, and no `.` or `..`.
 _MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]+")
+_BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/(?!\.{1,2}(?:/|$))[\w.~!$&'()*+,;=:-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +166,15 @@ def checked_base_url(url: str) -> str:
     Raises:
         ValueError: If it is not a plain http(s) URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _BASE_URL.fullmatch(url):
         raise ValueError(
-            f"base_url must be an http(s) URL such as 'https://api.cloudflare.com/client/v4', not {url!r}."
+            "base_url must be an http(s) URL such as 'https://api.cloudflare.com/client/v4', without user name, query, "
+            f"fragment, '..' or white space{'' if '@' in url else f', not {url!r}'}."  # a password is not repeated
         )
-    if parts.query or parts.fragment or parts.username or not url.isprintable() or " " in url:
-        raise ValueError("base_url must have no query, fragment, user name or white space.")
+    try:
+        urlsplit(url).port  # noqa: B018 - the property checks the port
+    except ValueError as error:
+        raise ValueError(f"base_url: {error}.") from None
     return url.rstrip("/")
 
 

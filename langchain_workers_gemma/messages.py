@@ -120,7 +120,7 @@ class ImageRules:
             raise ValueError(
                 f"messages: {self.model} reads text only, so an image cannot be sent. Use a model that reads images."
             )
-        if url.startswith(("http://", "https://")):
+        if _is_remote(url):
             if self.inlined is None:
                 raise ValueError(
                     "messages: image URLs are refused by the service, which takes data: URIs only. Pass "
@@ -168,7 +168,7 @@ def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
         for block in message.content if isinstance(message.content, list) else ():
             if isinstance(block, dict) and block.get("type") in ("image", "image_url"):
                 url = _image_url(block)
-                if url is not None and url.startswith(("http://", "https://")):
+                if url is not None and _is_remote(url):
                     found[url] = None
     return list(found)
 
@@ -221,7 +221,8 @@ def _parts(content: str | Sequence[str | dict[str, Any]], rules: ImageRules, *, 
         return
     for block in content:
         if isinstance(block, str):
-            yield block
+            if block:
+                yield block
         elif role != "assistant" or block.get("type") not in _SKIPPED_FOR_ASSISTANT:
             part = _part(block, rules)
             if part:
@@ -261,11 +262,15 @@ def _image_url(block: Mapping[str, Any]) -> str | None:
     return url if isinstance(url, str) else None
 
 
+def _is_remote(url: str) -> bool:
+    return url[:8].lower().startswith(("http://", "https://"))
+
+
 def _data_uri(data: str, mime_type: object) -> str:
     data = re.sub(r"\s", "", data)
     if data.startswith("data:"):
         return data
-    if _BASE64.fullmatch(data) is None:
+    if _BASE64.fullmatch(data) is None or len(data.rstrip("=")) % 4 == 1:
         raise ValueError("messages: an image's base64 must be plain base64 (A-Z, a-z, 0-9, '+', '/', '=').")
     mime_type = mime_type or _sniffed(data)
     if not isinstance(mime_type, str) or not mime_type.startswith("image/"):

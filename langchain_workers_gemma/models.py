@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -46,7 +47,7 @@ class Range:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        if self.integer and not isinstance(value, int):
+        if not (isinstance(value, int) or (isfinite(value) and not self.integer)):
             return False
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
@@ -277,6 +278,7 @@ _PUBLISHED = (
         context_window=80_000,
         input_price=0.11,
         output_price=0.12,
+        parameters=_GEMMA_3_PARAMETERS,
         images=False,  # neither images nor LoRA are documented there
         **{**_WORKERS_AI, "lora": False},
     ),

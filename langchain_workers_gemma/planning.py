@@ -42,7 +42,7 @@ class CallSettings:
         parallel_tool_calls: Whether several calls may come at once; `None` if not said.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
-        keep_broken_calls: Whether a forced call that cannot run is given back rather than raised.
+        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
         lora: The LoRA adapter.
@@ -200,8 +200,8 @@ def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Ask:
         return _Ask()
     parameters = constraint_parameters(answer, settings.facts)
     if parameters:
-        return _Ask(data=parameters, roomy=True)
-    return _Ask(answer_instructions(answer.schema), reading=Reading(json_answer=True), roomy=True)
+        return _Ask(data=parameters, reading=Reading(json_answer=True), roomy=True)
+    return _Ask(answer_instructions(answer.told_schema()), reading=Reading(json_answer=True), roomy=True)
 
 
 def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
@@ -222,7 +222,7 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
     constrained: ToolMethod | None = "guided_json" if facts.constraint is not None else None
     return _Ask(
         data=data,
-        reading=_tool_reading(settings, choice),
+        reading=replace(_tool_reading(settings, choice), json_answer=settings.answer is not None),
         roomy=choice.is_forced or settings.answer is not None,
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
@@ -246,7 +246,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Ask:
 def _prompted(settings: CallSettings, choice: ToolChoice) -> _Ask:
     instructions = calling_instructions(settings.tools, choice, parallel=settings.parallel_tool_calls is not False)
     if settings.answer is not None:
-        instructions += "\n" + answer_instructions(settings.answer.schema)
+        instructions += "\n" + answer_instructions(settings.answer.told_schema())
     constrained = choice.is_forced and settings.facts.constraint is not None
     return _Ask(
         instructions,

@@ -25,11 +25,11 @@ class Reading:
 
     Attributes:
         thinking: Whether the model has a thinking channel that may leak into its text.
-        json_answer: Whether JSON was asked for in the prompt only, so that what is around it must be taken off.
+        json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
         stops: Stop sequences to apply on our side.
         call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
         forced: Names of the tools of which one must be called, `None` where none must.
-        keep_broken_calls: Whether a forced call that was begun but cannot run is given back rather than raised.
+        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         used_ids: Ids of tool calls that the conversation holds already.
     """
 
@@ -136,6 +136,11 @@ class ReplyReader:
     def prose_instead_of_call(self) -> str:
         """What the model said where it should have called a tool."""
         return "" if self._forced is None else self._forced.prose
+
+    def in_place_of_call(self) -> list[Event]:
+        """What was held back while the forced call was waited for."""
+        prose = self.prose_instead_of_call
+        return [Text(prose)] if prose else []
 
     @property
     def lacks_runnable_forced_call(self) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.schemas import for_constraint, strict_openai
+from langchain_workers_gemma.schemas import for_constraint, inline_refs, strict_openai
+
+_SCHEMA_KEYWORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,32 @@ class Answer:
             return {"type": "object"}
         if self.as_given:
             return self.schema
-        return _engine_schema(json.dumps(self.schema, default=str), bool(self.strict))
+        return _engine_schema(_written(self.schema), bool(self.strict))
+
+    def told_schema(self) -> Mapping[str, Any] | None:
+        """The schema as a model is told of it in the prompt: all of it, without references where that can be."""
+        return None if self.schema is None else inline_refs(json.loads(_written(self.schema)))
+
+
+def _written(schema: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(schema, default=_plain)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"response_format: the schema is not JSON: {error}") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"it holds {value!r:.80}")
 
 
 @lru_cache(maxsize=256)
 def _engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
     """The converted schema; a chain sends the same one with every call."""
-    converted = for_constraint(json.loads(schema))
-    return strict_openai(converted) if strict else converted
+    return strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
 
 
 def parse_response_format(value: object) -> Answer | None:
@@ -78,10 +100,17 @@ def parse_response_format(value: object) -> Answer | None:
             "response_format must have type 'text', 'json_object', or 'json_schema' with a 'json_schema' beside it, "
             f"not {value!r:.80}."
         )
-    schema = inner.get("schema")
-    if isinstance(schema, Mapping) and "type" not in inner and "properties" not in inner:
-        return Answer(str(inner.get("name") or "answer"), schema, inner.get("strict"), inner.get("description"))
-    return Answer(str(inner.get("title") or "answer"), inner)
+    if not inner.keys() & _SCHEMA_KEYWORDS:
+        schema = inner.get("schema")
+        if not isinstance(schema, Mapping):
+            raise ValueError(f"response_format: 'json_schema' holds no schema: {dict(inner)!r:.80}.")
+        return Answer(_name(inner.get("name")), schema, inner.get("strict"), inner.get("description"))
+    return Answer(_name(inner.get("title")), inner)
+
+
+def _name(given: object) -> str:
+    """A name in the letters that OpenAI's form allows."""
+    return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"
 
 
 def constraint_parameters(answer: Answer, facts: GemmaModel) -> dict[str, Any]:

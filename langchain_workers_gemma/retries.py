@@ -53,4 +53,4 @@ def may_succeed_later(error: APIStatusError) -> bool:
         return False
     if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
         return True
-    return type(error).is_retryable and not 300 <= error.status_code < 400
+    return type(error).is_retryable and error.status_code // 100 not in (1, 3)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, is_typeddict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from langchain_core.callbacks import CallbackManagerForChainRun
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import BaseGenerationOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from typing_extensions import is_typeddict
 
-from langchain_workers_gemma.json_text import NoJsonError, find_json, is_cut_json
-from langchain_workers_gemma.schemas import json_schema_of, schema_name
+from langchain_workers_gemma.json_growth import GrowingJson
+from langchain_workers_gemma.json_text import find_json, is_cut_json
+from langchain_workers_gemma.request import encode_json
+from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
+from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
@@ -71,8 +75,12 @@ def structure(
     traced = {"ls_structured_output_format": {"kwargs": {"method": resolved or "prompt"}, "schema": json_schema or {}}}
     if resolved == "function_calling":
         name = schema_name(schema)
-        tool = {"type": "function", "function": _function(name, json_schema or {}, strict=strict)}
-        bound = llm.bind_tools([tool], tool_choice=name, keep_broken_calls=True, **options, **traced)
+        tool = {
+            "type": "function",
+            "function": _function(name, schema_description(schema), json_schema or {}, strict=strict),
+        }
+        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_broken_calls": True, **options, **traced}
+        bound = llm.bind_tools([tool], **asked)
     elif resolved == "json_mode" or json_schema is None:
         bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)
     else:
@@ -80,17 +88,13 @@ def structure(
         if strict is not None:
             envelope["strict"] = strict
         bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)
-    parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling")
-    if not include_raw:
-        return cast("Runnable[LanguageModelInput, Any]", bound | parser)
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=bound) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+    parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling", strict=bool(strict))
+    return cast("Runnable[LanguageModelInput, Any]", bound | (RawAndParsed(parser=parser) if include_raw else parser))
 
 
-def _function(name: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:
+def _function(name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:
     parameters = {key: value for key, value in json_schema.items() if key not in ("title", "description")}
-    function = {"name": name, "description": json_schema.get("description") or name, "parameters": parameters}
+    function = {"name": name, "description": description or name, "parameters": parameters}
     return function if strict is None else {**function, "strict": strict}
 
 
@@ -98,22 +102,31 @@ def _function(name: str, json_schema: Mapping[str, Any], *, strict: bool | None)
 class _Gathered:
     """A reply that is still growing."""
 
-    pieces: list[str] = field(default_factory=list)
+    from_call: bool
+    said: list[str] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
     finish_reason: str | None = None
 
-    def add(self, message: BaseMessage, *, from_call: bool) -> bool:
-        """Take a message or chunk. Gives whether there is more to read now."""
-        reason = message.response_metadata.get("finish_reason")
-        self.finish_reason = reason or self.finish_reason
-        text = _call_text(message) if from_call else message.text
-        if text:
-            self.pieces.append(text)
-        return bool(text)
+    def add(self, message: str | BaseMessage) -> str:
+        """Take a message or chunk. Gives the JSON text in it."""
+        if isinstance(message, str):
+            self.said.append(message)
+            return message
+        self.finish_reason = message.response_metadata.get("finish_reason") or self.finish_reason
+        said = message.content if isinstance(message.content, str) else str(message.text)
+        if said:
+            self.said.append(said)
+        if not self.from_call:
+            return said
+        called = _call_text(message)
+        if called:
+            self.called.append(called)
+        return called
 
     @property
     def text(self) -> str:
-        """The JSON so far."""
-        return "".join(self.pieces)
+        """The JSON so far; where a call should have come and none did, what the model said."""
+        return "".join(self.called or self.said)
 
 
 def _call_text(message: BaseMessage) -> str:
@@ -121,7 +134,7 @@ def _call_text(message: BaseMessage) -> str:
     if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
         return "".join(piece["args"] or "" for piece in message.tool_call_chunks if not piece["index"])
     if isinstance(message, AIMessage) and message.tool_calls:
-        return to_json(message.tool_calls[0]["args"]).decode()
+        return encode_json(message.tool_calls[0]["args"]).decode()
     if isinstance(message, AIMessage) and message.invalid_tool_calls:
         return message.invalid_tool_calls[0]["args"] or ""
     return ""
@@ -133,10 +146,12 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
     Attributes:
         schema_: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
         from_call: Whether the object is a tool call's arguments rather than the text.
+        strict: Whether the schema was sent in OpenAI's strict form, where null stands for what was left out.
     """
 
     schema_: Any = None
     from_call: bool = False
+    strict: bool = False
 
     def __init__(self, *, schema: Any = None, **fields: Any) -> None:
         super().__init__(**{"schema_": schema, **fields})
@@ -147,13 +162,15 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
         Raises:
             OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
         """
-        gathered = _Gathered()
         generation = result[0]
-        if isinstance(generation, ChatGeneration):
-            gathered.add(generation.message, from_call=self.from_call)
-        else:
-            gathered.pieces.append(generation.text)
-        return self._partial(gathered.text) if partial else self._whole(gathered)
+        message = generation.message if isinstance(generation, ChatGeneration) else generation.text
+        gathered = _Gathered(self.from_call)
+        text = gathered.add(message)
+        if not partial:
+            return self.whole(gathered)
+        growing = GrowingJson()
+        growing.feed(text)
+        return growing.view()
 
     def transform(
         self,
@@ -194,27 +211,26 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
         """Whether the caller's type is a dict, of which a part is worth having."""
         return not (isinstance(self.schema_, type) and is_basemodel_subclass(self.schema_))
 
-    def _partial(self, text: str) -> dict[str, Any] | None:
-        try:
-            value = find_json(text, partial=True)
-        except NoJsonError:
-            return None
-        return value if isinstance(value, dict) else None
+    def whole(self, gathered: _Gathered) -> Any:
+        """The object in a reply that has ended.
 
-    def _whole(self, gathered: _Gathered) -> Any:
+        Raises:
+            OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
+        """
         text = gathered.text
+        if self.from_call and not gathered.called:
+            raise _unreadable(gathered, f"the model answered without the call that was asked for: {text[:200]!r}")
         try:
             value = from_json(text) if self.from_call else find_json(text)
         except ValueError as error:
-            raise _unreadable(text, gathered.finish_reason, str(error)) from None
+            raise _unreadable(gathered, str(error)) from None
         if not isinstance(value, dict):
-            raise _unreadable(text, gathered.finish_reason, f"it is a {type(value).__name__}, not an object")
+            raise _unreadable(gathered, f"it is a {type(value).__name__}, not an object")
         try:
-            return _as_type(value, self.schema_)
-        except ValidationError as error:
-            raise OutputParserException(
-                f"The reply is JSON, but not of the type asked for: {error}", llm_output=text
-            ) from error
+            return as_type(value, self.schema_, strict=self.strict)
+        except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
+            why = f"The reply is JSON, but not of the type asked for: {error}"
+            raise OutputParserException(why, llm_output=text) from error
 
 
 class _Growth:
@@ -222,44 +238,161 @@ class _Growth:
 
     def __init__(self, parser: StructuredOutputParser) -> None:
         self._parser = parser
-        self._gathered = _Gathered()
+        self._gathered = _Gathered(parser.from_call)
+        self._json = GrowingJson() if parser.yields_dicts else None
         self._last: Any = None
 
     def add(self, message: str | BaseMessage) -> Iterator[Any]:
-        if isinstance(message, str):
-            self._gathered.pieces.append(message)
-            more = bool(message)
-        else:
-            more = self._gathered.add(message, from_call=self._parser.from_call)
-        if more and self._parser.yields_dicts:
-            value = self._parser._partial(self._gathered.text)  # noqa: SLF001 - one class in two parts
-            if value is not None and value != self._last:
-                self._last = value
-                yield value
+        text = self._gathered.add(message)
+        if text and self._json is not None and self._json.feed(text):
+            self._last = self._json.view()
+            yield self._last
 
     def finish(self) -> Iterator[Any]:
-        whole = self._parser._whole(self._gathered)  # noqa: SLF001
-        if whole != self._last:
+        whole = self.end()
+        if self._last is None or whole != self._last:
             yield whole
 
+    def end(self) -> Any:
+        """The object in the caller's type."""
+        return self._parser.whole(self._gathered)
 
-def _as_type(value: dict[str, Any], schema: Any) -> Any:
-    """The value in the caller's type. What had to be stripped from the schema on its way out is checked here."""
+
+class _Latest(dict[str, Any]):
+    """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
+
+    def __add__(self, later: Any) -> Any:
+        return later
+
+
+class RawAndParsed(RunnableSerializable[BaseMessage, dict[str, Any]]):
+    """Gives a reply beside what the parser makes of it, and its error in place of raising it.
+
+    Attributes:
+        parser: Reads the object.
+    """
+
+    parser: StructuredOutputParser
+
+    def invoke(
+        self,
+        input: BaseMessage,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The reply, the object and the error."""
+        return self._call_with_config(self._both, input, config, **kwargs)
+
+    def transform(
+        self,
+        input: Iterator[BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Chunks that add up to what `invoke` gives; for a dict schema `parsed` grows."""
+        yield from self._transform_stream_with_config(input, self._growing, config, **kwargs)
+
+    async def atransform(
+        self,
+        input: AsyncIterator[BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `transform`."""
+        async for value in self._atransform_stream_with_config(input, self._agrowing, config, **kwargs):
+            yield value
+
+    def _both(
+        self,
+        message: BaseMessage,
+        run_manager: CallbackManagerForChainRun,  # noqa: ARG002 - core's order of arguments
+        config: RunnableConfig,
+    ) -> dict[str, Any]:
+        try:
+            parsed = self.parser.invoke(message, config)
+        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
+            return {"raw": message, "parsed": None, "parsing_error": error}
+        return {"raw": message, "parsed": parsed, "parsing_error": None}
+
+    def _growing(self, messages: Iterator[BaseMessage]) -> Iterator[dict[str, Any]]:
+        growth = _Growth(self.parser)
+        for message in messages:
+            yield AddableDict(raw=message)
+            yield from _partially(growth, message)
+        yield _finally(growth)
+
+    async def _agrowing(self, messages: AsyncIterator[BaseMessage]) -> AsyncIterator[dict[str, Any]]:
+        growth = _Growth(self.parser)
+        async for message in messages:
+            yield AddableDict(raw=message)
+            for value in _partially(growth, message):
+                yield value
+        yield _finally(growth)
+
+
+def _partially(growth: _Growth, message: BaseMessage) -> Iterator[dict[str, Any]]:
+    for value in growth.add(message):
+        yield AddableDict(parsed=_Latest(value))
+
+
+def _finally(growth: _Growth) -> dict[str, Any]:
+    try:
+        parsed = growth.end()
+    except Exception as error:  # noqa: BLE001 - see `RawAndParsed`
+        return AddableDict(parsed=None, parsing_error=error)
+    return AddableDict(parsed=parsed, parsing_error=None)
+
+
+def as_type(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
+    """The value in the caller's type. What had to be stripped from the schema on its way out is checked here.
+
+    Args:
+        value: What the model wrote.
+        schema: The caller's type.
+        strict: Whether a null where the type takes none means that the model left the field out.
+
+    Raises:
+        ValueError: If the value is not of the type.
+    """
+    try:
+        return _checked(value, schema)
+    except ValidationError as error:
+        if not strict or not _drop_nulls(value, error):
+            raise
+        return _checked(value, schema)
+
+
+def _checked(value: dict[str, Any], schema: Any) -> Any:
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         # As JSON, since a strict model takes a date or an enum from a string only there.
-        return schema.model_validate_json(to_json(value))
+        return schema.model_validate_json(encode_json(value))
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         return schema.parse_obj(value)  # type: ignore[attr-defined]  # pydantic.v1
     if is_typeddict(schema):
-        try:
-            TypeAdapter(schema).validate_json(to_json(value))
-        except (PydanticSchemaGenerationError, PydanticUserError):
-            return value  # LangChain takes TypedDicts that pydantic cannot check
+        typed_dict_adapter(schema).validate_json(encode_json(value))
     return value
 
 
-def _unreadable(text: str, finish_reason: str | None, why: str) -> OutputParserException:
-    trailing = len(text) - len(text.rstrip())
+def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
+    """Take out each null that was refused: in OpenAI's strict form, where all is required, it stands for "nothing"."""
+    dropped = False
+    for one in error.errors(include_url=False, include_context=False):
+        place: Any = value
+        *path, last = one["loc"] or ("",)
+        for step in path:  # also holds the names of the alternatives of a union, which are no keys
+            if (isinstance(place, dict) and step in place) or (isinstance(place, list) and isinstance(step, int)):
+                place = place[step]  # type: ignore[index]
+        if isinstance(place, dict) and last in place and place[str(last)] is None:
+            del place[str(last)]
+            dropped = True
+    return dropped
+
+
+def _unreadable(gathered: _Gathered, why: str) -> OutputParserException:
+    text = gathered.text
+    # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
+    bare = text.rstrip("]}") if gathered.called else text
+    trailing = len(bare) - len(bare.rstrip())
     if trailing >= _LOOP:
         why = (
             f"it ends in {trailing} characters of white space: the model ran in a loop until max_tokens. "
@@ -267,6 +400,6 @@ def _unreadable(text: str, finish_reason: str | None, why: str) -> OutputParserE
         )
     elif not text.strip():
         why = "it is empty; if the model was still thinking, raise max_tokens"
-    elif finish_reason == "length" or is_cut_json(text):
+    elif gathered.finish_reason == "length" or is_cut_json(text) or (gathered.called and is_cut_json(text[:-1])):
         why = "it was cut: raise max_tokens"
     return OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)

@@ -54,7 +54,7 @@ def fit(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> 
         opening = Turn("user", system)
         rest = _merge([opening, *rest])
         system = ()
-    if rest and rest[0].role != "user":
+    if not rest or rest[0].role != "user":
         rest.insert(0, Turn("user", (_OPENING,)))
     return [Turn("system", system), *rest] if system else rest
 
@@ -121,25 +121,31 @@ def _result_as_user(turn: Turn) -> Turn:
 def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
     """For a template with a tool role: a result must answer a call, and holds text only.
 
-    Trimmed histories hold results whose call is gone: those become text. Images in results follow in a user turn.
+    Trimmed histories hold results whose call is gone: those become text. They, the images in results and what a system
+    message says in between follow in a user turn, behind all the results of one assistant's turn, which stay together.
     """
     open_calls: set[str] = set()
-    images: list[Part] = []
+    later: list[Turn] = []
     for turn in turns:
-        if turn.role != "tool" and images:
-            yield Turn("user", tuple(images))
-            images = []
-        if turn.role != "tool":
+        if turn.role == "system" and open_calls:
+            later.append(turn)  # it must not come between calls and their results
+        elif turn.role != "tool":
+            yield from later
+            later = []
             open_calls = {call.id for call in turn.calls}
             yield turn
         elif turn.call_id in open_calls:
             if turn.images:
-                images += [f"Images in the result of the call {turn.name}:\n", *turn.images]
-            yield replace(turn, parts=(turn.text or _SILENT_RESULT,))
+                later.append(Turn("user", (f"Images in the result of the call {turn.name}:\n", *turn.images)))
+            yield replace(turn, parts=(_result_text(turn),))
         else:
-            yield _result_as_user(turn)
-    if images:
-        yield Turn("user", tuple(images))
+            later.append(_result_as_user(turn))
+    yield from later
+
+
+def _result_text(turn: Turn) -> str:
+    """A result for a tool role, which has no mark for failure: a tool that failed silently says so at least."""
+    return turn.text or ("(failed)" if turn.failed else _SILENT_RESULT)
 
 
 def _message(turn: Turn, facts: GemmaModel) -> dict[str, Any]:

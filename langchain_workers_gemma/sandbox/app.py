@@ -213,6 +213,8 @@ _ROUTES: tuple[tuple[str, str, Handler, Style], ...] = (
     ("POST", "/dataoorts/api/v1", _dataoorts, "dataoorts"),
     ("POST", "/aimlapi/v1/chat/completions", _openai, "aimlapi"),
     ("POST", "/run", _binding, "binding"),
+    # Seen of the client module in npm's workerd: with a gateway it asks here.
+    ("POST", "/ai-gateway/run", _binding, "binding"),
 )
 
 

@@ -64,7 +64,7 @@ def schema_name(schema: Any) -> str:
         >>> schema_name({"title": "Box[int]", "type": "object"})
         'Box_int'
     """
-    title = str(json_schema_of(schema).get("title", ""))
+    title = str(_said_at_root(schema, "title"))
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", title)[:64].strip("_") or "output"
 
 
@@ -81,7 +81,14 @@ def schema_description(schema: Any) -> str:
         >>> schema_description({"name": "f", "description": "Adds.", "parameters": {"type": "object"}})
         'Adds.'
     """
-    return str(json_schema_of(schema).get("description", ""))
+    return str(_said_at_root(schema, "description"))
+
+
+def _said_at_root(schema: Any, key: str) -> Any:
+    """What a schema says of itself; a recursive model's own is a reference to one of its definitions."""
+    found = json_schema_of(schema)
+    target = target_of(found, found["$ref"]) if key not in found and "$ref" in found else found
+    return target.get(key, "") if isinstance(target, dict) else ""
 
 
 def _refusal(schema: Any) -> ValueError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
@@ -95,6 +95,12 @@ def llm(request: pytest.FixtureRequest, sandbox: Sandbox, recwarn: pytest.Warnin
     return model_for(request.param, sandbox)
 
 
+def ask(agent: Any, question: str, earlier: Sequence[BaseMessage] = ()) -> dict[str, Any]:
+    """Ask an agent, after what was said before, and give its state."""
+    state: dict[str, Any] = agent.invoke({"messages": [*earlier, HumanMessage(question)]}, {"recursion_limit": 12})
+    return state
+
+
 def calls_of(messages: list[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
     return [(call["name"], call["args"]) for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
 
@@ -113,7 +119,7 @@ def assert_pairs_up(messages: list[BaseMessage]) -> None:
 
 def test_agent_answers_with_a_tools_result(llm: ChatWorkersGemma) -> None:
     agent = create_agent(llm, [get_weather, divide], system_prompt="You are a helpful assistant.")
-    messages = agent.invoke({"messages": [("user", "What is the weather in the city of Paris?")]})["messages"]
+    messages = ask(agent, "What is the weather in the city of Paris?")["messages"]
     assert calls_of(messages) == [("get_weather", {"city": "Paris"})]
     assert "24 degrees in Paris" in messages[-1].text
     assert_pairs_up(messages)
@@ -127,7 +133,7 @@ def test_agent_talks_for_three_rounds(llm: ChatWorkersGemma) -> None:
         "Divide the dividend 84 by the divisor 2.",
         "Thank you, that was kind.",
     ):
-        state = agent.invoke({"messages": [*state["messages"], ("user", question)]})
+        state = ask(agent, question, state["messages"])
     messages = state["messages"]
     assert calls_of(messages) == [("get_weather", {"city": "Paris"}), ("divide", {"dividend": 84, "divisor": 2})]
     assert results_of(messages) == ["24 degrees in Paris", "42.0"]
@@ -138,7 +144,7 @@ def test_agent_talks_for_three_rounds(llm: ChatWorkersGemma) -> None:
 def test_agent_calls_tools_in_parallel(llm: ChatWorkersGemma) -> None:
     agent = create_agent(llm, [get_weather, divide])
     question = "What is the weather in the city of Paris? Also divide the dividend 84 by the divisor 2."
-    messages = agent.invoke({"messages": [("user", question)]})["messages"]
+    messages = ask(agent, question)["messages"]
     assert sorted(name for name, _ in calls_of(messages)) == ["divide", "get_weather"]
     assert "24 degrees in Paris" in messages[-1].text
     assert "42" in messages[-1].text
@@ -149,7 +155,7 @@ def test_agent_goes_on_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
     from langchain.agents.middleware import wrap_tool_call
 
     @wrap_tool_call
-    def report_errors(request: Any, handler: Callable[[Any], ToolMessage]) -> ToolMessage:
+    def report_errors(request: Any, handler: Callable[[Any], Any]) -> Any:
         try:
             return handler(request)
         except ZeroDivisionError as error:
@@ -157,15 +163,15 @@ def test_agent_goes_on_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
             return ToolMessage(f"Error: {error}", tool_call_id=call["id"], name=call["name"], status="error")
 
     agent = create_agent(llm, [get_weather, divide], middleware=[report_errors])
-    messages = agent.invoke({"messages": [("user", "Divide the dividend 84 by the divisor 0.")]})["messages"]
+    messages = ask(agent, "Divide the dividend 84 by the divisor 0.")["messages"]
     assert calls_of(messages) == [("divide", {"dividend": 84, "divisor": 0})]
     assert "division by zero" in messages[-1].text
     assert_pairs_up(messages)
 
 
 async def test_agent_streams_messages(llm: ChatWorkersGemma) -> None:
-    agent = create_agent(llm, [get_weather, divide])
-    inputs = {"messages": [("user", "What is the weather in the city of Paris?")]}
+    agent: Any = create_agent(llm, [get_weather, divide])
+    inputs = {"messages": [HumanMessage("What is the weather in the city of Paris?")]}
     texts: list[str] = []
     pieces: list[str] = []
     async for message, metadata in agent.astream(inputs, stream_mode="messages"):
@@ -184,7 +190,7 @@ def test_agent_with_a_response_format(llm: ChatWorkersGemma, strategy: str) -> N
     wrap: dict[str, Callable[[Any], Any]] = {"provider": ProviderStrategy, "tool": ToolStrategy, "bare": lambda x: x}
     agent = create_agent(llm, [get_weather], response_format=wrap[strategy](Forecast))
     question = "What is the weather in the city of Paris? Give the forecast's city and degrees."
-    state = agent.invoke({"messages": [("user", question)]}, {"recursion_limit": 12})
+    state = ask(agent, question)
     assert isinstance(state["structured_response"], Forecast)
     assert state["structured_response"].city == "Paris"
 
@@ -196,7 +202,6 @@ def test_ids_are_unique_when_the_server_repeats_them(sandbox: Sandbox) -> None:
     state: dict[str, Any] = {"messages": []}
     with sandbox.speaking("repeated_call_ids"):
         for city in ("Paris", "Berlin", "Rome"):
-            question = ("user", f"What is the weather in the city of {city}?")
-            state = agent.invoke({"messages": [*state["messages"], question]})
+            state = ask(agent, f"What is the weather in the city of {city}?", state["messages"])
     assert [args for _, args in calls_of(state["messages"])] == [{"city": c} for c in ("Paris", "Berlin", "Rome")]
     assert_pairs_up(state["messages"])

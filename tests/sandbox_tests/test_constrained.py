@@ -149,7 +149,7 @@ def test_json_object_takes_its_keys_from_the_prompt(api: Api, model: str) -> Non
 def test_a_cut_reply_is_cut_json(api: Api) -> None:
     text = api.text(GEMMA_3, "Ann is 41", guided_json=PERSON, max_tokens=8)
     assert text.startswith('{"name":"')
-    with pytest.raises(ValueError, match="Expecting|Unterminated"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         json.loads(text)
 
 
@@ -272,3 +272,8 @@ def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[s
 @given(schema=st.recursive(leaves(), nested, max_leaves=6), seed=st.integers(0, 9))
 def test_any_schema(schema: dict[str, Any], seed: int) -> None:
     jsonschema.validate(json.loads(decode(schema, {"a": 1}, ["Ann"], seed)), schema)
+
+
+def test_a_stream_whose_schema_is_refused_never_begins(api: Api) -> None:
+    body = {"messages": user("Hello"), "guided_json": REFUSED["not"], "stream": True}
+    assert error_of(api.run(GEMMA_3, body))[:2] == (400, 5006)

@@ -67,7 +67,7 @@ def test_faults_come_in_the_order_they_were_ordered(api: Api) -> None:
     assert replies[1].headers["content-type"] == "text/html"
     assert replies[1].text.startswith("<html>")
     assert replies[2].content == b""
-    with pytest.raises(ValueError, match="decode|Expecting"):
+    with pytest.raises(ValueError, match=r"decode|Expecting"):
         replies[3].json()
 
 
@@ -125,7 +125,7 @@ def test_cuts_and_resets_of_a_whole_reply(api: Api) -> None:
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
         api.say(GEMMA_4, "Hello")
     api.sandbox.cut(after_events=1)
-    with pytest.raises(httpx.RemoteProtocolError, match="incomplete|without sending complete"):
+    with pytest.raises(httpx.RemoteProtocolError, match=r"incomplete|without sending complete"):
         api.say(GEMMA_4, "Hello")
     api.sandbox.cut(clean=True)
     assert not api.say(GEMMA_4, "Hello").text.endswith("}")

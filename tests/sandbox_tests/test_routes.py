@@ -265,6 +265,15 @@ def test_the_backend_of_a_binding_refuses_in_the_form_its_client_reads(api: Api)
     assert bound(api, GEMMA_3, "Hello")[0] == 400
 
 
+def test_the_client_of_a_binding_has_a_path_of_its_own_for_gateways(api: Api) -> None:
+    response = api.http.post(
+        f"{api.sandbox.binding_url}/ai-gateway/run?version=3",
+        json={"inputs": {"messages": user("Hello")}, "options": {"gateway": {"id": "default"}}},
+        headers={"cf-consn-model-id": GEMMA_3},
+    )
+    assert response.headers["cf-aig-cache-status"] == "MISS"
+
+
 def test_the_backend_of_a_binding_goes_through_a_gateway(api: Api) -> None:
     retries = {"maxAttempts": 5, "retryDelayMs": 10, "backoff": "linear"}
     fine = {"id": "default", "cacheTtl": 60, "skipCache": True, "metadata": {"a": 1}, "retries": retries}
@@ -281,7 +290,7 @@ def test_the_backend_of_a_binding_queues(api: Api) -> None:
 # --- the rest ---------------------------------------------------------------------------------------------------------
 def test_the_model_search(api: Api) -> None:
     reply = api.http.get(f"{api.account}/ai/models/search", headers=api.auth).json()
-    assert {model["name"] for model in reply["result"]} == {id for host, id in MODELS if host == "cloudflare"}
+    assert {model["name"] for model in reply["result"]} == {name for host, name in MODELS if host == "cloudflare"}
     gemma_3 = next(model for model in reply["result"] if model["name"] == GEMMA_3)
     properties = {one["property_id"]: one["value"] for one in gemma_3["properties"]}
     assert properties["context_window"] == "80000"

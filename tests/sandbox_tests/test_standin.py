@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from typing import Any
 
@@ -112,8 +113,13 @@ def test_tokens_join_to_the_text(text: str) -> None:
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
-SEARCH = tool("search_flights", "Search flights between two cities", **{
-    "from_city": {"type": "string"}, "to_city": {"type": "string"}, "date": {"type": "string", "format": "date"}})  # fmt: skip
+SEARCH = tool(
+    "search_flights",
+    "Search flights between two cities",
+    from_city={"type": "string"},
+    to_city={"type": "string"},
+    date={"type": "string", "format": "date"},
+)
 EMAIL = tool(
     "send_email", "Send an email to somebody", to={"type": "string", "format": "email"}, body={"type": "string"}
 )
@@ -266,6 +272,22 @@ def test_tools_described_before_the_question_in_one_turn(api: Api) -> None:
     assert "stand-in" in api.text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!"))
 
 
+def test_a_description_of_several_paragraphs_is_not_taken_for_the_question(api: Api) -> None:
+    described = (
+        "Functions:\n- add: Add two numbers.\n\nArgs:\n    a: the first, such as 77\n    b (integer): the second"
+    )
+    schema = {
+        "type": "object",
+        "properties": {"name": {"const": "add"}, "arguments": ADD["function"]["parameters"]},
+        "required": ["name", "arguments"],
+    }
+    text = f"{described}\n\nWhat do I get for 3 and 4?\n\nAdd them, please."
+    assert api.result(GEMMA_7B, text, response_format={"type": "json_schema", "json_schema": schema})["response"] == {
+        "name": "add",
+        "arguments": {"a": 3, "b": 4},
+    }
+
+
 @pytest.mark.parametrize(("demand", "name"), [("You MUST call add.", "add"), ("You must invoke a function now.", None)])
 def test_a_prompt_may_demand_a_call(api: Api, demand: str, name: str | None) -> None:
     messages = [{"role": "system", "content": f"Functions: {DEFINITIONS}\n{demand}"}, *user("Hello!")]
@@ -284,6 +306,24 @@ def test_results_come_as_a_user_turn_where_there_is_no_tool_role(api: Api) -> No
     text = text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"])
     assert "31 degrees" in text
     assert "tool_code" not in text
+
+
+# --- JSON that only the prompt asks for -------------------------------------------------------------------------------
+def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
+    schema = '{"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}'
+    told = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {schema}"
+    expected = '{"name":"Ann","age":41}'
+    messages = [{"role": "system", "content": told}, *user("Ann is 41")]
+    assert text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
+    assert api.text(GEMMA_7B, f"{told}\n\nAnn is 41") == expected
+    json_mode = {"messages": messages, "response_format": {"type": "json_object"}}
+    assert text_of(api.run(GEMMA_4, json_mode).json()["result"]) == expected
+
+
+def test_it_answers_in_json_when_it_is_asked_to(api: Api) -> None:
+    text = "Tell me a joke about cats. Return the result as JSON with 'setup' and 'punchline' keys."
+    assert set(json.loads(api.text(GEMMA_3, text))) == {"setup", "punchline"}
+    assert "stand-in" in api.text(GEMMA_3, "What is JSON?")
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

@@ -28,8 +28,9 @@ def text_in(events: list[Any]) -> str:
     for event in events:
         if event == "[DONE]":
             continue
-        for choice in event.get("choices", ()):
-            parts.append(str(choice.get("text", choice.get("delta", {}).get("content") or "")))
+        parts += [
+            str(choice.get("text", choice.get("delta", {}).get("content") or "")) for choice in event.get("choices", ())
+        ]
         parts.append(str(event.get("response", "")))
     return "".join(parts)
 

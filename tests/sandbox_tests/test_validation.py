@@ -115,6 +115,11 @@ def test_a_role_of_a_wrong_type(api: Api, model: str, role: object) -> None:
     refused(api, model, {"messages": [{"role": role, "content": "Hello"}]}, "Type mismatch of '/messages/0/role'")
 
 
+def test_a_name_of_a_wrong_type(api: Api) -> None:
+    body = {"messages": [{"role": "user", "content": "Hello", "name": 5}]}
+    refused(api, GEMMA_4, body, "Type mismatch of '/messages/0/name'")
+
+
 @pytest.mark.parametrize("model", OLDER)
 def test_null_content_beside_tool_calls_is_refused_by_the_older_models(api: Api, model: str) -> None:
     calls = [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]
@@ -213,6 +218,18 @@ def test_switches_of_the_older_models(api: Api, model: str, name: str, value: ob
         ("skip_special_tokens", 0),
         ("stream_options", True),
         ("chat_template_kwargs", []),
+        ("audio", "loud"),
+        ("function_call", 5),
+        ("functions", {}),
+        ("logit_bias", []),
+        ("metadata", "a"),
+        ("modalities", "text"),
+        ("prediction", "x"),
+        ("service_tier", 5),
+        ("store", "yes"),
+        ("top_logprobs", 1.5),
+        ("user", 5),
+        ("web_search_options", True),
     ],
 )
 def test_switches_of_gemma_4(api: Api, name: str, value: object) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.sandbox.request import ChatRequest, Tool, Turn
 
+from .asked import schemas_in
+from .json_text import json_spans
 from .schemas import branches, resolve
 
 _PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")
@@ -44,17 +45,24 @@ def question_in(text: str, tools: tuple[Tool, ...]) -> str:
 
 
 def without_definitions(text: str) -> str:
-    """A text without the definitions of tools it holds."""
-    for value, start, end in reversed(list(_json_spans(text))):
-        if any(_definitions(value)):
+    """A text without the definitions of tools and the schemas it holds."""
+    schemas = schemas_in(text)
+    for value, start, end in reversed(list(json_spans(text))):
+        if value in schemas or any(_definitions(value)):
             text = text[:start] + text[end:]
     return text
 
 
 def _tells_of(paragraph: str, tools: tuple[Tool, ...]) -> bool:
-    if any(any(_definitions(value)) for value, _, _ in _json_spans(paragraph)):
+    """Whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
+    if schemas_in(paragraph) or any(any(_definitions(value)) for value, _, _ in json_spans(paragraph)):
         return True
-    return any(re.search(rf"^\W*{re.escape(tool.name)}\W*:\s", paragraph, re.MULTILINE) for tool in tools)
+    heads = [tool.name for tool in tools]
+    for tool in tools:
+        heads += resolve(tool.parameters, tool.parameters).get("properties") or ()
+    spelled = "|".join(map(re.escape, heads))
+    line = rf"^[\W_]*(?:{spelled})\b[^:\n]*:\s?|^[\W_]*(?:{spelled}) \("
+    return bool(heads) and re.search(line, paragraph, re.MULTILINE) is not None
 
 
 def _described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
@@ -62,22 +70,10 @@ def _described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
     found: dict[str, Tool] = {}
     for turn in turns[:2]:
         if turn.role in _DESCRIBING:
-            for value, _, _ in _json_spans(turn.text):
+            for value, _, _ in json_spans(turn.text):
                 for tool in _definitions(value):
                     found.setdefault(tool.name, tool)
     return tuple(found.values())
-
-
-def _json_spans(text: str) -> Iterator[tuple[Any, int, int]]:
-    decoder = json.JSONDecoder()
-    at = 0
-    while (start := min((i for i in (text.find("{", at), text.find("[", at)) if i >= 0), default=-1)) >= 0:
-        try:
-            value, at = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            at = start + 1
-        else:
-            yield value, start, at
 
 
 def _definitions(value: Any) -> Iterator[Tool]:

@@ -14,6 +14,7 @@ from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
 from langchain_workers_gemma.sandbox.request import Call, CallDelta, Completion, End, ReasoningDelta, TextDelta
 from langchain_workers_gemma.sandbox.tokens import tokenize
 
+from .asked import ANY_OBJECT, asked_schema
 from .choosing import choose_calls
 from .constrained import decode
 from .described import tools_of
@@ -91,6 +92,8 @@ class StandIn:
             prompt = "\n".join(turn.text for turn in request.turns[:2])
             notation, key = taught_notation(request.model.family, prompt)
             return write_calls(calls, request.habits.calls_as or notation, key), ()
+        if asked_schema(request.turns) is not None:
+            return self._constrained(request, situation, wanted, rng), ()
         return write_answer(situation, rng), ()
 
     def _constrained(
@@ -102,7 +105,9 @@ class StandIn:
     ) -> str:
         if request.habits.schema_fails:
             raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
-        schema = dict(request.schema or {})
+        # Where the parameter wants no more than JSON, the prompt may say which.
+        wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else asked_schema(request.turns)
+        schema = dict(wanted_form or ANY_OBJECT)
         told = "\n".join(outcome for _, outcome in situation.results)
         hints = read_hints(f"{situation.question}\n{told}" if told else situation.question)
         names = frozenset(tool.name for tool in tools_of(request))

@@ -6,6 +6,7 @@ refused, with everything that is wrong in one message.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.models import Range
@@ -25,6 +26,25 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
 
 _UNPUBLISHED_DEFAULT = 256
+# The fields of `ChatCompletionsCommonOptions` (npm's @cloudflare/workers-types) that change nothing here.
+_OPENAI_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "audio": ("object",),
+        "function_call": ("string", "object"),
+        "functions": ("array",),
+        "logit_bias": ("object",),
+        "logprobs": ("boolean",),
+        "metadata": ("object",),
+        "modalities": ("array",),
+        "prediction": ("object",),
+        "service_tier": ("string",),
+        "skip_special_tokens": ("boolean",),
+        "store": ("boolean",),
+        "top_logprobs": ("integer",),
+        "user": ("string",),
+        "web_search_options": ("object",),
+    }
+)
 _CHOICES = Range(low=1, high=128, integer=True)
 
 
@@ -115,9 +135,8 @@ def _read_options(check: Checker, model: GemmaModel, body: Mapping[str, Any]) ->
         if lora is not None and not model.lora:
             raise ServiceError(LORA_UNSUPPORTED, f"The model {model.id} does not support LoRa inference")
     else:
-        check.optional(body, "logprobs", "", "boolean")
-        check.optional(body, "skip_special_tokens", "", "boolean")
-        check.optional(body, "user", "", "string")
+        for name, types in _OPENAI_FIELDS.items():
+            check.optional(body, name, "", *types)
     options = check.optional(body, "options", "", "object") or {}
     check.optional(options, "rejectIfBusy", "/options", "boolean")
 

@@ -40,6 +40,8 @@ def _read_message(check: Checker, model: GemmaModel, message: Mapping[str, Any],
         return Turn("", "")
     role = message["role"]
     check.value(role, f"{path}/role", "string")
+    if model.tool_role:
+        check.optional(message, "name", path, "string")
     text, images = (
         ("", ()) if null_allowed else _read_content(check, model, message["content"], role, f"{path}/content")
     )

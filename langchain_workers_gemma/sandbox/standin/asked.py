@@ -1,0 +1,38 @@
+"""What a prompt itself asks the reply to look like, where no parameter does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .json_text import json_spans
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.sandbox.request import Turn
+
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+_ASKING = ("system", "developer", "user")
+_ASKS = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n]{0,80}\bJSON\b", re.IGNORECASE)
+
+
+def asked_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
+    """The JSON Schema that a prompt wants its answer to follow, any object where it wants JSON without saying which."""
+    texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _ASKING]
+    schemas = [schema for text in texts for schema in schemas_in(text)]
+    if schemas:
+        return schemas[-1]
+    return ANY_OBJECT if any(_ASKS.search(text) for text in texts) else None
+
+
+def schemas_in(text: str) -> list[Mapping[str, Any]]:
+    """The JSON Schemas that a text holds, definitions of tools left out."""
+    if "json" not in text.lower():
+        return []
+    return [value for value, _, _ in json_spans(text) if _is_schema(value)]
+
+
+def _is_schema(value: object) -> bool:
+    if not isinstance(value, Mapping) or isinstance(value.get("name"), str) or "function" in value:
+        return False
+    return isinstance(value.get("properties"), Mapping) or "$ref" in value or isinstance(value.get("anyOf"), list)

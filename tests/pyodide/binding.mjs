@@ -1,0 +1,57 @@
+// A JavaScript object with the interface of a Workers AI binding (Cloudflare's client in workerd): run(model, input,
+// options) resolves to a plain object or a ReadableStream of bytes, or rejects with an Error whose text has a code.
+
+export class Ai {
+  calls = []; // what run was given, as JSON
+  replies = []; // what it is to answer, the last one again and again
+  cancelled = 0; // streams that were let go before their end
+  waiting = 0; // calls under way
+
+  async run(model, inputs, options = {}) {
+    for (const given of [inputs, options]) checkPlain(given, "$");
+    this.calls.push(JSON.stringify({ model, inputs, options }));
+    const reply = this.replies.length > 1 ? this.replies.shift() : this.replies[0];
+    this.waiting += 1;
+    await new Promise((resolve) => setTimeout(resolve, reply.delay ?? 0));
+    this.waiting -= 1;
+    if (reply.error !== undefined) {
+      const error = new Error(reply.error);
+      error.name = reply.name ?? "InferenceUpstreamError";
+      throw error;
+    }
+    if (reply.status !== undefined) return new Response(reply.body, { status: reply.status, headers: reply.headers });
+    return reply.stream === undefined ? reply.result : this.#stream(reply);
+  }
+
+  // Stand-ins are ordered as JSON, so that Python needs no conversion to order them.
+  order(json) {
+    this.replies = JSON.parse(json);
+    this.calls = [];
+  }
+
+  #stream({ stream, breaks, endless }) {
+    const chunks = stream.map((text) => new TextEncoder().encode(text));
+    return new ReadableStream({
+      pull: (controller) => {
+        if (chunks.length) controller.enqueue(chunks.shift());
+        else if (breaks) controller.error(new Error(breaks));
+        else if (!endless) controller.close();
+        else return new Promise(() => {});
+      },
+      cancel: () => {
+        this.cancelled += 1;
+      },
+    });
+  }
+}
+
+// JSON.stringify passes over what it cannot write, such as a Map or Pyodide's proxy of a dict; this does not.
+function checkPlain(value, path) {
+  if (value === null || ["string", "boolean"].includes(typeof value)) return;
+  if (typeof value === "number" && Number.isFinite(value)) return;
+  const prototype = typeof value === "object" ? Object.getPrototypeOf(value) : undefined;
+  if (prototype !== Object.prototype && prototype !== Array.prototype) {
+    throw new TypeError(`${path} is no plain value: ${Object.prototype.toString.call(value)}`);
+  }
+  for (const [key, item] of Object.entries(value)) checkPlain(item, `${path}.${key}`);
+}

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import langchain_workers_gemma
+
+ROOT = Path(langchain_workers_gemma.__file__).parent.parent
+PLUGIN = "langchain_workers_gemma.sandbox.pytest_plugin"
+TEST = """
+def test_fixture(workers_gemma_sandbox):
+    import httpx
+    headers = {"Authorization": f"Bearer {workers_gemma_sandbox.api_token}"}
+    url = f"{workers_gemma_sandbox.base_url}/user/tokens/verify"
+    assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
+    assert len(workers_gemma_sandbox.requests) == 1
+
+def test_fresh(workers_gemma_sandbox):
+    assert workers_gemma_sandbox.requests == []
+"""
+
+
+def run_pytest(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(TEST)
+    program = [*before, "import sys, pytest", "sys.exit(pytest.main(sys.argv[1:]))"]
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+    if not any(entry.value == PLUGIN for entry in entry_points(group="pytest11")):
+        options += ["-p", PLUGIN]  # the tree is tested without being installed
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(program), *options, str(folder)],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+
+
+def test_the_fixture_is_a_running_sandbox_of_the_tests_own(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_without_the_extra_the_fixture_names_it(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, "import sys; sys.modules['uvicorn'] = None")
+    assert done.returncode != 0
+    assert 'pip install "langchain-workers-gemma[sandbox]"' in done.stdout
+
+
+def test_the_plugin_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, langchain_workers_gemma, pytest; before = set(sys.modules)\n"
+        "import langchain_workers_gemma.sandbox.pytest_plugin\n"
+        "heavy = {'starlette', 'uvicorn', 'llguidance', 'numpy', 'jsonschema', 'httpx'}\n"
+        "print(sorted((set(sys.modules) - before) & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.load import dumps, load
+from langchain_tests.unit_tests import EmbeddingsUnitTests
+from pydantic import SecretStr
+
+from langchain_workers_gemma import (
+    AIGateway,
+    APITimeoutError,
+    CapacityError,
+    InternalServerError,
+    WorkersGemmaEmbeddings,
+)
+from langchain_workers_gemma.vectors import VectorsError, read_vectors
+from tests.unit_tests.asking import ACCOUNT, TOKEN, Service, body, run
+
+MODEL = "@cf/google/embeddinggemma-300m"
+RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run/{MODEL}"
+
+
+def embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
+    if arguments.get("host", "cloudflare") == "cloudflare":
+        arguments = {"account_id": ACCOUNT, **arguments}
+    return WorkersGemmaEmbeddings(**{"api_token": TOKEN, "max_retries": 0, **arguments})
+
+
+def native(*vectors: list[Any], **more: Any) -> dict[str, Any]:
+    return {"data": [*vectors], "shape": [len(vectors), len(vectors[0])], **more}
+
+
+def openai(*vectors: list[Any]) -> dict[str, Any]:
+    return {"data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]}
+
+
+def documents(client: WorkersGemmaEmbeddings, way: str, texts: list[str]) -> list[list[float]]:
+    vectors = client.embed_documents(texts) if way == "sync" else run(client.aembed_documents(texts))
+    assert isinstance(vectors, list)
+    return vectors
+
+
+def query(client: WorkersGemmaEmbeddings, way: str, text: str) -> list[float]:
+    vector = client.embed_query(text) if way == "sync" else run(client.aembed_query(text))
+    assert isinstance(vector, list)
+    return vector
+
+
+class TestStandard(EmbeddingsUnitTests):
+    @property
+    def embeddings_class(self) -> type[WorkersGemmaEmbeddings]:
+        return WorkersGemmaEmbeddings
+
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        return {"account_id": ACCOUNT, "api_token": TOKEN}
+
+    @property
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        variables = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
+        return variables, {}, {"account_id": ACCOUNT, "api_token": TOKEN, "model": MODEL}
+
+
+@pytest.fixture(params=["sync", "async"])
+def way(request: pytest.FixtureRequest) -> str:
+    assert isinstance(request.param, str)
+    return request.param
+
+
+# --- What is sent -----------------------------------------------------------------------------------------------------
+
+
+def test_documents_on_the_native_route(service: Service, way: str) -> None:
+    service.replies(native([0.5, 1], [0, -0.25]))
+    assert documents(embeddings(), way, ["a cat", "Zürich"]) == [[0.5, 1.0], [0.0, -0.25]]
+    assert service.request.method == "POST"
+    assert str(service.request.url) == RUN_URL
+    assert service.request.content == '{"text":["a cat","Zürich"]}'.encode()
+    assert service.request.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_a_query_is_one_text(service: Service, way: str) -> None:
+    service.replies(native([1, 2]))
+    vector = query(embeddings(), way, "a cat")
+    assert vector == [1.0, 2.0]
+    assert all(isinstance(number, float) for number in vector)
+    assert service.request.content == b'{"text":["a cat"]}'
+
+
+def test_documents_on_the_openai_route(service: Service, way: str) -> None:
+    service.says(openai([1, 2], [3, 4]))
+    assert documents(embeddings(api="openai"), way, ["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
+    assert str(service.request.url) == f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/v1/embeddings"
+    assert service.request.content == b'{"model":"@cf/google/embeddinggemma-300m","input":["a","b"]}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "url", "content"),
+    [
+        (
+            {"host": "dataoorts", "model": "google/embeddinggemma-300m"},
+            "https://cloud.dataoorts.com/api/v1",
+            b'{"model":"google/embeddinggemma-300m","data":{"text":["a"]}}',
+        ),
+        (
+            {"host": "aimlapi", "model": "google/embeddinggemma-300m"},
+            "https://api.aimlapi.com/v1/embeddings",
+            b'{"model":"google/embeddinggemma-300m","input":["a"]}',
+        ),
+        (
+            {"base_url": "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai"},
+            f"https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai/{MODEL}",
+            b'{"text":["a"]}',
+        ),
+        (
+            {"base_url": "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai/", "api": "openai"},
+            "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai/v1/embeddings",
+            b'{"model":"@cf/google/embeddinggemma-300m","input":["a"]}',
+        ),
+        ({"model": "@cf/baai/bge-m3"}, RUN_URL.replace(MODEL, "@cf/baai/bge-m3"), b'{"text":["a"]}'),
+        (
+            {"model_kwargs": {"pooling": "cls"}, "reject_if_busy": True},
+            RUN_URL,
+            b'{"text":["a"],"options":{"rejectIfBusy":true},"pooling":"cls"}',
+        ),
+    ],
+    ids=["dataoorts", "aimlapi", "legacy-native", "legacy-openai", "another-model", "further-keys"],
+)
+def test_every_route(service: Service, arguments: dict[str, Any], url: str, content: bytes) -> None:
+    service.says({"result": native([1])} if b'"text"' in content else openai([1]))
+    assert embeddings(**arguments).embed_query("a") == [1.0]
+    assert str(service.request.url) == url
+    assert service.request.content == content
+
+
+def test_headers_of_every_kind(service: Service) -> None:
+    service.replies(native([1]))
+    embeddings(
+        ai_gateway=AIGateway("gate", cache_ttl=60, token=SecretStr("gateway-token")),
+        session_affinity="session",
+        default_headers={"x-team": "blue"},
+    ).embed_query("a")
+    sent = service.request.headers
+    assert sent["cf-aig-gateway-id"] == "gate"
+    assert sent["cf-aig-cache-ttl"] == "60"
+    assert sent["cf-aig-authorization"] == "Bearer gateway-token"
+    assert sent["x-session-affinity"] == "session"
+    assert sent["x-team"] == "blue"
+
+
+def test_prompts_are_the_model_cards(service: Service, way: str) -> None:
+    service.replies(native([1]))
+    client = embeddings(prompts=True)
+    query(client, way, "Which planet is red?")
+    documents(client, way, ["Mars is red."])
+    assert service.bodies == [
+        {"text": ["task: search result | query: Which planet is red?"]},
+        {"text": ["title: none | text: Mars is red."]},
+    ]
+
+
+# --- Splitting --------------------------------------------------------------------------------------------------------
+
+
+def test_documents_are_split_and_keep_their_order(service: Service, way: str) -> None:
+    service.replies(*(native(*([float(n)] for n in part)) for part in (range(100), range(100, 200), range(200, 250))))
+    vectors = documents(embeddings(), way, [f"text {n}" for n in range(250)])
+    assert vectors == [[float(n)] for n in range(250)]
+    assert [len(sent["text"]) for sent in service.bodies] == [100, 100, 50]
+    assert [text for sent in service.bodies for text in sent["text"]] == [f"text {n}" for n in range(250)]
+
+
+def test_the_size_of_a_request_can_be_chosen(service: Service) -> None:
+    service.replies(native([1], [2]), native([3]))
+    assert embeddings(chunk_size=2).embed_documents(["a", "b", "c"]) == [[1.0], [2.0], [3.0]]
+
+
+def test_a_payload_stays_under_10_mb(service: Service) -> None:
+    service.replies(native([1], [2]), native([3]))
+    long = "ü" * 2_400_000
+    assert len(embeddings().embed_documents([long, long, long])) == 3
+    assert [len(sent["text"]) for sent in service.bodies] == [2, 1]
+    assert all(len(request.content) < 10_000_000 for request in service.requests)
+
+
+def test_no_documents_no_request(service: Service, way: str) -> None:
+    assert documents(embeddings(), way, []) == []
+    assert service.requests == []
+
+
+# --- What is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["a", ""], "text 1 is empty"),
+        (["a", None], "text 1 must be a string, not NoneType"),
+        ("a text", "takes a list of texts"),
+    ],
+)
+def test_texts_that_cannot_be_embedded(service: Service, way: str, texts: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        documents(embeddings(prompts=True), way, texts)
+    assert service.requests == []
+
+
+def test_an_empty_query(service: Service, way: str) -> None:
+    with pytest.raises(ValueError, match="the query is empty"):
+        query(embeddings(), way, "")
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"model": "@cf/google/gemma-3-12b-it"}, "makes text; use ChatWorkersGemma"),
+        ({"host": "aimlapi"}, "model is missing"),
+        ({"prompts": True, "model": "@cf/baai/bge-m3"}, "prompts: they are EmbeddingGemma's"),
+        ({"batch_size": 101}, "at most 100"),
+        ({"batch_size": 0}, "greater than or equal to 1"),
+        ({"promts": True}, "Did you mean prompts?"),
+        ({"account_id": None}, "CLOUDFLARE_ACCOUNT_ID or CF_ACCOUNT_ID"),
+        ({"api_token": None}, "CLOUDFLARE_API_TOKEN, CLOUDFLARE_AUTH_TOKEN, CF_AI_API_TOKEN or CF_API_TOKEN"),
+        ({"base_url": "ftp://example.com"}, "base_url must be an http"),
+        ({"host": "aimlapi", "model": "m", "ai_gateway": "gate"}, "ai_gateway is of Cloudflare"),
+    ],
+)
+def test_arguments_that_are_refused(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why.replace("?", r"\?")):
+        embeddings(**arguments)
+
+
+GOOD = [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        {},
+        {"data": None},
+        {"response": "text"},
+        {"data": GOOD[:1]},
+        {"data": [*GOOD, [5.0, 6.0]]},
+        {"data": [[1.0, 2.0], [3.0]]},
+        {"data": [[1.0], []]},
+        {"data": [[], []]},
+        {"data": [[1.0, "2"], [3.0, 4.0]]},
+        {"data": [[1.0, None], [3.0, 4.0]]},
+        {"data": [[1.0, True], [3.0, 4.0]]},
+        {"data": [[1.0, float("nan")], [3.0, 4.0]]},
+        {"data": [[1.0, float("inf")], [3.0, 4.0]]},
+        {"data": [[1.0, 10**400], [3.0, 4.0]]},
+        {"data": [[1.0, [2.0]], [3.0, 4.0]]},
+        {"data": ["text", "text"]},
+        {"data": GOOD, "shape": [2, 3]},
+        {"data": GOOD, "shape": [3, 2]},
+        {"data": [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]},
+        {"data": [{"index": 0, "embedding": [1.0]}, {"index": 2, "embedding": [2.0]}]},
+        {"data": [{"index": 0, "embedding": [1.0]}, {"embedding": [2.0]}]},
+        {"data": [{"index": False, "embedding": [1.0]}, {"index": True, "embedding": [2.0]}]},
+        {"data": [{"index": [0], "embedding": [1.0]}, {"index": [1], "embedding": [2.0]}]},
+        {"data": [{"index": 0, "embedding": "AAAA"}, {"index": 1, "embedding": "AAAA"}]},
+    ],
+    ids=str,
+)
+def test_partial_and_broken_replies(result: Any) -> None:
+    with pytest.raises(VectorsError):
+        read_vectors(result, 2)
+
+
+def test_a_partial_reply_is_an_error_with_its_true_status(service: Service, way: str) -> None:
+    service.replies(native([1.0]), headers={"cf-ray": "ray-1"})
+    with pytest.raises(InternalServerError, match="1 vectors for 2 texts") as caught:
+        documents(embeddings(max_retries=2), way, ["a", "b"])
+    assert caught.value.status_code == 200
+    assert caught.value.request_id == "ray-1"
+    assert len(service.requests) == 1
+
+
+def test_replies_of_different_lengths_are_refused(service: Service) -> None:
+    service.replies(native([1.0]), native([1.0, 2.0]))
+    with pytest.raises(InternalServerError, match="not as long as"):
+        embeddings(batch_size=1).embed_documents(["a", "b"])
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b'{"result": {"data": [[1'])
+def test_a_reply_that_is_not_json(service: Service, content: bytes) -> None:
+    service.answers(body(content))
+    with pytest.raises(InternalServerError, match="not JSON"):
+        embeddings().embed_query("a")
+
+
+def test_an_index_decides_the_order() -> None:
+    result = {"data": [{"index": 2, "embedding": [3]}, {"index": 0, "embedding": [1]}, {"index": 1, "embedding": [2]}]}
+    assert read_vectors(result, 3) == [[1.0], [2.0], [3.0]]
+
+
+# --- Errors and retries -----------------------------------------------------------------------------------------------
+
+CAPACITY = {"success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}], "result": None}
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    seconds: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        seconds.append(delay)
+
+    monkeypatch.setattr("langchain_workers_gemma.transport.time.sleep", seconds.append)
+    monkeypatch.setattr("langchain_workers_gemma.transport.asyncio.sleep", sleep)
+    return seconds
+
+
+def test_retries(service: Service, way: str, slept: list[float]) -> None:
+    refused = body(CAPACITY, 429, {"retry-after": "7"})
+    service.answers(refused, refused, body({"result": native([1.0])}))
+    assert query(embeddings(max_retries=2), way, "a") == [1.0]
+    assert slept == [7.0, 7.0]
+
+
+def test_a_retry_repeats_its_own_part_only(service: Service, slept: list[float]) -> None:
+    service.answers(
+        body({"result": native([1.0])}), body(CAPACITY, 429, {"retry-after": "0"}), body({"result": native([2.0])})
+    )
+    assert embeddings(max_retries=1, batch_size=1).embed_documents(["a", "b"]) == [[1.0], [2.0]]
+    assert [sent["text"] for sent in service.bodies] == [["a"], ["b"], ["b"]]
+
+
+def test_errors_are_typed(service: Service, way: str, slept: list[float]) -> None:
+    service.answers(body(CAPACITY, 429))
+    with pytest.raises(CapacityError) as caught:
+        query(embeddings(), way, "a")
+    assert caught.value.code == 3040
+    assert slept == []
+
+
+def test_a_timeout_is_ours(service: Service, way: str, slept: list[float]) -> None:
+    def late() -> httpx.Response:
+        raise httpx.ReadTimeout("late")
+
+    service.answers(late)
+    with pytest.raises(APITimeoutError):
+        query(embeddings(max_retries=1), way, "a")
+    assert len(slept) == 1
+
+
+def test_the_token_never_shows(service: Service) -> None:
+    client = embeddings()
+    service.answers(body({"success": False, "errors": [{"code": 10000, "message": f"Bad token {TOKEN}"}]}, 401))
+    with pytest.raises(Exception, match="Bad token") as caught:
+        client.embed_query("a")
+    assert TOKEN not in f"{client!r} {client} {caught.value!r} {caught.value} {dumps(client)}"
+    with pytest.raises(ValueError, match="promts") as wrong:
+        embeddings(promts=TOKEN)
+    assert TOKEN not in str(wrong.value)
+
+
+# --- Copies -----------------------------------------------------------------------------------------------------------
+
+
+def test_clients_of_the_caller(service: Service) -> None:
+    service.replies(native([1.0]))
+    with httpx.Client(headers={"x-own": "1"}) as http:
+        client = embeddings(http_client=http)
+        client.embed_query("a")
+        assert copy.deepcopy(client).http_client is http
+        assert pickle.loads(pickle.dumps(client)).http_client is None
+        assert not http.is_closed
+    assert service.request.headers["x-own"] == "1"
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_copies_ask_the_same(service: Service) -> None:
+    service.replies(native([1.0]))
+    client = embeddings(prompts=True, default_headers={"x-team": "blue"})
+    kept = json.loads(dumps(client))
+    loaded = load(
+        kept,
+        allowed_objects=[WorkersGemmaEmbeddings],
+        valid_namespaces=["langchain_workers_gemma"],
+        secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN},
+    )
+    for twin in (client, loaded, pickle.loads(pickle.dumps(client)), copy.deepcopy(client), client.model_copy()):
+        twin.embed_query("a")
+    assert len({request.content for request in service.requests}) == 1
+    assert len({request.headers["authorization"] for request in service.requests}) == 1
+    assert {request.headers["x-team"] for request in service.requests} == {"blue"}
+
+
+def test_several_loops_one_after_another(service: Service) -> None:
+    import asyncio
+
+    service.replies(native([1.0]))
+    client = embeddings()
+    for _ in range(2):
+        assert asyncio.run(client.aembed_query("a")) == [1.0]

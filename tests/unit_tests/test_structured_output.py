@@ -1,0 +1,751 @@
+"""Structured output: what is sent for each schema, method and model, and what comes of the reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
+from typing_extensions import TypedDict
+
+from langchain_workers_gemma.schemas import (
+    for_constraint,
+    for_tool,
+    inline_refs,
+    json_schema_of,
+    schema_description,
+    schema_name,
+    strict_openai,
+)
+from tests.unit_tests import schema_examples
+from tests.unit_tests.asking import (
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    SEA_LION,
+    Service,
+    delta,
+    gemma,
+    message_reply,
+    run,
+    usage,
+)
+from tests.unit_tests.schema_examples import EXAMPLES
+from tests.unit_tests.walking import instance_of
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One way of being served.
+
+    Attributes:
+        arguments: What makes the model.
+        parameter: How it takes a schema; `None` where it cannot.
+        forces: Whether it has `tool_choice`, so that a call can be demanded beside native tools.
+        openai: Whether it answers in OpenAI's form.
+    """
+
+    name: str
+    arguments: dict[str, Any] = field(hash=False)
+    parameter: Literal["guided_json", "bare", "openai"] | None
+    forces: bool = False
+    openai: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def default(self) -> str | None:
+        if self.parameter is None:
+            return None
+        return "guided_json" if self.parameter == "guided_json" else "json_schema"
+
+    def lacks(self, method: str | None) -> bool:
+        if method == "guided_json":
+            return self.parameter != "guided_json"
+        return method in ("json_schema", "json_mode") and self.parameter is None
+
+
+GENERATIONS = [
+    Generation("gemma-4", {"model": GEMMA_4}, "openai", forces=True, openai=True),
+    Generation("gemma-4-openai", {"model": GEMMA_4, "api": "openai"}, "openai", forces=True, openai=True),
+    Generation("gemma-3", {"model": GEMMA_3}, "guided_json"),
+    Generation("gemma-3-openai", {"model": GEMMA_3, "api": "openai"}, "guided_json", openai=True),
+    Generation("dataoorts", {"host": "dataoorts"}, "guided_json"),
+    Generation("gemma-7b", {"model": GEMMA_7B}, "bare"),
+    Generation("sea-lion", {"model": SEA_LION}, "bare"),
+    Generation("gemma-7b-lora", {"model": GEMMA_7B_LORA}, None),
+    Generation("aimlapi", {"host": "aimlapi"}, None, openai=True),
+]
+BY_NAME = {generation.name: generation for generation in GENERATIONS}
+METHODS = (None, "guided_json", "json_schema", "json_mode", "function_calling")
+PAIRS = [(generation, method) for generation in GENERATIONS for method in METHODS if not generation.lacks(method)]
+pairs = pytest.mark.parametrize(("generation", "method"), PAIRS, ids=str)
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+
+
+def input_of(service: Service) -> dict[str, Any]:
+    sent = json.loads(service.requests[-1].content)
+    data = sent.get("data", sent)
+    assert isinstance(data, dict)
+    return data
+
+
+def structured_part(data: dict[str, Any]) -> dict[str, Any]:
+    known = {"model", "messages", "max_tokens", "stream", "stream_options"}
+    return {key: value for key, value in data.items() if key not in known}
+
+
+def constrained_by(generation: Generation, schema: Any, name: str, **more: Any) -> dict[str, Any]:
+    if generation.parameter is None:
+        return {}
+    if generation.parameter == "guided_json":
+        return {"guided_json": schema}
+    if generation.parameter == "bare":
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **more}}}
+
+
+def call_schema(name: str, parameters: Any) -> Any:
+    return for_constraint(
+        {
+            "type": "object",
+            "properties": {"name": {"type": "string", "enum": [name]}, "arguments": parameters},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+    )
+
+
+def expected_part(generation: Generation, method: str | None, schema: Any) -> dict[str, Any]:
+    """What a request must hold beside the messages and the room."""
+    plain, name = json_schema_of(schema), schema_name(schema)
+    if method == "json_mode":
+        any_object = generation.parameter == "guided_json"
+        return {"guided_json": {"type": "object"}} if any_object else {"response_format": {"type": "json_object"}}
+    if method != "function_calling":
+        return constrained_by(generation, for_constraint(plain), name)
+    parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
+    if not generation.forces:
+        return constrained_by(generation, ANY, "reply")
+    function = {
+        "name": name,
+        "description": schema_description(schema) or name,
+        "parameters": for_tool(parameters),
+    }
+    return {
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": {"type": "function", "function": {"name": name}},
+        "parallel_tool_calls": False,
+    }
+
+
+class _Any:
+    """Equal to all: a schema of a call, whose form is looked at apart."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+
+ANY = _Any()
+
+
+def written(generation: Generation, method: str | None, schema: Any, text: str) -> tuple[str, list[Any]]:
+    """How a model writes an object: its text, and its calls."""
+    if method != "function_calling":
+        return text, []
+    name = schema_name(schema)
+    if generation.forces:
+        return "", [{"id": "c1", "type": "function", "function": {"name": name, "arguments": text}}]
+    key = "parameters" if generation.parameter is None else "arguments"
+    return f'{{"name": {json.dumps(name)}, "{key}": {text}}}', []
+
+
+def answer(service: Service, generation: Generation, method: str | None, schema: Any, text: str, way: str) -> None:
+    """Have the service give an object."""
+    said, calls = written(generation, method, schema, text)
+    more: dict[str, Any] = {"tool_calls": calls} if calls else {}
+    if way in ("invoke", "ainvoke"):
+        result: Any = message_reply(said, **more) if generation.openai else {"response": said, **more}
+        service.replies(result) if generation.arguments.get("api") != "openai" else service.says(result)
+    elif generation.openai:
+        pieces = [delta(said[at : at + 5]) for at in range(0, len(said), 5)]
+        if calls:
+            pieces = [
+                delta(tool_calls=[{"index": 0, "id": "c1", "function": {"name": schema_name(schema), "arguments": ""}}])
+            ]
+            pieces += [
+                delta(tool_calls=[{"index": 0, "function": {"arguments": text[at : at + 5]}}])
+                for at in range(0, len(text), 5)
+            ]
+        service.streams(*pieces, delta(finish_reason="stop"), "[DONE]")
+    else:
+        pieces = [{"response": said[at : at + 5]} for at in range(0, len(said), 5)]
+        service.streams(*pieces, {"response": "", "usage": usage(1, 1)}, "[DONE]")
+
+
+def ask(runnable: Any, way: str, asked: Any = "Go") -> list[Any]:
+    """All that a way of asking gives."""
+    if way == "invoke":
+        return [runnable.invoke(asked)]
+    if way == "ainvoke":
+        return [run(runnable.ainvoke(asked))]
+    if way == "stream":
+        return list(runnable.stream(asked))
+
+    async def collect() -> list[Any]:
+        return [value async for value in runnable.astream(asked)]
+
+    found = run(collect())
+    assert isinstance(found, list)
+    return found
+
+
+def as_the_caller_reads(schema: Any, text: str) -> Any:
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return schema.model_validate_json(text)
+    return json.loads(text)
+
+
+# --- Each schema, method and model ------------------------------------------------------------------------------------
+
+
+@pairs
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_request_and_object(service: Service, name: str, generation: Generation, method: Any) -> None:
+    schema, text = EXAMPLES[name].schema, instance_of(name)
+    answer(service, generation, method, schema, text, "invoke")
+
+    found = gemma(**generation.arguments).with_structured_output(schema, method=method).invoke("Go")
+
+    assert found == as_the_caller_reads(schema, text)
+    assert type(found) is (schema if isinstance(schema, type) and issubclass(schema, BaseModel) else dict)
+    assert len(service.requests) == 1
+    data = input_of(service)
+    assert structured_part(data) == expected_part(generation, method, schema)
+    assert data["max_tokens"] == (12288 if generation.name.startswith("gemma-4") else 4096)
+    assert all(isinstance(message["content"], str) for message in data["messages"])
+    instructed = json.dumps(inline_refs(json_schema_of(schema)), ensure_ascii=False)
+    by_prompt = generation.parameter is None and method is None
+    assert (instructed in data["messages"][0]["content"]) is by_prompt
+
+
+@pairs
+@pytest.mark.parametrize("name", ["nested", "aliases", "typed_dict_of_typing", "json_schema", "openai_tool"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_asking(service: Service, way: str, name: str, generation: Generation, method: Any) -> None:
+    schema, text = EXAMPLES[name].schema, instance_of(name)
+    answer(service, generation, method, schema, text, way)
+
+    found = ask(gemma(**generation.arguments).with_structured_output(schema, method=method), way)
+
+    assert found[-1] == as_the_caller_reads(schema, text)
+    is_class = isinstance(schema, type) and issubclass(schema, BaseModel)
+    if is_class or way in ("invoke", "ainvoke"):
+        assert len(found) == 1
+    assert (input_of(service).get("stream") is True) is (way in ("stream", "astream"))
+
+
+def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: Service) -> None:
+    generation = BY_NAME["gemma-3"]
+    schema = EXAMPLES["nested"].schema
+    answer(service, generation, "function_calling", schema, instance_of("nested"), "invoke")
+    gemma(**generation.arguments).with_structured_output(schema, method="function_calling").invoke("Go")
+    arguments = input_of(service)["guided_json"]["properties"]["arguments"]
+    assert arguments["required"] == ["name", "age", "address"]
+    assert input_of(service)["guided_json"] == call_schema(
+        "Person", {key: value for key, value in inline_refs(json_schema_of(schema)).items() if key not in _HEAD}
+    )
+
+
+_HEAD = ("title", "description")
+
+
+class Joke(BaseModel):
+    """A joke."""
+
+    setup: str = Field(description="The setup")
+    rating: int | None = None
+
+
+JOKE = {
+    "type": "object",
+    "properties": {
+        "setup": {"type": "string", "description": "The setup"},
+        "rating": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    },
+    "required": ["setup"],
+    "additionalProperties": False,
+    "description": "A joke.",
+}
+
+
+@pytest.mark.parametrize(
+    ("generation", "part"),
+    [
+        ("gemma-3", {"guided_json": JOKE}),
+        ("dataoorts", {"guided_json": JOKE}),
+        ("gemma-7b", {"response_format": {"type": "json_schema", "json_schema": JOKE}}),
+        (
+            "gemma-4",
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "Joke", "schema": JOKE}}},
+        ),
+        ("aimlapi", {}),
+    ],
+)
+def test_the_exact_parameter(service: Service, generation: str, part: dict[str, Any]) -> None:
+    service.replies({"response": '{"setup": "x"}'})
+    llm = gemma(**BY_NAME[generation].arguments)
+    assert llm.with_structured_output(Joke).invoke("Go") == Joke(setup="x")
+    assert structured_part(input_of(service)) == part
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=str)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_a_model_lacks_is_refused_with_a_reason(generation: Generation, method: Any) -> None:
+    llm = gemma(**generation.arguments)
+    if not generation.lacks(method):
+        llm.with_structured_output(Joke, method=method)
+        return
+    with pytest.raises(ValueError, match=rf"method='{method}': .*{llm.model.rsplit('/', 1)[-1]}.*(leave|Leave)"):
+        llm.with_structured_output(Joke, method=method)
+
+
+def test_unknown_methods_and_schemas() -> None:
+    llm = gemma()
+    with pytest.raises(ValueError, match="'guided_json', 'json_schema', 'json_mode', 'function_calling'"):
+        llm.with_structured_output(Joke, method="xml")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="schema is missing"):
+        llm.with_structured_output(None)
+    with pytest.raises(ValueError, match="Pydantic"):
+        llm.with_structured_output(42)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="JSON object"):
+        llm.with_structured_output(RootModel[list[int]])
+
+
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b"])
+@pytest.mark.parametrize("way", WAYS)
+def test_json_mode_without_a_schema(service: Service, generation: str, way: str) -> None:
+    kind = BY_NAME[generation]
+    answer(service, kind, "json_mode", Joke, '{"any": ["thing"]}', way)
+    llm = gemma(**kind.arguments).with_structured_output(None, method="json_mode")
+    assert ask(llm, way)[-1] == {"any": ["thing"]}
+
+
+# --- Strict -----------------------------------------------------------------------------------------------------------
+
+
+class Person(BaseModel):
+    name: str
+    nickname: str = Field(default_factory=str)
+    friends: list[Person] = Field(default_factory=list)
+    age: int | None = None
+
+
+class Visitor(TypedDict, total=False):
+    name: str
+    age: int
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b"])
+def test_strict(service: Service, name: str, generation: str) -> None:
+    schema, text = EXAMPLES[name].schema, instance_of(name)
+    kind = BY_NAME[generation]
+    answer(service, kind, None, schema, text, "invoke")
+    found = gemma(**kind.arguments).with_structured_output(schema, strict=True).invoke("Go")
+    assert found == as_the_caller_reads(schema, text)
+    strictly = strict_openai(json_schema_of(schema))
+    part = structured_part(input_of(service))
+    assert part == constrained_by(kind, strictly, schema_name(schema), strict=True)
+
+
+def test_strict_false_is_sent(service: Service) -> None:
+    service.replies({"response": '{"setup": "x"}'})
+    gemma().with_structured_output(Joke, strict=False).invoke("Go")
+    assert input_of(service)["response_format"]["json_schema"]["strict"] is False
+
+
+def test_strict_functions(service: Service) -> None:
+    kind = BY_NAME["gemma-4"]
+    answer(service, kind, "function_calling", Joke, '{"setup": "x"}', "invoke")
+    gemma().with_structured_output(Joke, method="function_calling", strict=True).invoke("Go")
+    assert input_of(service)["tools"][0]["function"]["strict"] is True
+
+
+def test_null_stands_for_what_was_left_out_in_the_strict_form(service: Service) -> None:
+    service.replies({"response": '{"name":"A","nickname":null,"friends":[{"name":"B","friends":null}],"age":null}'})
+    found = gemma().with_structured_output(Person, strict=True).invoke("Go")
+    assert found == Person(name="A", friends=[Person(name="B")])
+    with pytest.raises(OutputParserException, match="nickname"):
+        gemma().with_structured_output(Person).invoke("Go")
+    service.replies({"response": '{"name": "A", "age": null}'})
+    assert gemma().with_structured_output(Visitor, strict=True).invoke("Go") == {"name": "A"}
+    service.replies({"response": '{"name": null}'})
+    with pytest.raises(OutputParserException, match="name"):
+        gemma().with_structured_output(Person, strict=True).invoke("Go")
+
+
+# --- The caller's type checks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "says"),
+    [
+        ("constraints", {"age": 500}, "less than or equal to 120"),
+        ("constraints", {"tags": []}, "at least 1 item"),
+        ("constraints", {"code": "ABC"}, "pattern"),
+        ("enums", {"color": "blue"}, "red"),
+        ("typed_dict", {"days": "many"}, "days"),
+        ("typed_dict", {"stops": [{"name": 5}]}, r"stops\.0\.name"),
+        ("typed_dict", {"note": "much too long"}, "at most 5"),
+        ("typed_dict_of_typing", {"color": "blue"}, "red"),
+    ],
+)
+def test_what_no_engine_enforces_is_checked_afterwards(service: Service, name: str, bad: Any, says: str) -> None:
+    text = json.dumps({**json.loads(instance_of(name)), **bad})
+    service.replies({"response": text})
+    llm = gemma(model=GEMMA_3)
+    with pytest.raises(OutputParserException, match=says) as caught:
+        llm.with_structured_output(EXAMPLES[name].schema).invoke("Go")
+    assert caught.value.llm_output == text
+    with pytest.raises(OutputParserException, match=says):
+        list(llm.with_structured_output(EXAMPLES[name].schema).stream("Go"))
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    color: schema_examples.Color
+    day: schema_examples.date
+
+
+def test_strict_pydantic_models(service: Service) -> None:
+    service.replies({"response": {"name": "x", "color": "red", "day": "2026-11-21"}})
+    found = gemma(model=GEMMA_3).with_structured_output(Event).invoke("Go")
+    assert found == Event(name="x", color=schema_examples.Color.RED, day=schema_examples.date(2026, 11, 21))
+
+
+def test_a_validator_of_the_callers_own(service: Service) -> None:
+    class Even(BaseModel):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def _check(cls, number: int) -> int:
+            if number % 2:
+                raise ValueError("odd!")
+            return number
+
+    service.replies({"response": '{"number": 3}'})
+    with pytest.raises(OutputParserException, match="odd!"):
+        gemma().with_structured_output(Even).invoke("Go")
+
+
+def test_pydantic_v1(service: Service, recwarn: pytest.WarningsRecorder) -> None:
+    v1 = pytest.importorskip("pydantic.v1")
+    if recwarn.list:
+        pytest.skip("pydantic.v1 warns on this Python")
+
+    class Old(v1.BaseModel):  # type: ignore[name-defined, misc]
+        name: str
+        number: int = v1.Field(2, ge=0)
+
+    llm = gemma(model=GEMMA_3).with_structured_output(Old, include_raw=True)
+    service.replies({"response": '{"name": "x"}'})
+    assert llm.invoke("Go")["parsed"] == Old(name="x")
+    service.replies({"response": '{"name": "x", "number": -1}'})
+    found = llm.invoke("Go")
+    assert found["parsed"] is None
+    assert isinstance(found["parsing_error"], OutputParserException)
+
+
+def test_typed_dicts_come_back_as_plain_dicts(service: Service) -> None:
+    class Dated(TypedDict):
+        day: schema_examples.date
+        color: schema_examples.Color
+
+    service.replies({"response": '{"day": "2026-11-21", "color": "red"}'})
+    assert gemma().with_structured_output(Dated).invoke("Go") == {"day": "2026-11-21", "color": "red"}
+
+
+def test_generic_models(service: Service) -> None:
+    from typing import Generic, TypeVar
+
+    T = TypeVar("T")
+
+    class Box(BaseModel, Generic[T]):
+        content: T
+
+    service.replies({"response": '{"content": 3}'})
+    assert gemma().with_structured_output(Box[int]).invoke("Go") == Box[int](content=3)
+    assert input_of(service)["response_format"]["json_schema"]["name"] == "Box_int"
+
+
+# --- include_raw ------------------------------------------------------------------------------------------------------
+
+
+@pairs
+@pytest.mark.parametrize("way", WAYS)
+def test_include_raw(service: Service, way: str, generation: Generation, method: Any) -> None:
+    answer(service, generation, method, Joke, '{"setup": "x"}', way)
+    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method, include_raw=True)
+    found = ask(llm, way)
+    total = found[0]
+    for chunk in found[1:]:
+        total = total + chunk
+    assert total.keys() == {"raw", "parsed", "parsing_error"}
+    assert isinstance(total["raw"], AIMessage)
+    assert total["parsed"] == Joke(setup="x")
+    assert total["parsing_error"] is None
+    if method == "function_calling":
+        assert total["raw"].tool_calls[0]["args"] == {"setup": "x"}
+    else:
+        assert total["raw"].text == '{"setup": "x"}'
+
+
+@pairs
+@pytest.mark.parametrize("way", WAYS)
+def test_include_raw_keeps_the_parsing_error(service: Service, way: str, generation: Generation, method: Any) -> None:
+    answer(service, generation, method, Joke, '{"rating": "low"}', way)
+    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method, include_raw=True)
+    found = ask(llm, way)
+    last = {key: value for chunk in found for key, value in chunk.items()}
+    assert isinstance(last["raw"], AIMessage)
+    assert last["parsed"] is None
+    assert isinstance(last["parsing_error"], OutputParserException)
+    assert isinstance(last["parsing_error"].__cause__, ValidationError)
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_include_raw_streams_growing_dicts(service: Service, way: str) -> None:
+    schema = EXAMPLES["json_schema"].schema
+    answer(service, BY_NAME["gemma-3"], None, schema, '{"setup": "knock knock", "rating": 7}', way)
+    found = ask(gemma(model=GEMMA_3).with_structured_output(schema, include_raw=True), way)
+    parsed = [chunk["parsed"] for chunk in found if "parsed" in chunk]
+    assert {"setup": "knoc"} in parsed
+    assert parsed[-1] == {"setup": "knock knock", "rating": 7}
+    total = found[0]
+    for chunk in found[1:]:
+        total = total + chunk
+    assert total["parsed"] == parsed[-1]
+    assert total["raw"].text == '{"setup": "knock knock", "rating": 7}'
+
+
+def test_errors_of_the_service_are_raised_with_include_raw(service: Service) -> None:
+    from langchain_workers_gemma import BadRequestError
+
+    service.says({"success": False, "result": None, "errors": [{"code": 5006, "message": "JSON Mode couldn't be met"}]})
+    for llm in (gemma().with_structured_output(Joke, include_raw=True), gemma().with_structured_output(Joke)):
+        for way in WAYS:
+            with pytest.raises(BadRequestError, match="JSON Mode couldn't be met") as caught:
+                ask(llm, way)
+            assert caught.value.message == "JSON Mode couldn't be met"
+
+
+# --- Room -------------------------------------------------------------------------------------------------------------
+
+
+@pairs
+def test_room_that_is_set_is_kept(service: Service, generation: Generation, method: Any) -> None:
+    answer(service, generation, method, Joke, '{"setup": "x"}', "invoke")
+    for llm in (
+        gemma(**generation.arguments, max_tokens=99).with_structured_output(Joke, method=method),
+        gemma(**generation.arguments).with_structured_output(Joke, method=method, max_tokens=99),
+    ):
+        llm.invoke("Go")
+        assert input_of(service)["max_tokens"] == 99
+
+
+def test_thinking_takes_room_too(service: Service) -> None:
+    service.replies({"response": '{"setup": "x"}'})
+    rooms = []
+    for thinking in (None, True, False):
+        gemma(thinking=thinking).with_structured_output(Joke).invoke("Go")
+        rooms.append(input_of(service)["max_tokens"])
+    assert rooms == [12288, 12288, 4096]
+
+
+# --- response_format and guided_json bound by the caller --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=str)
+@pytest.mark.parametrize("form", ["openai", "bare", "object", "text"])
+def test_bound_response_format(service: Service, generation: Generation, form: str) -> None:
+    answer(service, generation, None, Joke, '{"setup": "x"}', "invoke")
+    schema = Joke.model_json_schema()
+    formats: dict[str, dict[str, Any]] = {
+        "openai": {"type": "json_schema", "json_schema": {"name": "Joke", "schema": schema, "strict": True}},
+        "bare": {"type": "json_schema", "json_schema": schema},
+        "object": {"type": "json_object"},
+        "text": {"type": "text"},
+    }
+    message = gemma(**generation.arguments).bind(response_format=formats[form]).invoke("Go")
+    assert message.content == '{"setup": "x"}'
+    part = structured_part(input_of(service))
+    if form == "openai":
+        assert part == constrained_by(generation, strict_openai(schema), "Joke", strict=True)
+    elif form == "bare":
+        assert part == constrained_by(generation, for_constraint(schema), "Joke")
+    elif form == "object" and generation.parameter is not None:
+        assert part == expected_part(generation, "json_mode", Joke)
+    else:
+        assert part == {}
+
+
+@pytest.mark.parametrize("generation", ["gemma-3", "dataoorts"])
+def test_bound_guided_json(service: Service, generation: str) -> None:
+    answer(service, BY_NAME[generation], None, Joke, '{"setup": "x"}', "invoke")
+    schema = Joke.model_json_schema()
+    assert gemma(**BY_NAME[generation].arguments).bind(guided_json=schema).invoke("Go").content == '{"setup": "x"}'
+    assert input_of(service)["guided_json"] == schema
+
+
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-7b", "aimlapi"])
+def test_guided_json_where_there_is_none(generation: str) -> None:
+    with pytest.raises(ValueError, match="guided_json: .* has no such parameter"):
+        gemma(**BY_NAME[generation].arguments).bind(guided_json={"type": "object"}).invoke("Go")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "json_object",
+        {"type": "json"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {"name": "x"}},
+        {"type": "json_schema", "json_schema": {"type": "object", "properties": {"x": {"default": object()}}}},
+        {"type": "json_schema", "json_schema": {"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}}},
+    ],
+)
+def test_bad_response_formats(bad: Any) -> None:
+    for generation in ("gemma-4", "gemma-3", "aimlapi"):
+        with pytest.raises(ValueError, match=r"response_format|\$ref"):
+            gemma(**BY_NAME[generation].arguments).bind(response_format=bad).invoke("Go")
+
+
+def test_schemas_may_hold_enums_and_any_mapping(service: Service) -> None:
+    from types import MappingProxyType
+
+    class Size(str, Enum):
+        S = "s"
+
+    schema = MappingProxyType({"type": "object", "properties": {"size": {"enum": [Size.S]}}, "title": "Größe [x]"})
+    service.replies({"response": '{"size": "s"}'})
+    gemma().bind(response_format={"type": "json_schema", "json_schema": schema}).invoke("Go")
+    envelope = input_of(service)["response_format"]["json_schema"]
+    assert envelope["name"] == "Gr_e_x"
+    assert envelope["schema"]["properties"] == {"size": {"enum": ["s"]}}
+
+
+# --- Agents -----------------------------------------------------------------------------------------------------------
+
+
+def look_up(city: str) -> str:
+    """Look something up."""
+    return f"{city}: 24 degrees"
+
+
+class Forecast(BaseModel):
+    """A forecast."""
+
+    city: str
+    degrees: int
+
+
+@pytest.mark.parametrize("strategy", [ProviderStrategy, lambda schema: schema], ids=["provider", "bare"])
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "sea-lion"])
+@pytest.mark.parametrize("text", ['{"city": "Paris", "degrees": 24}', '```json\n{"city": "Paris", "degrees": 24}\n```'])
+def test_agents_without_tools(service: Service, generation: str, strategy: Any, text: str) -> None:
+    kind = BY_NAME[generation]
+    answer(service, kind, None, Forecast, text, "invoke")
+    agent = create_agent(gemma(**kind.arguments), response_format=strategy(Forecast))
+    state = agent.invoke({"messages": [("user", "Go")]})
+    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
+    schema = for_constraint(Forecast.model_json_schema())
+    assert structured_part(input_of(service)) == constrained_by(kind, schema, "Forecast")
+
+
+def test_an_agent_with_tools_and_provider_strategy_on_gemma_4(service: Service) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Paris"}'}}
+    service.replies(message_reply("", tool_calls=[call]), message_reply('{"city": "Paris", "degrees": 24}'))
+    agent = create_agent(gemma(), [look_up], response_format=ProviderStrategy(Forecast))
+    state = agent.invoke({"messages": [("user", "Go")]})
+    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
+    for body in service.bodies:
+        assert [tool["function"]["name"] for tool in body["tools"]] == ["look_up"]
+        assert body["response_format"]["json_schema"]["name"] == "Forecast"
+
+
+def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: Service) -> None:
+    """`guided_json` constrains the whole reply, so calls and the answer share one schema."""
+    service.replies(
+        {"response": '{"tool_calls": [{"name": "look_up", "arguments": {"city": "Paris"}}]}'},
+        {"response": '{"answer": {"city": "Paris", "degrees": 24}}'},
+    )
+    agent = create_agent(gemma(model=GEMMA_3), [look_up], response_format=ProviderStrategy(Forecast))
+    state = agent.invoke({"messages": [("user", "Go")]})
+    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
+    for body in service.bodies:
+        assert "tools" not in body
+        calls, given = body["guided_json"]["anyOf"]
+        assert calls["properties"]["tool_calls"]["items"]["properties"]["name"]["enum"] == ["look_up"]
+        assert given["properties"]["answer"]["required"] == ["city", "degrees"]
+
+
+def test_an_agent_with_tool_strategy(service: Service) -> None:
+    call = {"id": "c1", "function": {"name": "Forecast", "arguments": '{"city": "Paris", "degrees": 24}'}}
+    service.replies(message_reply("", tool_calls=[{"type": "function", **call}]))
+    agent = create_agent(gemma(), [look_up], response_format=ToolStrategy(Forecast))
+    state = agent.invoke({"messages": [("user", "Go")]})
+    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
+    assert service.sent["tool_choice"] == "required"
+    assert "response_format" not in service.sent
+
+
+# --- Tracing ----------------------------------------------------------------------------------------------------------
+
+
+class _Listener(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.options: list[Any] = []
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+        self.options.append(kwargs)
+
+
+@pairs
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_tracing_is_told_and_the_service_is_not(
+    service: Service, way: str, generation: Generation, method: Any
+) -> None:
+    answer(service, generation, method, Joke, '{"setup": "x"}', way)
+    listener = _Listener()
+    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method)
+    ask(llm.with_config(callbacks=[listener]), way)
+    told = listener.options[0]["options"]["ls_structured_output_format"]
+    assert told["kwargs"] == {"method": method or generation.default or "prompt"}
+    assert told["schema"]["properties"].keys() == {"setup", "rating"}
+    sent = service.requests[0].content
+    assert b"ls_structured" not in sent
+    assert b"keep_broken_calls" not in sent
+
+
+@pytest.fixture(autouse=True)
+def _silent(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
+    """Nothing warns, whatever filters a test run has."""
+    yield
+    assert [str(one.message) for one in recwarn.list] == []
