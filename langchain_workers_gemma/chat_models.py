@@ -21,9 +21,9 @@ from langchain_workers_gemma import connection
 from langchain_workers_gemma.chunks import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.client_fields import ClientFields
 from langchain_workers_gemma.exchange import converse
-from langchain_workers_gemma.images import afetch_images, fetch_images
+from langchain_workers_gemma.inlining import afetch_images, fetch_images
 from langchain_workers_gemma.messages import remote_image_urls
-from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, resolve_model
+from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, get_model, resolve_model
 from langchain_workers_gemma.planning import CallSettings, make_plan
 from langchain_workers_gemma.queued_batches import QueuedChatModel
 from langchain_workers_gemma.request import Plan
@@ -197,8 +197,7 @@ class ChatWorkersGemma(QueuedChatModel):
             raise ValueError(f"model: {facts.id} makes embeddings; use WorkersGemmaEmbeddings.")
         check_sampling({name: getattr(self, name) for name in SAMPLING}, facts)
         merge_stops(self.stop, None)
-        if self.profile is not None:
-            self.profile = {**(self._resolve_model_profile() or {}), **self.profile}
+        self.profile = {**(self._resolve_model_profile() or {}), **(self.profile or {})} or None
         self._settings(None, {})  # whatever else a call would refuse
         return self
 
@@ -229,9 +228,8 @@ class ChatWorkersGemma(QueuedChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        if not self.model:
-            return None  # not resolved yet; `_resolve` fills it
-        return _profile(resolve_model(self.model, self.host))
+        published = get_model(self.model, self.host)
+        return None if published is None else _profile(published)
 
     def _facts(self, model: str | None = None) -> GemmaModel:
         """What is known of the model: family <- host <- the caller's profile."""

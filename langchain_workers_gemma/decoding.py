@@ -45,53 +45,63 @@ class FrameDecoder:
             UnknownShapeError: If it is in no known form.
         """
         if isinstance(result, str):
-            yield Text(result)
+            if result:
+                yield Text(result)
         elif isinstance(result, list):
             yield Text(_text_of_list(result))
         elif isinstance(result, dict) and _known(result):
-            yield from self.frame(result)
+            yield from self._read(result, whole=True)
         else:
             raise UnknownShapeError("it has neither `response` nor `choices`")
 
     def frame(self, frame: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of one parsed event of a stream, or of a whole reply."""
-        choices = frame.get("choices")
-        if choices:
-            choice = choices[0] if isinstance(choices, list) else None
-            if isinstance(choice, dict):
-                yield from self._choice(choice)
+        """The events of one parsed event of a stream."""
+        return self._read(frame, whole=False)
+
+    def _read(self, frame: Mapping[str, Any], *, whole: bool) -> Iterator[Event]:
+        choice = _first_choice(frame)
+        calls = frame.get("tool_calls")
+        if choice is not None:
+            message = _message(choice)
+            calls = message.get("tool_calls") or calls  # the same calls, where both places hold some
+            yield from _said(message)
         elif "response" in frame:
             text = as_text(frame["response"])
             if text:
                 yield Text(text)
-        if frame.get("tool_calls"):
-            yield from self._calls.read(frame["tool_calls"])
-        if frame.get("finish_reason"):
-            yield Finish(str(frame["finish_reason"]))
+        if calls:
+            yield from self._calls.read(calls, whole=whole)
+        for said in (choice, frame):
+            if said and said.get("finish_reason"):
+                yield Finish(str(said["finish_reason"]))
         usage = frame.get("usage")
         if isinstance(usage, dict) and usage:
             yield Usage(usage)
 
-    def _choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
-        message = choice.get("delta") or choice.get("message")
-        if isinstance(message, dict):
-            # Either name is in use, sometimes both with the same text.
-            thought = as_text(message.get("reasoning_content") or message.get("reasoning"))
-            if thought:
-                yield Reasoning(thought)
-            text = as_text(message.get("content"))
-            if text:
-                yield Text(text)
-            elif isinstance(message.get("refusal"), str) and message["refusal"]:
-                yield Text(message["refusal"])
-            if message.get("tool_calls"):
-                yield from self._calls.read(message["tool_calls"])
-        elif "text" in choice:
-            text = as_text(choice["text"])
-            if text:
-                yield Text(text)
-        if choice.get("finish_reason"):
-            yield Finish(str(choice["finish_reason"]))
+
+def _first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    choices = frame.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+
+
+def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a choice says: a `delta`, a `message`, or a `text` alone."""
+    message = choice.get("delta") or choice.get("message")
+    if isinstance(message, dict):
+        return message
+    return {"content": choice["text"]} if "text" in choice else {}
+
+
+def _said(message: Mapping[str, Any]) -> Iterator[Event]:
+    # Either name is in use, sometimes both with the same text.
+    thought = as_text(message.get("reasoning_content") or message.get("reasoning"))
+    if thought:
+        yield Reasoning(thought)
+    text = as_text(message.get("content"))
+    if text:
+        yield Text(text)
+    elif isinstance(message.get("refusal"), str) and message["refusal"]:
+        yield Text(message["refusal"])
 
 
 def as_text(value: object) -> str:
@@ -118,10 +128,7 @@ def _text_of_list(parts: list[Any]) -> str:
 
 
 def _known(result: Mapping[str, Any]) -> bool:
-    choices = result.get("choices")
-    if isinstance(choices, list) and choices:
-        return isinstance(choices[0], dict)
-    return "response" in result or bool(result.get("tool_calls"))
+    return _first_choice(result) is not None or "response" in result or bool(result.get("tool_calls"))
 
 
 class _CallTracker:
@@ -160,7 +167,7 @@ class _CallTracker:
         whole = arguments is not None and not isinstance(arguments, str)
         text = "" if arguments is None else arguments if isinstance(arguments, str) else _json(arguments)
 
-        call = self._continued(index, call_id, name, whole=whole)
+        call = None if alone else self._continued(index, call_id, name, whole=whole)
         if call is not None:
             late_name = name if call.name is None else None
             call.name = call.name or name

@@ -16,7 +16,7 @@ from langchain_workers_gemma import batch, connection
 from langchain_workers_gemma.batch import DEFAULT_POLL_INTERVAL, Batching, BatchJob, Item, Waiting
 from langchain_workers_gemma.calling import arun, run
 from langchain_workers_gemma.client_fields import ClientFields
-from langchain_workers_gemma.images import afetch_images, fetch_images
+from langchain_workers_gemma.inlining import afetch_images, fetch_images
 from langchain_workers_gemma.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ class EventStreamDecoder:
         Raises:
             LineTooLongError: If an event is larger than the limit.
         """
-        if self._after_cr or b"\r" in data:
+        if data and (self._after_cr or b"\r" in data):
             data = self._with_lf_only(data)
         head, newline, rest = data.partition(b"\n")
         if not newline:
@@ -70,7 +70,9 @@ class EventStreamDecoder:
             line = line[3:]
         if not line:
             if self._data:
-                payloads.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                if payload:  # an event without data is no event: a server's way to keep a connection open
+                    payloads.append(payload)
                 self._data.clear()
                 self._held_size = 0
         elif line.startswith(b"data:"):

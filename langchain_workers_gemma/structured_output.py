@@ -74,17 +74,17 @@ def structure(
     json_schema = None if schema is None else json_schema_of(schema)
     traced = {"ls_structured_output_format": {"kwargs": {"method": resolved or "prompt"}, "schema": json_schema or {}}}
     if resolved == "function_calling":
-        name = schema_name(schema)
+        name = schema_name(json_schema)
         tool = {
             "type": "function",
-            "function": _function(name, schema_description(schema), json_schema or {}, strict=strict),
+            "function": _function(name, schema_description(json_schema), json_schema or {}, strict=strict),
         }
         asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_broken_calls": True, **options, **traced}
         bound = llm.bind_tools([tool], **asked)
     elif resolved == "json_mode" or json_schema is None:
         bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)
     else:
-        envelope: dict[str, Any] = {"name": schema_name(schema), "schema": json_schema}
+        envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
         if strict is not None:
             envelope["strict"] = strict
         bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)

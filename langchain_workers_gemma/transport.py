@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -26,6 +25,9 @@ from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, 
 from langchain_workers_gemma.exchange import Deliver, Flow, Read, Reply, Send, Sleep
 from langchain_workers_gemma.request import Request
 from langchain_workers_gemma.status_errors import ErrorContext, unreadable_reply
+
+if TYPE_CHECKING:
+    import ssl  # not everywhere that Python runs
 
 # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is. Idle ones are kept for reuse.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .faults import Fault
 
+_LOG = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Service, Call, Mapping[str, str]], Awaitable[Reply]]
 
 
@@ -76,6 +78,10 @@ class Endpoint:
             return await self.handler(self.service, call, path)
         except ServiceError as error:
             return self.service.refusal(call, error)
+        except Exception as error:
+            _LOG.exception("The sandbox failed to answer %s", call.record.path)
+            message = f"AiError: Internal server error, a fault of the sandbox itself: {error!r}"
+            return self.service.refusal(call, ServiceError(None, message, status=500))
 
 
 def _silence(fault: Fault | None) -> float:

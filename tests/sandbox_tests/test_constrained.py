@@ -49,9 +49,24 @@ TREE = {
     },
     "$ref": "#/$defs/node",
 }
+BUSHY = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "label": {"type": "string"},
+                **{f"child{n}": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]} for n in range(3)},
+                "more": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
+            "required": ["label", "child0", "child1", "child2", "more"],
+        }
+    },
+    "$ref": "#/$defs/node",
+}
 SCHEMAS: dict[str, Any] = {
     "person": PERSON,
     "tree": TREE,
+    "bushy": BUSHY,
     "open": {},
     "any object": {"type": "object"},
     "any array": {"type": "array"},

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox.standin import StandIn
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
 
 
@@ -125,6 +126,19 @@ def test_the_package_has_no_other_names() -> None:
 
     with pytest.raises(AttributeError, match="Sandpit"):
         _ = package.Sandpit
+
+
+def test_a_fault_of_its_own_is_a_500_that_says_so(
+    sandbox: Sandbox, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_self: object, _request: object) -> None:
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(StandIn, "answer", broken)
+    response = api.say(GEMMA_3, "Hello")
+    assert response.status_code == 500
+    assert "a fault of the sandbox itself" in response.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_requests_are_recorded_until_cleared(sandbox: Sandbox, api: Api) -> None:

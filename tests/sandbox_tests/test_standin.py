@@ -310,7 +310,8 @@ def test_results_come_as_a_user_turn_where_there_is_no_tool_role(api: Api) -> No
 
 # --- JSON that only the prompt asks for -------------------------------------------------------------------------------
 def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
-    schema = '{"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}'
+    properties = '{"name": {"type": "string"}, "age": {"type": "integer"}}'
+    schema = f'{{"type": "object", "properties": {properties}, "required": ["name", "age"]}}'
     told = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {schema}"
     expected = '{"name":"Ann","age":41}'
     messages = [{"role": "system", "content": told}, *user("Ann is 41")]

@@ -209,9 +209,10 @@ def test_dicts_raise_nothing_but_value_errors(schema: Any) -> None:
             continue
 
 
-@pytest.mark.parametrize("name", ["constraint", "references", "sources", "strict", "tools"])
-def test_the_examples_in_the_docstrings(name: str) -> None:
-    module = importlib.import_module(f"{schemas.__name__}.{name}")
-    made = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert made.failed == 0
-    assert made.attempted
+def test_the_examples_in_the_docstrings() -> None:
+    attempted = 0
+    for found in pkgutil.iter_modules(schemas.__path__, f"{schemas.__name__}."):
+        made = doctest.testmod(importlib.import_module(found.name), optionflags=doctest.ELLIPSIS)
+        assert made.failed == 0
+        attempted += made.attempted
+    assert attempted

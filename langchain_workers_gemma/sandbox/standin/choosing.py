@@ -121,7 +121,7 @@ def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     from .constrained import decode, is_valid
 
     schema = {"type": "object", **tool.parameters}
-    filled = Filler(hints, schema).fill(schema)
+    filled = Filler(hints, schema).propose()
     arguments: dict[str, Any] = filled if isinstance(filled, dict) else {}
     if _plainly_valid(schema, arguments) or is_valid(schema, arguments):
         return arguments

@@ -10,11 +10,10 @@ from langchain_workers_gemma.sandbox.request import ChatRequest, Tool, Turn
 
 from .asked import schemas_in
 from .json_text import json_spans
-from .schemas import branches, resolve
+from .schemas import resolve, walk
 
 _PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")
 _DESCRIBING = ("system", "developer", "user")
-_DEPTH = 8
 _DEMAND = re.compile(r"\b(?:[Mm]ust|MUST|have to)\s+(?:invoke|call|use)\s+(?:the (?:function|tool)\s+)?([\w.-]*\w)")
 
 
@@ -98,27 +97,21 @@ def _callable_by(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> t
         return ()
     told = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
     found: dict[str, Tool] = {}
-    for name, parameters in _calls_in(schema, schema, 0):
+    for name, parameters in _calls_in(schema):
         line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", told, re.MULTILINE)
         definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
         found.setdefault(name, Tool(name, line[1] if line else "", {**definitions, **parameters}))
     return tuple(found.values())
 
 
-def _calls_in(schema: object, root: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if depth > _DEPTH:
-        return
-    found = resolve(schema, root)
-    properties = found.get("properties")
-    inner = list(properties.values()) if isinstance(properties, Mapping) else []
-    names = [name for one in inner if (name := _only_text(resolve(one, root))) is not None]
-    objects = [one for one in (resolve(one, root) for one in inner) if one.get("type") == "object"]
-    if len(names) == 1 and len(objects) == 1 and len(inner) == len(names) + len(objects):
-        yield names[0], objects[0]
-        return
-    for one in (*inner, *branches(found), found.get("items")):
-        if isinstance(one, Mapping):
-            yield from _calls_in(one, root, depth + 1)
+def _calls_in(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for found in walk(root, root):
+        properties = found.get("properties")
+        inner = [resolve(one, root) for one in properties.values()] if isinstance(properties, Mapping) else []
+        names = [name for one in inner if (name := _only_text(one)) is not None]
+        objects = [one for one in inner if one.get("type") == "object"]
+        if len(names) == len(objects) == 1 and len(inner) == len(names) + len(objects):
+            yield names[0], objects[0]
 
 
 def _only_text(schema: Mapping[str, Any]) -> str | None:

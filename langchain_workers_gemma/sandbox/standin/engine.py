@@ -113,7 +113,7 @@ class StandIn:
         names = frozenset(tool.name for tool in tools_of(request))
         answer = write_answer(situation, rng)
         filler = Filler(hints, schema, answer=answer if names else "", wanted=wanted, tools=names)
-        text = decode(schema, filler.fill(schema), [*hints.quoted, *hints.names], rng.getrandbits(32))
+        text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
         return text[:-1] + "\n" * 4 * request.max_tokens if request.habits.runaway else text
 
 

@@ -12,7 +12,9 @@ from typing import Any
 from .hints import Hints, content_stems, stem, stems_of, words
 from .schemas import branches, constants, resolve
 
-_DEPTH = 8
+_DEPTH = 10
+_DEEP = 5
+"""From here on a value is kept as short as it may be, so that recursive schemas end."""
 _LONGEST = 200
 _MOST_ITEMS = 5
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
@@ -61,6 +63,13 @@ class Filler:
         self._used: set[tuple[str, object]] = set()
         self._stems = content_stems(hints.text)
 
+    def propose(self) -> Any:
+        """A value for the whole schema, `None` for a schema that makes no sense."""
+        try:
+            return self.fill(self.root)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError):
+            return None
+
     def fill(self, schema: object, key: str = "", depth: int = 0) -> Any:
         """Propose a value."""
         found = resolve(schema, self.root)
@@ -72,7 +81,7 @@ class Filler:
             return self._choice(found["enum"])
         options = branches(found)
         if options:
-            return self.fill(self._branch(options, key), key, depth + 1) if depth < _DEPTH else None
+            return self.fill(self._branch(options, key, depth), key, depth + 1) if depth < _DEPTH else None
         kind = found.get("type") or ("object" if "properties" in found else "array" if "items" in found else "string")
         return self._of_type(str(kind), found, key, depth)
 
@@ -100,14 +109,17 @@ class Filler:
         spelled = re.escape(str(option)).replace("_", "[_ -]").replace(r"\ ", "[_ -]")
         return bool(spelled) and re.search(rf"(?<!\w){spelled}(?!\w)", self.hints.text, re.IGNORECASE) is not None
 
-    def _branch(self, options: list[Any], key: str) -> Any:
+    def _branch(self, options: list[Any], key: str, depth: int) -> Any:
+        nothing = [option for option in options if resolve(option, self.root).get("type") == "null"]
+        if nothing and depth >= _DEEP:
+            return nothing[0]
         return max(enumerate(options), key=lambda pair: (self._branch_score(pair[1], key), -pair[0]))[1]
 
     def _branch_score(self, option: object, key: str) -> float:
         schema = resolve(option, self.root)
         if schema.get("type") == "null" or schema.get("const", "") is None:
             return 5 if self._negated(key) else -5
-        texts = set(constants(schema, self.root))
+        texts = constants(schema, self.root)
         if self.called is not None:
             return 20.0 if self.called[0] in texts else 0
         names = texts & self.tools
@@ -133,7 +145,7 @@ class Filler:
         return {
             name: self.fill(inner, name, depth + 1)
             for name, inner in properties.items()
-            if name in required or self._worth_filling(name, inner)
+            if name in required or (depth < _DEEP and self._worth_filling(name, inner))
         }
 
     def _worth_filling(self, name: str, schema: object) -> bool:
@@ -164,11 +176,11 @@ class Filler:
         if isinstance(prefix, list):
             return [self.fill(item, key, depth + 1) for item in prefix]
         items = schema.get("items", {})
-        if self.called is None and self.wanted and self.tools & set(constants(items, self.root)):
+        if self.called is None and self.wanted and self.tools & constants(items, self.root):
             return self._calls(items, depth)[: max(most, 1)]
         if depth >= _DEPTH:
             return []
-        found = [self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most)))]
+        found = [self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most) if depth < _DEEP else 0))]
         kind = resolve(items, self.root).get("type")
         while len(found) < most and kind in ("string", "integer", "number") and self._left(str(kind)):
             found.append(self.fill(items, key, depth + 1))

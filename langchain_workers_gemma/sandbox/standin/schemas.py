@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _DEPTH = 12
+_MOST_SCHEMAS = 400
 
 
 def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -41,17 +43,26 @@ def branches(schema: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def constants(schema: object, root: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A schema and those inside of it, references followed, the nearest first; of an endless one the beginning."""
+    waiting: deque[object] = deque([schema])
+    for _ in range(_MOST_SCHEMAS):
+        if not waiting:
+            return
+        found = resolve(waiting.popleft(), root)
+        yield found
+        inner = (*branches(found), found.get("items"), *_children(found))
+        waiting.extend(one for one in inner if isinstance(one, Mapping))
+
+
+def constants(schema: object, root: Mapping[str, Any]) -> set[str]:
     """Every text that a schema names as a constant or a choice, however deep."""
-    if depth > _DEPTH:
-        return
-    found = resolve(schema, root)
-    for value in (found.get("const"), *(found["enum"] if isinstance(found.get("enum"), list) else ())):
-        if isinstance(value, str):
-            yield value
-    for inner in (*branches(found), found.get("items"), *_children(found)):
-        if isinstance(inner, Mapping) and inner is not found:
-            yield from constants(inner, root, depth + 1)
+    return {
+        value
+        for found in walk(schema, root)
+        for value in (found.get("const"), *(found["enum"] if isinstance(found.get("enum"), list) else ()))
+        if isinstance(value, str)
+    }
 
 
 def _children(schema: Mapping[str, Any]) -> list[Any]:

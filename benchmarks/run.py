@@ -1,0 +1,287 @@
+"""Measures this package beside bare httpx, LangChain's floor and two peers, in one run against one server.
+
+    make bench                       the whole, about four minutes
+    python -m benchmarks.run --quick a tenth of the repetitions
+
+Figures are CPU time of this process (medians, subjects interleaved), so that a busy machine disturbs them little; only
+the concurrent runs are wall time. The floor is LangChain's own machinery over bare httpx: see `subjects.FloorModel`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+from langchain_core.messages import AIMessage, HumanMessage
+
+from benchmarks import subjects
+from benchmarks.server import serving
+
+Rows = dict[str, dict[str, float]]
+PICTURE = Path(__file__).with_name("ratios.png")
+UNIT = {"ms": 1e3, "us": 1e6, "s": 1.0, "MB": 1.0}
+
+
+def cpu_seconds(run: Callable[[], Any]) -> float:
+    """CPU time of one run."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median CPU time of each, taken in turn so that a slow moment of the machine hits all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for name, run in runs.items():
+            taken[name].append(cpu_seconds(run))
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def repeated(run: Callable[[], Any], times: int) -> Callable[[], None]:
+    """A run of several calls, since one is short for the clock."""
+
+    def several() -> None:
+        for _ in range(times):
+            run()
+
+    return several
+
+
+def calls(url: str, repeats: int) -> dict[str, float]:
+    runs = {name: repeated(lambda s=make(url): s.call("hi"), 20) for name, make in subjects.SUBJECTS.items()}
+    return {name: seconds / 20 for name, seconds in interleaved(runs, repeats).items()}
+
+
+def streams(url: str, path: str, repeats: int, without: tuple[str, ...] = ()) -> dict[str, float]:
+    runs = {
+        name: (lambda s=make(f"{url}/{path}"): s.stream("hi"))
+        for name, make in subjects.SUBJECTS.items()
+        if name not in without
+    }
+    return interleaved(runs, repeats)
+
+
+def history(url: str, repeats: int) -> dict[str, float]:
+    turns = [HumanMessage(f"Question {i}") if i % 2 == 0 else AIMessage(f"Answer {i}") for i in range(999)]
+    runs = {
+        name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items() if name != "httpx"
+    }
+    return interleaved(runs, repeats)
+
+
+def documents(url: str, size: int, repeats: int) -> dict[str, float]:
+    """A document streamed with partial results, beside the stream alone."""
+    llm = subjects.ours(f"{url}/document/{size}").llm
+    schema = {"title": "table", "type": "object", "properties": {"rows": {"type": "array", "items": {}}}}
+    structured = llm.with_structured_output(schema)
+    return interleaved(
+        {
+            "stream alone": lambda: sum(1 for _ in llm.stream("hi")),
+            "with partial results": lambda: sum(1 for _ in structured.stream("hi")),
+        },
+        repeats,
+    )
+
+
+def concurrent(url: str, repeats: int) -> dict[str, float]:
+    """Wall time of 512 calls that take 50 ms each, 64 in flight. The ideal is 0.4 s."""
+    messages = ["hi"] * 512
+    slow = f"{url}/slow/50"
+
+    async def bare() -> None:
+        gate = asyncio.Semaphore(64)
+        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+
+            async def one() -> None:
+                async with gate:
+                    reply = await client.post(f"{slow}/accounts/a/ai/run/m", json={"messages": []})
+                    reply.json()
+
+            await asyncio.gather(*(one() for _ in messages))
+
+    def batch(make: Callable[[str], subjects.LangChain]) -> Callable[[], Any]:
+        llm = make(slow).llm
+        return lambda: asyncio.run(llm.abatch(messages, {"max_concurrency": 64}))
+
+    runs: dict[str, Callable[[], Any]] = {"httpx": lambda: asyncio.run(bare())}
+    runs |= {
+        name: batch(make)
+        for name, make in (("ours", subjects.ours), ("langchain-cloudflare", subjects.cloudflare),
+                           ("langchain-openai", subjects.openai))
+    }  # fmt: skip
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - began)
+    return {name: min(times) for name, times in taken.items()}
+
+
+def imports(repeats: int) -> dict[str, float]:
+    """CPU time of a fresh interpreter that imports a module."""
+    modules = {
+        "floor": "langchain_core.language_models",
+        "ours": "langchain_workers_gemma",
+        "langchain-cloudflare": "langchain_cloudflare",
+        "langchain-openai": "langchain_openai",
+    }
+
+    def start(module: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    taken: dict[str, list[float]] = {name: [] for name in modules}
+    for _ in range(repeats + 1):
+        for name, module in modules.items():
+            taken[name].append(start(module))
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def making(url: str, repeats: int) -> dict[str, float]:
+    """A second model object; the first has made what is shared."""
+    makers = {name: make for name, make in subjects.SUBJECTS.items() if name not in ("httpx", "floor")}
+    return interleaved({name: (lambda make=make: make(url)) for name, make in makers.items()}, repeats)
+
+
+def memory(url: str) -> dict[str, float]:
+    """Peak megabytes of Python objects while a stream of 20,000 events is read and let go."""
+    peaks: dict[str, float] = {}
+    for name in ("floor", "ours"):
+        subject = subjects.SUBJECTS[name](f"{url}/events/20000")
+        tracemalloc.start()
+        subject.stream("hi")
+        peaks[name] = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+    return peaks
+
+
+def per_event(url: str, repeats: int) -> dict[str, float]:
+    """Microseconds of ours per event, which should not grow."""
+    found = {}
+    for events in (200, 2_000, 20_000):
+        subject = subjects.ours(f"{url}/events/{events}")
+        seconds = interleaved({"ours": lambda s=subject: s.stream("hi")}, max(1, repeats * 200 // events))["ours"]
+        found[f"{events:,} events"] = seconds / events
+    return found
+
+
+def per_argument_byte(url: str, repeats: int) -> dict[str, float]:
+    """CPU time per argument byte: our own part (up to the chunks), and core's merging of those chunks."""
+    found = {}
+    for size in (10_000, 100_000, 1_000_000):
+        llm = subjects.ours(f"{url}/argument/{size}").llm
+
+        def ours_alone(llm: Any = llm) -> None:
+            for _ in llm._stream([HumanMessage("hi")]):
+                pass
+
+        def with_core(llm: Any = llm) -> None:
+            for _ in llm.stream("hi"):
+                pass
+
+        count = max(1, repeats * 10_000 // size)
+        taken = interleaved({"alone": ours_alone, "with core": with_core}, count)
+        found[f"{size // 1000:,} kB, ours alone"] = taken["alone"] / size
+        found[f"{size // 1000:,} kB, with core's merging"] = taken["with core"] / size
+    return found
+
+
+def measure(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]]]:
+    """All figures: title -> (unit, subject -> seconds or megabytes)."""
+    few = max(1, repeats // 5)
+    return {
+        "call": ("us", calls(url, repeats)),
+        "stream of 200 events": ("us", streams(url, "events/200", repeats)),
+        "stream of 5,000 events": ("ms", streams(url, "events/5000", few)),
+        "tool-call argument of 1 MB": ("ms", streams(url, "argument/1000000", 1, ("langchain-cloudflare",))),
+        "history of 1,000 messages": ("ms", history(url, few)),
+        "512 calls of 50 ms, 64 in flight (wall)": ("s", concurrent(url, max(1, few // 2))),
+        "import": ("ms", imports(few)),
+        "a second model object": ("us", making(url, repeats)),
+        "memory of a stream of 20,000 events": ("MB", memory(url)),
+        "JSON document of 60 kB, streamed": ("ms", documents(url, 60_000, few)),
+        "ours per event": ("us", per_event(url, few)),
+        "ours per argument byte": ("us", per_argument_byte(url, few)),
+    }
+
+
+def baseline(title: str, figures: dict[str, float]) -> str:
+    """What the ratios of a row are to."""
+    return next(name for name in ("floor", "httpx", "ours", *figures) if name in figures and
+                not (name == "httpx" and "floor" in figures))  # fmt: skip
+
+
+def table(figures: dict[str, tuple[str, dict[str, float]]]) -> str:
+    """A Markdown table."""
+    lines = ["| what | subject | figure | ratio |", "| --- | --- | ---: | ---: |"]
+    for title, (unit, row) in figures.items():
+        base = row[baseline(title, row)]
+        for name, value in row.items():
+            lines.append(f"| {title} | {name} | {value * UNIT[unit]:,.3g} {unit} | {value / base:.2f} |")
+            title = ""  # noqa: PLW2901 - said once a group
+    return "\n".join(lines)
+
+
+def plot(figures: dict[str, tuple[str, dict[str, float]]], path: Path) -> None:
+    """A picture of the ratios to the floor."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = ["floor", "ours", "langchain-cloudflare", "langchain-openai"]
+    titles = [title for title, (_, row) in figures.items() if "floor" in row and "langchain-openai" in row]
+    figure, axes = plt.subplots(figsize=(10, 5))
+    for offset, name in enumerate(names):
+        places = [i + (offset - 1.5) * 0.2 for i in range(len(titles))]
+        ratios = [figures[t][1].get(name, 0) / figures[t][1]["floor"] for t in titles]
+        bars = axes.bar(places, ratios, 0.19, label=name)
+        axes.bar_label(bars, [f"{ratio:.2f}" if ratio else "" for ratio in ratios], fontsize=7)
+    axes.axhline(1, color="grey", linewidth=0.8)
+    axes.set_yscale("log")
+    axes.set_ylabel("CPU time, floor = 1 (log scale)")
+    axes.set_xticks(range(len(titles)), [title.replace(" of ", "\nof ", 1) for title in titles], fontsize=8)
+    axes.legend()
+    axes.set_title("Cost beside LangChain's floor: less is better")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure, print a table, draw a picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    packages = ("langchain-core", "httpx", "pydantic", "langchain-cloudflare", "langchain-openai")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}")
+    print(", ".join(f"{name} {version(name)}" for name in packages), "\n")
+    with serving() as url:
+        figures = measure(url, 3 if arguments.quick else 30)
+    print(table(figures))
+    plot(figures, PICTURE)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
