@@ -149,11 +149,12 @@ class BindingTransport:
         return [_js_object(text) if _is_js(self.binding) else from_json(text) for text in texts]
 
     async def _result(self, model: str, given: list[Any]) -> Any:
-        promise = self.binding.run(model, *given)
-        if not _is_js(promise):
-            return await promise if inspect.isawaitable(promise) else promise
+        answer = self.binding.run(model, *given)
+        if not _is_js(self.binding):
+            return await answer if inspect.isawaitable(answer) else answer
+        promise = asyncio.ensure_future(answer)
         try:
-            return await promise
+            return await asyncio.shield(promise)
         except asyncio.CancelledError:
             _in_background(_discarded(promise))  # JavaScript goes on: a stream that comes now is of no use
             raise
@@ -246,7 +247,7 @@ class _Reader:
     async def close(self) -> None:
         if not self.ended:
             self.ended = True
-            await _let_go(getattr(self.reader, "cancel", None))
+            await _let_go(getattr(self.reader, "cancel", None), wait=not _is_js(self.reader))
 
 
 @dataclass(slots=True)
@@ -390,16 +391,16 @@ def _too_slow(seconds: float | None) -> APITimeoutError:
 # --- Letting go -------------------------------------------------------------------------------------------------------
 
 
-async def _let_go(close: Any) -> None:
-    """Call what cancels a stream, and wait for it unless it is JavaScript, which needs no waiting for.
+async def _let_go(close: Any, *, wait: bool = True) -> None:
+    """Call what cancels a stream, and wait for it unless it is JavaScript, which goes on by itself.
 
-    A generator that is collected as garbage cannot wait any more, so the call comes first.
+    Waiting is not possible any more where a stream is collected as garbage, and Pyodide's loop has no other end for it.
     """
     if close is None:
         return
     with suppress(Exception):
         closed = close()
-        if _is_js(closed):
+        if not wait:
             _in_background(_quiet(closed))
         elif inspect.isawaitable(closed):
             async with asyncio.timeout(_CLOSING_SECONDS):

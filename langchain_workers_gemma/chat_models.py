@@ -351,7 +351,7 @@ class ChatWorkersGemma(QueuedChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=True, images=images)
-        builder = ChunkBuilder()
+        builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         with closing(connection.transport(self).run(converse(plan))) as exchange:
             for pieces in exchange:
                 yield from builder.chunks(pieces)
@@ -365,7 +365,7 @@ class ChatWorkersGemma(QueuedChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._plan(messages, stop, kwargs, stream=True, images=images)
-        builder = ChunkBuilder()
+        builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         async with aclosing(connection.transport(self).arun(converse(plan))) as exchange:
             async for pieces in exchange:
                 for chunk in builder.chunks(pieces):
@@ -450,7 +450,8 @@ class ChatWorkersGemma(QueuedChatModel):
 
 @cache
 def _type_of(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(ChatWorkersGemma.model_fields[name].annotation)
+    annotation: Any = ChatWorkersGemma.model_fields[name].annotation
+    return TypeAdapter(annotation)
 
 
 def _of_call(name: str, value: object) -> Any:

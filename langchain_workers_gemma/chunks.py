@@ -48,9 +48,14 @@ class ChunkBuilder:
 
     A chunk carries either text, reasoning, or one piece of a call, never two of them: `content_blocks` of a chunk that
     has text and a piece of a call shows that piece as a whole call.
+
+    Args:
+        as_blocks: Give text and reasoning as content blocks with an index of their own, for `output_version="v1"`: core
+            numbers them from 0 otherwise, as calls are, and merges blocks of one number whatever they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_blocks: bool = False) -> None:
+        self._as_blocks = as_blocks
         self._metadata: dict[str, Any] = {}
 
     def chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
@@ -60,7 +65,7 @@ class ChunkBuilder:
             if kind is Text:
                 yield self._chunk(content=piece.text)  # type: ignore[union-attr]
             elif isinstance(piece, Reasoning):
-                yield self._chunk(additional_kwargs={"reasoning_content": piece.text})
+                yield self._chunk(additional_kwargs={"reasoning_content": piece.text}, reasoning=piece.text)
             elif isinstance(piece, ToolCallDelta):
                 yield self._call_chunk(piece)
             elif isinstance(piece, Begin):
@@ -79,6 +84,7 @@ class ChunkBuilder:
         self,
         content: str = "",
         *,
+        reasoning: str = "",
         additional_kwargs: dict[str, Any] | None = None,
         tool_call_chunks: list[ToolCallChunk] | None = None,
         usage_metadata: UsageMetadata | None = None,
@@ -87,7 +93,7 @@ class ChunkBuilder:
         metadata, self._metadata = self._metadata, {}
         message = _made(
             AIMessageChunk,
-            content=content,
+            content=_blocks(content, reasoning) if self._as_blocks else content,
             additional_kwargs=additional_kwargs or {},
             response_metadata=metadata,
             type="AIMessageChunk",
@@ -102,6 +108,11 @@ class ChunkBuilder:
         return _made(
             ChatGenerationChunk, text=content, message=message, generation_info=None, type="ChatGenerationChunk"
         )
+
+
+def _blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
+    blocks = [{"type": "reasoning", "reasoning": reasoning, "index": "lc_rs_0"}] if reasoning else []
+    return [*blocks, {"type": "text", "text": text, "index": "lc_txt_0"}] if text else blocks
 
 
 def _made(cls: type[_Model], **values: Any) -> _Model:

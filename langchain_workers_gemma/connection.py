@@ -175,7 +175,7 @@ def gateway(value: object) -> AIGateway | None:
     if value is None or isinstance(value, AIGateway):
         return value
     try:
-        return AIGateway(value)  # type: ignore[arg-type] - what is no string is refused there
+        return AIGateway(value)  # type: ignore[arg-type]  # what is no string is refused there
     except ValidationError:
         raise ValueError(
             f"ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, not {value!r:.80}."
@@ -203,9 +203,10 @@ def transport(connected: Connected) -> Driver:
         from langchain_workers_gemma.binding import BindingTransport
 
         return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
+    if connected.api_token is None:
+        raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
     headers = {"content-type": "application/json", "user-agent": _USER_AGENT}
-    if connected.api_token is not None:
-        headers["authorization"] = f"Bearer {connected.api_token.get_secret_value()}"
+    headers["authorization"] = f"Bearer {connected.api_token.get_secret_value()}"
     return Transport(headers, _httpx_timeout(connected.timeout), connected.http_client, connected.http_async_client)
 
 

@@ -50,15 +50,12 @@ class FrameDecoder:
         elif isinstance(result, list):
             yield Text(_text_of_list(result))
         elif isinstance(result, dict) and _known(result):
-            yield from self._read(result, whole=True)
+            yield from self.frame(result)
         else:
             raise UnknownShapeError("it has neither `response` nor `choices`")
 
     def frame(self, frame: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of one parsed event of a stream."""
-        return self._read(frame, whole=False)
-
-    def _read(self, frame: Mapping[str, Any], *, whole: bool) -> Iterator[Event]:
+        """The events of one parsed event of a stream, or of a whole reply."""
         choice = _first_choice(frame)
         calls = frame.get("tool_calls")
         if choice is not None:
@@ -70,7 +67,7 @@ class FrameDecoder:
             if text:
                 yield Text(text)
         if calls:
-            yield from self._calls.read(calls, whole=whole)
+            yield from self._calls.read(calls)
         for said in (choice, frame):
             if said and said.get("finish_reason"):
                 yield Finish(str(said["finish_reason"]))
@@ -167,7 +164,7 @@ class _CallTracker:
         whole = arguments is not None and not isinstance(arguments, str)
         text = "" if arguments is None else arguments if isinstance(arguments, str) else _json(arguments)
 
-        call = None if alone else self._continued(index, call_id, name, whole=whole)
+        call = self._continued(index, call_id, name, whole=whole)
         if call is not None:
             late_name = name if call.name is None else None
             call.name = call.name or name

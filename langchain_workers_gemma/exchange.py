@@ -44,7 +44,7 @@ from langchain_workers_gemma.status_errors import (
     status_error,
     unreadable_reply,
 )
-from langchain_workers_gemma.tools.calls import TooManyCallsError
+from langchain_workers_gemma.tools.calls import UnreasonableCallsError
 from langchain_workers_gemma.usage import UsageTally
 
 logger = logging.getLogger(__name__)
@@ -202,9 +202,11 @@ def _whole(
         return True
     try:
         events = reader.whole(result)
-    except (UnknownShapeError, TooManyCallsError) as error:
+    except (UnknownShapeError, UnreasonableCallsError) as error:
         raise unreadable_reply(reply.status, reply.headers, body, str(error), plan.context) from None
     events += reader.flush()
+    if request.stream and reader.says_nothing and not reader.has_ended:
+        return True
     yield from _deliver(plan, reply, progress, events)
     return False
 
@@ -265,7 +267,7 @@ def _frame_events(plan: Plan, reply: Reply, reader: ReplyReader, payload: bytes)
     frame = _frame(plan, reply, payload)
     try:
         return reader.frame(frame)
-    except TooManyCallsError as error:
+    except UnreasonableCallsError as error:
         raise unreadable_reply(reply.status, reply.headers, payload, str(error), plan.context) from None
 
 

@@ -81,7 +81,7 @@ class ReplyReader:
         """The events of one parsed event of a stream.
 
         Raises:
-            TooManyCallsError: If the reply holds more calls than any model would make.
+            UnreasonableCallsError: If the reply holds more calls than any model would make.
         """
         events = list(self._decoder.frame(frame))
         self._note_usage(events)
@@ -92,7 +92,7 @@ class ReplyReader:
 
         Raises:
             UnknownShapeError: If it is in no known form.
-            TooManyCallsError: If it holds more calls than any model would make.
+            UnreasonableCallsError: If it holds more calls than any model would make.
         """
         return self._settle(self._through(self._decoder.whole(result)))
 

@@ -72,7 +72,7 @@ def structure(
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     json_schema = None if schema is None else json_schema_of(schema)
-    traced = {"ls_structured_output_format": {"kwargs": {"method": resolved or "prompt"}, "schema": json_schema or {}}}
+    traced = {"ls_structured_output_format": {"kwargs": {"method": resolved or "prompt"}, "schema": schema or {}}}
     if resolved == "function_calling":
         name = schema_name(json_schema)
         tool = {

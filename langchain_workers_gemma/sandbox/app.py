@@ -78,7 +78,7 @@ class Endpoint:
             return await self.handler(self.service, call, path)
         except ServiceError as error:
             return self.service.refusal(call, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it must reach the client as a 500, not as a broken connection
             _LOG.exception("The sandbox failed to answer %s", call.record.path)
             message = f"AiError: Internal server error, a fault of the sandbox itself: {error!r}"
             return self.service.refusal(call, ServiceError(None, message, status=500))

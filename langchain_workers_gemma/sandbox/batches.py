@@ -23,6 +23,10 @@ class Batches:
     def __init__(self) -> None:
         self._batches: dict[str, _Batch] = {}
 
+    def clear(self) -> None:
+        """Forget every batch."""
+        self._batches.clear()
+
     def submit(self, model: str, responses: list[dict[str, Any]], polls: int) -> str:
         """Queue a batch whose answers are told after so many polls."""
         batch_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{model}/{len(self._batches)}"))

@@ -18,7 +18,8 @@ class Dialect:
     Attributes:
         shape: The reply's layout, whatever the model's own is.
         numbers: Text that reads as a number comes as a number (cloudflare/ai#651).
-        response: What the native `response` is where there is no text (`null`), or where the text is JSON (`object`).
+        response: The native `response`: a `text`, `null` where there is none, the `object` that JSON text stands for,
+            or a list of `generated_text`.
         usage: Reported `last`, on `every` event so far, as `deltas` of each event, or not at all (`none`).
         finishes: How many events carry the finish reason.
         dones: How many `[DONE]` end a stream.
@@ -43,7 +44,7 @@ class Dialect:
 
     shape: Shape | None = None
     numbers: bool = False
-    response: Literal["text", "null", "object"] = "text"
+    response: Literal["text", "null", "object", "generated_text"] = "text"
     usage: Literal["last", "every", "deltas", "none"] = "last"
     finishes: int = 1
     dones: int = 1
@@ -90,10 +91,10 @@ DIALECTS: Mapping[str, Dialect] = {
     "native": Dialect(shape="native"),
     "choices": Dialect(shape="choices"),
     "text_choices": Dialect(shape="text"),
-    "generated_text": Dialect(shape="generated_text"),
     "numbers": Dialect(numbers=True),
     "null_response": Dialect(response="null"),
     "object_response": Dialect(response="object"),
+    "generated_text": Dialect(response="generated_text"),
     "usage_on_every_event": Dialect(usage="every"),
     "usage_deltas": Dialect(usage="deltas"),
     "no_usage": Dialect(usage="none"),

@@ -119,6 +119,10 @@ class Cache:
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._kept.clear()
+
     def key(self, options: GatewayOptions, path: str, body: bytes) -> str:
         """The key of a request: the caller's own, or the request itself."""
         asked = options.cache_key.encode() if options.cache_key is not None else path.encode() + b"\0" + body

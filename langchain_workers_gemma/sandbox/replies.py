@@ -81,8 +81,6 @@ def shape_of(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> S
 def lay_out(layout: Layout, completions: list[Completion]) -> Any:
     """The result of a request."""
     first = completions[0]
-    if layout.shape == "generated_text":
-        return [{"generated_text": first.text}]
     if layout.shape == "native":
         return _native(layout, first)
     kind = "chat.completion" if layout.shape == "choices" else "text_completion"
@@ -119,6 +117,8 @@ def _native(layout: Layout, completion: Completion) -> dict[str, Any]:
 def _response(layout: Layout, completion: Completion) -> Any:
     if layout.dialect.response == "null" and not completion.text:
         return None
+    if layout.dialect.response == "generated_text":
+        return [{"generated_text": completion.text}]
     # In JSON mode the older models answer with the parsed object; `guided_json` answers with its text.
     if layout.dialect.response == "object" or (layout.request.json_mode and layout.shape == "native"):
         try:

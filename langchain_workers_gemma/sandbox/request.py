@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from .images import Image
 
-Shape: TypeAlias = Literal["native", "choices", "text", "generated_text"]
-"""How a reply is laid out: `response`, chat `choices`, completion `choices`, or a list of `generated_text`."""
+Shape: TypeAlias = Literal["native", "choices", "text"]
+"""How a reply is laid out: with `response`, chat `choices` or completion `choices`."""
 
 
 @dataclass(frozen=True, slots=True)

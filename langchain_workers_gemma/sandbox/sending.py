@@ -139,7 +139,8 @@ class Line:
             raw: socket.socket | None = self._transport.get_extra_info("socket")
             if raw is not None:
                 await asyncio.sleep(0.01)  # what was sent should arrive before the reset overtakes it
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_AND_RESET)
+                with contextlib.suppress(OSError):  # the client may have closed it first
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_AND_RESET)
             self._transport.abort()
         else:
             self._transport.close()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .dialects import Dialect, get_dialect
+from .errors import STATUSES
 from .faults import KINDS, Fault, FaultKind
 from .runner import Running
 from .service import Options, Service
@@ -190,9 +191,8 @@ class Sandbox:
         return self._service.requests.all()
 
     def clear(self) -> None:
-        """Forget the requests received and the faults ordered."""
-        self._service.requests.clear()
-        self._service.plan.clear()
+        """Forget everything: requests received, faults ordered, replies that gateways keep, sessions and batches."""
+        self._service.forget()
 
     # --- how it behaves ---------------------------------------------------------------------------------------------
     @property
@@ -237,13 +237,24 @@ class Sandbox:
         self,
         next: int = 1,  # noqa: A002 - reads well at the call: fail(next=3)
         *,
-        status: int = 500,
+        status: int | None = None,
         code: int | None = None,
         message: str | None = None,
         retry_after: float | None = None,
         path: str = "",
     ) -> None:
-        """Answer the next requests with an error."""
+        """Answer the next requests with an error.
+
+        Args:
+            next: How many requests.
+            status: The HTTP status; left out, the one that comes with the code, else 500.
+            code: The service's code.
+            message: What the error says; left out, what the service says with the code.
+            retry_after: Seconds in the `Retry-After` header.
+            path: Only requests whose path has this in it.
+        """
+        if status is None:
+            status = STATUSES.get(code or 0, 500)
         fault = Fault(kind="error", status=status, code=code, message=message, retry_after=retry_after, path=path)
         self.order(fault, times=next)
 

@@ -119,6 +119,14 @@ class Service:
         number = next(self._counter) * 0x9E3779B97F4A7C15 % 2**64  # looks like an id, never twice the same
         return Call(record, style, f"{number:016x}-LHR", self.options.dialect)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.requests.clear()
+        self.plan.clear()
+        self.cache.clear()
+        self.batches.clear()
+        self._prefixes.clear()
+
     def hang_up(self) -> None:
         """The sandbox closes: end every wait."""
         for line in list(self.lines):

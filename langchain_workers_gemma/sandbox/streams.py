@@ -37,7 +37,7 @@ async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> Asyn
 
 
 def _writer(layout: Layout) -> _Writer:
-    return _Native(layout) if layout.shape in ("native", "generated_text") else _Choices(layout)
+    return _Native(layout) if layout.shape == "native" else _Choices(layout)
 
 
 class _Writer:

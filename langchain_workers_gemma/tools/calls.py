@@ -16,8 +16,12 @@ MOST_CALLS = 1_000
 """More calls than this in one reply are refused: merging chunks takes core a time that grows with their square."""
 
 
-class TooManyCallsError(ValueError):
-    """A reply holds more calls than any model would make."""
+_DEEPEST = 400  # brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on
+_LONGEST_NUMBER = 4_000  # digits; Python's own parser raises a bare `ValueError` beyond 4,300
+
+
+class UnreasonableCallsError(ValueError):
+    """A reply holds calls as no model would make them, which core's parsers of arguments cannot be trusted with."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class CollectedCall:
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
+    guard: _Guard = field(default_factory=lambda: _Guard())
 
     @property
     def arguments(self) -> str:
@@ -65,16 +70,18 @@ class CallLedger:
         """Take a piece and give it back with its final index and, on a call's first piece, its id.
 
         Raises:
-            TooManyCallsError: If there are more calls than any model would make.
+            UnreasonableCallsError: If there are more calls than any model would make, or arguments out of all measure.
         """
         call = self._by_index.get(delta.index)
         if call is None:
             if len(self._by_index) >= MOST_CALLS:
-                raise TooManyCallsError(f"it holds more than {MOST_CALLS:,} tool calls")
+                raise UnreasonableCallsError(f"it holds more than {MOST_CALLS:,} tool calls")
             call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
+            call.guard.check(delta.arguments)
             self._by_index[delta.index] = call
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)
         call.name += delta.name or ""
+        call.guard.check(delta.arguments)
         call.pieces.append(delta.arguments)
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
 
@@ -111,6 +118,57 @@ def read_arguments(text: str, *, cut: bool = False) -> dict[str, Any] | None:
     except ValueError:
         return None
     return arguments if isinstance(arguments, dict) else None
+
+
+_WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
+_IN_STRING = re.compile(r'["\\]')
+
+
+class _Guard:
+    """Watches arguments that arrive in pieces, looking at each character once."""
+
+    __slots__ = ("_depth", "_digits", "_escaped", "_in_string")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._digits = 0  # of a number that ends the piece before
+        self._in_string = False
+        self._escaped = False
+
+    def check(self, text: str) -> None:
+        """Take the next piece.
+
+        Raises:
+            UnreasonableCallsError: If brackets nest too deeply, or a number is too long.
+        """
+        position = 1 if self._escaped and text else 0
+        self._escaped = self._escaped and not text
+        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
+            position = match.end()
+            found = match.group()
+            if found == "\\":
+                self._escaped = position == len(text)
+                position += 1
+            elif found == '"':
+                self._in_string = not self._in_string
+            elif found in "{[":
+                self._depth += 1
+            elif found in "}]":
+                self._depth -= 1
+            else:
+                self._check_number(match, ends_piece=position == len(text))
+        if text and not text[-1].isdigit():
+            self._digits = 0
+        if self._depth > _DEEPEST:
+            raise UnreasonableCallsError(f"the arguments of a call nest more than {_DEEPEST} deep")
+
+    def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
+        digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
+        self._digits = digits if ends_piece else 0
+        if digits > _LONGEST_NUMBER:
+            raise UnreasonableCallsError(
+                f"the arguments of a call hold a number of more than {_LONGEST_NUMBER:,} digits"
+            )
 
 
 _STRUCTURAL = re.compile(r'["\\{}\[\]]')

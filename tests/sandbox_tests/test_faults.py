@@ -43,6 +43,12 @@ def test_the_next_requests_fail(api: Api) -> None:
     assert "retry-after" not in replies[0].headers
 
 
+@pytest.mark.parametrize(("code", "status"), [(3040, 429), (5007, 400), (10000, 401), (5028, 410), (None, 500)])
+def test_a_code_brings_its_status(api: Api, code: int | None, status: int) -> None:
+    api.sandbox.fail(code=code)
+    assert api.say(GEMMA_4, "Hello").status_code == status
+
+
 def test_an_error_says_what_it_is_told_to(api: Api) -> None:
     api.sandbox.fail(status=429, code=3036, message="No neurons left", retry_after=2.5)
     reply = api.say(GEMMA_4, "Hello")
@@ -253,7 +259,7 @@ def test_scripts_and_faults_share_one_queue(api: Api) -> None:
 def mixed(api: Api, seed: int, rate: float = 0.5) -> list[str]:
     api.sandbox.chaos(rate, seed=seed)
     found = []
-    for _ in range(40):
+    for _ in range(25):
         try:
             response = api.say(GEMMA_3, "Hello", stream=True)
         except httpx.TransportError as error:

@@ -22,10 +22,11 @@ def test_starts_in_under_half_a_second_with_its_imports() -> None:
         "from langchain_workers_gemma.sandbox import Sandbox\n"
         "with Sandbox() as sandbox: print(time.perf_counter() - t)"
     )
-    times = [
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout) for _ in "12"
-    ]
-    assert min(times) < 0.5
+    for _ in range(4):  # on a busy machine any single start may be slow
+        started = float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+        if started < 0.5:
+            return
+    pytest.fail(f"starting took {started} s")
 
 
 def test_leaves_no_thread_task_or_socket_behind() -> None:

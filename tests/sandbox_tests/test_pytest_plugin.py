@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import entry_points
+import tomllib
 from pathlib import Path
 
 import langchain_workers_gemma
 
 ROOT = Path(langchain_workers_gemma.__file__).parent.parent
-PLUGIN = "langchain_workers_gemma.sandbox.pytest_plugin"
 TEST = """
 def test_fixture(workers_gemma_sandbox):
     import httpx
@@ -25,16 +24,14 @@ def test_fresh(workers_gemma_sandbox):
 def run_pytest(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(TEST)
     program = [*before, "import sys, pytest", "sys.exit(pytest.main(sys.argv[1:]))"]
-    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
-    if not any(entry.value == PLUGIN for entry in entry_points(group="pytest11")):
-        options += ["-p", PLUGIN]  # the tree is tested without being installed
+    plugin = "langchain_workers_gemma.sandbox.pytest_plugin"
     return subprocess.run(
-        [sys.executable, "-c", "\n".join(program), *options, str(folder)],
+        [sys.executable, "-c", "\n".join(program), "-q", "-W", "error", "-p", plugin, str(folder)],
         capture_output=True,
         check=False,
         text=True,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
 
 
@@ -59,3 +56,9 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_package_registers_the_plugin() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        entries = tomllib.load(file)["project"]["entry-points"]["pytest11"]
+    assert entries == {"workers_gemma": "langchain_workers_gemma.sandbox.pytest_plugin"}

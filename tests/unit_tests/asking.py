@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_workers_gemma import ChatWorkersGemma
 
 ACCOUNT = "0123456789abcdef"
-TOKEN = "a-token-that-nobody-may-see"  # noqa: S105 - made up
+TOKEN = "a-token-that-nobody-may-see"
 
 GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 GEMMA_3 = "@cf/google/gemma-3-12b-it"
@@ -36,9 +36,7 @@ EVENTS = ("stream_events", "astream_events")
 WAYS = (*WHOLE, *STREAMED)
 """The ways of asking that give a message whose content is a string."""
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one pixel
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one pixel
 PNG_URI = f"data:image/png;base64,{PNG}"
 
 WEATHER = {

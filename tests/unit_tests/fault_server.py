@@ -89,9 +89,15 @@ class Received:
 
 
 class FaultServer:
-    """Plays scripts. Use it as a context manager."""
+    """Plays scripts. Use it as a context manager.
 
-    def __init__(self, choose: Callable[[Received], Script] | None = None) -> None:
+    Args:
+        choose: Gives the script for a request, in place of `play`.
+        keep: Whether to keep the requests.
+    """
+
+    def __init__(self, choose: Callable[[Received], Script] | None = None, *, keep: bool = True) -> None:
+        self._keep = keep
         self.requests: list[Received] = []
         self.peak = 0
         self.accepted = 0
@@ -112,8 +118,8 @@ class FaultServer:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            pass  # wakes `accept`
+        with suppress(OSError), socket.socket() as waking:
+            waking.connect(("127.0.0.1", self.port))  # ends `accept`, and looks nothing up
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
@@ -179,8 +185,9 @@ class FaultServer:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError):
             while (request := _received(connection)) is not None:
-                with self._lock:
-                    self.requests.append(request)
+                if self._keep:
+                    with self._lock:
+                        self.requests.append(request)
                 if not all(self._step(connection, step) for step in self._choose(request)):
                     break
         with self._lock:

@@ -122,7 +122,7 @@ def test_submitted_polled_and_answered(service: Service, way: str, slept: list[f
 
 
 def test_any_input_that_invoke_takes(service: Service) -> None:
-    inputs = [
+    inputs: list[Any] = [
         "text",
         [("system", "Be terse."), ("human", "pairs")],
         [HumanMessage("message")],
@@ -529,7 +529,7 @@ def test_what_bind_makes_is_cores_class_to_everyone_else() -> None:
     bound = gemma().bind(stop=["x"])
     assert isinstance(bound, RunnableBinding)
     assert type(bound).lc_id() == RunnableBinding.lc_id()
-    further = bound.bind(seed=1)
+    further: Any = bound.bind(seed=1)
     assert further.kwargs == {"stop": ["x"], "seed": 1}
     assert hasattr(further, "queue_batch")
 
@@ -556,3 +556,36 @@ def test_a_missing_tqdm_is_told_before_anything_is_sent(
     with pytest.raises(ImportError, match=r'pip install "langchain-workers-gemma\[notebooks\]"'):
         call(gemma(), way, JOB if call is fetch_batch else ["a"], show_progress=True)
     assert service.requests == []
+
+
+# --- Bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_http_images_are_fetched_once_for_all_inputs(
+    service: Service, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "https://example.com/a.png"
+    fetched: list[list[str]] = []
+
+    def fetch(urls: Any) -> dict[str, str]:
+        fetched.append(list(urls))
+        return dict.fromkeys(urls, PNG_URI)
+
+    async def afetch(urls: Any) -> dict[str, str]:
+        return fetch(urls)
+
+    monkeypatch.setattr("langchain_workers_gemma.queued_batches.fetch_images", fetch)
+    monkeypatch.setattr("langchain_workers_gemma.queued_batches.afetch_images", afetch)
+    picture = [HumanMessage([{"type": "image_url", "image_url": {"url": url}}])]
+    service.replies(queued())
+    submit_batch(gemma(inline_image_urls=True), way, [picture, "text", picture])
+    assert fetched == [[url, url]]
+    sent = service.bodies[0]["requests"]
+    assert [PNG_URI in json.dumps(one) for one in sent] == [True, False, True]
+
+
+def test_a_reply_without_end_is_refused(service: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_workers_gemma.batch._MOST_REPLY_BYTES", 50)
+    service.replies(finished(item(0, says("one")), item(1, says("two"))))
+    with pytest.raises(InternalServerError, match="larger than 50 bytes"):
+        fetch_batch(gemma(), way, JOB)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
+import httpcore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,18 +38,20 @@ def fetch(request: pytest.FixtureRequest) -> Fetch:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
-    """Have names resolve to addresses. Gives the list of names asked for."""
+    """Have names resolve to addresses; an address stands for itself. Gives the list of names asked for."""
     asked: list[str] = []
     real = socket.getaddrinfo
 
     def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        with suppress(ValueError):
+            return real(str(ipaddress.ip_address(host)), port, type=socket.SOCK_STREAM)
         asked.append(host)
         name = host.partition(".")[0]
         if name not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [entry for address in names[name] for entry in real(address, port, type=socket.SOCK_STREAM)]
 
-    monkeypatch.setattr(images.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return asked
 
 
@@ -103,7 +107,7 @@ def test_address_in_the_url(fetch: Fetch, address: str, monkeypatch: pytest.Monk
     asked = resolving(monkeypatch)
     host = f"[{address}]" if ":" in address else address
     for scheme in ("http", "https"):
-        with pytest.raises(ValueError, match="not at a public address|percent-encoded"):
+        with pytest.raises(ValueError, match=r"not at a public address|percent-encoded"):
             fetch([f"{scheme}://{host}/a.png"])
     assert not asked  # not even looked up
 
@@ -116,8 +120,8 @@ def test_name_of_a_private_address(fetch: Fetch, address: str, monkeypatch: pyte
     def connect(*_: Any, **__: Any) -> None:
         raise AssertionError("it connected")
 
-    monkeypatch.setattr(images.socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(images.httpcore.SyncBackend, "connect_tcp", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
     with pytest.raises(ValueError, match="not at a public address"):
         fetch(["https://rebound.example/a.png"])
 
@@ -130,7 +134,7 @@ def test_name_with_one_private_address_among_public_ones(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("spelling", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost."])
 def test_other_spellings_of_loopback(spelling: str) -> None:
-    with pytest.raises(ValueError, match="not at a public address|could not be fetched"):
+    with pytest.raises(ValueError, match=r"not at a public address|could not be fetched"):
         fetch_images([f"http://{spelling}/a.png"])
 
 
@@ -146,13 +150,13 @@ def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.Monk
     [
         "ftp://host.example/a.png", "file:///etc/passwd", "gopher://host.example/", "//host.example/a.png", "http://",
         "http:///a.png", "https://user:secret@host.example/a.png", "http://user@host.example/", "http://[::1",
-        "http://host.example/a b.png", "http://host.example/\r\nX: y", "http://host.example/\x00", "http://höst.example/",
+        "http://host.example/a b.png", "http://host.example/\r\nX: y", "http://host.example/\x00", "http://h\u00f6st.example/",
         "http://host.example:99999/a.png", "http://host.example:x/", "javascript:alert(1)", "",
     ],
 )  # fmt: skip
 def test_urls_that_are_refused(fetch: Fetch, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolving(monkeypatch)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         fetch([url])
     assert not asked
 
@@ -179,12 +183,13 @@ def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) 
     "location",
     [
         "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "http://private.example/a.png", "file:///etc/passwd",
-        "http://localhost/", "https://10.0.0.1/", "//192.168.0.1/a.png", "ftp://host.example/", "http://[::1", "http://a b/",
+        "http://localhost/",
+        "https://10.0.0.1/", "//192.168.0.1/a.png", "ftp://host.example/", "http://[::1", "http://a b/",
     ],
 )  # fmt: skip
 def test_redirects_to_where_nobody_may_go(server: FaultServer, fetch: Fetch, location: str) -> None:
     server.play((http(302, b"", location=location),))
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         fetch([at(server)])
     assert len(server.requests) == 1
 
@@ -256,7 +261,7 @@ def test_too_slow(server: FaultServer, fetch: Fetch, script: Script, monkeypatch
     monkeypatch.setattr(images, "MAX_SECONDS", 0.2)
     server.play(script)
     began = time.monotonic()
-    with pytest.raises(ValueError, match="longer than|could not be fetched"):
+    with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch([at(server)])
     assert time.monotonic() - began < 3
 
@@ -265,14 +270,15 @@ def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.Monk
     monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
     slow = (Drip(http(302, b"", location="/again"), 0.002),)
     server.play(slow)
-    with pytest.raises(ValueError, match="longer than|could not be fetched"):
+    with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([at(server)])
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        (RESET,), (CLOSE,), (b"garbage\r\n\r\n", CLOSE), (http(404, b""),), (http(500, IMAGE, content_type="image/png"),),
+        (RESET,), (CLOSE,),
+        (b"garbage\r\n\r\n", CLOSE), (http(404, b""),), (http(500, IMAGE, content_type="image/png"),),
         (http(204, b"", content_type="image/png"),), (http(200, b"", content_type="image/png"),),
         (head(200, content_type="image/png", content_length="99"), b"x", CLOSE),
         (head(200, content_type="image/png", content_length="99"), b"x", RESET),
@@ -301,17 +307,16 @@ def test_another_address_is_tried(server: FaultServer, monkeypatch: pytest.Monke
     assert fetch_images([at(server)])[at(server)] == PNG_URI
 
 
-def test_tls_is_for_the_name(server: FaultServer) -> None:
-    """A server that speaks no TLS: the handshake fails as a `ValueError`, within the time."""
-    server.play((b"no TLS here", CLOSE))
+def test_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
     with pytest.raises(ValueError, match="could not be fetched"):
         fetch_images([f"https://host.example:{server.port}/a.png"])
-    assert issubclass(ssl.SSLError, OSError)
+    assert not server.requests
 
 
 # --- What becomes of it -----------------------------------------------------------------------------------------------
 
-BLOCKS = [
+BLOCKS: list[dict[str, Any]] = [
     {"type": "image_url", "image_url": {"url": "URL"}},
     {"type": "image_url", "image_url": "URL"},
     {"type": "image", "url": "URL"},
@@ -334,7 +339,7 @@ def test_request_holds_the_image(
     server: FaultServer, asking_loopback: FaultServer, block: dict[str, Any], way: str
 ) -> None:
     url = at(server)
-    message = HumanMessage([{"type": "text", "text": "What is this?"}, _with_url(block, url)])  # type: ignore[list-item]
+    message = HumanMessage([{"type": "text", "text": "What is this?"}, _with_url(block, url)])
     llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
     reply = llm.invoke([message]) if way == "invoke" else asyncio.run(llm.ainvoke([message]))
     assert reply.text == "A dot."
@@ -350,21 +355,21 @@ def test_request_holds_the_image(
 @pytest.mark.parametrize("way", ["stream", "astream"])
 def test_streams_fetch_too(server: FaultServer, asking_loopback: FaultServer, way: str) -> None:
     llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
-    assert ask(llm, way, [HumanMessage([_with_url(BLOCKS[0], at(server))])]).text == "A dot."  # type: ignore[list-item]
+    assert ask(llm, way, [HumanMessage([_with_url(BLOCKS[0], at(server))])]).text == "A dot."
     assert PNG_URI in asking_loopback.requests[0].body.decode()
 
 
 def test_one_url_is_fetched_once_a_call(server: FaultServer, asking_loopback: FaultServer) -> None:
     block = _with_url(BLOCKS[0], at(server))
     llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
-    llm.invoke([HumanMessage([block, block])])  # type: ignore[list-item]
+    llm.invoke([HumanMessage([block, block])])
     assert len(server.requests) == 1
     assert asking_loopback.requests[0].body.decode().count(PNG_URI) == 2
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 def test_nothing_is_asked_when_an_image_may_not_be_fetched(service: Service, way: str) -> None:
-    message = HumanMessage([_with_url(BLOCKS[0], "http://169.254.169.254/latest/meta-data/")])  # type: ignore[list-item]
+    message = HumanMessage([_with_url(BLOCKS[0], "http://169.254.169.254/latest/meta-data/")])
     with pytest.raises(ValueError, match="not at a public address"):
         ask(gemma(inline_image_urls=True), way, [message])
     assert not service.requests
@@ -375,7 +380,7 @@ def test_nothing_is_fetched_unless_it_is_switched_on(
     service: Service, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = resolving(monkeypatch)
-    message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])  # type: ignore[list-item]
+    message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="inline_image_urls=True"):
         ask(gemma(), way, [message])
     assert not service.requests
@@ -384,19 +389,20 @@ def test_nothing_is_fetched_unless_it_is_switched_on(
 
 def test_nothing_is_fetched_for_a_model_that_reads_text_only(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = resolving(monkeypatch)
-    message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])  # type: ignore[list-item]
+    message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="text only"):
         gemma(model=GEMMA_7B, inline_image_urls=True).invoke([message])
     assert not asked
 
 
 def test_the_model_of_the_call_decides(server: FaultServer, asking_loopback: FaultServer) -> None:
-    message = HumanMessage([_with_url(BLOCKS[0], at(server))])  # type: ignore[list-item]
+    message = HumanMessage([_with_url(BLOCKS[0], at(server))])
     llm = gemma(base_url=asking_loopback.url, model=GEMMA_7B, inline_image_urls=True)
     assert llm.invoke([message], model=GEMMA_4).text == "A dot."
     assert PNG_URI in asking_loopback.requests[0].body.decode()
 
 
-def _with_url(block: dict[str, Any], url: str) -> dict[str, Any]:
+def _with_url(block: dict[str, Any], url: str) -> Any:
+    """The block with its URL filled in."""
     return {key: url if value == "URL" else _with_url(value, url) if isinstance(value, dict) else value
             for key, value in block.items()}  # fmt: skip

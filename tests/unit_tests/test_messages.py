@@ -89,19 +89,19 @@ def test_messages_with_text(service: Service, way: str, asked: Any, expected: li
 )
 def test_chat_messages_by_their_role(service: Service, role: str, expected: str) -> None:
     around = {"system": [HumanMessage("x")], "assistant": [HumanMessage("x")], "user": []}[expected]
-    message = ChatMessage("said", role=role)
+    message = ChatMessage(content="said", role=role)
     messages = [message, *around] if expected == "system" else [*around, message]
     assert {"role": expected, "content": "said"} in sent(service, *messages)
 
 
 @pytest.mark.parametrize("role", ["tool", "function", "critic", ""])
 def test_chat_messages_of_unknown_roles_are_refused(service: Service, role: str) -> None:
-    words = refused(service, ChatMessage("said", role=role))
+    words = refused(service, ChatMessage(content="said", role=role))
     assert repr(role) in words
     assert "'user'" in words
 
 
-@pytest.mark.parametrize("message", [FunctionMessage("x", name="f"), RemoveMessage(id="1")])
+@pytest.mark.parametrize("message", [FunctionMessage(content="x", name="f"), RemoveMessage(id="1")])
 def test_kinds_that_cannot_be_sent(service: Service, message: Any) -> None:
     assert type(message).__name__ in refused(service, message)
 
@@ -285,7 +285,7 @@ def test_refused_blocks(service: Service, case: str) -> None:
 
 @pytest.mark.parametrize("case", ["audio v1", "pdf v1", "unknown"])
 def test_refused_blocks_in_other_messages(service: Service, case: str) -> None:
-    block = REFUSED_BLOCKS[case][0]
+    block: dict[str, Any] = dict(REFUSED_BLOCKS[case][0])
     refused(service, SystemMessage([block]))
     refused(service, AIMessage([block]))
     refused(service, ToolMessage([block], tool_call_id="c1"))
@@ -309,20 +309,18 @@ def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: Service
 @pytest.mark.parametrize("url", ["http://example.org/a.png", "https://example.org/a.png", "HTTPS://example.org/a.png"])
 @pytest.mark.parametrize("form", ["openai", "v1", "v0", "anthropic"])
 def test_image_urls_while_inline_image_urls_is_off(service: Service, model: str, url: str, form: str) -> None:
-    block = {
+    forms: dict[str, dict[str, Any]] = {
         "openai": {"type": "image_url", "image_url": {"url": url}},
         "v1": {"type": "image", "url": url},
         "v0": {"type": "image", "source_type": "url", "url": url},
         "anthropic": {"type": "image", "source": {"type": "url", "url": url}},
-    }[form]
-    assert "inline_image_urls=True" in refused(service, HumanMessage([block]), model=model)
+    }
+    assert "inline_image_urls=True" in refused(service, HumanMessage([forms[form]]), model=model)
 
 
 def test_an_image_url_on_other_hosts(service: Service) -> None:
     block = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
-    assert "inline_image_urls" in refused(
-        service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi"
-    )
+    assert "inline_image_urls" in refused(service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi")
 
 
 def test_an_image_in_a_system_message(service: Service) -> None:
@@ -377,7 +375,9 @@ def test_half_a_surrogate_pair_in_text(service: Service, way: str) -> None:
 
 def test_surrogates_in_arguments_and_results_of_tools(service: Service) -> None:
     call = {"name": "f", "args": {"a": "\ud83d"}, "id": "c1", "type": "tool_call"}
-    messages = sent(service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("\udc4b", tool_call_id="c1"))
+    messages = sent(
+        service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("\udc4b", tool_call_id="c1")
+    )
     assert json.loads(messages[1]["tool_calls"][0]["function"]["arguments"]) == {"a": "\ufffd"}
     assert messages[2]["content"] == "\ufffd"
 

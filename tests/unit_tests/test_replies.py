@@ -431,7 +431,7 @@ def test_without_a_finish_reason(service: Service, reason: Any, way: str) -> Non
 def test_an_error_with_status_200(service: Service, way: str) -> None:
     errors = [{"code": 5006, "message": "bad input"}]
     service.says({"result": None, "success": False, "errors": errors, "messages": []})
-    with pytest.raises(BadRequestError, match="^bad input$") as caught:
+    with pytest.raises(BadRequestError, match=r"^bad input$") as caught:
         ask(gemma(), way)
     assert (caught.value.status_code, caught.value.code) == (200, 5006)
 
@@ -467,7 +467,7 @@ def test_a_success_that_cannot_be_read(service: Service, payload: Any, status: i
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("way", (*STREAMED, *EVENTS))
+@pytest.mark.parametrize("way", [*STREAMED, *EVENTS])
 @pytest.mark.parametrize("payload", UNREADABLE, ids=repr)
 def test_a_success_in_place_of_a_stream_that_cannot_be_read(service: Service, payload: Any, way: str) -> None:
     service.says(payload)

@@ -21,7 +21,7 @@ from langchain_workers_gemma.json_growth import GrowingJson
 from langchain_workers_gemma.json_text import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.structured_output import StructuredOutputParser
 from tests.unit_tests.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
-from tests.unit_tests.test_structured_output import BY_NAME, PAIRS, WAYS, Generation, answer, ask, written
+from tests.unit_tests.test_structured_output import BY_NAME, PAIRS, Generation, answer, ask, written
 
 
 class Person(BaseModel):
@@ -64,8 +64,8 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "gemma-7b-lora", "aimlapi"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b-lora", "aimlapi"])
+@pytest.mark.parametrize("way", ["invoke", "astream"])
 def test_forms_of_replies(service: Service, way: str, generation: str, form: str) -> None:
     kind = BY_NAME[generation]
     reply = FORMS[form]
@@ -96,9 +96,9 @@ def test_forms_of_streams(service: Service, form: str, size: int) -> None:
         assert {"name": "Ad"} in found
 
 
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "gemma-7b-lora", "aimlapi"])
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
 @pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["ainvoke", "stream"])
 def test_a_bound_format_gives_the_json_alone(service: Service, way: str, generation: str, form: str) -> None:
     """Programs that bind `response_format`, LangChain's agents among them, hand the text to `json.loads`."""
     kind = BY_NAME[generation]
@@ -221,7 +221,7 @@ def test_half_a_surrogate_pair_and_raw_control_characters(service: Service) -> N
     service.replies({"response": r'{"name": "a\ud83d b\ude00 c\ud83d\ude00 \\ud83d' + '\n\x07"}'})
     wanted = "a\ufffd b\ufffd c\U0001f600 \\ud83d\n\x07"
     assert gemma().with_structured_output(Person).invoke("Go") == Person(name=wanted)
-    assert gemma().with_structured_output(Card | SCHEMA if False else SCHEMA).invoke("Go") == {"name": wanted}
+    assert gemma().with_structured_output(SCHEMA).invoke("Go") == {"name": wanted}
 
 
 def test_depth_and_size_are_no_crash(service: Service) -> None:
@@ -258,7 +258,7 @@ prose = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(objects, prose.filter(lambda text: not text.rstrip().endswith("{")), prose, st.booleans(), st.booleans())
 def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, ascii_only: bool) -> None:
     written_ = json.dumps(value, ensure_ascii=ascii_only, indent=2 if fenced else None)
@@ -280,7 +280,7 @@ jsonish = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text() | jsonish, st.booleans())
 def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
     is_cut_json(text)
@@ -297,7 +297,7 @@ def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
         assert outcomes[0] == outcomes[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(objects, st.booleans(), st.lists(st.integers(1, 9), min_size=1))
 def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
     text = json.dumps(value, indent=1 if indented else None)
@@ -315,7 +315,7 @@ def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
         assert earlier != later
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(objects, st.data())
 def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> None:
     text = json.dumps(value, ensure_ascii=False)
@@ -326,7 +326,7 @@ def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> Non
     assert is_beginning(view, from_json(text[:cut], allow_partial="trailing-strings"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(jsonish, st.integers(1, 5))
 def test_pieces_do_not_matter(text: str, size: int) -> None:
     one, many = GrowingJson(), GrowingJson()
@@ -396,7 +396,7 @@ def test_dict_partials_of_calls_grow(service: Service) -> None:
     frames = [delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
     service.pieces(sse(delta(tool_calls=[head]), *frames, delta(finish_reason="tool_calls"), "[DONE]"))
     found = list(gemma(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
-    assert found == [{}, {"name": "A"}, {"name": "Ada"}, ADA] or found[-1] == ADA
+    assert found[-1] == ADA
     assert len(found) >= 3
     for earlier, later in zip(found, found[1:], strict=False):
         assert is_beginning(earlier, later)

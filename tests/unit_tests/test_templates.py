@@ -92,7 +92,12 @@ def check(model: str, messages: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, SEA_LION])
 def test_leading_system_messages_merge_into_one(service: Service, model: str, way: str) -> None:
-    asked = [SystemMessage("One."), ChatMessage("Two.", role="developer"), SystemMessage("Three."), HumanMessage("Hi")]
+    asked = [
+        SystemMessage("One."),
+        ChatMessage(content="Two.", role="developer"),
+        SystemMessage("Three."),
+        HumanMessage("Hi"),
+    ]
     ask(gemma(model=model), way, asked)
     assert talk(service.messages) == [("system", "One.\n\nTwo.\n\nThree."), ("user", "Hi")]
 
@@ -171,7 +176,13 @@ def test_neighbours_of_one_role_merge(service: Service, model: str) -> None:
 def test_neighbours_with_images_merge(service: Service, model: str) -> None:
     messages = wire(service, model, HumanMessage(["a", IMAGE]), HumanMessage([IMAGE, "b"]))
     (message,) = messages
-    assert [part.get("text", part["type"]) for part in message["content"]] == ["a", "image_url", "\n\n", "image_url", "b"]
+    assert [part.get("text", part["type"]) for part in message["content"]] == [
+        "a",
+        "image_url",
+        "\n\n",
+        "image_url",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
@@ -245,7 +256,11 @@ def test_a_failed_tool_is_told(service: Service, model: str) -> None:
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
 def test_a_silent_result_is_not_empty(service: Service, model: str) -> None:
     messages = wire(
-        service, model, HumanMessage("x"), AIMessage("", tool_calls=[call("f", "c1")]), ToolMessage("", tool_call_id="c1")
+        service,
+        model,
+        HumanMessage("x"),
+        AIMessage("", tool_calls=[call("f", "c1")]),
+        ToolMessage("", tool_call_id="c1"),
     )
     assert messages[-1]["content"] == "Result of the call f:\n(no output)"
 
@@ -440,12 +455,10 @@ def _histories(draw: st.DrawFn, *, images: bool) -> tuple[list[BaseMessage], lis
             messages.append(AIMessage(draw(_content(words))))
         elif kind == "D":
             role = draw(st.sampled_from(["system", "user", "assistant"]))
-            messages.append(ChatMessage(draw(_content(words)), role=role))
+            messages.append(ChatMessage(content=draw(_content(words)), role=role))
         elif kind == "T":
             status = draw(st.sampled_from(["success", "error"]))
-            messages.append(
-                ToolMessage(draw(_content(words, images=images)), tool_call_id=draw(_IDS), status=status)
-            )
+            messages.append(ToolMessage(draw(_content(words, images=images)), tool_call_id=draw(_IDS), status=status))
         else:
             content = draw(_content(words))
             calls = []

@@ -1,0 +1,1 @@
+"""The package in Pyodide under node; see `run.py`."""

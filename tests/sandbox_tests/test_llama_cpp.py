@@ -1,0 +1,104 @@
+"""A real Gemma 3 graph behind the sandbox, served by llama-cpp-python. Slow, and outside `make test`.
+
+python -m venv /tmp/llama
+CMAKE_ARGS="-DGGML_NATIVE=OFF" /tmp/llama/bin/pip install "llama-cpp-python[server]" gguf numpy
+LLAMA_CPP_PYTHON=/tmp/llama/bin/python pytest -m slow tests/sandbox_tests/test_llama_cpp.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from langchain_workers_gemma.sandbox import Sandbox
+from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, Api, error_of
+from tests.sandbox_tests.test_streams import USAGE, text_in
+
+PYTHON = os.environ.get("LLAMA_CPP_PYTHON")
+SCHEMA = {
+    "type": "object",
+    "properties": {"color": {"enum": ["red", "green"]}, "ok": {"type": "boolean"}},
+    "required": ["color", "ok"],
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PYTHON is None, reason="LLAMA_CPP_PYTHON names no Python that has llama-cpp-python"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    assert PYTHON is not None
+    model = tmp_path_factory.mktemp("model") / "tiny-gemma3.gguf"
+    subprocess.run([PYTHON, str(Path(__file__).with_name("tiny_gemma3.py")), str(model)], check=True, timeout=60)
+    port = free_port()
+    command = [PYTHON, "-m", "llama_cpp.server", "--model", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            url = f"http://127.0.0.1:{port}/v1"
+            wait_for(f"{url}/models")
+            front = Sandbox(upstream=url, upstream_model="tiny-gemma3", upstream_schema="json_object")
+            with front, Api(front) as talking:
+                yield talking
+        finally:
+            server.terminate()
+
+
+def wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            if httpx.get(url, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"{url} never answered")
+
+
+def test_it_chats(api: Api) -> None:
+    result = api.result(GEMMA_3, "Hello", max_tokens=12, seed=3)
+    assert isinstance(result["response"], str)
+    assert 0 < result["usage"]["completion_tokens"] <= 13
+    assert api.result(GEMMA_4, "Hello", max_tokens=12)["choices"][0]["finish_reason"] in ("length", "stop")
+
+
+@pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
+def test_it_streams(api: Api, model: str) -> None:
+    events = api.events(model, "Hello", max_tokens=12, seed=5, **USAGE)
+    assert events[-1] == "[DONE]"
+    assert events[-2]["usage"]["total_tokens"] > 0
+    assert isinstance(text_in(events), str)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_it_obeys_guided_json(api: Api, seed: int) -> None:
+    value = json.loads(api.text(GEMMA_3, "Hello", guided_json=SCHEMA, max_tokens=300, seed=seed))
+    assert value["color"] in ("red", "green")
+    assert isinstance(value["ok"], bool)
+
+
+def test_it_obeys_guided_json_in_a_stream(api: Api) -> None:
+    events = api.events(GEMMA_3, "Hello", guided_json=SCHEMA, max_tokens=300, seed=2)
+    assert set(json.loads(text_in(events))) == {"color", "ok"}
+
+
+def test_its_refusal_is_passed_on(api: Api) -> None:
+    status, code, message = error_of(api.say(GEMMA_3, "word " * 5000, max_tokens=5))
+    assert (status, code) == (400, 5006)
+    assert "maximum context length is 2048 tokens" in message

@@ -1,0 +1,282 @@
+"""One model object in threads, in several event loops, across fork and spawn, and in large batches."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import add
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
+from tests.unit_tests.asking import gemma
+from tests.unit_tests.fault_server import (
+    STREAM_END,
+    STREAM_HEAD,
+    FaultServer,
+    Received,
+    Script,
+    Wait,
+    envelope,
+    event,
+    http,
+)
+
+
+def echo(request: Received) -> Script:
+    """Says what it was told, so that no answer can be taken for another's."""
+    words = f"echo {request.prompt}"
+    if not request.streams:
+        return (http(200, envelope({"response": words})),)
+    return (STREAM_HEAD, *(event({"response": word}) for word in words), event(b"[DONE]"), STREAM_END)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(echo) as playing:
+        yield playing
+
+
+@pytest.fixture
+def llm(server: FaultServer) -> ChatWorkersGemma:
+    return gemma(base_url=server.url, timeout=30)
+
+
+def streamed(llm: ChatWorkersGemma, prompt: str) -> str:
+    return str(reduce(add, llm.stream(prompt)).text)
+
+
+async def astreamed(llm: ChatWorkersGemma, prompt: str) -> str:
+    return str(reduce(add, [chunk async for chunk in llm.astream(prompt)]).text)
+
+
+def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> None:
+    def ask(number: int) -> str:
+        return streamed(llm, str(number)) if number % 2 else str(llm.invoke(str(number)).text)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(ask, range(160))) == [f"echo {number}" for number in range(160)]
+    assert server.peak <= 16 + 1
+
+
+def test_threads_make_one_client_between_them(llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    from langchain_workers_gemma import transport
+
+    transport._close_shared_client()
+    made: list[object] = []
+    real = httpx.Client.__init__
+
+    def counted(self: Any, *arguments: Any, **options: Any) -> None:
+        made.append(self)
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(httpx.Client, "__init__", counted)
+    barrier = threading.Barrier(8)
+
+    def ask(number: int) -> str:
+        barrier.wait()
+        return str(llm.invoke(str(number)).text)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 8
+    assert len(made) == 1
+
+
+def test_event_loops_in_threads(llm: ChatWorkersGemma, server: FaultServer) -> None:
+    async def ask(thread: int) -> list[str]:
+        replies = await asyncio.gather(
+            *(llm.ainvoke(f"{thread}/{number}") for number in range(10)),
+            *(astreamed(llm, f"{thread}/{number}") for number in range(10)),
+        )
+        return [reply if isinstance(reply, str) else str(reply.text) for reply in replies]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ThreadPoolExecutor(6) as pool:
+            told = list(pool.map(lambda thread: asyncio.run(ask(thread)), range(18)))
+        gc.collect()
+    for thread, replies in enumerate(told):
+        assert replies == [f"echo {thread}/{number}" for number in range(10)] * 2
+    assert server.wait_until_open(1) <= 1
+
+
+def test_sync_calls_within_a_loop_and_beside_it(llm: ChatWorkersGemma) -> None:
+    async def both() -> list[str]:
+        beside = asyncio.to_thread(streamed, llm, "thread")
+        return [str(llm.invoke("sync").text), await astreamed(llm, "async"), await beside]
+
+    assert asyncio.run(both()) == ["echo sync", "echo async", "echo thread"]
+
+
+def test_large_batches_are_not_throttled() -> None:
+    """All 300 requests are on the wire at once: the server answers none of them before the last has come."""
+    everybody = 300
+    arrived = threading.Barrier(everybody + 1)
+    go = threading.Event()
+
+    def meet(request: Received) -> Script:
+        arrived.wait(20)
+        return (Wait(go), *echo(request))
+
+    async def ask(llm: ChatWorkersGemma) -> list[str]:
+        return [str(reply.text) for reply in await llm.abatch([str(number) for number in range(everybody)])]
+
+    with FaultServer(meet) as server:
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(asyncio.run, ask(gemma(base_url=server.url, timeout=60)))
+            arrived.wait(20)
+            assert server.open >= everybody
+            go.set()
+            assert told.result() == [f"echo {number}" for number in range(everybody)]
+        assert server.peak >= everybody
+        assert server.wait_until_open(1) <= 1
+
+
+def test_max_concurrency_is_the_callers(llm: ChatWorkersGemma, server: FaultServer) -> None:
+    asyncio.run(llm.abatch([str(number) for number in range(40)], {"max_concurrency": 4}))
+    assert server.peak <= 4 + 1
+
+
+async def test_cancelling_some_of_many(llm: ChatWorkersGemma, server: FaultServer) -> None:
+    tasks = [asyncio.create_task(astreamed(llm, str(number))) for number in range(60)]
+    await asyncio.sleep(0.02)
+    for task in tasks[::3]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        if isinstance(outcome, asyncio.CancelledError):
+            assert number % 3 == 0
+        else:
+            assert outcome == f"echo {number}"
+    # What is left works on, and no task of ours is left behind.
+    assert await astreamed(llm, "after") == "echo after"
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_task_groups_fail_together(server: FaultServer) -> None:
+    def some_fail(request: Received) -> Script:
+        return (http(400, b""),) if request.prompt == "7" else echo(request)
+
+    server._choose = some_fail
+    llm = gemma(base_url=server.url)
+
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(llm.ainvoke(str(number)))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await all_of_them()
+    assert [type(error).__name__ for error in raised.value.exceptions] == ["BadRequestError"]
+
+
+# --- Processes --------------------------------------------------------------------------------------------------------
+
+
+def _ask_in_child(llm: ChatWorkersGemma, number: int, answers: Any) -> None:
+    try:
+        told = [
+            str(llm.invoke(f"sync {number}").text),
+            streamed(llm, f"stream {number}"),
+            str(asyncio.run(llm.ainvoke(f"async {number}")).text),
+        ]
+    except Exception as error:  # noqa: BLE001 - the parent is to see it
+        told = [repr(error)]
+    answers.put((number, told))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_child_processes(llm: ChatWorkersGemma, server: FaultServer, method: str) -> None:
+    """Children use connections of their own, whatever the parent has open, and the parent goes on with its own."""
+    assert llm.invoke("before").text == "echo before"
+    opened = server.accepted
+    context = multiprocessing.get_context(method)
+    answers = context.SimpleQueue()
+    count = 3 if method == "fork" else 1
+    children = [context.Process(target=_ask_in_child, args=(llm, number, answers)) for number in range(count)]  # type: ignore[attr-defined]
+    for child in children:
+        child.start()
+    told = dict(answers.get() for _ in children)
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    for number in range(count):
+        assert told[number] == [f"echo sync {number}", f"echo stream {number}", f"echo async {number}"]
+    assert server.accepted >= opened + 2 * count
+    assert llm.invoke("after").text == "echo after"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_in_the_middle_of_a_stream(llm: ChatWorkersGemma, server: FaultServer) -> None:
+    stream = llm.stream("parent")
+    told = [str(next(stream).text)]
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=_ask_in_child, args=(llm, 0, answers))
+    child.start()
+    assert answers.get()[1][0] == "echo sync 0"
+    child.join(20)
+    assert "".join([*told, *(str(chunk.text) for chunk in stream)]) == "echo parent"
+
+
+def test_a_process_ends_without_complaint(server: FaultServer) -> None:
+    """Connections that are open at the end of a program are closed in order."""
+    import subprocess
+
+    program = f"""
+import asyncio, warnings
+from langchain_workers_gemma import ChatWorkersGemma
+llm = ChatWorkersGemma(base_url={server.url!r}, account_id="a", api_token="t")
+llm.invoke("one")
+next(iter(llm.stream("two")))
+abandoned = llm.stream("three")
+next(abandoned)
+
+async def ask():
+    await llm.ainvoke("four")
+    async for _ in llm.astream("five"):
+        break
+
+asyncio.run(ask())
+asyncio.run(ask())
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ResourceWarning" not in done.stderr
+    assert "never" not in done.stderr
+    assert server.wait_until_open(0) == 0
+
+
+def test_errors_in_threads_are_their_own(server: FaultServer) -> None:
+    def choose(request: Received) -> Script:
+        return (http(400, {"error": request.prompt}),) if int(request.prompt) % 2 else echo(request)
+
+    server._choose = choose
+    llm = gemma(base_url=server.url)
+    outcomes: list[Any] = llm.batch([str(number) for number in range(60)], return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        if number % 2:
+            assert isinstance(outcome, WorkersGemmaError)
+            assert str(outcome) == str(number)
+        else:
+            assert outcome.text == f"echo {number}"

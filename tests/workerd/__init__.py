@@ -1,0 +1,1 @@
+"""Cloudflare's own `env.AI` client in workerd, over the sandbox; see `run.py`."""
