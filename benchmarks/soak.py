@@ -3,8 +3,9 @@
     python benchmarks/soak.py --calls 20000 --in-flight 64 --seed 1
 
 A server in a process of its own answers every call rightly, or with a reset, a cut, a stall, a 429, a 500, garbage and
-so on, chosen by the seed, the call and the try. Each call must end in the right answer or in a typed error, and a broken
-stream's `.partial` must be how the right answer begins. Waits between retries are shortened so that it ends in minutes.
+so on, chosen by the seed, the call and the try. Each call must end in the right answer or in a typed error, and a
+broken stream's `.partial` must be how the right answer begins. Waits between retries are shortened, so that it ends in
+minutes.
 """
 
 from __future__ import annotations
@@ -305,21 +306,15 @@ def main() -> int:
     here.send("stop")
     server.join(30)
 
-    faults = (
-        sum(after["faults"].values())
-        - after["faults"]["none"]
-        - (sum(warm["faults"].values()) - warm["faults"]["none"])
-    )
+    faults = sum(after["faults"].values()) - sum(warm["faults"].values())
+    faults -= after["faults"]["none"] - warm["faults"]["none"]
+    opened = f"at most {after['peak']}; idle at the end {idle}; after {after['open']}"
     print(table(ledger))
-    print(
-        f"\ncalls             {options.calls:>10,}   accounted for {ledger.total:,}, wrong or untyped {len(ledger.wrong)}"
-    )
+    print(f"\ncalls             {options.calls:>10,}   accounted for {ledger.total:,}, wrong {len(ledger.wrong)}")
     print(f"in flight         {options.in_flight:>10,}   in {took:.0f} s, {options.calls / took:.0f} calls/s")
     print(f"faults served     {faults:>10,}")
     print(f"retries           {counter.count - retried:>10,}")
-    print(
-        f"open connections  {warm['open']:>10,}   before; at most {after['peak']}; idle at the end {idle}; after {after['open']}"
-    )
+    print(f"open connections  {warm['open']:>10,}   before; {opened}")
     print(f"memory, MB        {memory:>10.1f}   before; after {memory_after:.1f}")
     print(f"threads           {threads:>10,}   before; after {threading.active_count()}")
     print(f"tasks left        {tasks_left:>10,}")

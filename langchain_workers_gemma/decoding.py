@@ -38,42 +38,42 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._calls = _CallTracker()
 
-    def whole(self, result: object) -> Iterator[Event]:
+    def whole(self, result: object) -> list[Event]:
         """The events of a whole reply, out of its envelope.
 
         Raises:
             UnknownShapeError: If it is in no known form.
         """
         if isinstance(result, str):
-            if result:
-                yield Text(result)
-        elif isinstance(result, list):
-            yield Text(_text_of_list(result))
-        elif isinstance(result, dict) and _known(result):
-            yield from self.frame(result)
-        else:
-            raise UnknownShapeError("it has neither `response` nor `choices`")
+            return [Text(result)] if result else []
+        if isinstance(result, list):
+            return [Text(_text_of_list(result))]
+        if isinstance(result, dict) and _known(result):
+            return self.frame(result)
+        raise UnknownShapeError("it has neither `response` nor `choices`")
 
-    def frame(self, frame: Mapping[str, Any]) -> Iterator[Event]:
-        """The events of one parsed event of a stream, or of a whole reply."""
+    def frame(self, frame: Mapping[str, Any]) -> list[Event]:
+        """The events of one parsed event of a stream, or of a whole reply; usage comes last."""
+        events: list[Event] = []
         choice = _first_choice(frame)
         calls = frame.get("tool_calls")
         if choice is not None:
             message = _message(choice)
             calls = message.get("tool_calls") or calls  # the same calls, where both places hold some
-            yield from _said(message)
+            _say(message, events)
         elif "response" in frame:
             text = as_text(frame["response"])
             if text:
-                yield Text(text)
+                events.append(Text(text))
         if calls:
-            yield from self._calls.read(calls)
-        for said in (choice, frame):
-            if said and said.get("finish_reason"):
-                yield Finish(str(said["finish_reason"]))
+            events.extend(self._calls.read(calls))
+        reason = (choice and choice.get("finish_reason")) or frame.get("finish_reason")
+        if reason:
+            events.append(Finish(str(reason)))
         usage = frame.get("usage")
-        if isinstance(usage, dict) and usage:
-            yield Usage(usage)
+        if usage and isinstance(usage, dict):
+            events.append(Usage(usage))
+        return events
 
 
 def _first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -89,16 +89,16 @@ def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"content": choice["text"]} if "text" in choice else {}
 
 
-def _said(message: Mapping[str, Any]) -> Iterator[Event]:
+def _say(message: Mapping[str, Any], events: list[Event]) -> None:
     # Either name is in use, sometimes both with the same text.
-    thought = as_text(message.get("reasoning_content") or message.get("reasoning"))
+    thought = message.get("reasoning_content") or message.get("reasoning")
     if thought:
-        yield Reasoning(thought)
+        events.append(Reasoning(as_text(thought)))
     text = as_text(message.get("content"))
     if text:
-        yield Text(text)
+        events.append(Text(text))
     elif isinstance(message.get("refusal"), str) and message["refusal"]:
-        yield Text(message["refusal"])
+        events.append(Text(message["refusal"]))
 
 
 def as_text(value: object) -> str:

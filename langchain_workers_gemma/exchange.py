@@ -13,7 +13,7 @@ error in. So retrying, reading and asking again are written once for sync, async
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -200,11 +200,7 @@ def _whole(
     result = unwrap(payload)
     if is_empty(result) and request.stream:
         return True
-    try:
-        events = reader.whole(result)
-    except (UnknownShapeError, UnreasonableCallsError) as error:
-        raise unreadable_reply(reply.status, reply.headers, body, str(error), plan.context) from None
-    events += reader.flush()
+    events = _read(plan, reply, lambda: [*reader.whole(result), *reader.flush()], body)
     if request.stream and reader.says_nothing and not reader.has_ended:
         return True
     yield from _deliver(plan, reply, progress, events)
@@ -228,7 +224,7 @@ def _events(
             raise
     done = yield from _last_events(plan, reply, progress, reader, decoder, done=done)
     if done or reader.has_ended:
-        held_back = reader.flush()
+        held_back = _read(plan, reply, reader.flush, b"")
         if reader.says_nothing and not reader.has_ended:
             return True
         yield from _deliver(plan, reply, progress, held_back)
@@ -265,10 +261,15 @@ def _tell(
 
 def _frame_events(plan: Plan, reply: Reply, reader: ReplyReader, payload: bytes) -> list[Event]:
     frame = _frame(plan, reply, payload)
+    return _read(plan, reply, lambda: reader.frame(frame), payload)
+
+
+def _read(plan: Plan, reply: Reply, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
+    """The events of a part of the reply, or the error for one that cannot be read."""
     try:
-        return reader.frame(frame)
-    except UnreasonableCallsError as error:
-        raise unreadable_reply(reply.status, reply.headers, payload, str(error), plan.context) from None
+        return read()
+    except (UnknownShapeError, UnreasonableCallsError) as error:
+        raise unreadable_reply(reply.status, reply.headers, body, str(error), plan.context) from None
 
 
 def _last_events(
@@ -374,7 +375,11 @@ def _interrupted(error: WorkersGemmaError, progress: _Progress, reader: ReplyRea
     """The error for a stream that broke after it had begun: it keeps what came, unless the service said what it was."""
     if isinstance(error, APIStatusError):
         return error
-    partial = partial_message([*progress.delivered, *reader.flush()])
+    try:
+        held_back = reader.flush()
+    except UnreasonableCallsError:
+        held_back = []
+    partial = partial_message([*progress.delivered, *held_back])
     return (StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError)(str(error), partial)
 
 

@@ -6,7 +6,7 @@ Decoder -> thinking channel -> calls in text -> stop sequences -> forced choice 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,7 @@ class ReplyReader:
         Raises:
             UnreasonableCallsError: If the reply holds more calls than any model would make.
         """
-        events = list(self._decoder.frame(frame))
+        events = self._decoder.frame(frame)
         self._note_usage(events)
         return self._settle(self._through(events))
 
@@ -120,7 +120,7 @@ class ReplyReader:
     @property
     def says_nothing(self) -> bool:
         """Whether nothing at all has come: no text, no thought, no call."""
-        return not self.has_content
+        return not self.has_content and not self.prose_instead_of_call
 
     @property
     def final_reason(self) -> str:
@@ -152,9 +152,11 @@ class ReplyReader:
             for call in self._ledger.calls
         )
 
-    def _note_usage(self, events: Collection[Event]) -> None:
+    def _note_usage(self, events: Sequence[Event]) -> None:
         """Tell a final usage report from one that stands beside every piece of content."""
-        reports = any(isinstance(event, Usage) for event in events)
+        reports = bool(events) and type(events[-1]) is Usage
+        if not (reports or self._ends_in_usage):
+            return
         says = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
         if reports or says:
             self._ends_in_usage = reports and not (says and self._has_usage)

@@ -41,7 +41,7 @@ class ThinkingChannel:
 
     def feed(self, event: Event) -> Iterable[Event]:
         """Take one event and give those that can be told now."""
-        if not isinstance(event, Text):
+        if type(event) is not Text:
             return (*self.flush(), event) if self._held and isinstance(event, ToolCallDelta) else (event,)
         if not self._held and not self._thinking and "<" not in event.text:
             if event.text:

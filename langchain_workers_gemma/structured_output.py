@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -13,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import BaseGenerationOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -72,7 +74,12 @@ def structure(
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     json_schema = None if schema is None else json_schema_of(schema)
-    traced = {"ls_structured_output_format": {"kwargs": {"method": resolved or "prompt"}, "schema": schema or {}}}
+    traced = {
+        "ls_structured_output_format": {
+            "kwargs": {"method": resolved or "prompt"},
+            "schema": _traced(schema, json_schema),
+        }
+    }
     if resolved == "function_calling":
         name = schema_name(json_schema)
         tool = {
@@ -90,6 +97,15 @@ def structure(
         bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)
     parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling", strict=bool(strict))
     return cast("Runnable[LanguageModelInput, Any]", bound | (RawAndParsed(parser=parser) if include_raw else parser))
+
+
+def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
+    """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
+    for form in (schema, json_schema):
+        with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
+            convert_to_json_schema(form)
+            return form
+    return {}
 
 
 def _function(name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:

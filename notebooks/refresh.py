@@ -46,6 +46,7 @@ def run(path: Path, *, keep: bool) -> list[str]:
         for output in cell.get("outputs", ())
         if (problem := _problem(output))
     ]
+    notebook.metadata.language_info = {"name": "python"}
     if keep and not problems:
         nbformat.validate(notebook)
         nbformat.write(notebook, path)

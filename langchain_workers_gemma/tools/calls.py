@@ -24,6 +24,57 @@ class UnreasonableCallsError(ValueError):
     """A reply holds calls as no model would make them, which core's parsers of arguments cannot be trusted with."""
 
 
+_WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
+_IN_STRING = re.compile(r'["\\]')
+
+
+class _Guard:
+    """Watches arguments that arrive in pieces, looking at each character once."""
+
+    __slots__ = ("_depth", "_digits", "_escaped", "_in_string")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._digits = 0  # of a number that ends the piece before
+        self._in_string = False
+        self._escaped = False
+
+    def check(self, text: str) -> None:
+        """Take the next piece.
+
+        Raises:
+            UnreasonableCallsError: If brackets nest too deeply, or a number is too long.
+        """
+        position = 1 if self._escaped and text else 0
+        self._escaped = self._escaped and not text
+        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
+            position = match.end()
+            found = match.group()
+            if found == "\\":
+                self._escaped = position == len(text)
+                position += 1
+            elif found == '"':
+                self._in_string = not self._in_string
+            elif found in "{[":
+                self._depth += 1
+                if self._depth > _DEEPEST:
+                    raise UnreasonableCallsError(f"the arguments of a call nest more than {_DEEPEST} deep")
+            elif found in "}]":
+                self._depth -= 1
+            else:
+                self._check_number(match, ends_piece=position == len(text))
+        if text and not text[-1].isdigit():
+            self._digits = 0
+
+    def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
+        digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
+        self._digits = digits if ends_piece else 0
+        if digits > _LONGEST_NUMBER:
+            raise UnreasonableCallsError(
+                f"the arguments of a call hold a number of more than {_LONGEST_NUMBER:,} digits"
+            )
+
+
 @dataclass(slots=True)
 class CollectedCall:
     """One call of a reply, as far as it has come.
@@ -33,13 +84,14 @@ class CollectedCall:
         id: Its id, unique in the conversation.
         name: The tool's name; empty where the server gave none.
         pieces: The arguments' JSON text, in pieces.
+        guard: Watches them.
     """
 
     position: int
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
-    guard: _Guard = field(default_factory=lambda: _Guard())
+    guard: _Guard = field(default_factory=_Guard)
 
     @property
     def arguments(self) -> str:
@@ -118,57 +170,6 @@ def read_arguments(text: str, *, cut: bool = False) -> dict[str, Any] | None:
     except ValueError:
         return None
     return arguments if isinstance(arguments, dict) else None
-
-
-_WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
-_IN_STRING = re.compile(r'["\\]')
-
-
-class _Guard:
-    """Watches arguments that arrive in pieces, looking at each character once."""
-
-    __slots__ = ("_depth", "_digits", "_escaped", "_in_string")
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._digits = 0  # of a number that ends the piece before
-        self._in_string = False
-        self._escaped = False
-
-    def check(self, text: str) -> None:
-        """Take the next piece.
-
-        Raises:
-            UnreasonableCallsError: If brackets nest too deeply, or a number is too long.
-        """
-        position = 1 if self._escaped and text else 0
-        self._escaped = self._escaped and not text
-        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
-            position = match.end()
-            found = match.group()
-            if found == "\\":
-                self._escaped = position == len(text)
-                position += 1
-            elif found == '"':
-                self._in_string = not self._in_string
-            elif found in "{[":
-                self._depth += 1
-            elif found in "}]":
-                self._depth -= 1
-            else:
-                self._check_number(match, ends_piece=position == len(text))
-        if text and not text[-1].isdigit():
-            self._digits = 0
-        if self._depth > _DEEPEST:
-            raise UnreasonableCallsError(f"the arguments of a call nest more than {_DEEPEST} deep")
-
-    def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
-        digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
-        self._digits = digits if ends_piece else 0
-        if digits > _LONGEST_NUMBER:
-            raise UnreasonableCallsError(
-                f"the arguments of a call hold a number of more than {_LONGEST_NUMBER:,} digits"
-            )
 
 
 _STRUCTURAL = re.compile(r'["\\{}\[\]]')

@@ -89,10 +89,7 @@ SCHEMAS: dict[str, Any] = {
     "none": {"type": "array", "maxItems": 0},
     "map": {"type": "object", "additionalProperties": {"type": "integer"}},
     "code": {"type": "string", "pattern": "^[A-Z]{2}[0-9]{4}$"},
-    **{
-        form: {"type": "string", "format": form}
-        for form in ("date", "time", "date-time", "email", "uuid", "ipv4", "uri")
-    },
+    **{form: {"type": "string", "format": form} for form in ("date", "time", "date-time", "email", "uuid", "ipv4")},
 }
 REFUSED = {
     "no such type": {"type": "nonsense"},

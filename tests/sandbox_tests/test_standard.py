@@ -19,7 +19,6 @@ from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, GEMMA_7B
 
-
 SQUARE = Path(__file__).parents[1] / "data" / "square.png"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import llguidance
 import llguidance.numpy
+import numpy as np
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
 from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, strict_openai
@@ -61,7 +62,7 @@ def walk(schema: dict[str, Any], seed: int, wander: int = 80) -> str:
     while not matcher.is_stopped() and len(found) < 3000:
         llguidance.numpy.fill_next_token_bitmask(matcher, mask)
         assert not matcher.is_error(), matcher.get_error()
-        allowed = [one for one in range(257) if mask[0, one // 32] >> (one % 32) & 1]
+        allowed = np.flatnonzero(np.unpackbits(mask[0].view(np.uint8), bitorder="little")[:257]).tolist()
         if 256 in allowed:
             break
         visible = [one for one in allowed if 33 <= one < 127] or allowed

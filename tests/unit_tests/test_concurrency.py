@@ -99,7 +99,7 @@ def test_event_loops_in_threads(llm: ChatWorkersGemma, server: FaultServer) -> N
             *(llm.ainvoke(f"{thread}/{number}") for number in range(10)),
             *(astreamed(llm, f"{thread}/{number}") for number in range(10)),
         )
-        return [reply if isinstance(reply, str) else str(reply.text) for reply in replies]
+        return [reply if isinstance(reply, str) else str(getattr(reply, "text", reply)) for reply in replies]
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

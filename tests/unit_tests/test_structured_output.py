@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from enum import Enum
+from datetime import date
+from enum import StrEnum
 from typing import Any, Literal
 
 import pytest
@@ -40,7 +41,7 @@ from tests.unit_tests.asking import (
     usage,
 )
 from tests.unit_tests.schema_examples import EXAMPLES
-from tests.unit_tests.walking import instance_of
+from tests.unit_tests.schema_instances import instance_of
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def as_the_caller_reads(schema: Any, text: str) -> Any:
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_request_and_object(service: Service, name: str, generation: Generation) -> None:
     schema, text = EXAMPLES[name].schema, instance_of(name)
-    llm = gemma(**generation.arguments)
+    llm: Any = gemma(**generation.arguments)
     instructed = json.dumps(inline_refs(json_schema_of(schema)), ensure_ascii=False)
     for method in METHODS:
         if generation.lacks(method):
@@ -434,13 +435,13 @@ class Event(BaseModel):
 
     name: str
     color: schema_examples.Color
-    day: schema_examples.date
+    day: date
 
 
 def test_strict_pydantic_models(service: Service) -> None:
     service.replies({"response": {"name": "x", "color": "red", "day": "2026-11-21"}})
     found = gemma(model=GEMMA_3).with_structured_output(Event).invoke("Go")
-    assert found == Event(name="x", color=schema_examples.Color.RED, day=schema_examples.date(2026, 11, 21))
+    assert found == Event(name="x", color=schema_examples.Color.RED, day=date(2026, 11, 21))
 
 
 def test_a_validator_of_the_callers_own(service: Service) -> None:
@@ -479,7 +480,7 @@ def test_pydantic_v1(service: Service, recwarn: pytest.WarningsRecorder) -> None
 
 def test_typed_dicts_come_back_as_plain_dicts(service: Service) -> None:
     class Dated(TypedDict):
-        day: schema_examples.date
+        day: date
         color: schema_examples.Color
 
     service.replies({"response": '{"day": "2026-11-21", "color": "red"}'})
@@ -620,7 +621,7 @@ def test_bound_guided_json(service: Service, generation: str) -> None:
 
 @pytest.mark.parametrize("generation", ["gemma-4", "gemma-7b", "aimlapi"])
 def test_guided_json_where_there_is_none(generation: str) -> None:
-    with pytest.raises(ValueError, match="guided_json: .* has no such parameter"):
+    with pytest.raises(ValueError, match=r"guided_json: .* has no such parameter"):
         gemma(**BY_NAME[generation].arguments).bind(guided_json={"type": "object"}).invoke("Go")
 
 
@@ -644,7 +645,7 @@ def test_bad_response_formats(bad: Any) -> None:
 def test_schemas_may_hold_enums_and_any_mapping(service: Service) -> None:
     from types import MappingProxyType
 
-    class Size(str, Enum):
+    class Size(StrEnum):
         S = "s"
 
     schema = MappingProxyType({"type": "object", "properties": {"size": {"enum": [Size.S]}}, "title": "Größe [x]"})
@@ -676,7 +677,7 @@ class Forecast(BaseModel):
 def test_agents_without_tools(service: Service, generation: str, strategy: Any, text: str) -> None:
     kind = BY_NAME[generation]
     answer(service, kind, None, Forecast, text, "invoke")
-    agent = create_agent(gemma(**kind.arguments), response_format=strategy(Forecast))
+    agent: Any = create_agent(gemma(**kind.arguments), response_format=strategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     schema = for_constraint(Forecast.model_json_schema())
@@ -686,7 +687,7 @@ def test_agents_without_tools(service: Service, generation: str, strategy: Any, 
 def test_an_agent_with_tools_and_provider_strategy_on_gemma_4(service: Service) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Paris"}'}}
     service.replies(message_reply("", tool_calls=[call]), message_reply('{"city": "Paris", "degrees": 24}'))
-    agent = create_agent(gemma(), [look_up], response_format=ProviderStrategy(Forecast))
+    agent: Any = create_agent(gemma(), [look_up], response_format=ProviderStrategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     for body in service.bodies:
@@ -700,7 +701,7 @@ def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: Service) 
         {"response": '{"tool_calls": [{"name": "look_up", "arguments": {"city": "Paris"}}]}'},
         {"response": '{"answer": {"city": "Paris", "degrees": 24}}'},
     )
-    agent = create_agent(gemma(model=GEMMA_3), [look_up], response_format=ProviderStrategy(Forecast))
+    agent: Any = create_agent(gemma(model=GEMMA_3), [look_up], response_format=ProviderStrategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     for body in service.bodies:
@@ -713,7 +714,7 @@ def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: Service) 
 def test_an_agent_with_tool_strategy(service: Service) -> None:
     call = {"id": "c1", "function": {"name": "Forecast", "arguments": '{"city": "Paris", "degrees": 24}'}}
     service.replies(message_reply("", tool_calls=[{"type": "function", **call}]))
-    agent = create_agent(gemma(), [look_up], response_format=ToolStrategy(Forecast))
+    agent: Any = create_agent(gemma(), [look_up], response_format=ToolStrategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     assert service.sent["tool_choice"] == "required"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_forms_of_streams(service: Service, form: str, size: int) -> None:
     assert list(llm.with_structured_output(Person).stream("Go")) == [Person(**ADA)]
     found = list(llm.with_structured_output(SCHEMA).stream("Go"))
     assert found[-1] == ADA
-    for earlier, later in zip(found, found[1:], strict=False):
+    for earlier, later in pairwise(found):
         assert is_beginning(earlier, later)
     if size == 1 and not form.startswith(("prose", "braces")):
         assert {"name": "Ad"} in found
@@ -177,7 +178,7 @@ def test_a_cut_before_anything_came(service: Service, generation: Generation, me
     result: Any = message_reply("", finish_reason="length", reasoning_content="Hm") if generation.openai else None
     result = result or {"response": "", "finish_reason": "length"}
     service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
-    with pytest.raises(OutputParserException, match="empty; .*max_tokens"):
+    with pytest.raises(OutputParserException, match=r"empty; .*max_tokens"):
         gemma(**generation.arguments).with_structured_output(Person, method=method).invoke("Go")
 
 
@@ -237,8 +238,8 @@ def test_depth_and_size_are_no_crash(service: Service) -> None:
         started = time.perf_counter()
         for method in ("json_schema", "function_calling"):
             with pytest.raises(OutputParserException):
-                gemma().with_structured_output(Person, method=method).invoke("Go")  # type: ignore[arg-type]
-        assert time.perf_counter() - started < 3
+                gemma().with_structured_output(Person, method=method).invoke("Go")
+        assert time.perf_counter() - started < 5
 
 
 # --- The finder -------------------------------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, 
 
 
 jsonish = st.lists(
-    st.sampled_from(list('{}[]":,\\ \n0-1.eE') + ['"a"', "true", "null", "tru", "\\u", "\\ud83d", "NaN", "```", "é"])
+    st.sampled_from([*'{}[]":,\\ \n0-1.eE', '"a"', "true", "null", "tru", "\\u", "\\ud83d", "NaN", "```", "é"])
     | st.text(max_size=3)
 ).map("".join)
 
@@ -287,11 +288,12 @@ def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
     for schema in (Person, Card, SCHEMA, None):
         parser = StructuredOutputParser(schema=schema, from_call=from_call)
         calls = [{"name": "f", "args": text, "id": "1", "index": 0, "type": "tool_call_chunk"}]
-        whole = AIMessageChunk(text, tool_call_chunks=calls) if from_call else AIMessage(text)
+        whole = AIMessageChunk(content=text, tool_call_chunks=calls) if from_call else AIMessage(content=text)
         outcomes = []
-        for way in (lambda one: parser.invoke(one), lambda one: list(parser.transform(iter([one])))[-1]):  # noqa: B023
+        for way in ("invoke", "stream"):
             try:
-                outcomes.append(repr(way(whole)))
+                value = parser.invoke(whole) if way == "invoke" else list(parser.transform(iter([whole])))[-1]
+                outcomes.append(repr(value))
             except OutputParserException as error:
                 outcomes.append(str(error))
         assert outcomes[0] == outcomes[1]
@@ -310,7 +312,7 @@ def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
             views.append(growing.view())
         position, turn = position + size, turn + 1
     assert views[-1] == growing.view() == value
-    for earlier, later in zip(views, views[1:], strict=False):
+    for earlier, later in pairwise(views):
         assert is_beginning(earlier, later)
         assert earlier != later
 
@@ -382,11 +384,9 @@ def test_a_stream_of_a_long_document(service: Service) -> None:
     service.streams(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
     schema = {"title": "x", "type": "object", "properties": {"items": {"type": "array"}}}
     started = time.perf_counter()
-    count, last = 0, None
-    for last in gemma(model=GEMMA_3).with_structured_output(schema).stream("Go"):
-        count += 1
-    assert last == value
-    assert count > 3000
+    found = list(gemma(model=GEMMA_3).with_structured_output(schema).stream("Go"))
+    assert found[-1] == value
+    assert len(found) > 3000
     assert time.perf_counter() - started < 20
 
 
@@ -398,5 +398,5 @@ def test_dict_partials_of_calls_grow(service: Service) -> None:
     found = list(gemma(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
     assert found[-1] == ADA
     assert len(found) >= 3
-    for earlier, later in zip(found, found[1:], strict=False):
+    for earlier, later in pairwise(found):
         assert is_beginning(earlier, later)

@@ -21,11 +21,13 @@ _TRIES = 12
 _SOON = 200
 """Bytes after which the walk takes only what closes."""
 _MOST = 2000
-_PRINTABLE = frozenset(range(0x20, 0x7F))
+_PRINTABLE = frozenset(range(0x20, 0x7F)) - {ord("\\")}
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _SPACES = frozenset(b" \t\r\n")
-_CLOSERS = b'"}]'
-_DIGITS = frozenset(b"0123456789")
+_QUOTE = frozenset(b'"')
+_BRACKETS = frozenset(b"}]")
+_BEGINNINGS = (b"", b"[", b"{", b'"', b":", b",")
+_MORE_LETTERS = 0.7
 _AFTER_A_NUMBER = frozenset(b",}]")
 _FREE = b'"~"'
 """A string that nothing but a free string allows."""
@@ -133,7 +135,6 @@ class _Walk:
         self._offered = [json.dumps(text, ensure_ascii=False) for text in offered]
         self._rng = rng
         self._out = bytearray()
-        self._key = ""
         for key, literal in _leaves(proposal, ""):
             self._by_key.setdefault(key, []).append(literal)
 
@@ -215,19 +216,22 @@ class _Walk:
         return quotes % 2 == 1
 
     def _one_of(self, allowed: set[int]) -> int:
+        """One of the bytes allowed: what closes the value, unless it has just begun, else something printable."""
         allowed = allowed - {_EOS}
-        if self._out[-1:] and self._out[-1] in _DIGITS and allowed & _AFTER_A_NUMBER and not self._in_string():
+        in_string = self._in_string()
+        last = bytes(self._out[-1:])
+        if not in_string and last.isdigit() and allowed & _AFTER_A_NUMBER:
             return min(allowed & _AFTER_A_NUMBER, key=b"]},".index)
-        closing = [byte for byte in _CLOSERS if byte in allowed]
-        opening = bytes(self._out[-1:]) in (b"[", b"{", b'"', b":", b",", b"")
-        if closing and (len(self._out) > _SOON or not opening or allowed <= set(_CLOSERS) | _SPACES):
-            worth_going_on = ord('"') in closing and len(self._out) <= _SOON and self._rng.random() < 0.7
-            if not worth_going_on or not self._in_string():
-                return closing[0]
-        for better in (allowed & _PLAIN, allowed & (_PRINTABLE - {ord("\\")}), allowed - _SPACES, allowed):
+        closing = sorted(allowed & (_QUOTE if in_string else _BRACKETS))
+        if closing and (len(self._out) > _SOON or not (last in _BEGINNINGS or (in_string and self._goes_on()))):
+            return closing[0]
+        for better in (allowed & _PLAIN, allowed & _PRINTABLE, allowed - _SPACES):
             if better:
                 return self._rng.choice(sorted(better))
-        raise RuntimeError("the grammar allows nothing")  # pragma: no cover - `run` looked before
+        return min(allowed)
+
+    def _goes_on(self) -> bool:
+        return self._rng.random() < _MORE_LETTERS
 
 
 def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:

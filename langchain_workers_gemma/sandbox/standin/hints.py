@@ -50,7 +50,7 @@ STOPWORDS = _set_of(
     json
     """
 )
-_OPENERS = STOPWORDS | _set_of(
+OPENERS = STOPWORDS | _set_of(
     """
     add ask book calculate check compare compute convert count create define delete describe divide draw explain fetch
     find generate list look multiply name open order pick play put read remind reply reserve return save say schedule
@@ -104,7 +104,7 @@ class Hints:
     @property
     def topic(self) -> str:
         """A few words that say what the text is about."""
-        telling = [word for word in _WORD.findall(self.text) if word.lower() not in _OPENERS]
+        telling = [word for word in _WORD.findall(self.text) if word.lower() not in OPENERS]
         return " ".join(dict.fromkeys(telling[:6])) or "nothing in particular"
 
 
@@ -136,7 +136,7 @@ def _names(text: str) -> tuple[list[str], list[str]]:
         before = text[: match.start()].rstrip()
         if not before or before[-1] in ".!?:;\n":
             first, _, rest = name.partition(" ")
-            if first.lower() in _OPENERS:
+            if first.lower() in OPENERS:
                 name = rest
                 if name:
                     found.append(name)

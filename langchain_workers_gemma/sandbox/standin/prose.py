@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from .hints import STOPWORDS, words
+from .hints import OPENERS, words
 
 if TYPE_CHECKING:
     import random
@@ -30,6 +30,8 @@ _LENGTH = re.compile(
 )
 _LENGTHY = re.compile(r"\b(?:long|lengthy|detailed|in detail|essay|story|thorough|comprehensive)\b", re.IGNORECASE)
 _NUMERALS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
+
+_MEASURES = frozenset(_UNITS) | frozenset(_NUMERALS)
 
 
 def write_answer(situation: Situation, rng: random.Random) -> str:
@@ -92,7 +94,8 @@ def _wanted_words(question: str) -> int:
 
 def _filler(question: str, wanted: int, rng: random.Random) -> str:
     """As many words as were asked for, made of the question's own."""
-    stock = [word for word in words(question) if word not in STOPWORDS] or ["word"]
+    plain = dict.fromkeys(word for word in words(question) if word not in OPENERS and word.rstrip("s") not in _MEASURES)
+    stock = list(plain) or ["word"]
     written: list[str] = []
     while len(written) < wanted:
         sentence = [rng.choice(stock) for _ in range(min(rng.randint(5, 9), wanted - len(written)))]

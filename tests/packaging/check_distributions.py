@@ -1,0 +1,189 @@
+"""Builds wheel and sdist, installs each into an empty environment without extras, and tries it there.
+
+    python tests/packaging/check_distributions.py
+
+Needs `hatchling` and `pip` in the environment that runs it. What the two others need is fetched once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = "langchain_workers_gemma"
+_PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+# Each runs alone, in an interpreter that sees the new environment only.
+PROBES = {
+    "imports without any extra": f"""
+        import {PACKAGE}
+        assert "site-packages" in {PACKAGE}.__file__, {PACKAGE}.__file__
+        for name in {PACKAGE}.__all__:
+            getattr({PACKAGE}, name)
+        """,
+    "makes model objects": f"""
+        from {PACKAGE} import AIGateway, ChatWorkersGemma, WorkersGemmaEmbeddings
+        llm = ChatWorkersGemma(account_id="account", api_token="secret-token", ai_gateway=AIGateway("default"))
+        assert llm.model.startswith("@cf/google/gemma-4"), llm.model
+        assert llm.profile["tool_calling"]
+        assert "secret-token" not in repr(llm)
+        WorkersGemmaEmbeddings(account_id="account", api_token="secret-token")
+        """,
+    "says what is missing without credentials": f"""
+        from {PACKAGE} import ChatWorkersGemma
+        try:
+            ChatWorkersGemma()
+        except ValueError as error:
+            assert "CLOUDFLARE_API_TOKEN" in str(error) or "CLOUDFLARE_ACCOUNT_ID" in str(error), error
+        else:
+            raise SystemExit("no error")
+        """,
+    "is typed": f"""
+        from importlib.resources import files
+        assert files("{PACKAGE}").joinpath("py.typed").is_file()
+        """,
+    "tells which extra the sandbox needs": f"""
+        try:
+            from {PACKAGE}.sandbox import Sandbox
+        except ImportError as error:
+            assert 'pip install "langchain-workers-gemma[sandbox]"' in str(error), error
+        else:
+            raise SystemExit("the sandbox came without its extra")
+        """,
+    "bears its version and licence": f"""
+        from importlib.metadata import metadata, version
+        from {PACKAGE} import __version__
+        assert version("langchain-workers-gemma") == __version__
+        told = metadata("langchain-workers-gemma")
+        assert told["License-Expression"] == "MIT" and told.get_all("License-File") == ["LICENSE"]
+        assert told["Requires-Python"] == ">=3.11"
+        assert "# langchain-workers-gemma" in told.get_payload()
+        """,
+    "has a command line": f"""
+        import runpy, sys
+        sys.argv = ["workers-gemma", "models"]
+        try:
+            runpy.run_module("{PACKAGE}.cli", run_name="__main__")
+            from {PACKAGE}.cli import main
+            main()
+        except SystemExit as end:
+            assert not end.code, end.code
+        """,
+    "puts nothing beside the package": """
+        from importlib.metadata import files
+        tops = {path.parts[0] for path in files("langchain-workers-gemma") if path.parts[0] != ".."}
+        strays = {top for top in tops if not top.startswith("langchain_workers_gemma")}
+        assert not strays, strays
+        """,
+}
+
+
+def main() -> int:
+    """Build, install, try, and tell.
+
+    Returns:
+        The exit code.
+    """
+    with tempfile.TemporaryDirectory(prefix="distributions-") as where:
+        home = Path(where)
+        _run(sys.executable, "-m", "hatchling", "build", "--directory", str(home), cwd=ROOT)
+        wheel, sdist = next(home.glob("*.whl")), next(home.glob("*.tar.gz"))
+        # Everything that will be installed is fetched once; afterwards there is no need for the network.
+        _run(*_PIP, "wheel", "--wheel-dir", str(home / "house"), str(wheel), *_build_requirements())
+        outcomes = [*_contents(wheel, sdist)]
+        with ThreadPoolExecutor(2) as pool:
+            for tried in pool.map(_try_out, (wheel, sdist)):
+                outcomes += tried
+    failed = sum(error is not None for _, error in outcomes)
+    for what, error in outcomes:
+        print(f"{'ok    ' if error is None else 'FAILED'} {what}" + ("" if error is None else f"\n{error}"))
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _build_requirements() -> list[str]:
+    required: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    return required
+
+
+def _contents(wheel: Path, sdist: Path) -> Iterator[tuple[str, str | None]]:
+    """What must and must not be in the two files."""
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    with tarfile.open(sdist) as tar:
+        in_sdist = {name.partition("/")[2] for name in tar.getnames()}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*.py")} | {f"{PACKAGE}/py.typed"}
+    yield "wheel: holds every module", _missing(sources - in_wheel)
+    yield "sdist: holds every module", _missing(sources - in_sdist)
+    yield "sdist: can be tested", _missing({"tests/conftest.py", "README.md", "LICENSE", "Makefile"} - in_sdist)
+    wrong = {name for name in in_wheel | in_sdist if "__pycache__" in name or name.endswith((".pyc", ".env"))}
+    yield "both: hold no rubbish", f"       {sorted(wrong)}" if wrong else None
+
+
+def _missing(names: set[str]) -> str | None:
+    return f"       missing: {sorted(names)}" if names else None
+
+
+def _try_out(distribution: Path) -> list[tuple[str, str | None]]:
+    """Install one of the files into an environment of its own, and run the probes there."""
+    kind = "wheel" if distribution.suffix == ".whl" else "sdist"
+    environment = distribution.parent / f"environment-{kind}"
+    _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
+    python = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
+
+    house = distribution.parent / "house"
+
+    def install() -> None:
+        _run(*_PIP, "--python", python, "install", "--no-index", "--find-links", str(house), str(distribution))
+
+    outcomes = [(f"{kind}: installs into an empty environment", _error_of(install))]
+    if outcomes[0][1] is not None:
+        return outcomes
+    outcomes.append((f"{kind}: its requirements agree", _error_of(lambda: _run(*_PIP, "--python", python, "check"))))
+    for what, probe in PROBES.items():
+        code = "\n".join(line[8:] for line in probe.splitlines())
+        outcomes.append((f"{kind}: {what}", _error_of(partial(_run, python, "-I", "-W", "error", "-c", code))))
+    return outcomes
+
+
+def _error_of(action: Callable[[], None]) -> str | None:
+    try:
+        action()
+    except subprocess.CalledProcessError as error:
+        said: str = error.stdout
+        return "\n".join(f"       {line}" for line in said.strip().splitlines()[-12:])
+    return None
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    """Run a command without the credentials of whoever runs this.
+
+    Raises:
+        CalledProcessError: With what it said, if it fails.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "CF_", "WORKERS_"))
+    }
+    subprocess.run(
+        command,
+        cwd=cwd or tempfile.gettempdir(),
+        env={**kept, "PYTHONPATH": ""},
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The notebooks as they are kept: run in order, outputs whole, nothing of the machine that ran them.
+
+Running them is `make notebooks`; this needs neither Jupyter nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+_LINK = re.compile(r"\]\((?!https?://|#)([^)\s]+)\)")
+_FROM_A_MACHINE = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\|site-packages|(?:127\.0\.0\.1|localhost):\d")
+_MOST_BYTES = 250_000
+
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return notebook
+
+
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def written(output: dict[str, Any]) -> str:
+    """What an output shows as text."""
+    return "".join(output.get("text", ())) + "".join(output.get("data", {}).get("text/plain", ()))
+
+
+def test_there_are_the_five() -> None:
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_quickstart",
+        "02_tools_and_agents",
+        "03_structured_output",
+        "04_retrieval",
+        "05_batch_and_cost",
+    ]
+
+
+@notebooks
+def test_form(path: Path) -> None:
+    notebook = read(path)
+    assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["name"]) == (4, "python3")
+    assert path.stat().st_size < _MOST_BYTES
+
+
+@notebooks
+def test_cells_were_run_in_order_and_without_an_error(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert not [output for output in outputs if "Warning:" in written(output)]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@notebooks
+def test_nothing_tells_of_the_machine_that_ran_it(path: Path) -> None:
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            assert not _FROM_A_MACHINE.search(written(output)), written(output)
+
+
+@notebooks
+def test_code_is_python_and_starts_by_finding_a_service(path: Path) -> None:
+    cells = code_cells(path)
+    for cell in cells:
+        ast.parse(source(cell))
+    first = source(cells[0])
+    assert "CLOUDFLARE_ACCOUNT_ID" in first
+    assert "Sandbox(" in first
+    assert "stand-in" in written(cells[0]["outputs"][0])
+
+
+@notebooks
+def test_links_lead_somewhere(path: Path) -> None:
+    text = "\n".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+    for target in _LINK.findall(text):
+        assert (FOLDER / target).exists(), target
