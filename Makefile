@@ -1,14 +1,18 @@
 # Everything this project does, in one place. Only Python >= 3.11 and make are assumed; the rest installs itself into
-# .venv. `make help` lists the targets.
+# .venv, once. `make help` lists the targets.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 TESTS  ?= tests
 PYTEST_FLAGS ?= -n auto
 
+LOWEST     := .venv-lowest
+LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint type format bench wheel clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd notebooks docs wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,24 +22,29 @@ $(BIN)/pip:
 		|| { echo "Python >= 3.11 is needed; try make PYTHON=python3.12 ..."; exit 1; }
 	@echo "==> making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(PIP) install --upgrade "pip>=25.1"
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/pip
 	@echo "==> installing the package and its sandbox (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[sandbox]"
+	@$(PIP) install --editable ".[sandbox]"
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/pip
 	@echo "==> installing what tests and linters need (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[sandbox]" --group test --group lint
+	@$(PIP) install --editable ".[sandbox]" --group test --group lint
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.test
+	@echo "==> installing what notebooks and docs need (once)"
+	@$(PIP) install --editable ".[notebooks]" --group docs
+	@touch $@
 
 demo: $(VENV)/.demo ## Show the main job against the sandbox, without an account
 	@$(BIN)/workers-gemma demo
 
 test: $(VENV)/.test ## Run the whole offline test suite, with branch coverage
 	@echo "==> running the tests"
-	@$(BIN)/pytest $(TESTS) $(PYTEST_FLAGS) --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest $(TESTS) $(PYTEST_FLAGS) -m "not slow" --cov --cov-report=term
 
 lint: $(VENV)/.test ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -46,8 +55,40 @@ type: $(VENV)/.test ## Check types, strictly
 format: $(VENV)/.test ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
+# LangChain's suites and agents need a newer core, so the lowest versions run the unit tests that need neither.
+$(LOWEST)/.ready: pyproject.toml
+	@echo "==> installing the lowest versions promised, in $(LOWEST) (once)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST_PIP) install --upgrade "pip>=25.1"
+	@$(LOWEST_PIP) install --editable ".[sandbox]" "langchain-core==1.6.0" "httpx==0.27.0" "pydantic==2.7.4" \
+		hypothesis outlines-core pytest pytest-asyncio pytest-xdist respx
+	@touch $@
+
+test-lowest: $(LOWEST)/.ready ## Run unit tests on the lowest versions promised
+	@$(LOWEST)/bin/pytest $(PYTEST_FLAGS) -m "not slow" tests/unit_tests/test_requests.py tests/unit_tests/test_streams.py \
+		tests/unit_tests/test_replies.py tests/unit_tests/test_tool_calling.py tests/unit_tests/test_messages.py \
+		tests/unit_tests/test_templates.py tests/unit_tests/test_errors.py
+
+test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
+	@$(BIN)/python -m tests.pyodide.run
+
+test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd against the sandbox
+	@$(BIN)/python -m tests.workerd.run
+
+notebooks: $(VENV)/.docs ## Run every notebook top to bottom
+	@$(BIN)/pytest --nbmake notebooks -n auto -p no:cacheprovider
+
+docs: $(VENV)/.docs ## Build the documentation into site/
+	@$(BIN)/mkdocs build --quiet
+
 wheel: $(VENV)/.test ## Build wheel and sdist, and import each in an empty environment
-	@$(BIN)/python tests/packaging/check_distributions.py
+	@$(BIN)/python -m tests.packaging.check_distributions
+
+bench: $(VENV)/.docs ## Measure the cost beside peers, and plot it
+	@$(BIN)/python -W ignore -m benchmarks.run
+
+soak: $(VENV)/.test ## Make 20,000 calls with faults mixed in, and account for each
+	@$(BIN)/python -m benchmarks.soak --calls 20000 --in-flight 64
 
 clean: ## Remove what was made
-	rm -rf $(VENV) build dist site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ def find_json(text: str) -> Any:
         >>> find_json('With {braces}:\n```json\n{"a": [1, 2]}\n```')
         {'a': [1, 2]}
     """
-    body = text.strip()
+    body = well_formed(text).strip()
     if body[:1] in ("{", "["):
         try:
             return from_json(body)
@@ -51,6 +51,7 @@ def find_json(text: str) -> Any:
 
 def is_cut_json(text: str) -> bool:
     """Whether a text is JSON that breaks off, so that more of it would have been readable."""
+    text = well_formed(text)
     found = _OBJECT.search(text)
     body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
     if not body or not _breaks_off(body):
@@ -60,6 +61,15 @@ def is_cut_json(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _breaks_off(text: str) -> bool:

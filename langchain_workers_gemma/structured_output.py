@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from typing_extensions import is_typeddict
 
 from langchain_workers_gemma.json_growth import GrowingJson
-from langchain_workers_gemma.json_text import find_json, is_cut_json
+from langchain_workers_gemma.json_text import find_json, is_cut_json, well_formed
 from langchain_workers_gemma.request import encode_json
 from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
 from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
@@ -101,7 +101,8 @@ def structure(
 
 def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
     """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
-    for form in (schema, json_schema):
+    forms: tuple[Any, ...] = (schema, json_schema)
+    for form in forms:
         with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
             convert_to_json_schema(form)
             return form
@@ -237,7 +238,7 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
         if self.from_call and not gathered.called:
             raise _unreadable(gathered, f"the model answered without the call that was asked for: {text[:200]!r}")
         try:
-            value = from_json(text) if self.from_call else find_json(text)
+            value = from_json(well_formed(text)) if self.from_call else find_json(text)
         except ValueError as error:
             raise _unreadable(gathered, str(error)) from None
         if not isinstance(value, dict):

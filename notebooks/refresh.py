@@ -101,6 +101,8 @@ def main(arguments: list[str]) -> int:
         problems = [problem for told in pool.map(partial(run, keep=keep), paths) for problem in told]
     for problem in problems:
         print(problem)
+    failed = len({problem.partition(".ipynb")[0] for problem in problems})
+    print(f"{len(paths) - failed} passed, {failed} failed")
     return 1 if problems else 0
 
 

@@ -101,7 +101,7 @@ class FaultServer:
         self.requests: list[Received] = []
         self.peak = 0
         self.accepted = 0
-        self.departures: queue.Queue[str] = queue.Queue()  # one for each client that left during a stall
+        self.departures: queue.Queue[str] = queue.Queue()  # one for each client that left during a reply
         self._choose = choose or self._next_script
         self._scripts: Sequence[Script] = ()
         self._played: dict[str, int] = defaultdict(int)
@@ -147,7 +147,7 @@ class FaultServer:
             self.requests.clear()
 
     def wait_until_left(self) -> str:
-        """Wait until a client has left a stalled reply. Gives how: `closed` or `reset`."""
+        """Wait until a client has left in the middle of a reply. Gives how: `closed` or `reset`, a matter of timing."""
         return self.departures.get(timeout=5)
 
     def wait_until_open(self, most: int) -> int:
@@ -183,13 +183,15 @@ class FaultServer:
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             while (request := _received(connection)) is not None:
                 if self._keep:
                     with self._lock:
                         self.requests.append(request)
                 if not all(self._step(connection, step) for step in self._choose(request)):
                     break
+        except OSError:
+            self.departures.put("reset")
         with self._lock:
             self._connections.discard(connection)
         connection.close()

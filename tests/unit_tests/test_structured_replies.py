@@ -255,7 +255,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(s
 objects = st.dictionaries(st.text(), values, min_size=1)
 prose = st.lists(
     st.sampled_from(["Sure!", "{name}", "{}", "{ x", "}", "```", "[1]", '"quoted"', "\n", "\\", "```python", "é🙂"])
-    | st.text(st.characters(exclude_characters="{"), max_size=20)
+    | st.text(st.characters(exclude_characters="{", exclude_categories=()), max_size=20)
 ).map(" ".join)
 
 
@@ -276,13 +276,15 @@ def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, 
 
 
 jsonish = st.lists(
-    st.sampled_from([*'{}[]":,\\ \n0-1.eE', '"a"', "true", "null", "tru", "\\u", "\\ud83d", "NaN", "```", "é"])
+    st.sampled_from(
+        [*'{}[]":,\\ \n0-1.eE', '"a"', "true", "null", "tru", "\\u", "\\ud83d", "\ud83d", "NaN", "```", "é"]
+    )
     | st.text(max_size=3)
 ).map("".join)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text() | jsonish, st.booleans())
+@given(st.text(st.characters(exclude_categories=())) | jsonish, st.booleans())
 def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
     is_cut_json(text)
     for schema in (Person, Card, SCHEMA, None):
@@ -353,29 +355,27 @@ def is_beginning(earlier: Any, later: Any) -> bool:
 
 
 @pytest.mark.parametrize("shape", ["items", "text", "keys"])
-def test_the_time_for_a_long_document_is_linear(shape: str) -> None:
-    def document(size: int) -> str:
-        if shape == "text":
-            return json.dumps({"text": "word \n" * (size // 7)})
-        if shape == "keys":
-            return json.dumps({f"key {number}": number for number in range(size // 18)})
-        return json.dumps({"items": [{"id": number, "name": "Ada"} for number in range(size // 27)]})
+def test_a_long_document_costs_a_fraction_of_parsing_it_again_with_each_chunk(shape: str) -> None:
+    size = 100_000
+    documents: dict[str, Any] = {
+        "text": {"text": "word \n" * (size // 7)},
+        "keys": {f"key {number}": number for number in range(size // 18)},
+        "items": {"items": [{"id": number, "name": "Ada"} for number in range(size // 27)]},
+    }
+    text = json.dumps(documents[shape])
+    started = time.perf_counter()
+    for _ in range(20):
+        from_json(text)
+    of_one_parse = (time.perf_counter() - started) / 20
 
-    def seconds(size: int) -> float:
-        text = document(size)
-        best = float("inf")
-        for _ in range(2):
-            growing = GrowingJson()
-            started = time.perf_counter()
-            for at in range(0, len(text), 4):
-                if growing.feed(text[at : at + 4]):
-                    growing.view()
-            best = min(best, time.perf_counter() - started)
-            assert growing.view() == json.loads(text)
-        return best
-
-    short, long = seconds(10_000), seconds(100_000)
-    assert long < 40 * short  # parsing all of the text again with each chunk takes a hundred times as long
+    growing = GrowingJson()
+    started = time.perf_counter()
+    for at in range(0, len(text), 4):
+        if growing.feed(text[at : at + 4]):
+            growing.view()
+    assert growing.view() == documents[shape]
+    if shape != "text":  # to parse one long string costs next to nothing
+        assert time.perf_counter() - started < of_one_parse * (len(text) / 4) / 2 / 3
 
 
 def test_a_stream_of_a_long_document(service: Service) -> None:
