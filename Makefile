@@ -76,13 +76,13 @@ test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd aga
 	@$(BIN)/python -m tests.workerd.run
 
 notebooks: $(VENV)/.docs ## Run every notebook top to bottom
-	@$(BIN)/pytest --nbmake notebooks -n auto -p no:cacheprovider
+	@$(BIN)/python notebooks/refresh.py --check
 
 docs: $(VENV)/.docs ## Build the documentation into site/
-	@$(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.test ## Build wheel and sdist, and import each in an empty environment
-	@$(BIN)/python -m tests.packaging.check_distributions
+	@$(BIN)/python tests/packaging/check_distributions.py
 
 bench: $(VENV)/.docs ## Measure the cost beside peers, and plot it
 	@$(BIN)/python -W ignore -m benchmarks.run

@@ -79,9 +79,7 @@ def streams(url: str, path: str, repeats: int, without: tuple[str, ...] = ()) ->
 
 def history(url: str, repeats: int) -> dict[str, float]:
     turns = [HumanMessage(f"Question {i}") if i % 2 == 0 else AIMessage(f"Answer {i}") for i in range(999)]
-    runs = {
-        name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items() if name != "httpx"
-    }
+    runs = {name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items() if name != "httpx"}
     return interleaved(runs, repeats)
 
 
@@ -224,17 +222,16 @@ def measure(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]]]:
     }
 
 
-def baseline(title: str, figures: dict[str, float]) -> str:
-    """What the ratios of a row are to."""
-    return next(name for name in ("floor", "httpx", "ours", *figures) if name in figures and
-                not (name == "httpx" and "floor" in figures))  # fmt: skip
+def baseline(row: dict[str, float]) -> float:
+    """What the ratios of a row are to: the floor, else bare httpx, else this package, else what comes first."""
+    return next(row[name] for name in ("floor", "httpx", "ours", *row) if name in row)
 
 
 def table(figures: dict[str, tuple[str, dict[str, float]]]) -> str:
     """A Markdown table."""
     lines = ["| what | subject | figure | ratio |", "| --- | --- | ---: | ---: |"]
     for title, (unit, row) in figures.items():
-        base = row[baseline(title, row)]
+        base = baseline(row)
         for name, value in row.items():
             lines.append(f"| {title} | {name} | {value * UNIT[unit]:,.3g} {unit} | {value / base:.2f} |")
             title = ""  # noqa: PLW2901 - said once a group

@@ -16,11 +16,13 @@ from typing import Any
 
 EVENTS_IN_A_PACKET = 4
 USAGE = {"prompt_tokens": 21, "completion_tokens": 200, "total_tokens": 221}
-WHOLE = json.dumps({
-    "id": "x",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}],
-    "usage": USAGE,
-}).encode()
+WHOLE = json.dumps(
+    {
+        "id": "x",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}],
+        "usage": USAGE,
+    }
+).encode()
 
 
 def _event(payload: dict[str, Any]) -> bytes:
@@ -87,7 +89,7 @@ class _Server:
         writer.write(head.encode() + WHOLE)
 
     def _packets_for(self, path: str) -> list[bytes]:
-        key = path.split("/accounts")[0].split("/v1")[0]
+        key = path.split("/accounts", maxsplit=1)[0].split("/v1", maxsplit=1)[0]
         if key not in self._packets:
             events = events_for(path) or []
             joined = [b"".join(events[i : i + EVENTS_IN_A_PACKET]) for i in range(0, len(events), EVENTS_IN_A_PACKET)]

@@ -126,4 +126,10 @@ def openai(url: str) -> LangChain:
     return LangChain(ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="t", stream_usage=True))
 
 
-SUBJECTS = {"httpx": BareHttpx, "floor": floor, "ours": ours, "langchain-cloudflare": cloudflare, "langchain-openai": openai}
+SUBJECTS = {
+    "httpx": BareHttpx,
+    "floor": floor,
+    "ours": ours,
+    "langchain-cloudflare": cloudflare,
+    "langchain-openai": openai,
+}

@@ -10,7 +10,6 @@ Each line of `reviews.jsonl` is an object with a `text`. Without an account, `wo
 variables that lead to a local stand-in.
 """
 
-# ruff: noqa: INP001
 from __future__ import annotations
 
 import json
