@@ -153,6 +153,8 @@ def _ask(plan: Plan, progress: _Progress) -> Generator[Action, Any, tuple[ReplyR
             reply = yield from _attempt(plan, plan.request, progress, reader)
         except WorkersGemmaError as error:
             if len(progress.delivered) > told_before:
+                if isinstance(error, APIStatusError):
+                    raise  # the service said what it was
                 raise _interrupted(error, progress, reader) from error
             delay = plan.retry.delay(error, retries)
             if delay is None:
@@ -372,9 +374,7 @@ def _as_float(text: str | None) -> float | None:
 
 
 def _interrupted(error: WorkersGemmaError, progress: _Progress, reader: ReplyReader) -> WorkersGemmaError:
-    """The error for a stream that broke after it had begun: it keeps what came, unless the service said what it was."""
-    if isinstance(error, APIStatusError):
-        return error
+    """The error for a stream that broke after it had begun: it keeps what came."""
     try:
         held_back = reader.flush()
     except UnreasonableCallsError:

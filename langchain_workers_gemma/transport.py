@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -142,6 +143,10 @@ def typed_error(error: Exception, response: httpx.Response | None = None) -> Wor
         typed = APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")
     else:
         typed = APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
+    if isinstance(error, httpx.RequestError):
+        # The cause goes wherever the error goes, into Dask's pickles for one, and its request holds the token.
+        with suppress(RuntimeError):  # it has none
+            error.request = httpx.Request(error.request.method, error.request.url)
     typed.__cause__ = error
     return typed
 

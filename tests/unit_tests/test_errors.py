@@ -462,6 +462,23 @@ def test_token_is_not_in_errors_of_the_connection(service: Service) -> None:
     assert TOKEN not in everything(raised.value)
 
 
+def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
+    """Dask pickles an error with its causes and their attributes."""
+    with respx.mock as mock:
+        mock.post(url__regex=".*").mock(side_effect=httpx.ConnectError)
+        error = failure("invoke")
+        cause = error.__cause__
+    assert isinstance(cause, httpx.ConnectError)
+    assert "authorization" not in cause.request.headers
+    assert cause.__cause__ is not error
+
+
+def test_an_error_inside_a_stream_is_not_its_own_cause(service: Service) -> None:
+    service.streams({"response": "Hel"}, json.dumps({"error": "broken"}))
+    error = failure("stream")
+    assert error.__cause__ is not error
+
+
 @pytest.mark.parametrize("token", ["t", "tok", "No", "e"])
 def test_a_token_too_short_to_be_one_does_not_garble_words(service: Service, token: str) -> None:
     service.answers(body(envelope(5006, "No such token here"), 400))
