@@ -1,6 +1,6 @@
 """LangChain's own standard tests, against a server that enforces what the service does.
 
-Nothing is marked as expected to fail. What a class does not claim (audio, PDF, image URLs, Anthropic's blocks) is what
+Nothing is marked as expected to fail. What a class does not claim (audio, PDF, image URLs) is what
 no Gemma on Workers AI takes.
 """
 
@@ -62,6 +62,10 @@ class _Standard(ChatModelIntegrationTests):
 
     @property
     def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def supports_anthropic_inputs(self) -> bool:
         return True
 
     @property
