@@ -12,7 +12,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd notebooks docs wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types notebooks docs wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 
 test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd against the sandbox
 	@$(BIN)/python -m tests.workerd.run
+
+test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types
+	@$(BIN)/python -m tests.workers_types.run
 
 notebooks: $(VENV)/.docs ## Run every notebook top to bottom
 	@$(BIN)/python notebooks/refresh.py --check

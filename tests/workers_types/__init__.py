@@ -1,0 +1,1 @@
+"""What Cloudflare's own types say of the bodies that the sandbox accepts."""
