@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import httpx
@@ -116,11 +117,15 @@ class ClientFields(Serializable):
         """The arguments that are written as references to secrets."""
         return {"api_token": connection.token_variable(self.host)}
 
+    @cached_property
+    def _token_source(self) -> str:
+        return connection.token_source(self)
+
     def _error_context(self, facts: GemmaModel, gateway: AIGateway | None) -> ErrorContext:
         return ErrorContext(
             model=facts.id,
             replacement=facts.replacement or (None if facts.embeds else _newest(facts)),
-            token_source=connection.token_source(self),
+            token_source=self._token_source,
             secrets=connection.secrets(self, gateway),
         )
 
