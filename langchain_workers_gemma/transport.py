@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import ssl  # not everywhere that Python runs
 
 # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is. Idle ones are kept for reuse.
-# Not many, though: httpcore asks the system about each idle one on every request, so that with 100 of them 512 calls, 64
-# in flight, took five times as long as with 20 (benchmarks/README.md).
+# Not many, though: httpcore asks the system about each idle one on every request, so that with 100 of them 512 calls,
+# 64 in flight, took five times as long as with 20 (benchmarks/README.md).
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30)
 
 
