@@ -92,6 +92,7 @@ bench: $(VENV)/.docs ## Measure the cost beside peers, and plot it
 
 soak: $(VENV)/.test ## Make 20,000 calls with faults mixed in, and account for each
 	@$(BIN)/python -m benchmarks.soak --calls 20000 --in-flight 64
+	@$(BIN)/python -m benchmarks.soak_sandbox --calls 20000 --in-flight 64
 
 clean: ## Remove what was made
 	rm -rf $(VENV) $(LOWEST) build dist site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -127,9 +127,8 @@ def main() -> int:
     for outcome, count in outcomes.most_common():
         print(f"{count:7,}  {outcome}")
     print(f"{outcomes.total():7,}  of {options.calls:,} calls accounted for, in {took:.0f} s; {received:,} requests")
-    print(
-        f"tasks left: {tasks_left}; sockets {sockets} -> {open_sockets()}; memory {memory:.1f} -> {resident_mb():.1f} MB"
-    )
+    print(f"tasks left: {tasks_left}; sockets {sockets} -> {open_sockets()}", end="; ")
+    print(f"memory {memory:.1f} -> {resident_mb():.1f} MB")
     wrong = sum(count for outcome, count in outcomes.items() if outcome.startswith("WRONG"))
     return 1 if wrong or tasks_left or outcomes.total() != options.calls else 0
 
