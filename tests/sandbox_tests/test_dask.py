@@ -8,11 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from langchain_workers_gemma.sandbox import Fault, Sandbox
-
-pytest.importorskip("distributed")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dask_map.py"
 ROWS = 60
