@@ -28,7 +28,6 @@ class Request:
         headers: Headers beside those that every request has.
         options: What a binding takes as its third argument.
         stream: Whether a stream is asked for.
-        timeout: Overrides the client's time limit, in seconds.
         query: Appended to the URL.
         method: The HTTP method; a `GET` has no body.
     """
