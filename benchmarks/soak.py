@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError, retries, transport
+from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError, clients, retries
 from tests.unit_tests.fault_server import (
     CLOSE,
     RESET,
@@ -290,7 +290,7 @@ def main() -> int:
     llm = ChatWorkersGemma(base_url=url, account_id="soak", api_token="soak-token", timeout=TIMEOUT, max_retries=2)
     chance = random.Random(options.seed)
     run(llm, drawn(min(2_000, options.calls), chance, "warm-up"), options.in_flight, Ledger())
-    vars(transport)["_close_shared_client"]()
+    vars(clients)["_close_shared_clients"]()
     time.sleep(0.2)
     warm, memory, threads, retried = state(), resident_mb(), threading.active_count(), counter.count
 
@@ -300,7 +300,7 @@ def main() -> int:
     tasks_left = run(llm, calls, options.in_flight, ledger)
     took = time.perf_counter() - began
     idle = state()["open"]
-    vars(transport)["_close_shared_client"]()  # as at the end of the process; the loop's client went with its loop
+    vars(clients)["_close_shared_clients"]()  # as at the end of the process; the loop's client went with its loop
     time.sleep(0.2)
     after, memory_after = state(), resident_mb()
     here.send("stop")

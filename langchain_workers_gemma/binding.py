@@ -24,8 +24,9 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json, to_json
 
 from langchain_workers_gemma.chunks import Piece
+from langchain_workers_gemma.driving import adrive
 from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange import Deliver, Flow, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange import Flow, Reply
 from langchain_workers_gemma.request import Request, encode_json
 from langchain_workers_gemma.status_errors import ErrorContext, payload_error, unreadable_reply
 
@@ -100,36 +101,22 @@ class BindingTransport:
             finally:
                 runner.run(_closed(exchange))
 
-    async def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
-        body: _Body | None = None
-        try:
-            action = next(flow)
-            while True:
-                outcome: Any = None
-                failure: WorkersGemmaError | None = None
-                try:
-                    if isinstance(action, Read):
-                        outcome = await self._read(body)
-                    elif isinstance(action, Send):
-                        if body is not None:
-                            await body.close()
-                        outcome, body = await self._send(action.request)
-                    elif isinstance(action, Sleep):
-                        await asyncio.sleep(action.seconds)
-                except WorkersGemmaError as error:
-                    failure = error
-                if isinstance(action, Deliver):
-                    yield action.pieces
-                action = flow.send(outcome) if failure is None else flow.throw(failure)
-        except StopIteration:
-            return
-        finally:
-            flow.close()
-            if body is not None:
-                await body.close()
+        return adrive(flow, _Line(self.binding, self.headers, self.timeout))
 
-    async def _send(self, request: Request) -> tuple[Reply, _Body]:
+
+@dataclass(slots=True)
+class _Line:
+    """A line to the service through the binding."""
+
+    binding: Any
+    headers: Mapping[str, str]
+    timeout: float | None
+    body: _Body | None = None
+
+    async def send(self, request: Request) -> Reply:
+        await self.close()
         given = self._arguments(request)
         try:
             async with asyncio.timeout(self.timeout) as limit:
@@ -137,8 +124,27 @@ class BindingTransport:
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise _too_slow(self.timeout) from error
-            return Reply(_THROWN, {}), _Whole(_thrown(error).encode())
-        return _opened(result, request)
+            self.body = _Whole(_thrown(error).encode())
+            return Reply(_THROWN, {})
+        reply, self.body = _opened(result, request)
+        return reply
+
+    async def read(self) -> bytes | None:
+        if self.body is None:
+            return None
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+                return await self.body.read()
+        except WorkersGemmaError:
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise _too_slow(self.timeout) from error
+            raise _broken(error) from error
+
+    async def close(self) -> None:
+        if self.body is not None:
+            await self.body.close()
 
     def _arguments(self, request: Request) -> list[Any]:
         """Input and options: plain JavaScript objects for a JavaScript binding, else plain Python ones."""
@@ -158,19 +164,6 @@ class BindingTransport:
         except asyncio.CancelledError:
             _in_background(_discarded(promise))  # JavaScript goes on: a stream that comes now is of no use
             raise
-
-    async def _read(self, body: _Body | None) -> bytes | None:
-        if body is None:
-            return None
-        try:
-            async with asyncio.timeout(self.timeout) as limit:
-                return await body.read()
-        except WorkersGemmaError:
-            raise
-        except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
-                raise _too_slow(self.timeout) from error
-            raise _broken(error) from error
 
 
 def call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

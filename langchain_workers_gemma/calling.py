@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from pydantic_core import from_json
 
 from langchain_workers_gemma.decoding import unwrap
+from langchain_workers_gemma.driving import Driver
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Driver, Flow, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Flow, Read, Reply, Send, Sleep
 from langchain_workers_gemma.request import Request
 from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.status_errors import (

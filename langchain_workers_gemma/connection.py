@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from langchain_workers_gemma.exchange import Driver
+from langchain_workers_gemma.driving import Driver
 from langchain_workers_gemma.gateway import AIGateway, checked_header
 from langchain_workers_gemma.hosts import (
     BASE_URL_VARIABLE,
@@ -24,11 +23,9 @@ from langchain_workers_gemma.hosts import (
 )
 from langchain_workers_gemma.models import HostName
 from langchain_workers_gemma.transport import Transport
-from langchain_workers_gemma.version import __version__
 
 _TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
 _CONNECT_SECONDS = 10.0  # a host that does not even accept a connection will not soon
-_USER_AGENT = f"langchain-workers-gemma/{__version__} python/{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class Connected(Protocol):
@@ -205,9 +202,9 @@ def transport(connected: Connected) -> Driver:
         return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
     if connected.api_token is None:
         raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
-    headers = {"content-type": "application/json", "user-agent": _USER_AGENT}
-    headers["authorization"] = f"Bearer {connected.api_token.get_secret_value()}"
-    return Transport(headers, _httpx_timeout(connected.timeout), connected.http_client, connected.http_async_client)
+    timeout = _httpx_timeout(connected.timeout)
+    token = connected.api_token.get_secret_value()
+    return Transport(token, timeout, connected.http_client, connected.http_async_client)
 
 
 def _httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:

@@ -13,9 +13,9 @@ error in. So retrying, reading and asking again are written once for sync, async
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
@@ -96,16 +96,6 @@ class Deliver:
 
 Action: TypeAlias = Send | Read | Sleep | Deliver
 Flow: TypeAlias = Generator[Action, Any, None]
-
-
-class Driver(Protocol):
-    """Carries the actions of an exchange out: `transport` over HTTP, `binding` inside a Worker."""
-
-    def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange, giving the pieces it delivers."""
-
-    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
-        """Drive an exchange, giving the pieces it delivers."""
 
 
 _READ = Read()

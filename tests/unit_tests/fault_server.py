@@ -23,7 +23,7 @@ from typing import Any, Self, TypeAlias
 
 import pytest
 
-from langchain_workers_gemma import transport
+from langchain_workers_gemma import driving
 
 
 @dataclass(frozen=True)
@@ -322,6 +322,6 @@ def without_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def only(module: types.ModuleType, sleep: Callable[..., Any]) -> types.SimpleNamespace:
         return types.SimpleNamespace(**{**vars(module), "sleep": sleep})
 
-    monkeypatch.setattr(transport, "time", only(time, naps.append))
-    monkeypatch.setattr(transport, "asyncio", only(asyncio, nap))
+    monkeypatch.setattr(driving, "time", only(time, naps.append))
+    monkeypatch.setattr(driving, "asyncio", only(asyncio, nap))
     return naps

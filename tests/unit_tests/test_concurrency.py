@@ -68,12 +68,12 @@ def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> 
     assert server.peak <= 16 + 1
 
 
-def test_threads_make_one_client_between_them(llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_make_few_clients_between_them(llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    from langchain_workers_gemma import transport
+    from langchain_workers_gemma import clients
 
-    transport._close_shared_client()
+    clients._close_shared_clients()
     made: list[object] = []
     real = httpx.Client.__init__
 
@@ -90,7 +90,7 @@ def test_threads_make_one_client_between_them(llm: ChatWorkersGemma, monkeypatch
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(ask, range(8)))) == 8
-    assert len(made) == 1
+    assert len(made) <= 2  # four calls each
 
 
 def test_event_loops_in_threads(llm: ChatWorkersGemma, server: FaultServer) -> None:

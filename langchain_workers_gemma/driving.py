@@ -1,0 +1,114 @@
+"""Drives an exchange over a line: an open conversation with a host, whose three moves are all that does I/O.
+
+`transport` has the lines over HTTP, `binding` the one inside a Worker. The loops here differ only in `await`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator
+from typing import Protocol
+
+from langchain_workers_gemma.chunks import Piece
+from langchain_workers_gemma.errors import WorkersGemmaError
+from langchain_workers_gemma.exchange import Deliver, Flow, Read, Reply, Send, Sleep
+from langchain_workers_gemma.request import Request
+
+
+class Line(Protocol):
+    """Requests and replies, one after the other. Whatever fails is a `WorkersGemmaError`."""
+
+    def send(self, request: Request) -> Reply:
+        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+
+    def read(self) -> bytes | None:
+        """The next bytes of the reply, or `None` at its end."""
+
+    def close(self) -> None:
+        """Let go of what has not been read."""
+
+
+class AsyncLine(Protocol):
+    """A `Line` that is awaited."""
+
+    async def send(self, request: Request) -> Reply:
+        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+
+    async def read(self) -> bytes | None:
+        """The next bytes of the reply, or `None` at its end."""
+
+    async def close(self) -> None:
+        """Let go of what has not been read."""
+
+
+class Driver(Protocol):
+    """Carries exchanges out: `transport.Transport` over HTTP, `binding.BindingTransport` inside a Worker."""
+
+    def run(self, flow: Flow) -> Generator[list[Piece]]:
+        """Drive an exchange, giving the pieces it delivers."""
+
+    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+        """Drive an exchange, giving the pieces it delivers."""
+
+
+def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
+    """Carry the actions of an exchange out, giving the pieces it delivers."""
+    try:
+        action = next(flow)
+        while True:
+            if isinstance(action, Deliver):
+                yield action.pieces
+                action = next(flow)
+                continue
+            try:
+                outcome = _outcome(action, line)
+            except WorkersGemmaError as failure:
+                action = flow.throw(failure)
+            else:
+                action = flow.send(outcome)
+    except StopIteration:
+        return
+    finally:
+        flow.close()
+        line.close()
+
+
+async def adrive(flow: Flow, line: AsyncLine) -> AsyncGenerator[list[Piece]]:
+    """Carry the actions of an exchange out, giving the pieces it delivers."""
+    try:
+        action = next(flow)
+        while True:
+            if isinstance(action, Deliver):
+                yield action.pieces
+                action = next(flow)
+                continue
+            try:
+                outcome = await _aoutcome(action, line)
+            except WorkersGemmaError as failure:
+                action = flow.throw(failure)
+            else:
+                action = flow.send(outcome)
+    except StopIteration:
+        return
+    finally:
+        flow.close()
+        await line.close()
+
+
+def _outcome(action: Send | Read | Sleep, line: Line) -> Reply | bytes | None:
+    if isinstance(action, Read):
+        return line.read()
+    if isinstance(action, Send):
+        return line.send(action.request)
+    time.sleep(action.seconds)
+    return None
+
+
+async def _aoutcome(action: Send | Read | Sleep, line: AsyncLine) -> Reply | bytes | None:
+    if isinstance(action, Read):
+        return await line.read()
+    if isinstance(action, Send):
+        return await line.send(action.request)
+    await asyncio.sleep(action.seconds)
+    return None
