@@ -20,7 +20,7 @@ from langchain_workers_gemma.chunks import MessageBuilder
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange import Action, Deliver, Reply, Send, Sleep, converse
 from langchain_workers_gemma.models import MODELS, get_model
-from langchain_workers_gemma.planning import CallSettings, make_plan
+from langchain_workers_gemma.planning import CallSettings, Preparation, prepare
 from langchain_workers_gemma.request import Plan, Request, encode_json
 from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.splitting import MAX_PAYLOAD_BYTES, split
@@ -141,11 +141,11 @@ class Batching:
     """A batch's settings, and how each of its answers is read.
 
     Attributes:
-        settings: The settings of every input.
+        preparation: What is the same for every input.
         plan: How an answer is read. Its request is a placeholder's.
     """
 
-    settings: CallSettings
+    preparation: Preparation
     plan: Plan
 
     @classmethod
@@ -164,9 +164,14 @@ class Batching:
             queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
             raise ValueError(f"{facts.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
         # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
-        settings = replace(settings, api="native", reject_if_busy=False)
-        plan = make_plan(settings, [HumanMessage("-")], stream=False)
-        return cls(settings, replace(plan, retry=RetryPolicy(0), constrained=None))
+        preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
+        plan = preparation.plan([HumanMessage("-")])
+        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None))
+
+    @property
+    def settings(self) -> CallSettings:
+        """The settings of every input."""
+        return self.preparation.settings
 
     def item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
         """An input, ready to be submitted.
@@ -174,7 +179,7 @@ class Batching:
         Raises:
             ValueError: If the model cannot take it, or it is too large.
         """
-        data = make_plan(self.settings, messages, stream=False, inlined_images=images).request.data
+        data = self.preparation.plan(messages, inlined_images=images).request.data
         encoded = encode_json(data)
         if len(encoded) > _ROOM:
             raise ValueError(

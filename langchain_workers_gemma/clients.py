@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpx
@@ -114,7 +114,7 @@ async def async_client_for_a_call() -> AsyncIterator[httpx.AsyncClient]:
 def _options() -> dict[str, Any]:
     # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30)
-    return {"headers": HEADERS, "limits": limits, "cookies": _no_cookies(), "verify": _tls()}
+    return {"headers": HEADERS, "limits": limits, "cookies": _NoCookies(), "verify": _tls()}
 
 
 @cache
@@ -123,9 +123,11 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _no_cookies() -> CookieJar:
+class _NoCookies(CookieJar):
     """A jar that takes nothing: what a server sets for one account must not travel with another's calls."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Take nothing."""
 
 
 # --- By process -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
@@ -46,7 +47,7 @@ class Call:
     arguments: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make it three times as slow to make; nothing changes one all the same
 class Turn:
     """One turn of a conversation.
 
@@ -133,28 +134,28 @@ class ImageRules:
         return Image(url)
 
 
-def to_turns(messages: Sequence[BaseMessage], rules: ImageRules) -> list[Turn]:
+def to_turns(messages: Sequence[BaseMessage], rules: ImageRules, names: Mapping[str, str]) -> list[Turn]:
     """The messages as turns.
+
+    Args:
+        messages: The conversation.
+        rules: Which images may be sent.
+        names: The tools that its calls name, by the calls' ids.
 
     Raises:
         ValueError: If a message or block is of a kind that cannot be sent; the text says which, and what to do.
     """
     if not messages:
         raise ValueError("messages is empty: give at least one message.")
-    names = {
-        str(call["id"]): str(call["name"] or "")
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in (*message.tool_calls, *message.invalid_tool_calls)
-    }
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    return [_turn(message, rules, names, answered) for message in messages]
+    around = _Conversation(messages, rules, names)
+    makers = map(_turn_maker, map(type, messages))
+    return [make(message, around) for make, message in zip(makers, messages, strict=True)]
 
 
-def used_call_ids(messages: Sequence[BaseMessage]) -> set[str]:
-    """The ids of all tool calls in a conversation."""
+def names_of_calls(messages: Sequence[BaseMessage]) -> dict[str, str]:
+    """The ids of all tool calls in a conversation, and the tools that they name."""
     return {
-        str(call["id"])
+        str(call["id"]): str(call["name"] or "")
         for message in messages
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)
         for call in (*message.tool_calls, *message.invalid_tool_calls)
@@ -173,60 +174,105 @@ def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
     return list(found)
 
 
-def _turn(message: BaseMessage, rules: ImageRules, names: Mapping[str, str], answered: set[str]) -> Turn:
-    if isinstance(message, ToolMessage):
-        return Turn(
-            "tool",
-            tuple(_parts(message.content, rules, role="tool")),
-            call_id=message.tool_call_id,
-            name=message.name or names.get(message.tool_call_id, ""),
-            failed=message.status == "error",
-        )
-    if isinstance(message, AIMessage):
-        return Turn("assistant", tuple(_parts(message.content, rules, role="assistant")), _calls(message, answered))
-    if isinstance(message, HumanMessage):
-        role: Role = "user"
-    elif isinstance(message, SystemMessage):
-        role = "system"
-    elif isinstance(message, ChatMessage) and message.role.lower() in _ROLES:
-        role = _ROLES[message.role.lower()]
-    elif isinstance(message, ChatMessage):
-        raise ValueError(f"messages: a ChatMessage's role must be one of {sorted(_ROLES)}, not {message.role!r}.")
-    else:
-        raise ValueError(
-            f"messages: {type(message).__name__} cannot be sent. Use HumanMessage, SystemMessage, AIMessage, "
-            "ToolMessage or ChatMessage."
-        )
-    turn = Turn(role, tuple(_parts(message.content, rules, role=role)))
-    if role == "system" and turn.images:
+# --- One message ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Conversation:
+    """What a message's turn takes from the messages around it.
+
+    Attributes:
+        messages: All of them.
+        rules: Which images may be sent.
+        names: The tools that calls name, by the calls' ids.
+    """
+
+    messages: Sequence[BaseMessage]
+    rules: ImageRules
+    names: Mapping[str, str]
+
+    @cached_property
+    def answered(self) -> set[str]:
+        """Ids of the calls that a result answers."""
+        return {message.tool_call_id for message in self.messages if isinstance(message, ToolMessage)}
+
+
+def _user(message: BaseMessage, around: _Conversation) -> Turn:
+    return Turn("user", _parts(message.content, around.rules, "user"))
+
+
+def _assistant(message: AIMessage, around: _Conversation) -> Turn:
+    calls = _calls(message, around) if message.tool_calls or message.invalid_tool_calls else ()
+    return Turn("assistant", _parts(message.content, around.rules, "assistant"), calls)
+
+
+def _result(message: ToolMessage, around: _Conversation) -> Turn:
+    return Turn(
+        "tool",
+        _parts(message.content, around.rules, "tool"),
+        call_id=message.tool_call_id,
+        name=message.name or around.names.get(message.tool_call_id, ""),
+        failed=message.status == "error",
+    )
+
+
+def _system(message: BaseMessage, around: _Conversation) -> Turn:
+    turn = Turn("system", _parts(message.content, around.rules, "system"))
+    if turn.images:
         raise ValueError("messages: a system message holds text only. Put images into a HumanMessage.")
     return turn
 
 
-def _calls(message: AIMessage, answered: set[str]) -> tuple[Call, ...]:
+def _by_its_role(message: ChatMessage, around: _Conversation) -> Turn:
+    role = _ROLES.get(message.role.lower())
+    if role is None:
+        raise ValueError(f"messages: a ChatMessage's role must be one of {sorted(_ROLES)}, not {message.role!r}.")
+    if role == "system":
+        return _system(message, around)
+    return Turn(role, _parts(message.content, around.rules, role))
+
+
+_TURN_MAKERS: Sequence[tuple[type[BaseMessage], Callable[[Any, _Conversation], Turn]]] = (
+    (HumanMessage, _user),
+    (AIMessage, _assistant),
+    (ToolMessage, _result),
+    (SystemMessage, _system),
+    (ChatMessage, _by_its_role),
+)
+
+
+@cache
+def _turn_maker(kind: type[BaseMessage]) -> Callable[[Any, _Conversation], Turn]:
+    """What makes a turn of a kind of message. Remembered: `isinstance` is slow on pydantic's classes."""
+    for base, make in _TURN_MAKERS:
+        if issubclass(kind, base):
+            return make
+    raise ValueError(
+        f"messages: {kind.__name__} cannot be sent. Use HumanMessage, SystemMessage, AIMessage, ToolMessage or "
+        "ChatMessage."
+    )
+
+
+def _calls(message: AIMessage, around: _Conversation) -> tuple[Call, ...]:
     """The calls of an assistant's message. One that could not be read counts only if a result answers it."""
     calls = [Call(str(call["id"] or ""), call["name"], call["args"]) for call in message.tool_calls]
     calls += [
         Call(str(call["id"]), call["name"] or "", {"unreadable_arguments": call["args"]})
         for call in message.invalid_tool_calls
-        if call["id"] in answered
+        if call["id"] in around.answered
     ]
     return tuple(calls)
 
 
-def _parts(content: str | Sequence[str | dict[str, Any]], rules: ImageRules, *, role: Role) -> Iterator[Part]:
+def _parts(content: str | Sequence[str | dict[str, Any]], rules: ImageRules, role: Role) -> tuple[Part, ...]:
     if isinstance(content, str):
-        if content:
-            yield content
-        return
-    for block in content:
-        if isinstance(block, str):
-            if block:
-                yield block
-        elif role != "assistant" or block.get("type") not in _SKIPPED_FOR_ASSISTANT:
-            part = _part(block, rules)
-            if part:
-                yield part
+        return (content,) if content else ()
+    parts = (
+        block if isinstance(block, str) else _part(block, rules)
+        for block in content
+        if isinstance(block, str) or role != "assistant" or block.get("type") not in _SKIPPED_FOR_ASSISTANT
+    )
+    return tuple(part for part in parts if part)
 
 
 def _part(block: Mapping[str, Any], rules: ImageRules) -> Part:

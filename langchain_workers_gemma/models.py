@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -320,6 +321,7 @@ def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None
     return MODELS.get((host, model_id))
 
 
+@lru_cache(maxsize=256)
 def resolve_model(model_id: str, host: HostName) -> GemmaModel:
     """The published facts where there are any, else those of the family that the id names.
 

@@ -1,8 +1,12 @@
-"""From a call's settings and messages to the plan of its exchange: what is sent, and how the reply is read. Pure."""
+"""From a call's settings and messages to the plan of its exchange: what is sent, and how the reply is read. Pure.
+
+In two steps, since most calls of a model object differ in their messages only: `prepare` takes the settings, the
+`Preparation` that it gives takes the messages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,9 +14,10 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_workers_gemma.chunks import PROVIDER
+from langchain_workers_gemma.events import Stage
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Address, Api
-from langchain_workers_gemma.messages import ImageRules, Turn, to_turns, used_call_ids
+from langchain_workers_gemma.messages import ImageRules, Turn, names_of_calls, to_turns
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.reply import Reading
 from langchain_workers_gemma.request import Plan, Request
@@ -84,38 +89,133 @@ class _Ask:
 
     instructions: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
-    reading: Reading = field(default_factory=Reading)
+    json_answer: bool = False
+    call_reader: Callable[[], Stage] | None = None
     roomy: bool = False  # the reply is JSON, which must not be cut at the service's default
     fallback: ToolMethod | None = None
     unreliable_tools: bool = False
 
 
-def make_plan(
-    settings: CallSettings,
-    messages: Sequence[BaseMessage],
-    *,
-    stream: bool,
-    inlined_images: Mapping[str, str] | None = None,
-) -> Plan:
-    """Work a call out.
+def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
+    """Work out what does not depend on the messages.
 
     Args:
         settings: The call's settings.
-        messages: The conversation.
         stream: Whether a stream is asked for.
-        inlined_images: The `data:` URI of each http(s) image that was fetched.
 
     Raises:
-        ValueError: If the model cannot take what it is given; nothing has been sent then.
+        ValueError: If the model cannot take what it is given.
     """
-    if settings.raw:
-        return _raw_plan(settings, messages, stream=stream)
-    rules = ImageRules(settings.facts.id, settings.facts.images, inlined_images)
-    turns = to_turns(messages, rules)
-    ids = used_call_ids(messages)
+    facts = settings.facts
     choice = parse_choice(settings.tool_choice, [tool_name(tool) for tool in settings.tools])
-    method = tool_method(settings, choice)
-    return _plan(settings, turns, ids, choice, method, stream=stream)
+    if settings.raw:
+        method = None
+        ask = _raw(settings)
+    else:
+        method = tool_method(settings, choice)
+        ask = _ASKS[method](settings, choice)
+    native_stop = 0 < len(settings.stops) <= facts.stop and not settings.raw
+    return Preparation(
+        settings=settings,
+        ask=ask,
+        data=_input(settings, ask, native_stop=native_stop, stream=stream),
+        options=_binding_options(settings),
+        stream=stream,
+        stops=() if native_stop else settings.stops,
+        forced=_forced(settings, choice) if method else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A call worked out as far as it goes without its messages. Serves any number of calls.
+
+    Attributes:
+        settings: The settings of the calls.
+        ask: What their way of asking adds.
+        data: The input beside the messages.
+        options: What a binding takes as its third argument.
+        stream: Whether a stream is asked for.
+        stops: Stop sequences to apply on our side.
+        forced: Names of the tools of which one must be called, `None` where none must.
+    """
+
+    settings: CallSettings
+    ask: _Ask
+    data: Mapping[str, Any]
+    options: Mapping[str, Any]
+    stream: bool
+    stops: tuple[str, ...]
+    forced: frozenset[str] | None
+
+    def plan(self, messages: Sequence[BaseMessage], *, inlined_images: Mapping[str, str] | None = None) -> Plan:
+        """The plan of one call.
+
+        Args:
+            messages: The conversation.
+            inlined_images: The `data:` URI of each http(s) image that was fetched.
+
+        Raises:
+            ValueError: If the model cannot take the messages; nothing has been sent then.
+        """
+        if self.settings.raw:
+            return self._plan({"prompt": _only_prompt(messages)}, Reading(stops=self.stops))
+        rules = ImageRules(self.settings.facts.id, self.settings.facts.images, inlined_images)
+        names = names_of_calls(messages)
+        return self.plan_of_turns(to_turns(messages, rules, names), names.keys())
+
+    def plan_of_turns(self, turns: Sequence[Turn], ids: Collection[str]) -> Plan:
+        """The plan of one call.
+
+        Args:
+            turns: The conversation.
+            ids: Ids of the tool calls that it holds.
+
+        Raises:
+            ValueError: If the model's template cannot take the turns.
+        """
+        ask = self.ask
+        reading = Reading(
+            thinking=self.settings.facts.thinking,
+            json_answer=ask.json_answer,
+            stops=self.stops,
+            call_reader=ask.call_reader,
+            forced=self.forced,
+            keep_broken_calls=self.settings.keep_broken_calls,
+            used_ids=ids,
+        )
+        constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, ids)
+        wire = to_wire(turns, self.settings.facts, instructions=ask.instructions)
+        return self._plan({"messages": wire}, reading, constrained)
+
+    def _constrained(self, method: ToolMethod, turns: Sequence[Turn], ids: Collection[str]) -> Plan:
+        """The plan of asking again."""
+        again = prepare(replace(self.settings, tool_calling=method), stream=self.stream)
+        return again.plan_of_turns(turns, ids)
+
+    def _plan(
+        self, conversation: Mapping[str, Any], reading: Reading, constrained: Callable[[], Plan] | None = None
+    ) -> Plan:
+        settings = self.settings
+        request = Request(
+            address=settings.address,
+            route=settings.address.chat(settings.api),
+            model=settings.facts.id,
+            data={**conversation, **self.data},
+            headers=settings.headers,
+            options=self.options,
+            stream=self.stream,
+        )
+        return Plan(
+            request=request,
+            reading=reading,
+            facts=settings.facts,
+            retry=settings.retry,
+            context=settings.context,
+            metadata={"model_provider": PROVIDER, "model_name": settings.facts.id},
+            constrained=constrained,
+            unreliable_tools=self.ask.unreliable_tools,
+        )
 
 
 def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
@@ -149,48 +249,6 @@ def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None
     return "native" if facts.tools else "prompt"
 
 
-def _plan(
-    settings: CallSettings,
-    turns: Sequence[Turn],
-    ids: set[str],
-    choice: ToolChoice,
-    method: ToolMethod | None,
-    *,
-    stream: bool,
-) -> Plan:
-    ask = _ASKS[method](settings, choice)
-    facts = settings.facts
-    data = {
-        "messages": to_wire(turns, facts, instructions=ask.instructions),
-        **_parameters(settings, roomy=ask.roomy),
-        **ask.data,
-    }
-    native_stop = 0 < len(settings.stops) <= facts.stop
-    if native_stop:
-        data["stop"] = list(settings.stops)
-    reading = replace(
-        ask.reading,
-        thinking=facts.thinking,
-        stops=() if native_stop else settings.stops,
-        used_ids=ids,
-    )
-    fallback = None
-    if ask.fallback is not None:
-        fallback = partial(
-            _plan, replace(settings, tool_calling=ask.fallback), turns, ids, choice, ask.fallback, stream=stream
-        )
-    return Plan(
-        request=_request(settings, data, stream=stream),
-        reading=reading,
-        facts=facts,
-        retry=settings.retry,
-        context=settings.context,
-        metadata={"model_provider": PROVIDER, "model_name": facts.id},
-        constrained=fallback,
-        unreliable_tools=ask.unreliable_tools,
-    )
-
-
 # --- Ways of asking ---------------------------------------------------------------------------------------------------
 
 
@@ -199,9 +257,17 @@ def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Ask:
     if answer is None:
         return _Ask()
     parameters = constraint_parameters(answer, settings.facts)
-    if parameters:
-        return _Ask(data=parameters, reading=Reading(json_answer=True), roomy=True)
-    return _Ask(answer_instructions(answer.told_schema()), reading=Reading(json_answer=True), roomy=True)
+    instructions = "" if parameters else answer_instructions(answer.told_schema())
+    return _Ask(instructions, parameters, json_answer=True, roomy=True)
+
+
+def _raw(settings: CallSettings) -> _Ask:
+    facts = settings.facts
+    if not facts.raw or settings.api != "native":
+        raise ValueError(f"raw=True: {facts.id} takes no raw prompt on the {settings.api} API of {facts.host}.")
+    if settings.tools or settings.answer is not None:
+        raise ValueError("raw=True applies no chat template, so tools and structured output have no place in it.")
+    return _Ask(data={"raw": True})
 
 
 def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
@@ -222,7 +288,8 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
     constrained: ToolMethod | None = "guided_json" if facts.constraint is not None else None
     return _Ask(
         data=data,
-        reading=replace(_tool_reading(settings, choice), json_answer=settings.answer is not None),
+        json_answer=settings.answer is not None,
+        call_reader=_written_calls(settings, choice),
         roomy=choice.is_forced or settings.answer is not None,
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
@@ -238,7 +305,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Ask:
     return _Ask(
         guided_instructions(settings.tools, choice, answer_schema=answer),
         constraint_parameters(Answer("reply", schema), settings.facts),
-        replace(_tool_reading(settings, choice), call_reader=partial(GuidedCalls, names)),
+        call_reader=partial(GuidedCalls, names),
         roomy=True,
     )
 
@@ -250,7 +317,8 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Ask:
     constrained = choice.is_forced and settings.facts.constraint is not None
     return _Ask(
         instructions,
-        reading=replace(_tool_reading(settings, choice), json_answer=settings.answer is not None),
+        json_answer=settings.answer is not None,
+        call_reader=_written_calls(settings, choice),
         roomy=choice.is_forced or settings.answer is not None,
         fallback="guided_json" if constrained else None,
     )
@@ -259,17 +327,16 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Ask:
 _ASKS = {None: _without_tools, "native": _native, "guided_json": _guided, "prompt": _prompted}
 
 
-def _tool_reading(settings: CallSettings, choice: ToolChoice) -> Reading:
+def _written_calls(settings: CallSettings, choice: ToolChoice) -> Callable[[], Stage] | None:
     """Calls written as text are recovered whenever tools are bound and may be called."""
-    if choice.mode == "none":
-        return Reading()
-    names = frozenset(map(tool_name, settings.tools))
-    forced = None
-    if choice.is_forced:
-        forced = names if choice.name is None else frozenset({choice.name})
-    return Reading(
-        call_reader=partial(WrittenCalls, settings.tools), forced=forced, keep_broken_calls=settings.keep_broken_calls
-    )
+    return None if choice.mode == "none" else partial(WrittenCalls, settings.tools)
+
+
+def _forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
+    """The tools of which one must be called; `None` where none must."""
+    if not choice.is_forced:
+        return None
+    return frozenset(map(tool_name, settings.tools)) if choice.name is None else frozenset({choice.name})
 
 
 # --- The input --------------------------------------------------------------------------------------------------------
@@ -299,51 +366,38 @@ def _parameters(settings: CallSettings, *, roomy: bool) -> dict[str, Any]:
     return data
 
 
-def _raw_plan(settings: CallSettings, messages: Sequence[BaseMessage], *, stream: bool) -> Plan:
-    facts = settings.facts
-    if not facts.raw or settings.api != "native":
-        raise ValueError(f"raw=True: {facts.id} takes no raw prompt on the {settings.api} API of {facts.host}.")
-    if settings.tools or settings.answer is not None:
-        raise ValueError("raw=True applies no chat template, so tools and structured output have no place in it.")
+def _only_prompt(messages: Sequence[BaseMessage]) -> str:
     only = messages[0] if len(messages) == 1 else None
     if not isinstance(only, HumanMessage) or not isinstance(only.content, str) or not only.content:
         raise ValueError("raw=True sends one prompt: the input must be one string, or one HumanMessage that holds one.")
-    data = {"prompt": only.content, "raw": True, **_parameters(settings, roomy=False)}
-    return Plan(
-        request=_request(settings, data, stream=stream),
-        reading=Reading(stops=settings.stops),
-        facts=facts,
-        retry=settings.retry,
-        context=settings.context,
-        metadata={"model_provider": PROVIDER, "model_name": facts.id},
-    )
+    return only.content
 
 
 _JOINED = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
 
 
-def _request(settings: CallSettings, data: dict[str, Any], *, stream: bool) -> Request:
-    facts = settings.facts
+def _input(settings: CallSettings, ask: _Ask, *, native_stop: bool, stream: bool) -> dict[str, Any]:
+    """The input beside the messages."""
+    data = {**_parameters(settings, roomy=ask.roomy), **ask.data}
+    if native_stop:
+        data["stop"] = list(settings.stops)
     if stream:
         data["stream"] = True
-        if settings.api == "openai" or facts.stream_options:
+        if settings.api == "openai" or settings.facts.stream_options:
             data["stream_options"] = {"include_usage": True}
-    options: dict[str, Any] = {}
     if settings.reject_if_busy:
         data["options"] = {"rejectIfBusy": True}
-        options["rejectIfBusy"] = True
-    if settings.gateway is not None:
-        options["gateway"] = settings.gateway.binding_options()
     for key, value in settings.extra.items():
         ours = data.get(key)
         joined = key in _JOINED and isinstance(ours, Mapping) and isinstance(value, Mapping)
         data[key] = {**ours, **value} if joined and ours else value
-    return Request(
-        address=settings.address,
-        route=settings.address.chat(settings.api),
-        model=facts.id,
-        data=data,
-        headers=settings.headers,
-        options=options,
-        stream=stream,
-    )
+    return data
+
+
+def _binding_options(settings: CallSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if settings.reject_if_busy:
+        options["rejectIfBusy"] = True
+    if settings.gateway is not None:
+        options["gateway"] = settings.gateway.binding_options()
+    return options

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from langchain_workers_gemma.messages import Image, Part, Turn
 from langchain_workers_gemma.models import GemmaModel
@@ -48,8 +48,7 @@ def to_wire(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "")
 def fit(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[Turn]:
     """The same conversation in the form that the template accepts."""
     system, rest = _split_system(turns, instructions)
-    fitted = _with_lone_results_as_text(rest) if facts.tool_role else map(_as_plain, rest)
-    rest = _merge(_with_later_systems_folded(fitted))
+    rest = _merge(_with_lone_results_as_text(rest) if facts.tool_role else map(_as_plain, rest))
     if system and (not facts.system_role or not rest):
         opening = Turn("user", system)
         rest = _merge([opening, *rest])
@@ -68,32 +67,30 @@ def _split_system(turns: Sequence[Turn], instructions: str) -> tuple[tuple[Part,
     return ((text,) if text else ()), list(turns[leading:])
 
 
-def _with_later_systems_folded(turns: Iterable[Turn]) -> Iterator[Turn]:
-    """A system message that comes later speaks with the next user turn, or as one if there is none."""
-    for turn in turns:
-        yield replace(turn, role="user") if turn.role == "system" else turn
-
-
 def _merge(turns: Iterable[Turn]) -> list[Turn]:
-    """Neighbours of one role as one turn; an assistant's turn that says and calls nothing is no turn."""
-    merged: list[list[Turn]] = []
+    """Neighbours of one role as one turn; an assistant's turn that says and calls nothing is no turn.
+
+    A system message that comes later speaks with the next user turn, or as one if there is none.
+    """
+    merged: list[Turn] = []
+    groups: dict[int, list[Turn]] = {}  # of neighbours, by their place
+    last: Turn | None = None
     for turn in turns:
-        if turn.role == "assistant" and not turn.parts and not turn.calls:
+        if turn.role == "system":
+            turn = replace(turn, role="user")  # noqa: PLW2901 - from here on it is one
+        elif turn.role == "assistant" and not turn.parts and not turn.calls:
             continue
-        if merged and _can_join(merged[-1][-1], turn):
-            merged[-1].append(turn)
+        if last is not None and last.role == turn.role != "tool" and not last.calls:
+            groups.setdefault(len(merged) - 1, [last]).append(turn)
         else:
-            merged.append([turn])
-    return [_joined(group) for group in merged]
-
-
-def _can_join(earlier: Turn, later: Turn) -> bool:
-    return earlier.role == later.role and earlier.role != "tool" and not earlier.calls
+            merged.append(turn)
+        last = turn
+    for at, group in groups.items():
+        merged[at] = _joined(group)
+    return merged
 
 
 def _joined(group: list[Turn]) -> Turn:
-    if len(group) == 1:
-        return group[0]
     parts: list[Part] = []
     for turn in group:
         if parts and turn.parts:
@@ -127,12 +124,14 @@ def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
     open_calls: set[str] = set()
     later: list[Turn] = []
     for turn in turns:
-        if turn.role == "system" and open_calls:
-            later.append(turn)  # it must not come between calls and their results
-        elif turn.role != "tool":
-            yield from later
-            later = []
-            open_calls = {call.id for call in turn.calls}
+        if turn.role != "tool":
+            if turn.role == "system" and open_calls:
+                later.append(turn)  # it must not come between calls and their results
+                continue
+            if later or open_calls or turn.calls:
+                yield from later
+                later = []
+                open_calls = {call.id for call in turn.calls}
             yield turn
         elif turn.call_id in open_calls:
             if turn.images:
@@ -149,7 +148,9 @@ def _result_text(turn: Turn) -> str:
 
 
 def _message(turn: Turn, facts: GemmaModel) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": turn.role, "content": _content(turn.parts, facts)}
+    parts = turn.parts
+    content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _content(parts, facts)
+    message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.calls:
         message["tool_calls"] = [
             {
@@ -170,8 +171,8 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 
 def _content(parts: Sequence[Part], facts: GemmaModel) -> str | list[dict[str, Any]]:
     """One string where there is only text: every model takes it. Else a list of parts, never two texts in a row."""
-    if not any(isinstance(part, Image) for part in parts):
-        return "".join(str(part) for part in parts)
+    if Image not in map(type, parts):
+        return "".join(cast("Sequence[str]", parts))
     if not facts.content_parts:
         raise ValueError(f"messages: {facts.id} takes one string as content.")
     content: list[dict[str, Any]] = []
