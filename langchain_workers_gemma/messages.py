@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
@@ -55,17 +55,11 @@ class Turn:
         role: Who speaks.
         parts: What is said.
         calls: The tools that an assistant calls.
-        call_id: For a tool's result, the call it answers.
-        name: For a tool's result, the tool.
-        failed: For a tool's result, whether the tool failed.
     """
 
     role: Role
     parts: tuple[Part, ...] = ()
     calls: tuple[Call, ...] = ()
-    call_id: str = ""
-    name: str = ""
-    failed: bool = False
 
     @property
     def text(self) -> str:
@@ -78,7 +72,22 @@ class Turn:
         return tuple(part for part in self.parts if isinstance(part, Image))
 
 
-_ROLES: Mapping[str, Role] = {
+@dataclass(slots=True)
+class ToolResult(Turn):
+    """What a tool gave.
+
+    Attributes:
+        call_id: The call it answers.
+        name: The tool.
+        failed: Whether it failed.
+    """
+
+    call_id: str = ""
+    name: str = ""
+    failed: bool = False
+
+
+_ROLE_BY_NAME: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -87,6 +96,25 @@ _ROLES: Mapping[str, Role] = {
     "ai": "assistant",
     "model": "assistant",
 }
+
+
+class _RoleByKind(dict[type[BaseMessage], Role | None]):
+    """Who speaks in a kind of message; `None` if the message says so itself. `isinstance` is slow on pydantic's."""
+
+    def __missing__(self, kind: type[BaseMessage]) -> Role | None:
+        for known, role in list(self.items()):
+            if issubclass(kind, known):
+                self[kind] = role
+                return role
+        raise ValueError(
+            f"messages: {kind.__name__} cannot be sent. Use HumanMessage, SystemMessage, AIMessage, ToolMessage or "
+            "ChatMessage."
+        )
+
+
+_ROLE_BY_KIND = _RoleByKind({
+    HumanMessage: "user", AIMessage: "assistant", ToolMessage: "tool", SystemMessage: "system", ChatMessage: None
+})  # fmt: skip
 # Blocks of an assistant's message that say what its other fields say too, or what must not be shown to a model again.
 _SKIPPED_FOR_ASSISTANT = frozenset({
     "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
@@ -134,32 +162,55 @@ class ImageRules:
         return Image(url)
 
 
-def to_turns(messages: Sequence[BaseMessage], rules: ImageRules, names: Mapping[str, str]) -> list[Turn]:
-    """The messages as turns.
+@dataclass(frozen=True)
+class History:
+    """The messages of a conversation, and what one of them may ask of the others; most never do.
 
-    Args:
-        messages: The conversation.
-        rules: Which images may be sent.
-        names: The tools that its calls name, by the calls' ids.
+    Attributes:
+        messages: The messages.
+    """
+
+    messages: Sequence[BaseMessage]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The tools that calls name, by the calls' ids."""
+        return {
+            str(call["id"]): str(call["name"] or "")
+            for message in self.messages
+            if isinstance(message, AIMessage)
+            for call in (*message.tool_calls, *message.invalid_tool_calls)
+        }
+
+    @cached_property
+    def answered(self) -> set[str]:
+        """Ids of the calls that a result answers."""
+        return {message.tool_call_id for message in self.messages if isinstance(message, ToolMessage)}
+
+
+def to_turns(history: History, rules: ImageRules) -> list[Turn]:
+    """The messages as turns.
 
     Raises:
         ValueError: If a message or block is of a kind that cannot be sent; the text says which, and what to do.
     """
-    if not messages:
+    if not history.messages:
         raise ValueError("messages is empty: give at least one message.")
-    around = _Conversation(messages, rules, names)
-    makers = map(_turn_maker, map(type, messages))
-    return [make(message, around) for make, message in zip(makers, messages, strict=True)]
-
-
-def names_of_calls(messages: Sequence[BaseMessage]) -> dict[str, str]:
-    """The ids of all tool calls in a conversation, and the tools that they name."""
-    return {
-        str(call["id"]): str(call["name"] or "")
-        for message in messages
-        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)
-        for call in (*message.tool_calls, *message.invalid_tool_calls)
-    }
+    turns: list[Turn] = []
+    for message in history.messages:
+        role = _ROLE_BY_KIND[type(message)] or _role_by_name(message)
+        content = message.content
+        parts = _parts(content, rules, role) if not isinstance(content, str) else (content,) if content else ()
+        if role == "user":
+            turns.append(Turn("user", parts))
+        elif isinstance(message, AIMessage):
+            calls = _calls(message, history) if message.tool_calls or message.invalid_tool_calls else ()
+            turns.append(Turn("assistant", parts, calls))
+        elif isinstance(message, ToolMessage):
+            turns.append(_result(message, parts, history))
+        else:
+            turns.append(_checked(Turn(role, parts)))
+    return turns
 
 
 def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
@@ -177,96 +228,37 @@ def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
 # --- One message ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Conversation:
-    """What a message's turn takes from the messages around it.
-
-    Attributes:
-        messages: All of them.
-        rules: Which images may be sent.
-        names: The tools that calls name, by the calls' ids.
-    """
-
-    messages: Sequence[BaseMessage]
-    rules: ImageRules
-    names: Mapping[str, str]
-
-    @cached_property
-    def answered(self) -> set[str]:
-        """Ids of the calls that a result answers."""
-        return {message.tool_call_id for message in self.messages if isinstance(message, ToolMessage)}
+def _result(message: ToolMessage, parts: tuple[Part, ...], history: History) -> ToolResult:
+    name = message.name or history.names.get(message.tool_call_id, "")
+    return ToolResult("tool", parts, (), message.tool_call_id, name, message.status == "error")
 
 
-def _user(message: BaseMessage, around: _Conversation) -> Turn:
-    return Turn("user", _parts(message.content, around.rules, "user"))
-
-
-def _assistant(message: AIMessage, around: _Conversation) -> Turn:
-    calls = _calls(message, around) if message.tool_calls or message.invalid_tool_calls else ()
-    return Turn("assistant", _parts(message.content, around.rules, "assistant"), calls)
-
-
-def _result(message: ToolMessage, around: _Conversation) -> Turn:
-    return Turn(
-        "tool",
-        _parts(message.content, around.rules, "tool"),
-        call_id=message.tool_call_id,
-        name=message.name or around.names.get(message.tool_call_id, ""),
-        failed=message.status == "error",
-    )
-
-
-def _system(message: BaseMessage, around: _Conversation) -> Turn:
-    turn = Turn("system", _parts(message.content, around.rules, "system"))
-    if turn.images:
+def _checked(turn: Turn) -> Turn:
+    if turn.role == "system" and turn.images:
         raise ValueError("messages: a system message holds text only. Put images into a HumanMessage.")
     return turn
 
 
-def _by_its_role(message: ChatMessage, around: _Conversation) -> Turn:
-    role = _ROLES.get(message.role.lower())
+def _role_by_name(message: BaseMessage) -> Role:
+    name = getattr(message, "role", "")
+    role = _ROLE_BY_NAME.get(name.lower())
     if role is None:
-        raise ValueError(f"messages: a ChatMessage's role must be one of {sorted(_ROLES)}, not {message.role!r}.")
-    if role == "system":
-        return _system(message, around)
-    return Turn(role, _parts(message.content, around.rules, role))
+        raise ValueError(f"messages: a ChatMessage's role must be one of {sorted(_ROLE_BY_NAME)}, not {name!r}.")
+    return role
 
 
-_TURN_MAKERS: Sequence[tuple[type[BaseMessage], Callable[[Any, _Conversation], Turn]]] = (
-    (HumanMessage, _user),
-    (AIMessage, _assistant),
-    (ToolMessage, _result),
-    (SystemMessage, _system),
-    (ChatMessage, _by_its_role),
-)
-
-
-@cache
-def _turn_maker(kind: type[BaseMessage]) -> Callable[[Any, _Conversation], Turn]:
-    """What makes a turn of a kind of message. Remembered: `isinstance` is slow on pydantic's classes."""
-    for base, make in _TURN_MAKERS:
-        if issubclass(kind, base):
-            return make
-    raise ValueError(
-        f"messages: {kind.__name__} cannot be sent. Use HumanMessage, SystemMessage, AIMessage, ToolMessage or "
-        "ChatMessage."
-    )
-
-
-def _calls(message: AIMessage, around: _Conversation) -> tuple[Call, ...]:
+def _calls(message: AIMessage, history: History) -> tuple[Call, ...]:
     """The calls of an assistant's message. One that could not be read counts only if a result answers it."""
     calls = [Call(str(call["id"] or ""), call["name"], call["args"]) for call in message.tool_calls]
     calls += [
         Call(str(call["id"]), call["name"] or "", {"unreadable_arguments": call["args"]})
         for call in message.invalid_tool_calls
-        if call["id"] in around.answered
+        if call["id"] in history.answered
     ]
     return tuple(calls)
 
 
-def _parts(content: str | Sequence[str | dict[str, Any]], rules: ImageRules, role: Role) -> tuple[Part, ...]:
-    if isinstance(content, str):
-        return (content,) if content else ()
+def _parts(content: Sequence[str | dict[str, Any]], rules: ImageRules, role: Role) -> tuple[Part, ...]:
     parts = (
         block if isinstance(block, str) else _part(block, rules)
         for block in content

@@ -6,7 +6,7 @@ In two steps, since most calls of a model object differ in their messages only: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from langchain_workers_gemma.chunks import PROVIDER
 from langchain_workers_gemma.events import Stage
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Address, Api
-from langchain_workers_gemma.messages import ImageRules, Turn, names_of_calls, to_turns
+from langchain_workers_gemma.messages import History, ImageRules, Turn, to_turns
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.reply import Reading
 from langchain_workers_gemma.request import Plan, Request
@@ -161,15 +161,15 @@ class Preparation:
         if self.settings.raw:
             return self._plan({"prompt": _only_prompt(messages)}, Reading(stops=self.stops))
         rules = ImageRules(self.settings.facts.id, self.settings.facts.images, inlined_images)
-        names = names_of_calls(messages)
-        return self.plan_of_turns(to_turns(messages, rules, names), names.keys())
+        history = History(messages)
+        return self.plan_of_turns(to_turns(history, rules), history)
 
-    def plan_of_turns(self, turns: Sequence[Turn], ids: Collection[str]) -> Plan:
+    def plan_of_turns(self, turns: Sequence[Turn], history: History) -> Plan:
         """The plan of one call.
 
         Args:
             turns: The conversation.
-            ids: Ids of the tool calls that it holds.
+            history: The conversation that they were made of.
 
         Raises:
             ValueError: If the model's template cannot take the turns.
@@ -182,16 +182,16 @@ class Preparation:
             call_reader=ask.call_reader,
             forced=self.forced,
             keep_broken_calls=self.settings.keep_broken_calls,
-            used_ids=ids,
+            used_ids=lambda: history.names,
         )
-        constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, ids)
+        constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, history)
         wire = to_wire(turns, self.settings.facts, instructions=ask.instructions)
         return self._plan({"messages": wire}, reading, constrained)
 
-    def _constrained(self, method: ToolMethod, turns: Sequence[Turn], ids: Collection[str]) -> Plan:
+    def _constrained(self, method: ToolMethod, turns: Sequence[Turn], history: History) -> Plan:
         """The plan of asking again."""
         again = prepare(replace(self.settings, tool_calling=method), stream=self.stream)
-        return again.plan_of_turns(turns, ids)
+        return again.plan_of_turns(turns, history)
 
     def _plan(
         self, conversation: Mapping[str, Any], reading: Reading, constrained: Callable[[], Plan] | None = None

@@ -7,7 +7,7 @@ Decoder -> thinking channel -> calls in text -> stop sequences -> forced choice 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_workers_gemma.decoding import FrameDecoder
@@ -30,7 +30,7 @@ class Reading:
         call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
         forced: Names of the tools of which one must be called, `None` where none must.
         keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
-        used_ids: Ids of tool calls that the conversation holds already.
+        used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
     """
 
     thinking: bool = False
@@ -39,7 +39,7 @@ class Reading:
     call_reader: Callable[[], Stage] | None = None
     forced: frozenset[str] | None = None
     keep_broken_calls: bool = False
-    used_ids: Collection[str] = field(default=(), hash=False)
+    used_ids: Callable[[], Collection[str]] = tuple
 
 
 class ReplyReader:

@@ -16,12 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, cast
 
-from langchain_workers_gemma.messages import Image, Part, Turn
+from langchain_workers_gemma.messages import Image, Part, ToolResult, Turn
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.tools.rendering import render_calls
 
+_ROLE = attrgetter("role")
 _GAP = "\n\n"
 _OPENING = "(The conversation begins.)"
 _SILENT_RESULT = "(no output)"
@@ -48,7 +50,11 @@ def to_wire(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "")
 def fit(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[Turn]:
     """The same conversation in the form that the template accepts."""
     system, rest = _split_system(turns, instructions)
-    rest = _merge(_with_lone_results_as_text(rest) if facts.tool_role else map(_as_plain, rest))
+    if not facts.tool_role:
+        rest = list(map(_as_plain, rest))
+    elif "tool" in map(_ROLE, rest):
+        rest = list(_with_lone_results_as_text(rest))
+    rest = _merge(rest)
     if system and (not facts.system_role or not rest):
         opening = Turn("user", system)
         rest = _merge([opening, *rest])
@@ -101,7 +107,7 @@ def _joined(group: list[Turn]) -> Turn:
 
 def _as_plain(turn: Turn) -> Turn:
     """A turn without tool markup, for a template that knows none."""
-    if turn.role == "tool":
+    if isinstance(turn, ToolResult):
         return _result_as_user(turn)
     if not turn.calls:
         return turn
@@ -109,7 +115,7 @@ def _as_plain(turn: Turn) -> Turn:
     return Turn("assistant", (*turn.parts, _GAP, calls) if turn.parts else (calls,))
 
 
-def _result_as_user(turn: Turn) -> Turn:
+def _result_as_user(turn: ToolResult) -> Turn:
     subject = f"the call {turn.name}" if turn.name else f"the call with id {turn.call_id}"
     heading = f"{subject[0].upper()}{subject[1:]} failed:" if turn.failed else f"Result of {subject}:"
     return Turn("user", (heading + "\n", *(turn.parts or (_SILENT_RESULT,))))
@@ -124,7 +130,7 @@ def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
     open_calls: set[str] = set()
     later: list[Turn] = []
     for turn in turns:
-        if turn.role != "tool":
+        if not isinstance(turn, ToolResult):
             if turn.role == "system" and open_calls:
                 later.append(turn)  # it must not come between calls and their results
                 continue
@@ -142,7 +148,7 @@ def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
     yield from later
 
 
-def _result_text(turn: Turn) -> str:
+def _result_text(turn: ToolResult) -> str:
     """A result for a tool role, which has no mark for failure: a tool that failed silently says so at least."""
     return turn.text or ("(failed)" if turn.failed else _SILENT_RESULT)
 
@@ -160,7 +166,7 @@ def _message(turn: Turn, facts: GemmaModel) -> dict[str, Any]:
             }
             for call in turn.calls
         ]
-    if turn.role == "tool":
+    if isinstance(turn, ToolResult):
         message["tool_call_id"] = turn.call_id
     return message
 

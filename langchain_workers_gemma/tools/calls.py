@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -106,11 +106,12 @@ class CallLedger:
     by id over the whole conversation.
 
     Args:
-        used_ids: The ids that the conversation holds already.
+        used_ids: Gives the ids that the conversation holds already. Asked at the first call, which seldom comes.
     """
 
-    def __init__(self, used_ids: Collection[str] = ()) -> None:
-        self._used = set(used_ids)
+    def __init__(self, used_ids: Callable[[], Collection[str]] = tuple) -> None:
+        self._used_ids = used_ids
+        self._used: set[str] = set()
         self._by_index: dict[int, CollectedCall] = {}
 
     @property
@@ -128,6 +129,8 @@ class CallLedger:
         if call is None:
             if len(self._by_index) >= MOST_CALLS:
                 raise UnreasonableCallsError(f"it holds more than {MOST_CALLS:,} tool calls")
+            if not self._by_index:
+                self._used.update(self._used_ids())
             call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
             call.guard.check(delta.arguments)
             self._by_index[delta.index] = call
