@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
@@ -124,10 +125,16 @@ def _made(cls: type[_Model], **values: Any) -> _Model:
     made = cls.__new__(cls)
     set_ = object.__setattr__
     set_(made, "__dict__", values)
-    set_(made, "__pydantic_fields_set__", set(values))
+    set_(made, "__pydantic_fields_set__", _fields_of(cls))
     set_(made, "__pydantic_extra__", None)
     set_(made, "__pydantic_private__", None)
     return made
+
+
+@cache
+def _fields_of(cls: type[BaseModel]) -> set[str]:
+    """All fields of a model. One set serves all chunks: pydantic only ever adds to it what it holds already."""
+    return set(cls.model_fields)
 
 
 @dataclass(slots=True)
