@@ -117,15 +117,16 @@ def _blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
 
 
 def _made(cls: type[_Model], **values: Any) -> _Model:
-    """An instance of a pydantic model from all its fields, each known to be of its type.
+    """An instance of a pydantic model from its fields, each known to be of its type.
 
     Validating them again would cost four times as much, on every chunk of a stream; `model_construct`, which does the
     same as this for models in general, three times (see benchmarks/README.md).
     """
+    fields = _fields_of(cls)
     made = cls.__new__(cls)
     set_ = object.__setattr__
-    set_(made, "__dict__", values)
-    set_(made, "__pydantic_fields_set__", _fields_of(cls))
+    set_(made, "__dict__", values if len(values) == len(fields) else _completed(cls, values))
+    set_(made, "__pydantic_fields_set__", fields)
     set_(made, "__pydantic_extra__", None)
     set_(made, "__pydantic_private__", None)
     return made
@@ -135,6 +136,14 @@ def _made(cls: type[_Model], **values: Any) -> _Model:
 def _fields_of(cls: type[BaseModel]) -> set[str]:
     """All fields of a model. One set serves all chunks: pydantic only ever adds to it what it holds already."""
     return set(cls.model_fields)
+
+
+def _completed(cls: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, and the defaults of fields that a later version of core may have beside those of today."""
+    return {
+        name: values[name] if name in values else field.get_default(call_default_factory=True)
+        for name, field in cls.model_fields.items()
+    }
 
 
 @dataclass(slots=True)
