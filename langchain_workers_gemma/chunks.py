@@ -127,7 +127,7 @@ def _made(cls: type[_Model], **values: Any) -> _Model:
     set_ = object.__setattr__
     set_(made, "__dict__", values if len(values) == len(fields) else _completed(cls, values))
     set_(made, "__pydantic_fields_set__", fields)
-    set_(made, "__pydantic_extra__", None)
+    set_(made, "__pydantic_extra__", {} if cls.model_config.get("extra") == "allow" else None)
     set_(made, "__pydantic_private__", None)
     return made
 
