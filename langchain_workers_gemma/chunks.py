@@ -126,15 +126,17 @@ def _made(cls: type[_Model], **values: Any) -> _Model:
     made = cls.__new__(cls)
     set_ = object.__setattr__
     set_(made, "__dict__", values if len(values) == len(fields) else _completed(cls, values))
-    set_(made, "__pydantic_fields_set__", fields)
-    set_(made, "__pydantic_extra__", {} if cls.model_config.get("extra") == "allow" else None)
+    # Attributes of any name are kept by pydantic in the one, and noted in the other.
+    takes_any = cls.model_config.get("extra") == "allow"
+    set_(made, "__pydantic_fields_set__", set(fields) if takes_any else fields)
+    set_(made, "__pydantic_extra__", {} if takes_any else None)
     set_(made, "__pydantic_private__", None)
     return made
 
 
 @cache
 def _fields_of(cls: type[BaseModel]) -> set[str]:
-    """All fields of a model. One set serves all chunks: pydantic only ever adds to it what it holds already."""
+    """All fields of a model."""
     return set(cls.model_fields)
 
 
