@@ -1,40 +1,28 @@
-"""`ChatWorkersGemma`, the chat model: its fields, their checks, and four short shells around the exchange."""
+"""`ChatWorkersGemma`, the chat model: LangChain's interface, four short shells around the exchange."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import replace
-from functools import cache, cached_property
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast, get_type_hints
+from typing import Any, Literal, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput, ModelProfile
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import TypeAdapter, ValidationError, model_validator
 
 from langchain_workers_gemma import connection
 from langchain_workers_gemma.chunks import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.client_fields import ClientFields
 from langchain_workers_gemma.exchange import converse
 from langchain_workers_gemma.inlining import afetch_images, fetch_images
-from langchain_workers_gemma.messages import remote_image_urls
-from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, get_model, resolve_model
-from langchain_workers_gemma.planning import CallSettings, Preparation, prepare
 from langchain_workers_gemma.queued_batches import QueuedChatModel
-from langchain_workers_gemma.remembering import Remembered
-from langchain_workers_gemma.response_format import Answer, parse_response_format
-from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.settings import (
     SAMPLING,
-    check_sampling,
     merge_stops,
-    nearest,
 )
 from langchain_workers_gemma.structured_output import structure
 from langchain_workers_gemma.tools.choice import ToolLike, openai_tool, parse_choice, tool_name
@@ -46,26 +34,6 @@ def _with_signature_at_hand(method: _Method) -> _Method:
     """The same method. Core asks `inspect` for its signature on every call, which takes 46 us, or 14 us like this."""
     vars(method)["__signature__"] = inspect.signature(method)
     return method
-
-
-# What a caller's profile may overrule among the facts that decide a request.
-_PROFILE_FACTS = {
-    "image_inputs": "images",
-    "tool_calling": "tools",
-    "tool_choice": "tool_choice",
-    "max_input_tokens": "enforced_context",
-}
-# Fields that a call may override, and what a call may say beside them.
-_PER_CALL = frozenset({
-    "model", "tool_calling", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway", "session_affinity",
-    "reject_if_busy", "model_kwargs", *SAMPLING,
-})  # fmt: skip
-_CALL_ONLY = frozenset({
-    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_broken_calls",
-})  # fmt: skip
-_ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CHANGED_IN_PLACE = ("default_headers", "model_kwargs", "profile", "stop")  # the fields whose values can be
-_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
 
 
 class ChatWorkersGemma(QueuedChatModel):
@@ -153,67 +121,6 @@ class ChatWorkersGemma(QueuedChatModel):
         WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
     """
 
-    aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "stop_sequences": "stop"}
-    """Other names of the fields."""
-
-    temperature: int | float | None = None
-    """How much chance there is in the answer."""
-
-    max_tokens: int | None = None
-    """The most tokens to write, at least 1. The service's default is 256."""
-
-    top_p: int | float | None = None
-    """Nucleus sampling."""
-
-    top_k: int | None = None
-    """Sampling from the most probable words; Gemma 4 has no such parameter."""
-
-    seed: int | None = None
-    """For repeatable answers."""
-
-    repetition_penalty: int | float | None = None
-    """A penalty for repeated tokens; Gemma 4 has no such parameter."""
-
-    frequency_penalty: int | float | None = None
-    """A penalty that grows with a token's count."""
-
-    presence_penalty: int | float | None = None
-    """A penalty for tokens that stood before."""
-
-    stop: list[str] | str | None = None
-    """Where the answer ends; alias `stop_sequences`. Merged with `stop=` of a call."""
-
-    lora: str | None = None
-    """A LoRA adapter, on the native API of a model that takes one."""
-
-    raw: bool | None = None
-    """Send one prompt without a chat template: the input must be one string or one human message."""
-
-    thinking: bool | None = None
-    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`)."""
-
-    reasoning_effort: str | None = None
-    """Passed where the model has it."""
-
-    tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
-    """How bound tools reach the model."""
-
-    streaming: bool = False
-    """Have `invoke` use a stream."""
-
-    @model_validator(mode="after")
-    def _resolve(self) -> Self:
-        self.model = self.model or DEFAULT_MODEL[self.host]
-        connection.resolve(self)
-        facts = self._facts()
-        if facts.embeds:
-            raise ValueError(f"model: {facts.id} makes embeddings; use WorkersGemmaEmbeddings.")
-        check_sampling({name: getattr(self, name) for name in SAMPLING}, facts)
-        merge_stops(self.stop, None)
-        self.profile = {**(self._resolve_model_profile() or {}), **(self.profile or {})} or None
-        self._settings(None, {})  # whatever else a call would refuse
-        return self
-
     # --- What LangChain asks a model about itself ---
 
     @property
@@ -239,84 +146,6 @@ class ChatWorkersGemma(QueuedChatModel):
         if stops:
             params["ls_stop"] = list(stops)
         return params
-
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        published = get_model(self.model, self.host)
-        return None if published is None else _profile(published)
-
-    def _facts(self, of_call: object = None) -> GemmaModel:
-        """What is known of the model: family <- host <- the caller's profile, which is not that of a call's model."""
-        model = connection.checked_model(of_call) if of_call else self.model
-        facts = resolve_model(model, self.host)
-        if self.profile is None or model != self.model:
-            return facts
-        said = {
-            fact: self.profile[key]  # type: ignore[literal-required]
-            for key, fact in _PROFILE_FACTS.items()
-            if self.profile.get(key) is not None
-        }
-        usable = said.pop("enforced_context", facts.usable_context)
-        if usable != facts.usable_context:
-            said["enforced_context"] = usable
-        changed = {fact: value for fact, value in said.items() if value != getattr(facts, fact)}
-        return replace(facts, **changed) if changed else facts
-
-    # --- From arguments to a plan ---
-
-    def _settings(self, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
-        """The settings of one call: the fields, with the call's own arguments laid over them."""
-        unknown = kwargs.keys() - _ARGUMENTS
-        if unknown:
-            name = min(unknown)
-            raise ValueError(
-                f"{name} is not an argument of a call.{nearest(name, _ARGUMENTS)} "
-                "Use model_kwargs for keys that are to be sent as they are."
-            )
-        of_call = {name: _of_call(name, value) for name, value in kwargs.items() if name in _PER_CALL}
-        fields = vars(self) | of_call
-        facts = self._facts(kwargs.get("model"))
-        sampling = {name: number for name in SAMPLING if (number := fields[name]) is not None}
-        if of_call:
-            check_sampling(sampling, facts)
-        response_format = kwargs.get("response_format")
-        answer = None if response_format is None else parse_response_format(response_format)
-        guided = kwargs.get("guided_json")
-        if guided is not None:
-            answer = Answer.of_guided_json(guided, facts)
-        gateway = connection.gateway(fields["ai_gateway"])
-        return CallSettings(
-            facts=facts,
-            api=self.api or "native",
-            address=connection.address(self),
-            parameters=sampling,
-            stops=merge_stops(self.stop, stop),
-            tools=[openai_tool(tool) for tool in kwargs.get("tools") or ()],
-            tool_choice=kwargs.get("tool_choice"),
-            parallel_tool_calls=kwargs.get("parallel_tool_calls"),
-            tool_calling=fields["tool_calling"],
-            answer=answer,
-            keep_broken_calls=bool(kwargs.get("keep_broken_calls")),
-            thinking=fields["thinking"],
-            reasoning_effort=fields["reasoning_effort"],
-            lora=fields["lora"],
-            raw=fields["raw"],
-            gateway=gateway,
-            reject_if_busy=fields["reject_if_busy"],
-            headers=connection.call_headers(self, fields["session_affinity"], gateway),
-            extra=fields["model_kwargs"],
-            retry=RetryPolicy(self.max_retries),
-            context=self._error_context(facts, gateway),
-        )
-
-    def _preparation(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-        if stop or kwargs:
-            return prepare(self._settings(stop, kwargs), stream=stream)
-        return self._usual.get(stream, vars(self), lambda: prepare(self._settings(None, {}), stream=stream))
-
-    @cached_property
-    def _usual(self) -> Remembered[Preparation]:
-        """What calls without arguments of their own have in common, a stream or not."""
-        return Remembered(_CHANGED_IN_PLACE)
 
     # --- The four shells ---
 
@@ -380,9 +209,6 @@ class ChatWorkersGemma(QueuedChatModel):
             async for pieces in exchange:
                 for chunk in builder.chunks(pieces):
                     yield chunk
-
-    def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
-        return remote_image_urls(messages) if self._facts(kwargs.get("model")).images else []
 
     # --- Tools and structured output ---
 
@@ -454,53 +280,3 @@ class ChatWorkersGemma(QueuedChatModel):
         return structure(
             self, schema, self._facts(), method=method, include_raw=include_raw, strict=strict, options=kwargs
         )
-
-
-@cache
-def _type_of(name: str) -> TypeAdapter[Any]:
-    annotation: Any = ChatWorkersGemma.model_fields[name].annotation
-    return TypeAdapter(annotation)
-
-
-def _of_call(name: str, value: object) -> Any:
-    """A field's value that a call gives.
-
-    Raises:
-        ValueError: If the field could not hold it.
-    """
-    if name in _CHECKED_ELSEWHERE:
-        return value
-    try:
-        return _type_of(name).validate_python(value)
-    except ValidationError as error:
-        raise ValueError(f"{name}={value!r:.80} is not valid: {error.errors()[0]['msg']}.") from None
-
-
-def _profile(facts: GemmaModel) -> ModelProfile:
-    """LangChain's profile of a model; keys that this version of core does not know are left out."""
-    values: dict[str, Any] = {
-        "name": facts.name or None,
-        "status": "deprecated" if facts.retired else "active",
-        "open_weights": True,
-        "max_input_tokens": facts.usable_context,
-        "text_inputs": True,
-        "image_inputs": facts.images,
-        "image_url_inputs": False,
-        "pdf_inputs": False,
-        "audio_inputs": False,
-        "video_inputs": False,
-        "image_tool_message": facts.images,
-        "text_outputs": True,
-        "image_outputs": False,
-        "audio_outputs": False,
-        "video_outputs": False,
-        "reasoning_output": facts.thinking,
-        "tool_calling": facts.tools,
-        "tool_choice": facts.tool_choice,
-        "tool_call_streaming": facts.tools,
-        "structured_output": facts.constraint is not None,
-        "attachment": facts.images,
-        "temperature": True,
-    }
-    known = get_type_hints(ModelProfile)
-    return cast("ModelProfile", {key: value for key, value in values.items() if key in known and value is not None})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.base import RunnableBinding
 
 from langchain_workers_gemma import batch, connection
 from langchain_workers_gemma.batch import DEFAULT_POLL_INTERVAL, Batching, BatchJob, Item, Waiting
 from langchain_workers_gemma.calling import arun, run
-from langchain_workers_gemma.client_fields import ClientFields
+from langchain_workers_gemma.chat_fields import ChatFields
 from langchain_workers_gemma.inlining import afetch_images, fetch_images
 from langchain_workers_gemma.progress import progress_bar
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     # Core's own class for what `bind` makes of a chat model is `RunnableBinding` with narrower types, and private.
     from langchain_core.language_models.chat_models import _ChatModelBinding as Binding
 
-    from langchain_workers_gemma.planning import CallSettings
 else:
     Binding = RunnableBinding[LanguageModelInput, AIMessage]
 
@@ -31,22 +28,11 @@ else:
 _OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
 
 
-class QueuedChatModel(ClientFields, BaseChatModel):
+class QueuedChatModel(ChatFields):
     """A chat model with Workers AI's asynchronous batch: inputs are queued at the service and fetched when done.
 
     The service answers when it has capacity, usually within minutes, and never refuses for lack of it.
     """
-
-    inline_image_urls: bool = False
-    """Fetch http(s) images, from public addresses only, and send them inline."""
-
-    @abstractmethod
-    def _settings(self, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
-        """The settings of a call."""
-
-    @abstractmethod
-    def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
-        """The URLs of the images that are to be sent inline."""
 
     def queue_batch(
         self,
