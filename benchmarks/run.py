@@ -79,7 +79,7 @@ def streams(url: str, path: str, repeats: int, without: tuple[str, ...] = ()) ->
 
 def history(url: str, repeats: int) -> dict[str, float]:
     turns = [HumanMessage(f"Question {i}") if i % 2 == 0 else AIMessage(f"Answer {i}") for i in range(999)]
-    runs = {name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items() if name != "httpx"}
+    runs = {name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items()}
     return interleaved(runs, repeats)
 
 
@@ -119,6 +119,7 @@ def concurrent(url: str, repeats: int) -> dict[str, float]:
 
     runs: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
         "httpx": bare,
+        "floor": batch(subjects.floor),
         "ours": batch(subjects.ours),
         "langchain-cloudflare": batch(subjects.cloudflare),
         "langchain-openai": batch(subjects.openai),
@@ -133,26 +134,44 @@ def concurrent(url: str, repeats: int) -> dict[str, float]:
     return {name: min(times) for name, times in taken.items()}
 
 
-def imports(repeats: int) -> dict[str, float]:
-    """CPU time of a fresh interpreter that imports a module."""
-    modules = {
-        "floor": "langchain_core.language_models",
-        "ours": "langchain_workers_gemma",
-        "langchain-cloudflare": "langchain_cloudflare",
-        "langchain-openai": "langchain_openai",
-    }
+MODULES = {
+    "floor": "langchain_core.language_models",
+    "ours": "langchain_workers_gemma",
+    "langchain-cloudflare": "langchain_cloudflare",
+    "langchain-openai": "langchain_openai",
+}
+CLASSES = {
+    "floor": "BaseChatModel",
+    "ours": "ChatWorkersGemma",
+    "langchain-cloudflare": "ChatCloudflareWorkersAI",
+    "langchain-openai": "ChatOpenAI",
+}
 
-    def start(module: str) -> float:
+
+def starts(scripts: dict[str, str], repeats: int) -> dict[str, float]:
+    """CPU time of fresh interpreters, each of which runs a script."""
+
+    def start(script: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"], check=True)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    taken: dict[str, list[float]] = {name: [] for name in modules}
+    taken: dict[str, list[float]] = {name: [] for name in scripts}
     for _ in range(repeats + 1):
-        for name, module in modules.items():
-            taken[name].append(start(module))
+        for name, script in scripts.items():
+            taken[name].append(start(script))
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def imports(repeats: int) -> dict[str, float]:
+    """Modules alone: some load nothing before a name of theirs is used."""
+    return starts({name: f"import {module}" for name, module in MODULES.items()}, repeats)
+
+
+def class_imports(repeats: int) -> dict[str, float]:
+    """What a program imports: the class."""
+    return starts({name: f"from {MODULES[name]} import {cls}" for name, cls in CLASSES.items()}, repeats)
 
 
 def making(url: str, repeats: int) -> dict[str, float]:
@@ -174,12 +193,15 @@ def memory(url: str) -> dict[str, float]:
 
 
 def per_event(url: str, repeats: int) -> dict[str, float]:
-    """Microseconds of ours per event, which should not grow."""
+    """CPU time per event of a stream, which should not grow; the floor's grows with what core keeps of a stream."""
     found = {}
     for events in (200, 2_000, 20_000):
-        subject = subjects.ours(f"{url}/events/{events}")
-        seconds = interleaved({"ours": lambda s=subject: s.stream("hi")}, max(1, repeats * 200 // events))["ours"]
-        found[f"{events:,} events"] = seconds / events
+        runs = {
+            name: (lambda s=subjects.SUBJECTS[name](f"{url}/events/{events}"): s.stream("hi"))
+            for name in ("ours", "floor")
+        }
+        for name, seconds in interleaved(runs, max(3, repeats * 200 // events)).items():
+            found[f"{name}, {events:,} events"] = seconds / events
     return found
 
 
@@ -197,7 +219,7 @@ def per_argument_byte(url: str, repeats: int) -> dict[str, float]:
             for _ in llm.stream("hi"):
                 pass
 
-        count = max(1, repeats * 10_000 // size)
+        count = max(3, repeats * 10_000 // size)
         taken = interleaved({"alone": ours_alone, "with core": with_core}, count)
         found[f"{size // 1000:,} kB, ours alone"] = taken["alone"] / size
         found[f"{size // 1000:,} kB, with core's merging"] = taken["with core"] / size
@@ -212,27 +234,28 @@ def measure(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]]]:
         "stream of 200 events": ("us", streams(url, "events/200", repeats)),
         "stream of 5,000 events": ("ms", streams(url, "events/5000", few)),
         "tool-call argument of 1 MB": ("ms", streams(url, "argument/1000000", 1, ("langchain-cloudflare",))),
-        "history of 1,000 messages": ("ms", history(url, few)),
+        "history of 1,000 messages": ("ms", history(url, repeats)),
         "512 calls of 50 ms, 64 in flight (wall)": ("s", concurrent(url, max(1, few // 2))),
-        "import": ("ms", imports(few)),
+        "import of the module": ("ms", imports(few)),
+        "import of the class": ("ms", class_imports(few)),
         "a second model object": ("us", making(url, repeats)),
         "memory of a stream of 20,000 events": ("MB", memory(url)),
         "JSON document of 60 kB, streamed": ("ms", documents(url, 60_000, few)),
-        "ours per event": ("us", per_event(url, few)),
-        "ours per argument byte": ("us", per_argument_byte(url, few)),
+        "per event": ("us", per_event(url, few)),
+        "per argument byte": ("us", per_argument_byte(url, few)),
     }
 
 
-def baseline(row: dict[str, float]) -> float:
-    """What the ratios of a row are to: the floor, else bare httpx, else this package, else what comes first."""
-    return next(row[name] for name in ("floor", "httpx", "ours", *row) if name in row)
+def baseline(title: str, row: dict[str, float]) -> float:
+    """What the ratios of a row are to: bare httpx for concurrency, else the floor, else what comes first."""
+    return row["httpx"] if "wall" in title else next(row[name] for name in ("floor", "ours", *row) if name in row)
 
 
 def table(figures: dict[str, tuple[str, dict[str, float]]]) -> str:
     """A Markdown table."""
     lines = ["| what | subject | figure | ratio |", "| --- | --- | ---: | ---: |"]
     for title, (unit, row) in figures.items():
-        base = baseline(row)
+        base = baseline(title, row)
         for name, value in row.items():
             lines.append(f"| {title} | {name} | {value * UNIT[unit]:,.3g} {unit} | {value / base:.2f} |")
             title = ""  # noqa: PLW2901 - said once a group
@@ -251,7 +274,7 @@ def plot(figures: dict[str, tuple[str, dict[str, float]]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(10, 5))
     for offset, name in enumerate(names):
         places = [i + (offset - 1.5) * 0.2 for i in range(len(titles))]
-        ratios = [figures[t][1].get(name, 0) / figures[t][1]["floor"] for t in titles]
+        ratios = [figures[t][1].get(name, 0) / baseline(t, figures[t][1]) for t in titles]
         bars = axes.bar(places, ratios, 0.19, label=name)
         axes.bar_label(bars, [f"{ratio:.2f}" if ratio else "" for ratio in ratios], fontsize=7)
     axes.axhline(1, color="grey", linewidth=0.8)

@@ -31,7 +31,8 @@ class BareHttpx:
         self.client = httpx.Client(timeout=60)
 
     def call(self, messages: Any) -> Any:
-        body = {"messages": [{"role": "user", "content": messages}]} if isinstance(messages, str) else {"messages": []}
+        texts = [messages] if isinstance(messages, str) else [message.content for message in messages]
+        body = {"messages": [{"role": "user", "content": text} for text in texts]}
         return self.client.post(self.url, json=body).json()
 
     def stream(self, messages: Any) -> int:
@@ -50,22 +51,24 @@ class FloorModel(BaseChatModel):
 
     url: str
     client: Any = None
+    async_client: Any = None
 
     @property
     def _llm_type(self) -> str:
         return "floor"
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-        body = {"messages": [{"role": "user", "content": message.content} for message in messages]}
-        reply = self.client.post(self.url, json=body).json()
-        return ChatResult(
-            generations=[ChatGeneration(message=AIMessage(content=reply["choices"][0]["message"]["content"]))]
-        )
+        return _result(self.client.post(self.url, json=_body(messages)).json())
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Any:
+        return _result((await self.async_client.post(self.url, json=_body(messages))).json())
 
     def _stream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        body = {"messages": [{"role": "user", "content": message.content} for message in messages], "stream": True}
+        body = {**_body(messages), "stream": True}
         with self.client.stream("POST", self.url, json=body) as response:
             for line in response.iter_lines():
                 if line.startswith("data: ") and line != "data: [DONE]":
@@ -85,6 +88,15 @@ class FloorModel(BaseChatModel):
                     )
 
 
+def _body(messages: list[BaseMessage]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": message.content} for message in messages]}
+
+
+def _result(reply: Any) -> ChatResult:
+    message = AIMessage(content=reply["choices"][0]["message"]["content"])
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
 class LangChain:
     """Any LangChain chat model."""
 
@@ -102,7 +114,13 @@ class LangChain:
 
 
 def floor(url: str) -> LangChain:
-    return LangChain(FloorModel(url=f"{url}/accounts/a/ai/run/{MODEL}", client=httpx.Client(timeout=60)))
+    return LangChain(
+        FloorModel(
+            url=f"{url}/accounts/a/ai/run/{MODEL}",
+            client=httpx.Client(timeout=60),
+            async_client=httpx.AsyncClient(timeout=60),
+        )
+    )
 
 
 def ours(url: str) -> LangChain:
