@@ -1,4 +1,4 @@
-"""Chunks are made without validation: they must be what validation would have made, in later versions of core too."""
+"""Messages are made without validation: they must be what validation would have made, in later versions of core too."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 import pickle
 
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, message_to_dict, messages_from_dict
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from langchain_workers_gemma import chunks as chunks_module
-from tests.unit_tests.asking import GEMMA_4, STREAMED, Service, chunks, delta, gemma, merged, usage
+from tests.unit_tests.asking import GEMMA_4, STREAMED, Service, ask, chunks, delta, gemma, merged, usage
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
 
@@ -41,6 +41,22 @@ def test_a_chunk_is_what_validation_makes(streaming: Service, way: str, output_v
             validated.tool_calls, validated.invalid_tool_calls = [], []
         assert validated == chunk
         assert pickle.loads(pickle.dumps(chunk)) == copy.deepcopy(chunk) == chunk.model_copy() == chunk
+
+
+@pytest.mark.parametrize("output_version", ["v0", "v1"])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_message_is_what_validation_makes(service: Service, way: str, output_version: str) -> None:
+    broken = {**CALL, "id": "call_2", "function": {"name": "get_weather", "arguments": "{"}}
+    said = {"content": "Hello", "reasoning_content": "Hm.", "tool_calls": [CALL, broken]}
+    service.says({"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}], "usage": usage(3, 2)})
+    message = ask(gemma(model=GEMMA_4, output_version=output_version), way)
+    assert vars(message).keys() >= AIMessage.model_fields.keys()
+    assert (len(message.tool_calls), len(message.invalid_tool_calls)) == (1, 1)
+    assert AIMessage.model_validate(message.model_dump()) == message
+    assert AIMessage.model_validate_json(message.model_dump_json()) == message
+    assert messages_from_dict([message_to_dict(message)]) == [message]
+    assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message.model_copy() == message
+    message.seen = True  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("way", STREAMED)
