@@ -9,15 +9,17 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import reduce
 from operator import add
 from typing import Any
 
+import httpx
 import pytest
 
-from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
+from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError
 from tests.unit_tests.asking import gemma
 from tests.unit_tests.fault_server import (
     STREAM_END,
@@ -69,8 +71,6 @@ def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> 
 
 
 def test_threads_make_few_clients_between_them(llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
-
     from langchain_workers_gemma import clients
 
     clients._close_shared_clients()
@@ -141,6 +141,89 @@ def test_large_batches_are_not_throttled() -> None:
             assert told.result() == [f"echo {number}" for number in range(everybody)]
         assert server.peak >= everybody
         assert server.wait_until_open(1) <= 1
+
+
+def together(everybody: int) -> Callable[[Received], Script]:
+    """Answers once so many requests have come, and again for as many: all of a wave are in flight at once."""
+    arrived = threading.Barrier(everybody)
+
+    def meet(request: Received) -> Script:
+        arrived.wait(20)
+        return echo(request)
+
+    return meet
+
+
+def test_connections_of_a_wave_serve_the_next() -> None:
+    """A connection is a TLS handshake: 60 calls in flight, three times over, take 60 of them and not 180."""
+
+    async def three_waves(llm: ChatWorkersGemma) -> None:
+        for _ in range(3):
+            told = await asyncio.gather(*(astreamed(llm, str(number)) for number in range(60)))
+            assert told == [f"echo {number}" for number in range(60)]
+
+    with FaultServer(together(60)) as server:
+        asyncio.run(three_waves(gemma(base_url=server.url, timeout=60)))
+        assert server.accepted == 60
+        assert server.wait_until_open(0) == 0
+
+
+def test_connections_of_threads_serve_the_next_ones() -> None:
+    with FaultServer(together(30)) as server, ThreadPoolExecutor(30) as pool:
+        llm = gemma(base_url=server.url, timeout=60)
+        for _ in range(3):
+            told = list(pool.map(lambda number: streamed(llm, str(number)), range(30)))
+            assert told == [f"echo {number}" for number in range(30)]
+        assert server.accepted == 30
+
+
+def test_idle_connections_are_limited() -> None:
+    async def one_wave(llm: ChatWorkersGemma, server: FaultServer) -> int:
+        await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(200)))
+        return await asyncio.to_thread(server.wait_until_open, 64)
+
+    with FaultServer(together(200)) as server:
+        assert asyncio.run(one_wave(gemma(base_url=server.url, timeout=60), server)) <= 64
+
+
+async def test_calls_that_end_early_give_their_clients_back(server: FaultServer) -> None:
+    """Errors, cancellation, and streams that are left: the same few clients serve all that follows."""
+
+    def mixed(request: Received) -> Script:
+        return (http(400, b""),) if request.prompt == "fail" else echo(request)
+
+    server._choose = mixed
+    llm = gemma(base_url=server.url)
+
+    async def leave(way: int) -> None:
+        if way % 3 == 0:
+            with pytest.raises(BadRequestError):
+                await llm.ainvoke("fail")
+        elif way % 3 == 1:
+            stream = llm.astream(str(way))
+            await anext(stream)
+            await stream.aclose()  # type: ignore[attr-defined]
+        else:
+            task = asyncio.create_task(llm.ainvoke(str(way)))
+            await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    made: list[object] = []
+    real = httpx.AsyncClient.__init__
+
+    def counted(self: Any, *arguments: Any, **options: Any) -> None:
+        made.append(self)
+        real(self, *arguments, **options)
+
+    await llm.ainvoke("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.AsyncClient, "__init__", counted)
+        for way in range(30):
+            await leave(way)
+    assert not made
+    assert await astreamed(llm, "after") == "echo after"
 
 
 def test_max_concurrency_is_the_callers(llm: ChatWorkersGemma, server: FaultServer) -> None:
