@@ -15,7 +15,7 @@ import asyncio
 import inspect
 import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json, to_json
 
 from langchain_workers_gemma.chunks import Piece
-from langchain_workers_gemma.driving import adrive
+from langchain_workers_gemma.driving import AsyncExchange
 from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange import Flow, Reply
 from langchain_workers_gemma.request import Request, encode_json
@@ -101,9 +101,9 @@ class BindingTransport:
             finally:
                 runner.run(_closed(exchange))
 
-    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+    def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
-        return adrive(flow, _Line(self.binding, self.headers, self.timeout))
+        return AsyncExchange(flow, _Line(self.binding, self.headers, self.timeout))
 
 
 @dataclass(slots=True)
@@ -439,11 +439,11 @@ def _check_may_block() -> None:
     )
 
 
-async def _next(exchange: AsyncGenerator[list[Piece]]) -> list[Piece] | None:
+async def _next(exchange: AsyncExchange) -> list[Piece] | None:
     return await anext(exchange, None)
 
 
-async def _closed(exchange: AsyncGenerator[list[Piece]]) -> None:
+async def _closed(exchange: AsyncExchange) -> None:
     await exchange.aclose()
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 
 from langchain_workers_gemma import connection
 from langchain_workers_gemma.client_fields import ClientFields
+from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.messages import remote_image_urls
 from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, get_model, resolve_model
 from langchain_workers_gemma.planning import CallSettings, Preparation, prepare
@@ -32,7 +33,7 @@ _CALL_ONLY = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_broken_calls",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CHANGED_IN_PLACE = ("default_headers", "model_kwargs", "profile", "stop")  # the fields whose values can be
+_NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
 
 
@@ -161,14 +162,18 @@ class ChatFields(ClientFields, BaseChatModel):
         )
 
     def _preparation(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-        if stop or kwargs:
+        if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
             return prepare(self._settings(stop, kwargs), stream=stream)
         return self._usual.get(stream, vars(self), lambda: prepare(self._settings(None, {}), stream=stream))
 
     @cached_property
     def _usual(self) -> Remembered[Preparation]:
-        """What calls without arguments of their own have in common, a stream or not."""
-        return Remembered(_CHANGED_IN_PLACE)
+        """What calls without arguments of their own have in common, a stream or not.
+
+        Of the fields that may change in place, `model_kwargs` is not copied: a preparation refers to it.
+        """
+        ours = ChatFields.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
+        return Remembered([*ours, "profile"], ["default_headers", "profile", "stop"])
 
     def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
         return remote_image_urls(messages) if self._facts(kwargs.get("model")).images else []

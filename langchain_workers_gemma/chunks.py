@@ -189,7 +189,7 @@ class MessageBuilder:
                     )
                 )
             else:
-                calls.append(ToolCall(type="tool_call", id=call.id, name=call.name, args=arguments))
+                calls.append(ToolCall(name=call.name, args=arguments, id=call.id, type="tool_call"))
         return _made(
             AIMessage,
             content="".join(self._text),

@@ -1,13 +1,13 @@
-"""The HTTP clients that all model objects of a process share.
+"""The HTTP clients that all model objects of a process share, each lent to one call at a time.
 
 They are made late (reading certificates costs tens of milliseconds): one set for sync calls, and one for each event
 loop, since an `httpx.AsyncClient` is bound to the loop it first ran on. None of them crosses a fork, and none is ever
 pickled.
 
-A set has as many clients as there are calls in flight, divided by four. A single client would do, but its pool looks at
-each of its connections on every request, more than once, and asks the system about each idle one: 512 calls, 64 in
-flight, took 5.9 s in one client that keeps its connections, 1.1 s in one that keeps 20 and opens the rest anew, TLS and
-all, and 0.75 s in sixteen small ones (benchmarks/README.md).
+One client for all calls would do, but its pool looks at each of its connections on every request, more than once, and
+asks the system about each idle one: 512 calls, 64 in flight, took 5.9 s in one client that keeps its connections, 1.1 s
+in one that keeps 20 and opens the rest anew, TLS and all, and 0.8 s like this (benchmarks/README.md). Nor can a stream
+that is collected as garbage in the middle of another call find a lock that this call holds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import asyncio
 import atexit
 import os
 import platform
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar
@@ -33,22 +33,18 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
-_CALLS_A_CLIENT = 4
-_CLIENTS_KEPT = 16  # when idle, with four connections each
+_MOST_IDLE = 64  # clients, with a connection each
+_LONGEST_IDLE = 30.0  # seconds
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 HEADERS = {"content-type": "application/json", "user-agent": f"langchain-workers-gemma/{__version__} python/{_PYTHON}"}
 """What goes out with every request, whosever client sends it."""
 
 
-@dataclass(slots=True, eq=False)
-class _Lane(Generic[Client]):
-    client: Client
-    calls: int = 0
+class Clients(Generic[Client]):
+    """Clients, each lent to one call at a time. The one that came back last is lent first.
 
-
-class _Lanes(Generic[Client]):
-    """Clients with few calls each; the first ones are filled first.
+    There is no lock: deque and set do what they do to one member at once, in whatever thread.
 
     Args:
         make: Makes a client.
@@ -56,64 +52,45 @@ class _Lanes(Generic[Client]):
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self._make: Callable[[], Client] = make
-        self._lanes: list[_Lane[Client]] = []
-        self._lock = threading.Lock()
+        self._idle: deque[tuple[float, Client]] = deque()
+        self._lent: set[Client] = set()  # or an abandoned stream would be collected with its open connection
+        self._ended = False
 
-    def take(self) -> _Lane[Client]:
-        """A lane with room for a call."""
-        with self._lock:
-            lane = next((lane for lane in self._lanes if lane.calls < _CALLS_A_CLIENT), None)
-            if lane is None:
-                lane = _Lane(self._make())
-                self._lanes.append(lane)
-            lane.calls += 1
-            return lane
+    def lend(self) -> Client:
+        """A client for one call."""
+        try:
+            client = self._idle.pop()[1]
+        except IndexError:
+            client = self._make()
+        self._lent.add(client)
+        return client
 
-    def leave(self, lane: _Lane[Client]) -> Client | None:
-        """The call is over. Gives a client that is to be closed, since so many are not needed any more."""
-        with self._lock:
-            lane.calls -= 1
-            if lane.calls or len(self._lanes) <= _CLIENTS_KEPT or lane not in self._lanes:
-                return None
-            self._lanes.remove(lane)
-            return lane.client
+    def take_back(self, client: Client) -> None:
+        """The call is over."""
+        self._lent.discard(client)
+        self._idle.append((time.monotonic(), client))
 
-    def empty(self) -> list[Client]:
-        """All clients, which are to be closed."""
-        with self._lock:
-            lanes, self._lanes = self._lanes, []
-            return [lane.client for lane in lanes]
+    def end(self) -> None:
+        """From now on all clients are superfluous."""
+        self._ended = True
 
-
-@contextmanager
-def client_for_a_call() -> Iterator[httpx.Client]:
-    """A client for one sync call."""
-    lanes = _of_process()
-    lane = lanes.take()
-    try:
-        yield lane.client
-    finally:
-        spare = lanes.leave(lane)
-        if spare is not None:
-            spare.close()
-
-
-@asynccontextmanager
-async def async_client_for_a_call() -> AsyncIterator[httpx.AsyncClient]:
-    """A client for one call on the running event loop."""
-    lanes = await _of_loop()
-    lane = lanes.take()
-    try:
-        yield lane.client
-    finally:
-        spare = lanes.leave(lane)
-        if spare is not None:
-            await spare.aclose()
+    def superfluous(self) -> Iterator[Client]:
+        """Clients that are to be closed: too many, or idle for too long. They are lent no more."""
+        while self._idle:
+            try:
+                since, client = self._idle.popleft()
+            except IndexError:  # another thread was faster
+                return
+            keep = len(self._idle) < _MOST_IDLE and time.monotonic() - since < _LONGEST_IDLE
+            if keep and not self._ended:
+                self._idle.appendleft((since, client))
+                return
+            yield client
 
 
 def _options() -> dict[str, Any]:
     # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_LONGEST_IDLE)
     return {"headers": HEADERS, "limits": limits, "cookies": _NoCookies(), "verify": _tls()}
 
 
@@ -132,22 +109,25 @@ class _NoCookies(CookieJar):
 
 # --- By process -------------------------------------------------------------------------------------------------------
 
-_processes: dict[int, _Lanes[httpx.Client]] = {}  # by process id: a fork must not use its parent's connections
+_processes: dict[int, Clients[httpx.Client]] = {}  # by process id: a fork must not use its parent's connections
 
 
-def _of_process() -> _Lanes[httpx.Client]:
+def of_process() -> Clients[httpx.Client]:
+    """The clients for sync calls."""
     process = os.getpid()
-    lanes = _processes.get(process)
-    if lanes is None:  # `setdefault` is atomic: threads that come at once get the same
-        lanes = _processes.setdefault(process, _Lanes(lambda: httpx.Client(**_options())))
-    return lanes
+    clients = _processes.get(process)
+    if clients is None:  # `setdefault` is atomic: threads that come at once get the same
+        clients = _processes.setdefault(process, Clients(lambda: httpx.Client(**_options())))
+    return clients
 
 
 @atexit.register
 def _close_shared_clients() -> None:
-    lanes = _processes.pop(os.getpid(), None)
-    for client in lanes.empty() if lanes else ():
-        client.close()
+    clients = _processes.pop(os.getpid(), None)
+    if clients is not None:
+        clients.end()
+        for client in clients.superfluous():
+            client.close()
 
 
 # --- By event loop ----------------------------------------------------------------------------------------------------
@@ -156,30 +136,31 @@ def _close_shared_clients() -> None:
 @dataclass(frozen=True, slots=True)
 class _OfLoop:
     loop: asyncio.AbstractEventLoop
-    lanes: _Lanes[httpx.AsyncClient]
+    clients: Clients[httpx.AsyncClient]
     keeper: AsyncGenerator[None]
 
 
 _loops: dict[tuple[int, int], _OfLoop] = {}  # by process id and the loop's identity
 
 
-async def _of_loop() -> _Lanes[httpx.AsyncClient]:
+async def of_loop() -> Clients[httpx.AsyncClient]:
+    """The clients for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
     known = _loops.get(key)
     if known is not None and known.loop is loop:
-        return known.lanes
+        return known.clients
     for stale, other in list(_loops.items()):
         if other.loop.is_closed():
             _loops.pop(stale, None)
-    lanes = _Lanes(lambda: httpx.AsyncClient(**_options()))
-    keeper = _closing_with_loop(key, lanes)
+    clients = Clients(lambda: httpx.AsyncClient(**_options()))
+    keeper = _ending_with_loop(clients)
     await anext(keeper)
-    _loops[key] = _OfLoop(loop, lanes, keeper)
-    return lanes
+    _loops[key] = _OfLoop(loop, clients, keeper)
+    return clients
 
 
-async def _closing_with_loop(key: tuple[int, int], lanes: _Lanes[httpx.AsyncClient]) -> AsyncGenerator[None]:
+async def _ending_with_loop(clients: Clients[httpx.AsyncClient]) -> AsyncGenerator[None]:
     """Closes the clients with their loop.
 
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
@@ -188,6 +169,6 @@ async def _closing_with_loop(key: tuple[int, int], lanes: _Lanes[httpx.AsyncClie
     try:
         yield
     finally:
-        _loops.pop(key, None)
-        for client in lanes.empty():
+        clients.end()
+        for client in clients.superfluous():
             await client.aclose()

@@ -1,14 +1,15 @@
 """Drives an exchange over a line: an open conversation with a host, whose three moves are all that does I/O.
 
-`transport` has the lines over HTTP, `binding` the one inside a Worker. The loops here differ only in `await`.
+`transport` has the lines over HTTP, `binding` the one inside a Worker. What is sync here differs from what is async in
+nothing but `await`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, Self
 
 from langchain_workers_gemma.chunks import Piece
 from langchain_workers_gemma.errors import WorkersGemmaError
@@ -48,7 +49,7 @@ class Driver(Protocol):
     def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
 
-    def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+    def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
 
 
@@ -74,26 +75,46 @@ def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
         line.close()
 
 
-async def adrive(flow: Flow, line: AsyncLine) -> AsyncGenerator[list[Piece]]:
-    """Carry the actions of an exchange out, giving the pieces it delivers."""
-    try:
-        action = next(flow)
-        while True:
-            if isinstance(action, Deliver):
-                yield action.pieces
-                action = next(flow)
-                continue
-            try:
-                outcome = await _aoutcome(action, line)
-            except WorkersGemmaError as failure:
-                action = flow.throw(failure)
-            else:
-                action = flow.send(outcome)
-    except StopIteration:
-        return
-    finally:
-        flow.close()
-        await line.close()
+class AsyncExchange:
+    """An exchange whose actions are awaited: an iterator of the pieces that it delivers.
+
+    No async generator: a loop that ends closes all of those that it knows at the same time, so one within another would
+    be closed twice at once, which raises.
+
+    Args:
+        flow: The exchange.
+        line: What its actions are carried out on.
+    """
+
+    def __init__(self, flow: Flow, line: AsyncLine) -> None:
+        self._flow = flow
+        self._line = line
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Piece]:
+        try:
+            action = next(self._flow)
+            while not isinstance(action, Deliver):
+                try:
+                    outcome = await _aoutcome(action, self._line)
+                except WorkersGemmaError as failure:
+                    action = self._flow.throw(failure)
+                else:
+                    action = self._flow.send(outcome)
+        except StopIteration:
+            await self.aclose()
+            raise StopAsyncIteration from None
+        except BaseException:
+            await self.aclose()
+            raise
+        return action.pieces
+
+    async def aclose(self) -> None:
+        """End it, wherever it is."""
+        self._flow.close()
+        await self._line.close()
 
 
 def _outcome(action: Send | Read | Sleep, line: Line) -> Reply | bytes | None:

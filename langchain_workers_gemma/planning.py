@@ -133,7 +133,7 @@ class Preparation:
     Attributes:
         settings: The settings of the calls.
         ask: What their way of asking adds.
-        data: The input beside the messages.
+        data: The input beside the messages and the caller's own keys.
         options: What a binding takes as its third argument.
         stream: Whether a stream is asked for.
         stops: Stop sequences to apply on our side.
@@ -201,7 +201,7 @@ class Preparation:
             address=settings.address,
             route=settings.address.chat(settings.api),
             model=settings.facts.id,
-            data={**conversation, **self.data},
+            data=_with_callers_keys({**conversation, **self.data}, settings.extra),
             headers=settings.headers,
             options=self.options,
             stream=self.stream,
@@ -377,7 +377,7 @@ _JOINED = ("chat_template_kwargs", "options", "stream_options")  # keys whose va
 
 
 def _input(settings: CallSettings, ask: _Ask, *, native_stop: bool, stream: bool) -> dict[str, Any]:
-    """The input beside the messages."""
+    """The input beside the messages and the caller's own keys."""
     data = {**_parameters(settings, roomy=ask.roomy), **ask.data}
     if native_stop:
         data["stop"] = list(settings.stops)
@@ -387,7 +387,11 @@ def _input(settings: CallSettings, ask: _Ask, *, native_stop: bool, stream: bool
             data["stream_options"] = {"include_usage": True}
     if settings.reject_if_busy:
         data["options"] = {"rejectIfBusy": True}
-    for key, value in settings.extra.items():
+    return data
+
+
+def _with_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in extra.items():
         ours = data.get(key)
         joined = key in _JOINED and isinstance(ours, Mapping) and isinstance(value, Mapping)
         data[key] = {**ours, **value} if joined and ours else value

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import is_, itemgetter
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """Values that are worked out from fields.
+    """Values that are worked out from some fields of an object, each for a key.
 
-    Fields are compared on each use, which costs a tenth of working a call's settings out: a model object is not frozen,
-    and `model_copy` changes fields behind its back. Copies and pickles start with nothing.
+    The fields are looked at on each use, which costs a tenth of working a call's settings out: a model object is not
+    frozen, and `model_copy` changes fields behind its back.
 
     Args:
-        changed_in_place: The fields that hold dicts and lists, which may change and still be the same.
+        fields: The fields that count. A field is the same while it holds the very same object.
+        changed_in_place: Those of them that may be the very same object and yet have changed: dicts and lists whose
+            members are equal only if they are the same to the service, too (`1 == True` in Python).
     """
 
-    def __init__(self, changed_in_place: tuple[str, ...] = ()) -> None:
-        self._changed_in_place = changed_in_place
-        self._kept: dict[Hashable, tuple[Mapping[str, Any], T]] = {}
+    def __init__(self, fields: Sequence[str], changed_in_place: Sequence[str]) -> None:
+        self._values = itemgetter(*fields)
+        self._containers = itemgetter(*changed_in_place)
+        self._kept: dict[Hashable, tuple[tuple[Any, ...], tuple[Any, ...], T]] = {}
 
     def get(self, key: Hashable, fields: Mapping[str, Any], make: Callable[[], T]) -> T:
         """The value for a key, made anew if a field has changed."""
+        values, containers = self._values(fields), self._containers(fields)
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == fields:
-            return kept[1]
+        if kept is not None and all(map(is_, kept[0], values)) and kept[1] == containers:
+            return kept[2]
+        containers = copy.deepcopy(containers)  # before the value is made: what changes meanwhile has changed
         value = make()
-        copied = {name: copy.deepcopy(fields[name]) for name in self._changed_in_place}
-        self._kept[key] = ({**fields, **copied}, value)
+        self._kept[key] = (values, containers, value)
         return value
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy remembers nothing."""
-        return type(self)(self._changed_in_place)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str, ...]]]:
-        """A pickle remembers nothing: the settings hold the token."""
-        return type(self), (self._changed_in_place,)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
 import httpx
 
 from langchain_workers_gemma.chunks import Piece
-from langchain_workers_gemma.clients import HEADERS, async_client_for_a_call, client_for_a_call
-from langchain_workers_gemma.driving import adrive, drive
+from langchain_workers_gemma.clients import HEADERS, Clients, of_loop, of_process
+from langchain_workers_gemma.driving import AsyncExchange, drive
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange import Flow, Reply
 from langchain_workers_gemma.request import Request
 from langchain_workers_gemma.status_errors import ErrorContext, unreadable_reply
 
+_HEADERS = httpx.Headers(HEADERS)
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
 
@@ -38,36 +39,37 @@ class Transport:
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
-        with nullcontext(self.client) if self.client else client_for_a_call() as client:
-            yield from drive(flow, _Line(self, client))
+        return drive(flow, _Line(self))
 
-    async def arun(self, flow: Flow) -> AsyncGenerator[list[Piece]]:
+    def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
-        async with (
-            nullcontext(self.async_client) if self.async_client else async_client_for_a_call() as client,
-            aclosing(adrive(flow, _AsyncLine(self, client))) as exchange,
-        ):
-            async for pieces in exchange:
-                yield pieces
+        return AsyncExchange(flow, _AsyncLine(self))
 
     def request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-        """A request in httpx's form, as `client.build_request` would make it, whose URL is parsed once."""
-        headers = client.headers.copy()
-        if client is self.client or client is self.async_client:
-            headers.update(HEADERS)
+        """A request in httpx's form."""
+        if client is self.client or client is self.async_client:  # it may have cookies, parameters, ways of its own
+            return client.build_request(
+                request.method,
+                request.url,
+                headers=self._headers(_HEADERS, request),
+                content=request.body(),
+                timeout=self.timeout,
+            )
+        return httpx.Request(
+            request.method,
+            _parsed(request.url),
+            headers=self._headers(client.headers, request),
+            content=request.body(),
+            extensions={"timeout": self.timeout.as_dict()},
+        )
+
+    def _headers(self, base: httpx.Headers, request: Request) -> httpx.Headers:
+        headers = base.copy()
         headers["authorization"] = f"Bearer {self.token}"
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         for name, value in request.headers.items():
             headers[name] = value  # one by one: names may differ in case only, and each goes out once
-        return httpx.Request(
-            request.method,
-            _parsed(request.url),
-            params=client.params or None,
-            headers=headers,
-            cookies=client.cookies or None,
-            content=request.body(),
-            extensions={"timeout": self.timeout.as_dict()},
-        )
+        return headers
 
 
 @lru_cache(maxsize=128)
@@ -79,18 +81,23 @@ def _parsed(url: str) -> httpx.URL:
 class _Line:
     """A line to the service, for sync calls."""
 
-    __slots__ = ("_body", "_client", "_response", "_transport")
+    __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
 
-    def __init__(self, transport: Transport, client: httpx.Client) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._client = client
+        self._clients = of_process()
+        self._client: httpx.Client | None = None
         self._response: httpx.Response | None = None
         self._body: Iterator[bytes] = iter(())
 
     def send(self, request: Request) -> Reply:
+        client = self._transport.client or self._client
+        if client is None:
+            client = self._client = self._clients.lend()
         try:
-            self.close()
-            response = self._client.send(self._transport.request(self._client, request), stream=True)
+            if self._response is not None:
+                self._response.close()
+            response = client.send(self._transport.request(client, request), stream=True)
         except _FAILURES as error:
             raise _typed(error) from error
         self._response = response
@@ -104,25 +111,38 @@ class _Line:
             raise _typed(error, self._response) from error
 
     def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
+        client, self._client = self._client, None
+        try:
+            if self._response is not None:
+                self._response.close()
+        finally:
+            if client is not None:
+                self._clients.take_back(client)
+                for superfluous in self._clients.superfluous():
+                    superfluous.close()
 
 
 class _AsyncLine:
     """A line to the service, for async calls."""
 
-    __slots__ = ("_body", "_client", "_response", "_transport")
+    __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
 
-    def __init__(self, transport: Transport, client: httpx.AsyncClient) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._client = client
+        self._clients: Clients[httpx.AsyncClient] | None = None
+        self._client: httpx.AsyncClient | None = None
         self._response: httpx.Response | None = None
         self._body: AsyncIterator[bytes] | None = None
 
     async def send(self, request: Request) -> Reply:
+        client = self._transport.async_client or self._client
+        if client is None:
+            self._clients = await of_loop()
+            client = self._client = self._clients.lend()
         try:
-            await self.close()
-            response = await self._client.send(self._transport.request(self._client, request), stream=True)
+            if self._response is not None:
+                await self._response.aclose()
+            response = await client.send(self._transport.request(client, request), stream=True)
         except _FAILURES as error:
             raise _typed(error) from error
         self._response = response
@@ -136,8 +156,15 @@ class _AsyncLine:
             raise _typed(error, self._response) from error
 
     async def close(self) -> None:
-        if self._response is not None:
-            await self._response.aclose()
+        client, self._client = self._client, None
+        try:
+            if self._response is not None:
+                await self._response.aclose()
+        finally:
+            if self._clients is not None and client is not None:
+                self._clients.take_back(client)
+                for superfluous in self._clients.superfluous():
+                    await superfluous.aclose()
 
 
 def _head(response: httpx.Response) -> Reply:

@@ -192,9 +192,9 @@ class FaultServer:
                     break
         except OSError:
             self.departures.put("reset")
+        connection.close()
         with self._lock:
             self._connections.discard(connection)
-        connection.close()
 
     def _step(self, connection: socket.socket, step: Step) -> bool:
         """Take one step. Gives whether the connection goes on."""

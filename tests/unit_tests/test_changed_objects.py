@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
+import json
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from langchain_workers_gemma import ChatWorkersGemma
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_fields, planning
 from tests.unit_tests.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
 
 Change = Callable[[ChatWorkersGemma], object]
@@ -24,6 +27,7 @@ def sent(service: Service) -> tuple[str, dict[str, str], bytes]:
 def options() -> dict[str, Any]:
     return {
         "model": GEMMA_4,
+        "max_tokens": 256,
         "stop": ["END"],
         "default_headers": {"x-team": "a"},
         "model_kwargs": {"chat_template_kwargs": {"custom": [1]}, "logprobs": True},
@@ -41,7 +45,9 @@ CHANGES: dict[str, Change] = {
     "a stop in place": lambda llm: llm.stop.append("FIN"),  # type: ignore[union-attr]
     "a header in place": lambda llm: llm.default_headers.update({"x-team": "b"}),
     "a key in place": lambda llm: llm.model_kwargs.update(logprobs=False),
+    "a key to what Python takes for equal": lambda llm: llm.model_kwargs.update(logprobs=1),
     "a value within a key in place": lambda llm: llm.model_kwargs["chat_template_kwargs"]["custom"].append(2),
+    "a number to what Python takes for equal": lambda llm: setattr(llm, "max_tokens", 256.0),
 }
 
 
@@ -59,6 +65,71 @@ def test_a_changed_object_asks_as_a_new_one_would(service: Service, way: str, ch
     change(unused)
     ask(unused, way)
     assert after == sent(service)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gateway_that_changes_in_place(service: Service, way: str) -> None:
+    gateway = AIGateway("gateway", metadata={"user": 1})
+    llm = gemma(ai_gateway=gateway)
+    ask(llm, way)
+    assert gateway.metadata is not None
+    gateway.metadata["user"] = True
+    gateway.cache_ttl = 60
+    ask(llm, way)
+    assert json.loads(service.requests[-1].headers["cf-aig-metadata"]) == {"user": True}
+    assert service.requests[-1].headers["cf-aig-metadata"] != service.requests[0].headers["cf-aig-metadata"]
+    assert service.requests[-1].headers["cf-aig-cache-ttl"] == "60"
+
+
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("The truth value of an array is ambiguous")
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fields_that_do_not_decide_a_request_are_not_looked_at(service: Service, way: str) -> None:
+    class Tagged(ChatWorkersGemma):
+        tag: Any = None
+
+    llm = Tagged(account_id=ACCOUNT, api_token=TOKEN, metadata={"array": Incomparable()}, tag=Incomparable())
+    ask(llm, way)
+    llm.metadata, llm.tag = {"array": Incomparable()}, Incomparable()
+    ask(llm, way)
+    assert service.requests[0].content == service.requests[1].content
+
+
+def test_a_change_while_the_first_call_is_worked_out(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = gemma(default_headers={"x-team": "a"})
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        prepared = planning.prepare(*arguments, **options)
+        llm.default_headers["x-team"] = "b"  # as another thread would
+        return prepared
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chat_fields, "prepare", slow)
+        ask(llm, "invoke")
+    ask(llm, "invoke")
+    assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]
+
+
+def test_a_used_object_goes_when_it_is_let_go(service: Service) -> None:
+    """Its clients and its token do not wait for the garbage collector."""
+    llm = gemma()
+    for way in WAYS:
+        ask(llm, way)
+    gone = weakref.ref(llm)
+    gc.collect()
+    gc.disable()
+    try:
+        del llm
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert len(service.requests) == len(WAYS)
 
 
 @pytest.mark.parametrize("way", WAYS)

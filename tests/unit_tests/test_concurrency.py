@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import reduce
 from operator import add
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError
+from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError, clients
 from tests.unit_tests.asking import gemma
 from tests.unit_tests.fault_server import (
     STREAM_END,
@@ -27,6 +28,7 @@ from tests.unit_tests.fault_server import (
     FaultServer,
     Received,
     Script,
+    Stall,
     Wait,
     envelope,
     event,
@@ -70,9 +72,9 @@ def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> 
     assert server.peak <= 16 + 1
 
 
-def test_threads_make_few_clients_between_them(llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_workers_gemma import clients
-
+def test_threads_make_a_client_for_each_call_in_flight_and_no_more(
+    llm: ChatWorkersGemma, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clients._close_shared_clients()
     made: list[object] = []
     real = httpx.Client.__init__
@@ -89,8 +91,9 @@ def test_threads_make_few_clients_between_them(llm: ChatWorkersGemma, monkeypatc
         return str(llm.invoke(str(number)).text)
 
     with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(ask, range(8)))) == 8
-    assert len(made) <= 2  # four calls each
+        for wave in range(3):
+            assert len(set(pool.map(ask, range(8 * wave, 8 * wave + 8)))) == 8
+    assert len(made) <= 8, "one for each call in flight, and the same for later ones"
 
 
 def test_event_loops_in_threads(llm: ChatWorkersGemma, server: FaultServer) -> None:
@@ -184,6 +187,85 @@ def test_idle_connections_are_limited() -> None:
 
     with FaultServer(together(200)) as server:
         assert asyncio.run(one_wave(gemma(base_url=server.url, timeout=60), server)) <= 64
+
+
+def test_clients_that_were_idle_for_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def one_wave_and_a_call(llm: ChatWorkersGemma, server: FaultServer) -> tuple[int, int]:
+        await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(20)))
+        after_the_wave = server.open
+        now[0] += 31
+        server._choose = echo
+        await llm.ainvoke("later")
+        return after_the_wave, await asyncio.to_thread(server.wait_until_open, 1)
+
+    with FaultServer(together(20)) as server:
+        assert asyncio.run(one_wave_and_a_call(gemma(base_url=server.url, timeout=60), server)) == (20, 1)
+
+
+def endless(request: Received) -> Script:
+    return (STREAM_HEAD, event({"response": "Hel"}), event({"response": "lo"}), Stall())
+
+
+@pytest.mark.parametrize("streams", [1, 5, 30])
+def test_streams_that_are_open_when_the_loop_ends(caplog: pytest.LogCaptureFixture, streams: int) -> None:
+    kept: list[object] = []
+
+    async def leave_open(llm: ChatWorkersGemma) -> None:
+        for _ in range(streams):
+            stream = llm.astream("Hi")
+            await anext(stream)
+            kept.append(stream)
+
+    with FaultServer(endless) as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(leave_open(gemma(base_url=server.url, timeout=60)))
+        assert server.wait_until_open(0) == 0
+        kept.clear()
+        gc.collect()
+    assert caplog.messages == []
+
+
+async def test_streams_that_are_collected_as_garbage(caplog: pytest.LogCaptureFixture) -> None:
+    with FaultServer(endless) as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llm = gemma(base_url=server.url, timeout=60)
+        for _ in range(20):
+            stream = llm.astream("Hi")
+            await anext(stream)
+            cycle: list[object] = [stream]
+            cycle.append(cycle)
+            del stream, cycle
+        gc.collect()
+        assert await asyncio.to_thread(server.wait_until_open, 0) == 0
+    assert caplog.messages == []
+
+
+def test_a_stream_that_is_collected_in_the_middle_of_another_call() -> None:
+    """The garbage collector runs wherever it likes: what it closes must not wait for what the call around it holds."""
+    kept = []
+    with FaultServer(endless) as server:
+        llm = gemma(base_url=server.url, timeout=60)
+        before = gc.get_threshold()
+        gc.set_threshold(100)
+        try:
+            for _ in range(30):
+                stream = llm.stream("Hi")
+                next(stream)
+                cycle: list[object] = [stream]
+                cycle.append(cycle)
+                del stream, cycle
+                another = llm.stream("Hi")
+                next(another)
+                kept.append(another)
+        finally:
+            gc.set_threshold(*before)
+        for another in kept:
+            another.close()  # type: ignore[attr-defined]
+        gc.collect()
+        assert server.wait_until_open(0) == 0
 
 
 async def test_calls_that_end_early_give_their_clients_back(server: FaultServer) -> None:
