@@ -283,7 +283,7 @@ def plot(figures: dict[str, tuple[str, dict[str, float]]], path: Path) -> None:
 
     names = ["floor", "ours", "langchain-cloudflare", "langchain-openai"]
     titles = [title for title, (_, row) in figures.items() if "floor" in row and "langchain-openai" in row]
-    figure, axes = plt.subplots(figsize=(10, 5))
+    figure, axes = plt.subplots(figsize=(13, 5.5))
     for offset, name in enumerate(names):
         places = [i + (offset - 1.5) * 0.2 for i in range(len(titles))]
         ratios = [figures[t][1].get(name, 0) / baseline(t, figures[t][1]) for t in titles]
@@ -291,8 +291,10 @@ def plot(figures: dict[str, tuple[str, dict[str, float]]], path: Path) -> None:
         axes.bar_label(bars, [f"{ratio:.2f}" if ratio else "" for ratio in ratios], fontsize=7)
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set_yscale("log")
-    axes.set_ylabel("CPU time, floor = 1 (log scale)")
-    axes.set_xticks(range(len(titles)), [title.replace(" of ", "\nof ", 1) for title in titles], fontsize=8)
+    axes.set_ylabel("CPU time; floor = 1, for calls in flight bare httpx = 1 (log)")
+    axes.set_xticks(
+        range(len(titles)), [title.replace(" of ", "\nof ", 1).replace(", ", ",\n") for title in titles], fontsize=8
+    )
     axes.legend()
     axes.set_title("Cost beside LangChain's floor: less is better")
     figure.tight_layout()
