@@ -25,7 +25,7 @@ from langchain_core._api import LangChainBetaWarning
 from langchain_core.load import dumpd, dumps, loads
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma
-from tests.unit_tests.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma
+from tests.unit_tests.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma, run
 
 OPTIONS: dict[str, Any] = {
     "model": "@cf/google/gemma-4-26b-a4b-it",
@@ -175,6 +175,52 @@ def test_an_async_client_is_used_as_given_and_never_closed() -> None:
     for way in ("ainvoke", "astream"):
         assert ask(gemma(http_async_client=client), way).content == "yes"
         assert not client.is_closed
+
+
+def seen_of(request: httpx.Request) -> httpx.Response:
+    seen = {
+        name: request.headers.get(name) for name in ("cookie", "x-signed", "x-hooked", "authorization", "user-agent")
+    }
+    text = json.dumps({**seen, "query": str(request.url.params)})
+    return httpx.Response(200, json={"result": {"response": text}, "success": True})
+
+
+class Signing(httpx.Client):
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        request = super().build_request(*arguments, **options)
+        request.headers["x-signed"] = str(len(request.read()))
+        return request
+
+
+class AsyncSigning(httpx.AsyncClient):
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        request = super().build_request(*arguments, **options)
+        request.headers["x-signed"] = str(len(request.read()))
+        return request
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_makes_its_requests_its_own_way(way: str) -> None:
+    def hook(request: httpx.Request) -> None:
+        request.headers["x-hooked"] = "yes"
+
+    async def ahook(request: httpx.Request) -> None:
+        hook(request)
+
+    options: dict[str, Any] = {
+        "cookies": {"a": "b"},
+        "params": {"team": "blue"},
+        "transport": httpx.MockTransport(seen_of),
+    }
+    client = Signing(event_hooks={"request": [hook]}, **options)
+    async_client = AsyncSigning(event_hooks={"request": [ahook]}, **options)
+    llm = gemma(http_client=client, http_async_client=async_client)
+    seen = json.loads(str(ask(llm, way).text))
+    assert seen.pop("x-signed").isdecimal()
+    assert seen.pop("user-agent").startswith("langchain-workers-gemma/")
+    assert seen == {"cookie": "a=b", "x-hooked": "yes", "authorization": f"Bearer {TOKEN}", "query": "team=blue"}
+    client.close()
+    run(async_client.aclose())
 
 
 # --- Loops, threads, processes: over real sockets ---------------------------------------------------------------------
