@@ -38,14 +38,15 @@ PICTURE = Path(__file__).with_name("ratios.png")
 UNIT = {"ms": 1e3, "us": 1e6, "s": 1.0, "MB": 1.0}
 
 
-def cpu_seconds(run: Callable[[], Any]) -> float:
-    """CPU time of one run."""
-    began = time.process_time()
-    run()
-    return time.process_time() - began
+def children_time() -> float:
+    """CPU time of the processes that this one started."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def interleaved(
+    runs: dict[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
     """The median CPU time of each, taken in turn so that a slow moment of the machine hits all alike.
 
     Python's garbage collector looks at all objects of the process every so often, and would do so in the time of
@@ -59,7 +60,9 @@ def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, f
     for _ in range(repeats):
         for name, run in runs.items():
             gc.collect()
-            taken[name].append(cpu_seconds(run))
+            began = clock()
+            run()
+            taken[name].append(clock() - began)
     gc.unfreeze()
     return {name: statistics.median(times) for name, times in taken.items()}
 
@@ -163,17 +166,11 @@ def starts(scripts: dict[str, str], repeats: int) -> dict[str, float]:
     """CPU time of fresh interpreters, each of which runs a script. All packages are compiled, as installed ones are."""
     compileall.compile_dir(Path(langchain_workers_gemma.__file__).parent, quiet=2)
 
-    def start(script: str) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    taken: dict[str, list[float]] = {name: [] for name in scripts}
-    for _ in range(repeats + 1):
-        for name, script in scripts.items():
-            taken[name].append(start(script))
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+    runs = {
+        name: (lambda script=script: subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True))
+        for name, script in scripts.items()
+    }
+    return interleaved(runs, repeats, children_time)
 
 
 def imports(repeats: int) -> dict[str, float]:

@@ -10,13 +10,10 @@ minutes.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import hashlib
 import logging
 import multiprocessing
-import os
 import queue
 import random
 import sys
@@ -32,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError, clients, retries
+from benchmarks.soaking import hurry_retries, options_of, resident_mb
+from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError, clients
 from tests.unit_tests.fault_server import (
     CLOSE,
     RESET,
@@ -244,13 +242,6 @@ def drawn(count: int, chance: random.Random, name: str) -> list[tuple[str, str]]
 # --- The report -------------------------------------------------------------------------------------------------------
 
 
-def resident_mb() -> float:
-    """This process's memory, after what can be collected has been."""
-    gc.collect()
-    status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if status.exists() else float("nan")
-
-
 def table(ledger: Ledger) -> str:
     names = sorted(
         {name for counts in ledger.outcomes.values() for name in counts}, key=lambda name: (name != "right", name)
@@ -264,13 +255,8 @@ def table(ledger: Ledger) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--calls", type=int, default=20_000)
-    parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-
-    vars(retries)["_FIRST_DELAY"] = 0.01  # seconds, so that the soak takes minutes
+    options = options_of(__doc__)
+    hurry_retries()
     counter = RetryCounter()
     log = logging.getLogger("langchain_workers_gemma.exchange")
     log.addHandler(counter)

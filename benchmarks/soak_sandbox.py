@@ -8,19 +8,17 @@ end in that answer or in a typed error. `soak.py` does the same against a server
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import logging
 import multiprocessing
-import os
 import random
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError, retries
+from benchmarks.soaking import hurry_retries, options_of, resident_mb
+from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
 from langchain_workers_gemma.sandbox import Fault, Sandbox
 
 FAULT_RATE = 0.25
@@ -52,13 +50,6 @@ def open_sockets() -> int:
         except OSError:
             continue
     return found
-
-
-def resident_mb() -> float:
-    """Megabytes of memory in use."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 async def one(llm: ChatWorkersGemma, prompt: str, right: str, way: str, outcomes: Counter[str]) -> None:
@@ -94,12 +85,8 @@ async def run(llm: ChatWorkersGemma, right: dict[str, str], calls: int, in_fligh
 
 def main() -> int:
     """Run it and print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--calls", type=int, default=20_000)
-    parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    vars(retries)["_FIRST_DELAY"] = 0.01  # seconds, so that it takes minutes
+    options = options_of(__doc__)
+    hurry_retries()
     logging.getLogger("langchain_workers_gemma").setLevel(logging.ERROR)
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, options.seed), daemon=True)

@@ -99,7 +99,7 @@ class BindingTransport:
                 while (pieces := runner.run(_next(exchange))) is not None:
                     yield pieces
             finally:
-                runner.run(_closed(exchange))
+                runner.run(exchange.aclose())
 
     def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
@@ -441,10 +441,6 @@ def _check_may_block() -> None:
 
 async def _next(exchange: AsyncExchange) -> list[Piece] | None:
     return await anext(exchange, None)
-
-
-async def _closed(exchange: AsyncExchange) -> None:
-    await exchange.aclose()
 
 
 __all__ = ["BindingTransport", "call_arguments"]

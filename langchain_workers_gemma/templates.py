@@ -130,14 +130,12 @@ def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
     open_calls: set[str] = set()
     later: list[Turn] = []
     for turn in turns:
-        if not isinstance(turn, ToolResult):
-            if turn.role == "system" and open_calls:
-                later.append(turn)  # it must not come between calls and their results
-                continue
-            if later or open_calls or turn.calls:
-                yield from later
-                later = []
-                open_calls = {call.id for call in turn.calls}
+        if turn.role == "system" and open_calls:
+            later.append(turn)  # it must not come between calls and their results
+        elif not isinstance(turn, ToolResult):
+            yield from later
+            later = []
+            open_calls = {call.id for call in turn.calls}
             yield turn
         elif turn.call_id in open_calls:
             if turn.images:
