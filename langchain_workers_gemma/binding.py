@@ -142,6 +142,9 @@ class _Line:
                 raise _too_slow(self.timeout) from error
             raise _broken(error) from error
 
+    async def hang_up(self) -> None:
+        await self.close()  # connections are the runtime's
+
     async def close(self) -> None:
         if self.body is not None:
             await self.body.close()

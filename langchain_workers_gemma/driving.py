@@ -1,4 +1,4 @@
-"""Drives an exchange over a line: an open conversation with a host, whose three moves are all that does I/O.
+"""Drives an exchange over a line: an open conversation with a host, whose four moves are all that does I/O.
 
 `transport` has the lines over HTTP, `binding` the one inside a Worker. What is sync here differs from what is async in
 nothing but `await`.
@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from langchain_workers_gemma.chunks import Piece
 from langchain_workers_gemma.errors import WorkersGemmaError
-from langchain_workers_gemma.exchange import Deliver, Flow, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange import Deliver, Flow, HangUp, Read, Reply, Send, Sleep
 from langchain_workers_gemma.request import Request
 
 
@@ -25,6 +25,9 @@ class Line(Protocol):
 
     def read(self) -> bytes | None:
         """The next bytes of the reply, or `None` at its end."""
+
+    def hang_up(self) -> None:
+        """Close the connection; what is sent next goes over another."""
 
     def close(self) -> None:
         """Let go of what has not been read."""
@@ -38,6 +41,9 @@ class AsyncLine(Protocol):
 
     async def read(self) -> bytes | None:
         """The next bytes of the reply, or `None` at its end."""
+
+    async def hang_up(self) -> None:
+        """Close the connection; what is sent next goes over another."""
 
     async def close(self) -> None:
         """Let go of what has not been read."""
@@ -117,19 +123,25 @@ class AsyncExchange:
         await self._line.close()
 
 
-def _outcome(action: Send | Read | Sleep, line: Line) -> Reply | bytes | None:
+def _outcome(action: Send | Read | Sleep | HangUp, line: Line) -> Reply | bytes | None:
     if isinstance(action, Read):
         return line.read()
     if isinstance(action, Send):
         return line.send(action.request)
-    time.sleep(action.seconds)
+    if isinstance(action, HangUp):
+        line.hang_up()
+    else:
+        time.sleep(action.seconds)
     return None
 
 
-async def _aoutcome(action: Send | Read | Sleep, line: AsyncLine) -> Reply | bytes | None:
+async def _aoutcome(action: Send | Read | Sleep | HangUp, line: AsyncLine) -> Reply | bytes | None:
     if isinstance(action, Read):
         return await line.read()
     if isinstance(action, Send):
         return await line.send(action.request)
-    await asyncio.sleep(action.seconds)
+    if isinstance(action, HangUp):
+        await line.hang_up()
+    else:
+        await asyncio.sleep(action.seconds)
     return None

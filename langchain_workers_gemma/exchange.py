@@ -8,6 +8,7 @@ error in. So retrying, reading and asking again are written once for sync, async
     Read()          -> bytes, or None at the end of the body
     Sleep(seconds)  -> None
     Deliver(pieces) -> None                     the driver hands these to its caller
+    HangUp()        -> None                     the driver sends nothing more on this connection
 """
 
 from __future__ import annotations
@@ -94,7 +95,12 @@ class Deliver:
     pieces: list[Piece]
 
 
-Action: TypeAlias = Send | Read | Sleep | Deliver
+@dataclass(slots=True)
+class HangUp:
+    """Close the connection rather than use it again."""
+
+
+Action: TypeAlias = Send | Read | Sleep | Deliver | HangUp
 Flow: TypeAlias = Generator[Action, Any, None]
 
 
@@ -166,12 +172,17 @@ def _attempt(plan: Plan, request: Request, progress: _Progress, reader: ReplyRea
     if not 200 <= reply.status < 300:
         body = yield from _rest(plan, reply, data)
         raise status_error(reply.status, reply.headers, body, plan.context)
-    if data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
-        again = yield from _events(plan, reply, progress, reader, data)
-    else:
-        body = yield from _rest(plan, reply, data)
-        again = yield from _whole(plan, request, reply, progress, reader, body)
+    try:
+        if data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
+            again = yield from _events(plan, reply, progress, reader, data)
+        else:
+            body = yield from _rest(plan, reply, data)
+            again = yield from _whole(plan, request, reply, progress, reader, body)
+    except WorkersGemmaError:
+        yield HangUp()  # its length may be wrong as well, and the rest of it would be taken for the next reply
+        raise
     if again:
+        yield HangUp()
         # A stream is sometimes answered with nothing at all; a whole reply is there for the asking.
         return (yield from _attempt(plan, request.whole(), progress, reader))
     return reply

@@ -110,6 +110,13 @@ class _Line:
         except _FAILURES as error:
             raise _typed(error, self._response) from error
 
+    def hang_up(self) -> None:
+        client, self._client = self._client, None
+        self.close()
+        if client is not None:  # the caller's own is not ours to close
+            self._clients.dismiss(client)
+            client.close()
+
     def close(self) -> None:
         client, self._client = self._client, None
         try:
@@ -154,6 +161,13 @@ class _AsyncLine:
             return None if self._body is None else await anext(self._body, None)
         except _FAILURES as error:
             raise _typed(error, self._response) from error
+
+    async def hang_up(self) -> None:
+        client, self._client = self._client, None
+        await self.close()
+        if self._clients is not None and client is not None:  # the caller's own is not ours to close
+            self._clients.dismiss(client)
+            await client.aclose()
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -29,9 +29,10 @@ from langchain_workers_gemma import (
     RequestTimeoutError,
     StreamInterruptedError,
     StreamTimeoutError,
+    WorkersGemmaEmbeddings,
     WorkersGemmaError,
 )
-from tests.unit_tests.asking import GEMMA_3, gemma
+from tests.unit_tests.asking import GEMMA_3, TOKEN, gemma
 from tests.unit_tests.fault_server import (
     CLOSE,
     RESET,
@@ -562,6 +563,66 @@ def test_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
             assert llm.invoke("Hi").text == HELLO
             assert server.wait_until_open(0) == 0
         assert server.accepted == 5
+
+
+@pytest.mark.parametrize("broken", ["half a JSON", "a length too short"])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_reply_that_cannot_be_read_does_no_harm_to_the_next_call(
+    server: FaultServer, broken: str, way: str
+) -> None:
+    """What is left of it on the connection is not taken for another call's reply: an answer to somebody else, at worst.
+
+    One event loop for both calls, since each loop has connections of its own.
+    """
+    whole = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
+    streamed = b'data: {"response": "Hel"}\n\n'
+    rest = http(200, envelope({"response": "for somebody else"}))
+    first = {
+        ("half a JSON", False): http(200, whole[:20]),
+        ("half a JSON", True): http(200, whole[:20]),
+        ("a length too short", False): head(200, content_length="20") + whole[:20] + rest,
+        ("a length too short", True): head(200, content_length=str(len(streamed))) + streamed + rest,
+    }[broken, way in STREAMED]
+    right = STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
+    llm = model(server, max_retries=0)
+
+    async def once() -> str:
+        if way == "astream":
+            return str((await _merged(llm)).text)
+        if way == "ainvoke":
+            return str((await llm.ainvoke("Hi")).text)
+        return str(ask(llm, way).text)
+
+    server.play((first,), (right,))
+    with pytest.raises(WorkersGemmaError):
+        await once()
+    assert await once() == HELLO
+    assert len(server.requests) == 2
+    assert server.accepted == 2
+    assert await asyncio.to_thread(server.wait_until_open, 1) == 1
+
+
+@pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
+async def test_vectors_that_cannot_be_read_do_no_harm_to_the_next_call(server: FaultServer, way: str) -> None:
+    rest = http(200, envelope({"data": [[1.0]], "shape": [1, 1]}))  # somebody else's
+    server.play((head(200, content_length="5") + b'{"res' + rest,), (http(200, envelope({"data": [[0.5]]})),))
+    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, base_url=server.url, max_retries=0)
+
+    async def once() -> object:
+        return llm.embed_query("Hi") if way == "embed_query" else await llm.aembed_query("Hi")
+
+    with pytest.raises(InternalServerError, match="not JSON"):
+        await once()
+    assert await once() == [0.5]
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_a_stream_answered_with_nothing_does_no_harm_to_the_next_request(server: FaultServer, way: str) -> None:
+    rest = http(200, envelope({"response": "for somebody else"}))
+    server.play((http(200) + rest,), (WHOLE_HELLO,))
+    assert ask(model(server, max_retries=0), way).text == HELLO
+    assert len(server.requests) == 2
 
 
 def test_nothing_leaks_over_many_calls() -> None:
