@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import httpx
 import pytest
@@ -15,18 +14,19 @@ from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.sandbox.standin import StandIn
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
 
+HEAVY = {"langchain_core", "llguidance", "numpy", "PIL", "rich", "tokenizers", "torch", "transformers"}
 
-def test_starts_in_under_half_a_second_with_its_imports() -> None:
+
+def test_starts_without_what_is_slow_to_import() -> None:
+    """How long a start takes is in `benchmarks/`."""
     program = (
-        "import time, langchain_workers_gemma; t = time.perf_counter()\n"
-        "from langchain_workers_gemma.sandbox import Sandbox\n"
-        "with Sandbox() as sandbox: print(time.perf_counter() - t)"
+        "import sys; from langchain_workers_gemma.sandbox import Sandbox\n"
+        "with Sandbox(): print(*{name.partition('.')[0] for name in sys.modules})"
     )
-    for _ in range(4):  # on a busy machine any single start may be slow
-        started = float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
-        if started < 0.5:
-            return
-    pytest.fail(f"starting took {started} s")
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    loaded = set(ran.stdout.split())
+    assert "uvicorn" in loaded
+    assert not loaded & HEAVY
 
 
 def test_leaves_no_thread_task_or_socket_behind() -> None:
@@ -40,12 +40,13 @@ def test_leaves_no_thread_task_or_socket_behind() -> None:
     gc.collect()  # an open socket or a lost task would warn here, and warnings are errors
 
 
-def test_closes_at_once_while_a_client_keeps_its_connection() -> None:
+def test_closes_while_a_client_keeps_its_connection() -> None:
     with httpx.Client(trust_env=False) as client:
         with Sandbox() as sandbox:
-            client.get(sandbox.base_url)
-            began = time.perf_counter()
-        assert time.perf_counter() - began < 0.5
+            url = sandbox.base_url
+            client.get(url)
+        with pytest.raises(httpx.TransportError):
+            client.get(url)
 
 
 def test_two_at_once_do_not_know_of_each_other() -> None:

@@ -148,7 +148,7 @@ class FaultServer:
 
     def wait_until_left(self) -> str:
         """Wait until a client has left in the middle of a reply. Gives how: `closed` or `reset`, a matter of timing."""
-        return self.departures.get(timeout=5)
+        return self.departures.get(timeout=30)
 
     def wait_until_open(self, most: int) -> int:
         """Wait until no more than so many connections are open. Gives how many are."""

@@ -59,7 +59,7 @@ from tests.unit_tests.fault_server import (
 WHOLE = ("invoke", "ainvoke", "batch", "abatch")
 STREAMED = ("stream", "astream")
 HELLO = "Hello"
-TIMEOUT = 0.3  # seconds; every stall costs this much
+TIMEOUT = 0.5  # seconds; every stall costs this much
 
 
 @pytest.fixture
@@ -523,7 +523,7 @@ async def test_cancelled_call_closes_its_connection(server: FaultServer, script:
 async def test_wait_for_closes_the_connection(server: FaultServer) -> None:
     server.play((STALL,))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(model(server, timeout=60).ainvoke("Hi"), 0.1)
+        await asyncio.wait_for(model(server, timeout=60).ainvoke("Hi"), 1)
     assert await asyncio.to_thread(server.wait_until_left) in LEFT
 
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import ipaddress
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -251,7 +250,7 @@ def test_types_that_are_taken(server: FaultServer, kind: str) -> None:
     [
         (STALL,),
         (head(200, content_type="image/png"), STALL),
-        (Drip(head(200, content_type="image/png") * 2, 0.01),),
+        (Drip(head(200, content_type="image/png") * 40, 0.01),),
         (head(200, content_type="image/png"), Drip(b"x" * 1_000, 0.01)),
     ],
     ids=["no head", "no body", "dripping head", "dripping body"],
@@ -260,10 +259,9 @@ def test_too_slow(server: FaultServer, fetch: Fetch, script: Script, monkeypatch
     """However steadily bytes drip in, in the head as in the body."""
     monkeypatch.setattr(images, "MAX_SECONDS", 0.2)
     server.play(script)
-    began = time.monotonic()
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch([at(server)])
-    assert time.monotonic() - began < 3
+    assert server.wait_until_left() in ("closed", "reset"), "in the middle of the reply"
 
 
 def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:

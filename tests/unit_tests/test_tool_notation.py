@@ -1,7 +1,6 @@
 """Calls that a Gemma writes as text: every notation, at every cut, and the prose that must stay prose."""
 
 import json
-import time
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.events import Text, ToolCallDelta
 from langchain_workers_gemma.tools.rendering import Notation, render_call, render_calls
 from langchain_workers_gemma.tools.text_calls import TextCallReader
+from tests.unit_tests.counting import lines_run
 
 Reply: TypeAlias = list[Any]
 
@@ -620,21 +620,18 @@ ADVERSARIES = {
 }
 
 
-def seconds(text: str, size: int) -> float:
-    best = float("inf")
-    for _ in range(2):
+def cost(text: str, size: int) -> int:
+    def act() -> None:
         reader = TextCallReader(TOOLS)
-        start = time.process_time()
         for at in range(0, len(text), size):
             reader.feed(text[at : at + size])
         reader.flush()
-        best = min(best, time.process_time() - start)
-    return best
+
+    return lines_run(act)
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES)
 @pytest.mark.parametrize("size", [4, 10**6])
-def test_time_is_linear(adversary: str, size: int) -> None:
+def test_work_is_linear(adversary: str, size: int) -> None:
     unit = ADVERSARIES[adversary]
-    short = seconds(unit * (4_000 // len(unit)), size)
-    assert seconds(unit * (40_000 // len(unit)), size) < 30 * short + 0.02  # quadratic time is a hundredfold
+    assert cost(unit * (20_000 // len(unit)), size) < 11 * cost(unit * (2_000 // len(unit)), size)
