@@ -90,6 +90,7 @@ wheel: $(VENV)/.test ## Build wheel and sdist, and import each in an empty envir
 
 bench: $(VENV)/.docs ## Measure the cost beside peers, and plot it
 	@$(BIN)/python -W ignore -m benchmarks.run
+	@$(BIN)/python -m benchmarks.growth
 
 soak: $(VENV)/.test ## Make 20,000 calls with faults mixed in, and account for each
 	@$(BIN)/python -m benchmarks.soak --calls 20000 --in-flight 64

@@ -183,6 +183,12 @@ def class_imports(repeats: int) -> dict[str, float]:
     return starts({name: f"from {MODULES[name]} import {cls}" for name, cls in CLASSES.items()}, repeats)
 
 
+def sandbox_start(repeats: int) -> dict[str, float]:
+    """A sandbox that is imported, started and closed, beside an interpreter that does nothing."""
+    started = "from langchain_workers_gemma.sandbox import Sandbox\nwith Sandbox(): pass"
+    return starts({"an empty interpreter": "pass", "with a sandbox": started}, repeats)
+
+
 def making(url: str, repeats: int) -> dict[str, float]:
     """A second model object; the first has made what is shared."""
     makers = {name: make for name, make in subjects.SUBJECTS.items() if name not in ("httpx", "floor")}
@@ -247,6 +253,7 @@ def measure(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]]]:
         "512 calls of 50 ms, 64 in flight (wall)": ("s", concurrent(url, max(1, few // 2))),
         "import of the module": ("ms", imports(few)),
         "import of the class": ("ms", class_imports(few)),
+        "start of the sandbox": ("ms", sandbox_start(few)),
         "a second model object": ("us", making(url, repeats)),
         "memory of a stream of 20,000 events": ("MB", memory(url)),
         "JSON document of 60 kB, streamed": ("ms", documents(url, 60_000, few)),

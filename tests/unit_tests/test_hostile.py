@@ -32,7 +32,7 @@ from tests.unit_tests.asking import (
     sse,
     told,
 )
-from tests.unit_tests.counting import lines_run
+from tests.unit_tests.work import lines_run
 
 BOUNDED = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import create_model
 
-from langchain_workers_gemma.schemas import for_constraint, inline_refs, json_schema_of
-from tests.unit_tests.counting import lines_run
+from langchain_workers_gemma.schemas import for_constraint, inline_refs
 from tests.unit_tests.schema_engines import FUNCTIONS
+from tests.unit_tests.work import lines_run
 
 
 @pytest.mark.parametrize(
@@ -82,13 +81,3 @@ def test_depth_is_an_error_and_not_a_crash(function: Any) -> None:
         with pytest.raises(ValueError, match="too deep or too large"):
             function(bad)
     assert function(chain(3000))["$defs"]
-
-
-def test_work_grows_with_the_schema_and_no_faster() -> None:
-    def cost(fields: int) -> int:
-        inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
-        model = create_model("M", **{f"f{at}": (inner, ...) for at in range(fields)})  # type: ignore[call-overload]
-        schema = json_schema_of(model)
-        return lines_run(lambda: [function(schema) for function in FUNCTIONS])
-
-    assert cost(400) < 11 * cost(40)

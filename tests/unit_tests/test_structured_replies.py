@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +21,6 @@ from langchain_workers_gemma.json_growth import GrowingJson
 from langchain_workers_gemma.json_text import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.structured_output import StructuredOutputParser
 from tests.unit_tests.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
-from tests.unit_tests.counting import lines_run
 from tests.unit_tests.test_structured_output import BY_NAME, PAIRS, Generation, answer, ask, written
 
 
@@ -351,32 +349,6 @@ def is_beginning(earlier: Any, later: Any) -> bool:
 
 
 # --- Long replies -----------------------------------------------------------------------------------------------------
-
-
-DOCUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {  # by size in characters, about
-    "text": lambda size: {"text": "word \n" * (size // 7)},
-    "keys": lambda size: {f"key {number}": number for number in range(size // 18)},
-    "items": lambda size: {"items": [{"id": number, "name": "Ada"} for number in range(size // 27)]},
-}
-
-
-@pytest.mark.parametrize("shape", DOCUMENTS)
-def test_work_grows_with_the_document_and_not_with_its_square(shape: str) -> None:
-    def cost(size: int) -> int:
-        document = DOCUMENTS[shape](size)
-        text = json.dumps(document)
-        growing = GrowingJson()
-
-        def act() -> None:
-            for at in range(0, len(text), 4):
-                if growing.feed(text[at : at + 4]):
-                    growing.view()
-
-        lines = lines_run(act)
-        assert growing.view() == document
-        return lines
-
-    assert cost(40_000) < 11 * cost(4_000)
 
 
 def test_what_has_ended_is_shared_by_all_views() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.events import Text, ToolCallDelta
 from langchain_workers_gemma.tools.rendering import Notation, render_call, render_calls
 from langchain_workers_gemma.tools.text_calls import TextCallReader
-from tests.unit_tests.counting import lines_run
 
 Reply: TypeAlias = list[Any]
 
@@ -602,36 +601,3 @@ def test_any_text_reads_the_same_however_it_is_cut(text: str, data: st.DataObjec
             assert isinstance(json.loads(arguments), dict)
         except json.JSONDecodeError:
             assert text.endswith(arguments) or arguments == "{"  # only the last call of a reply can be cut
-
-
-ADVERSARIES = {
-    "lists": "[",
-    "objects": "{",
-    "lists on lines": "[\n\n",
-    "tokens": "<",
-    "backticks": "`",
-    "calls without an end": '<|tool_call>call:f{a:<|"|>',
-    "calls in words": "<|tool_call>call:f{a:",
-    "fences": "```json\n",
-    "tool fences": "```tool_code\nf(",
-    "objects in objects": '{"name": "f", "parameters": {"a": [\n',
-    "strings without an end": "f(a='x\n\n",
-    "white space": "\n",
-}
-
-
-def cost(text: str, size: int) -> int:
-    def act() -> None:
-        reader = TextCallReader(TOOLS)
-        for at in range(0, len(text), size):
-            reader.feed(text[at : at + size])
-        reader.flush()
-
-    return lines_run(act)
-
-
-@pytest.mark.parametrize("adversary", ADVERSARIES)
-@pytest.mark.parametrize("size", [4, 10**6])
-def test_work_is_linear(adversary: str, size: int) -> None:
-    unit = ADVERSARIES[adversary]
-    assert cost(unit * (20_000 // len(unit)), size) < 11 * cost(unit * (2_000 // len(unit)), size)

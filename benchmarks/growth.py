@@ -1,0 +1,31 @@
+"""Times work that must grow with its input and no faster: ten times the input takes about ten times as long.
+
+Tests count the lines that this work runs (`tests/unit_tests/test_work.py`); time shows what a count cannot, such as a
+long text that is copied again and again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.run import interleaved
+from tests.unit_tests.work import WORK
+
+SIZES = (20_000, 200_000)
+
+
+def main() -> None:
+    """Print a table."""
+    print(f"| work | {SIZES[0] // 1000} kB | {SIZES[1] // 1000} kB | factor |")
+    print("| --- | ---: | ---: | ---: |")
+    for name, prepare in WORK.items():
+        small, large = interleaved({str(size): prepare(size) for size in SIZES}, 5, time.process_time).values()
+        print(f"| {name} | {small * 1e3:,.3g} ms | {large * 1e3:,.3g} ms | {large / small:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
