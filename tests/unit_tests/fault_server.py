@@ -23,7 +23,8 @@ from typing import Any, Self, TypeAlias
 
 import pytest
 
-from langchain_workers_gemma import driving
+from langchain_workers_gemma import ChatWorkersGemma, driving
+from tests.unit_tests.asking import gemma
 
 
 @dataclass(frozen=True)
@@ -287,11 +288,15 @@ def refusal(code: int | None, message: str = "No.") -> dict[str, Any]:
     return {"result": None, "success": False, "errors": [error], "messages": []}
 
 
+HELLO = "Hello"
+EVENT = event({"response": "Hel"})
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-WHOLE_HELLO = http(200, envelope({"response": "Hello", "usage": USAGE}))
+WHOLE_HELLO = http(200, envelope({"response": HELLO, "usage": USAGE}))
+HALF = WHOLE_HELLO[: len(WHOLE_HELLO) // 2 + 40]
+HEAD_THEN_STALL: Script = (head(200, content_length="100"), STALL)
 STREAMED_HELLO = (
     STREAM_HEAD
-    + event({"response": "Hel"})
+    + EVENT
     + event({"response": "lo"})
     + event({"response": "", "usage": USAGE})
     + event(b"[DONE]")
@@ -302,6 +307,15 @@ STREAMED_HELLO = (
 def hello(request: Received) -> Script:
     """The right answer, in the form asked for."""
     return (STREAMED_HELLO if request.streams else WHOLE_HELLO,)
+
+
+TIMEOUT = 0.5
+"""Seconds that a model waits where a server stalls."""
+
+
+def model(server: FaultServer, **arguments: Any) -> ChatWorkersGemma:
+    """A model object that asks this server, and tries twice."""
+    return gemma(**{"base_url": server.url, "max_retries": 1, "timeout": 20, **arguments})
 
 
 @contextmanager

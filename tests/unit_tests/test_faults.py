@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
-import threading
-import warnings
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -29,17 +25,21 @@ from langchain_workers_gemma import (
     RequestTimeoutError,
     StreamInterruptedError,
     StreamTimeoutError,
-    WorkersGemmaEmbeddings,
     WorkersGemmaError,
 )
-from tests.unit_tests.asking import GEMMA_3, TOKEN, gemma
+from tests.unit_tests.asking import STREAMED, gemma
 from tests.unit_tests.fault_server import (
     CLOSE,
+    EVENT,
+    HALF,
+    HEAD_THEN_STALL,
+    HELLO,
     RESET,
     STALL,
     STREAM_END,
     STREAM_HEAD,
     STREAMED_HELLO,
+    TIMEOUT,
     USAGE,
     WHOLE_HELLO,
     Drip,
@@ -49,32 +49,16 @@ from tests.unit_tests.fault_server import (
     envelope,
     event,
     head,
-    hello,
     http,
+    model,
     refusal,
     refusing_port,
-    without_naps,
 )
 
 WHOLE = ("invoke", "ainvoke", "batch", "abatch")
-STREAMED = ("stream", "astream")
-HELLO = "Hello"
-TIMEOUT = 0.5  # seconds; every stall costs this much
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as playing:
-        yield playing
-
-
-@pytest.fixture(autouse=True)
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return without_naps(monkeypatch)
-
-
-def model(server: FaultServer, **arguments: Any) -> ChatWorkersGemma:
-    return gemma(**{"base_url": server.url, "max_retries": 1, "timeout": 20, **arguments})
+pytestmark = pytest.mark.usefixtures("naps")
 
 
 def ask(llm: ChatWorkersGemma, way: str) -> BaseMessage:
@@ -127,11 +111,8 @@ class Fault:
 
 
 OK: Script = ()  # replaced by the right answer in the form asked for
-EVENT = event({"response": "Hel"})
-HALF = WHOLE_HELLO[: len(WHOLE_HELLO) // 2 + 40]
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 ONLY_DONE = STREAM_HEAD + event(b"[DONE]") + STREAM_END
-BOTH_HEADS_STALL: Script = (head(200, content_length="100"), STALL)
 
 
 def error_frame(code: int) -> bytes:
@@ -208,8 +189,8 @@ FAULTS = [
     # Time
     Fault("stall before the head", once(STALL), HELLO, 2),
     Fault("stall before the head, always", always(STALL), APITimeoutError, 2),
-    Fault("stall after the head", once(*BOTH_HEADS_STALL), HELLO, 2),
-    Fault("stall after the head, always", always(*BOTH_HEADS_STALL), APITimeoutError, 2),
+    Fault("stall after the head", once(*HEAD_THEN_STALL), HELLO, 2),
+    Fault("stall after the head, always", always(*HEAD_THEN_STALL), APITimeoutError, 2),
     Fault(
         "stall in the body",
         once(HALF, STALL),
@@ -365,356 +346,3 @@ def test_unknown_host(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(APIConnectionError):
         ask(gemma(base_url="http://nowhere.invalid", max_retries=0), way)
-
-
-# --- What a broken stream leaves --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize("end", [RESET, CLOSE, STALL, STREAM_END], ids=["reset", "close", "stall", "end"])
-def test_partial_text(server: FaultServer, way: str, end: Any) -> None:
-    server.play((STREAM_HEAD, EVENT, event({"response": "lo wor"}), end))
-    with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server, timeout=TIMEOUT if end is STALL else 20), way)
-    error = raised.value
-    assert isinstance(error.partial, AIMessageChunk)
-    assert error.partial.text == "Hello wor"
-    assert error.partial.response_metadata["model_provider"] == "workers_gemma"
-    assert error.is_retryable
-    assert isinstance(error, core.ModelConnectionError)
-    assert isinstance(error, APITimeoutError) is (end is STALL)
-    if end is not STREAM_END:
-        assert error.__cause__ is not None
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize("end", [RESET, STREAM_END], ids=["reset", "end"])
-@pytest.mark.parametrize("arguments", ['{"path": "/home/me', '{"path": "/home"}', '{"a": {"b": [1', ""])
-def test_cut_calls_in_partial_cannot_run(server: FaultServer, way: str, end: Any, arguments: str) -> None:
-    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "rm", "arguments": arguments}}
-    server.play((STREAM_HEAD, EVENT, event({"choices": [{"delta": {"tool_calls": [call]}}]}), end))
-    with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server), way)
-    partial = raised.value.partial
-    assert partial is not None
-    whole = arguments.endswith("}")
-    assert [call["name"] for call in partial.tool_calls] == (["rm"] if whole else [])
-    assert [call["name"] for call in partial.invalid_tool_calls] == ([] if whole else ["rm"])
-    assert partial.text == "Hel"
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_held_back_text_is_in_partial(server: FaultServer, way: str) -> None:
-    server.play((STREAM_HEAD, event({"response": "so far <|chan"}), RESET))
-    with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server), way)
-    assert raised.value.partial is not None
-    assert raised.value.partial.text == "so far <|chan"
-
-    server.play((STREAM_HEAD, event({"response": "so far EN"}), RESET))
-    with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server, model=GEMMA_3, stop=["END"]), way)
-    assert raised.value.partial is not None
-    assert raised.value.partial.text == "so far EN"
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_held_back_text_is_told_at_the_end(server: FaultServer, way: str) -> None:
-    """A reply that consists of held-back text alone is not mistaken for nothing."""
-    server.play((STREAM_HEAD, event({"response": "<|chan"}), event(b"[DONE]"), STREAM_END))
-    assert ask(model(server), way).text == "<|chan"
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize("together", [True, False])
-def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, way: str, together: bool) -> None:
-    pieces = [STREAM_HEAD, EVENT, event(b"{nope")]
-    server.play([b"".join(pieces)] if together else pieces)
-    told: list[str] = []
-
-    async def acollect() -> None:
-        async for piece in model(server).astream("Hi"):
-            told.append(str(piece.text))  # noqa: PERF401 - what came before the error is what counts
-
-    def collect() -> None:
-        for piece in model(server).stream("Hi"):
-            told.append(str(piece.text))  # noqa: PERF401
-
-    with pytest.raises(InternalServerError):
-        collect() if way == "stream" else asyncio.run(acollect())
-    assert told == ["Hel"]
-    assert len(server.requests) == 1
-
-
-# --- Leaving early ----------------------------------------------------------------------------------------------------
-
-LEFT = ("closed", "reset")
-ENDLESS: Script = (STREAM_HEAD, EVENT, EVENT, STALL)
-
-
-def test_abandoned_stream_closes_its_connection(server: FaultServer) -> None:
-    server.play(ENDLESS)
-    for _ in model(server, timeout=60).stream("Hi"):
-        break
-    assert server.wait_until_left() in LEFT
-    assert server.wait_until_open(0) == 0
-
-
-def test_closed_stream_closes_its_connection(server: FaultServer) -> None:
-    server.play(ENDLESS)
-    stream = model(server, timeout=60).stream("Hi")
-    assert next(stream).text == "Hel"
-    stream.close()  # type: ignore[attr-defined]
-    assert server.wait_until_left() in LEFT
-
-
-async def test_abandoned_async_stream_closes_its_connection(server: FaultServer) -> None:
-    server.play(ENDLESS)
-    async for _ in model(server, timeout=60).astream("Hi"):
-        break
-    assert await asyncio.to_thread(server.wait_until_left) in LEFT
-
-
-async def test_closed_async_stream_closes_its_connection(server: FaultServer) -> None:
-    server.play(ENDLESS)
-    stream = model(server, timeout=60).astream("Hi")
-    assert (await anext(stream)).text == "Hel"
-    assert isinstance(stream, AsyncIterator)
-    await stream.aclose()  # type: ignore[attr-defined]
-    assert await asyncio.to_thread(server.wait_until_left) in LEFT
-
-
-def test_stream_abandoned_at_the_end_of_its_loop(server: FaultServer) -> None:
-    async def leave() -> None:
-        async for _ in model(server, timeout=60).astream("Hi"):
-            break
-
-    server.play(ENDLESS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        asyncio.run(leave())
-        gc.collect()
-    assert server.wait_until_left() in LEFT
-
-
-@pytest.mark.parametrize("script", [ENDLESS, (STALL,), BOTH_HEADS_STALL], ids=["stream", "before head", "after head"])
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
-async def test_cancelled_call_closes_its_connection(server: FaultServer, script: Script, way: str) -> None:
-    server.play(script)
-    llm = model(server, timeout=60)
-
-    async def consume() -> None:
-        async for _ in llm.astream("Hi"):
-            pass
-
-    task: asyncio.Task[Any] = asyncio.create_task(llm.ainvoke("Hi") if way == "ainvoke" else consume())
-    while not server.requests:  # noqa: ASYNC110 - the server is in another thread
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await asyncio.to_thread(server.wait_until_left) in LEFT
-    left = [other for other in asyncio.all_tasks() if other is not asyncio.current_task()]
-    assert not left
-
-
-async def test_wait_for_closes_the_connection(server: FaultServer) -> None:
-    server.play((STALL,))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(model(server, timeout=60).ainvoke("Hi"), 1)
-    assert await asyncio.to_thread(server.wait_until_left) in LEFT
-
-
-def test_cancelled_between_retries(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # a real nap, which the cancellation ends
-    server.play((http(500, b"", retry_after="60"),))
-
-    async def leave() -> None:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(model(server).ainvoke("Hi"), 0.2)
-
-    asyncio.run(leave())
-    assert len(server.requests) == 1
-    assert server.wait_until_open(0) == 0
-
-
-# --- Nothing left open ------------------------------------------------------------------------------------------------
-
-
-def test_connections_are_reused(server: FaultServer) -> None:
-    server.play((WHOLE_HELLO,))
-    llm = model(server)
-    for _ in range(20):
-        assert llm.invoke("Hi").text == HELLO
-    assert server.accepted == 1
-    server.play((STREAMED_HELLO,))
-    for _ in range(20):
-        assert reduce(add, llm.stream("Hi")).text == HELLO
-    assert server.accepted == 1
-
-
-def test_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
-    with FaultServer() as server:
-        server.play((WHOLE_HELLO, CLOSE))
-        llm = model(server, max_retries=0)
-        for _ in range(5):
-            assert llm.invoke("Hi").text == HELLO
-            assert server.wait_until_open(0) == 0
-        assert server.accepted == 5
-
-
-@pytest.mark.parametrize("broken", ["half a JSON", "a length too short"])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-async def test_a_reply_that_cannot_be_read_does_no_harm_to_the_next_call(
-    server: FaultServer, broken: str, way: str
-) -> None:
-    """What is left of it on the connection is not taken for another call's reply: an answer to somebody else, at worst.
-
-    One event loop for both calls, since each loop has connections of its own.
-    """
-    whole = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
-    streamed = b'data: {"response": "Hel"}\n\n'
-    rest = http(200, envelope({"response": "for somebody else"}))
-    first = {
-        ("half a JSON", False): http(200, whole[:20]),
-        ("half a JSON", True): http(200, whole[:20]),
-        ("a length too short", False): head(200, content_length="20") + whole[:20] + rest,
-        ("a length too short", True): head(200, content_length=str(len(streamed))) + streamed + rest,
-    }[broken, way in STREAMED]
-    right = STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
-    llm = model(server, max_retries=0)
-
-    async def once() -> str:
-        if way == "astream":
-            return str((await _merged(llm)).text)
-        if way == "ainvoke":
-            return str((await llm.ainvoke("Hi")).text)
-        return str(ask(llm, way).text)
-
-    server.play((first,), (right,))
-    with pytest.raises(WorkersGemmaError):
-        await once()
-    assert await once() == HELLO
-    assert len(server.requests) == 2
-    assert server.accepted == 2
-    assert await asyncio.to_thread(server.wait_until_open, 1) == 1
-
-
-@pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
-async def test_vectors_that_cannot_be_read_do_no_harm_to_the_next_call(server: FaultServer, way: str) -> None:
-    rest = http(200, envelope({"data": [[1.0]], "shape": [1, 1]}))  # somebody else's
-    server.play((head(200, content_length="5") + b'{"res' + rest,), (http(200, envelope({"data": [[0.5]]})),))
-    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, base_url=server.url, max_retries=0)
-
-    async def once() -> object:
-        return llm.embed_query("Hi") if way == "embed_query" else await llm.aembed_query("Hi")
-
-    with pytest.raises(InternalServerError, match="not JSON"):
-        await once()
-    assert await once() == [0.5]
-    assert server.accepted == 2
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_stream_answered_with_nothing_does_no_harm_to_the_next_request(server: FaultServer, way: str) -> None:
-    rest = http(200, envelope({"response": "for somebody else"}))
-    server.play((http(200) + rest,), (WHOLE_HELLO,))
-    assert ask(model(server, max_retries=0), way).text == HELLO
-    assert len(server.requests) == 2
-
-
-def test_nothing_leaks_over_many_calls() -> None:
-    """Faults of all kinds, many times: no connection is left but the one for reuse, and no warning is given."""
-    kinds: list[Script] = [
-        (WHOLE_HELLO,),
-        (RESET,),
-        (HALF, RESET),
-        (http(500, b""),),
-        (http(200, b"garbage"),),
-        (HALF, CLOSE),
-        (http(400, refusal(5006)),),
-    ]
-    outcomes: list[object] = []
-
-    async def many(llm: ChatWorkersGemma) -> int:
-        outcomes.extend(await llm.abatch([str(n) for n in range(140)], {"max_concurrency": 16}, return_exceptions=True))
-        return len(asyncio.all_tasks()) - 1
-
-    with warnings.catch_warnings(), FaultServer(lambda request: kinds[int(request.prompt) % len(kinds)]) as server:
-        warnings.simplefilter("error")
-        llm = model(server, max_retries=0, timeout=10)
-        for n in range(280):
-            try:
-                outcomes.append(llm.invoke(str(n)))
-            except WorkersGemmaError as error:
-                outcomes.append(error)
-        assert server.wait_until_open(1) <= 1
-        for _ in range(3):  # several event loops, one after another
-            assert asyncio.run(many(llm)) == 0
-            assert server.wait_until_open(1) <= 1
-        gc.collect()
-    assert len(outcomes) == 280 + 3 * 140
-    assert all(isinstance(outcome, BaseMessage | WorkersGemmaError) for outcome in outcomes)
-    assert sum(isinstance(outcome, BaseMessage) for outcome in outcomes) == len(outcomes) // len(kinds)
-
-
-def test_new_loops_make_no_warnings() -> None:
-    """A loop that is closed without ceremony, as older programs do, leaves nothing behind that complains."""
-    with FaultServer(hello) as server, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        llm = model(server)
-        for _ in range(3):
-            loop = asyncio.new_event_loop()
-            assert loop.run_until_complete(llm.ainvoke("Hi")).text == HELLO
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-        gc.collect()
-        assert server.wait_until_open(1) <= 1
-
-
-def test_callers_clients_are_used_and_left_open() -> None:
-    import httpx
-
-    with FaultServer(hello) as server, httpx.Client() as client:
-        llm = model(server, http_client=client)
-        assert llm.invoke("Hi").text == HELLO
-        assert reduce(add, llm.stream("Hi")).text == HELLO
-        assert not client.is_closed
-        assert server.accepted == 1
-
-    async def ask_twice(base_url: str) -> None:
-        async with httpx.AsyncClient() as client:
-            llm = gemma(base_url=base_url, http_async_client=client)
-            assert (await llm.ainvoke("Hi")).text == HELLO
-            assert [chunk async for chunk in llm.astream("Hi")]
-            assert not client.is_closed
-
-    with FaultServer(hello) as server:
-        asyncio.run(ask_twice(server.url))
-        assert server.accepted == 1
-
-
-def test_no_cookies_are_kept() -> None:
-    """What a server sets in answer to one account does not travel with another's calls."""
-    with FaultServer() as server:
-        server.play((http(200, envelope({"response": HELLO}), set_cookie="__cf_bm=secret; Path=/"),))
-        for account in ("one", "two"):
-            model(server, account_id=account).invoke("Hi")
-            asyncio.run(model(server, account_id=account).ainvoke("Hi"))
-        assert all("cookie" not in request.headers for request in server.requests)
-
-
-def test_stream_is_told_as_it_comes(server: FaultServer) -> None:
-    """No piece waits for the next one."""
-    from tests.unit_tests.fault_server import Wait
-
-    seen = threading.Event()
-    rest = event({"response": "lo"}) + event(b"[DONE]") + STREAM_END
-    server.play((STREAM_HEAD, EVENT, Wait(seen), rest))
-    told = []
-    for piece in model(server, timeout=5).stream("Hi"):
-        told.append(str(piece.text))
-        seen.set()
-    assert told[:2] == ["Hel", "lo"]

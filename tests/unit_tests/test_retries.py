@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import reduce
-from operator import add
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,7 +27,7 @@ from langchain_workers_gemma import (
 )
 from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.status_errors import ErrorContext, retry_after, status_error, unreadable_reply
-from tests.unit_tests.asking import TOKEN, gemma, run
+from tests.unit_tests.asking import TOKEN, WAYS, ask, gemma
 from tests.unit_tests.fault_server import (
     CLOSE,
     RESET,
@@ -169,32 +165,6 @@ def test_no_delay_is_ever_longer_than_a_minute(status: int, code: int | None, re
 
 
 # --- What the driver makes of it --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return without_naps(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as playing:
-        yield playing
-
-
-async def _collected(llm: Any) -> Any:
-    return reduce(add, [chunk async for chunk in llm.astream("Hi")])
-
-
-def ask(llm: Any, way: str) -> Any:
-    if way == "invoke":
-        return llm.invoke("Hi")
-    if way == "stream":
-        return reduce(add, llm.stream("Hi"))
-    return run(llm.ainvoke("Hi") if way == "ainvoke" else _collected(llm))
-
-
-WAYS = ("invoke", "ainvoke", "stream", "astream")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,0 +1,318 @@
+"""Connections: closed when a caller leaves, used again when a reply was whole, and never left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import warnings
+from collections.abc import AsyncIterator
+from functools import reduce
+from operator import add
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.messages import BaseMessage
+
+from langchain_workers_gemma import (
+    ChatWorkersGemma,
+    InternalServerError,
+    WorkersGemmaEmbeddings,
+    WorkersGemmaError,
+)
+from tests.unit_tests.asking import STREAMED, TOKEN, ask, gemma, merged
+from tests.unit_tests.fault_server import (
+    CLOSE,
+    EVENT,
+    HALF,
+    HEAD_THEN_STALL,
+    HELLO,
+    RESET,
+    STALL,
+    STREAM_END,
+    STREAM_HEAD,
+    STREAMED_HELLO,
+    WHOLE_HELLO,
+    FaultServer,
+    Script,
+    Wait,
+    envelope,
+    event,
+    head,
+    hello,
+    http,
+    model,
+    refusal,
+)
+
+pytestmark = pytest.mark.usefixtures("naps")
+
+
+# --- Leaving early ----------------------------------------------------------------------------------------------------
+
+LEFT = ("closed", "reset")
+ENDLESS: Script = (STREAM_HEAD, EVENT, EVENT, STALL)
+
+
+def test_abandoned_stream_closes_its_connection(server: FaultServer) -> None:
+    server.play(ENDLESS)
+    for _ in model(server, timeout=60).stream("Hi"):
+        break
+    assert server.wait_until_left() in LEFT
+    assert server.wait_until_open(0) == 0
+
+
+def test_closed_stream_closes_its_connection(server: FaultServer) -> None:
+    server.play(ENDLESS)
+    stream = model(server, timeout=60).stream("Hi")
+    assert next(stream).text == "Hel"
+    stream.close()  # type: ignore[attr-defined]
+    assert server.wait_until_left() in LEFT
+
+
+async def test_abandoned_async_stream_closes_its_connection(server: FaultServer) -> None:
+    server.play(ENDLESS)
+    async for _ in model(server, timeout=60).astream("Hi"):
+        break
+    assert await asyncio.to_thread(server.wait_until_left) in LEFT
+
+
+async def test_closed_async_stream_closes_its_connection(server: FaultServer) -> None:
+    server.play(ENDLESS)
+    stream = model(server, timeout=60).astream("Hi")
+    assert (await anext(stream)).text == "Hel"
+    assert isinstance(stream, AsyncIterator)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert await asyncio.to_thread(server.wait_until_left) in LEFT
+
+
+def test_stream_abandoned_at_the_end_of_its_loop(server: FaultServer) -> None:
+    async def leave() -> None:
+        async for _ in model(server, timeout=60).astream("Hi"):
+            break
+
+    server.play(ENDLESS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(leave())
+        gc.collect()
+    assert server.wait_until_left() in LEFT
+
+
+@pytest.mark.parametrize("script", [ENDLESS, (STALL,), HEAD_THEN_STALL], ids=["stream", "before head", "after head"])
+@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+async def test_cancelled_call_closes_its_connection(server: FaultServer, script: Script, way: str) -> None:
+    server.play(script)
+    llm = model(server, timeout=60)
+
+    async def consume() -> None:
+        async for _ in llm.astream("Hi"):
+            pass
+
+    task: asyncio.Task[Any] = asyncio.create_task(llm.ainvoke("Hi") if way == "ainvoke" else consume())
+    while not server.requests:  # noqa: ASYNC110 - the server is in another thread
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(server.wait_until_left) in LEFT
+    left = [other for other in asyncio.all_tasks() if other is not asyncio.current_task()]
+    assert not left
+
+
+async def test_wait_for_closes_the_connection(server: FaultServer) -> None:
+    server.play((STALL,))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(model(server, timeout=60).ainvoke("Hi"), 1)
+    assert await asyncio.to_thread(server.wait_until_left) in LEFT
+
+
+def test_cancelled_between_retries(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # a real nap, which the cancellation ends
+    server.play((http(500, b"", retry_after="60"),))
+
+    async def leave() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(model(server).ainvoke("Hi"), 0.2)
+
+    asyncio.run(leave())
+    assert len(server.requests) == 1
+    assert server.wait_until_open(0) == 0
+
+
+# --- Nothing left open ------------------------------------------------------------------------------------------------
+
+
+def test_connections_are_reused(server: FaultServer) -> None:
+    server.play((WHOLE_HELLO,))
+    llm = model(server)
+    for _ in range(20):
+        assert llm.invoke("Hi").text == HELLO
+    assert server.accepted == 1
+    server.play((STREAMED_HELLO,))
+    for _ in range(20):
+        assert reduce(add, llm.stream("Hi")).text == HELLO
+    assert server.accepted == 1
+
+
+def test_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
+    with FaultServer() as server:
+        server.play((WHOLE_HELLO, CLOSE))
+        llm = model(server, max_retries=0)
+        for _ in range(5):
+            assert llm.invoke("Hi").text == HELLO
+            assert server.wait_until_open(0) == 0
+        assert server.accepted == 5
+
+
+@pytest.mark.parametrize("broken", ["half a JSON", "a length too short"])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_reply_that_cannot_be_read_does_no_harm_to_the_next_call(
+    server: FaultServer, broken: str, way: str
+) -> None:
+    """What is left of it on the connection is not taken for another call's reply: an answer to somebody else, at worst.
+
+    One event loop for both calls, since each loop has connections of its own.
+    """
+    whole = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
+    streamed = b'data: {"response": "Hel"}\n\n'
+    rest = http(200, envelope({"response": "for somebody else"}))
+    first = {
+        ("half a JSON", False): http(200, whole[:20]),
+        ("half a JSON", True): http(200, whole[:20]),
+        ("a length too short", False): head(200, content_length="20") + whole[:20] + rest,
+        ("a length too short", True): head(200, content_length=str(len(streamed))) + streamed + rest,
+    }[broken, way in STREAMED]
+    right = STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
+    llm = model(server, max_retries=0)
+
+    async def once() -> str:
+        if way == "astream":
+            return str((merged([chunk async for chunk in llm.astream("Hi")])).text)
+        if way == "ainvoke":
+            return str((await llm.ainvoke("Hi")).text)
+        return str(ask(llm, way).text)
+
+    server.play((first,), (right,))
+    with pytest.raises(WorkersGemmaError):
+        await once()
+    assert await once() == HELLO
+    assert len(server.requests) == 2
+    assert server.accepted == 2
+    assert await asyncio.to_thread(server.wait_until_open, 1) == 1
+
+
+@pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
+async def test_vectors_that_cannot_be_read_do_no_harm_to_the_next_call(server: FaultServer, way: str) -> None:
+    rest = http(200, envelope({"data": [[1.0]], "shape": [1, 1]}))  # somebody else's
+    server.play((head(200, content_length="5") + b'{"res' + rest,), (http(200, envelope({"data": [[0.5]]})),))
+    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, base_url=server.url, max_retries=0)
+
+    async def once() -> object:
+        return llm.embed_query("Hi") if way == "embed_query" else await llm.aembed_query("Hi")
+
+    with pytest.raises(InternalServerError, match="not JSON"):
+        await once()
+    assert await once() == [0.5]
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_a_stream_answered_with_nothing_does_no_harm_to_the_next_request(server: FaultServer, way: str) -> None:
+    rest = http(200, envelope({"response": "for somebody else"}))
+    server.play((http(200) + rest,), (WHOLE_HELLO,))
+    assert ask(model(server, max_retries=0), way).text == HELLO
+    assert len(server.requests) == 2
+
+
+def test_nothing_leaks_over_many_calls() -> None:
+    """Faults of all kinds, many times: no connection is left but the one for reuse, and no warning is given."""
+    kinds: list[Script] = [
+        (WHOLE_HELLO,),
+        (RESET,),
+        (HALF, RESET),
+        (http(500, b""),),
+        (http(200, b"garbage"),),
+        (HALF, CLOSE),
+        (http(400, refusal(5006)),),
+    ]
+    outcomes: list[object] = []
+
+    async def many(llm: ChatWorkersGemma) -> int:
+        outcomes.extend(await llm.abatch([str(n) for n in range(140)], {"max_concurrency": 16}, return_exceptions=True))
+        return len(asyncio.all_tasks()) - 1
+
+    with warnings.catch_warnings(), FaultServer(lambda request: kinds[int(request.prompt) % len(kinds)]) as server:
+        warnings.simplefilter("error")
+        llm = model(server, max_retries=0, timeout=10)
+        for n in range(280):
+            try:
+                outcomes.append(llm.invoke(str(n)))
+            except WorkersGemmaError as error:
+                outcomes.append(error)
+        assert server.wait_until_open(1) <= 1
+        for _ in range(3):  # several event loops, one after another
+            assert asyncio.run(many(llm)) == 0
+            assert server.wait_until_open(1) <= 1
+        gc.collect()
+    assert len(outcomes) == 280 + 3 * 140
+    assert all(isinstance(outcome, BaseMessage | WorkersGemmaError) for outcome in outcomes)
+    assert sum(isinstance(outcome, BaseMessage) for outcome in outcomes) == len(outcomes) // len(kinds)
+
+
+def test_new_loops_make_no_warnings() -> None:
+    """A loop that is closed without ceremony, as older programs do, leaves nothing behind that complains."""
+    with FaultServer(hello) as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llm = model(server)
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            assert loop.run_until_complete(llm.ainvoke("Hi")).text == HELLO
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        gc.collect()
+        assert server.wait_until_open(1) <= 1
+
+
+def test_callers_clients_are_used_and_left_open() -> None:
+    with FaultServer(hello) as server, httpx.Client() as client:
+        llm = model(server, http_client=client)
+        assert llm.invoke("Hi").text == HELLO
+        assert reduce(add, llm.stream("Hi")).text == HELLO
+        assert not client.is_closed
+        assert server.accepted == 1
+
+    async def ask_twice(base_url: str) -> None:
+        async with httpx.AsyncClient() as client:
+            llm = gemma(base_url=base_url, http_async_client=client)
+            assert (await llm.ainvoke("Hi")).text == HELLO
+            assert [chunk async for chunk in llm.astream("Hi")]
+            assert not client.is_closed
+
+    with FaultServer(hello) as server:
+        asyncio.run(ask_twice(server.url))
+        assert server.accepted == 1
+
+
+def test_no_cookies_are_kept() -> None:
+    """What a server sets in answer to one account does not travel with another's calls."""
+    with FaultServer() as server:
+        server.play((http(200, envelope({"response": HELLO}), set_cookie="__cf_bm=secret; Path=/"),))
+        for account in ("one", "two"):
+            model(server, account_id=account).invoke("Hi")
+            asyncio.run(model(server, account_id=account).ainvoke("Hi"))
+        assert all("cookie" not in request.headers for request in server.requests)
+
+
+def test_stream_is_told_as_it_comes(server: FaultServer) -> None:
+    """No piece waits for the next one."""
+    seen = threading.Event()
+    rest = event({"response": "lo"}) + event(b"[DONE]") + STREAM_END
+    server.play((STREAM_HEAD, EVENT, Wait(seen), rest))
+    told = []
+    for piece in model(server, timeout=5).stream("Hi"):
+        told.append(str(piece.text))
+        seen.set()
+    assert told[:2] == ["Hel", "lo"]
