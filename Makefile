@@ -68,7 +68,8 @@ test-lowest: $(LOWEST)/.ready ## Run unit tests on the lowest versions promised
 	@$(LOWEST)/bin/pytest $(PYTEST_FLAGS) -m "not slow" tests/unit_tests/test_requests.py tests/unit_tests/test_streams.py \
 		tests/unit_tests/test_replies.py tests/unit_tests/test_tool_calling.py tests/unit_tests/test_messages.py \
 		tests/unit_tests/test_templates.py tests/unit_tests/test_errors.py tests/unit_tests/test_chunks.py \
-		tests/unit_tests/test_changed_objects.py
+		tests/unit_tests/test_changed_objects.py tests/unit_tests/test_stop_sequences.py \
+		tests/unit_tests/test_broken_streams.py tests/unit_tests/test_connections.py
 
 test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 	@$(BIN)/python -m tests.pyodide.run

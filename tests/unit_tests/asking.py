@@ -12,6 +12,7 @@ from operator import add
 from typing import Any, TypeAlias
 
 import httpx
+import pytest
 import respx
 from langchain_core._api import LangChainBetaWarning
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -60,6 +61,13 @@ def gemma(**arguments: Any) -> ChatWorkersGemma:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* was retired on ", category=UserWarning)
         return ChatWorkersGemma(**{"api_token": TOKEN, "max_retries": 0, **arguments})
+
+
+def refused(**arguments: Any) -> str:
+    """The words in which arguments are refused."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        gemma(**arguments)
+    return str(caught.value)
 
 
 # --- Ways of asking ---------------------------------------------------------------------------------------------------
@@ -245,6 +253,10 @@ def delta(content: Any = None, **more: Any) -> dict[str, Any]:
     finish_reason = more.pop("finish_reason", None)
     said = more if content is None else {"content": content, **more}
     return {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": said, "finish_reason": finish_reason}]}
+
+
+def function(name: str | None = None, arguments: Any = "", **more: Any) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": arguments}, **more}
 
 
 def message_reply(content: Any = None, *, finish_reason: str | None = "stop", **more: Any) -> dict[str, Any]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from langchain_core import exceptions as core
 from langchain_core.messages import AIMessageChunk
 
 from langchain_workers_gemma import (
     APITimeoutError,
+    BadRequestError,
     InternalServerError,
     StreamInterruptedError,
 )
-from tests.unit_tests.asking import GEMMA_3, STREAMED, ask
+from tests.unit_tests.asking import GEMMA_3, STREAMED, Service, ask, delta, function, gemma, sse, usage
 from tests.unit_tests.fault_server import (
     CLOSE,
     EVENT,
@@ -106,3 +108,62 @@ def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, way: str, t
         collect() if way == "stream" else asyncio.run(acollect())
     assert told == ["Hel"]
     assert len(server.requests) == 1
+
+
+# --- Through respx ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize(
+    "end", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("slow")]], ids=["eof", "reset", "slow"]
+)
+def test_a_stream_that_was_cut(service: Service, end: list[Exception], way: str) -> None:
+    start = sse(delta("Hello"), delta(tool_calls=[function("f", '{"a": "b', id="c1", index=0)]))
+    service.pieces(start, *end)
+    with pytest.raises(StreamInterruptedError) as caught:
+        ask(gemma(), way)
+    partial = caught.value.partial
+    assert partial is not None
+    assert partial.text == "Hello"
+    assert partial.tool_calls == []
+    assert [call["name"] for call in partial.invalid_tool_calls] == ["f"]
+    assert len(service.requests) == 1, "what a user has seen is not asked for again"
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_usage_on_every_event_does_not_hide_a_cut(service: Service, way: str) -> None:
+    service.streams(*({**delta(text), "usage": usage(10, number)} for number, text in enumerate("abc")))
+    with pytest.raises(StreamInterruptedError):
+        ask(gemma(), way)
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_an_event_cut_in_the_middle(service: Service, way: str) -> None:
+    service.pieces(sse({"response": "Hello"}) + b'data: {"respon')
+    with pytest.raises(StreamInterruptedError) as caught:
+        ask(gemma(), way)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "Hello"
+
+
+@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("before", [[], [{"response": "Hello"}]])
+def test_an_error_in_place_of_an_event(service: Service, before: list[Any], way: str) -> None:
+    service.streams(*before, {"errors": [{"code": 5006, "message": "bad input"}], "success": False})
+    with pytest.raises(BadRequestError, match="bad input"):
+        ask(gemma(), way)
+
+
+@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("broken", ["{", "[1]", "42", "text"])
+def test_an_event_that_cannot_be_read(service: Service, broken: str, way: str) -> None:
+    service.streams({"response": "Hello"}, broken, "[DONE]")
+    with pytest.raises(InternalServerError) as caught:
+        ask(gemma(), way)
+    assert caught.value.status_code == 200
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_a_connection_that_breaks_after_the_end_is_of_no_interest(service: Service, way: str) -> None:
+    service.pieces(sse({"response": "Hello"}, "[DONE]"), httpx.ReadError("reset"))
+    assert ask(gemma(), way).content == "Hello"

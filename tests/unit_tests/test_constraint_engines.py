@@ -21,7 +21,7 @@ from langchain_workers_gemma.structured_output import as_type
 from tests.unit_tests.asking import gemma
 from tests.unit_tests.schema_engines import compile_everywhere, walk
 from tests.unit_tests.schema_examples import EXAMPLES
-from tests.unit_tests.test_structured_output import GENERATIONS, METHODS, Generation
+from tests.unit_tests.structured_asking import GENERATIONS, METHODS, Generation
 
 # The other models take one of the same three parameters; that they get the same is `test_structured_output`'s to show.
 CONSTRAINED = [one for one in GENERATIONS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx
@@ -10,10 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_workers_gemma import BadRequestError, InternalServerError, StreamInterruptedError
 from tests.unit_tests.asking import (
     EVENTS,
-    GEMMA_3,
     GEMMA_4,
     STREAMED,
     WAYS,
@@ -23,6 +20,7 @@ from tests.unit_tests.asking import (
     body,
     chunks,
     delta,
+    function,
     gemma,
     merged,
     message_reply,
@@ -33,10 +31,6 @@ from tests.unit_tests.asking import (
 )
 
 STREAM_WAYS = (*STREAMED, *EVENTS)
-
-
-def function(name: str | None = None, arguments: Any = "", **more: Any) -> dict[str, Any]:
-    return {"function": {"name": name, "arguments": arguments}, **more}
 
 
 WEATHER_CALL = [("get_weather", {"city": "Zürich"})]
@@ -348,6 +342,12 @@ def test_random_cuts_give_the_same_message(case: str) -> None:
         cut()
 
 
+def test_what_was_sent_was_a_stream(service: Service) -> None:
+    service.pieces(STREAMS["openai"][0])
+    ask(gemma(), "stream")
+    assert service.sent["stream"] is True
+
+
 # --- Chunks -----------------------------------------------------------------------------------------------------------
 
 
@@ -525,116 +525,3 @@ def test_an_empty_stream_is_asked_for_again_without_stream(service: Service, not
     assert first.pop("stream") is True
     assert first.pop("stream_options") == {"include_usage": True}
     assert first == second
-
-
-# --- Streams that break -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize(
-    "end", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("slow")]], ids=["eof", "reset", "slow"]
-)
-def test_a_stream_that_was_cut(service: Service, end: list[Exception], way: str) -> None:
-    start = sse(delta("Hello"), delta(tool_calls=[function("f", '{"a": "b', id="c1", index=0)]))
-    service.pieces(start, *end)
-    with pytest.raises(StreamInterruptedError) as caught:
-        ask(gemma(), way)
-    partial = caught.value.partial
-    assert partial is not None
-    assert partial.text == "Hello"
-    assert partial.tool_calls == []
-    assert [call["name"] for call in partial.invalid_tool_calls] == ["f"]
-    assert len(service.requests) == 1, "what a user has seen is not asked for again"
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_usage_on_every_event_does_not_hide_a_cut(service: Service, way: str) -> None:
-    service.streams(*({**delta(text), "usage": usage(10, number)} for number, text in enumerate("abc")))
-    with pytest.raises(StreamInterruptedError):
-        ask(gemma(), way)
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_an_event_cut_in_the_middle(service: Service, way: str) -> None:
-    service.pieces(sse({"response": "Hello"}) + b'data: {"respon')
-    with pytest.raises(StreamInterruptedError) as caught:
-        ask(gemma(), way)
-    assert caught.value.partial is not None
-    assert caught.value.partial.text == "Hello"
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize("before", [[], [{"response": "Hello"}]])
-def test_an_error_in_place_of_an_event(service: Service, before: list[Any], way: str) -> None:
-    service.streams(*before, {"errors": [{"code": 5006, "message": "bad input"}], "success": False})
-    with pytest.raises(BadRequestError, match="bad input"):
-        ask(gemma(), way)
-
-
-@pytest.mark.parametrize("way", STREAMED)
-@pytest.mark.parametrize("broken", ["{", "[1]", "42", "text"])
-def test_an_event_that_cannot_be_read(service: Service, broken: str, way: str) -> None:
-    service.streams({"response": "Hello"}, broken, "[DONE]")
-    with pytest.raises(InternalServerError) as caught:
-        ask(gemma(), way)
-    assert caught.value.status_code == 200
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_connection_that_breaks_after_the_end_is_of_no_interest(service: Service, way: str) -> None:
-    service.pieces(sse({"response": "Hello"}, "[DONE]"), httpx.ReadError("reset"))
-    assert ask(gemma(), way).content == "Hello"
-
-
-# --- Stop sequences on our side ---------------------------------------------------------------------------------------
-
-STOPS: list[tuple[list[str], str, str]] = [
-    (["END"], "one END two", "one "),
-    (["END"], "one EN two", "one EN two"),
-    (["END"], "one EN", "one EN"),
-    (["END", "ND t"], "one END two", "one "),
-    (["abc", "b"], "xabcx", "xa"),
-    (["aab"], "xaaab", "xa"),
-    (["\n\n"], "a\nb\n\nc", "a\nb"),
-    (["END"], "END", ""),
-    (["é👋"], "Zoé👋!", "Zo"),
-]
-
-
-@pytest.mark.parametrize(("stops", "text", "left"), STOPS)
-@pytest.mark.parametrize("way", WAYS)
-def test_stop_across_chunk_borders(service: Service, way: str, stops: list[str], text: str, left: str) -> None:
-    llm = gemma(model=GEMMA_3, stop=stops)
-    counts = usage(9, 8)
-    cuts = [[text[:cut], text[cut:]] for cut in range(1, len(text))] if way in STREAMED else []
-    for pieces in [*cuts, list(text), [text]]:
-        if way in STREAMED:
-            frames = [{"response": piece} for piece in pieces]
-            service.streams(*frames, {"response": "", "usage": counts}, "[DONE]")
-        else:
-            service.replies({"response": text, "usage": counts})
-        message = ask(llm, way)
-        assert message.content == left
-        assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 8, "total_tokens": 17}
-        assert message.response_metadata["finish_reason"] == "stop"
-
-
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_stop_of_ours_reads_the_stream_to_its_end(service: Service, way: str) -> None:
-    frames = [
-        {"response": "one END"},
-        *({"response": " more"} for _ in range(50)),
-        {"response": "", "usage": usage(1, 60)},
-    ]
-    service.streams(*frames, {"choices": [{"delta": {}, "finish_reason": "length"}]}, "[DONE]")
-    message = ask(gemma(model=GEMMA_3, stop="END"), way)
-    assert message.content == "one "
-    assert message.usage_metadata is not None
-    assert message.usage_metadata["output_tokens"] == 60
-    assert message.response_metadata["finish_reason"] == "stop"
-
-
-def test_what_was_sent_was_a_stream(service: Service) -> None:
-    service.pieces(STREAMS["openai"][0])
-    ask(gemma(), "stream")
-    assert json.loads(service.request.content)["stream"] is True

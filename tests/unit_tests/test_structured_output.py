@@ -3,221 +3,46 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from langchain.agents import create_agent
-from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 from typing_extensions import TypedDict
 
 from langchain_workers_gemma.schemas import (
-    for_constraint,
-    for_tool,
     inline_refs,
     json_schema_of,
-    schema_description,
     schema_name,
     strict_openai,
 )
 from tests.unit_tests import schema_examples
 from tests.unit_tests.asking import (
     GEMMA_3,
-    GEMMA_4,
-    GEMMA_7B,
-    GEMMA_7B_LORA,
-    SEA_LION,
     Service,
-    delta,
     gemma,
-    message_reply,
-    run,
-    usage,
 )
 from tests.unit_tests.schema_examples import EXAMPLES
 from tests.unit_tests.schema_instances import instance_of
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One way of being served.
-
-    Attributes:
-        arguments: What makes the model.
-        parameter: How it takes a schema; `None` where it cannot.
-        forces: Whether it has `tool_choice`, so that a call can be demanded beside native tools.
-        openai: Whether it answers in OpenAI's form.
-    """
-
-    name: str
-    arguments: dict[str, Any] = field(hash=False)
-    parameter: Literal["guided_json", "bare", "openai"] | None
-    forces: bool = False
-    openai: bool = False
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def default(self) -> str | None:
-        if self.parameter is None:
-            return None
-        return "guided_json" if self.parameter == "guided_json" else "json_schema"
-
-    def lacks(self, method: str | None) -> bool:
-        if method == "guided_json":
-            return self.parameter != "guided_json"
-        return method in ("json_schema", "json_mode") and self.parameter is None
-
-
-GENERATIONS = [
-    Generation("gemma-4", {"model": GEMMA_4}, "openai", forces=True, openai=True),
-    Generation("gemma-4-openai", {"model": GEMMA_4, "api": "openai"}, "openai", forces=True, openai=True),
-    Generation("gemma-3", {"model": GEMMA_3}, "guided_json"),
-    Generation("gemma-3-openai", {"model": GEMMA_3, "api": "openai"}, "guided_json", openai=True),
-    Generation("dataoorts", {"host": "dataoorts"}, "guided_json"),
-    Generation("gemma-7b", {"model": GEMMA_7B}, "bare"),
-    Generation("sea-lion", {"model": SEA_LION}, "bare"),
-    Generation("gemma-7b-lora", {"model": GEMMA_7B_LORA}, None),
-    Generation("aimlapi", {"host": "aimlapi"}, None, openai=True),
-]
-BY_NAME = {generation.name: generation for generation in GENERATIONS}
-METHODS = (None, "guided_json", "json_schema", "json_mode", "function_calling")
-PAIRS = [(generation, method) for generation in GENERATIONS for method in METHODS if not generation.lacks(method)]
-pairs = pytest.mark.parametrize(("generation", "method"), PAIRS, ids=str)
-WAYS = ("invoke", "ainvoke", "stream", "astream")
-
-
-def input_of(service: Service) -> dict[str, Any]:
-    sent = json.loads(service.requests[-1].content)
-    data = sent.get("data", sent)
-    assert isinstance(data, dict)
-    return data
-
-
-def structured_part(data: dict[str, Any]) -> dict[str, Any]:
-    known = {"model", "messages", "max_tokens", "stream", "stream_options"}
-    return {key: value for key, value in data.items() if key not in known}
-
-
-def constrained_by(generation: Generation, schema: Any, name: str, **more: Any) -> dict[str, Any]:
-    if generation.parameter is None:
-        return {}
-    if generation.parameter == "guided_json":
-        return {"guided_json": schema}
-    if generation.parameter == "bare":
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **more}}}
-
-
-def call_schema(name: str, parameters: Any) -> Any:
-    return for_constraint(
-        {
-            "type": "object",
-            "properties": {"name": {"type": "string", "enum": [name]}, "arguments": parameters},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-    )
-
-
-def expected_part(generation: Generation, method: str | None, schema: Any) -> dict[str, Any]:
-    """What a request must hold beside the messages and the room."""
-    plain, name = json_schema_of(schema), schema_name(schema)
-    if method == "json_mode":
-        any_object = generation.parameter == "guided_json"
-        return {"guided_json": {"type": "object"}} if any_object else {"response_format": {"type": "json_object"}}
-    if method != "function_calling":
-        return constrained_by(generation, for_constraint(plain), name)
-    parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
-    if not generation.forces:
-        return constrained_by(generation, ANY, "reply")
-    function = {
-        "name": name,
-        "description": schema_description(schema) or name,
-        "parameters": for_tool(parameters),
-    }
-    return {
-        "tools": [{"type": "function", "function": function}],
-        "tool_choice": {"type": "function", "function": {"name": name}},
-        "parallel_tool_calls": False,
-    }
-
-
-class _Any:
-    """Equal to all: a schema of a call, whose form is looked at apart."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __hash__ = object.__hash__
-
-
-ANY = _Any()
-
-
-def written(generation: Generation, method: str | None, schema: Any, text: str) -> tuple[str, list[Any]]:
-    """How a model writes an object: its text, and its calls."""
-    if method != "function_calling":
-        return text, []
-    name = schema_name(schema)
-    if generation.forces:
-        return "", [{"id": "c1", "type": "function", "function": {"name": name, "arguments": text}}]
-    key = "parameters" if generation.parameter is None else "arguments"
-    return f'{{"name": {json.dumps(name)}, "{key}": {text}}}', []
-
-
-def answer(service: Service, generation: Generation, method: str | None, schema: Any, text: str, way: str) -> None:
-    """Have the service give an object."""
-    said, calls = written(generation, method, schema, text)
-    more: dict[str, Any] = {"tool_calls": calls} if calls else {}
-    if way in ("invoke", "ainvoke"):
-        result: Any = message_reply(said, **more) if generation.openai else {"response": said, **more}
-        service.replies(result) if generation.arguments.get("api") != "openai" else service.says(result)
-    elif generation.openai:
-        pieces = [delta(said[at : at + 5]) for at in range(0, len(said), 5)]
-        if calls:
-            pieces = [
-                delta(tool_calls=[{"index": 0, "id": "c1", "function": {"name": schema_name(schema), "arguments": ""}}])
-            ]
-            pieces += [
-                delta(tool_calls=[{"index": 0, "function": {"arguments": text[at : at + 5]}}])
-                for at in range(0, len(text), 5)
-            ]
-        service.streams(*pieces, delta(finish_reason="stop"), "[DONE]")
-    else:
-        pieces = [{"response": said[at : at + 5]} for at in range(0, len(said), 5)]
-        service.streams(*pieces, {"response": "", "usage": usage(1, 1)}, "[DONE]")
-
-
-def ask(runnable: Any, way: str, asked: Any = "Go") -> list[Any]:
-    """All that a way of asking gives."""
-    if way == "invoke":
-        return [runnable.invoke(asked)]
-    if way == "ainvoke":
-        return [run(runnable.ainvoke(asked))]
-    if way == "stream":
-        return list(runnable.stream(asked))
-
-    async def collect() -> list[Any]:
-        return [value async for value in runnable.astream(asked)]
-
-    found = run(collect())
-    assert isinstance(found, list)
-    return found
-
-
-def as_the_caller_reads(schema: Any, text: str) -> Any:
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return schema.model_validate_json(text)
-    return json.loads(text)
-
+from tests.unit_tests.structured_asking import (
+    BY_NAME,
+    GENERATIONS,
+    METHODS,
+    WAYS,
+    Generation,
+    Joke,
+    answer,
+    as_the_caller_reads,
+    ask,
+    call_schema,
+    constrained_by,
+    expected_part,
+    input_of,
+    pairs,
+    structured_part,
+)
 
 # --- Each schema, method and model ------------------------------------------------------------------------------------
 
@@ -276,13 +101,6 @@ def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: Servi
 
 
 _HEAD = ("title", "description")
-
-
-class Joke(BaseModel):
-    """A joke."""
-
-    setup: str = Field(description="The setup")
-    rating: int | None = None
 
 
 JOKE = {
@@ -582,168 +400,3 @@ def test_thinking_takes_room_too(service: Service) -> None:
         gemma(thinking=thinking).with_structured_output(Joke).invoke("Go")
         rooms.append(input_of(service)["max_tokens"])
     assert rooms == [12288, 12288, 4096]
-
-
-# --- response_format and guided_json bound by the caller --------------------------------------------------------------
-
-
-@pytest.mark.parametrize("generation", GENERATIONS, ids=str)
-@pytest.mark.parametrize("form", ["openai", "bare", "object", "text"])
-def test_bound_response_format(service: Service, generation: Generation, form: str) -> None:
-    answer(service, generation, None, Joke, '{"setup": "x"}', "invoke")
-    schema = Joke.model_json_schema()
-    formats: dict[str, dict[str, Any]] = {
-        "openai": {"type": "json_schema", "json_schema": {"name": "Joke", "schema": schema, "strict": True}},
-        "bare": {"type": "json_schema", "json_schema": schema},
-        "object": {"type": "json_object"},
-        "text": {"type": "text"},
-    }
-    message = gemma(**generation.arguments).bind(response_format=formats[form]).invoke("Go")
-    assert message.content == '{"setup": "x"}'
-    part = structured_part(input_of(service))
-    if form == "openai":
-        assert part == constrained_by(generation, strict_openai(schema), "Joke", strict=True)
-    elif form == "bare":
-        assert part == constrained_by(generation, for_constraint(schema), "Joke")
-    elif form == "object" and generation.parameter is not None:
-        assert part == expected_part(generation, "json_mode", Joke)
-    else:
-        assert part == {}
-
-
-@pytest.mark.parametrize("generation", ["gemma-3", "dataoorts"])
-def test_bound_guided_json(service: Service, generation: str) -> None:
-    answer(service, BY_NAME[generation], None, Joke, '{"setup": "x"}', "invoke")
-    schema = Joke.model_json_schema()
-    assert gemma(**BY_NAME[generation].arguments).bind(guided_json=schema).invoke("Go").content == '{"setup": "x"}'
-    assert input_of(service)["guided_json"] == schema
-
-
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-7b", "aimlapi"])
-def test_guided_json_where_there_is_none(generation: str) -> None:
-    with pytest.raises(ValueError, match=r"guided_json: .* has no such parameter"):
-        gemma(**BY_NAME[generation].arguments).bind(guided_json={"type": "object"}).invoke("Go")
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "json_object",
-        {"type": "json"},
-        {"type": "json_schema"},
-        {"type": "json_schema", "json_schema": {"name": "x"}},
-        {"type": "json_schema", "json_schema": {"type": "object", "properties": {"x": {"default": object()}}}},
-        {"type": "json_schema", "json_schema": {"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}}},
-    ],
-)
-def test_bad_response_formats(bad: Any) -> None:
-    for generation in ("gemma-4", "gemma-3", "aimlapi"):
-        with pytest.raises(ValueError, match=r"response_format|\$ref"):
-            gemma(**BY_NAME[generation].arguments).bind(response_format=bad).invoke("Go")
-
-
-def test_schemas_may_hold_enums_and_any_mapping(service: Service) -> None:
-    from types import MappingProxyType
-
-    class Size(StrEnum):
-        S = "s"
-
-    schema = MappingProxyType({"type": "object", "properties": {"size": {"enum": [Size.S]}}, "title": "Größe [x]"})
-    service.replies({"response": '{"size": "s"}'})
-    gemma().bind(response_format={"type": "json_schema", "json_schema": schema}).invoke("Go")
-    envelope = input_of(service)["response_format"]["json_schema"]
-    assert envelope["name"] == "Gr_e_x"
-    assert envelope["schema"]["properties"] == {"size": {"enum": ["s"]}}
-
-
-# --- Agents -----------------------------------------------------------------------------------------------------------
-
-
-def look_up(city: str) -> str:
-    """Look something up."""
-    return f"{city}: 24 degrees"
-
-
-class Forecast(BaseModel):
-    """A forecast."""
-
-    city: str
-    degrees: int
-
-
-@pytest.mark.parametrize("strategy", [ProviderStrategy, lambda schema: schema], ids=["provider", "bare"])
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "sea-lion"])
-@pytest.mark.parametrize("text", ['{"city": "Paris", "degrees": 24}', '```json\n{"city": "Paris", "degrees": 24}\n```'])
-def test_agents_without_tools(service: Service, generation: str, strategy: Any, text: str) -> None:
-    kind = BY_NAME[generation]
-    answer(service, kind, None, Forecast, text, "invoke")
-    agent: Any = create_agent(gemma(**kind.arguments), response_format=strategy(Forecast))
-    state = agent.invoke({"messages": [("user", "Go")]})
-    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
-    schema = for_constraint(Forecast.model_json_schema())
-    assert structured_part(input_of(service)) == constrained_by(kind, schema, "Forecast")
-
-
-def test_an_agent_with_tools_and_provider_strategy_on_gemma_4(service: Service) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Paris"}'}}
-    service.replies(message_reply("", tool_calls=[call]), message_reply('{"city": "Paris", "degrees": 24}'))
-    agent: Any = create_agent(gemma(), [look_up], response_format=ProviderStrategy(Forecast))
-    state = agent.invoke({"messages": [("user", "Go")]})
-    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
-    for body in service.bodies:
-        assert [tool["function"]["name"] for tool in body["tools"]] == ["look_up"]
-        assert body["response_format"]["json_schema"]["name"] == "Forecast"
-
-
-def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: Service) -> None:
-    """`guided_json` constrains the whole reply, so calls and the answer share one schema."""
-    service.replies(
-        {"response": '{"tool_calls": [{"name": "look_up", "arguments": {"city": "Paris"}}]}'},
-        {"response": '{"answer": {"city": "Paris", "degrees": 24}}'},
-    )
-    agent: Any = create_agent(gemma(model=GEMMA_3), [look_up], response_format=ProviderStrategy(Forecast))
-    state = agent.invoke({"messages": [("user", "Go")]})
-    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
-    for body in service.bodies:
-        assert "tools" not in body
-        calls, given = body["guided_json"]["anyOf"]
-        assert calls["properties"]["tool_calls"]["items"]["properties"]["name"]["enum"] == ["look_up"]
-        assert given["properties"]["answer"]["required"] == ["city", "degrees"]
-
-
-def test_an_agent_with_tool_strategy(service: Service) -> None:
-    call = {"id": "c1", "function": {"name": "Forecast", "arguments": '{"city": "Paris", "degrees": 24}'}}
-    service.replies(message_reply("", tool_calls=[{"type": "function", **call}]))
-    agent: Any = create_agent(gemma(), [look_up], response_format=ToolStrategy(Forecast))
-    state = agent.invoke({"messages": [("user", "Go")]})
-    assert state["structured_response"] == Forecast(city="Paris", degrees=24)
-    assert service.sent["tool_choice"] == "required"
-    assert "response_format" not in service.sent
-
-
-# --- Tracing ----------------------------------------------------------------------------------------------------------
-
-
-class _Listener(BaseCallbackHandler):
-    def __init__(self) -> None:
-        self.options: list[Any] = []
-
-    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
-        self.options.append(kwargs)
-
-
-@pairs
-@pytest.mark.parametrize("way", ["invoke", "stream"])
-def test_tracing_is_told_and_the_service_is_not(
-    service: Service, way: str, generation: Generation, method: Any
-) -> None:
-    answer(service, generation, method, Joke, '{"setup": "x"}', way)
-    listener = _Listener()
-    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method)
-    ask(llm.with_config(callbacks=[listener]), way)
-    told = listener.options[0]["options"]["ls_structured_output_format"]
-    assert told["kwargs"] == {"method": method or generation.default or "prompt"}
-    assert told["schema"]["properties"].keys() == {"setup", "rating"}
-    sent = service.requests[0].content
-    assert b"ls_structured" not in sent
-    assert b"keep_broken_calls" not in sent

@@ -21,7 +21,7 @@ from langchain_workers_gemma.json_growth import GrowingJson
 from langchain_workers_gemma.json_text import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.structured_output import StructuredOutputParser
 from tests.unit_tests.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
-from tests.unit_tests.test_structured_output import BY_NAME, PAIRS, Generation, answer, ask, written
+from tests.unit_tests.structured_asking import BY_NAME, PAIRS, Generation, answer, ask, written
 
 
 class Person(BaseModel):
