@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from langchain_workers_gemma.calling import Answer, call
 from langchain_workers_gemma.chunks import MessageBuilder
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange import Action, Deliver, Reply, Send, Sleep, converse
+from langchain_workers_gemma.exchange import Action, Deliver, Read, Reply, Send, Sleep, converse
 from langchain_workers_gemma.models import MODELS, get_model
 from langchain_workers_gemma.planning import CallSettings, Preparation, prepare
 from langchain_workers_gemma.request import Plan, Request, encode_json
@@ -334,7 +334,7 @@ def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
                 builder.add(action.pieces)
             elif isinstance(action, Send):
                 outcome = Reply(200, {"x-request-id": request_id})
-            else:
+            elif isinstance(action, Read):
                 outcome = packets.pop() if packets else None
             action = flow.send(outcome)
     except StopIteration:

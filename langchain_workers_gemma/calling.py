@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from langchain_workers_gemma.decoding import unwrap
 from langchain_workers_gemma.driving import Driver
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Flow, HangUp, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange import MAX_REPLY_BYTES, Action, Flow, Read, Reply, Send, Sleep, or_hang_up
 from langchain_workers_gemma.request import Request
 from langchain_workers_gemma.retries import RetryPolicy
 from langchain_workers_gemma.status_errors import (
@@ -86,6 +86,10 @@ def call(
 
 def _attempt(request: Request, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
     reply: Reply = yield Send(request)
+    return (yield from or_hang_up(_read_answer(reply, context, most_bytes)))
+
+
+def _read_answer(reply: Reply, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
     pieces: list[bytes] = []
     size = 0
     while (data := (yield Read())) is not None:
@@ -100,7 +104,6 @@ def _attempt(request: Request, context: ErrorContext, most_bytes: int) -> Genera
     try:
         payload = from_json(body)
     except ValueError as error:
-        yield HangUp()  # as in `exchange`
         raise unreadable_reply(reply.status, reply.headers, body, f"it is not JSON ({error})", context) from None
     if isinstance(payload, dict) and is_error_payload(payload):
         raise payload_error(reply.status, reply.headers, payload, context)

@@ -70,10 +70,6 @@ class Clients(Generic[Client]):
         self._lent.discard(client)
         self._idle.append((time.monotonic(), client))
 
-    def dismiss(self, client: Client) -> None:
-        """The call is over, and the client is not to be lent again."""
-        self._lent.discard(client)
-
     def end(self) -> None:
         """From now on all clients are superfluous."""
         self._ended = True

@@ -27,7 +27,7 @@ class Line(Protocol):
         """The next bytes of the reply, or `None` at its end."""
 
     def hang_up(self) -> None:
-        """Close the connection; what is sent next goes over another."""
+        """Close the connection that the reply came over; what is sent next goes over another."""
 
     def close(self) -> None:
         """Let go of what has not been read."""
@@ -43,7 +43,7 @@ class AsyncLine(Protocol):
         """The next bytes of the reply, or `None` at its end."""
 
     async def hang_up(self) -> None:
-        """Close the connection; what is sent next goes over another."""
+        """Close the connection that the reply came over; what is sent next goes over another."""
 
     async def close(self) -> None:
         """Let go of what has not been read."""

@@ -8,7 +8,7 @@ error in. So retrying, reading and asking again are written once for sync, async
     Read()          -> bytes, or None at the end of the body
     Sleep(seconds)  -> None
     Deliver(pieces) -> None                     the driver hands these to its caller
-    HangUp()        -> None                     the driver sends nothing more on this connection
+    HangUp()        -> None                     the driver closes the connection of the reply
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
@@ -97,11 +97,12 @@ class Deliver:
 
 @dataclass(slots=True)
 class HangUp:
-    """Close the connection rather than use it again."""
+    """Close the connection that the reply came over, rather than use it again."""
 
 
 Action: TypeAlias = Send | Read | Sleep | Deliver | HangUp
 Flow: TypeAlias = Generator[Action, Any, None]
+T = TypeVar("T")
 
 
 _READ = Read()
@@ -166,26 +167,41 @@ def _ask(plan: Plan, progress: _Progress) -> Generator[Action, Any, tuple[ReplyR
 def _attempt(plan: Plan, request: Request, progress: _Progress, reader: ReplyReader) -> Generator[Action, Any, Reply]:
     """Send once and read the reply to its end."""
     reply: Reply = yield Send(request)
+    if (yield from or_hang_up(_read_reply(plan, request, reply, progress, reader))):
+        yield HangUp()
+        # A stream is sometimes answered with nothing at all; a whole reply is there for the asking.
+        return (yield from _attempt(plan, request.whole(), progress, reader))
+    return reply
+
+
+def or_hang_up(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
+    """Read a reply, and hang up after one that is not understood.
+
+    Its length may be wrong as well, and what is left of it would be taken for the next reply on the connection: an
+    answer to somebody else, at worst. An error in the service's own JSON is understood.
+    """
+    try:
+        return (yield from reading)
+    except WorkersGemmaError as error:
+        if not (isinstance(error, APIStatusError) and isinstance(error.body, Mapping)):
+            yield HangUp()
+        raise
+
+
+def _read_reply(
+    plan: Plan, request: Request, reply: Reply, progress: _Progress, reader: ReplyReader
+) -> Generator[Action, Any, bool]:
+    """Read the reply to its end. Gives whether a stream was answered with nothing, so that it is to be asked again."""
     data: bytes | None = yield _READ
     while data is not None and not data.strip():
         data = yield _READ
     if not 200 <= reply.status < 300:
         body = yield from _rest(plan, reply, data)
         raise status_error(reply.status, reply.headers, body, plan.context)
-    try:
-        if data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
-            again = yield from _events(plan, reply, progress, reader, data)
-        else:
-            body = yield from _rest(plan, reply, data)
-            again = yield from _whole(plan, request, reply, progress, reader, body)
-    except WorkersGemmaError:
-        yield HangUp()  # its length may be wrong as well, and the rest of it would be taken for the next reply
-        raise
-    if again:
-        yield HangUp()
-        # A stream is sometimes answered with nothing at all; a whole reply is there for the asking.
-        return (yield from _attempt(plan, request.whole(), progress, reader))
-    return reply
+    if data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
+        return (yield from _events(plan, reply, progress, reader, data))
+    body = yield from _rest(plan, reply, data)
+    return (yield from _whole(plan, request, reply, progress, reader, body))
 
 
 def _whole(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import httpx
 
@@ -111,11 +112,9 @@ class _Line:
             raise _typed(error, self._response) from error
 
     def hang_up(self) -> None:
-        client, self._client = self._client, None
-        self.close()
-        if client is not None:  # the caller's own is not ours to close
-            self._clients.dismiss(client)
-            client.close()
+        stream = _network_stream(self._response)
+        if stream is not None:
+            stream.close()
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -163,11 +162,9 @@ class _AsyncLine:
             raise _typed(error, self._response) from error
 
     async def hang_up(self) -> None:
-        client, self._client = self._client, None
-        await self.close()
-        if self._clients is not None and client is not None:  # the caller's own is not ours to close
-            self._clients.dismiss(client)
-            await client.aclose()
+        stream = _network_stream(self._response)
+        if stream is not None:
+            await stream.aclose()
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -179,6 +176,16 @@ class _AsyncLine:
                 self._clients.take_back(client)
                 for superfluous in self._clients.superfluous():
                     await superfluous.aclose()
+
+
+def _network_stream(response: httpx.Response | None) -> Any:
+    """What a reply came over: the pool of its client, ours or the caller's, sees that it is closed and opens another.
+
+    `None` where there is none to close: other clients' transports need not tell, and in HTTP/2 calls share it.
+    """
+    if response is None or not response.http_version.startswith("HTTP/1"):
+        return None
+    return response.extensions.get("network_stream")
 
 
 def _head(response: httpx.Response) -> Reply:

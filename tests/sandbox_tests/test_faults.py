@@ -11,7 +11,7 @@ from typing import get_args
 import httpx
 import pytest
 
-from langchain_workers_gemma.sandbox import Fault, Sandbox
+from langchain_workers_gemma.sandbox import Fault, Sandbox, runner
 from langchain_workers_gemma.sandbox.faults import KINDS, FaultKind
 from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, Api, error_of, read_events, user
 
@@ -182,7 +182,8 @@ def test_a_stall_ends_when_the_client_hangs_up(api: Api, streamed: bool) -> None
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_stall_ends_when_the_sandbox_closes(streamed: bool) -> None:
+def test_a_stall_ends_when_the_sandbox_closes(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
     ended: list[str] = []
     with Sandbox() as sandbox, Api(sandbox) as api:
         sandbox.stall(60, after_events=1 if streamed else 0)
@@ -199,7 +200,7 @@ def test_a_stall_ends_when_the_sandbox_closes(streamed: bool) -> None:
             time.sleep(0.002)
         sandbox.close()
         asking.join(60)
-    assert ended, "the reply was cut, not waited for"
+    assert ended in (["RemoteProtocolError"], ["ReadError"]), "cut at once: else the client has had enough after 10 s"
 
 
 def test_latency_delays_every_reply(api: Api) -> None:

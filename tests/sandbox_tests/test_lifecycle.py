@@ -10,7 +10,7 @@ import threading
 import httpx
 import pytest
 
-from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox import Sandbox, runner
 from langchain_workers_gemma.sandbox.standin import StandIn
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
 
@@ -40,7 +40,8 @@ def test_leaves_no_thread_task_or_socket_behind() -> None:
     gc.collect()  # an open socket or a lost task would warn here, and warnings are errors
 
 
-def test_closes_while_a_client_keeps_its_connection() -> None:
+def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
     with httpx.Client(trust_env=False) as client:
         with Sandbox() as sandbox:
             url = sandbox.base_url

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Generator
 from functools import reduce
+from itertools import count
 from operator import add
 from typing import Any
 
@@ -21,7 +23,7 @@ from langchain_workers_gemma import (
     WorkersGemmaEmbeddings,
     WorkersGemmaError,
 )
-from tests.unit_tests.asking import STREAMED, TOKEN, ask, gemma, merged
+from tests.unit_tests.asking import STREAMED, TOKEN, WAYS, ask, gemma, merged
 from tests.unit_tests.fault_server import (
     CLOSE,
     EVENT,
@@ -135,7 +137,7 @@ def test_cancelled_between_retries(server: FaultServer, monkeypatch: pytest.Monk
 
     async def leave() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(model(server).ainvoke("Hi"), 0.2)
+            await asyncio.wait_for(model(server).ainvoke("Hi"), 1)
 
     asyncio.run(leave())
     assert len(server.requests) == 1
@@ -167,41 +169,112 @@ def test_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
         assert server.accepted == 5
 
 
-@pytest.mark.parametrize("broken", ["half a JSON", "a length too short"])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-async def test_a_reply_that_cannot_be_read_does_no_harm_to_the_next_call(
-    server: FaultServer, broken: str, way: str
+REST = http(200, envelope({"response": "for somebody else"}))
+WHOLE_BODY = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
+STREAM_BODY = b'data: {"response": "Hel"}\n\n'
+UNCLEAR = {
+    "half a JSON": http(200, WHOLE_BODY[:20]),
+    "a length too short": head(200, content_length="20") + WHOLE_BODY + REST,
+    "a length too short, in a stream": head(200, content_length=str(len(STREAM_BODY))) + STREAM_BODY + REST,
+    "a frame that is no JSON": STREAM_HEAD + event(b"{nope") + STREAM_END + REST,
+    "broken compression": http(200, b"no gzip at all", content_encoding="gzip") + REST,
+    "a page of a proxy": http(503, b"<html>busy</html>", content_type="text/html") + REST,
+    "an error with a length too short": head(429, content_length="9") + json.dumps(refusal(3040)).encode() + REST,
+    "an error without a word": http(500) + REST,
+    "a redirect": http(302, b"", location="/again") + REST,
+}
+"""Replies that are not understood, with what is left of them, in one packet."""
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR)
+@pytest.mark.parametrize("owner", ["ours", "the caller's"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reply_that_is_not_understood_does_no_harm_to_the_next_call(
+    server: FaultServer, unclear: str, owner: str, way: str
 ) -> None:
-    """What is left of it on the connection is not taken for another call's reply: an answer to somebody else, at worst.
+    """What is left of it on the connection is not taken for another call's reply.
 
     One event loop for both calls, since each loop has connections of its own.
     """
-    whole = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
-    streamed = b'data: {"response": "Hel"}\n\n'
-    rest = http(200, envelope({"response": "for somebody else"}))
-    first = {
-        ("half a JSON", False): http(200, whole[:20]),
-        ("half a JSON", True): http(200, whole[:20]),
-        ("a length too short", False): head(200, content_length="20") + whole[:20] + rest,
-        ("a length too short", True): head(200, content_length=str(len(streamed))) + streamed + rest,
-    }[broken, way in STREAMED]
-    right = STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
+    server.play((UNCLEAR[unclear],), (STREAMED_HELLO if way in STREAMED else WHOLE_HELLO,))
+    async with httpx.AsyncClient() as async_client:
+        with httpx.Client() as client:
+            own = {"http_client": client, "http_async_client": async_client} if owner == "the caller's" else {}
+            llm = model(server, max_retries=0, **own)
+
+            async def once() -> str:
+                if way == "astream":
+                    return str(merged([chunk async for chunk in llm.astream("Hi")]).text)
+                return str(((await llm.ainvoke("Hi")) if way == "ainvoke" else ask(llm, way, "Hi")).text)
+
+            with pytest.raises(WorkersGemmaError):
+                await once()
+            assert await once() == HELLO
+            assert len(server.requests) == 2
+            assert server.accepted == 2
+            assert await asyncio.to_thread(server.wait_until_open, 1) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("status", [200, 429])
+def test_an_error_in_the_services_words_keeps_its_connection(server: FaultServer, status: int, way: str) -> None:
+    busy = http(status, refusal(3040))
+    server.play((busy,), (busy,), (STREAMED_HELLO if way in STREAMED else WHOLE_HELLO,))
+    assert ask(model(server, max_retries=2), way, "Hi").text == HELLO
+    assert len(server.requests) == 3
+    assert server.accepted == 1
+
+
+class CancelledAt:
+    """Awaits something in a task that is cancelled when it comes to wait for so many times."""
+
+    def __init__(self, turn: int, awaited: Awaitable[object]) -> None:
+        self._turn = turn
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        inner: Any = self._awaited.__await__()
+        thrown: BaseException | None = None
+        for turn in count(1):
+            try:
+                waiting = inner.send(None) if thrown is None else inner.throw(thrown)
+            except StopIteration:
+                return
+            task = asyncio.current_task()
+            if turn == self._turn and task is not None:
+                task.cancel()
+            thrown = None
+            try:
+                yield waiting
+            except BaseException as error:  # noqa: BLE001 - handed on
+                thrown = error
+
+
+def test_a_call_that_is_cancelled_anywhere_leaves_no_connection(server: FaultServer) -> None:
+    """While it connects, sends, reads, hangs up on what cannot be read, and closes."""
+    server.play((STREAM_HEAD, EVENT, event(b"{nope"), STALL))
     llm = model(server, max_retries=0)
 
-    async def once() -> str:
-        if way == "astream":
-            return str((merged([chunk async for chunk in llm.astream("Hi")])).text)
-        if way == "ainvoke":
-            return str((await llm.ainvoke("Hi")).text)
-        return str(ask(llm, way).text)
+    async def leave(turn: int) -> None:
+        await CancelledAt(turn, _drained(llm))
 
-    server.play((first,), (right,))
-    with pytest.raises(WorkersGemmaError):
-        await once()
-    assert await once() == HELLO
-    assert len(server.requests) == 2
-    assert server.accepted == 2
-    assert await asyncio.to_thread(server.wait_until_open, 1) == 1
+    outcomes = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for turn in range(1, 30):
+            with pytest.raises((asyncio.CancelledError, InternalServerError)) as raised:
+                asyncio.run(leave(turn))
+            assert server.wait_until_open(0) == 0
+            outcomes.append(raised.type)
+        gc.collect()
+    cancelled = outcomes.index(InternalServerError)
+    assert cancelled > 8
+    assert set(outcomes[cancelled:]) == {InternalServerError}, "every turn was tried"
+
+
+async def _drained(llm: ChatWorkersGemma) -> None:
+    async for _ in llm.astream("Hi"):
+        pass
 
 
 @pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
