@@ -141,10 +141,10 @@ class _TimedStream(httpcore.NetworkStream):
         self._clock = clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._clock.left(timeout))
+        return self._stream.read(max_bytes, self._left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._clock.left(timeout))
+        self._stream.write(buffer, self._left(timeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -152,11 +152,18 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        secured = self._stream.start_tls(ssl_context, server_hostname, self._clock.left(timeout))
+        secured = self._stream.start_tls(ssl_context, server_hostname, self._left(timeout))
         return _TimedStream(secured, self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+    def _left(self, timeout: float | None) -> float:
+        try:
+            return self._clock.left(timeout)
+        except _TooSlowError:
+            self._stream.close()  # before TLS, nobody else would
+            raise
 
 
 class _NotPublicError(Exception):

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import httpcore
@@ -307,9 +308,20 @@ def test_another_address_is_tried(server: FaultServer, monkeypatch: pytest.Monke
 
 def test_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
-    with pytest.raises(ValueError, match="could not be fetched"):
+    with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([f"https://host.example:{server.port}/a.png"])
     assert not server.requests
+    assert server.wait_until_open(0) == 0
+
+
+def test_time_that_is_up_before_the_handshake(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is closed, not left to the garbage collector."""
+    now = iter([0.0, 0.0, 31.0])  # when it begins, connects, and would speak TLS
+    monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with pytest.raises(ValueError, match="longer than 30 s") as raised:
+        fetch_images([f"https://host.example:{server.port}/a.png"])
+    assert raised.value.__context__ is not None, "its frames keep alive what they hold"
+    assert server.wait_until_open(0) == 0
 
 
 # --- What becomes of it -----------------------------------------------------------------------------------------------
