@@ -7,10 +7,6 @@ long text that is copied again and again. It ends with an error if anything come
 from __future__ import annotations
 
 import sys
-import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.run import interleaved
 from tests.unit_tests.work import WORK
@@ -25,7 +21,7 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: |")
     found: dict[str, float] = {}
     for name, prepare in WORK.items():
-        small, large = interleaved({str(size): prepare(size) for size in SIZES}, 5, time.process_time).values()
+        small, large = interleaved({str(size): prepare(size) for size in SIZES}, 5).values()
         found[name] = large / small
         print(f"| {name} | {small * 1e3:,.3g} ms | {large * 1e3:,.3g} ms | {found[name]:.1f} |")
     bad = [name for name, factor in found.items() if factor > TOO_MUCH]

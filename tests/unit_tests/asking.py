@@ -112,11 +112,12 @@ def chunks(llm: Any, way: str, asked: Any = "Hello", **options: Any) -> list[AIM
     """The chunks of a stream."""
     if way == "stream":
         return list(llm.stream(asked, **options))
+    return _runner().run(achunks(llm, asked, **options))
 
-    async def collect() -> list[AIMessageChunk]:
-        return [chunk async for chunk in llm.astream(asked, **options)]
 
-    return _runner().run(collect())
+async def achunks(llm: Any, asked: Any = "Hello", **options: Any) -> list[AIMessageChunk]:
+    """The chunks of an async stream, on the running loop."""
+    return [chunk async for chunk in llm.astream(asked, **options)]
 
 
 def merged(pieces: Sequence[AIMessageChunk]) -> AIMessageChunk:

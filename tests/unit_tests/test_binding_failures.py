@@ -32,6 +32,7 @@ from tests.unit_tests.asking import (
     GEMMA_3,
     GEMMA_4,
     WAYS,
+    achunks,
     ask,
     delta,
     run,
@@ -238,7 +239,7 @@ def test_a_cancelled_task_cancels_the_stream() -> None:
     llm, _ = bound(lambda: reader)
 
     async def cancel() -> None:
-        task = asyncio.ensure_future(_drain(llm))
+        task = asyncio.ensure_future(achunks(llm))
         for _ in range(100):
             await asyncio.sleep(0)
         task.cancel()
@@ -247,11 +248,6 @@ def test_a_cancelled_task_cancels_the_stream() -> None:
 
     run(cancel())
     assert reader.cancelled == 1
-
-
-async def _drain(llm: ChatWorkersGemma) -> None:
-    async for _ in llm.astream("Hi"):
-        pass
 
 
 def test_a_cancel_that_fails_or_is_not_there_hides_nothing() -> None:

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError, clients
-from tests.unit_tests.asking import gemma
+from tests.unit_tests.asking import achunks, gemma, merged
 from tests.unit_tests.fault_server import (
     STREAM_END,
     STREAM_HEAD,
@@ -60,7 +60,7 @@ def streamed(llm: ChatWorkersGemma, prompt: str) -> str:
 
 
 async def astreamed(llm: ChatWorkersGemma, prompt: str) -> str:
-    return str(reduce(add, [chunk async for chunk in llm.astream(prompt)]).text)
+    return str(merged(await achunks(llm, prompt)).text)
 
 
 def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> None:

@@ -23,7 +23,7 @@ from langchain_workers_gemma import (
     WorkersGemmaEmbeddings,
     WorkersGemmaError,
 )
-from tests.unit_tests.asking import STREAMED, TOKEN, WAYS, ask, gemma, merged
+from tests.unit_tests.asking import STREAMED, TOKEN, WAYS, achunks, ask, gemma, merged
 from tests.unit_tests.fault_server import (
     CLOSE,
     EVENT,
@@ -108,11 +108,7 @@ async def test_cancelled_call_closes_its_connection(server: FaultServer, script:
     server.play(script)
     llm = model(server, timeout=60)
 
-    async def consume() -> None:
-        async for _ in llm.astream("Hi"):
-            pass
-
-    task: asyncio.Task[Any] = asyncio.create_task(llm.ainvoke("Hi") if way == "ainvoke" else consume())
+    task: asyncio.Task[Any] = asyncio.create_task(llm.ainvoke("Hi") if way == "ainvoke" else achunks(llm))
     while not server.requests:  # noqa: ASYNC110 - the server is in another thread
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
@@ -204,7 +200,7 @@ async def test_a_reply_that_is_not_understood_does_no_harm_to_the_next_call(
 
             async def once() -> str:
                 if way == "astream":
-                    return str(merged([chunk async for chunk in llm.astream("Hi")]).text)
+                    return str(merged(await achunks(llm)).text)
                 return str(((await llm.ainvoke("Hi")) if way == "ainvoke" else ask(llm, way, "Hi")).text)
 
             with pytest.raises(WorkersGemmaError):
@@ -256,7 +252,7 @@ def test_a_call_that_is_cancelled_anywhere_leaves_no_connection(server: FaultSer
     llm = model(server, max_retries=0)
 
     async def leave(turn: int) -> None:
-        await CancelledAt(turn, _drained(llm))
+        await CancelledAt(turn, achunks(llm))
 
     outcomes = []
     with warnings.catch_warnings():
@@ -270,11 +266,6 @@ def test_a_call_that_is_cancelled_anywhere_leaves_no_connection(server: FaultSer
     cancelled = outcomes.index(InternalServerError)
     assert cancelled > 8
     assert set(outcomes[cancelled:]) == {InternalServerError}, "every turn was tried"
-
-
-async def _drained(llm: ChatWorkersGemma) -> None:
-    async for _ in llm.astream("Hi"):
-        pass
 
 
 @pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
@@ -361,7 +352,7 @@ def test_callers_clients_are_used_and_left_open() -> None:
         async with httpx.AsyncClient() as client:
             llm = gemma(base_url=base_url, http_async_client=client)
             assert (await llm.ainvoke("Hi")).text == HELLO
-            assert [chunk async for chunk in llm.astream("Hi")]
+            assert await achunks(llm)
             assert not client.is_closed
 
     with FaultServer(hello) as server:

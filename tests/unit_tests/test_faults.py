@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import add
 from typing import Any
 
 import pytest
 from langchain_core import exceptions as core
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import BaseMessage
 
 from langchain_workers_gemma import (
     APIConnectionError,
@@ -27,7 +25,7 @@ from langchain_workers_gemma import (
     StreamTimeoutError,
     WorkersGemmaError,
 )
-from tests.unit_tests.asking import STREAMED, gemma
+from tests.unit_tests.asking import STREAMED, achunks, gemma, merged
 from tests.unit_tests.fault_server import (
     CLOSE,
     EVENT,
@@ -72,12 +70,8 @@ def ask(llm: ChatWorkersGemma, way: str) -> BaseMessage:
     if way == "abatch":
         return _alike(asyncio.run(llm.abatch(["Hi", "Hi there", "Hi again"], return_exceptions=True)))
     if way == "stream":
-        return reduce(add, llm.stream("Hi"))
-    return asyncio.run(_merged(llm))
-
-
-async def _merged(llm: ChatWorkersGemma) -> AIMessageChunk:
-    return reduce(add, [chunk async for chunk in llm.astream("Hi")])
+        return merged(list(llm.stream("Hi")))
+    return merged(asyncio.run(achunks(llm)))
 
 
 def _alike(outcomes: list[Any]) -> BaseMessage:

@@ -14,8 +14,9 @@ from pydantic import create_model
 
 import langchain_workers_gemma
 from langchain_workers_gemma.json_growth import GrowingJson
-from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, json_schema_of, strict_openai
+from langchain_workers_gemma.schemas import json_schema_of
 from langchain_workers_gemma.tools.text_calls import TextCallReader
+from tests.unit_tests.schema_engines import FUNCTIONS
 
 _PACKAGE = str(Path(langchain_workers_gemma.__file__).parent)
 
@@ -105,7 +106,7 @@ def prepare_schema(size: int) -> Act:
     inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
     model = create_model("M", **{f"f{at}": (inner, ...) for at in range(size // 50)})  # type: ignore[call-overload]
     schema = json_schema_of(model)
-    return lambda: [form(schema) for form in (inline_refs, for_constraint, for_tool, strict_openai)]
+    return lambda: [function(schema) for function in FUNCTIONS]
 
 
 WORK: dict[str, Callable[[int], Act]] = {
