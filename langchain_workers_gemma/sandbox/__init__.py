@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .chat import Habits
 from .dialects import DIALECTS, Dialect, get_dialect
 from .faults import Fault
 from .records import ReceivedRequest
-from .request import Habits
 
 if TYPE_CHECKING:
     from .server import Sandbox

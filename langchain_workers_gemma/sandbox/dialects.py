@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from .request import Habits, Shape
+from .chat import Habits, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,19 +8,20 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from langchain_workers_gemma.sandbox.engines.mock import StandIn
+from langchain_workers_gemma.sandbox.http.thread import Running
+from langchain_workers_gemma.sandbox.service.service import Options, Service
+
 from .dialects import Dialect, get_dialect
 from .errors import STATUSES
 from .faults import KINDS, Fault, FaultKind
-from .runner import Running
-from .service import Options, Service
-from .standin import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from .chat import Engine
     from .records import ReceivedRequest
-    from .request import Engine
 
 _LOOPBACK = "127.0.0.1"
 _ACCOUNT = "5a9db0c5a9db0c5a9db0c5a9db0c5a9d"
@@ -347,7 +348,7 @@ def _engine(
         return StandIn(seed)
     if model is None:
         raise ValueError("An upstream needs upstream_model, the model's name on that server.")
-    from .upstream import Upstream
+    from langchain_workers_gemma.sandbox.engines.upstream import Upstream
 
     return Upstream(upstream, model, api_key, schema_form)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_workers_gemma.sandbox.standin.constrained import decode
+from langchain_workers_gemma.sandbox.engines.mock.constrained_decoding import decode
 from tests.sandbox_tests.talking import (
     GEMMA_2B_LORA,
     GEMMA_3,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from langchain_workers_gemma.sandbox import DIALECTS, Dialect, Sandbox, get_dialect
-from langchain_workers_gemma.sandbox.standin.notation import NOTATIONS
+from langchain_workers_gemma.sandbox.engines.mock.notation import NOTATIONS
 from tests.sandbox_tests.talking import ADD, GEMMA_3, GEMMA_4, QUIET, WEATHER, Api, calls_of, read_events, text_of, user
 from tests.sandbox_tests.test_streams import USAGE, calls_in, text_in
 

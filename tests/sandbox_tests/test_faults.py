@@ -11,8 +11,9 @@ from typing import get_args
 import httpx
 import pytest
 
-from langchain_workers_gemma.sandbox import Fault, Sandbox, runner
+from langchain_workers_gemma.sandbox import Fault, Sandbox
 from langchain_workers_gemma.sandbox.faults import KINDS, FaultKind
+from langchain_workers_gemma.sandbox.http import thread
 from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, Api, error_of, read_events, user
 
 
@@ -183,7 +184,7 @@ def test_a_stall_ends_when_the_client_hangs_up(api: Api, streamed: bool) -> None
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_stall_ends_when_the_sandbox_closes(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
+    monkeypatch.setattr(thread, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
     ended: list[str] = []
     with Sandbox() as sandbox, Api(sandbox) as api:
         sandbox.stall(60, after_events=1 if streamed else 0)

@@ -10,8 +10,9 @@ import threading
 import httpx
 import pytest
 
-from langchain_workers_gemma.sandbox import Sandbox, runner
-from langchain_workers_gemma.sandbox.standin import StandIn
+from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox.engines.mock import StandIn
+from langchain_workers_gemma.sandbox.http import thread
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
 
 HEAVY = {"langchain_core", "llguidance", "numpy", "PIL", "rich", "tokenizers", "torch", "transformers"}
@@ -41,7 +42,7 @@ def test_leaves_no_thread_task_or_socket_behind() -> None:
 
 
 def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
+    monkeypatch.setattr(thread, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
     with httpx.Client(trust_env=False) as client:
         with Sandbox() as sandbox:
             url = sandbox.base_url

@@ -339,7 +339,7 @@ def test_an_upstream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 @pytest.mark.parametrize("command", ["sandbox", "demo"])
 def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    for name in ("demo", "sandbox.server", "sandbox.runner"):
+    for name in ("demo", "sandbox.server", "sandbox.http.thread"):
         monkeypatch.delitem(sys.modules, f"langchain_workers_gemma.{name}", raising=False)
     assert main([command]) == 1
     assert 'pip install "langchain-workers-gemma[sandbox]"' in capsys.readouterr().err

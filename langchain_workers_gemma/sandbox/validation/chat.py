@@ -10,14 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.models import Range
-from langchain_workers_gemma.sandbox.context import check_context
+from langchain_workers_gemma.sandbox.chat import ChatRequest, Turn
 from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, bad_input
-from langchain_workers_gemma.sandbox.request import ChatRequest, Turn
-from langchain_workers_gemma.sandbox.templates import check_template
 
 from .checker import Checker
 from .constraint import read_constraint
+from .context import check_context
 from .messages import read_messages
+from .templates import check_template
 from .tools import read_functions, read_tool_choice, read_tools
 
 if TYPE_CHECKING:

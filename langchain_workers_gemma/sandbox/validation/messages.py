@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from langchain_workers_gemma.sandbox.chat import Call, Turn
 from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
 from langchain_workers_gemma.sandbox.images import Image, read_data_uri
-from langchain_workers_gemma.sandbox.request import Call, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_workers_gemma.sandbox.chat import Tool
 from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
-from langchain_workers_gemma.sandbox.request import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

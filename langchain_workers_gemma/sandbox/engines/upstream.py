@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
-from .context import prompt_tokens
-from .errors import OUT_OF_CAPACITY, TIMEOUT, ServiceError
-from .request import Call, CallDelta, ChatRequest, Completion, Delta, End, ReasoningDelta, TextDelta
-from .tokens import count
+from langchain_workers_gemma.sandbox.chat import (
+    Call,
+    CallDelta,
+    ChatRequest,
+    Completion,
+    Delta,
+    End,
+    ReasoningDelta,
+    TextDelta,
+)
+from langchain_workers_gemma.sandbox.errors import OUT_OF_CAPACITY, TIMEOUT, ServiceError
+from langchain_workers_gemma.sandbox.tokens import count, prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -9,25 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from langchain_workers_gemma.sandbox.context import prompt_tokens
+from langchain_workers_gemma.sandbox.chat import Call, CallDelta, Completion, End, ReasoningDelta, TextDelta
 from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
-from langchain_workers_gemma.sandbox.request import Call, CallDelta, Completion, End, ReasoningDelta, TextDelta
-from langchain_workers_gemma.sandbox.tokens import tokenize
+from langchain_workers_gemma.sandbox.tokens import prompt_tokens, tokenize
 
-from .asked import ANY_OBJECT, asked_schema
-from .choosing import choose_calls
-from .constrained import decode
-from .described import tools_of
-from .filling import Filler
+from .constrained_decoding import decode
+from .conversation import Situation, read_situation
 from .hints import read_hints
 from .notation import taught_notation, write_calls
+from .prompt_tools import tools_of
 from .prose import write_answer, write_reasoning
-from .situation import Situation, read_situation
+from .requested_schema import ANY_OBJECT, asked_schema
+from .tool_selection import choose_calls
+from .value_filler import Filler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from langchain_workers_gemma.sandbox.request import ChatRequest, Delta
+    from langchain_workers_gemma.sandbox.chat import ChatRequest, Delta
 
 _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .app import make_app
+from .routes import make_app
 
 if TYPE_CHECKING:
-    from .service import Service
+    from langchain_workers_gemma.sandbox.service.service import Service
 
 _TURNS = 3
 _GRACE = 1.0

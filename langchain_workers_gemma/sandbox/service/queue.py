@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import bad_input
+from langchain_workers_gemma.sandbox.errors import bad_input
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .dialects import Dialect
+    from langchain_workers_gemma.sandbox.dialects import Dialect
 
 _JOINED = 8
 _SPLIT = 7

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .described import without_definitions
+from .prompt_tools import without_definitions
 
 if TYPE_CHECKING:
-    from langchain_workers_gemma.sandbox.request import Call
+    from langchain_workers_gemma.sandbox.chat import Call
 
 _QUOTE = '<|"|>'
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
-
-    from .request import Completion
+    from langchain_workers_gemma.sandbox.chat import Completion
 
 _DOLLARS_PER_NEURON = 0.011 / 1000
 """Workers AI sells a thousand neurons for $0.011 (its pricing page)."""

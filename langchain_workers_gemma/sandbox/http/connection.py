@@ -13,14 +13,14 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from .errors import ServiceError
+from langchain_workers_gemma.sandbox.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from starlette.types import Receive, Scope, Send
 
-    from .faults import Fault
+    from langchain_workers_gemma.sandbox.faults import Fault
 
 
 JSON = "application/json"  # without a charset: Cloudflare's own env.AI client compares the whole header

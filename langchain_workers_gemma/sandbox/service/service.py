@@ -8,12 +8,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_workers_gemma.models import GemmaModel, HostName, get_model
-
-from . import catalogue, embedding
-from .batches import Batches
-from .context import turn_tokens
-from .dialects import DOCUMENTED, Dialect
-from .errors import (
+from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, Dialect
+from langchain_workers_gemma.sandbox.engines.mock import StandIn
+from langchain_workers_gemma.sandbox.errors import (
     AUTHENTICATION,
     INVALID_INPUT,
     NO_SUCH_MODEL,
@@ -25,21 +22,24 @@ from .errors import (
     envelope,
     plain_error,
 )
-from .faults import Fault, Plan
-from .frames import frame, frames_of, packets_of
+from langchain_workers_gemma.sandbox.faults import Fault, Plan
+from langchain_workers_gemma.sandbox.http.connection import EVENT_STREAM, Line, Reply, json_reply
+from langchain_workers_gemma.sandbox.records import ReceivedRequest, Requests
+from langchain_workers_gemma.sandbox.tokens import turn_tokens
+from langchain_workers_gemma.sandbox.validation import read_chat
+from langchain_workers_gemma.sandbox.wire.frames import frame, frames_of, packets_of
+from langchain_workers_gemma.sandbox.wire.replies import Layout, lay_out, shape_of
+from langchain_workers_gemma.sandbox.wire.streams import events_of
+from langchain_workers_gemma.sandbox.wire.usage import neurons
+
+from . import catalogue, embedding
 from .gateway import Cache, GatewayOptions, read_gateway
-from .records import ReceivedRequest, Requests
-from .replies import Layout, lay_out, shape_of
-from .sending import EVENT_STREAM, Line, Reply, json_reply
-from .standin import StandIn
-from .streams import events_of
-from .usage import neurons
-from .validation import read_chat
+from .queue import Batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from .request import ChatRequest, Completion, Engine
+    from langchain_workers_gemma.sandbox.chat import ChatRequest, Completion, Engine
 
 Style = Literal["native", "openai", "binding", "dataoorts", "aimlapi"]
 """The form of a route's requests, replies and errors."""

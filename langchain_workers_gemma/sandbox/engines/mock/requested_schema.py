@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .json_text import json_spans
 
 if TYPE_CHECKING:
-    from langchain_workers_gemma.sandbox.request import Turn
+    from langchain_workers_gemma.sandbox.chat import Turn
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _ASKING = ("system", "developer", "user")

@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
 
-from .filling import EXAMPLES
+from .value_filler import EXAMPLES
 
 _EOS = 256
 _TRIES = 12

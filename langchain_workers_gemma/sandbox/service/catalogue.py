@@ -7,8 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.models import MODELS, GemmaModel
-
-from .errors import bad_input
+from langchain_workers_gemma.sandbox.errors import bad_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.errors import ServiceError
 
-from .described import demanded_call
-from .filling import Filler
 from .hints import Hints, content_stems, read_hints
+from .prompt_tools import demanded_call
 from .schemas import resolve
+from .value_filler import Filler
 
 if TYPE_CHECKING:
-    from langchain_workers_gemma.sandbox.request import ChatRequest, Tool
+    from langchain_workers_gemma.sandbox.chat import ChatRequest, Tool
 
-    from .situation import Situation
+    from .conversation import Situation
 
 _NAME, _DESCRIPTION, _PARAMETER, _EXACT = 3.0, 1.0, 1.0, 100.0
 _ENOUGH = 3.0
@@ -118,7 +118,7 @@ def _only(hints: Hints, value: str, several: list[str]) -> str:
 
 def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     """Arguments for a tool, valid by its schema wherever that can be met."""
-    from .constrained import decode, is_valid
+    from .constrained_decoding import decode, is_valid
 
     schema = {"type": "object", **tool.parameters}
     filled = Filler(hints, schema).propose()

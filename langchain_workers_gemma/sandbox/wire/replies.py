@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .usage import report
 
 if TYPE_CHECKING:
-    from .dialects import Dialect
-    from .request import Call, ChatRequest, Completion, Shape
+    from langchain_workers_gemma.sandbox.chat import Call, ChatRequest, Completion, Shape
+    from langchain_workers_gemma.sandbox.dialects import Dialect
 
 _SHAPES: dict[str, Shape] = {"gemma-4": "choices", "sea-lion-v4": "choices"}
 """The families whose native replies are in OpenAI's form."""

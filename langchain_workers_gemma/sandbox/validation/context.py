@@ -1,32 +1,14 @@
-"""How many tokens a request takes, and whether they fit the model's context window."""
+"""Whether a request fits the model's context window."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from .errors import BAD_INPUT, ServiceError
-from .tokens import count
+from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
+from langchain_workers_gemma.sandbox.tokens import prompt_tokens
 
 if TYPE_CHECKING:
-    from .request import ChatRequest, Turn
-
-_TURN_MARKUP = 4
-_IMAGE_TOKENS = 256
-
-
-def turn_tokens(turn: Turn) -> int:
-    """Tokens of one turn as its chat template writes it."""
-    calls = sum(count(call.name) + count(call.arguments) for call in turn.calls)
-    return count(turn.text) + calls + _IMAGE_TOKENS * len(turn.images) + _TURN_MARKUP
-
-
-def prompt_tokens(request: ChatRequest) -> int:
-    """Tokens of the whole input."""
-    if request.prompt is not None and request.body.get("raw"):
-        return count(request.prompt)
-    tools = sum(count(tool.name + tool.description + json.dumps(tool.parameters)) for tool in request.tools)
-    return sum(map(turn_tokens, request.turns)) + tools
+    from langchain_workers_gemma.sandbox.chat import ChatRequest
 
 
 def check_context(request: ChatRequest, *, asked: bool) -> None:

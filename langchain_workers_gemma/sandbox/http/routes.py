@@ -12,16 +12,17 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
-from .catalogue import token_status
-from .errors import TIMEOUT, ServiceError, bad_input
-from .records import received
-from .sending import HungUpError, Line, Reply, json_reply, send_pieces, send_reply
-from .service import Call, Service, Style
+from langchain_workers_gemma.sandbox.errors import TIMEOUT, ServiceError, bad_input
+from langchain_workers_gemma.sandbox.records import received
+from langchain_workers_gemma.sandbox.service.catalogue import token_status
+from langchain_workers_gemma.sandbox.service.service import Call, Service, Style
+
+from .connection import HungUpError, Line, Reply, json_reply, send_pieces, send_reply
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from .faults import Fault
+    from langchain_workers_gemma.sandbox.faults import Fault
 
 _LOG = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Service, Call, Mapping[str, str]], Awaitable[Reply]]

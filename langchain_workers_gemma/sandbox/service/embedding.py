@@ -8,9 +8,9 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-from .errors import bad_input
-from .tokens import count
-from .validation.checker import Checker
+from langchain_workers_gemma.sandbox.errors import bad_input
+from langchain_workers_gemma.sandbox.tokens import count
+from langchain_workers_gemma.sandbox.validation.checker import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import INVALID_INPUT, ServiceError
+from langchain_workers_gemma.sandbox.errors import INVALID_INPUT, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from langchain_workers_gemma.sandbox.images import Image
 
-    from .situation import Situation
+    from .conversation import Situation
 
 _OPENINGS = (
     "I am the sandbox's stand-in, not a Gemma.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from langchain_workers_gemma.sandbox.request import Tool, Turn
+from langchain_workers_gemma.sandbox.chat import Tool, Turn
 
-from .described import question_in
+from .prompt_tools import question_in
 
 _SYSTEM = ("system", "developer")
 

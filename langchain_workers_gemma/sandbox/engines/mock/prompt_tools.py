@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langchain_workers_gemma.sandbox.request import ChatRequest, Tool, Turn
+from langchain_workers_gemma.sandbox.chat import ChatRequest, Tool, Turn
 
-from .asked import schemas_in
 from .json_text import json_spans
+from .requested_schema import schemas_in
 from .schemas import resolve, walk
 
 _PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")

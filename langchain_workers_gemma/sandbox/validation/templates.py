@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import INVALID_INPUT, ServiceError
+from langchain_workers_gemma.sandbox.errors import INVALID_INPUT, ServiceError
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
-
-    from .request import Turn
+    from langchain_workers_gemma.sandbox.chat import Turn
 
 _ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 _SYSTEM_ROLES = ("system", "developer")

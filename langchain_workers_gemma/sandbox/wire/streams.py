@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .request import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
-from .tokens import count
+from langchain_workers_gemma.sandbox.chat import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
+from langchain_workers_gemma.sandbox.tokens import count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -104,7 +104,7 @@ class _Writer:
         return self.layout.usage(total)
 
     def _prompt(self) -> int:
-        from .context import prompt_tokens
+        from langchain_workers_gemma.sandbox.tokens import prompt_tokens
 
         return prompt_tokens(self.layout.request)
 

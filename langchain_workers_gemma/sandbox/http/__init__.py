@@ -1,0 +1,1 @@
+"""HTTP on loopback: routes, connections and the server's thread."""
