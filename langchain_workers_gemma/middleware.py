@@ -1,0 +1,267 @@
+"""Middleware for agents made with `langchain.agents.create_agent`.
+
+Nothing else in the package imports `langchain`; install it with the extra `agents`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Annotated, Any, NotRequired
+
+from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolCall, ToolMessage
+from typing_extensions import TypedDict
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
+    from langchain.agents.middleware.types import PrivateStateAttr
+    from langchain.agents.structured_output import StructuredOutputValidationError
+    from langgraph.runtime import Runtime
+except ImportError as error:  # pragma: no cover - depends on what is installed
+    raise ImportError(
+        "langchain_workers_gemma.middleware needs LangChain's agents: pip install 'langchain-workers-gemma[agents]'"
+    ) from error
+
+__all__ = ["ToolCallGuard"]
+
+
+class _Record(TypedDict):
+    """What one run has done so far. Kept in the agent's state, so that checkpoints hold it."""
+
+    invalid: int  # replies in a row that held no call that could run, and an invalid one
+    calls: dict[str, int]  # every call of the run, by digest, with its count since the last call that was new
+    answer_now: bool  # whether the next request offers no tools
+
+
+class _GuardState(AgentState[Any]):
+    tool_call_guard: NotRequired[Annotated[_Record, PrivateStateAttr]]
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What becomes of one reply's calls.
+
+    Attributes:
+        results: Messages that stand in for the results of calls that do not run.
+        proceeds: Whether at least one call runs, or LangChain has dealt with it.
+        repeated: Names of the tools whose calls were refused as repeats.
+        invalid: Names of the tools whose calls were invalid.
+    """
+
+    results: list[ToolMessage] = field(default_factory=list)
+    proceeds: bool = False
+    repeated: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+
+
+class ToolCallGuard(AgentMiddleware[_GuardState, Any, Any]):
+    """Keeps an agent going after an invalid tool call, and ends a circle of identical calls.
+
+    An agent ends when a reply holds no valid tool call, so a call that was truncated or malformed ends it without an
+    answer. This middleware answers such a call with an error that tells the model what was wrong, and lets it go on,
+    up to `max_invalid` times in a row. An agent that receives the same call again and again runs it again and again.
+    This middleware runs an identical call at most `max_repeats` times while the agent calls nothing new; then it
+    refuses the call and asks the model for its answer, without tools. If neither helps, the run ends with a message
+    that says so: an agent never ends in silence.
+
+    Every call, valid or not, has a result in the history, so that it stays valid for every chat template. The counts
+    belong to one run and are kept in its checkpoints: a resumed run goes on counting, a new run starts at zero.
+
+    Args:
+        max_invalid: How many replies in a row with nothing but invalid calls the model is asked to correct.
+        max_repeats: How many times an identical call runs before it is refused. A call that the run has not made
+            before sets the counts back.
+
+    Raises:
+        ValueError: If a limit is not an integer, `max_invalid` is negative or `max_repeats` is less than 1.
+
+    Example:
+        ```python
+        from langchain.agents import create_agent
+        from langchain_workers_gemma import ChatWorkersGemma
+        from langchain_workers_gemma.middleware import ToolCallGuard
+
+        agent = create_agent(ChatWorkersGemma(), [get_weather], middleware=[ToolCallGuard()])
+        ```
+    """
+
+    state_schema = _GuardState
+
+    def __init__(self, max_invalid: int = 2, max_repeats: int = 3) -> None:
+        super().__init__()
+        self.max_invalid = _checked_limit("max_invalid", max_invalid, least=0)
+        self.max_repeats = _checked_limit("max_repeats", max_repeats, least=1)
+
+    def before_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:  # noqa: ARG002 - LangChain's
+        """Set the counts to zero for a new run. A resumed run does not pass here."""
+        return {"tool_call_guard": _new_record()}
+
+    async def abefore_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:
+        """See `before_agent`."""
+        return self.before_agent(state, runtime)
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        """Leave the tools out of the request that is to bring the answer."""
+        try:
+            return handler(_request(request))
+        except StructuredOutputValidationError as error:
+            return _with_invalid_calls(error)
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        """See `wrap_model_call`."""
+        try:
+            return await handler(_request(request))
+        except StructuredOutputValidationError as error:
+            return _with_invalid_calls(error)
+
+    @hook_config(can_jump_to=["model", "end"])
+    def after_model(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:  # noqa: ARG002
+        """Answer the calls of the latest reply that must not run, and say where the agent goes on."""
+        messages = state["messages"]
+        at = next((at for at in reversed(range(len(messages))) if isinstance(messages[at], AIMessage)), None)
+        if at is None:
+            return None
+        reply = messages[at]
+        assert isinstance(reply, AIMessage)  # noqa: S101 - for the type checker
+        record = state.get("tool_call_guard") or _new_record()
+        if not (reply.tool_calls or reply.invalid_tool_calls):
+            return self._without_calls(reply, record, has_response=state.get("structured_response") is not None)
+        return self._with_calls(reply, messages[at + 1 :], record, state)
+
+    @hook_config(can_jump_to=["model", "end"])
+    async def aafter_model(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """See `after_model`."""
+        return self.after_model(state, runtime)
+
+    def _without_calls(self, reply: AIMessage, record: _Record, *, has_response: bool) -> dict[str, Any] | None:
+        if not record["answer_now"] or has_response or str(reply.text).strip():
+            return None
+        notice = "The model gave no answer after it had repeated identical tool calls."
+        return {"messages": [AIMessage(notice)], "jump_to": "end"}
+
+    def _with_calls(
+        self, reply: AIMessage, following: Sequence[AnyMessage], record: _Record, state: _GuardState
+    ) -> dict[str, Any] | None:
+        answered = {message.tool_call_id for message in following if isinstance(message, ToolMessage)}
+        if answered and state.get("structured_response") is not None:
+            return None  # a tool call carried the structured answer
+        named, changed = _with_ids(reply)
+        calls = dict(record["calls"])
+        verdict = self._judge(named, answered, calls, answer_now=record["answer_now"])
+        invalid = 0 if verdict.proceeds else record["invalid"] + bool(verdict.invalid)
+        answer_now = bool(verdict.repeated) and not verdict.proceeds
+        update: dict[str, Any] = {
+            "messages": [*([named] if changed else []), *verdict.results],
+            "tool_call_guard": _Record(invalid=invalid, calls=calls, answer_now=answer_now),
+        }
+        if verdict.proceeds:
+            return update
+        if record["answer_now"] or invalid > self.max_invalid:
+            update["messages"].append(AIMessage(_notice(verdict)))
+            return {**update, "jump_to": "end"}
+        return {**update, "jump_to": "model"}
+
+    def _judge(self, reply: AIMessage, answered: set[str], calls: dict[str, int], *, answer_now: bool) -> _Verdict:
+        """Decide which calls run, and count them in `calls`."""
+        verdict = _Verdict()
+        for call in reply.tool_calls:
+            count = _count(call, calls)
+            handled = call["id"] in answered  # a structured answer that did not fit its schema: LangChain said so
+            if count <= self.max_repeats and (handled or not answer_now):
+                verdict.proceeds = True
+                continue
+            verdict.repeated.append(call["name"])
+            if not handled:
+                refusal = _NO_TOOLS if answer_now else _REPEATED.format(count=count - 1)
+                verdict.results.append(_result(call["id"], call["name"], refusal))
+        for broken in reply.invalid_tool_calls:
+            name = broken["name"] or "unknown"
+            verdict.invalid.append(name)
+            if broken["id"] not in answered:
+                verdict.results.append(_result(broken["id"], name, _correction(broken, reply)))
+        return verdict
+
+
+_REPEATED = (
+    "Not run: this call has already been made {count} times with exactly these arguments, and its results are above. "
+    "Do not make it again; answer with what you know."
+)
+_NO_TOOLS = "Not run: no tool can be called now. Answer with what you know."
+
+
+def _checked_limit(name: str, value: object, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}.")
+    return value
+
+
+def _new_record() -> _Record:
+    return _Record(invalid=0, calls={}, answer_now=False)
+
+
+def _request(request: ModelRequest[Any]) -> ModelRequest[Any]:
+    """The request, without tools where the model is to answer."""
+    record: _Record | None = request.state.get("tool_call_guard")  # type: ignore[assignment]
+    return request.override(tools=[]) if record and record["answer_now"] else request
+
+
+def _with_invalid_calls(error: StructuredOutputValidationError) -> ModelResponse[Any]:
+    """The reply that LangChain took for a structured answer, though it holds a call that is invalid.
+
+    Raises:
+        StructuredOutputValidationError: The error itself, if the reply holds no such call.
+    """
+    if not error.ai_message.invalid_tool_calls:
+        raise error
+    return ModelResponse(result=[error.ai_message])
+
+
+def _with_ids(reply: AIMessage) -> tuple[AIMessage, bool]:
+    """The reply with an id for each invalid call, so that a result can refer to it, and whether one was added."""
+    if all(call["id"] for call in reply.invalid_tool_calls):
+        return reply, False
+    calls = [
+        InvalidToolCall(**{**call, "id": call["id"] or f"call_{uuid.uuid4().hex}"}) for call in reply.invalid_tool_calls
+    ]
+    return reply.model_copy(update={"invalid_tool_calls": calls}), True
+
+
+def _count(call: ToolCall, calls: dict[str, int]) -> int:
+    """Count a call. One that the run has not made before is progress: the others count as made once."""
+    written = json.dumps([call["name"], call["args"]], sort_keys=True, default=str)
+    digest = blake2b(written.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    if digest not in calls:
+        calls.update(dict.fromkeys(calls, 1))
+        calls[digest] = 0
+    calls[digest] += 1
+    return calls[digest]
+
+
+def _result(call_id: str | None, name: str, content: str) -> ToolMessage:
+    return ToolMessage(content, name=name, tool_call_id=call_id or "", status="error")
+
+
+def _correction(call: Mapping[str, Any], reply: AIMessage) -> str:
+    cure = "Make the call again with complete arguments that fit its schema."
+    if reply.response_metadata.get("finish_reason") == "length":
+        cure = (
+            "The reply reached the token limit before the call was complete. Make the call again with shorter "
+            "arguments, or split the work into several calls."
+        )
+    return f"Not run: {call.get('error') or 'The arguments are not one JSON object.'} {cure}"
+
+
+def _notice(verdict: _Verdict) -> str:
+    """The last message of a run that could not be brought to an answer."""
+    if verdict.repeated:
+        names = ", ".join(dict.fromkeys(verdict.repeated))
+        return f"The run was ended: the model called {names} again instead of answering."
+    names = ", ".join(dict.fromkeys(verdict.invalid))
+    return f"The run was ended: the model's calls of {names} were invalid or truncated each time."

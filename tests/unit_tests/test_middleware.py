@@ -1,0 +1,435 @@
+"""`ToolCallGuard`: agents that go on after invalid calls, and that end when they repeat themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from langchain_workers_gemma.middleware import ToolCallGuard
+from tests.unit_tests.asking import GEMMA_3, GEMMA_4, delta, gemma, message_reply, run, sse
+
+Script = Callable[[int, dict[str, Any]], dict[str, Any]]
+"""From the number of a request, counted from 0, and its body to what the model writes: `text` and `calls`."""
+
+
+def in_order(*written: dict[str, Any]) -> Script:
+    return lambda number, _body: written[number]
+
+
+class Model:
+    """Answers as a script says, whole or as a stream, and checks each history that it is sent."""
+
+    def __init__(self, router: respx.MockRouter) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.script: Script = lambda _number, _body: {"text": "Done."}
+        router.route().mock(side_effect=self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)
+        check_history(sent["messages"])
+        self.bodies.append(sent)
+        written = self.script(len(self.bodies) - 1, sent)
+        calls = [
+            {
+                "index": at,
+                "id": f"call_{len(self.bodies)}_{at}",
+                "type": "function",
+                "function": {"name": n, "arguments": a},
+            }
+            for at, (n, a) in enumerate(written.get("calls", ()))
+        ]
+        reason = written.get("finish_reason") or ("tool_calls" if calls else "stop")
+        said = {"content": written.get("text", ""), **({"tool_calls": calls} if calls else {})}
+        if sent.get("stream"):
+            frames = sse(delta(**said), delta(finish_reason=reason), "[DONE]")
+            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=frames)
+        return httpx.Response(200, json={"result": message_reply(finish_reason=reason, **said), "success": True})
+
+
+def check_history(messages: list[dict[str, Any]]) -> None:
+    """Gemma's templates: one leading system message, alternating turns, and a result for every call."""
+    rest = messages[1:] if messages[0]["role"] == "system" else messages
+    assert rest[0]["role"] == "user"
+    open_calls: list[str] = []
+    last = ""
+    for message in rest:
+        role = message["role"]
+        if role == "tool":
+            open_calls.remove(message["tool_call_id"])
+            assert message["content"]
+        else:
+            assert not open_calls, f"calls without a result: {open_calls}"
+            assert role != last
+        if role == "assistant":
+            open_calls = [call["id"] for call in message.get("tool_calls", ())]
+        last = role
+    assert not open_calls
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    with respx.mock(assert_all_called=False) as router:
+        yield Model(router)
+
+
+class Tools:
+    """A tool that counts how often it runs."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+        @tool
+        def look_up(city: str) -> str:
+            """Look a city up."""
+            self.runs.append(city)
+            return f"{city}: 24 degrees"
+
+        self.look_up: BaseTool = look_up
+
+
+@pytest.fixture
+def tools() -> Tools:
+    return Tools()
+
+
+def call(city: str) -> tuple[str, str]:
+    return ("look_up", json.dumps({"city": city}))
+
+
+BROKEN = ("look_up", '{"city": "Par')
+QUESTION = {"messages": [("user", "How warm is it in Paris?")]}
+WAYS = ("invoke", "ainvoke", "stream", "astream", "messages")
+ways = pytest.mark.parametrize("way", WAYS)
+
+
+def agent_of(tools: Tools, guard: ToolCallGuard | None = None, *more: Any, **options: Any) -> Any:
+    streaming = options.pop("streaming", False)
+    model_id = options.pop("model_id", GEMMA_4)
+    method = "auto" if model_id == GEMMA_4 else "guided_json"
+    llm = gemma(model=model_id, streaming=streaming, tool_calling=method)
+    return create_agent(llm, [tools.look_up], middleware=[guard or ToolCallGuard(), *more], **options)
+
+
+def answer_of(agent: Any, way: str, asked: Any = None, config: Any = None) -> list[Any]:
+    """The messages of the state at the end of a run."""
+    asked = QUESTION if asked is None else asked
+
+    async def last_state() -> Any:
+        states = [state async for state in agent.astream(asked, config, stream_mode="values")]
+        return states[-1]
+
+    if way == "invoke":
+        state = agent.invoke(asked, config)
+    elif way == "ainvoke":
+        state = run(agent.ainvoke(asked, config))
+    elif way == "astream":
+        state = run(last_state())
+    elif way == "stream":
+        state = list(agent.stream(asked, config, stream_mode="values"))[-1]
+    else:  # tokens and states together, as user interfaces ask
+        pieces = list(agent.stream(asked, config, stream_mode=["messages", "values"]))
+        state = [piece for mode, piece in pieces if mode == "values"][-1]
+    messages = state["messages"]
+    assert isinstance(messages, list)
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    for message in messages:
+        if isinstance(message, AIMessage):
+            assert {one["id"] for one in (*message.tool_calls, *message.invalid_tool_calls)} <= answered
+    return messages
+
+
+# --- Invalid calls ----------------------------------------------------------------------------------------------------
+
+
+@ways
+def test_an_invalid_call_goes_back_to_the_model(model: Model, tools: Tools, way: str) -> None:
+    model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, {"text": "24 degrees."})
+    messages = answer_of(agent_of(tools, streaming=way == "messages"), way)
+    assert [message.type for message in messages] == ["human", "ai", "tool", "ai", "tool", "ai"]
+    assert messages[-1].text == "24 degrees."
+    assert tools.runs == ["Paris"]
+    correction = messages[2]
+    assert correction.status == "error"
+    assert correction.name == "look_up"
+    assert "Not run" in correction.text
+    assert len(model.bodies) == 3
+
+
+def test_a_call_cut_by_the_token_limit_is_answered_with_the_cure(model: Model, tools: Tools) -> None:
+    cut = {"calls": [BROKEN], "finish_reason": "length"}
+    model.script = in_order(cut, {"text": "No idea."})
+    messages = answer_of(agent_of(tools), "invoke")
+    assert tools.runs == []
+    assert "token limit" in messages[2].text
+    assert "shorter" in model.bodies[1]["messages"][-1]["content"]
+
+
+@ways
+@pytest.mark.parametrize("max_invalid", [0, 1, 3])
+def test_the_run_ends_with_a_notice_when_calls_stay_invalid(
+    model: Model, tools: Tools, way: str, max_invalid: int
+) -> None:
+    model.script = lambda _number, _body: {"calls": [BROKEN]}
+    messages = answer_of(agent_of(tools, ToolCallGuard(max_invalid=max_invalid), streaming=way == "messages"), way)
+    assert len(model.bodies) == max_invalid + 1
+    assert isinstance(messages[-1], AIMessage)
+    assert "look_up were invalid or truncated" in messages[-1].text
+    assert not messages[-1].tool_calls
+
+
+def test_a_valid_call_sets_the_count_of_invalid_ones_back(model: Model, tools: Tools) -> None:
+    def script(number: int, _body: Any) -> dict[str, Any]:
+        return {"text": "Done."} if number == 9 else {"calls": [call(f"City {number}") if number % 3 == 2 else BROKEN]}
+
+    model.script = script
+    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+    assert tools.runs == ["City 2", "City 5", "City 8"]
+
+
+def test_of_parallel_calls_the_valid_ones_run(model: Model, tools: Tools) -> None:
+    first = {"calls": [call("Paris"), BROKEN, call("Rome")]}
+    model.script = in_order(first, {"text": "Done."})
+    messages = answer_of(agent_of(tools), "invoke")
+    assert sorted(tools.runs) == ["Paris", "Rome"]
+    results = [message for message in messages if isinstance(message, ToolMessage)]
+    assert sorted(message.status for message in results) == ["error", "success", "success"]
+    assert len(model.bodies) == 2
+
+
+def test_an_invalid_call_without_an_id_is_given_one(model: Model, tools: Tools) -> None:
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+
+    class Scripted(GenericFakeChatModel):
+        def bind_tools(self, tools: Any, **_: Any) -> Any:
+            return self
+
+    broken = {"type": "invalid_tool_call", "id": None, "name": "look_up", "args": "{", "error": None}
+    replies = iter([AIMessage("", invalid_tool_calls=[broken]), AIMessage("Done.")])
+    agent: Any = create_agent(Scripted(messages=replies), [tools.look_up], middleware=[ToolCallGuard()])
+    messages = answer_of(agent, "invoke")
+    assert messages[1].invalid_tool_calls[0]["id"] == messages[2].tool_call_id != ""
+    assert messages[-1].text == "Done."
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_invalid_call_is_not_taken_for_a_structured_answer(model: Model, tools: Tools, way: str) -> None:
+    class Forecast(BaseModel):
+        city: str
+
+    answer = {"text": '{"city": "Paris"}'}
+    model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, answer, answer)
+    agent = agent_of(tools, response_format=ProviderStrategy(Forecast))
+    state = agent.invoke(QUESTION) if way == "invoke" else run(agent.ainvoke(QUESTION))
+    assert state["structured_response"] == Forecast(city="Paris")
+    assert tools.runs == ["Paris"]
+
+
+# --- Circles ----------------------------------------------------------------------------------------------------------
+
+
+@ways
+@pytest.mark.parametrize("max_repeats", [1, 3])
+def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, way: str, max_repeats: int) -> None:
+    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    messages = answer_of(agent_of(tools, ToolCallGuard(max_repeats=max_repeats), streaming=way == "messages"), way)
+    assert tools.runs == ["Paris"] * max_repeats
+    assert messages[-1].text == "24 degrees."
+    assert len(model.bodies) == max_repeats + 2
+    assert "exactly these arguments" in messages[-2].text
+
+
+@ways
+def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools, way: str) -> None:
+    model.script = lambda _number, _body: {"calls": [call("Paris")]}
+    messages = answer_of(agent_of(tools, streaming=way == "messages"), way)
+    assert tools.runs == ["Paris"] * 3
+    assert isinstance(messages[-1], AIMessage)
+    assert messages[-1].text.startswith("The run was ended: ")
+
+
+def test_an_empty_answer_after_a_circle_is_not_silence(model: Model, tools: Tools) -> None:
+    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": ""}
+    assert "gave no answer" in answer_of(agent_of(tools), "invoke")[-1].text
+
+
+def test_the_order_of_keys_makes_no_new_call(model: Model, tools: Tools) -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Add."""
+        tools.runs.append("add")
+        return a + b
+
+    written = ['{"a": 1, "b": 2}', '{"b": 2, "a": 1}']
+    model.script = lambda n, body: {"calls": [("add", written[n % 2])]} if body.get("tools") else {"text": "3"}
+    agent: Any = create_agent(gemma(), [add], middleware=[ToolCallGuard()])
+    assert answer_of(agent, "invoke")[-1].text == "3"
+    assert tools.runs == ["add"] * 3
+
+
+def test_circles_of_several_calls_end_too(model: Model, tools: Tools) -> None:
+    cities = ["Paris", "Rome"]
+    model.script = lambda n, body: {"calls": [call(cities[n % 2])]} if body.get("tools") else {"text": "Warm."}
+    assert answer_of(agent_of(tools), "invoke")[-1].text == "Warm."
+    assert tools.runs == ["Paris", "Rome", "Paris", "Rome", "Paris", "Rome"]
+
+
+def test_a_call_made_again_between_new_ones_is_no_circle(model: Model, tools: Tools) -> None:
+    def script(number: int, _body: Any) -> dict[str, Any]:
+        return {"text": "Done."} if number == 20 else {"calls": [call("Paris" if number % 2 else f"City {number}")]}
+
+    model.script = script
+    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+    assert len(tools.runs) == 20
+
+
+def test_identical_parallel_calls_count_each(model: Model, tools: Tools) -> None:
+    model.script = in_order({"calls": [call("Paris")] * 5}, {"text": "Done."})
+    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+    assert tools.runs == ["Paris"] * 3
+
+
+def test_a_structured_answer_that_never_fits_ends_the_run(model: Model, tools: Tools) -> None:
+    """Without the guard, LangChain asks for it again 9,999 times."""
+
+    class Forecast(BaseModel):
+        city: str
+        degrees: int
+
+    model.script = lambda _number, _body: {"calls": [("Forecast", '{"city": "Paris", "degrees": "warm"}')]}
+    agent = agent_of(tools, response_format=ToolStrategy(Forecast))
+    state = agent.invoke(QUESTION)
+    assert state.get("structured_response") is None
+    assert "called Forecast again" in state["messages"][-1].text
+    assert len(model.bodies) == 5
+
+
+def test_a_structured_answer_by_tool_is_left_alone(model: Model, tools: Tools) -> None:
+    class Forecast(BaseModel):
+        city: str
+
+    answer = {"calls": [("Forecast", '{"city": "Paris"}')]}
+    model.script = in_order({"calls": [call("Paris")]}, answer)
+    state = agent_of(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
+    assert state["structured_response"] == Forecast(city="Paris")
+
+
+def test_a_circle_before_a_structured_answer(model: Model, tools: Tools) -> None:
+    class Forecast(BaseModel):
+        city: str
+
+    def script(_number: int, body: dict[str, Any]) -> dict[str, Any]:
+        if [one["function"]["name"] for one in body["tools"]] == ["Forecast"]:
+            return {"calls": [("Forecast", '{"city": "Paris"}')]}
+        return {"calls": [call("Paris")]}
+
+    model.script = script
+    state = agent_of(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
+    assert state["structured_response"] == Forecast(city="Paris")
+    assert tools.runs == ["Paris"] * 3
+
+
+# --- Threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_of_a_thread_counts_from_zero(model: Model, tools: Tools) -> None:
+    model.script = lambda n, _: {"text": "Done."} if n % 4 == 3 else {"calls": [call("Paris")]}
+    agent = agent_of(tools, checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    for runs in (3, 6, 9):
+        assert answer_of(agent, "invoke", QUESTION, config)[-1].text == "Done."
+        assert len(tools.runs) == runs
+
+
+@pytest.mark.parametrize("kind", ["approval", "new process"])
+def test_a_resumed_run_goes_on_counting(model: Model, tools: Tools, kind: str) -> None:
+    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    saver = InMemorySaver()
+    config = {"configurable": {"thread_id": "1"}}
+    approval = HumanInTheLoopMiddleware(interrupt_on={"look_up": True})
+    more: list[Any] = [approval] if kind == "approval" else []
+    options = {} if kind == "approval" else {"interrupt_before": ["tools"]}
+    asked: Any = QUESTION
+    messages: list[Any] = []
+    for _ in range(5):
+        agent = agent_of(tools, None, *more, checkpointer=saver, **options)  # each time as a new process would
+        messages = agent.invoke(asked, config)["messages"]
+        asked = Command(resume={"decisions": [{"type": "approve"}]}) if kind == "approval" else None
+        if messages[-1].text == "24 degrees.":
+            break
+    assert tools.runs == ["Paris"] * 3
+    assert messages[-1].text == "24 degrees."
+
+
+def test_counts_do_not_depend_on_messages_that_may_be_removed(model: Model, tools: Tools) -> None:
+    from langchain.agents.middleware import before_model
+    from langchain_core.messages import RemoveMessage
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES
+
+    @before_model
+    def forget(state: Any, runtime: Any) -> dict[str, Any]:
+        return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("How warm is it in Paris?")]}
+
+    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    agent: Any = create_agent(gemma(), [tools.look_up], middleware=[ToolCallGuard(), forget])
+    assert agent.invoke(QUESTION)["messages"][-1].text == "24 degrees."
+    assert tools.runs == ["Paris"] * 3
+
+
+# --- Other models, arguments, imports ---------------------------------------------------------------------------------
+
+
+def test_histories_stay_valid_without_a_tool_role(model: Model, tools: Tools) -> None:
+    """Gemma 3: calls are constrained JSON, results are user turns."""
+    replies = ['{"tool_calls": [{"name": "look_up", "arguments": {"city": "Pa', '{"answer": "24 degrees."}']
+    model.script = in_order({"text": replies[0], "finish_reason": "length"}, {"text": replies[1]})
+    messages = answer_of(agent_of(tools, model_id=GEMMA_3), "invoke")
+    assert messages[-1].text == "24 degrees."
+    assert tools.runs == []
+    assert [message["role"] for message in model.bodies[1]["messages"]] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"max_invalid": -1}, "max_invalid must be an integer of at least 0, not -1"),
+        ({"max_invalid": True}, "max_invalid must be an integer"),
+        ({"max_repeats": 0}, "max_repeats must be an integer of at least 1, not 0"),
+        ({"max_repeats": 2.5}, "max_repeats must be an integer"),
+    ],
+)
+def test_bad_limits(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        ToolCallGuard(**arguments)
+
+
+def test_the_package_does_not_import_langchain() -> None:
+    code = (
+        "import sys; import langchain_workers_gemma, langchain_workers_gemma.chat_models; "
+        "sys.exit(any(name in sys.modules for name in ('langchain', 'langgraph')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_langchain_the_error_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['langchain.agents.middleware'] = None\n"
+        "try:\n import langchain_workers_gemma.middleware\n"
+        "except ImportError as error:\n sys.exit(\"'langchain-workers-gemma[agents]'\" not in str(error))\n"
+        "sys.exit(2)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
