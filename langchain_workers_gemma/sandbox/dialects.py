@@ -30,7 +30,7 @@ class Dialect:
         call_form: The form of calls in a native reply: `flat` or OpenAI's `function`.
         arguments: Arguments as an `object` or a `string`.
         body: What answers a streamed request: a `stream`, one `json` body or an `empty` result.
-        newline: What ends a line.
+        newline: What ends a connection.
         comments: Comments between events.
         event_lines: An `event:` line before each event.
         packets: Each `event` in a packet, events `joined`, or `split` anywhere, in mid-character too.

@@ -1,4 +1,4 @@
-"""Faults on order: what goes wrong, when, and how often, as data."""
+"""Injected faults: what goes wrong, when, and how often, as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FaultKind = Literal["error", "stream_error", "cut", "stall", "reset", "garbage", "html", "empty", "exact"]
 
 KINDS: tuple[FaultKind, ...] = ("error", "stream_error", "cut", "stall", "reset", "garbage", "html", "empty")
-"""What `Sandbox.chaos` mixes when it is not told otherwise."""
+"""The kinds that `Sandbox.chaos` mixes by default."""
 
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 _GARBAGE = b'\x00\xff\xfe{"response": "not JSON\x80'
@@ -30,7 +30,7 @@ class Fault:
             proxy's page. `empty`: no body at all. `exact`: the bytes given.
         status: The HTTP status of an error, a page, an empty or an exact reply.
         code: The service's code of an error.
-        message: What an error says.
+        message: The message of an error.
         retry_after: Seconds in its `Retry-After`.
         after_events: How many events of a stream come before it; in a whole reply 0 is before the reply, more is
             halfway through its bytes.
@@ -39,7 +39,7 @@ class Fault:
         headers: Headers to add.
         content_type: The content type of an exact reply.
         pieces: The packets of an exact reply.
-        path: Only requests whose path has this in it.
+        path: Only requests whose path contains this.
     """
 
     kind: FaultKind = "error"
@@ -57,50 +57,50 @@ class Fault:
 
     @property
     def replaces_reply(self) -> bool:
-        """Whether nothing of the real reply is needed."""
+        """Whether the fault replaces the whole reply."""
         return self.kind in ("error", "garbage", "html", "empty", "exact")
 
     def body(self) -> tuple[bytes, ...]:
-        """The packets of a reply that replaces the real one, but for an error's, which the route words."""
+        """Return the packets of a reply that replaces the real one; an error's body depends on the route."""
         if self.kind == "html":
             return (_HTML.encode(),)
         return (_GARBAGE,) if self.kind == "garbage" else self.pieces
 
 
-class Plan:
-    """Which requests go wrong; used by the server's thread and by the one that orders faults."""
+class FaultQueue:
+    """The faults that wait for a request; thread-safe, since tests inject while the server's thread takes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ordered: deque[Fault] = deque()
+        self._queue: deque[Fault] = deque()
         self._rate = 0.0
         self._kinds: tuple[Fault, ...] = ()
         self._random = random.Random(0)  # noqa: S311 - a mix of faults, not a secret
 
-    def order(self, fault: Fault, times: int = 1) -> None:
-        """Have the next requests go wrong, after those ordered before."""
+    def inject(self, fault: Fault, times: int = 1) -> None:
+        """Apply a fault to the next requests, after those injected before."""
         with self._lock:
-            self._ordered.extend([fault] * times)
+            self._queue.extend([fault] * times)
 
     def mix(self, rate: float, seed: int, kinds: Iterable[FaultKind | Fault]) -> None:
-        """Have a share of all requests go wrong; a seed gives the same mix again."""
+        """Apply faults to a share of all requests; the same seed gives the same mix."""
         with self._lock:
             self._rate = rate
-            self._kinds = tuple(kind if isinstance(kind, Fault) else _usual(kind) for kind in kinds)
+            self._kinds = tuple(kind if isinstance(kind, Fault) else _default_fault(kind) for kind in kinds)
             self._random = random.Random(seed)  # noqa: S311
 
     def clear(self) -> None:
-        """Order nothing more."""
+        """Remove every fault."""
         with self._lock:
-            self._ordered.clear()
+            self._queue.clear()
             self._rate = 0.0
 
     def take(self, path: str) -> Fault | None:
-        """What goes wrong with the next request."""
+        """Take the fault for the next request, if there is one."""
         with self._lock:
-            for at, fault in enumerate(self._ordered):
+            for at, fault in enumerate(self._queue):
                 if fault.path in path:
-                    del self._ordered[at]
+                    del self._queue[at]
                     return fault
             if self._rate and self._kinds and self._random.random() < self._rate:
                 return self._random.choice(self._kinds)
@@ -119,6 +119,6 @@ _CHAOS: dict[str, dict[str, Any]] = {
 }
 
 
-def _usual(kind: FaultKind) -> Fault:
-    """A fault of a kind with settings that a mix can use."""
+def _default_fault(kind: FaultKind) -> Fault:
+    """Return a fault of a kind with the settings that a mix uses."""
     return Fault(kind=kind, **_CHAOS.get(kind, {}))

@@ -1,4 +1,4 @@
-"""The sandbox itself: a server on loopback in a thread of its own."""
+"""The sandbox: a server on loopback in a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from langchain_workers_gemma.sandbox.engines.mock import StandIn
-from langchain_workers_gemma.sandbox.http.thread import Running
+from langchain_workers_gemma.sandbox.engines.mock import MockModel
+from langchain_workers_gemma.sandbox.http.thread import ServerThread
 from langchain_workers_gemma.sandbox.service.service import Options, Service
 
 from .dialects import Dialect, get_dialect
@@ -29,7 +29,7 @@ _TOKEN = "sandbox-token"  # noqa: S105 - worth nothing anywhere else
 
 
 class Sandbox:
-    """A local Workers AI: real HTTP on loopback, strict as the service, with a stand-in where that has a model.
+    """A local Workers AI: real HTTP on loopback, as strict as the service, with a deterministic mock model.
 
     Example:
         >>> from langchain_workers_gemma.sandbox import Sandbox
@@ -39,17 +39,17 @@ class Sandbox:
 
     Args:
         port: The port to listen on, 0 for any free one.
-        upstream: The base URL of an OpenAI-compatible server that answers in place of the stand-in.
+        upstream: The base URL of an OpenAI-compatible server that answers in place of the mock model.
         upstream_model: The model's name there.
         upstream_api_key: Its key, where it wants one.
         upstream_schema: How that server takes a JSON Schema: OpenAI's `json_schema`, or llama-cpp-python's
             `json_object` with a schema.
-        seed: Changes what the stand-in says.
-        dialect: Oddities of the service to show: a `Dialect`, or names from `DIALECTS`.
+        seed: Changes the mock model's answers.
+        dialect: Behaviours of the service to reproduce: a `Dialect`, or names from `DIALECTS`.
         latency: Seconds before each reply.
-        account_id: The account to ask for.
-        api_token: The token to ask for.
-        gateway_token: A token that every AI Gateway asks for in `cf-aig-authorization`.
+        account_id: The account that requests must name.
+        api_token: The token that requests must carry.
+        gateway_token: A token that every AI Gateway request must carry in `cf-aig-authorization`.
         enforce_retirement: Whether models that the service retired are refused.
         max_body: The largest request in bytes.
         queue_polls: How many polls find a queued batch unfinished.
@@ -86,11 +86,11 @@ class Sandbox:
         self._service = Service(
             self._options, engine=_engine(seed, upstream, upstream_model, upstream_api_key, upstream_schema)
         )
-        self._asked_port = port
+        self._requested_port = port
         self._port: int | None = None
-        self._running: Running | None = None
+        self._running: ServerThread | None = None
 
-    # --- life -------------------------------------------------------------------------------------------------------
+    # --- lifecycle ----------------------------------------------------------------------------------------------------
     def start(self) -> Self:
         """Start serving; `close` ends it.
 
@@ -103,17 +103,17 @@ class Sandbox:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((_LOOPBACK, self._asked_port))
+            listener.bind((_LOOPBACK, self._requested_port))
         except BaseException:
             listener.close()
             raise
         self._port = listener.getsockname()[1]
-        self._running = Running(self._service, listener)
+        self._running = ServerThread(self._service, listener)
         self._running.start()
         return self
 
     def close(self) -> None:
-        """Stop serving; replies under way are cut off. Closing twice is no error."""
+        """Stop serving and cut off replies that are being sent. Closing twice is no error."""
         running, self._running = self._running, None
         if running is not None:
             running.stop()
@@ -138,7 +138,7 @@ class Sandbox:
         state = f"on {self._root}" if self._running is not None else "not running"
         return f"<Sandbox {state}>"
 
-    # --- where it is ------------------------------------------------------------------------------------------------
+    # --- addresses ------------------------------------------------------------------------------------------------
     @property
     def _root(self) -> str:
         if self._port is None:
@@ -177,28 +177,28 @@ class Sandbox:
 
     @property
     def account_id(self) -> str:
-        """The account there is."""
+        """The account id."""
         return self._options.account_id
 
     @property
     def api_token(self) -> str:
-        """The token that every host of the sandbox takes."""
+        """The token that every route of the sandbox accepts."""
         return self._options.api_token
 
-    # --- what it received -------------------------------------------------------------------------------------------
+    # --- received requests -------------------------------------------------------------------------------------------
     @property
     def requests(self) -> list[ReceivedRequest]:
         """Every request received, oldest first."""
         return self._service.requests.all()
 
     def clear(self) -> None:
-        """Forget everything: requests received, faults ordered, replies that gateways keep, sessions and batches."""
+        """Reset the state: received requests, injected faults, cached replies, sessions and batches."""
         self._service.forget()
 
-    # --- how it behaves ---------------------------------------------------------------------------------------------
+    # --- behaviour ---------------------------------------------------------------------------------------------
     @property
     def dialect(self) -> Dialect:
-        """The oddities switched on."""
+        """The behaviours that are switched on."""
         return self._options.dialect
 
     @dialect.setter
@@ -206,8 +206,8 @@ class Sandbox:
         self._options.dialect = _dialect(dialect)
 
     @contextlib.contextmanager
-    def speaking(self, *names: str, **switches: Any) -> Iterator[Self]:
-        """Show oddities for a while, beside those that are on.
+    def using_dialect(self, *names: str, **switches: Any) -> Iterator[Self]:
+        """Switch on behaviours within a `with` block, beside those that are on.
 
         Args:
             *names: Names from `DIALECTS`.
@@ -229,10 +229,16 @@ class Sandbox:
     def latency(self, seconds: float) -> None:
         self._options.latency = seconds
 
+    speaking = using_dialect
+    """The former name of `using_dialect`."""
+
     # --- faults -----------------------------------------------------------------------------------------------------
-    def order(self, fault: Fault, *, times: int = 1) -> None:
-        """Have the next requests go wrong, after those ordered before."""
-        self._service.plan.order(fault, times)
+    def inject(self, fault: Fault, *, times: int = 1) -> None:
+        """Apply a fault to the next requests, after those injected before."""
+        self._service.faults.inject(fault, times)
+
+    order = inject
+    """The former name of `inject`."""
 
     def fail(
         self,
@@ -248,28 +254,28 @@ class Sandbox:
 
         Args:
             next: How many requests.
-            status: The HTTP status; left out, the one that comes with the code, else 500.
+            status: The HTTP status; by default the one that belongs to the code, else 500.
             code: The service's code.
-            message: What the error says; left out, what the service says with the code.
+            message: The message; by default the service's own for the code.
             retry_after: Seconds in the `Retry-After` header.
-            path: Only requests whose path has this in it.
+            path: Only requests whose path contains this.
         """
         if status is None:
             status = STATUSES.get(code or 0, 500)
         fault = Fault(kind="error", status=status, code=code, message=message, retry_after=retry_after, path=path)
-        self.order(fault, times=next)
+        self.inject(fault, times=next)
 
     def cut(self, after_events: int = 0, *, clean: bool = False, times: int = 1) -> None:
         """End the next stream after some events: the connection closes, or (`clean`) the body ends as if complete."""
-        self.order(Fault(kind="cut", after_events=after_events, clean=clean), times=times)
+        self.inject(Fault(kind="cut", after_events=after_events, clean=clean), times=times)
 
     def stall(self, seconds: float, *, after_events: int = 0, times: int = 1) -> None:
-        """Fall silent before an event of the next reply."""
-        self.order(Fault(kind="stall", seconds=seconds, after_events=after_events), times=times)
+        """Pause before an event of the next reply."""
+        self.inject(Fault(kind="stall", seconds=seconds, after_events=after_events), times=times)
 
     def reset(self, after_events: int = 0, *, times: int = 1) -> None:
         """Reset the connection of the next request after some events."""
-        self.order(Fault(kind="reset", after_events=after_events), times=times)
+        self.inject(Fault(kind="reset", after_events=after_events), times=times)
 
     def stream_error(
         self,
@@ -282,19 +288,19 @@ class Sandbox:
     ) -> None:
         """Send an error object in place of an event of the next stream."""
         fault = Fault(kind="stream_error", after_events=after_events, code=code, message=message, status=status)
-        self.order(fault, times=times)
+        self.inject(fault, times=times)
 
     def garbage(self, *, status: int = 200, times: int = 1) -> None:
         """Answer the next request with bytes that are not JSON."""
-        self.order(Fault(kind="garbage", status=status), times=times)
+        self.inject(Fault(kind="garbage", status=status), times=times)
 
     def html(self, *, status: int = 502, times: int = 1) -> None:
         """Answer the next request with a proxy's HTML page."""
-        self.order(Fault(kind="html", status=status), times=times)
+        self.inject(Fault(kind="html", status=status), times=times)
 
     def empty(self, *, status: int = 200, times: int = 1) -> None:
-        """Answer the next request with no body at all."""
-        self.order(Fault(kind="empty", status=status), times=times)
+        """Answer the next request with an empty body."""
+        self.inject(Fault(kind="empty", status=status), times=times)
 
     def script(
         self,
@@ -309,25 +315,25 @@ class Sandbox:
         """Answer the next request with exact bytes.
 
         Args:
-            body: Bytes, text, or what is to be sent as JSON.
+            body: Bytes, text, or a value to send as JSON.
             status: The HTTP status.
-            content_type: The content type; left out, a body of `data:` events is an event stream and others are JSON.
-            pieces: The body in the packets it is to travel in.
+            content_type: The content type; by default an event stream for a body of `data:` events, else JSON.
+            pieces: The body as the packets in which to send it.
             headers: Further headers.
-            times: How many requests get it.
+            times: How many requests get this reply.
         """
         packets = tuple(pieces) if pieces is not None else (_as_bytes(body),)
         if content_type is None:
             start = b"".join(packets).lstrip()
             content_type = "text/event-stream" if start.startswith((b"data:", b"event:", b":")) else "application/json"
-        self.order(
+        self.inject(
             Fault(kind="exact", status=status, content_type=content_type, pieces=packets, headers=dict(headers or {})),
             times=times,
         )
 
     def chaos(self, rate: float = 0.2, *, seed: int = 0, kinds: Iterable[FaultKind | Fault] = KINDS) -> None:
-        """Have a share of all requests go wrong at random; the same seed gives the same mix. A rate of 0 ends it."""
-        self._service.plan.mix(rate, seed, kinds)
+        """Apply faults to a random share of all requests; the same seed gives the same mix. A rate of 0 ends it."""
+        self._service.faults.mix(rate, seed, kinds)
 
 
 def _dialect(dialect: Dialect | str | Iterable[str] | None) -> Dialect:
@@ -345,7 +351,7 @@ def _engine(
     schema_form: Literal["json_schema", "json_object"],
 ) -> Engine:
     if upstream is None:
-        return StandIn(seed)
+        return MockModel(seed)
     if model is None:
         raise ValueError("An upstream needs upstream_model, the model's name on that server.")
     from langchain_workers_gemma.sandbox.engines.upstream import Upstream

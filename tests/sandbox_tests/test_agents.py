@@ -200,7 +200,7 @@ def test_ids_are_unique_when_the_server_repeats_them(sandbox: Sandbox) -> None:
     llm = model_for(Case(GEMMA_4), sandbox)
     agent = create_agent(llm, [get_weather])
     state: dict[str, Any] = {"messages": []}
-    with sandbox.speaking("repeated_call_ids"):
+    with sandbox.using_dialect("repeated_call_ids"):
         for city in ("Paris", "Berlin", "Rome"):
             state = ask(agent, f"What is the weather in the city of {city}?", state["messages"])
     assert [args for _, args in calls_of(state["messages"])] == [{"city": c} for c in ("Paris", "Berlin", "Rome")]

@@ -49,32 +49,32 @@ def model(request: pytest.FixtureRequest) -> str:
 def test_the_text_is_the_same(api: Api, name: str, model: str) -> None:
     text = "Write 2 sentences about 42 cats, 7 dogs and 你好"
     expected = api.text(model, text)
-    with api.sandbox.speaking(name):
+    with api.sandbox.using_dialect(name):
         assert text_in(api.events(model, text)) == expected
 
 
 @pytest.mark.parametrize("name", UNTOUCHED_TEXT)
 def test_the_calls_are_the_same(api: Api, name: str, model: str) -> None:
     expected = api.calls(model, TWO_CALLS, ADD, WEATHER)
-    with api.sandbox.speaking(name):
+    with api.sandbox.using_dialect(name):
         calls = calls_in(api.events(model, TWO_CALLS, tools=[ADD, WEATHER]))
     assert [(call["name"], json.loads(call["arguments"])) for call in calls.values()] == expected
 
 
 def test_native_and_choices_for_any_model(api: Api, model: str) -> None:
-    with api.sandbox.speaking("native"):
+    with api.sandbox.using_dialect("native"):
         assert "response" in api.result(model, "Hello")
         assert "response" in api.events(model, "Hello")[0]
-    with api.sandbox.speaking("choices"):
+    with api.sandbox.using_dialect("choices"):
         assert "message" in api.result(model, "Hello")["choices"][0]
         assert "delta" in api.events(model, "Hello")[0]["choices"][0]
-    with api.sandbox.speaking("text_choices"):
+    with api.sandbox.using_dialect("text_choices"):
         assert "text" in api.result(model, "Hello")["choices"][0]
         assert "text" in api.events(model, "Hello")[0]["choices"][0]
 
 
 def test_numbers_in_place_of_texts(api: Api, model: str) -> None:
-    with api.sandbox.speaking("numbers"):
+    with api.sandbox.using_dialect("numbers"):
         events = api.events(model, "Tell me about 42")
     texts = [
         event.get("response", event.get("choices", [{}])[:1]) for event in events[:-1] if event.get("choices", True)
@@ -84,24 +84,24 @@ def test_numbers_in_place_of_texts(api: Api, model: str) -> None:
 
 
 def test_a_null_response_beside_calls(api: Api) -> None:
-    with api.sandbox.speaking("null_response"):
+    with api.sandbox.using_dialect("null_response"):
         assert api.result(GEMMA_3, TWO_CALLS, tools=[ADD])["response"] is None
         assert api.result(GEMMA_4, TWO_CALLS, tools=[ADD])["choices"][0]["message"]["content"] is None
 
 
 def test_a_response_that_is_a_list(api: Api) -> None:
     text = api.text(GEMMA_3, "Hello")
-    with api.sandbox.speaking("generated_text"):
+    with api.sandbox.using_dialect("generated_text"):
         assert api.result(GEMMA_3, "Hello")["response"] == [{"generated_text": text}]
 
 
 def test_a_response_that_is_a_number(api: Api) -> None:
-    with api.sandbox.speaking("numbers"):
+    with api.sandbox.using_dialect("numbers"):
         assert api.result(GEMMA_3, "Ann is 41", guided_json={"type": "integer"})["response"] == 41
 
 
 def test_a_response_that_is_an_object(api: Api) -> None:
-    with api.sandbox.speaking("object_response"):
+    with api.sandbox.using_dialect("object_response"):
         assert api.result(GEMMA_3, "Ann is 41", guided_json=SCHEMA)["response"] == {"age": 41}
         assert isinstance(api.result(GEMMA_3, "Hello")["response"], str)
 
@@ -109,7 +109,7 @@ def test_a_response_that_is_an_object(api: Api) -> None:
 @pytest.mark.parametrize("text", ["Hello", TWO_CALLS])
 def test_usage_on_every_event_counts_up(api: Api, model: str, text: str) -> None:
     expected = api.result(model, text, tools=[ADD, WEATHER])["usage"]
-    with api.sandbox.speaking("usage_on_every_event"):
+    with api.sandbox.using_dialect("usage_on_every_event"):
         events = api.events(model, text, tools=[ADD, WEATHER])[:-1]
     assert all("usage" in event for event in events)
     counts = [event["usage"]["completion_tokens"] for event in events]
@@ -120,7 +120,7 @@ def test_usage_on_every_event_counts_up(api: Api, model: str, text: str) -> None
 @pytest.mark.parametrize("text", ["Hello", TWO_CALLS])
 def test_usage_deltas_add_up(api: Api, model: str, text: str) -> None:
     expected = api.result(model, text, tools=[ADD, WEATHER])["usage"]
-    with api.sandbox.speaking("usage_deltas"):
+    with api.sandbox.using_dialect("usage_deltas"):
         reports = [event["usage"] for event in api.events(model, text, tools=[ADD, WEATHER])[:-1]]
     assert reports[0]["prompt_tokens"] == expected["prompt_tokens"]
     assert all(report["prompt_tokens"] == 0 for report in reports[1:])
@@ -128,23 +128,23 @@ def test_usage_deltas_add_up(api: Api, model: str, text: str) -> None:
 
 
 def test_no_usage(api: Api, model: str) -> None:
-    with api.sandbox.speaking("no_usage"):
+    with api.sandbox.using_dialect("no_usage"):
         assert "usage" not in api.result(model, "Hello")
         assert "usage" not in str(api.events(model, "Hello", **USAGE))
 
 
 def test_several_finishes_and_dones(api: Api) -> None:
-    with api.sandbox.speaking("several_finishes", "two_dones"):
+    with api.sandbox.using_dialect("several_finishes", "two_dones"):
         events = api.events(GEMMA_4, "Hello")
     assert events[-2:] == ["[DONE]", "[DONE]"]
     assert sum(event["choices"][0]["finish_reason"] == "stop" for event in events[:-2]) == 3
-    with api.sandbox.speaking("no_done"):
+    with api.sandbox.using_dialect("no_done"):
         assert "[DONE]" not in api.events(GEMMA_4, "Hello")
 
 
 @pytest.mark.parametrize(("name", "beside"), [("empty_tool_calls", []), ("null_tool_calls", None)])
 def test_tool_calls_beside_text(api: Api, name: str, beside: object) -> None:
-    with api.sandbox.speaking(name):
+    with api.sandbox.using_dialect(name):
         assert api.events(GEMMA_3, "Hello")[0]["tool_calls"] == beside
         assert api.events(GEMMA_4, "Hello", **QUIET)[0]["choices"][0]["delta"]["tool_calls"] == beside
         assert api.result(GEMMA_3, "Hello")["tool_calls"] == beside
@@ -152,12 +152,12 @@ def test_tool_calls_beside_text(api: Api, name: str, beside: object) -> None:
 
 
 def test_no_tool_calls_at_all(api: Api) -> None:
-    with api.sandbox.speaking("missing_tool_calls"):
+    with api.sandbox.using_dialect("missing_tool_calls"):
         assert "tool_calls" not in api.result(GEMMA_3, "Hello")
 
 
 def test_the_finaliser_has_no_index(api: Api) -> None:
-    with api.sandbox.speaking("finaliser"):
+    with api.sandbox.using_dialect("finaliser"):
         native = api.events(GEMMA_3, TWO_CALLS, tools=[ADD])
         choices = api.events(GEMMA_4, TWO_CALLS, tools=[ADD])
     last = {"id": None, "type": None, "function": {"name": None, "arguments": ""}}
@@ -166,7 +166,7 @@ def test_the_finaliser_has_no_index(api: Api) -> None:
 
 
 def test_whole_calls(api: Api, model: str) -> None:
-    with api.sandbox.speaking("whole_calls"):
+    with api.sandbox.using_dialect("whole_calls"):
         events = api.events(model, TWO_CALLS, tools=[ADD, WEATHER], **QUIET)
     assert str(events).count("'arguments'") == 2
 
@@ -176,39 +176,39 @@ def test_ids_of_calls(api: Api) -> None:
         message = api.result(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])["choices"][0]["message"]
         return [call.get("id", "none") for call in message["tool_calls"]]
 
-    with api.sandbox.speaking("no_call_ids"):
+    with api.sandbox.using_dialect("no_call_ids"):
         assert ids() == ["none", "none"]
         assert "id" not in str(calls_in([]))
         assert all(
             call["id"] is None for call in calls_in(api.events(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])).values()
         )
-    with api.sandbox.speaking("repeated_call_ids"):
+    with api.sandbox.using_dialect("repeated_call_ids"):
         assert len(set(ids() + ids())) == 1
 
 
 def test_forms_of_calls_and_arguments(api: Api) -> None:
-    with api.sandbox.speaking("function_calls"):
+    with api.sandbox.using_dialect("function_calls"):
         (call,) = api.result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"]
         assert call["function"]["name"] == "add"
-    with api.sandbox.speaking("arguments_as_string"):
+    with api.sandbox.using_dialect("arguments_as_string"):
         assert api.result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"][0]["arguments"] == '{"a": 3, "b": 4}'
-    with api.sandbox.speaking("arguments_as_object"):
+    with api.sandbox.using_dialect("arguments_as_object"):
         message = api.result(GEMMA_4, "Add 3 and 4", tools=[ADD])["choices"][0]["message"]
         assert message["tool_calls"][0]["function"]["arguments"] == {"a": 3, "b": 4}
 
 
 def test_a_body_in_place_of_a_stream(api: Api, model: str) -> None:
-    with api.sandbox.speaking("json_for_stream"):
+    with api.sandbox.using_dialect("json_for_stream"):
         response = api.say(model, "Hello", stream=True)
         assert response.headers["content-type"] == "application/json"
         assert text_of(response.json()["result"])
-    with api.sandbox.speaking("empty_stream"):
+    with api.sandbox.using_dialect("empty_stream"):
         assert api.say(model, "Hello", stream=True).json()["result"] == {}
         assert api.text(model, "Hello")
 
 
 def test_line_ends_comments_and_event_lines(api: Api) -> None:
-    with api.sandbox.speaking("crlf", "comments", "event_lines"):
+    with api.sandbox.using_dialect("crlf", "comments", "event_lines"):
         text = api.say(GEMMA_3, "Hello", stream=True).text
     assert text.count("\r\n") == text.count("\n")
     assert ": keep-alive\r\n\r\nevent: message\r\ndata: {" in text
@@ -222,9 +222,9 @@ def packets(api: Api, text: str) -> list[bytes]:
 
 def test_packets(api: Api) -> None:
     whole = b"".join(packets(api, "你好"))
-    with api.sandbox.speaking("joined_packets"):
+    with api.sandbox.using_dialect("joined_packets"):
         joined = packets(api, "你好")
-    with api.sandbox.speaking("split_packets"):
+    with api.sandbox.using_dialect("split_packets"):
         split = packets(api, "你好")
     assert b"".join(joined) == b"".join(split) == whole
     assert joined[0].count(b"data: ") > 1
@@ -243,18 +243,18 @@ def test_forms_of_errors(api: Api) -> None:
     def refusal() -> httpx.Response:
         return api.run(GEMMA_3, {"messages": []})
 
-    with api.sandbox.speaking("errors_with_200"):
+    with api.sandbox.using_dialect("errors_with_200"):
         assert (refusal().status_code, refusal().json()["success"]) == (200, False)
-    with api.sandbox.speaking("error_code_in_text"):
+    with api.sandbox.using_dialect("error_code_in_text"):
         assert refusal().json()["errors"][0]["message"].startswith("AiError: 5006: ")
-    with api.sandbox.speaking("error_internal_codes"):
+    with api.sandbox.using_dialect("error_internal_codes"):
         assert (refusal().json()["internalCode"], refusal().json()["httpCode"]) == (5006, 400)
-    with api.sandbox.speaking("error_object"):
+    with api.sandbox.using_dialect("error_object"):
         assert refusal().json()["errors"]["code"] == 5006
 
 
 def test_a_required_call_answered_in_prose(api: Api) -> None:
-    with api.sandbox.speaking("prose_for_required", "empty_tool_calls"):
+    with api.sandbox.using_dialect("prose_for_required", "empty_tool_calls"):
         result = api.result(GEMMA_4, TWO_CALLS, tools=[ADD], tool_choice="required")
         assert result["choices"][0]["message"]["tool_calls"] == []
         assert text_of(result)
@@ -262,14 +262,14 @@ def test_a_required_call_answered_in_prose(api: Api) -> None:
 
 
 def test_json_mode_that_cannot_be_met(api: Api) -> None:
-    with api.sandbox.speaking("schema_fails"):
+    with api.sandbox.using_dialect("schema_fails"):
         response = api.say(GEMMA_3, "Hello", guided_json=SCHEMA)
     assert response.status_code == 400
     assert "JSON Mode couldn't be met" in response.text
 
 
 def test_a_runaway_in_white_space(api: Api) -> None:
-    with api.sandbox.speaking("runaway"):
+    with api.sandbox.using_dialect("runaway"):
         result = api.result(GEMMA_3, "Ann is 41", guided_json=SCHEMA, max_tokens=300)
     assert result["response"].startswith('{"age":41')
     assert result["response"].endswith("\n" * 100)
@@ -277,18 +277,18 @@ def test_a_runaway_in_white_space(api: Api) -> None:
 
 
 def test_thinking_as_text(api: Api) -> None:
-    with api.sandbox.speaking("thinking_as_text"):
+    with api.sandbox.using_dialect("thinking_as_text"):
         message = api.result(GEMMA_4, "Hello")["choices"][0]["message"]
     assert message["content"].startswith("<|channel>thought\n")
     assert "<channel|>" in message["content"]
     assert "reasoning_content" not in message
-    with api.sandbox.speaking("reasoning_key"):
+    with api.sandbox.using_dialect("reasoning_key"):
         assert api.result(GEMMA_4, "Hello")["choices"][0]["message"]["reasoning"]
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if name.startswith("calls_as_")])
 def test_calls_as_text(api: Api, model: str, name: str) -> None:
-    with api.sandbox.speaking(name):
+    with api.sandbox.using_dialect(name):
         result = api.result(model, TWO_CALLS, tools=[ADD, WEATHER])
     assert calls_of(result) == []
     text = text_of(result)
@@ -322,7 +322,7 @@ def test_a_sandbox_starts_with_its_dialect() -> None:
 
 
 def test_a_while_of_another_dialect_ends(api: Api) -> None:
-    with api.sandbox.speaking("crlf", dones=0):
+    with api.sandbox.using_dialect("crlf", dones=0):
         assert (api.sandbox.dialect.newline, api.sandbox.dialect.dones) == ("\r\n", 0)
     assert api.sandbox.dialect == Dialect()
     assert read_events(api.say(GEMMA_3, "Hello", stream=True).text)[-1] == "[DONE]"

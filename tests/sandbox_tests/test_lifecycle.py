@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
-from langchain_workers_gemma.sandbox.engines.mock import StandIn
+from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.http import thread
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
 
@@ -138,7 +138,7 @@ def test_a_fault_of_its_own_is_a_500_that_says_so(
     def broken(_self: object, _request: object) -> None:
         raise ZeroDivisionError("broken")
 
-    monkeypatch.setattr(StandIn, "answer", broken)
+    monkeypatch.setattr(MockModel, "answer", broken)
     response = api.say(GEMMA_3, "Hello")
     assert response.status_code == 500
     assert "a fault of the sandbox itself" in response.text

@@ -217,7 +217,7 @@ _DIALECTS = (
 @check
 async def dialects(bench: Bench) -> None:
     for name in _DIALECTS:
-        with bench.sandbox.speaking(name):
+        with bench.sandbox.using_dialect(name):
             same(await merged(bench.bound().astream("Hello")), await merged(bench.direct().astream("Hello")))
             same(await bench.bound().ainvoke("Hello"), await bench.direct().ainvoke("Hello"))
 

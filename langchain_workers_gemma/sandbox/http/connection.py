@@ -28,7 +28,7 @@ EVENT_STREAM = "text/event-stream"
 _LINGER_AND_RESET = struct.pack("ii", 1, 0)
 
 
-class HungUpError(Exception):
+class DisconnectedError(Exception):
     """The client is gone, or the sandbox closes: there is nobody to send to."""
 
 
@@ -55,13 +55,13 @@ def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = N
     return Reply(status, body, headers=headers or {})
 
 
-class Line:
+class Connection:
     """The connection of one request, as the one that answers sees it."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, open_lines: set[Line]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, open_connections: set[Connection]) -> None:
         self._receive = receive
         self._send = send
-        self._open = open_lines
+        self._open = open_connections
         self._transport: asyncio.Transport | None = scope.get("state", {}).get("transport")
         self._gone = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -95,14 +95,14 @@ class Line:
         """Wait, unless there is nobody left to wait for.
 
         Raises:
-            HungUpError: When the client or the sandbox is gone.
+            DisconnectedError: When the client or the sandbox is gone.
         """
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._gone.wait()
         if self._gone.is_set():
-            raise HungUpError
+            raise DisconnectedError
 
     async def start(self, reply: Reply) -> None:
         """Send the status and the headers."""
@@ -117,10 +117,10 @@ class Line:
         """Send a piece of the body.
 
         Raises:
-            HungUpError: When the client or the sandbox is gone.
+            DisconnectedError: When the client or the sandbox is gone.
         """
         if self._gone.is_set():
-            raise HungUpError
+            raise DisconnectedError
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
@@ -149,32 +149,32 @@ class Line:
             await self._watcher
 
 
-async def send_reply(line: Line, reply: Reply, fault: Fault | None, stream_error: bytes = b"") -> None:
+async def send_reply(connection: Connection, reply: Reply, fault: Fault | None, stream_error: bytes = b"") -> None:
     """Send a reply, with a fault on the way if one was ordered.
 
     Raises:
-        HungUpError: When there is nobody left to send to.
+        DisconnectedError: When there is nobody left to send to.
     """
     if isinstance(reply.body, bytes):
-        await _send_whole(line, reply, reply.body, fault)
+        await _send_whole(connection, reply, reply.body, fault)
     else:
-        await _send_stream(line, reply, reply.body, fault, stream_error)
+        await _send_stream(connection, reply, reply.body, fault, stream_error)
 
 
-async def send_pieces(line: Line, reply: Reply, pieces: Iterable[bytes]) -> None:
+async def send_pieces(connection: Connection, reply: Reply, pieces: Iterable[bytes]) -> None:
     """Send exact packets."""
     pieces = tuple(pieces)
     if len(pieces) <= 1:
         reply.body = b"".join(pieces)
-        await line.start(reply)
-        await line.end(reply.body)
+        await connection.start(reply)
+        await connection.end(reply.body)
         return
     reply.body = _none()
-    await line.start(reply)
+    await connection.start(reply)
     for piece in pieces:
-        await line.piece(piece)
+        await connection.piece(piece)
         await asyncio.sleep(0)
-    await line.end()
+    await connection.end()
 
 
 async def _none() -> AsyncIterator[bytes]:
@@ -182,54 +182,54 @@ async def _none() -> AsyncIterator[bytes]:
     yield
 
 
-async def _send_whole(line: Line, reply: Reply, body: bytes, fault: Fault | None) -> None:
+async def _send_whole(connection: Connection, reply: Reply, body: bytes, fault: Fault | None) -> None:
     if fault is None or fault.kind == "stream_error":
-        await line.start(reply)
-        await line.end(body)
+        await connection.start(reply)
+        await connection.end(body)
         return
     if fault.kind == "stall":
-        await line.pause(fault.seconds)
-        await line.start(reply)
-        await line.end(body)
+        await connection.pause(fault.seconds)
+        await connection.start(reply)
+        await connection.end(body)
         return
     if fault.after_events or fault.clean:
         if fault.clean:
             reply.headers["connection"] = "close"
             reply.body = _none()  # a body without a length ends where it ends
-        await line.start(reply)
-        await line.piece(body[: len(body) // 2])
+        await connection.start(reply)
+        await connection.piece(body[: len(body) // 2])
         if fault.clean:
-            await line.end()
+            await connection.end()
             return
-    await line.drop(reset=fault.kind == "reset")
+    await connection.drop(reset=fault.kind == "reset")
 
 
 async def _send_stream(
-    line: Line, reply: Reply, frames: AsyncIterator[bytes], fault: Fault | None, stream_error: bytes
+    connection: Connection, reply: Reply, frames: AsyncIterator[bytes], fault: Fault | None, stream_error: bytes
 ) -> None:
     sent = 0
-    await line.start(reply)
+    await connection.start(reply)
     async for frame in frames:
-        if fault is not None and sent == fault.after_events and await _go_wrong(line, fault, stream_error):
+        if fault is not None and sent == fault.after_events and await _go_wrong(connection, fault, stream_error):
             return
-        await line.piece(frame)
+        await connection.piece(frame)
         sent += 1
-    if fault is not None and sent <= fault.after_events and await _go_wrong(line, fault, stream_error):
+    if fault is not None and sent <= fault.after_events and await _go_wrong(connection, fault, stream_error):
         return
-    await line.end()
+    await connection.end()
 
 
-async def _go_wrong(line: Line, fault: Fault, stream_error: bytes) -> bool:
+async def _go_wrong(connection: Connection, fault: Fault, stream_error: bytes) -> bool:
     """Do what was ordered; whether the reply is over with it."""
     if fault.kind == "stall":
-        await line.pause(fault.seconds)
+        await connection.pause(fault.seconds)
         return False
     if fault.kind == "stream_error":
-        await line.end(stream_error)
+        await connection.end(stream_error)
     elif fault.kind == "cut" and fault.clean:
-        await line.end()
+        await connection.end()
     else:
-        await line.drop(reset=fault.kind == "reset")
+        await connection.drop(reset=fault.kind == "reset")
     return True
 
 

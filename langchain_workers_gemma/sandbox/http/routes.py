@@ -17,7 +17,7 @@ from langchain_workers_gemma.sandbox.records import received
 from langchain_workers_gemma.sandbox.service.catalogue import token_status
 from langchain_workers_gemma.sandbox.service.service import Call, Service, Style
 
-from .connection import HungUpError, Line, Reply, json_reply, send_pieces, send_reply
+from .connection import Connection, DisconnectedError, Reply, json_reply, send_pieces, send_reply
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -46,31 +46,31 @@ class Endpoint:
         record = received(request.method, request.url.path, request.query_params, request.headers, body)
         self.service.requests.add(record)
         call = self.service.open_call(record, self.style)
-        async with Line(scope, receive, send, self.service.lines) as line:
-            line.watch()
+        async with Connection(scope, receive, send, self.service.connections) as connection:
+            connection.watch()
             try:
-                await self._serve(line, call, request.path_params)
-            except HungUpError:
-                await line.drop(reset=True)
+                await self._serve(connection, call, request.path_params)
+            except DisconnectedError:
+                await connection.drop(reset=True)
 
-    async def _serve(self, line: Line, call: Call, path: Mapping[str, str]) -> None:
+    async def _serve(self, connection: Connection, call: Call, path: Mapping[str, str]) -> None:
         service = self.service
-        fault = service.plan.take(call.record.path)
+        fault = service.faults.take(call.record.path)
         if fault is not None and fault.kind == "exact":
-            await send_pieces(line, service.fault_reply(call, fault), fault.pieces)
+            await send_pieces(connection, service.fault_reply(call, fault), fault.pieces)
             return
         wait = service.options.latency
         limit = _first_byte_limit(call)
         if limit is not None and limit < wait + _silence(fault):
-            await line.pause(limit)
+            await connection.pause(limit)
             reply, fault = service.refusal(call, ServiceError(TIMEOUT)), None
         else:
-            await line.pause(wait)
+            await connection.pause(wait)
             reply = await self._reply(call, path, fault)
         if self.style != "aimlapi":
             reply.headers.setdefault("cf-ray", call.ray)
         on_the_way = fault if fault is not None and not fault.replaces_reply else None
-        await send_reply(line, reply, on_the_way, service.stream_error(call, fault) if fault is not None else b"")
+        await send_reply(connection, reply, on_the_way, service.stream_error(call, fault) if fault is not None else b"")
 
     async def _reply(self, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
         if fault is not None and fault.replaces_reply:
@@ -100,8 +100,8 @@ def _first_byte_limit(call: Call) -> float | None:
 # --- handlers ---------------------------------------------------------------------------------------------------------
 async def _run(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
     service.authenticate(call, path.get("account"))
-    call = service.through_gateway(call, path.get("gateway"))
-    body = service.body_of(call)
+    call = service.with_gateway(call, path.get("gateway"))
+    body = service.read_body(call)
     model = service.model(path["model"], call.host)
     if call.record.query.get("queueRequest") == "true":
         return await service.queue(call, model, body)
@@ -110,15 +110,15 @@ async def _run(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
 
 async def _universal(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
     service.authenticate(call, path.get("account"))
-    call = service.through_gateway(call)
-    body = service.body_of(call)
+    call = service.with_gateway(call)
+    body = service.read_body(call)
     return await service.run(call, service.model(_need(body, "model"), call.host), _inner(body, "input"))
 
 
 async def _openai(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
     service.authenticate(call, path.get("account"))
-    call = service.through_gateway(call, path.get("gateway"))
-    body = service.body_of(call)
+    call = service.with_gateway(call, path.get("gateway"))
+    body = service.read_body(call)
     model = service.model(_need(body, "model"), call.host)
     if model.embeds is not call.record.path.endswith("/embeddings"):
         raise bad_input(f"{model.id} is not served by this route")
@@ -127,7 +127,7 @@ async def _openai(service: Service, call: Call, path: Mapping[str, str]) -> Repl
 
 async def _dataoorts(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
     service.authenticate(call, None)
-    body = service.body_of(call)
+    body = service.read_body(call)
     data = dict(_inner(body, "data"))
     data.pop("stream", None)  # streaming is not documented there
     return await service.run(call, service.model(_need(body, "model"), "dataoorts"), data)
@@ -135,13 +135,13 @@ async def _dataoorts(service: Service, call: Call, _path: Mapping[str, str]) -> 
 
 async def _binding(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
     """What Cloudflare's own `env.AI` client talks to; the runtime vouches for it, so there is no token."""
-    body = service.body_of(call)
+    body = service.read_body(call)
     options = body.get("options")
     options = options if isinstance(options, dict) else {}
     headers = {**call.record.headers, **_gateway_headers(options.get("gateway"))}
     call = replace(call, record=replace(call.record, headers=MappingProxyType(headers)))
     model = service.model(call.record.headers.get("cf-consn-model-id"), "cloudflare")
-    call = service.through_gateway(call)
+    call = service.with_gateway(call)
     inputs = _inner(body, "inputs")
     if options.get("queueRequest") is True:
         return await service.queue(call, model, inputs)

@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0)
 
 
-class Running:
+class ServerThread:
     """One run of the server in its thread."""
 
     def __init__(self, service: Service, listener: socket.socket) -> None:

@@ -17,7 +17,7 @@ class _Batch:
     left: int
 
 
-class Batches:
+class BatchQueue:
     """Every batch submitted."""
 
     def __init__(self) -> None:

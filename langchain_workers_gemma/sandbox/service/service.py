@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_workers_gemma.models import GemmaModel, HostName, get_model
 from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, Dialect
-from langchain_workers_gemma.sandbox.engines.mock import StandIn
+from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.errors import (
     AUTHENTICATION,
     INVALID_INPUT,
@@ -22,8 +22,8 @@ from langchain_workers_gemma.sandbox.errors import (
     envelope,
     plain_error,
 )
-from langchain_workers_gemma.sandbox.faults import Fault, Plan
-from langchain_workers_gemma.sandbox.http.connection import EVENT_STREAM, Line, Reply, json_reply
+from langchain_workers_gemma.sandbox.faults import Fault, FaultQueue
+from langchain_workers_gemma.sandbox.http.connection import EVENT_STREAM, Connection, Reply, json_reply
 from langchain_workers_gemma.sandbox.records import ReceivedRequest, Requests
 from langchain_workers_gemma.sandbox.tokens import turn_tokens
 from langchain_workers_gemma.sandbox.validation import read_chat
@@ -34,7 +34,7 @@ from langchain_workers_gemma.sandbox.wire.usage import neurons
 
 from . import catalogue, embedding
 from .gateway import Cache, GatewayOptions, read_gateway
-from .queue import Batches
+from .queue import BatchQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -104,12 +104,12 @@ class Service:
     """Everything the routes share."""
 
     options: Options
-    engine: Engine = field(default_factory=StandIn)
-    plan: Plan = field(default_factory=Plan)
+    engine: Engine = field(default_factory=MockModel)
+    faults: FaultQueue = field(default_factory=FaultQueue)
     requests: Requests = field(default_factory=Requests)
-    batches: Batches = field(default_factory=Batches)
+    batches: BatchQueue = field(default_factory=BatchQueue)
     cache: Cache = field(default_factory=Cache)
-    lines: set[Line] = field(default_factory=set)
+    connections: set[Connection] = field(default_factory=set)
     _counter: Any = field(default_factory=lambda: count(1))
     _prefixes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
@@ -122,15 +122,15 @@ class Service:
     def forget(self) -> None:
         """Begin anew."""
         self.requests.clear()
-        self.plan.clear()
+        self.faults.clear()
         self.cache.clear()
         self.batches.clear()
         self._prefixes.clear()
 
     def hang_up(self) -> None:
         """The sandbox closes: end every wait."""
-        for line in list(self.lines):
-            line.hang_up()
+        for connection in list(self.connections):
+            connection.hang_up()
 
     def authenticate(self, call: Call, account: str | None) -> None:
         """Check the token and the account.
@@ -143,7 +143,7 @@ class Service:
         if account is not None and account != self.options.account_id:
             raise ServiceError(AUTHENTICATION, status=403)
 
-    def through_gateway(self, call: Call, gateway_id: str | None = None) -> Call:
+    def with_gateway(self, call: Call, gateway_id: str | None = None) -> Call:
         """The call with the options of the gateway it goes through."""
         options = read_gateway(call.record.headers, gateway_id)
         token = self.options.gateway_token
@@ -153,7 +153,7 @@ class Service:
                 raise ServiceError(2009, "Unauthorized", status=401)
         return replace(call, gateway=options)
 
-    def body_of(self, call: Call) -> dict[str, Any]:
+    def read_body(self, call: Call) -> dict[str, Any]:
         """The request's JSON object.
 
         Raises:

@@ -3,6 +3,6 @@
 It is deterministic, says that it is a stand-in, and knows no test's words: what it does follows from the request.
 """
 
-from .engine import StandIn
+from .engine import MockModel
 
-__all__ = ["StandIn"]
+__all__ = ["MockModel"]

@@ -13,7 +13,7 @@ _SYSTEM = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Conversation:
     """The state of a conversation.
 
     Attributes:
@@ -33,7 +33,7 @@ class Situation:
     turns: int
 
 
-def read_situation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Situation:
+def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conversation:
     """Read where a conversation stands."""
     names = tuple(tool.name for tool in tools)
     results: list[tuple[str, str]] = []
@@ -54,7 +54,7 @@ def read_situation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Situatio
             results.append((_name_of(turn, turns), turn.text))
     system = "\n".join(turn.text for turn in turns if turn.role in _SYSTEM)
     question = question_in(asked.text, tools)
-    return Situation(question, asked, system, tuple(results), tuple(called), len(turns))
+    return Conversation(question, asked, system, tuple(results), tuple(called), len(turns))
 
 
 def _mentioned(names: tuple[str, ...], text: str) -> list[str]:

@@ -14,14 +14,14 @@ from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
 from langchain_workers_gemma.sandbox.tokens import prompt_tokens, tokenize
 
 from .constrained_decoding import decode
-from .conversation import Situation, read_situation
+from .conversation import Conversation, read_conversation
 from .hints import read_hints
 from .notation import taught_notation, write_calls
 from .prompt_tools import tools_of
 from .prose import write_answer, write_reasoning
-from .requested_schema import ANY_OBJECT, asked_schema
-from .tool_selection import choose_calls
-from .value_filler import Filler
+from .requested_schema import ANY_OBJECT, requested_schema
+from .tool_selection import select_calls
+from .value_filler import ValueFiller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +32,7 @@ _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""
 
 
-class StandIn:
+class MockModel:
     """Answers requests, the same request always in the same way."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -57,10 +57,10 @@ class StandIn:
         """The whole reply."""
         rng = random.Random(self._seed_of(request))  # noqa: S311 - a stand-in, not a secret
         tools = tools_of(request)
-        situation = read_situation(request.turns, tools)
-        wanted = choose_calls(tools, situation, request)
-        text, calls = self._reply(request, situation, wanted, rng)
-        reasoning = write_reasoning(situation) if request.thinking else ""
+        conversation = read_conversation(request.turns, tools)
+        wanted = select_calls(tools, conversation, request)
+        text, calls = self._reply(request, conversation, wanted, rng)
+        reasoning = write_reasoning(conversation) if request.thinking else ""
         if reasoning and request.habits.thinking_as_text:
             reasoning, text = "", f"<|channel>thought\n{reasoning}<channel|>{text}"
         return _limited(request, reasoning, text, calls)
@@ -74,7 +74,7 @@ class StandIn:
     def _reply(
         self,
         request: ChatRequest,
-        situation: Situation,
+        conversation: Conversation,
         wanted: tuple[tuple[str, dict[str, Any]], ...],
         rng: random.Random,
     ) -> tuple[str, tuple[Call, ...]]:
@@ -86,32 +86,32 @@ class StandIn:
                 return "", calls
             return write_calls(calls, request.habits.calls_as), ()
         if request.schema is not None:
-            return self._constrained(request, situation, wanted, rng), ()
+            return self._constrained(request, conversation, wanted, rng), ()
         if calls:
             prompt = "\n".join(turn.text for turn in request.turns[:2])
             notation, key = taught_notation(request.model.family, prompt)
             return write_calls(calls, request.habits.calls_as or notation, key), ()
-        if asked_schema(request.turns) is not None:
-            return self._constrained(request, situation, wanted, rng), ()
-        return write_answer(situation, rng), ()
+        if requested_schema(request.turns) is not None:
+            return self._constrained(request, conversation, wanted, rng), ()
+        return write_answer(conversation, rng), ()
 
     def _constrained(
         self,
         request: ChatRequest,
-        situation: Situation,
+        conversation: Conversation,
         wanted: tuple[tuple[str, dict[str, Any]], ...],
         rng: random.Random,
     ) -> str:
         if request.habits.schema_fails:
             raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
         # Where the parameter wants no more than JSON, the prompt may say which.
-        wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else asked_schema(request.turns)
+        wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else requested_schema(request.turns)
         schema = dict(wanted_form or ANY_OBJECT)
-        told = "\n".join(outcome for _, outcome in situation.results)
-        hints = read_hints(f"{situation.question}\n{told}" if told else situation.question)
+        told = "\n".join(outcome for _, outcome in conversation.results)
+        hints = read_hints(f"{conversation.question}\n{told}" if told else conversation.question)
         names = frozenset(tool.name for tool in tools_of(request))
-        answer = write_answer(situation, rng)
-        filler = Filler(hints, schema, answer=answer if names else "", wanted=wanted, tools=names)
+        answer = write_answer(conversation, rng)
+        filler = ValueFiller(hints, schema, answer=answer if names else "", wanted=wanted, tools=names)
         text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
         return text[:-1] + "\n" * 4 * request.max_tokens if request.habits.runaway else text
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from langchain_workers_gemma.sandbox.images import Image
 
-    from .conversation import Situation
+    from .conversation import Conversation
 
 _OPENINGS = (
     "I am the sandbox's stand-in, not a Gemma.",
@@ -34,34 +34,34 @@ _NUMERALS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five":
 _MEASURES = frozenset(_UNITS) | frozenset(_NUMERALS)
 
 
-def write_answer(situation: Situation, rng: random.Random) -> str:
+def write_answer(conversation: Conversation, rng: random.Random) -> str:
     """An answer to the last question."""
-    if situation.results:
-        return _from_results(situation, rng)
+    if conversation.results:
+        return _from_results(conversation, rng)
     parts = [rng.choice(_OPENINGS)]
-    parts += [_describe(image) for image in situation.asked.images]
-    if situation.system:
-        parts.append(f"My instructions begin: “{_beginning(situation.system, 12)}”.")
-    question = _beginning(situation.question, _QUOTED_WORDS)
+    parts += [_describe(image) for image in conversation.asked.images]
+    if conversation.system:
+        parts.append(f"My instructions begin: “{_beginning(conversation.system, 12)}”.")
+    question = _beginning(conversation.question, _QUOTED_WORDS)
     parts.append(f"You wrote: “{question}”." if question else "You wrote nothing.")
-    if situation.turns > 2:
-        parts.append(f"That was message {situation.turns} of our conversation.")
-    wanted = _wanted_words(situation.question)
+    if conversation.turns > 2:
+        parts.append(f"That was message {conversation.turns} of our conversation.")
+    wanted = _wanted_words(conversation.question)
     if wanted:
-        parts.append(_filler(situation.question, wanted, rng))
+        parts.append(_filler(conversation.question, wanted, rng))
     return " ".join(parts)
 
 
-def write_reasoning(situation: Situation) -> str:
+def write_reasoning(conversation: Conversation) -> str:
     """What the stand-in thinks before it answers."""
-    if situation.results:
-        names = ", ".join(dict.fromkeys(name for name, _ in situation.results))
+    if conversation.results:
+        names = ", ".join(dict.fromkeys(name for name, _ in conversation.results))
         return f"I have the results of {names}. I can answer with them."
-    return f"The user wrote {len(words(situation.question))} words. I am a stand-in, so I look at what they ask for."
+    return f"The user wrote {len(words(conversation.question))} words. I am a stand-in, so I look at what they ask for."
 
 
-def _from_results(situation: Situation, rng: random.Random) -> str:
-    told = [f"{name} says {_readable(outcome)}" for name, outcome in situation.results]
+def _from_results(conversation: Conversation, rng: random.Random) -> str:
+    told = [f"{name} says {_readable(outcome)}" for name, outcome in conversation.results]
     return f"{rng.choice(_OPENINGS)} Here is what the tools gave: {'; '.join(told)}."
 
 

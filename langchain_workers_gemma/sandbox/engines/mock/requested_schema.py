@@ -16,7 +16,7 @@ _ASKING = ("system", "developer", "user")
 _ASKS = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n]{0,80}\bJSON\b", re.IGNORECASE)
 
 
-def asked_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
+def requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
     """The JSON Schema that a prompt wants its answer to follow, any object where it wants JSON without saying which."""
     texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _ASKING]
     schemas = [schema for text in texts for schema in schemas_in(text)]

@@ -11,20 +11,20 @@ from langchain_workers_gemma.sandbox.errors import ServiceError
 from .hints import Hints, content_stems, read_hints
 from .prompt_tools import demanded_call
 from .schemas import resolve
-from .value_filler import Filler
+from .value_filler import ValueFiller
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import ChatRequest, Tool
 
-    from .conversation import Situation
+    from .conversation import Conversation
 
 _NAME, _DESCRIPTION, _PARAMETER, _EXACT = 3.0, 1.0, 1.0, 100.0
 _ENOUGH = 3.0
 _MOST_REPEATS = 8
 
 
-def choose_calls(
-    tools: tuple[Tool, ...], situation: Situation, request: ChatRequest
+def select_calls(
+    tools: tuple[Tool, ...], conversation: Conversation, request: ChatRequest
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
     """The calls that the last question asks for: names and arguments, in the order of mention."""
     if request.tool_choice == "none" or not tools:
@@ -33,24 +33,24 @@ def choose_calls(
     if choice not in ("auto", "required"):
         chosen = [tool for tool in tools if tool.name == choice][:1]
     else:
-        chosen = _wanted(tools, situation)
+        chosen = _wanted(tools, conversation)
         if not chosen and choice == "required":
-            chosen = [_likeliest(tools, situation)]
-    calls = [call for tool in chosen for call in _calls_of(tool, situation, alone=len(chosen) == 1)]
+            chosen = [_likeliest(tools, conversation)]
+    calls = [call for tool in chosen for call in _calls_of(tool, conversation, alone=len(chosen) == 1)]
     return tuple(calls if request.parallel and choice in ("auto", "required") else calls[:1])
 
 
-def _wanted(tools: tuple[Tool, ...], situation: Situation) -> list[Tool]:
-    open_tools = [tool for tool in tools if tool.name not in situation.called]
-    scored = [(score(tool, situation.question), tool) for tool in open_tools]
+def _wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
+    open_tools = [tool for tool in tools if tool.name not in conversation.called]
+    scored = [(score(tool, conversation.question), tool) for tool in open_tools]
     named = [tool for points, tool in scored if points >= _EXACT]
     enough = named or [tool for points, tool in scored if points >= _ENOUGH]
-    return sorted(enough, key=lambda tool: _position(tool, situation.question))
+    return sorted(enough, key=lambda tool: _position(tool, conversation.question))
 
 
-def _likeliest(tools: tuple[Tool, ...], situation: Situation) -> Tool:
-    fresh = [tool for tool in tools if tool.name not in situation.called] or list(tools)
-    return max(fresh, key=lambda tool: score(tool, situation.question))
+def _likeliest(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
+    fresh = [tool for tool in tools if tool.name not in conversation.called] or list(tools)
+    return max(fresh, key=lambda tool: score(tool, conversation.question))
 
 
 def score(tool: Tool, text: str) -> float:
@@ -81,11 +81,11 @@ def _position(tool: Tool, text: str) -> int:
     return min(places, default=len(text))
 
 
-def _calls_of(tool: Tool, situation: Situation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
+def _calls_of(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
     """One call, or one for each of several values that the question lists for the tool's only parameter."""
-    parts = [situation.question, *(outcome for _, outcome in situation.results)]
-    hints = read_hints("\n".join(parts) if situation.results else situation.question)
-    several = _several(tool, hints) if alone and not situation.results else []
+    parts = [conversation.question, *(outcome for _, outcome in conversation.results)]
+    hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
+    several = _several(tool, hints) if alone and not conversation.results else []
     if several:
         return [(tool.name, arguments_of(tool, read_hints(_only(hints, value, several)))) for value in several]
     return [(tool.name, arguments_of(tool, hints))]
@@ -121,7 +121,7 @@ def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     from .constrained_decoding import decode, is_valid
 
     schema = {"type": "object", **tool.parameters}
-    filled = Filler(hints, schema).propose()
+    filled = ValueFiller(hints, schema).propose()
     arguments: dict[str, Any] = filled if isinstance(filled, dict) else {}
     if _plainly_valid(schema, arguments) or is_valid(schema, arguments):
         return arguments

@@ -33,7 +33,7 @@ EXAMPLES = {
 """A text of each format, for when the prompt has none."""
 
 
-class Filler:
+class ValueFiller:
     """Fills one value; what was used once is not offered again.
 
     Attributes:
