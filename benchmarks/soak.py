@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.soaking import hurry_retries, options_of, resident_mb
-from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError, clients
+from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError
+from langchain_workers_gemma.transport import client_pool as clients
 from tests.unit_tests.fault_server import (
     CLOSE,
     RESET,
@@ -258,7 +259,7 @@ def main() -> int:
     options = options_of(__doc__)
     hurry_retries()
     counter = RetryCounter()
-    log = logging.getLogger("langchain_workers_gemma.exchange")
+    log = logging.getLogger("langchain_workers_gemma.exchange.chat")
     log.addHandler(counter)
     log.setLevel(logging.INFO)
     log.propagate = False

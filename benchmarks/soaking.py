@@ -7,7 +7,7 @@ import gc
 import os
 from pathlib import Path
 
-from langchain_workers_gemma import retries
+from langchain_workers_gemma.exchange import retries
 
 
 def options_of(doc: str | None) -> argparse.Namespace:

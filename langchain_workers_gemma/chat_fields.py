@@ -11,18 +11,18 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from pydantic import TypeAdapter, ValidationError, model_validator
 
-from langchain_workers_gemma import connection
-from langchain_workers_gemma.client_fields import ClientFields
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, nearest
+from langchain_workers_gemma.client.cache import Remembered
+from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.client.profile import overruled, published_profile
+from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.gateway import AIGateway
-from langchain_workers_gemma.messages import remote_image_urls
 from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, get_model, resolve_model
-from langchain_workers_gemma.planning import CallSettings, Preparation, prepare
-from langchain_workers_gemma.profiles import overruled, published_profile
-from langchain_workers_gemma.remembering import Remembered
-from langchain_workers_gemma.response_format import Answer, parse_response_format
-from langchain_workers_gemma.retries import RetryPolicy
-from langchain_workers_gemma.settings import SAMPLING, check_sampling, merge_stops, nearest
-from langchain_workers_gemma.tools.choice import openai_tool
+from langchain_workers_gemma.request.planner import CallSettings, Preparation, prepare
+from langchain_workers_gemma.request.response_format import Answer, parse_response_format
+from langchain_workers_gemma.request.tools import openai_tool
+from langchain_workers_gemma.request.turns import remote_image_urls
 
 # Fields that a call may override, and what a call may say beside them.
 _PER_CALL = frozenset({

@@ -15,17 +15,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from langchain_workers_gemma import connection
-from langchain_workers_gemma.chunks import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.exchange import converse
-from langchain_workers_gemma.inlining import afetch_images, fetch_images
-from langchain_workers_gemma.queued_batches import QueuedChatModel
-from langchain_workers_gemma.settings import (
-    SAMPLING,
-    merge_stops,
-)
-from langchain_workers_gemma.structured_output import structure
-from langchain_workers_gemma.tools.choice import ToolLike, openai_tool, parse_choice, tool_name
+from langchain_workers_gemma.batch.methods import QueuedChatModel
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import SAMPLING, merge_stops
+from langchain_workers_gemma.exchange.chat import converse
+from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
+from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
+from langchain_workers_gemma.structured_output.parser import structure
+from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import Field, model_validator
 
-from langchain_workers_gemma import calling, connection
-from langchain_workers_gemma.client_fields import ClientFields
-from langchain_workers_gemma.exchange import Action
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.exchange import call as calling
+from langchain_workers_gemma.exchange.chat import Action
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
+from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES, split
+from langchain_workers_gemma.exchange.request import Request, encode_json
+from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.models import get_model, resolve_model
-from langchain_workers_gemma.request import Request, encode_json
-from langchain_workers_gemma.retries import RetryPolicy
-from langchain_workers_gemma.splitting import MAX_PAYLOAD_BYTES, split
-from langchain_workers_gemma.status_errors import ErrorContext
 from langchain_workers_gemma.vectors import VectorsError, read_vectors
 
 _DEFAULT_MODEL = "@cf/google/embeddinggemma-300m"

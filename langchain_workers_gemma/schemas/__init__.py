@@ -11,11 +11,11 @@ vLLM's own list of what it lacks (`has_xgrammar_unsupported_json_features` in
 """
 
 from langchain_workers_gemma.schemas.constraint import for_constraint
+from langchain_workers_gemma.schemas.from_user import json_schema_of, schema_description, schema_name
+from langchain_workers_gemma.schemas.keywords import JSONSchema
 from langchain_workers_gemma.schemas.references import inline_refs
-from langchain_workers_gemma.schemas.sources import json_schema_of, schema_description, schema_name
 from langchain_workers_gemma.schemas.strict import strict_openai
 from langchain_workers_gemma.schemas.tools import for_tool
-from langchain_workers_gemma.schemas.vocabulary import JSONSchema
 
 __all__ = [
     "JSONSchema",

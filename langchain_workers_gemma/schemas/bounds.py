@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from langchain_workers_gemma.schemas.vocabulary import JSONSchema, one_type
-from langchain_workers_gemma.schemas.walking import number_at
+from langchain_workers_gemma.schemas.keywords import JSONSchema, one_type
+from langchain_workers_gemma.schemas.traversal import number_at
 
 TypeRules: TypeAlias = tuple[JSONSchema | None, frozenset[str]]
 """The rules for one type, `None` if nothing can meet them, and the keywords that need no more saying."""

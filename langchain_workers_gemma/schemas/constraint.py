@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from langchain_workers_gemma.schemas.all_of import both, prepared
 from langchain_workers_gemma.schemas.bounds import TypeRules, number_rules, string_rules
-from langchain_workers_gemma.schemas.joining import both, prepared
-from langchain_workers_gemma.schemas.notes import joined_texts, noted
-from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
-from langchain_workers_gemma.schemas.vocabulary import (
+from langchain_workers_gemma.schemas.descriptions import joined_texts, noted
+from langchain_workers_gemma.schemas.keywords import (
     KEYWORDS,
     OF_ONE_TYPE,
     TYPES,
@@ -21,7 +20,8 @@ from langchain_workers_gemma.schemas.vocabulary import (
     types_in,
     types_of_value,
 )
-from langchain_workers_gemma.schemas.walking import number_at, required_names
+from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
+from langchain_workers_gemma.schemas.traversal import number_at, required_names
 
 _ANYTHING: JSONSchema = {"anyOf": [{"type": kind} for kind in TYPES if kind != "integer"]}
 """What `{}` means; `outlines-core` writes `{}` as alternatives without parentheses, which spoils all around them."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic.json_schema import GenerateJsonSchema  # loaded by langchain_core anyway
 
-from langchain_workers_gemma.schemas.vocabulary import JSONSchema
+from langchain_workers_gemma.schemas.keywords import JSONSchema
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import DecimalSchema

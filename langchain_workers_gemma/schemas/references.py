@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from langchain_workers_gemma.schemas.vocabulary import JSONSchema, annotations_and_rules
-from langchain_workers_gemma.schemas.walking import MAX_DEPTH, children, map_schemas, plain
+from langchain_workers_gemma.schemas.keywords import JSONSchema, annotations_and_rules
+from langchain_workers_gemma.schemas.traversal import MAX_DEPTH, children, map_schemas, plain
 
 _MAX_INLINED = 20_000  # keywords after inlining; diamond-shaped references double with each level
 _DEFINITIONS = frozenset({"$defs", "definitions"})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_workers_gemma.schemas.all_of import prepared
 from langchain_workers_gemma.schemas.constraint import for_constraint
-from langchain_workers_gemma.schemas.joining import prepared
-from langchain_workers_gemma.schemas.vocabulary import ANNOTATIONS, JSONSchema, annotations_and_rules, types_in
-from langchain_workers_gemma.schemas.walking import map_schemas, required_names
+from langchain_workers_gemma.schemas.keywords import ANNOTATIONS, JSONSchema, annotations_and_rules, types_in
+from langchain_workers_gemma.schemas.traversal import map_schemas, required_names
 
 
 def strict_openai(schema: Mapping[str, Any]) -> JSONSchema:

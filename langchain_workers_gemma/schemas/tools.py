@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_workers_gemma.schemas.joining import both, prepared
-from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
-from langchain_workers_gemma.schemas.vocabulary import (
+from langchain_workers_gemma.schemas.all_of import both, prepared
+from langchain_workers_gemma.schemas.keywords import (
     ANNOTATIONS,
     TYPES,
     JSONSchema,
@@ -16,7 +15,8 @@ from langchain_workers_gemma.schemas.vocabulary import (
     types_in,
     types_of_value,
 )
-from langchain_workers_gemma.schemas.walking import map_schemas, required_names
+from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
+from langchain_workers_gemma.schemas.traversal import map_schemas, required_names
 
 _NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
 

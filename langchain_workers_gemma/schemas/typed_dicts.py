@@ -13,9 +13,9 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from langchain_workers_gemma.schemas.generator import PydanticGenerator
+from langchain_workers_gemma.schemas.keywords import JSONSchema
 from langchain_workers_gemma.schemas.references import fresh_name, with_definitions
-from langchain_workers_gemma.schemas.vocabulary import JSONSchema
-from langchain_workers_gemma.schemas.walking import map_schemas
+from langchain_workers_gemma.schemas.traversal import map_schemas
 
 _MARKER = "x-typed-dict"
 

@@ -23,7 +23,8 @@ from typing import Any, Self, TypeAlias
 
 import pytest
 
-from langchain_workers_gemma import ChatWorkersGemma, driving
+from langchain_workers_gemma import ChatWorkersGemma
+from langchain_workers_gemma.transport import driver as driving
 from tests.unit_tests.asking import gemma
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
 from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, strict_openai
-from langchain_workers_gemma.schemas.walking import children
+from langchain_workers_gemma.schemas.traversal import children
 
 FUNCTIONS = [inline_refs, for_constraint, for_tool, strict_openai]
 

@@ -22,8 +22,8 @@ from langchain_workers_gemma import (
     InternalServerError,
     ToolChoiceError,
 )
-from langchain_workers_gemma.batch import BatchPart, Waiting
-from langchain_workers_gemma.splitting import split
+from langchain_workers_gemma.batch.queue import BatchPart, Waiting
+from langchain_workers_gemma.exchange.payload_chunks import split
 from tests.unit_tests.asking import (
     ACCOUNT,
     GEMMA_3,
@@ -80,8 +80,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(delay: float) -> None:
         seconds.append(delay)
 
-    monkeypatch.setattr("langchain_workers_gemma.driving.time.sleep", seconds.append)
-    monkeypatch.setattr("langchain_workers_gemma.driving.asyncio.sleep", sleep)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.time.sleep", seconds.append)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.asyncio.sleep", sleep)
     return seconds
 
 
@@ -574,8 +574,8 @@ def test_http_images_are_fetched_once_for_all_inputs(
     async def afetch(urls: Any) -> dict[str, str]:
         return fetch(urls)
 
-    monkeypatch.setattr("langchain_workers_gemma.queued_batches.fetch_images", fetch)
-    monkeypatch.setattr("langchain_workers_gemma.queued_batches.afetch_images", afetch)
+    monkeypatch.setattr("langchain_workers_gemma.batch.methods.fetch_images", fetch)
+    monkeypatch.setattr("langchain_workers_gemma.batch.methods.afetch_images", afetch)
     picture = [HumanMessage([{"type": "image_url", "image_url": {"url": url}}])]
     service.replies(queued())
     submit_batch(gemma(inline_image_urls=True), way, [picture, "text", picture])
@@ -585,7 +585,7 @@ def test_http_images_are_fetched_once_for_all_inputs(
 
 
 def test_a_reply_without_end_is_refused(service: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_workers_gemma.batch._MOST_REPLY_BYTES", 50)
+    monkeypatch.setattr("langchain_workers_gemma.batch.queue._MOST_REPLY_BYTES", 50)
     service.replies(finished(item(0, says("one")), item(1, says("two"))))
     with pytest.raises(InternalServerError, match="larger than 50 bytes"):
         fetch_batch(gemma(), way, JOB)

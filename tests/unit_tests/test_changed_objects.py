@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_fields, planning
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_fields
+from langchain_workers_gemma.request import planner as planning
 from tests.unit_tests.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
 
 Change = Callable[[ChatWorkersGemma], object]

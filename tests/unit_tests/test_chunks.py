@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_to_dict, 
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
-from langchain_workers_gemma import chunks as chunks_module
+from langchain_workers_gemma.response import builders as chunks_module
 from tests.unit_tests.asking import GEMMA_4, STREAMED, Service, ask, chunks, delta, gemma, merged, usage
 
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}

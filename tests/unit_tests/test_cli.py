@@ -7,8 +7,8 @@ import httpx
 import pytest
 import respx
 
-from langchain_workers_gemma import cli
-from langchain_workers_gemma.cli import main
+from langchain_workers_gemma.cli import main as cli
+from langchain_workers_gemma.cli.main import main
 from langchain_workers_gemma.models import MODELS
 from tests.unit_tests.asking import ACCOUNT, GEMMA_3, GEMMA_4
 
@@ -346,14 +346,14 @@ def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 def test_the_demo_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_workers_gemma import demo
+    from langchain_workers_gemma.cli import demo
 
     monkeypatch.setattr(demo, "run_demo", lambda: 5)
     assert main(["demo"]) == 5
 
 
 def test_an_interrupt_ends_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_workers_gemma import demo
+    from langchain_workers_gemma.cli import demo
 
     monkeypatch.setattr(demo, "run_demo", interrupted)
     assert main(["demo"]) == 130

@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError, clients
+from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError
+from langchain_workers_gemma.transport import client_pool as clients
 from tests.unit_tests.asking import achunks, gemma, merged
 from tests.unit_tests.fault_server import (
     STREAM_END,

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from langchain_workers_gemma import ToolChoiceError
 from langchain_workers_gemma.schemas import json_schema_of
-from langchain_workers_gemma.structured_output import as_type
+from langchain_workers_gemma.structured_output.parser import as_type
 from tests.unit_tests.asking import gemma
 from tests.unit_tests.schema_engines import compile_everywhere, walk
 from tests.unit_tests.schema_examples import EXAMPLES

@@ -314,8 +314,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(delay: float) -> None:
         seconds.append(delay)
 
-    monkeypatch.setattr("langchain_workers_gemma.driving.time.sleep", seconds.append)
-    monkeypatch.setattr("langchain_workers_gemma.driving.asyncio.sleep", sleep)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.time.sleep", seconds.append)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.asyncio.sleep", sleep)
     return seconds
 
 

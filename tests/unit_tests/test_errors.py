@@ -41,7 +41,7 @@ from langchain_workers_gemma import (
     ToolChoiceError,
     WorkersGemmaError,
 )
-from langchain_workers_gemma.status_errors import ErrorContext, is_error_payload, payload_error, status_error
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, is_error_payload, payload_error, status_error
 from tests.unit_tests.asking import GEMMA_3, GEMMA_4, TOKEN, WAYS, WEATHER, Service, ask, body, gemma, sse, stream
 
 Kind = type[APIStatusError]

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from langchain_workers_gemma import AIGateway, InternalServerError, WorkersGemmaError, exchange
-from langchain_workers_gemma.tools.calls import MOST_CALLS
+from langchain_workers_gemma import AIGateway, InternalServerError, WorkersGemmaError
+from langchain_workers_gemma.exchange import chat as exchange
+from langchain_workers_gemma.response.tool_calls import MOST_CALLS
 from tests.unit_tests.asking import (
     EVENTS,
     GEMMA_3,

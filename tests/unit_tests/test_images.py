@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
-from langchain_workers_gemma import images
-from langchain_workers_gemma.images import afetch_images, fetch_images, is_public
+from langchain_workers_gemma.transport import guarded_fetch as images
+from langchain_workers_gemma.transport.guarded_fetch import afetch_images, fetch_images, is_public
 from tests.unit_tests.asking import GEMMA_4, GEMMA_7B, PNG, PNG_URI, Service, ask, gemma, run
 from tests.unit_tests.fault_server import CLOSE, RESET, STALL, Drip, FaultServer, Script, head, http
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from langchain_workers_gemma import schemas
 from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, json_schema_of, strict_openai
-from langchain_workers_gemma.schemas.vocabulary import OF_ONE_TYPE
-from langchain_workers_gemma.schemas.walking import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, SINGLE_SCHEMAS
+from langchain_workers_gemma.schemas.keywords import OF_ONE_TYPE
+from langchain_workers_gemma.schemas.traversal import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, SINGLE_SCHEMAS
 from tests.unit_tests.schema_engines import FUNCTIONS, accepts, compile_everywhere, inner_schemas, walk
 from tests.unit_tests.schema_examples import EXAMPLES, Branch
 

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from langchain_workers_gemma.events import Text
-from langchain_workers_gemma.json_answer import JsonAnswer
-from langchain_workers_gemma.json_growth import GrowingJson
-from langchain_workers_gemma.json_text import NoJsonError, find_json, is_cut_json
-from langchain_workers_gemma.structured_output import StructuredOutputParser
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
+from langchain_workers_gemma.json_text.growing import GrowingJson
+from langchain_workers_gemma.response.events import Text
+from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
+from langchain_workers_gemma.structured_output.parser import StructuredOutputParser
 from tests.unit_tests.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
 from tests.unit_tests.structured_asking import BY_NAME, PAIRS, Generation, answer, ask, written
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_workers_gemma.events import Text, ToolCallDelta
-from langchain_workers_gemma.tools.rendering import Notation, render_call, render_calls
-from langchain_workers_gemma.tools.text_calls import TextCallReader
+from langchain_workers_gemma.response.events import Text, ToolCallDelta
+from langchain_workers_gemma.tool_text.reader import TextCallReader
+from langchain_workers_gemma.tool_text.writer import Notation, render_call, render_calls
 
 Reply: TypeAlias = list[Any]
 

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from pydantic import create_model
 
 import langchain_workers_gemma
-from langchain_workers_gemma.json_growth import GrowingJson
+from langchain_workers_gemma.json_text.growing import GrowingJson
 from langchain_workers_gemma.schemas import json_schema_of
-from langchain_workers_gemma.tools.text_calls import TextCallReader
+from langchain_workers_gemma.tool_text.reader import TextCallReader
 from tests.unit_tests.schema_engines import FUNCTIONS
 
 _PACKAGE = str(Path(langchain_workers_gemma.__file__).parent)

@@ -1,0 +1,302 @@
+"""The methods of the asynchronous batch, on the chat model and on what `bind` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables.base import RunnableBinding
+
+from langchain_workers_gemma.batch import queue as batch
+from langchain_workers_gemma.batch.progress import progress_bar
+from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, Batching, BatchJob, Item, Waiting
+from langchain_workers_gemma.chat_fields import ChatFields
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.exchange.call import arun, run
+from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
+
+if TYPE_CHECKING:
+    # Core's own class for what `bind` makes of a chat model is `RunnableBinding` with narrower types, and private.
+    from langchain_core.language_models.chat_models import _ChatModelBinding as Binding
+
+else:
+    Binding = RunnableBinding[LanguageModelInput, AIMessage]
+
+# What core's `generate` takes out of a call's arguments before the model sees them.
+_OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
+
+
+class QueuedChatModel(ChatFields):
+    """A chat model with Workers AI's asynchronous batch: inputs are queued at the service and fetched when done.
+
+    The service answers when it has capacity, usually within minutes, and never refuses for lack of it.
+    """
+
+    def queue_batch(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_wait: float | None = None,
+        show_progress: bool = False,
+        return_exceptions: bool = False,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Have the service answer many inputs in its own time, and wait for the answers.
+
+        Payloads are split under 10 MB. For a batch that outlives the process use `submit_batch` and `fetch_batch`.
+
+        Args:
+            inputs: What `invoke` takes, any number of them.
+            poll_interval: Seconds to wait after the first poll that finds the batch unfinished; later waits grow by
+                half each, up to half a minute. `Retry-After` is obeyed.
+            max_wait: Seconds after which waiting ends in an `APITimeoutError`; `None` waits for ever.
+            show_progress: Draw a progress bar; needs `tqdm`.
+            return_exceptions: Put the error of an input that failed at its place, instead of raising the first.
+            stop: Stop sequences.
+            **kwargs: Further arguments of the call, as `invoke` takes them.
+
+        Returns:
+            The messages that `invoke` would give, in the order of the inputs.
+
+        Raises:
+            ValueError: If the host or the model has no queue, or an input cannot be taken; nothing has been sent then.
+            WorkersGemmaError: If the batch fails, or an input does. A note on the error tells how to fetch the rest.
+
+        Example:
+            ```python
+            llm.queue_batch(["Say 1", "Say 2"], show_progress=True)
+            ```
+        """
+        waiting = Waiting(poll_interval, max_wait)
+        batching = self._batching(stop, kwargs)
+        conversations = self._conversations(inputs)
+        images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
+        items = _prepared(batching, conversations, images, return_exceptions=return_exceptions)
+        with progress_bar(len(items), show=show_progress) as progress:
+            flow = batch.queue(batching, items, waiting, progress, return_exceptions=return_exceptions)
+            return self._finished(run(connection.transport(self), flow))
+
+    async def aqueue_batch(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_wait: float | None = None,
+        show_progress: bool = False,
+        return_exceptions: bool = False,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Have the service answer many inputs in its own time, and wait for the answers. See `queue_batch`."""
+        waiting = Waiting(poll_interval, max_wait)
+        batching = self._batching(stop, kwargs)
+        conversations = self._conversations(inputs)
+        images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
+        items = _prepared(batching, conversations, images, return_exceptions=return_exceptions)
+        with progress_bar(len(items), show=show_progress) as progress:
+            flow = batch.queue(batching, items, waiting, progress, return_exceptions=return_exceptions)
+            return self._finished(await arun(connection.transport(self), flow))
+
+    def submit_batch(
+        self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
+    ) -> BatchJob:
+        """Queue many inputs at the service and do not wait.
+
+        Args:
+            inputs: What `invoke` takes, any number of them.
+            stop: Stop sequences.
+            **kwargs: Further arguments of the call, as `invoke` takes them.
+
+        Returns:
+            The job: small, and made to be kept with `to_json` or `pickle`, so that `fetch_batch` can go on with it in
+            this process or another.
+
+        Raises:
+            ValueError: If the host or the model has no queue, or an input cannot be taken; nothing has been sent then.
+            WorkersGemmaError: If a payload is refused.
+
+        Example:
+            ```python
+            job = llm.submit_batch(["Say 1", "Say 2"])
+            kept = job.to_json()
+            llm.fetch_batch(BatchJob.from_json(kept))
+            ```
+        """
+        batching = self._batching(stop, kwargs)
+        conversations = self._conversations(inputs)
+        images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
+        items = _prepared(batching, conversations, images, return_exceptions=False)
+        flow = batch.submit(batching, [item for item in items if isinstance(item, Item)])
+        return run(connection.transport(self), flow)
+
+    async def asubmit_batch(
+        self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
+    ) -> BatchJob:
+        """Queue many inputs at the service and do not wait. See `submit_batch`."""
+        batching = self._batching(stop, kwargs)
+        conversations = self._conversations(inputs)
+        images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
+        items = _prepared(batching, conversations, images, return_exceptions=False)
+        flow = batch.submit(batching, [item for item in items if isinstance(item, Item)])
+        return await arun(connection.transport(self), flow)
+
+    def fetch_batch(
+        self,
+        job: BatchJob,
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_wait: float | None = None,
+        show_progress: bool = False,
+        return_exceptions: bool = False,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Wait for a job that `submit_batch` queued, here or in another process, and read its answers.
+
+        Args:
+            job: The job.
+            poll_interval: As for `queue_batch`.
+            max_wait: As for `queue_batch`; 0 asks once.
+            show_progress: As for `queue_batch`.
+            return_exceptions: As for `queue_batch`.
+            stop: The stop sequences that it was submitted with, some of which may be applied on our side.
+            **kwargs: The arguments that it was submitted with: bound tools, for one, decide how an answer is read.
+
+        Returns:
+            The messages that `invoke` would give, in the order of the inputs.
+
+        Raises:
+            ValueError: If the job is of another model.
+            WorkersGemmaError: If the batch fails, or an input does.
+        """
+        waiting = Waiting(poll_interval, max_wait)
+        batching = self._batching(stop, kwargs, job)
+        with progress_bar(len(job), show=show_progress) as progress:
+            outcomes = run(connection.transport(self), batch.fetch(batching, job, waiting, progress))
+        if not return_exceptions:
+            batch.raise_first(outcomes, job)
+        return self._finished(outcomes)
+
+    async def afetch_batch(
+        self,
+        job: BatchJob,
+        *,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        max_wait: float | None = None,
+        show_progress: bool = False,
+        return_exceptions: bool = False,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Wait for a job that `submit_batch` queued, and read its answers. See `fetch_batch`."""
+        waiting = Waiting(poll_interval, max_wait)
+        batching = self._batching(stop, kwargs, job)
+        with progress_bar(len(job), show=show_progress) as progress:
+            outcomes = await arun(connection.transport(self), batch.fetch(batching, job, waiting, progress))
+        if not return_exceptions:
+            batch.raise_first(outcomes, job)
+        return self._finished(outcomes)
+
+    def bind(self, **kwargs: Any) -> BoundChatModel:
+        """Bind arguments of a call. The methods of the asynchronous batch honour them too."""
+        return BoundChatModel(bound=self, kwargs=kwargs, config={})
+
+    # --- Steps of the above ---
+
+    def _batching(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> Batching:
+        settings = self._settings(stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
+        if job is not None and job.model != settings.facts.id:
+            raise ValueError(
+                f"This batch was submitted to {job.model}, not {settings.facts.id}: pass model={job.model!r}."
+            )
+        return Batching.of(settings)
+
+    def _conversations(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
+        if isinstance(inputs, str):
+            raise ValueError("A batch takes a list of inputs; for one input, use invoke.")
+        return [self._convert_input(one).to_messages() for one in inputs]
+
+    def _all_images(self, conversations: Sequence[Sequence[BaseMessage]], kwargs: Mapping[str, Any]) -> list[str]:
+        return list(chain.from_iterable(self._images_to_fetch(messages, kwargs) for messages in conversations))
+
+    def _finished(self, outcomes: Sequence[Any]) -> list[Any]:
+        """The messages in the form that was asked for, as core does it for `invoke`."""
+        if self.output_version != "v1":
+            return list(outcomes)
+        return [_with_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
+
+
+class BoundChatModel(Binding):  # type: ignore[no-redef]
+    """What `bind` makes of a chat model.
+
+    Core's own class would let `llm.bind_tools([...]).queue_batch(...)` through to the model without the tools.
+    """
+
+    @classmethod
+    def lc_id(cls) -> list[str]:
+        """It is written and read as core's own class."""
+        return RunnableBinding.lc_id()
+
+    @property
+    def _model(self) -> QueuedChatModel:
+        if not isinstance(self.bound, QueuedChatModel):
+            raise AttributeError(f"{type(self.bound).__name__} has no asynchronous batch")
+        return self.bound
+
+    def queue_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> list[AIMessage]:
+        """See `ChatWorkersGemma.queue_batch`."""
+        return self._model.queue_batch(inputs, **{**self.kwargs, **more})
+
+    async def aqueue_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> list[AIMessage]:
+        """See `ChatWorkersGemma.aqueue_batch`."""
+        return await self._model.aqueue_batch(inputs, **{**self.kwargs, **more})
+
+    def submit_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> BatchJob:
+        """See `ChatWorkersGemma.submit_batch`."""
+        return self._model.submit_batch(inputs, **{**self.kwargs, **more})
+
+    async def asubmit_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> BatchJob:
+        """See `ChatWorkersGemma.asubmit_batch`."""
+        return await self._model.asubmit_batch(inputs, **{**self.kwargs, **more})
+
+    def fetch_batch(self, job: BatchJob, **more: Any) -> list[AIMessage]:
+        """See `ChatWorkersGemma.fetch_batch`."""
+        return self._model.fetch_batch(job, **{**self.kwargs, **more})
+
+    async def afetch_batch(self, job: BatchJob, **more: Any) -> list[AIMessage]:
+        """See `ChatWorkersGemma.afetch_batch`."""
+        return await self._model.afetch_batch(job, **{**self.kwargs, **more})
+
+
+def _prepared(
+    batching: Batching,
+    conversations: Sequence[Sequence[BaseMessage]],
+    images: Mapping[str, str] | None,
+    *,
+    return_exceptions: bool,
+) -> list[Item | ValueError]:
+    """Every input ready to be submitted, or why it cannot be.
+
+    Raises:
+        ValueError: For the first that cannot, unless exceptions are to be returned.
+    """
+    prepared: list[Item | ValueError] = []
+    for at, messages in enumerate(conversations):
+        try:
+            prepared.append(batching.item(messages, images))
+        except ValueError as error:
+            if not return_exceptions:
+                error.add_note(f"It is of input {at}.")
+                raise
+            prepared.append(error)
+    return prepared
+
+
+def _with_blocks(message: AIMessage) -> AIMessage:
+    metadata = {**message.response_metadata, "output_version": "v1"}
+    return message.model_copy(update={"content": message.content_blocks, "response_metadata": metadata})

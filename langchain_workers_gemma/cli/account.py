@@ -1,0 +1,75 @@
+"""What Cloudflare's API tells about a token and an account: the token check and the list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.exchange.call import Answer, call
+from langchain_workers_gemma.exchange.chat import Action
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
+from langchain_workers_gemma.exchange.request import Request
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.hosts import Route
+
+_PER_PAGE = 100
+_MOST_PAGES = 20
+
+
+def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action, Any, str]:
+    """What the service says of the token: `active`, `disabled` or `expired`.
+
+    Args:
+        client: Whose token.
+        of_account: Ask as for a token of the account; else as for a user's.
+
+    Raises:
+        WorkersGemmaError: If the token is none of these, or the service cannot be asked.
+    """
+    path = "/accounts/{account}/tokens/verify" if of_account else "/user/tokens/verify"
+    answer = yield from _get(client, path, {})
+    status = answer.result.get("status") if isinstance(answer.result, dict) else None
+    if not isinstance(status, str):
+        raise answer.unreadable("it does not tell the token's status")
+    return status
+
+
+def search_models(client: ClientFields, search: str) -> Generator[Action, Any, list[dict[str, Any]]]:
+    """The entries of the account's list of models.
+
+    Args:
+        client: Whose account.
+        search: What their names hold.
+
+    Raises:
+        WorkersGemmaError: If the service refuses or cannot be asked.
+    """
+    found: list[dict[str, Any]] = []
+    for page in range(1, _MOST_PAGES + 1):
+        query = {"search": search, "per_page": str(_PER_PAGE), "page": str(page)}
+        answer = yield from _get(client, "/accounts/{account}/ai/models/search", query)
+        entries = answer.result
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise answer.unreadable("it has no list of models")
+        found += entries
+        if len(entries) < _PER_PAGE:
+            break
+    return found
+
+
+def _get(client: ClientFields, path: str, query: Mapping[str, str]) -> Generator[Action, Any, Answer]:
+    gateway = connection.gateway(client.ai_gateway)
+    request = Request(
+        connection.address(client),
+        Route(path, lambda _model, data: data),
+        model="",
+        data={},
+        headers=client.default_headers,
+        query=f"?{urlencode(query)}" if query else "",
+        method="GET",
+    )
+    context = ErrorContext(token_source=connection.token_source(client), secrets=connection.secrets(client, gateway))
+    return (yield from call(request, RetryPolicy(client.max_retries), context))

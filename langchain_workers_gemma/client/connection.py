@@ -1,0 +1,214 @@
+"""What chat model and embeddings share: credentials, address, headers, and the transport that uses them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import httpx
+from pydantic import SecretStr, ValidationError
+
+from langchain_workers_gemma.gateway import AIGateway, checked_header
+from langchain_workers_gemma.hosts import (
+    BASE_URL_VARIABLE,
+    HOSTS,
+    Address,
+    Api,
+    checked_account_id,
+    checked_base_url,
+    checked_model_id,
+    is_legacy_gateway,
+)
+from langchain_workers_gemma.models import HostName
+from langchain_workers_gemma.transport.driver import Driver
+from langchain_workers_gemma.transport.http import Transport
+
+_TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
+_CONNECT_SECONDS = 10.0  # a host that does not even accept a connection will not soon
+
+
+class Connected(Protocol):
+    """An object with the fields of a connection: `ChatWorkersGemma` and `WorkersGemmaEmbeddings`."""
+
+    model: str
+    host: HostName
+    api: Api | None
+    account_id: str | None
+    api_token: SecretStr | None
+    base_url: str | None
+    ai_gateway: str | AIGateway | None
+    session_affinity: str | None
+    reject_if_busy: bool
+    binding: Any
+    timeout: float | httpx.Timeout | None
+    http_client: httpx.Client | None
+    http_async_client: httpx.AsyncClient | None
+    default_headers: dict[str, str]
+
+
+def with_secrets_wrapped(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments with the token wrapped, so that no validation error can show it."""
+    return {
+        name: SecretStr(value) if name in _TOKEN_NAMES and isinstance(value, str) else value
+        for name, value in arguments.items()
+    }
+
+
+def resolve(connected: Connected) -> None:
+    """Fill in what was left out, from the environment and the host's defaults.
+
+    Raises:
+        ValueError: If credentials are missing, or an argument is not one that the host can take.
+    """
+    host = HOSTS[connected.host]
+    checked_model_id(connected.model)
+    connected.api = connected.api or next(iter(host.chat))
+    if connected.api not in host.chat:
+        raise ValueError(f"api={connected.api!r}: {host.label} has only {', '.join(map(repr, host.chat))}.")
+    for name, value in (
+        ("ai_gateway", connected.ai_gateway),
+        ("session_affinity", connected.session_affinity),
+        ("reject_if_busy", connected.reject_if_busy or None),
+        ("binding", connected.binding),
+    ):
+        if value is not None and host.name != "cloudflare":
+            raise ValueError(f"{name} is of Cloudflare Workers AI; {host.label} has no such thing. Leave it out.")
+    connected.base_url = checked_base_url(connected.base_url or os.environ.get(BASE_URL_VARIABLE) or host.base_url)
+    _check_timeout(connected.timeout)
+    for name, value in connected.default_headers.items():
+        checked_header(f"default_headers[{name!r}]", value)
+        if not name or not all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name):
+            raise ValueError(f"default_headers: {name!r} is not a header's name.")
+    if connected.binding is None:
+        _resolve_credentials(connected)
+    else:
+        _check_binding(connected)
+
+
+def _check_binding(connected: Connected) -> None:
+    if not hasattr(connected.binding, "run"):
+        kind = type(connected.binding).__name__
+        raise ValueError(f"binding must be a Workers AI binding such as env.AI, not {kind}.")
+    if connected.api != "native":
+        raise ValueError(f"api={connected.api!r}: a binding takes the native API only. Leave it out.")
+
+
+def _resolve_credentials(connected: Connected) -> None:
+    host = HOSTS[connected.host]
+    missing: list[str] = []
+    if host.account_variables and not is_legacy_gateway(connected.base_url or ""):
+        connected.account_id = (connected.account_id or _first_set(host.account_variables) or "").strip() or None
+        if connected.account_id:
+            checked_account_id(connected.account_id)
+        else:
+            missing.append(f"account_id is missing: pass account_id=..., or set {_either(host.account_variables)}.")
+    given = connected.api_token.get_secret_value() if connected.api_token else _first_set(host.token_variables)
+    token = (given or "").strip()
+    if token:
+        connected.api_token = SecretStr(checked_header("api_token", token))
+    else:
+        missing.append(f"api_token is missing: pass api_token=..., or set {_either(host.token_variables)}.")
+    if missing:
+        raise ValueError(" ".join(missing))
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """Names for people: `A`, `A or B`, `A, B or C`."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _first_set(variables: tuple[str, ...]) -> str | None:
+    return next((value for name in variables if (value := os.environ.get(name))), None)
+
+
+def _check_timeout(timeout: float | httpx.Timeout | None) -> None:
+    if isinstance(timeout, int | float) and not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout={timeout!r} must be a positive number of seconds, an httpx.Timeout, or None.")
+
+
+def token_variable(host: HostName) -> str:
+    """The environment variable that a host's token is best kept in."""
+    return HOSTS[host].token_variables[0]
+
+
+def token_source(connected: Connected) -> str:
+    """Where the token came from, for people; empty where none is needed."""
+    if connected.binding is not None:
+        return ""
+    token = connected.api_token.get_secret_value() if connected.api_token else None
+    for name in HOSTS[connected.host].token_variables:
+        value = os.environ.get(name)
+        if value:
+            if value.strip() == token:
+                return f"the environment variable {name}"
+            break
+    return "the argument api_token"
+
+
+def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
+    """Texts that must not show in an error."""
+    tokens = (connected.api_token, gateway_.token if gateway_ else None)
+    return tuple(token.get_secret_value() for token in tokens if token)
+
+
+def checked_model(model: object) -> str:
+    """A model id given with a call.
+
+    Raises:
+        ValueError: If it is not an id.
+    """
+    if not isinstance(model, str):
+        raise ValueError(f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it', not {model!r}.")
+    return checked_model_id(model)
+
+
+def gateway(value: object) -> AIGateway | None:
+    """The gateway, from its id or as it is.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if value is None or isinstance(value, AIGateway):
+        return value
+    try:
+        return AIGateway(value)  # type: ignore[arg-type]  # what is no string is refused there
+    except ValidationError:
+        raise ValueError(
+            f"ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, not {value!r:.80}."
+        ) from None
+
+
+def address(connected: Connected) -> Address:
+    """Where requests go."""
+    return Address(HOSTS[connected.host], connected.base_url or "", connected.account_id)
+
+
+def call_headers(connected: Connected, session_affinity: str | None, gateway_: AIGateway | None) -> dict[str, str]:
+    """The headers of one call, beside those of every request."""
+    headers: dict[str, str] = {}
+    if session_affinity is not None:
+        headers["x-session-affinity"] = checked_header("session_affinity", session_affinity)
+    if gateway_ is not None:
+        headers |= gateway_.headers(addressed_by_url=is_legacy_gateway(connected.base_url or ""))
+    return headers | connected.default_headers
+
+
+def transport(connected: Connected) -> Driver:
+    """What sends the requests."""
+    if connected.binding is not None:
+        from langchain_workers_gemma.transport.binding import BindingTransport
+
+        return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
+    if connected.api_token is None:
+        raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
+    timeout = _httpx_timeout(connected.timeout)
+    token = connected.api_token.get_secret_value()
+    return Transport(token, timeout, connected.http_client, connected.http_async_client)
+
+
+def _httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    connect = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
+    return httpx.Timeout(timeout, connect=None if timeout is None else connect)

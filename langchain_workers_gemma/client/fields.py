@@ -1,0 +1,165 @@
+"""What chat model and embeddings have in common: the fields of a client, their checks, and how the object travels."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import httpx
+from langchain_core.load.serializable import Serializable
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import normalised_arguments
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
+from langchain_workers_gemma.gateway import AIGateway
+from langchain_workers_gemma.hosts import Api
+from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, HostName, resolve_model
+
+_TIED_TO_PROCESS = ("http_client", "http_async_client", "binding")
+
+
+class ClientFields(Serializable):
+    """Who serves the model, by which credentials, and how requests are sent.
+
+    `ChatWorkersGemma` and `WorkersGemmaEmbeddings` add what is theirs. Every field can be given by name or alias; an
+    unknown argument is an error that suggests the nearest name.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        protected_namespaces=(),  # `model_kwargs` is LangChain's name; pydantic before 2.10 warns of it
+    )
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        "model_name": "model",
+        "cloudflare_account_id": "account_id",
+        "api_key": "api_token",
+        "cloudflare_api_token": "api_token",
+    }
+    """Other names of the fields."""
+
+    model: str = ""
+    """The model's id as the host spells it; alias `model_name`. The host's default if left out."""
+
+    host: HostName = "cloudflare"
+    """Who serves the model."""
+
+    api: Api | None = None
+    """The request's dialect: `"native"` (default on Cloudflare and Dataoorts) or `"openai"` (the one of AI/ML API)."""
+
+    account_id: str | None = None
+    """The account; alias `cloudflare_account_id`. Else from `CLOUDFLARE_ACCOUNT_ID`, then `CF_ACCOUNT_ID`."""
+
+    api_token: SecretStr | None = None
+    """The token; aliases `api_key`, `cloudflare_api_token`. Else from the first of the host's environment variables."""
+
+    base_url: str | None = None
+    """Where the service is. Else from `WORKERS_GEMMA_BASE_URL`, then the host's own. A legacy AI Gateway base works."""
+
+    ai_gateway: str | AIGateway | None = None
+    """Route calls through this AI Gateway."""
+
+    session_affinity: str | None = None
+    """Calls with the same value go to the same place, for prefix caching."""
+
+    reject_if_busy: bool = False
+    """Have the service refuse rather than wait."""
+
+    binding: Any = Field(default=None, exclude=True, repr=False)
+    """A Workers AI binding (`env.AI`) inside a Python Worker; then no account or token is needed."""
+
+    timeout: float | httpx.Timeout | None = 300.0
+    """Seconds to wait for the next bytes; a cold start can take over 200. `None` waits for ever."""
+
+    max_retries: int = Field(default=2, ge=0)
+    """Tries after the first one."""
+
+    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
+    """Your own client for sync calls, used as given and never closed."""
+
+    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    """Your own client for async calls, used as given and never closed."""
+
+    default_headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Added to every request."""
+
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further keys of the input, sent as they are."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**connection.with_secrets_wrapped(kwargs))
+        facts = resolve_model(self.model, self.host)
+        if facts.retired is not None:
+            warnings.warn(
+                f"{facts.id} was retired on {facts.retired.isoformat()}. Use model={facts.replacement!r} instead.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise_arguments(cls, values: Any) -> Any:
+        return normalised_arguments(values, cls.aliases, cls.model_fields) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether `langchain_core.load` may write and read it."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The arguments that are written as references to secrets."""
+        return {"api_token": connection.token_variable(self.host)}
+
+    @cached_property
+    def _token_source(self) -> str:
+        return connection.token_source(self)
+
+    def _error_context(self, facts: GemmaModel, gateway: AIGateway | None) -> ErrorContext:
+        return ErrorContext(
+            model=facts.id,
+            replacement=facts.replacement or (None if facts.embeds else _newest(facts)),
+            token_source=self._token_source,
+            secrets=connection.secrets(self, gateway),
+        )
+
+    # --- Copies: none of them takes along what was worked out from the fields ---
+
+    def _fields_alone(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name in type(self).model_fields}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """A pickle leaves the caller's clients and the binding behind: connections cannot travel."""
+        return {**super().__getstate__(), "__dict__": {**self._fields_alone(), **dict.fromkeys(_TIED_TO_PROCESS)}}
+
+    def __copy__(self) -> Self:
+        """A shallow copy, as `model_copy` makes it."""
+        duplicate = super().__copy__()
+        object.__setattr__(duplicate, "__dict__", self._fields_alone())
+        return duplicate
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy in the same process shares the caller's clients and the binding."""
+        memo = {} if memo is None else memo
+        for name in (*_TIED_TO_PROCESS, "rate_limiter"):
+            shared = getattr(self, name, None)
+            if shared is not None:
+                memo[id(shared)] = shared
+        duplicate = type(self).__new__(type(self))
+        memo[id(self)] = duplicate
+        object.__setattr__(duplicate, "__dict__", copy.deepcopy(self._fields_alone(), memo))
+        object.__setattr__(duplicate, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
+        object.__setattr__(duplicate, "__pydantic_extra__", None)
+        object.__setattr__(duplicate, "__pydantic_private__", copy.deepcopy(self.__pydantic_private__, memo))
+        return duplicate
+
+
+def _newest(facts: GemmaModel) -> str | None:
+    """What to use where a model is retired that nothing is published about."""
+    return DEFAULT_MODEL[facts.host] if facts.host == "cloudflare" else None

@@ -1,0 +1,1 @@
+"""The conversation with the service, without I/O: actions, attempts, retries and error mapping."""

@@ -1,0 +1,261 @@
+"""From an error reply, in any of its forms, to the typed error.
+
+The forms and codes are those of `shared/wire.md` section 5: Cloudflare's envelope, a code nested in the text
+(`AiError: 3040: ...`), `internalCode` and `httpCode`, OpenAI's `{"error": ...}`, a plain message, HTML from a proxy,
+nothing at all, and any of them under status 200.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from pydantic_core import from_json
+
+from langchain_workers_gemma import errors
+from langchain_workers_gemma.exchange.retries import may_succeed_later
+
+_BY_CODE: dict[int, type[errors.APIStatusError]] = {
+    **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), errors.BadRequestError),
+    10000: errors.AuthenticationError,
+    **dict.fromkeys((5018, 3041, 5016, 3023, 5035), errors.PermissionDeniedError),
+    **dict.fromkeys((5007, 3042, 3037), errors.ModelNotFoundError),
+    5028: errors.ModelDeprecatedError,
+    **dict.fromkeys((3007, 3008), errors.RequestTimeoutError),
+    3006: errors.RequestTooLargeError,
+    3040: errors.CapacityError,
+    3036: errors.QuotaExceededError,
+}
+_BY_STATUS: dict[int, type[errors.APIStatusError]] = {
+    **dict.fromkeys((400, 405, 406, 415, 422), errors.BadRequestError),
+    401: errors.AuthenticationError,
+    **dict.fromkeys((402, 403), errors.PermissionDeniedError),
+    **dict.fromkeys((404, 410), errors.ModelNotFoundError),
+    408: errors.RequestTimeoutError,
+    413: errors.RequestTooLargeError,
+    429: errors.RateLimitError,
+}
+_CONTEXT_OVERFLOW = re.compile(r"maximum context length|exceeded this model context window limit", re.IGNORECASE)
+# `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
+_CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
+_LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
+_LONGEST_PAGE = 2_000  # characters of a body that is not JSON, such as a proxy's page
+_REDACTED = "**********"
+_SHORTEST_SECRET = 6  # a shorter token protects nothing, and blotting it out would garble the service's words
+_SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorContext:
+    """What the caller knows that makes an error's advice exact.
+
+    Attributes:
+        model: The id of the model asked for.
+        replacement: What to use if the model is retired.
+        token_source: Where the token came from, such as `the environment variable CLOUDFLARE_API_TOKEN`.
+        secrets: Texts that must not show, whatever the service repeats.
+    """
+
+    model: str = ""
+    replacement: str | None = None
+    token_source: str = ""
+    secrets: tuple[str, ...] = ()
+
+
+def status_error(status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext) -> errors.APIStatusError:
+    """The error for a reply with an error status, or for a body that says that it is one.
+
+    Args:
+        status: The HTTP status, as received.
+        headers: The reply's headers, names in lower case.
+        body: The reply's body.
+        context: What the caller knows.
+    """
+    return payload_error(status, headers, _parse(body), context)
+
+
+def payload_error(
+    status: int, headers: Mapping[str, str], payload: object, context: ErrorContext
+) -> errors.APIStatusError:
+    """The error for a parsed body, or for one event of a stream. See `status_error`."""
+    payload = redact(payload, context.secrets)
+    message = _page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_messages(payload)))
+    message = message or f"HTTP status {status} with no explanation"
+    code = _code(payload, message)
+    cls = _class_of(_status_within(payload) or status, code, message)
+    error = cls(
+        message,
+        status_code=status,
+        code=code,
+        request_id=request_id(headers),
+        body=payload,
+        retry_after=retry_after(headers),
+        advice=_advice(cls, status, message, context),
+    )
+    error.is_retryable = may_succeed_later(error)
+    if isinstance(error, errors.ModelDeprecatedError):
+        error.replacement = context.replacement
+    return error
+
+
+def unreadable_reply(
+    status: int, headers: Mapping[str, str], body: bytes, why: str, context: ErrorContext
+) -> errors.InternalServerError:
+    """The error for a success reply that cannot be read; the body is kept."""
+    text = str(redact(body.decode("utf-8", "replace"), context.secrets))
+    error = errors.InternalServerError(
+        f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
+        status_code=status,
+        request_id=request_id(headers),
+        body=text,
+    )
+    error.is_retryable = status >= 500  # under a success status, asking again would only read the same again
+    return error
+
+
+def is_error_payload(payload: Mapping[str, Any]) -> bool:
+    """Whether a parsed body or event says that it is an error."""
+    if payload.get("success") is False or payload.get("error"):
+        return True
+    if payload.get("errors") and not payload.get("result"):
+        return True
+    if not payload.keys().isdisjoint(_SAYS_SOMETHING):
+        return False
+    return isinstance(payload.get("message"), str) or "internalCode" in payload or "httpCode" in payload
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The reply's id: `cf-ray` on Cloudflare, `x-request-id` elsewhere."""
+    return headers.get("cf-ray") or headers.get("x-request-id")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by the `Retry-After` header, given in seconds or as a date; `None` if absent or nonsense."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        seconds = max((when - datetime.now(UTC)).total_seconds(), 0.0)
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def redact(value: Any, secrets: tuple[str, ...]) -> Any:
+    """The same value with each secret blotted out of its strings."""
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        for secret in secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                value = value.replace(secret, _REDACTED)
+        return value
+    if isinstance(value, dict):
+        return {redact(key, secrets): redact(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item, secrets) for item in value]
+    return value
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return from_json(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _page(text: str) -> str:
+    """A body that is not JSON, as a message. All of it is in the error's `body`."""
+    text = text.strip()
+    return text if len(text) <= _LONGEST_PAGE else f"{text[:_LONGEST_PAGE]}..."
+
+
+def _messages(payload: object) -> Iterator[str]:
+    """Every message in an error body, the outermost first."""
+    if isinstance(payload, str):
+        if payload.strip():
+            yield payload
+        return
+    if isinstance(payload, list):
+        for item in payload:
+            yield from _messages(item)
+        return
+    if not isinstance(payload, dict):
+        return
+    found = False
+    for key in ("errors", "error", "message", "description", "detail"):
+        for text in _messages(payload.get(key)):
+            found = True
+            yield text
+        if found:
+            return
+
+
+def _code(payload: object, message: str) -> int | None:
+    """Workers AI's own number. One nested in the text says more than the envelope's."""
+    nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
+    stated = [number for key in ("internalCode", "code") for number in _numbers(payload, key) if number >= _LOWEST_CODE]
+    known = next((code for code in (*nested, *stated) if code in _BY_CODE), None)
+    return known if known is not None else next(iter((*stated, *nested)), None)
+
+
+def _status_within(payload: object) -> int | None:
+    """An HTTP status that the body itself names."""
+    for key in ("httpCode", "statusCode", "status", "code"):
+        for number in _numbers(payload, key):
+            if 400 <= number <= 599:
+                return number
+    return None
+
+
+def _numbers(payload: object, key: str) -> Iterator[int]:
+    if isinstance(payload, dict):
+        value = payload.get(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield value
+        for nested in ("errors", "error"):
+            yield from _numbers(payload.get(nested), key)
+    elif isinstance(payload, list):
+        for item in payload:
+            yield from _numbers(item, key)
+
+
+def _class_of(status: int, code: int | None, message: str) -> type[errors.APIStatusError]:
+    by_code = _BY_CODE.get(code) if code is not None else None
+    if _CONTEXT_OVERFLOW.search(message) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
+        return errors.ContextOverflowError
+    if by_code is not None:
+        return by_code
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if 400 <= status < 500 and status != 409:
+        return errors.BadRequestError
+    # What remains: 5xx, 409 (a conflict on the service's side), an error under a success status, a redirect.
+    return errors.InternalServerError
+
+
+def _advice(cls: type[errors.APIStatusError], status: int, message: str, context: ErrorContext) -> str | None:
+    if cls is errors.ModelDeprecatedError and context.replacement:
+        return f"Use model={context.replacement!r} instead of {context.model!r}."
+    if cls is errors.QuotaExceededError:
+        return "The daily free allocation resets at 00:00 UTC; a paid Workers plan lifts it."
+    if cls is errors.AuthenticationError and context.token_source:
+        return f"The token came from {context.token_source}: check it, and that it may use Workers AI."
+    if cls is errors.ContextOverflowError:
+        return "Shorten the messages or lower max_tokens."
+    if "JSON Mode couldn't be met" in message:
+        return "The model could not fill the schema: simplify it, describe its fields, or raise max_tokens."
+    if 300 <= status < 400:
+        return "Redirects are not followed: check base_url."
+    return None

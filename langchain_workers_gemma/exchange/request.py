@@ -1,0 +1,98 @@
+"""A request, ready to be sent, and how its reply is to be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.hosts import Address, Route
+from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.response.reader import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        address: Where it goes.
+        route: Which way of asking.
+        model: The model's id.
+        data: The model's input.
+        headers: Headers beside those that every request has.
+        options: What a binding takes as its third argument.
+        stream: Whether a stream is asked for.
+        query: Appended to the URL.
+        method: The HTTP method; a `GET` has no body.
+    """
+
+    address: Address
+    route: Route
+    model: str
+    data: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    query: str = ""
+    method: Literal["POST", "GET"] = "POST"
+
+    @property
+    def url(self) -> str:
+        """Where to send it."""
+        return self.address.url(self.route, self.model) + self.query
+
+    def body(self) -> bytes:
+        """The body's bytes."""
+        if self.method == "GET":
+            return b""
+        return encode_json(self.route.envelope(self.model, self.data))
+
+    def whole(self) -> Request:
+        """The same request for a whole reply."""
+        data = {key: value for key, value in self.data.items() if key not in ("stream", "stream_options")}
+        return replace(self, data=data, stream=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call worked out: what to send, and what to make of the reply.
+
+    Attributes:
+        request: What to send.
+        reading: How to read the reply.
+        facts: What is known of the model.
+        retry: Which failures are tried again.
+        context: What makes an error's advice exact.
+        metadata: What `response_metadata` says in any case.
+        constrained: Gives the plan of asking again for a forced call, under a constraint where the model has one.
+        unreliable_tools: Whether tools go to a model that is not flagged for calling them.
+    """
+
+    request: Request
+    reading: Reading
+    facts: GemmaModel
+    retry: RetryPolicy
+    context: ErrorContext
+    metadata: Mapping[str, Any]
+    constrained: Callable[[], Plan] | None = None
+    unreliable_tools: bool = False
+
+
+def encode_json(value: object) -> bytes:
+    """JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
+
+    Example:
+        >>> encode_json({"city": "Zürich"}).decode()
+        '{"city":"Zürich"}'
+    """
+    try:
+        return to_json(value)
+    except (PydanticSerializationError, UnicodeEncodeError):
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -1,0 +1,1 @@
+"""JSON that is incomplete, or embedded in other text."""

@@ -1,0 +1,126 @@
+"""Finds the JSON that a model meant in the text it wrote: bare, fenced, or with prose around it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic_core import from_json
+
+from langchain_workers_gemma.json_text.scanner import ValueScanner
+
+_OBJECT = re.compile(r'\{\s*["}]')
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+_MOST_TRIES = 64
+_DECODER = json.JSONDecoder(strict=False)
+
+
+class NoJsonError(ValueError):
+    """There is no JSON in the text."""
+
+
+def find_json(text: str) -> Any:
+    r"""The JSON value in a text.
+
+    A text that is JSON as a whole is that; else it is the first object in it that is not empty. An object inside one
+    that cannot be read, or that breaks off, is never what was meant.
+
+    Args:
+        text: What the model wrote.
+
+    Raises:
+        NoJsonError: If there is none.
+
+    Example:
+        >>> find_json('Here you are: {"a": 1} Enjoy!')
+        {'a': 1}
+        >>> find_json('With {braces}:\n```json\n{"a": [1, 2]}\n```')
+        {'a': [1, 2]}
+    """
+    body = well_formed(text).strip()
+    if body[:1] in ("{", "["):
+        try:
+            return from_json(body)
+        except ValueError:
+            pass
+    return _first_object(body)
+
+
+def is_cut_json(text: str) -> bool:
+    """Whether a text is JSON that breaks off, so that more of it would have been readable."""
+    text = well_formed(text)
+    found = _OBJECT.search(text)
+    body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
+    if not body or not _breaks_off(body):
+        return False
+    try:
+        from_json(_tame(body), allow_partial="trailing-strings")
+    except ValueError:
+        return False
+    return True
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _breaks_off(text: str) -> bool:
+    return ValueScanner().scan(text) is None
+
+
+def _first_object(body: str) -> Any:
+    """The first object that can be read, with whatever stands around it."""
+    position = 0
+    empty: Any = None
+    for _ in range(_MOST_TRIES):
+        found = _OBJECT.search(body, position)
+        if found is None:
+            break
+        try:
+            value, position = _read(body, found.start())
+        except ValueError:
+            length = ValueScanner().scan(body[found.start() :])
+            if length is None:
+                break
+            position = found.start() + length
+        else:
+            if value:
+                return value
+            empty = value
+    if empty is not None:
+        return empty
+    raise NoJsonError("it holds no whole JSON object")
+
+
+def _read(body: str, start: int) -> tuple[Any, int]:
+    """The value that begins somewhere, and where it ends.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        value, end = _DECODER.raw_decode(body, start)
+        if r"\u" in body[start:end]:
+            # Half a surrogate pair is read like any other character, but nothing can be done with it.
+            value = _DECODER.decode(_paired(body[start:end]))
+    except RecursionError:
+        raise NoJsonError("it is nested too deep") from None
+    return value, end
+
+
+def _paired(text: str) -> str:
+    """Escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
+    return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
+
+
+def _tame(text: str) -> str:
+    """The same JSON without what only lenient readers take: raw control characters in strings, and half pairs."""
+    return re.sub(r"[\x00-\x1f]", " ", _paired(text))

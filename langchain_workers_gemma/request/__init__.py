@@ -1,0 +1,1 @@
+"""LangChain messages, tools and settings in, one request out. Pure."""

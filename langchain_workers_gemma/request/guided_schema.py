@@ -1,0 +1,78 @@
+"""The `guided_json` method: a schema that allows calls or an answer.
+
+A reply is one of
+    {"tool_calls": [{"name": NAME, "arguments": {...}}, ...]}
+    {"answer": "text"}, or any JSON value where the answer has a schema of its own
+    {"name": NAME, "arguments": {...}}                           where a call is forced
+and is read by `guided_reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_workers_gemma.request.tools import ToolChoice, tool_name
+from langchain_workers_gemma.schemas import for_constraint, inline_refs
+
+_REF = "#/$defs/"
+
+
+def guided_schema(
+    tools: Sequence[Mapping[str, Any]],
+    choice: ToolChoice,
+    *,
+    parallel: bool = True,
+    answer_schema: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The JSON Schema of a reply.
+
+    A forced choice is one call and nothing else: lists that must not be empty are refused or ignored by some grammar
+    engines (wire.md section 7), and an empty list would be no call.
+    """
+    definitions: dict[str, Any] = {}
+    calls = [_call_schema(tool, definitions) for tool in tools if choice.name is None or tool_name(tool) == choice.name]
+    call = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    if choice.is_forced:
+        schema = call
+    else:
+        answer = {"type": "string"} if answer_schema is None else _hoisted("answer", answer_schema, definitions)
+        several = _object({"tool_calls": {"type": "array", "items": call}}) if parallel else call
+        schema = {"anyOf": [several, _object({"answer": answer})]}
+    return for_constraint({**schema, "$defs": definitions} if definitions else schema)
+
+
+def _call_schema(tool: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    name = tool_name(tool)
+    parameters = tool["function"].get("parameters") or {"type": "object", "properties": {}}
+    return _object({"name": {"type": "string", "enum": [name]}, "arguments": _hoisted(name, parameters, definitions)})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _hoisted(owner: str, schema: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its recursive definitions moved to the root, where their references can find them."""
+    inlined = inline_refs(dict(schema))
+    own = inlined.pop("$defs", {})
+    for name, definition in own.items():
+        definitions[f"{owner}.{name}"] = _renamed(definition, owner)
+    renamed = _renamed(inlined, owner) if own else inlined
+    return dict(renamed)
+
+
+def _renamed(value: Any, owner: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: f"{_REF}{owner}.{item.removeprefix(_REF)}"
+            if key == "$ref" and isinstance(item, str) and item.startswith(_REF)
+            else _renamed(item, owner)
+            for key, item in value.items()
+        }
+    return [_renamed(item, owner) for item in value] if isinstance(value, list) else value

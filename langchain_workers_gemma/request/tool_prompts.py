@@ -1,0 +1,93 @@
+"""Tools described in the prompt, for models that were never taught a tool role."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_workers_gemma.request.tools import ToolChoice, wire_tool
+
+
+def calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
+    """What the `prompt` method tells the model.
+
+    The wording and the notation are those of Gemma's documentation
+    (ai.google.dev/gemma/docs/capabilities/function-calling), which Gemma 3 was trained to follow.
+    """
+    definitions = [wire_tool(tool, strict_allowed=False)["function"] for tool in tools]
+    lines = [
+        "You have access to functions.",
+        "If you decide to invoke any of the function(s), you MUST put it in the format of",
+        '{"name": function name, "parameters": dictionary of argument name and its value}',
+    ]
+    if parallel:
+        lines.append("To invoke several functions at once, put them in a list: [{...}, {...}]")
+    lines.append("You SHOULD NOT include any other text in the response if you call a function.")
+    if choice.is_forced:
+        lines.append(_demand(choice))
+    lines.append(json.dumps(definitions, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def guided_instructions(
+    tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, answer_schema: Mapping[str, Any] | None = None
+) -> str:
+    """What the `guided_json` method tells the model.
+
+    No example in JSON: together with a constraint it provokes an endless run of white space (wire.md section 7).
+    """
+    lines = ["You have access to these functions:"]
+    for tool in tools:
+        function = tool["function"]
+        lines.append(f"- {function['name']}: {function.get('description') or function['name']}")
+        lines += _parameter_lines(function.get("parameters") or {})
+    if choice.is_forced:
+        lines.append(f"{_demand(choice)} Reply in JSON with its name and its arguments.")
+    else:
+        lines.append(
+            "Reply in JSON: either with tool_calls, naming each function to call and its arguments, when you need a "
+            "function, or with answer when you can answer. Never repeat a call whose result you already have."
+        )
+    if answer_schema is not None:
+        lines.append(f"The answer must follow this JSON Schema: {json.dumps(answer_schema, ensure_ascii=False)}")
+    return "\n".join(lines)
+
+
+def answer_instructions(schema: Mapping[str, Any] | None) -> str:
+    """What a model without any constraint is told about the form of its answer."""
+    if schema is None:
+        return "Answer with one JSON object and nothing else."
+    return (
+        "Answer with one JSON object that follows this JSON Schema, and nothing else: "
+        f"{json.dumps(schema, ensure_ascii=False)}"
+    )
+
+
+def _demand(choice: ToolChoice) -> str:
+    return f"You MUST invoke {choice.name} now." if choice.mode == "named" else "You MUST invoke a function now."
+
+
+def _parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
+    required = parameters.get("required") or ()
+    properties = parameters.get("properties") or {}
+    return [
+        f"    {name} ({_kind(schema)}{', required' if name in required else ''}){_described(schema)}"
+        for name, schema in properties.items()
+    ]
+
+
+def _kind(schema: object) -> str:
+    if not isinstance(schema, Mapping):
+        return "any"
+    if "enum" in schema:
+        return "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind not in ("object", "array"):
+        return kind
+    return json.dumps({key: value for key, value in schema.items() if key != "description"}, ensure_ascii=False)
+
+
+def _described(schema: object) -> str:
+    description = schema.get("description") if isinstance(schema, Mapping) else None
+    return f": {description}" if description else ""

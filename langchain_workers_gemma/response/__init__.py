@@ -1,0 +1,1 @@
+"""Response bytes in, events out, then a message or chunks. Pure."""

@@ -1,0 +1,217 @@
+"""From events to what LangChain hands on: stream chunks, or one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import BaseModel
+
+from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
+from langchain_workers_gemma.response.tool_calls import CallLedger, read_arguments
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+PROVIDER = "workers_gemma"
+"""What `response_metadata["model_provider"]` says."""
+
+
+@dataclass(slots=True)
+class Begin:
+    """The reply has begun: what its headers tell."""
+
+    metadata: dict[str, Any]
+
+
+@dataclass(slots=True)
+class End:
+    """The reply has ended: what is known only then."""
+
+    metadata: dict[str, Any]
+    usage: UsageMetadata | None
+
+
+Piece = Begin | Event | End
+"""What an exchange hands over."""
+
+
+class ChunkBuilder:
+    """Builds the chunks of one stream.
+
+    Core merges chunks by adding them: a string in `response_metadata` that comes twice reads doubled, so each key is
+    sent once: what is known at the start on the first chunk, the rest on the last.
+
+    A chunk carries either text, reasoning, or one piece of a call, never two of them: `content_blocks` of a chunk that
+    has text and a piece of a call shows that piece as a whole call.
+
+    Args:
+        as_blocks: Give text and reasoning as content blocks with an index of their own, for `output_version="v1"`: core
+            numbers them from 0 otherwise, as calls are, and merges blocks of one number whatever they are.
+    """
+
+    def __init__(self, *, as_blocks: bool = False) -> None:
+        self._as_blocks = as_blocks
+        self._metadata: dict[str, Any] = {}
+
+    def chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
+        """The chunks for the next pieces."""
+        for piece in pieces:
+            kind = type(piece)
+            if kind is Text:
+                yield self._chunk(content=piece.text)  # type: ignore[union-attr]
+            elif isinstance(piece, Reasoning):
+                yield self._chunk(additional_kwargs={"reasoning_content": piece.text}, reasoning=piece.text)
+            elif isinstance(piece, ToolCallDelta):
+                yield self._call_chunk(piece)
+            elif isinstance(piece, Begin):
+                self._metadata.update(piece.metadata)
+            elif isinstance(piece, End):
+                self._metadata.update(piece.metadata)
+                yield self._chunk(usage_metadata=piece.usage, chunk_position="last")
+
+    def _call_chunk(self, delta: ToolCallDelta) -> ChatGenerationChunk:
+        piece = ToolCallChunk(
+            type="tool_call_chunk", index=delta.index, id=delta.id, name=delta.name, args=delta.arguments
+        )
+        return self._chunk(tool_call_chunks=[piece])
+
+    def _chunk(
+        self,
+        content: str = "",
+        *,
+        reasoning: str = "",
+        additional_kwargs: dict[str, Any] | None = None,
+        tool_call_chunks: list[ToolCallChunk] | None = None,
+        usage_metadata: UsageMetadata | None = None,
+        chunk_position: Literal["last"] | None = None,
+    ) -> ChatGenerationChunk:
+        metadata, self._metadata = self._metadata, {}
+        message = _made(
+            AIMessageChunk,
+            content=_blocks(content, reasoning) if self._as_blocks else content,
+            additional_kwargs=additional_kwargs or {},
+            response_metadata=metadata,
+            type="AIMessageChunk",
+            name=None,
+            id=None,
+            tool_calls=[],
+            invalid_tool_calls=[],
+            usage_metadata=usage_metadata,
+            tool_call_chunks=tool_call_chunks or [],
+            chunk_position=chunk_position,
+        )
+        return _made(
+            ChatGenerationChunk, text=content, message=message, generation_info=None, type="ChatGenerationChunk"
+        )
+
+
+def _blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
+    blocks = [{"type": "reasoning", "reasoning": reasoning, "index": "lc_rs_0"}] if reasoning else []
+    return [*blocks, {"type": "text", "text": text, "index": "lc_txt_0"}] if text else blocks
+
+
+def _made(cls: type[_Model], **values: Any) -> _Model:
+    """An instance of a pydantic model from its fields, each known to be of its type.
+
+    Validating them again would cost four times as much, on every chunk of a stream, and 3 % of a call;
+    `model_construct`, which does the same as this for models in general, three times (see benchmarks/README.md).
+    """
+    fields, takes_any = _form_of(cls)
+    made = cls.__new__(cls)
+    set_ = object.__setattr__
+    set_(made, "__dict__", values if len(values) == len(fields) else _completed(cls, values))
+    # Attributes of any name are kept by pydantic in the one, and noted in the other.
+    set_(made, "__pydantic_extra__", {} if takes_any else None)
+    set_(made, "__pydantic_fields_set__", fields.copy() if takes_any else fields)
+    set_(made, "__pydantic_private__", None)
+    return made
+
+
+@cache
+def _form_of(cls: type[BaseModel]) -> tuple[set[str], bool]:
+    """All fields of a model, and whether it takes attributes of any name."""
+    return set(cls.model_fields), cls.model_config.get("extra") == "allow"
+
+
+def _completed(cls: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, and the defaults of fields that a later version of core may have beside those of today."""
+    return {
+        name: values[name] if name in values else field.get_default(call_default_factory=True)
+        for name, field in cls.model_fields.items()
+    }
+
+
+@dataclass(slots=True)
+class MessageBuilder:
+    """Builds the message of one whole reply."""
+
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+    _ledger: CallLedger | None = None
+    _metadata: dict[str, Any] = field(default_factory=dict)
+    _usage: UsageMetadata | None = None
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Take the next pieces."""
+        for piece in pieces:
+            if isinstance(piece, Text):
+                self._text.append(piece.text)
+            elif isinstance(piece, Reasoning):
+                self._reasoning.append(piece.text)
+            elif isinstance(piece, ToolCallDelta):
+                self._ledger = self._ledger or CallLedger()
+                self._ledger.record(piece)
+            elif isinstance(piece, Begin | End):
+                self._metadata.update(piece.metadata)
+                self._usage = piece.usage if isinstance(piece, End) else self._usage
+
+    def message(self) -> AIMessage:
+        """The message, once the last piece has been taken."""
+        calls: list[ToolCall] = []
+        invalid: list[InvalidToolCall] = []
+        cut = self._metadata.get("finish_reason") == "length"
+        for call in self._ledger.calls if self._ledger else ():
+            arguments = read_arguments(call.arguments, cut=cut) if call.name else None
+            if arguments is None:
+                invalid.append(
+                    InvalidToolCall(
+                        type="invalid_tool_call",
+                        id=call.id,
+                        name=call.name,
+                        args=call.arguments,
+                        error="The call has no name." if not call.name else "The arguments are not one JSON object.",
+                    )
+                )
+            else:
+                calls.append(ToolCall(name=call.name, args=arguments, id=call.id, type="tool_call"))
+        return _made(
+            AIMessage,
+            content="".join(self._text),
+            additional_kwargs={"reasoning_content": "".join(self._reasoning)} if self._reasoning else {},
+            response_metadata=self._metadata,
+            type="ai",
+            name=None,
+            id=None,
+            tool_calls=calls,
+            invalid_tool_calls=invalid,
+            usage_metadata=self._usage,
+        )
+
+
+def partial_message(pieces: Iterable[Piece]) -> AIMessageChunk | None:
+    """What a broken stream had told, merged, with the calls that were cut sealed; `None` if it had told nothing."""
+    pieces = list(pieces)
+    ledger = CallLedger()
+    for piece in pieces:
+        if isinstance(piece, ToolCallDelta):
+            ledger.record(piece)
+    pieces.extend(ledger.seals(cut=True))
+    chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
+    merged = chunks[0] + chunks[1:] if chunks else None
+    return merged if isinstance(merged, AIMessageChunk) else None

@@ -1,0 +1,187 @@
+"""Reads one reply: payloads in, events out, with every habit of Gemma and its hosts handled on the way.
+
+Decoder -> thinking channel -> calls in text -> stop sequences -> forced choice -> ledger of calls. Each step is a
+`Stage` and is there only if this reply needs it, so a plain stream pays for none of them. No I/O happens here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_workers_gemma.response.decoder import FrameDecoder
+from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Stage, Text, ToolCallDelta, Usage
+from langchain_workers_gemma.response.stages.forced_call import ForcedCall
+from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
+from langchain_workers_gemma.response.stages.thinking import StopSequences, ThinkingChannel
+from langchain_workers_gemma.response.tool_calls import CallLedger, read_arguments
+from langchain_workers_gemma.response.usage import UsageTally
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a reply is to be read.
+
+    Attributes:
+        thinking: Whether the model has a thinking channel that may leak into its text.
+        json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
+        stops: Stop sequences to apply on our side.
+        call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
+        forced: Names of the tools of which one must be called, `None` where none must.
+        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
+    """
+
+    thinking: bool = False
+    json_answer: bool = False
+    stops: tuple[str, ...] = ()
+    call_reader: Callable[[], Stage] | None = None
+    forced: frozenset[str] | None = None
+    keep_broken_calls: bool = False
+    used_ids: Callable[[], Collection[str]] = tuple
+
+
+class ReplyReader:
+    """Reads one reply.
+
+    Args:
+        reading: How to read it.
+
+    Attributes:
+        tally: What it used.
+        finish_reason: Why it ended, as the service said it.
+        has_content: Whether any text, thought or call has come.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.tally = UsageTally()
+        self.finish_reason: str | None = None
+        self.has_content = False
+        self._has_usage = False
+        self._ends_in_usage = False
+        self._decoder = FrameDecoder()
+        self._ledger = CallLedger(reading.used_ids)
+        self._keep_broken_calls = reading.keep_broken_calls
+        self._forced = None if reading.forced is None else ForcedCall(reading.forced)
+        stages: list[Stage] = []
+        if reading.thinking:
+            stages.append(ThinkingChannel())
+        if reading.call_reader is not None:
+            stages.append(reading.call_reader())
+        if reading.json_answer:
+            stages.append(JsonAnswer())
+        if reading.stops:
+            stages.append(StopSequences(reading.stops))
+        if self._forced is not None:
+            stages.append(self._forced)
+        self._stages = tuple(stages)
+
+    def frame(self, frame: Mapping[str, Any]) -> list[Event]:
+        """The events of one parsed event of a stream.
+
+        Raises:
+            UnreasonableCallsError: If the reply holds more calls than any model would make.
+        """
+        events = self._decoder.frame(frame)
+        self._note_usage(events)
+        return self._settle(self._through(events))
+
+    def whole(self, result: object) -> list[Event]:
+        """The events of a whole reply, out of its envelope.
+
+        Raises:
+            UnknownShapeError: If it is in no known form.
+            UnreasonableCallsError: If it holds more calls than any model would make.
+        """
+        return self._settle(self._through(self._decoder.whole(result)))
+
+    def flush(self) -> list[Event]:
+        """The reply has ended: give what the stages held back."""
+        events: list[Event] = []
+        for position, stage in enumerate(self._stages):
+            events.extend(self._through(stage.flush(), position + 1))
+        return self._settle(events)
+
+    def seals(self) -> list[ToolCallDelta]:
+        """Last pieces for the calls that must not run, for a stream."""
+        return list(self._ledger.seals(cut=self.is_cut))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the service said that it cut the reply at `max_tokens`."""
+        return self.finish_reason == "length"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the service said that the reply is over: by a finish reason, or a final usage report."""
+        return self.finish_reason is not None or self._ends_in_usage
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing at all has come: no text, no thought, no call."""
+        return not self.has_content and not self.prose_instead_of_call
+
+    @property
+    def final_reason(self) -> str:
+        """The finish reason, or what it must have been."""
+        return self.finish_reason or ("tool_calls" if self._ledger.calls else "stop")
+
+    @property
+    def lacks_forced_call(self) -> bool:
+        """Whether a call was forced and none was even begun, so that asking again may help."""
+        return self._forced is not None and not self._forced.begun
+
+    @property
+    def prose_instead_of_call(self) -> str:
+        """What the model said where it should have called a tool."""
+        return "" if self._forced is None else self._forced.prose
+
+    def in_place_of_call(self) -> list[Event]:
+        """What was held back while the forced call was waited for."""
+        prose = self.prose_instead_of_call
+        return [Text(prose)] if prose else []
+
+    @property
+    def lacks_runnable_forced_call(self) -> bool:
+        """Whether a call was forced and none came that can run."""
+        if self._forced is None or (self._keep_broken_calls and self._forced.begun):
+            return False
+        return not any(
+            call.name in self._forced.names and read_arguments(call.arguments, cut=self.is_cut) is not None
+            for call in self._ledger.calls
+        )
+
+    def _note_usage(self, events: Sequence[Event]) -> None:
+        """Tell a final usage report from one that stands beside every piece of content."""
+        reports = bool(events) and type(events[-1]) is Usage
+        if not (reports or self._ends_in_usage):
+            return
+        says = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
+        if reports or says:
+            self._ends_in_usage = reports and not (says and self._has_usage)
+            self._has_usage = self._has_usage or reports
+
+    def _through(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
+        for stage in self._stages[first:]:
+            events = [told for event in events for told in stage.feed(event)]
+        return events
+
+    def _settle(self, events: Iterable[Event]) -> list[Event]:
+        """Keep what belongs to the end, record calls, and give what can be told."""
+        told: list[Event] = []
+        for event in events:
+            if type(event) is Text:
+                self.has_content = True
+                told.append(event)
+            elif isinstance(event, ToolCallDelta):
+                self.has_content = True
+                told.append(self._ledger.record(event))
+            elif isinstance(event, Usage):
+                self.tally.add(event.report)
+            elif isinstance(event, Finish):
+                self.finish_reason = self.finish_reason or event.reason
+            else:
+                self.has_content = True
+                told.append(event)
+        return told

@@ -1,0 +1,1 @@
+"""One module for each repair of a response, applied between the decoder and the message."""

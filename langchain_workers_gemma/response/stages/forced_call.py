@@ -1,0 +1,43 @@
+"""A forced choice: nothing is told before the call that was asked for has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta, Usage
+
+
+class ForcedCall:
+    """Holds text and calls of other tools back until a call to one of the right tools begins.
+
+    On Gemma 4 a forced choice is advisory and can come back as prose (cloudflare/ai#561). What has been handed to a
+    user cannot be taken back, so it waits here; if the call never begins, it is dropped and the call asked for again.
+
+    Args:
+        names: The tools of which one must be called.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+        self.begun = False
+        self._held: list[Event] = []
+
+    @property
+    def prose(self) -> str:
+        """The text that came in place of a call."""
+        return "".join(event.text for event in self._held if isinstance(event, Text))
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event and give those that can be told now."""
+        if self.begun or isinstance(event, Reasoning | Usage | Finish):
+            return (event,)
+        self._held.append(event)
+        if not (isinstance(event, ToolCallDelta) and event.name in self.names):
+            return ()
+        self.begun = True
+        held, self._held = self._held, []
+        return held
+
+    def flush(self) -> Iterable[Event]:
+        """The reply has ended: what is still held is no call, and is not told."""
+        return ()

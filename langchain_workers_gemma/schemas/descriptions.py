@@ -1,0 +1,59 @@
+"""Telling the model in a description what no engine enforces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from langchain_workers_gemma.schemas.keywords import JSONSchema
+
+_PHRASES: dict[str, str] = {
+    "minItems": "at least {} item{}",
+    "maxItems": "at most {} item{}",
+    "minProperties": "at least {0} entr{2}",
+    "maxProperties": "at most {0} entr{2}",
+    "minLength": "at least {} character{}",
+    "maxLength": "at most {} character{}",
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+}
+
+_TOLD = (
+    *(*_PHRASES, "pattern", "format", "uniqueItems", "contains", "minContains", "maxContains", "patternProperties"),
+    *("propertyNames", "dependentRequired", "dependentSchemas", "not", "if", "then", "else"),
+    *("contentEncoding", "contentMediaType", "default"),
+)
+"""The keywords that a model should still hear of when the engines do not."""
+
+
+def noted(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
+    """Adds the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
+    text = schema.get("description")
+    notes = list(filter(None, (note(key, schema[key]) for key in _TOLD if key in schema and key not in taken)))
+    said = [text] if isinstance(text, str) and text else []
+    if notes:
+        said.append(f"({', '.join(notes)})")
+    return {**rules, "description": " ".join(said)} if said else dict(rules)
+
+
+def note(key: str, value: Any) -> str:
+    """Says in words what a keyword demands; empty where there is nothing to say."""
+    if key == "default" and (value is None or isinstance(value, dict | list)):
+        return ""  # JSON in a prompt beside a constraint provokes endless white space (wire.md section 7)
+    if key == "uniqueItems":
+        return "no item twice" if value is True else ""
+    if key in _PHRASES:
+        return _PHRASES[key].format(value, "s" if value != 1 else "", "ies" if value != 1 else "y") if value else ""
+    if key == "patternProperties":
+        return f"keys match {' or '.join(value)}"
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{key}: {shown if len(shown) <= 200 else shown[:199] + '…'}"
+
+
+def joined_texts(one: Any, other: Any) -> str:
+    """Joins two descriptions, either of which may be missing or be said by the first already."""
+    texts = [text for text in (one, other) if isinstance(text, str) and text]
+    return texts[0] if len(texts) == 2 and texts[1] in texts[0] else " ".join(texts)

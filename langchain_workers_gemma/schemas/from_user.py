@@ -1,0 +1,150 @@
+"""What users hand in: Pydantic models, TypedDicts, JSON Schemas, and tools in OpenAI's form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic.errors import PydanticUserError
+from typing_extensions import is_typeddict
+
+from langchain_workers_gemma.schemas.generator import PydanticGenerator
+from langchain_workers_gemma.schemas.keywords import JSONSchema
+from langchain_workers_gemma.schemas.references import target_of
+from langchain_workers_gemma.schemas.traversal import plain
+from langchain_workers_gemma.schemas.typed_dicts import schema_of_typed_dict
+
+
+def json_schema_of(schema: Any) -> JSONSchema:
+    """Makes a plain JSON Schema of an object from any kind of schema that LangChain users write.
+
+    LangChain's own `convert_to_json_schema` is not used: it cuts recursive models off, drops titles and keeps only
+    what Pydantic's v1 layer understands of a `TypedDict`.
+
+    Args:
+        schema: A Pydantic model class (v2 or v1), a `TypedDict` class, a JSON Schema, or a tool in OpenAI's form.
+
+    Returns:
+        A JSON Schema of an object, with `title` and `description` where known; references are left as they are.
+
+    Raises:
+        ValueError: If `schema` is anything else, or describes something that is not a JSON object.
+
+    Examples:
+        >>> json_schema_of({"name": "f", "parameters": {"properties": {"x": {"type": "string"}}}})
+        {'title': 'f', 'type': 'object', 'properties': {'x': {'type': 'string'}}}
+        >>> json_schema_of("Person")
+        Traceback (most recent call last):
+        ...
+        ValueError: `schema` must be a Pydantic model class, ... an OpenAI tool dict, not 'Person' (str).
+    """
+    found = _schema_of_dict(plain(schema)) if isinstance(schema, Mapping) else _schema_of_class(schema)
+    if not _describes_object(found, found, set()):
+        kind = found.get("type", "something else")
+        msg = f"`schema` must describe a JSON object, not {kind!r}: put it into a field of a model or of an object."
+        raise ValueError(msg)
+    if not any(key in found for key in ("type", "$ref", "anyOf", "oneOf", "allOf")):
+        head: JSONSchema = {key: found.pop(key) for key in ("title", "description") if key in found}
+        return {**head, "type": "object", **found}
+    return found
+
+
+def schema_name(schema: Any) -> str:
+    """Names a schema in the letters that OpenAI's form allows: `[a-zA-Z0-9_-]{1,64}`.
+
+    Args:
+        schema: Anything that `json_schema_of` takes.
+
+    Returns:
+        The schema's title or tool name with other letters replaced, or `output`.
+
+    Examples:
+        >>> schema_name({"title": "Box[int]", "type": "object"})
+        'Box_int'
+    """
+    title = str(_said_at_root(schema, "title"))
+    return re.sub(r"[^a-zA-Z0-9_-]+", "_", title)[:64].strip("_") or "output"
+
+
+def schema_description(schema: Any) -> str:
+    """Describes a schema in its author's words.
+
+    Args:
+        schema: Anything that `json_schema_of` takes.
+
+    Returns:
+        The description, docstring or tool description; empty where there is none.
+
+    Examples:
+        >>> schema_description({"name": "f", "description": "Adds.", "parameters": {"type": "object"}})
+        'Adds.'
+    """
+    return str(_said_at_root(schema, "description"))
+
+
+def _said_at_root(schema: Any, key: str) -> Any:
+    """What a schema says of itself; a recursive model's own is a reference to one of its definitions."""
+    found = json_schema_of(schema)
+    target = target_of(found, found["$ref"]) if key not in found and "$ref" in found else found
+    return target.get(key, "") if isinstance(target, dict) else ""
+
+
+def _refusal(schema: Any) -> ValueError:
+    return ValueError(
+        "`schema` must be a Pydantic model class, a TypedDict class, a JSON Schema dict of an object (with `type` or "
+        f"`properties`) or an OpenAI tool dict, not {repr(schema)[:80]} ({type(schema).__name__})."
+    )
+
+
+def _schema_of_class(schema: Any) -> JSONSchema:
+    try:
+        if is_typeddict(schema):
+            return plain(schema_of_typed_dict(schema))
+        if isinstance(schema, type) and is_basemodel_subclass(schema):
+            # v1 classes come from `pydantic.v1`, whose method is called `schema`.
+            model: Any = schema
+            new = hasattr(model, "model_json_schema")
+            return plain(model.model_json_schema(schema_generator=PydanticGenerator) if new else model.schema())
+    except (PydanticUserError, NameError, TypeError) as error:
+        # A field of a type that JSON has no form for, or a forward reference to a name that is not there.
+        msg = f"`schema` {schema.__name__} has no JSON Schema: {error}"
+        raise ValueError(msg) from error
+    raise _refusal(schema)
+
+
+def _schema_of_dict(schema: JSONSchema) -> JSONSchema:
+    for kind in ("function", "json_schema"):  # OpenAI's envelopes of a tool and of a response format
+        if schema.get("type") == kind and isinstance(schema.get(kind), dict):
+            schema = schema[kind]
+            break
+    if isinstance(name := schema.get("name"), str) and not schema.keys() & {"properties", "$ref", "anyOf", "title"}:
+        # "parameters" is OpenAI's word, "input_schema" Anthropic's, "schema" that of OpenAI's response format.
+        bodies = (schema[key] for key in ("parameters", "input_schema", "schema") if isinstance(schema.get(key), dict))
+        body: JSONSchema = next(bodies, {"properties": {}})
+        head = {"title": name}
+        if isinstance(text := schema.get("description") or body.get("description"), str):
+            head["description"] = text
+        return {**head, **{key: value for key, value in body.items() if key not in head}}
+    if not schema.keys() & {"type", "properties", "title", "$ref", "anyOf", "oneOf", "allOf"}:
+        raise _refusal(schema)
+    return schema if schema.keys() - {"title", "description"} else {**schema, "properties": {}}
+
+
+def _describes_object(schema: Any, root: JSONSchema, seen: set[str]) -> bool:
+    """Whether only objects can meet a schema, as far as its type and alternatives tell."""
+    if not isinstance(schema, dict):
+        return False
+    if "type" in schema:
+        return schema["type"] in ("object", ["object"])
+    if "$ref" in schema:
+        target = target_of(root, schema["$ref"])
+        if schema["$ref"] in seen:
+            return True
+        seen.add(schema["$ref"])
+        return _describes_object(target, root, seen)
+    for key, enough in (("anyOf", all), ("oneOf", all), ("allOf", any)):
+        if isinstance(members := schema.get(key), list) and members and "properties" not in schema:
+            return enough([_describes_object(member, root, seen) for member in members])
+    return "properties" in schema

@@ -1,0 +1,96 @@
+"""Walking through a schema, and reading what is in it: what cannot be read is refused here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, cast
+
+from langchain_workers_gemma.schemas.keywords import JSONSchema
+
+MAX_DEPTH = 100  # levels of JSON; deeper schemas would run into Python's recursion limit inside a caller's own stack
+_MAX_SIZE = 200_000  # values in the schema as given; only one that contains itself or is generated gets there
+
+# Where schemas stand inside a schema. Everything else in it is data, and the keys under `properties` are names: a
+# property called "pattern" or "$ref" is no keyword.
+MAPS_OF_SCHEMAS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+LISTS_OF_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+SINGLE_SCHEMAS = frozenset(
+    {"items", "additionalItems", "unevaluatedItems", "contains", "additionalProperties", "unevaluatedProperties"}
+    | {"propertyNames", "not", "if", "then", "else", "contentSchema"}
+)
+
+
+def plain(schema: Mapping[str, Any]) -> JSONSchema:
+    """Copies a schema and makes sure that it is JSON, of sane size and depth: what follows walks it recursively."""
+    left = _MAX_SIZE
+
+    def copy(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if depth > MAX_DEPTH or left < 0:
+            msg = f"The schema is too deep or too large: at most {MAX_DEPTH} levels and {_MAX_SIZE} values can be read."
+            raise ValueError(msg)
+        if isinstance(value, Enum):
+            return copy(value.value, depth + 1)
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {str(key): copy(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [copy(one, depth + 1) for one in value]
+        if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        msg = f"The schema holds {repr(value)[:80]}, which is not JSON: write it as JSON would have it."
+        raise ValueError(msg)
+
+    return cast("JSONSchema", copy(schema, 0))
+
+
+def map_schemas(schema: JSONSchema, change: Callable[[Any], Any]) -> JSONSchema:
+    """Copies a schema with every schema directly inside it changed."""
+    return {key: _changed(key, value, change) for key, value in schema.items()}
+
+
+def _changed(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
+    if key in MAPS_OF_SCHEMAS:
+        return {name: change(_checked(key, one)) for name, one in _is(dict, key, value).items()}
+    if key in LISTS_OF_SCHEMAS or (key == "items" and isinstance(value, list)):
+        return [change(_checked(key, one)) for one in _is(list, key, value)]
+    return change(_checked(key, value)) if key in SINGLE_SCHEMAS else value
+
+
+def children(schema: JSONSchema) -> list[Any]:
+    """Lists every schema directly inside a schema."""
+    found: list[Any] = []
+    map_schemas(schema, found.append)
+    return found
+
+
+def _checked(key: str, value: Any) -> Any:
+    return value if isinstance(value, bool) else _is(dict, key, value)
+
+
+def _is(kind: type, key: str, value: Any) -> Any:
+    if not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "a list"
+        msg = f"The schema cannot be read: {key!r} must hold {wanted}, not {repr(value)[:80]}."
+        raise ValueError(msg)
+    return value
+
+
+def required_names(schema: JSONSchema) -> list[str]:
+    """Reads `required`, each name once; empty if it is not there."""
+    names = _is(list, "required", schema.get("required", []))
+    if not all(isinstance(name, str) for name in names):
+        msg = f"The schema cannot be read: 'required' must list names, not {repr(names)[:80]}."
+        raise ValueError(msg)
+    return list(dict.fromkeys(names))
+
+
+def number_at(schema: JSONSchema, key: str, default: float = 0) -> float:
+    """Reads the number that a keyword holds."""
+    value = schema.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"The schema cannot be read: {key!r} must be a number, not {repr(value)[:80]}."
+        raise ValueError(msg)
+    return value

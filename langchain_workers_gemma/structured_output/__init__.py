@@ -1,0 +1,1 @@
+"""`with_structured_output`: its methods and its parser."""

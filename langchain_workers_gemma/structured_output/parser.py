@@ -1,0 +1,422 @@
+"""Structured output: which method and parameter for which model, and reading the object out of the reply."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from langchain_core.callbacks import CallbackManagerForChainRun
+from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.output_parsers import BaseGenerationOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from typing_extensions import is_typeddict
+
+from langchain_workers_gemma.exchange.request import encode_json
+from langchain_workers_gemma.json_text.finder import find_json, is_cut_json, well_formed
+from langchain_workers_gemma.json_text.growing import GrowingJson
+from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
+from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.models import GemmaModel
+
+Method: TypeAlias = Literal["guided_json", "json_schema", "json_mode", "function_calling"]
+"""How an answer is bound to a schema."""
+
+_METHODS: tuple[Method, ...] = ("guided_json", "json_schema", "json_mode", "function_calling")
+_LOOP = 32  # white space in a row that no JSON writer leaves at the end
+
+
+def resolve_method(method: str | None, facts: GemmaModel) -> Method | None:
+    """The method for a model; `None` where only the prompt can ask for JSON.
+
+    Raises:
+        ValueError: If the method is unknown, or one that the model does not have.
+    """
+    if method is None:
+        if facts.constraint is None:
+            return None
+        return "guided_json" if facts.constraint == "guided_json" else "json_schema"
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, or None, not {method!r}.")
+    if method == "guided_json" and facts.constraint != "guided_json":
+        cure = "leave method out" if facts.constraint is None else "use method='json_schema', or leave it out"
+        raise ValueError(f"method='guided_json': {facts.id} has no such parameter; {cure}.")
+    if method in ("json_schema", "json_mode") and facts.constraint is None:
+        raise ValueError(
+            f"method={method!r}: {facts.id} has no JSON mode on {facts.host}. Leave method out to ask for JSON in the "
+            "prompt, or use method='function_calling'."
+        )
+    return _METHODS[_METHODS.index(method)]
+
+
+def structure(
+    llm: Any,
+    schema: Any,
+    facts: GemmaModel,
+    *,
+    method: str | None,
+    include_raw: bool,
+    strict: bool | None,
+    options: Mapping[str, Any],
+) -> Runnable[LanguageModelInput, Any]:
+    """The runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
+    resolved = resolve_method(method, facts)
+    if schema is None and resolved != "json_mode":
+        raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
+    json_schema = None if schema is None else json_schema_of(schema)
+    traced = {
+        "ls_structured_output_format": {
+            "kwargs": {"method": resolved or "prompt"},
+            "schema": _traced(schema, json_schema),
+        }
+    }
+    if resolved == "function_calling":
+        name = schema_name(json_schema)
+        tool = {
+            "type": "function",
+            "function": _function(name, schema_description(json_schema), json_schema or {}, strict=strict),
+        }
+        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_broken_calls": True, **options, **traced}
+        bound = llm.bind_tools([tool], **asked)
+    elif resolved == "json_mode" or json_schema is None:
+        bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)
+    else:
+        envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
+        if strict is not None:
+            envelope["strict"] = strict
+        bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)
+    parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling", strict=bool(strict))
+    return cast("Runnable[LanguageModelInput, Any]", bound | (RawAndParsed(parser=parser) if include_raw else parser))
+
+
+def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
+    """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
+    forms: tuple[Any, ...] = (schema, json_schema)
+    for form in forms:
+        with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
+            convert_to_json_schema(form)
+            return form
+    return {}
+
+
+def _function(name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:
+    parameters = {key: value for key, value in json_schema.items() if key not in ("title", "description")}
+    function = {"name": name, "description": description or name, "parameters": parameters}
+    return function if strict is None else {**function, "strict": strict}
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """A reply that is still growing."""
+
+    from_call: bool
+    said: list[str] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, message: str | BaseMessage) -> str:
+        """Take a message or chunk. Gives the JSON text in it."""
+        if isinstance(message, str):
+            self.said.append(message)
+            return message
+        self.finish_reason = message.response_metadata.get("finish_reason") or self.finish_reason
+        said = message.content if isinstance(message.content, str) else str(message.text)
+        if said:
+            self.said.append(said)
+        if not self.from_call:
+            return said
+        called = _call_text(message)
+        if called:
+            self.called.append(called)
+        return called
+
+    @property
+    def text(self) -> str:
+        """The JSON so far; where a call should have come and none did, what the model said."""
+        return "".join(self.called or self.said)
+
+
+def _call_text(message: BaseMessage) -> str:
+    """The arguments of the first call, as JSON text, or the next piece of them."""
+    if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
+        return "".join(piece["args"] or "" for piece in message.tool_call_chunks if not piece["index"])
+    if isinstance(message, AIMessage) and message.tool_calls:
+        return encode_json(message.tool_calls[0]["args"]).decode()
+    if isinstance(message, AIMessage) and message.invalid_tool_calls:
+        return message.invalid_tool_calls[0]["args"] or ""
+    return ""
+
+
+class StructuredOutputParser(BaseGenerationOutputParser[Any]):
+    """Reads an object of the caller's type out of a reply.
+
+    Attributes:
+        schema_: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
+        from_call: Whether the object is a tool call's arguments rather than the text.
+        strict: Whether the schema was sent in OpenAI's strict form, where null stands for what was left out.
+    """
+
+    schema_: Any = None
+    from_call: bool = False
+    strict: bool = False
+
+    def __init__(self, *, schema: Any = None, **fields: Any) -> None:
+        super().__init__(**{"schema_": schema, **fields})
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """The object in a whole reply.
+
+        Raises:
+            OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
+        """
+        generation = result[0]
+        message = generation.message if isinstance(generation, ChatGeneration) else generation.text
+        gathered = _Gathered(self.from_call)
+        text = gathered.add(message)
+        if not partial:
+            return self.whole(gathered)
+        growing = GrowingJson()
+        growing.feed(text)
+        return growing.view()
+
+    def transform(
+        self,
+        input: Iterator[str | BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """For a dict schema, growing dicts as the reply streams; else the object at the end."""
+        yield from self._transform_stream_with_config(input, self._growing, config, run_type="parser", **kwargs)
+
+    async def atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """See `transform`."""
+        growing = self._atransform_stream_with_config(input, self._agrowing, config, run_type="parser", **kwargs)
+        async for value in growing:
+            yield value
+
+    def _growing(self, messages: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        growth = _Growth(self)
+        for message in messages:
+            yield from growth.add(message)
+        yield from growth.finish()
+
+    async def _agrowing(self, messages: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
+        growth = _Growth(self)
+        async for message in messages:
+            for value in growth.add(message):
+                yield value
+        for value in growth.finish():
+            yield value
+
+    @property
+    def yields_dicts(self) -> bool:
+        """Whether the caller's type is a dict, of which a part is worth having."""
+        return not (isinstance(self.schema_, type) and is_basemodel_subclass(self.schema_))
+
+    def whole(self, gathered: _Gathered) -> Any:
+        """The object in a reply that has ended.
+
+        Raises:
+            OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
+        """
+        text = gathered.text
+        if self.from_call and not gathered.called:
+            raise _unreadable(gathered, f"the model answered without the call that was asked for: {text[:200]!r}")
+        try:
+            value = from_json(well_formed(text)) if self.from_call else find_json(text)
+        except ValueError as error:
+            raise _unreadable(gathered, str(error)) from None
+        if not isinstance(value, dict):
+            raise _unreadable(gathered, f"it is a {type(value).__name__}, not an object")
+        try:
+            return as_type(value, self.schema_, strict=self.strict)
+        except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
+            why = f"The reply is JSON, but not of the type asked for: {error}"
+            raise OutputParserException(why, llm_output=text) from error
+
+
+class _Growth:
+    """The partial values of one streamed reply."""
+
+    def __init__(self, parser: StructuredOutputParser) -> None:
+        self._parser = parser
+        self._gathered = _Gathered(parser.from_call)
+        self._json = GrowingJson() if parser.yields_dicts else None
+        self._last: Any = None
+
+    def add(self, message: str | BaseMessage) -> Iterator[Any]:
+        text = self._gathered.add(message)
+        if text and self._json is not None and self._json.feed(text):
+            self._last = self._json.view()
+            yield self._last
+
+    def finish(self) -> Iterator[Any]:
+        whole = self.end()
+        if self._last is None or whole != self._last:
+            yield whole
+
+    def end(self) -> Any:
+        """The object in the caller's type."""
+        return self._parser.whole(self._gathered)
+
+
+class _Latest(dict[str, Any]):
+    """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
+
+    def __add__(self, later: Any) -> Any:
+        return later
+
+
+class RawAndParsed(RunnableSerializable[BaseMessage, dict[str, Any]]):
+    """Gives a reply beside what the parser makes of it, and its error in place of raising it.
+
+    Attributes:
+        parser: Reads the object.
+    """
+
+    parser: StructuredOutputParser
+
+    def invoke(
+        self,
+        input: BaseMessage,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The reply, the object and the error."""
+        return self._call_with_config(self._both, input, config, **kwargs)
+
+    def transform(
+        self,
+        input: Iterator[BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Chunks that add up to what `invoke` gives; for a dict schema `parsed` grows."""
+        yield from self._transform_stream_with_config(input, self._growing, config, **kwargs)
+
+    async def atransform(
+        self,
+        input: AsyncIterator[BaseMessage],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `transform`."""
+        async for value in self._atransform_stream_with_config(input, self._agrowing, config, **kwargs):
+            yield value
+
+    def _both(
+        self,
+        message: BaseMessage,
+        run_manager: CallbackManagerForChainRun,  # noqa: ARG002 - core's order of arguments
+        config: RunnableConfig,
+    ) -> dict[str, Any]:
+        try:
+            parsed = self.parser.invoke(message, config)
+        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
+            return {"raw": message, "parsed": None, "parsing_error": error}
+        return {"raw": message, "parsed": parsed, "parsing_error": None}
+
+    def _growing(self, messages: Iterator[BaseMessage]) -> Iterator[dict[str, Any]]:
+        growth = _Growth(self.parser)
+        for message in messages:
+            yield AddableDict(raw=message)
+            yield from _partially(growth, message)
+        yield _finally(growth)
+
+    async def _agrowing(self, messages: AsyncIterator[BaseMessage]) -> AsyncIterator[dict[str, Any]]:
+        growth = _Growth(self.parser)
+        async for message in messages:
+            yield AddableDict(raw=message)
+            for value in _partially(growth, message):
+                yield value
+        yield _finally(growth)
+
+
+def _partially(growth: _Growth, message: BaseMessage) -> Iterator[dict[str, Any]]:
+    for value in growth.add(message):
+        yield AddableDict(parsed=_Latest(value))
+
+
+def _finally(growth: _Growth) -> dict[str, Any]:
+    try:
+        parsed = growth.end()
+    except Exception as error:  # noqa: BLE001 - see `RawAndParsed`
+        return AddableDict(parsed=None, parsing_error=error)
+    return AddableDict(parsed=parsed, parsing_error=None)
+
+
+def as_type(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
+    """The value in the caller's type. What had to be stripped from the schema on its way out is checked here.
+
+    Args:
+        value: What the model wrote.
+        schema: The caller's type.
+        strict: Whether a null where the type takes none means that the model left the field out.
+
+    Raises:
+        ValueError: If the value is not of the type.
+    """
+    try:
+        return _checked(value, schema)
+    except ValidationError as error:
+        if not strict or not _drop_nulls(value, error):
+            raise
+        return _checked(value, schema)
+
+
+def _checked(value: dict[str, Any], schema: Any) -> Any:
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        # As JSON, since a strict model takes a date or an enum from a string only there.
+        return schema.model_validate_json(encode_json(value))
+    if isinstance(schema, type) and is_basemodel_subclass(schema):
+        return schema.parse_obj(value)  # type: ignore[attr-defined]  # pydantic.v1
+    if is_typeddict(schema):
+        typed_dict_adapter(schema).validate_json(encode_json(value))
+    return value
+
+
+def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
+    """Take out each null that was refused: in OpenAI's strict form, where all is required, it stands for "nothing"."""
+    dropped = False
+    for one in error.errors(include_url=False, include_context=False):
+        place: Any = value
+        *path, last = one["loc"] or ("",)
+        for step in path:  # also holds the names of the alternatives of a union, which are no keys
+            if (isinstance(place, dict) and step in place) or (isinstance(place, list) and isinstance(step, int)):
+                place = place[step]  # type: ignore[index]
+        if isinstance(place, dict) and last in place and place[str(last)] is None:
+            del place[str(last)]
+            dropped = True
+    return dropped
+
+
+def _unreadable(gathered: _Gathered, why: str) -> OutputParserException:
+    text = gathered.text
+    # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
+    bare = text.rstrip("]}") if gathered.called else text
+    trailing = len(bare) - len(bare.rstrip())
+    if trailing >= _LOOP:
+        why = (
+            f"it ends in {trailing} characters of white space: the model ran in a loop until max_tokens. "
+            "Simplify the schema, leave JSON examples out of the prompt, or ask again"
+        )
+    elif not text.strip():
+        why = "it is empty; if the model was still thinking, raise max_tokens"
+    elif gathered.finish_reason == "length" or is_cut_json(text) or (gathered.called and is_cut_json(text[:-1])):
+        why = "it was cut: raise max_tokens"
+    return OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)

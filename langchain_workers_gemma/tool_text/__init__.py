@@ -1,0 +1,1 @@
+"""Gemma's notations for tool calls as text: reading and writing."""

@@ -1,0 +1,449 @@
+"""The I/O inside a Worker: drives an exchange over `await env.AI.run(model, input, options)` instead of a connection.
+
+The binding is Cloudflare's JavaScript client (`cloudflare-internal:ai-api` in workerd), which a Python Worker sees
+through Pyodide: as a bare `JsProxy`, or in the wrapper of Cloudflare's Python SDK, which takes and gives Python data. A
+plain Python object with an `async def run(self, model, input, options)` works as well, for tests.
+
+What it resolves to: the bare result; a `ReadableStream` of bytes for a stream, and also for any reply whose content
+type is not exactly `application/json`; a `Response` where `returnRawResponse` is set. What it throws: an `Error` whose
+text is `CODE: description`, or the body of the reply as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from pydantic_core import from_json, to_json
+
+from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
+from langchain_workers_gemma.exchange.chat import Flow, Reply
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, payload_error, unreadable_reply
+from langchain_workers_gemma.exchange.request import Request, encode_json
+from langchain_workers_gemma.response.builders import Piece
+from langchain_workers_gemma.transport.driver import AsyncExchange
+
+if sys.platform == "emscripten":
+    from js import JSON
+    from pyodide.ffi import JsException as _JsError
+    from pyodide.ffi import JsProxy
+
+    def _is_js(value: object) -> bool:
+        return isinstance(value, JsProxy | _JsError)
+
+    def _js_object(text: str) -> Any:
+        # Not `to_js`, which makes `undefined` of None and a BigInt of a large number: the input is to be that of HTTP.
+        return JSON.parse(text)
+
+    def _js_json(value: Any) -> str | None:
+        text = JSON.stringify(value)
+        return text if isinstance(text, str) else None
+
+else:
+
+    class _JsError(Exception):
+        pass
+
+    def _is_js(_value: object) -> bool:
+        return False
+
+    def _js_object(text: str) -> Any:
+        return from_json(text)
+
+    def _js_json(_value: Any) -> str | None:
+        return None
+
+
+_THROWN = 0  # the status of an error that was thrown, which has none
+_CODE = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)\d{4,5}\s*:")
+_LOST = re.compile(r"network connection (was )?lost|fetch failed|failed to fetch", re.IGNORECASE)
+# What is wrong with the caller's own Python rather than with the service is not dressed up as an error of the service.
+_MISTAKES = (AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
+_EVENTS = ("data:", "event:", ":")
+_CLOSING_SECONDS = 5.0
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+@dataclass(slots=True)
+class BindingTransport:
+    """Calls a Workers AI binding and reads what it resolves to.
+
+    Attributes:
+        binding: `env.AI`, or anything with its `run`.
+        headers: The caller's own headers of every request.
+        timeout: The most seconds to wait for the binding, or for the next bytes of a stream.
+    """
+
+    binding: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
+
+    def run(self, flow: Flow) -> Generator[list[Piece]]:
+        """Drive an exchange on an event loop of its own, giving the pieces it delivers.
+
+        Raises:
+            RuntimeError: If an event loop is running, as always inside a Worker: waiting would block it for ever.
+        """
+        _check_may_block()
+        with asyncio.Runner() as runner:
+            exchange = self.arun(flow)
+            try:
+                while (pieces := runner.run(_next(exchange))) is not None:
+                    yield pieces
+            finally:
+                runner.run(exchange.aclose())
+
+    def arun(self, flow: Flow) -> AsyncExchange:
+        """Drive an exchange, giving the pieces it delivers."""
+        return AsyncExchange(flow, _Line(self.binding, self.headers, self.timeout))
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line to the service through the binding."""
+
+    binding: Any
+    headers: Mapping[str, str]
+    timeout: float | None
+    body: _Body | None = None
+
+    async def send(self, request: Request) -> Reply:
+        await self.close()
+        given = self._arguments(request)
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+                result = await self._result(request.model, given)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise _too_slow(self.timeout) from error
+            self.body = _Whole(_thrown(error).encode())
+            return Reply(_THROWN, {})
+        reply, self.body = _opened(result, request)
+        return reply
+
+    async def read(self) -> bytes | None:
+        if self.body is None:
+            return None
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+                return await self.body.read()
+        except WorkersGemmaError:
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise _too_slow(self.timeout) from error
+            raise _broken(error) from error
+
+    async def hang_up(self) -> None:
+        await self.close()  # connections are the runtime's
+
+    async def close(self) -> None:
+        if self.body is not None:
+            await self.body.close()
+
+    def _arguments(self, request: Request) -> list[Any]:
+        """Input and options: plain JavaScript objects for a JavaScript binding, else plain Python ones."""
+        if request.method != "POST":
+            raise ValueError(f"A binding cannot {request.method} {request.route.path}: it only runs models.")
+        data, options = call_arguments(request, self.headers)
+        texts = [encode_json(data).decode(), encode_json(options).decode()]
+        return [_js_object(text) if _is_js(self.binding) else from_json(text) for text in texts]
+
+    async def _result(self, model: str, given: list[Any]) -> Any:
+        answer = self.binding.run(model, *given)
+        if not _is_js(self.binding):
+            return await answer if inspect.isawaitable(answer) else answer
+        promise = asyncio.ensure_future(answer)
+        try:
+            return await asyncio.shield(promise)
+        except asyncio.CancelledError:
+            _in_background(_discarded(promise))  # JavaScript goes on: a stream that comes now is of no use
+            raise
+
+
+def call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a request becomes as the second and third argument of `run`.
+
+    What stands in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
+
+    Args:
+        request: The request.
+        headers: The caller's own headers of every request.
+    """
+    data = dict(request.data)
+    within = data.pop("options", None)
+    options: dict[str, Any] = {**within} if isinstance(within, Mapping) else {}
+    options |= request.options
+    if dict(parse_qsl(request.query.lstrip("?"))).get("queueRequest") == "true":
+        options["queueRequest"] = True
+    ours = {name.lower() for name in headers}
+    further = {
+        name: value
+        for name, value in request.headers.items()
+        if name.lower() in ours or not name.lower().startswith("cf-aig-")  # `gateway` says what those say
+    }
+    if further:
+        options["extraHeaders"] = further
+    return data, options
+
+
+# --- What it resolves to ----------------------------------------------------------------------------------------------
+
+
+class _Body(Protocol):
+    """A reply's bytes as they come."""
+
+    async def read(self) -> bytes | None:
+        """The next bytes, or `None` at the end."""
+
+    async def close(self) -> None:
+        """Let go of what has not been read."""
+
+
+@dataclass(slots=True)
+class _Whole:
+    """A reply that is there."""
+
+    data: bytes | None
+
+    async def read(self) -> bytes | None:
+        data, self.data = self.data, None
+        return data
+
+    async def close(self) -> None:
+        self.data = None
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A `ReadableStream`."""
+
+    reader: Any
+    ended: bool = False
+
+    async def read(self) -> bytes | None:
+        try:
+            step = await self.reader.read()
+        except Exception:
+            self.ended = True  # a stream that failed is over
+            raise
+        if _member(step, "done"):
+            self.ended = True
+            return None
+        return _as_bytes(_member(step, "value"))
+
+    async def close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            await _let_go(getattr(self.reader, "cancel", None), wait=not _is_js(self.reader))
+
+
+@dataclass(slots=True)
+class _Iterated:
+    """An iterator of Python's."""
+
+    chunks: AsyncIterator[Any] | Iterator[Any]
+    ended: bool = False
+
+    async def read(self) -> bytes | None:
+        end = object()
+        chunks = self.chunks
+        chunk = next(chunks, end) if isinstance(chunks, Iterator) else await anext(chunks, end)
+        if chunk is end:
+            self.ended = True
+            return None
+        return _as_bytes(chunk)
+
+    async def close(self) -> None:
+        if not self.ended:
+            self.ended = True
+            await _let_go(getattr(self.chunks, "aclose", None) or getattr(self.chunks, "close", None))
+
+
+def _opened(result: Any, request: Request) -> tuple[Reply, _Body]:
+    """The head and body of what the binding resolved to."""
+    response = getattr(result, "js_object", result)  # the Python SDK's own Response
+    status = getattr(response, "status", None)
+    if isinstance(status, int) and not isinstance(response, Mapping) and hasattr(response, "headers"):
+        reply = Reply(status, _headers(response.headers))
+        content = getattr(response, "body", None)
+        return reply, _Whole(b"") if _is_null(content) else _body(content, request)
+    return Reply(200, {}), _body(result, request)
+
+
+def _body(result: Any, request: Request) -> _Body:
+    if isinstance(result, bytes | bytearray | memoryview):
+        return _Whole(bytes(result))
+    if isinstance(result, str):
+        return _Whole(result.encode() if request.stream and result.startswith(_EVENTS) else encode_json(result))
+    if not isinstance(result, Mapping | list | tuple):
+        if hasattr(result, "getReader"):
+            return _Reader(result.getReader())
+        if hasattr(result, "__aiter__"):
+            return _Iterated(aiter(result))
+        if isinstance(result, Iterator):
+            return _Iterated(result)
+    return _Whole(_as_json(result))
+
+
+def _as_json(result: Any) -> bytes:
+    try:
+        text = _js_json(result) if _is_js(result) else None
+        return to_json(_as_python(result), fallback=_as_python) if text is None else text.encode()
+    except (ValueError, TypeError, _JsError) as error:
+        why = f"the binding resolved to something that is not JSON ({error})"
+        raise unreadable_reply(200, {}, repr(result).encode(), why, ErrorContext()) from error
+
+
+def _as_python(value: Any) -> Any:
+    """Python's form of a value of Pyodide's.
+
+    Raises:
+        TypeError: If it has none.
+    """
+    if hasattr(value, "to_py"):
+        return value.to_py()
+    if _is_null(value):
+        return None
+    if type(value).__module__ == "builtins":
+        return value
+    return dict(value) if isinstance(value, Mapping) else _refuse(value)
+
+
+def _refuse(value: object) -> Any:
+    raise TypeError(f"{type(value).__name__} cannot be read")
+
+
+def _is_null(value: object) -> bool:
+    """Whether it is JavaScript's `undefined` or `null`, which Pyodide tells apart."""
+    return value is None or type(value).__name__ == "JsNull"
+
+
+def _member(step: Any, name: str) -> Any:
+    return step.get(name) if isinstance(step, Mapping) else getattr(step, name, None)
+
+
+def _as_bytes(chunk: Any) -> bytes:
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if hasattr(chunk, "to_py"):
+        chunk = chunk.to_py()
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return bytes(chunk)
+    why = f"the binding's stream holds {type(chunk).__name__} where bytes should be"
+    raise unreadable_reply(200, {}, b"", why, ErrorContext())
+
+
+def _headers(headers: Any) -> dict[str, str]:
+    pairs = headers.items() if hasattr(headers, "items") else headers.entries()
+    return {str(name).lower(): str(value) for name, value in pairs}
+
+
+# --- What it throws ---------------------------------------------------------------------------------------------------
+
+
+def _thrown(error: Exception) -> str:
+    """The text of what the binding threw, which the exchange reads like the body of an error reply.
+
+    Raises:
+        APIConnectionError: If no service has answered.
+    """
+    text = _text_of(error)
+    if _CODE.search(text) is None:
+        if not _is_js(error) and isinstance(error, _MISTAKES):
+            raise error
+        if isinstance(error, OSError) or _LOST.search(text):
+            raise APIConnectionError(f"The binding could not reach the service: {text}") from error
+    return text
+
+
+def _broken(error: Exception) -> WorkersGemmaError:
+    """The typed error for a stream that failed."""
+    text = _text_of(error)
+    if _CODE.search(text) is None:
+        return APIConnectionError(f"The binding's stream failed: {text}")
+    typed: APIStatusError = payload_error(_THROWN, {}, text, ErrorContext())
+    return typed
+
+
+def _text_of(error: Exception) -> str:
+    message = getattr(error, "message", None)
+    text = message if isinstance(message, str) and message.strip() else str(error)
+    return text if text.strip() else f"{type(error).__name__} without a text"
+
+
+def _too_slow(seconds: float | None) -> APITimeoutError:
+    return APITimeoutError(f"The binding did not answer within {seconds:g} s. See `timeout`.")
+
+
+# --- Letting go -------------------------------------------------------------------------------------------------------
+
+
+async def _let_go(close: Any, *, wait: bool = True) -> None:
+    """Call what cancels a stream, and wait for it unless it is JavaScript, which goes on by itself.
+
+    Waiting is not possible any more where a stream is collected as garbage, and Pyodide's loop has no other end for it.
+    """
+    if close is None:
+        return
+    with suppress(Exception):
+        closed = close()
+        if not wait:
+            _in_background(_quiet(closed))
+        elif inspect.isawaitable(closed):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await closed
+
+
+async def _discarded(promise: Awaitable[Any]) -> None:
+    with suppress(Exception):
+        result = await promise
+        if hasattr(result, "cancel"):
+            await result.cancel()
+
+
+async def _quiet(promise: Awaitable[Any]) -> None:
+    with suppress(Exception):
+        await promise
+
+
+def _in_background(awaited: Any) -> None:
+    future = asyncio.ensure_future(awaited)
+    _closing.add(future)
+    future.add_done_callback(_closing.discard)
+
+
+# --- Sync calls -------------------------------------------------------------------------------------------------------
+
+
+def _check_may_block() -> None:
+    """Whether this thread may wait.
+
+    Raises:
+        RuntimeError: If not.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if sys.platform != "emscripten":
+            return
+    raise RuntimeError(
+        "A sync call cannot wait for a Workers AI binding while an event loop is running. Use `await "
+        "llm.ainvoke(...)`, `async for chunk in llm.astream(...)` or `await llm.abatch(...)`; for embeddings `await "
+        "embeddings.aembed_documents(...)` or `aembed_query(...)`."
+    )
+
+
+async def _next(exchange: AsyncExchange) -> list[Piece] | None:
+    return await anext(exchange, None)
+
+
+__all__ = ["BindingTransport", "call_arguments"]

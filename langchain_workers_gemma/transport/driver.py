@@ -1,0 +1,147 @@
+"""Drives an exchange over a line: an open conversation with a host, whose four moves are all that does I/O.
+
+`transport` has the lines over HTTP, `binding` the one inside a Worker. What is sync here differs from what is async in
+nothing but `await`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from typing import Protocol, Self
+
+from langchain_workers_gemma.errors import WorkersGemmaError
+from langchain_workers_gemma.exchange.chat import Deliver, Flow, HangUp, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange.request import Request
+from langchain_workers_gemma.response.builders import Piece
+
+
+class Line(Protocol):
+    """Requests and replies, one after the other. Whatever fails is a `WorkersGemmaError`."""
+
+    def send(self, request: Request) -> Reply:
+        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+
+    def read(self) -> bytes | None:
+        """The next bytes of the reply, or `None` at its end."""
+
+    def hang_up(self) -> None:
+        """Close the connection that the reply came over; what is sent next goes over another."""
+
+    def close(self) -> None:
+        """Let go of what has not been read."""
+
+
+class AsyncLine(Protocol):
+    """A `Line` that is awaited."""
+
+    async def send(self, request: Request) -> Reply:
+        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+
+    async def read(self) -> bytes | None:
+        """The next bytes of the reply, or `None` at its end."""
+
+    async def hang_up(self) -> None:
+        """Close the connection that the reply came over; what is sent next goes over another."""
+
+    async def close(self) -> None:
+        """Let go of what has not been read."""
+
+
+class Driver(Protocol):
+    """Carries exchanges out: `transport.Transport` over HTTP, `binding.BindingTransport` inside a Worker."""
+
+    def run(self, flow: Flow) -> Generator[list[Piece]]:
+        """Drive an exchange, giving the pieces it delivers."""
+
+    def arun(self, flow: Flow) -> AsyncExchange:
+        """Drive an exchange, giving the pieces it delivers."""
+
+
+def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
+    """Carry the actions of an exchange out, giving the pieces it delivers."""
+    try:
+        action = next(flow)
+        while True:
+            if isinstance(action, Deliver):
+                yield action.pieces
+                action = next(flow)
+                continue
+            try:
+                outcome = _outcome(action, line)
+            except WorkersGemmaError as failure:
+                action = flow.throw(failure)
+            else:
+                action = flow.send(outcome)
+    except StopIteration:
+        return
+    finally:
+        flow.close()
+        line.close()
+
+
+class AsyncExchange:
+    """An exchange whose actions are awaited: an iterator of the pieces that it delivers.
+
+    No async generator: a loop that ends closes all of those that it knows at the same time, so one within another would
+    be closed twice at once, which raises.
+
+    Args:
+        flow: The exchange.
+        line: What its actions are carried out on.
+    """
+
+    def __init__(self, flow: Flow, line: AsyncLine) -> None:
+        self._flow = flow
+        self._line = line
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Piece]:
+        try:
+            action = next(self._flow)
+            while not isinstance(action, Deliver):
+                try:
+                    outcome = await _aoutcome(action, self._line)
+                except WorkersGemmaError as failure:
+                    action = self._flow.throw(failure)
+                else:
+                    action = self._flow.send(outcome)
+        except StopIteration:
+            await self.aclose()
+            raise StopAsyncIteration from None
+        except BaseException:
+            await self.aclose()
+            raise
+        return action.pieces
+
+    async def aclose(self) -> None:
+        """End it, wherever it is."""
+        self._flow.close()
+        await self._line.close()
+
+
+def _outcome(action: Send | Read | Sleep | HangUp, line: Line) -> Reply | bytes | None:
+    if isinstance(action, Read):
+        return line.read()
+    if isinstance(action, Send):
+        return line.send(action.request)
+    if isinstance(action, HangUp):
+        line.hang_up()
+    else:
+        time.sleep(action.seconds)
+    return None
+
+
+async def _aoutcome(action: Send | Read | Sleep | HangUp, line: AsyncLine) -> Reply | bytes | None:
+    if isinstance(action, Read):
+        return await line.read()
+    if isinstance(action, Send):
+        return await line.send(action.request)
+    if isinstance(action, HangUp):
+        await line.hang_up()
+    else:
+        await asyncio.sleep(action.seconds)
+    return None
