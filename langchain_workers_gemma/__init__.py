@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from langchain_workers_gemma.version import __version__
 
 if TYPE_CHECKING:
-    from langchain_workers_gemma.batch.queue import BatchJob
+    from langchain_workers_gemma.batch.job import BatchJob
     from langchain_workers_gemma.chat_models import ChatWorkersGemma
     from langchain_workers_gemma.embeddings import WorkersGemmaEmbeddings
     from langchain_workers_gemma.errors import (
@@ -65,7 +65,7 @@ __all__ = [
 
 _MODULES = {
     "AIGateway": "gateway",
-    "BatchJob": "batch.queue",
+    "BatchJob": "batch.job",
     "ChatWorkersGemma": "chat_models",
     "WorkersGemmaEmbeddings": "embeddings",
 }

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Literal, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import model_validator
 
-from langchain_workers_gemma.batch.methods import QueuedChatModel
+from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import SAMPLING, merge_stops
+from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
+from langchain_workers_gemma.client.cache import Remembered
+from langchain_workers_gemma.client.call_settings import call_settings, model_spec
+from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.client.profile import published_profile
 from langchain_workers_gemma.exchange.chat import converse
+from langchain_workers_gemma.gateway import AIGateway
+from langchain_workers_gemma.models import DEFAULT_MODEL, get_model
+from langchain_workers_gemma.request.images import remote_image_urls
+from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.structured_output.parser import structure
+from langchain_workers_gemma.structured_output.methods import structure
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
+
+_NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -33,7 +46,7 @@ def _with_signature_at_hand(method: _Method) -> _Method:
     return method
 
 
-class ChatWorkersGemma(QueuedChatModel):
+class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     """Google's Gemma models on Cloudflare Workers AI, and on other hosts that serve the same models.
 
     Setup:
@@ -118,6 +131,74 @@ class ChatWorkersGemma(QueuedChatModel):
         WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
     """
 
+    aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "stop_sequences": "stop"}
+    """Other names of the fields."""
+
+    inline_image_urls: bool = False
+    """Fetch http(s) images, from public addresses only, and send them inline."""
+
+    temperature: int | float | None = None
+    """How much chance there is in the answer."""
+
+    max_tokens: int | None = None
+    """The most tokens to write, at least 1. The service's default is 256."""
+
+    top_p: int | float | None = None
+    """Nucleus sampling."""
+
+    top_k: int | None = None
+    """Sampling from the most probable words; Gemma 4 has no such parameter."""
+
+    seed: int | None = None
+    """For repeatable answers."""
+
+    repetition_penalty: int | float | None = None
+    """A penalty for repeated tokens; Gemma 4 has no such parameter."""
+
+    frequency_penalty: int | float | None = None
+    """A penalty that grows with a token's count."""
+
+    presence_penalty: int | float | None = None
+    """A penalty for tokens that stood before."""
+
+    stop: list[str] | str | None = None
+    """Where the answer ends; alias `stop_sequences`. Merged with `stop=` of a call."""
+
+    lora: str | None = None
+    """A LoRA adapter, on the native API of a model that takes one."""
+
+    raw: bool | None = None
+    """Send one prompt without a chat template: the input must be one string or one human message."""
+
+    thinking: bool | None = None
+    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`)."""
+
+    reasoning_effort: str | None = None
+    """Passed where the model has it."""
+
+    tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
+    """How bound tools reach the model."""
+
+    streaming: bool = False
+    """Have `invoke` use a stream."""
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        self.model = self.model or DEFAULT_MODEL[self.host]
+        connection.resolve(self)
+        facts = model_spec(self)
+        if facts.embeds:
+            raise ValueError(f"model: {facts.id} makes embeddings; use WorkersGemmaEmbeddings.")
+        check_sampling({name: getattr(self, name) for name in SAMPLING}, facts)
+        merge_stops(self.stop, None)
+        self.profile = {**(self._resolve_model_profile() or {}), **(self.profile or {})} or None
+        call_settings(self, None, {})  # whatever else a call would refuse
+        return self
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        published = get_model(self.model, self.host)
+        return None if published is None else published_profile(published)
+
     # --- What LangChain asks a model about itself ---
 
     @property
@@ -143,6 +224,25 @@ class ChatWorkersGemma(QueuedChatModel):
         if stops:
             params["ls_stop"] = list(stops)
         return params
+
+    # --- From arguments to a plan ---
+
+    def _preparation(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
+        if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
+            return prepare(call_settings(self, stop, kwargs), stream=stream)
+        return self._usual.get(stream, vars(self), lambda: prepare(call_settings(self, None, {}), stream=stream))
+
+    @cached_property
+    def _usual(self) -> Remembered[Preparation]:
+        """What calls without arguments of their own have in common, a stream or not.
+
+        Of the fields that may change in place, `model_kwargs` is not copied: a preparation refers to it.
+        """
+        ours = ChatWorkersGemma.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
+        return Remembered([*ours, "profile"], ["default_headers", "profile", "stop"])
+
+    def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
+        return remote_image_urls(messages) if model_spec(self, kwargs.get("model")).images else []
 
     # --- The four shells ---
 
@@ -275,5 +375,5 @@ class ChatWorkersGemma(QueuedChatModel):
             ValueError: If the model lacks the method, or the schema is none of these.
         """
         return structure(
-            self, schema, self._facts(), method=method, include_raw=include_raw, strict=strict, options=kwargs
+            self, schema, model_spec(self), method=method, include_raw=include_raw, strict=strict, options=kwargs
         )

@@ -11,14 +11,16 @@ from pydantic import Field, model_validator
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.fields import ClientFields
-from langchain_workers_gemma.exchange import call as calling
-from langchain_workers_gemma.exchange.chat import Action
+from langchain_workers_gemma.exchange.actions import Action
+from langchain_workers_gemma.exchange.call import call
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES, split
-from langchain_workers_gemma.exchange.request import Request, encode_json
+from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import get_model, resolve_model
-from langchain_workers_gemma.vectors import VectorsError, read_vectors
+from langchain_workers_gemma.response.vectors import VectorsError, read_vectors
+from langchain_workers_gemma.transport.driver import arun, run
 
 _DEFAULT_MODEL = "@cf/google/embeddinggemma-300m"
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
@@ -119,11 +121,11 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             ValueError: For a text that is empty; nothing has been sent then.
             InternalServerError: For a reply that does not hold one vector for each text.
         """
-        return calling.run(connection.transport(self), self._embed(self._documents(texts)))
+        return run(connection.transport(self), self._embed(self._documents(texts)))
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Turn documents into vectors. See `embed_documents`."""
-        return await calling.arun(connection.transport(self), self._embed(self._documents(texts)))
+        return await arun(connection.transport(self), self._embed(self._documents(texts)))
 
     def embed_query(self, text: str) -> list[float]:
         """Turn a query into a vector.
@@ -135,11 +137,11 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             ValueError: If it is empty; nothing has been sent then.
             InternalServerError: For a reply that does not hold one vector.
         """
-        return calling.run(connection.transport(self), self._embed(self._query(text)))[0]
+        return run(connection.transport(self), self._embed(self._query(text)))[0]
 
     async def aembed_query(self, text: str) -> list[float]:
         """Turn a query into a vector. See `embed_query`."""
-        return (await calling.arun(connection.transport(self), self._embed(self._query(text))))[0]
+        return (await arun(connection.transport(self), self._embed(self._query(text))))[0]
 
     # --- From texts to requests, and back ---
 
@@ -155,7 +157,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
     def _embed(self, texts: list[str]) -> Generator[Action, Any, list[list[float]]]:
         batches: list[list[list[float]]] = []
         for request, count in self._requests(texts):
-            answer = yield from calling.call(request, RetryPolicy(self.max_retries), self._context())
+            answer = yield from call(request, RetryPolicy(self.max_retries), self._context())
             try:
                 vectors = read_vectors(answer.result, count)
             except VectorsError as error:
@@ -181,7 +183,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             yield request, len(texts[part])
 
     def _context(self) -> ErrorContext:
-        return self._error_context(resolve_model(self.model, self.host), connection.gateway(self.ai_gateway))
+        return connection.error_context(self, resolve_model(self.model, self.host), connection.gateway(self.ai_gateway))
 
 
 def _checked(text: object, which: str) -> str:

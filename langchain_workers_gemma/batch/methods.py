@@ -8,28 +8,44 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables.base import RunnableBinding
 
 from langchain_workers_gemma.batch import queue as batch
+from langchain_workers_gemma.batch.job import BatchJob
 from langchain_workers_gemma.batch.progress import progress_bar
-from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, Batching, BatchJob, Item, Waiting
-from langchain_workers_gemma.chat_fields import ChatFields
+from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, Waiting
+from langchain_workers_gemma.batch.requests import Batching, Item
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.exchange.call import arun, run
+from langchain_workers_gemma.client.call_settings import ChatModel, call_settings
+from langchain_workers_gemma.transport.driver import arun, run
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 if TYPE_CHECKING:
     # Core's own class for what `bind` makes of a chat model is `RunnableBinding` with narrower types, and private.
     from langchain_core.language_models.chat_models import _ChatModelBinding as Binding
 
+    class _ChatModel(ChatModel):
+        """The chat model that the methods below belong to."""
+
+        inline_image_urls: bool
+        output_version: str | None
+
+        def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+            raise NotImplementedError
+
+        def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
+            raise NotImplementedError
+
 else:
     Binding = RunnableBinding[LanguageModelInput, AIMessage]
+    _ChatModel = object
 
 # What core's `generate` takes out of a call's arguments before the model sees them.
 _OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
 
 
-class QueuedChatModel(ChatFields):
+class BatchMethods(_ChatModel):
     """A chat model with Workers AI's asynchronous batch: inputs are queued at the service and fetched when done.
 
     The service answers when it has capacity, usually within minutes, and never refuses for lack of it.
@@ -209,7 +225,7 @@ class QueuedChatModel(ChatFields):
     # --- Steps of the above ---
 
     def _batching(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> Batching:
-        settings = self._settings(stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
+        settings = call_settings(self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
         if job is not None and job.model != settings.facts.id:
             raise ValueError(
                 f"This batch was submitted to {job.model}, not {settings.facts.id}: pass model={job.model!r}."
@@ -243,8 +259,8 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
         return RunnableBinding.lc_id()
 
     @property
-    def _model(self) -> QueuedChatModel:
-        if not isinstance(self.bound, QueuedChatModel):
+    def _model(self) -> BatchMethods:
+        if not isinstance(self.bound, BatchMethods):
             raise AttributeError(f"{type(self.bound).__name__} has no asynchronous batch")
         return self.bound
 

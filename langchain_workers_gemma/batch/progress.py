@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from langchain_workers_gemma.batch.queue import Progress
+
+class Progress(Protocol):
+    """What is told while a batch is worked on."""
+
+    def advance(self, count: int) -> None:
+        """So many more inputs have been answered."""
+
+    def say(self, status: str) -> None:
+        """The service says `queued` or `running`."""
 
 
 class _Silence:

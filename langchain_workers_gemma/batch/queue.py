@@ -6,97 +6,31 @@ an HTTP reply, so text, reasoning, tool calls, usage and cost are what `invoke` 
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from pydantic_core import from_json
-
+from langchain_workers_gemma.batch.answers import Outcome, _read
+from langchain_workers_gemma.batch.job import BatchJob, BatchPart
+from langchain_workers_gemma.batch.progress import Progress
+from langchain_workers_gemma.batch.requests import _ROOM, Batching, Item
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
+from langchain_workers_gemma.exchange.actions import Action, Sleep
 from langchain_workers_gemma.exchange.call import Answer, call
-from langchain_workers_gemma.exchange.chat import Action, Deliver, Read, Reply, Send, Sleep, converse
 from langchain_workers_gemma.exchange.error_mapping import retry_after
-from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES, split
-from langchain_workers_gemma.exchange.request import Plan, Request, encode_json
-from langchain_workers_gemma.exchange.retries import RetryPolicy
-from langchain_workers_gemma.models import MODELS, get_model
-from langchain_workers_gemma.request.planner import CallSettings, Preparation, prepare
-from langchain_workers_gemma.response.builders import MessageBuilder
+from langchain_workers_gemma.exchange.payload_chunks import split
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_POLL_INTERVAL = 2.0
 """Seconds to wait after the first poll that finds a batch unfinished."""
 
-_ROOM = MAX_PAYLOAD_BYTES - 1 - len(b'{"requests":[]}')
 _MOST_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one reply
 _GROWTH = 1.5
 _LONGEST_WAIT = 30.0  # seconds
 _LONGEST_RETRY_AFTER = 60.0  # seconds
 _FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none is documented
-_REPLACEMENT = "\ufffd".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPart:
-    """One payload of a batch.
-
-    Attributes:
-        request_id: The service's id of it.
-        count: How many inputs it holds.
-    """
-
-    request_id: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchJob:
-    """A submitted batch: all that another process needs to fetch its results.
-
-    Attributes:
-        model: The model that was asked.
-        parts: Its payloads, in the order of the inputs.
-
-    Example:
-        >>> job = BatchJob("@cf/google/gemma-4-26b-a4b-it", (BatchPart("3c5d...", 1000),))
-        >>> BatchJob.from_json(job.to_json()) == job
-        True
-        >>> len(job)
-        1000
-    """
-
-    model: str
-    parts: tuple[BatchPart, ...] = ()
-
-    def __len__(self) -> int:
-        return sum(part.count for part in self.parts)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def to_json(self) -> str:
-        """The job as a text that can be kept."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> BatchJob:
-        """The job that `to_json` wrote."""
-        kept = json.loads(text)
-        return cls(kept["model"], tuple(BatchPart(part["request_id"], part["count"]) for part in kept["parts"]))
-
-
-class Progress(Protocol):
-    """What is told while a batch is worked on."""
-
-    def advance(self, count: int) -> None:
-        """So many more inputs have been answered."""
-
-    def say(self, status: str) -> None:
-        """The service says `queued` or `running`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,84 +55,6 @@ class Waiting:
         """Seconds to wait after so many polls, of which the last asked for some."""
         own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, _LONGEST_WAIT))
         return max(own, min(asked, _LONGEST_RETRY_AFTER))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One input, ready to be submitted.
-
-    Attributes:
-        data: The model's input.
-        size: Its bytes in JSON.
-    """
-
-    data: Mapping[str, Any]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """A batch's settings, and how each of its answers is read.
-
-    Attributes:
-        preparation: What is the same for every input.
-        plan: How an answer is read. Its request is a placeholder's.
-    """
-
-    preparation: Preparation
-    plan: Plan
-
-    @classmethod
-    def of(cls, settings: CallSettings) -> Batching:
-        """A batch with the settings of a call.
-
-        Raises:
-            ValueError: If the host or the model has no queue.
-        """
-        facts = settings.facts
-        if facts.host != "cloudflare":
-            raise ValueError(
-                f"The asynchronous batch is Cloudflare's, and host={facts.host!r} has none: use batch or abatch."
-            )
-        if not facts.async_queue and get_model(facts.id) is not None:
-            queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
-            raise ValueError(f"{facts.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
-        # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
-        preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
-        plan = preparation.plan([HumanMessage("-")])
-        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None))
-
-    @property
-    def settings(self) -> CallSettings:
-        """The settings of every input."""
-        return self.preparation.settings
-
-    def item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
-        """An input, ready to be submitted.
-
-        Raises:
-            ValueError: If the model cannot take it, or it is too large.
-        """
-        data = self.preparation.plan(messages, inlined_images=images).request.data
-        encoded = encode_json(data)
-        if len(encoded) > _ROOM:
-            raise ValueError(
-                f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
-                "use invoke."
-            )
-        # Half a surrogate pair is replaced when it is encoded: what is measured and what is sent are to be the same.
-        return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
-
-    def request(self, data: Mapping[str, Any]) -> Request:
-        """A request to the queue."""
-        settings = self.settings
-        return replace(
-            self.plan.request,
-            route=settings.address.chat("native"),
-            data=data,
-            options={**self.plan.request.options, "queueRequest": True},
-            query="?queueRequest=true",
-        )
 
 
 # --- Submitting -------------------------------------------------------------------------------------------------------
@@ -227,9 +83,6 @@ def submit(batching: Batching, items: Sequence[Item]) -> Generator[Action, Any, 
 
 
 # --- Fetching ---------------------------------------------------------------------------------------------------------
-
-Outcome: TypeAlias = AIMessage | WorkersGemmaError
-"""What became of one input."""
 
 
 def fetch(
@@ -279,90 +132,6 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
         raise answer.unreadable(f"a batch was polled and its status is {status!r}")
     progress.say(status)
     return False
-
-
-def _read(batching: Batching, part: BatchPart, answer: Answer) -> list[Outcome]:
-    """The outcomes of one payload, matched by `id`, which is an input's index."""
-    responses = answer.result["responses"]
-    by_id: dict[int, Mapping[str, Any]] = {}
-    for response in responses if isinstance(responses, list) else ():
-        at = _index(response.get("id")) if isinstance(response, dict) else None
-        if at is None or not 0 <= at < part.count:
-            raise answer.unreadable("an answer of the batch has no id, or one that no input has")
-        if at in by_id:
-            raise answer.unreadable(f"two answers of the batch have the id {at}")
-        by_id[at] = response
-    missing = next((at for at in range(part.count) if at not in by_id), None)
-    if missing is not None:
-        raise answer.unreadable(
-            f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing"
-        )
-    return [_outcome(batching.plan, part, at, by_id[at]) for at in range(part.count)]
-
-
-def _index(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) -> Outcome:
-    result = response.get("result")
-    if response.get("success") is False or ("result" not in response and response.get("error")):
-        told = result if isinstance(result, dict) else {"message": result}
-        payload = {**{key: value for key, value in response.items() if key != "result"}, **told, "success": False}
-    else:
-        payload = {"result": _without_call_ids(result), "success": True}
-    try:
-        message = _exchanged(plan, part.request_id, encode_json(payload))
-    except WorkersGemmaError as error:
-        return error
-    message.id = f"{part.request_id}-{at}"
-    return message
-
-
-def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
-    """Have the exchange read a body as if it had come by HTTP."""
-    builder = MessageBuilder()
-    packets = [body]
-    flow = converse(plan)
-    try:
-        action = next(flow)
-        while True:
-            outcome: object = None
-            if isinstance(action, Deliver):
-                builder.add(action.pieces)
-            elif isinstance(action, Send):
-                outcome = Reply(200, {"x-request-id": request_id})
-            elif isinstance(action, Read):
-                outcome = packets.pop() if packets else None
-            action = flow.send(outcome)
-    except StopIteration:
-        return builder.message()
-
-
-def _without_call_ids(result: object) -> object:
-    """The result without the ids of tool calls, so that each call gets one that no conversation holds already."""
-    if not isinstance(result, dict):
-        return result
-    changed = dict(result)
-    if isinstance(result.get("tool_calls"), list):
-        changed["tool_calls"] = [_without_id(tool_call) for tool_call in result["tool_calls"]]
-    choices = result.get("choices")
-    if isinstance(choices, list):
-        changed["choices"] = [
-            {**choice, "message": _without_call_ids(choice["message"])} if _has_message(choice) else choice
-            for choice in choices
-        ]
-    return changed
-
-
-def _has_message(choice: object) -> bool:
-    return isinstance(choice, dict) and "message" in choice
-
-
-def _without_id(tool_call: object) -> object:
-    return {**tool_call, "id": None} if isinstance(tool_call, dict) else tool_call
 
 
 # --- Both -------------------------------------------------------------------------------------------------------------

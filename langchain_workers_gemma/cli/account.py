@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.exchange.actions import Action
 from langchain_workers_gemma.exchange.call import Answer, call
-from langchain_workers_gemma.exchange.chat import Action
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy

@@ -14,9 +14,9 @@ from langchain_workers_gemma import errors
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
 from langchain_workers_gemma.cli.account import search_models, token_status
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.exchange.call import run
 from langchain_workers_gemma.hosts import HOSTS, is_legacy_gateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, HostName, resolve_model
+from langchain_workers_gemma.transport.driver import run
 
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 

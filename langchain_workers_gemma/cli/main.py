@@ -107,7 +107,7 @@ def _models(_options: argparse.Namespace) -> int:
     from langchain_workers_gemma.cli.account import search_models
     from langchain_workers_gemma.cli.check import FailedError, make_model, meaning
     from langchain_workers_gemma.client import connection
-    from langchain_workers_gemma.exchange.call import run
+    from langchain_workers_gemma.transport.driver import run
 
     try:
         llm = make_model("cloudflare", "")

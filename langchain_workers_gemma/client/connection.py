@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import httpx
 from pydantic import SecretStr, ValidationError
 
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.gateway import AIGateway, checked_header
 from langchain_workers_gemma.hosts import (
     BASE_URL_VARIABLE,
@@ -20,7 +21,7 @@ from langchain_workers_gemma.hosts import (
     checked_model_id,
     is_legacy_gateway,
 )
-from langchain_workers_gemma.models import HostName
+from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, HostName
 from langchain_workers_gemma.transport.driver import Driver
 from langchain_workers_gemma.transport.http import Transport
 
@@ -150,6 +151,21 @@ def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]
     """Texts that must not show in an error."""
     tokens = (connected.api_token, gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
+
+
+def error_context(connected: Connected, facts: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
+    """What makes the advice of an error exact."""
+    return ErrorContext(
+        model=facts.id,
+        replacement=facts.replacement or (None if facts.embeds else _newest(facts)),
+        token_source=token_source(connected),
+        secrets=secrets(connected, gateway_),
+    )
+
+
+def _newest(facts: GemmaModel) -> str | None:
+    """What to use where a model is retired that nothing is published about."""
+    return DEFAULT_MODEL[facts.host] if facts.host == "cloudflare" else None
 
 
 def checked_model(model: object) -> str:

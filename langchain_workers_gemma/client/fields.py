@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import httpx
@@ -14,10 +13,9 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import normalised_arguments
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Api
-from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, HostName, resolve_model
+from langchain_workers_gemma.models import HostName, resolve_model
 
 _TIED_TO_PROCESS = ("http_client", "http_async_client", "binding")
 
@@ -117,18 +115,6 @@ class ClientFields(Serializable):
         """The arguments that are written as references to secrets."""
         return {"api_token": connection.token_variable(self.host)}
 
-    @cached_property
-    def _token_source(self) -> str:
-        return connection.token_source(self)
-
-    def _error_context(self, facts: GemmaModel, gateway: AIGateway | None) -> ErrorContext:
-        return ErrorContext(
-            model=facts.id,
-            replacement=facts.replacement or (None if facts.embeds else _newest(facts)),
-            token_source=self._token_source,
-            secrets=connection.secrets(self, gateway),
-        )
-
     # --- Copies: none of them takes along what was worked out from the fields ---
 
     def _fields_alone(self) -> dict[str, Any]:
@@ -158,8 +144,3 @@ class ClientFields(Serializable):
         object.__setattr__(duplicate, "__pydantic_extra__", None)
         object.__setattr__(duplicate, "__pydantic_private__", copy.deepcopy(self.__pydantic_private__, memo))
         return duplicate
-
-
-def _newest(facts: GemmaModel) -> str | None:
-    """What to use where a model is retired that nothing is published about."""
-    return DEFAULT_MODEL[facts.host] if facts.host == "cloudflare" else None

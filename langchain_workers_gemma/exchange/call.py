@@ -1,6 +1,6 @@
 """One request, one whole JSON reply: what embeddings, batches and the command line ask. Retried like a chat.
 
-The flows here are generators of the exchange's actions that end in a value; `run` and `arun` drive them.
+The flows here are generators of actions that return a value; `run` and `arun` of `transport/driver.py` drive them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,8 @@ from typing import Any, TypeVar
 from pydantic_core import from_json
 
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange.chat import (
-    MAX_REPLY_BYTES,
-    Action,
-    Flow,
-    Read,
-    Reply,
-    Send,
-    Sleep,
-    or_hang_up,
-)
+from langchain_workers_gemma.exchange.actions import Action, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange.body import MAX_REPLY_BYTES, or_hang_up
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
     is_error_payload,
@@ -33,7 +25,6 @@ from langchain_workers_gemma.exchange.error_mapping import (
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.response.decoder import unwrap
-from langchain_workers_gemma.transport.driver import Driver
 
 logger = logging.getLogger(__name__)
 
@@ -117,23 +108,3 @@ def _read_answer(reply: Reply, context: ErrorContext, most_bytes: int) -> Genera
     if isinstance(payload, dict) and is_error_payload(payload):
         raise payload_error(reply.status, reply.headers, payload, context)
     return Answer(reply, body, payload, context)
-
-
-def run(transport: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and give what it ends in."""
-    outcome: list[T] = []
-    for _ in transport.run(_kept(flow, outcome)):
-        pass
-    return outcome[0]
-
-
-async def arun(transport: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and give what it ends in."""
-    outcome: list[T] = []
-    async for _ in transport.arun(_kept(flow, outcome)):
-        pass
-    return outcome[0]
-
-
-def _kept(flow: Generator[Action, Any, T], outcome: list[T]) -> Flow:
-    outcome.append((yield from flow))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
@@ -32,6 +32,9 @@ from langchain_workers_gemma.errors import (
     ToolChoiceError,
     WorkersGemmaError,
 )
+from langchain_workers_gemma.exchange import body as response_body
+from langchain_workers_gemma.exchange.actions import _READ, Action, Deliver, Flow, HangUp, Reply, Send, Sleep
+from langchain_workers_gemma.exchange.body import _rest, or_hang_up
 from langchain_workers_gemma.exchange.error_mapping import (
     is_error_payload,
     payload_error,
@@ -50,62 +53,8 @@ from langchain_workers_gemma.response.usage import UsageTally
 
 logger = logging.getLogger(__name__)
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""A whole reply, or one event of a stream, larger than this is refused, so that memory stays bounded."""
 
 _DONE = b"[DONE]"
-
-
-@dataclass(slots=True)
-class Reply:
-    """The head of a reply.
-
-    Attributes:
-        status: The HTTP status.
-        headers: Its headers, names in lower case.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class Send:
-    """Send a request and wait for the head of its reply."""
-
-    request: Request
-
-
-@dataclass(slots=True)
-class Read:
-    """Wait for the next bytes of the body."""
-
-
-@dataclass(slots=True)
-class Sleep:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(slots=True)
-class Deliver:
-    """Hand pieces of the reply to the caller."""
-
-    pieces: list[Piece]
-
-
-@dataclass(slots=True)
-class HangUp:
-    """Close the connection that the reply came over, rather than use it again."""
-
-
-Action: TypeAlias = Send | Read | Sleep | Deliver | HangUp
-Flow: TypeAlias = Generator[Action, Any, None]
-T = TypeVar("T")
-
-
-_READ = Read()
 
 
 @dataclass(slots=True)
@@ -174,20 +123,6 @@ def _attempt(plan: Plan, request: Request, progress: _Progress, reader: ReplyRea
     return reply
 
 
-def or_hang_up(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
-    """Read a reply, and hang up after one that is not understood.
-
-    Its length may be wrong as well, and what is left of it would be taken for the next reply on the connection: an
-    answer to somebody else, at worst. An error in the service's own JSON is understood.
-    """
-    try:
-        return (yield from reading)
-    except WorkersGemmaError as error:
-        if not (isinstance(error, APIStatusError) and isinstance(error.body, Mapping)):
-            yield HangUp()
-        raise
-
-
 def _read_reply(
     plan: Plan, request: Request, reply: Reply, progress: _Progress, reader: ReplyReader
 ) -> Generator[Action, Any, bool]:
@@ -230,7 +165,7 @@ def _events(
     plan: Plan, reply: Reply, progress: _Progress, reader: ReplyReader, data: bytes | None
 ) -> Generator[Action, Any, bool]:
     """Read a stream of events. Gives whether it held nothing, so that it is to be asked for again."""
-    decoder = EventStreamDecoder(MAX_REPLY_BYTES)
+    decoder = EventStreamDecoder(response_body.MAX_REPLY_BYTES)
     done = False
     try:
         while data is not None:
@@ -325,21 +260,6 @@ def _frame(plan: Plan, reply: Reply, payload: bytes) -> Mapping[str, Any]:
         raise payload_error(reply.status, reply.headers, frame, plan.context)
     result = unwrap(frame)
     return result if isinstance(result, dict) else {}
-
-
-def _rest(plan: Plan, reply: Reply, first: bytes | None) -> Generator[Action, Any, bytes]:
-    """The whole body, of which the first bytes are known."""
-    pieces: list[bytes] = []
-    size = 0
-    data = first
-    while data is not None:
-        pieces.append(data)
-        size += len(data)
-        if size > MAX_REPLY_BYTES:
-            why = f"it is larger than {MAX_REPLY_BYTES:,} bytes"
-            raise unreadable_reply(reply.status, reply.headers, pieces[0], why, plan.context)
-        data = yield _READ
-    return b"".join(pieces)
 
 
 def _deliver(plan: Plan, reply: Reply, progress: _Progress, events: Sequence[Event]) -> Generator[Action, Any, None]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.hosts import Address, Route
+from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.response.reader import Reading
 
@@ -82,17 +80,3 @@ class Plan:
     metadata: Mapping[str, Any]
     constrained: Callable[[], Plan] | None = None
     unreliable_tools: bool = False
-
-
-def encode_json(value: object) -> bytes:
-    """JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
-
-    Example:
-        >>> encode_json({"city": "Zürich"}).decode()
-        '{"city":"Zürich"}'
-    """
-    try:
-        return to_json(value)
-    except (PydanticSerializationError, UnicodeEncodeError):
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

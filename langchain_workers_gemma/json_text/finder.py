@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from langchain_workers_gemma.json_text.encoding import well_formed
 from langchain_workers_gemma.json_text.scanner import ValueScanner
 
 _OBJECT = re.compile(r'\{\s*["}]')
@@ -61,15 +62,6 @@ def is_cut_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def well_formed(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _breaks_off(text: str) -> bool:

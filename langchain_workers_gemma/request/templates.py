@@ -20,7 +20,8 @@ from operator import attrgetter
 from typing import Any, cast
 
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.request.turns import Image, Part, ToolResult, Turn
+from langchain_workers_gemma.request.images import Image
+from langchain_workers_gemma.request.turns import Part, ToolResult, Turn
 from langchain_workers_gemma.tool_text.writer import render_calls
 
 _ROLE = attrgetter("role")

@@ -14,7 +14,8 @@ from langchain_workers_gemma.response.decoder import FrameDecoder
 from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Stage, Text, ToolCallDelta, Usage
 from langchain_workers_gemma.response.stages.forced_call import ForcedCall
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
-from langchain_workers_gemma.response.stages.thinking import StopSequences, ThinkingChannel
+from langchain_workers_gemma.response.stages.stop_sequences import StopSequences
+from langchain_workers_gemma.response.stages.thinking import ThinkingChannel
 from langchain_workers_gemma.response.tool_calls import CallLedger, read_arguments
 from langchain_workers_gemma.response.usage import UsageTally
 

@@ -2,117 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import CallbackManagerForChainRun
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import BaseGenerationOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from typing_extensions import is_typeddict
 
-from langchain_workers_gemma.exchange.request import encode_json
-from langchain_workers_gemma.json_text.finder import find_json, is_cut_json, well_formed
+from langchain_workers_gemma.json_text.encoding import encode_json, well_formed
+from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
 from langchain_workers_gemma.json_text.growing import GrowingJson
-from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
 from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
 
 if TYPE_CHECKING:
-    from langchain_workers_gemma.models import GemmaModel
+    pass
 
-Method: TypeAlias = Literal["guided_json", "json_schema", "json_mode", "function_calling"]
-"""How an answer is bound to a schema."""
 
-_METHODS: tuple[Method, ...] = ("guided_json", "json_schema", "json_mode", "function_calling")
 _LOOP = 32  # white space in a row that no JSON writer leaves at the end
-
-
-def resolve_method(method: str | None, facts: GemmaModel) -> Method | None:
-    """The method for a model; `None` where only the prompt can ask for JSON.
-
-    Raises:
-        ValueError: If the method is unknown, or one that the model does not have.
-    """
-    if method is None:
-        if facts.constraint is None:
-            return None
-        return "guided_json" if facts.constraint == "guided_json" else "json_schema"
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, or None, not {method!r}.")
-    if method == "guided_json" and facts.constraint != "guided_json":
-        cure = "leave method out" if facts.constraint is None else "use method='json_schema', or leave it out"
-        raise ValueError(f"method='guided_json': {facts.id} has no such parameter; {cure}.")
-    if method in ("json_schema", "json_mode") and facts.constraint is None:
-        raise ValueError(
-            f"method={method!r}: {facts.id} has no JSON mode on {facts.host}. Leave method out to ask for JSON in the "
-            "prompt, or use method='function_calling'."
-        )
-    return _METHODS[_METHODS.index(method)]
-
-
-def structure(
-    llm: Any,
-    schema: Any,
-    facts: GemmaModel,
-    *,
-    method: str | None,
-    include_raw: bool,
-    strict: bool | None,
-    options: Mapping[str, Any],
-) -> Runnable[LanguageModelInput, Any]:
-    """The runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
-    resolved = resolve_method(method, facts)
-    if schema is None and resolved != "json_mode":
-        raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
-    json_schema = None if schema is None else json_schema_of(schema)
-    traced = {
-        "ls_structured_output_format": {
-            "kwargs": {"method": resolved or "prompt"},
-            "schema": _traced(schema, json_schema),
-        }
-    }
-    if resolved == "function_calling":
-        name = schema_name(json_schema)
-        tool = {
-            "type": "function",
-            "function": _function(name, schema_description(json_schema), json_schema or {}, strict=strict),
-        }
-        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_broken_calls": True, **options, **traced}
-        bound = llm.bind_tools([tool], **asked)
-    elif resolved == "json_mode" or json_schema is None:
-        bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)
-    else:
-        envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
-        if strict is not None:
-            envelope["strict"] = strict
-        bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)
-    parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling", strict=bool(strict))
-    return cast("Runnable[LanguageModelInput, Any]", bound | (RawAndParsed(parser=parser) if include_raw else parser))
-
-
-def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
-    """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
-    forms: tuple[Any, ...] = (schema, json_schema)
-    for form in forms:
-        with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
-            convert_to_json_schema(form)
-            return form
-    return {}
-
-
-def _function(name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:
-    parameters = {key: value for key, value in json_schema.items() if key not in ("title", "description")}
-    function = {"name": name, "description": description or name, "parameters": parameters}
-    return function if strict is None else {**function, "strict": strict}
 
 
 @dataclass(slots=True)
@@ -273,91 +186,6 @@ class _Growth:
     def end(self) -> Any:
         """The object in the caller's type."""
         return self._parser.whole(self._gathered)
-
-
-class _Latest(dict[str, Any]):
-    """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
-
-    def __add__(self, later: Any) -> Any:
-        return later
-
-
-class RawAndParsed(RunnableSerializable[BaseMessage, dict[str, Any]]):
-    """Gives a reply beside what the parser makes of it, and its error in place of raising it.
-
-    Attributes:
-        parser: Reads the object.
-    """
-
-    parser: StructuredOutputParser
-
-    def invoke(
-        self,
-        input: BaseMessage,  # noqa: A002 - core's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The reply, the object and the error."""
-        return self._call_with_config(self._both, input, config, **kwargs)
-
-    def transform(
-        self,
-        input: Iterator[BaseMessage],  # noqa: A002 - core's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """Chunks that add up to what `invoke` gives; for a dict schema `parsed` grows."""
-        yield from self._transform_stream_with_config(input, self._growing, config, **kwargs)
-
-    async def atransform(
-        self,
-        input: AsyncIterator[BaseMessage],  # noqa: A002 - core's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """See `transform`."""
-        async for value in self._atransform_stream_with_config(input, self._agrowing, config, **kwargs):
-            yield value
-
-    def _both(
-        self,
-        message: BaseMessage,
-        run_manager: CallbackManagerForChainRun,  # noqa: ARG002 - core's order of arguments
-        config: RunnableConfig,
-    ) -> dict[str, Any]:
-        try:
-            parsed = self.parser.invoke(message, config)
-        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
-            return {"raw": message, "parsed": None, "parsing_error": error}
-        return {"raw": message, "parsed": parsed, "parsing_error": None}
-
-    def _growing(self, messages: Iterator[BaseMessage]) -> Iterator[dict[str, Any]]:
-        growth = _Growth(self.parser)
-        for message in messages:
-            yield AddableDict(raw=message)
-            yield from _partially(growth, message)
-        yield _finally(growth)
-
-    async def _agrowing(self, messages: AsyncIterator[BaseMessage]) -> AsyncIterator[dict[str, Any]]:
-        growth = _Growth(self.parser)
-        async for message in messages:
-            yield AddableDict(raw=message)
-            for value in _partially(growth, message):
-                yield value
-        yield _finally(growth)
-
-
-def _partially(growth: _Growth, message: BaseMessage) -> Iterator[dict[str, Any]]:
-    for value in growth.add(message):
-        yield AddableDict(parsed=_Latest(value))
-
-
-def _finally(growth: _Growth) -> dict[str, Any]:
-    try:
-        parsed = growth.end()
-    except Exception as error:  # noqa: BLE001 - see `RawAndParsed`
-        return AddableDict(parsed=None, parsing_error=error)
-    return AddableDict(parsed=parsed, parsing_error=None)
 
 
 def as_type(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:

@@ -18,26 +18,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_workers_gemma.tool_text.literals import (
-    BLANK,
-    CALL_TOKENS,
-    RESULT_TOKENS,
-    constant,
-    read_fields,
-    read_literal,
-    read_text,
-    skip,
-)
+from langchain_workers_gemma.tool_text.gemma_fields import read_fields
+from langchain_workers_gemma.tool_text.literals import BLANK, constant, read_literal, read_text, skip
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
+from langchain_workers_gemma.tool_text.tokens import _NAMESPACES, CALL_TOKENS, RESULT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-FENCES = ("```tool_code", "```tool_call", "```json")
-"""What opens a fenced block that can hold calls; others are examples for the reader of the text."""
-
-_NAMESPACES = ("default_api.", "tools.", "functions.")
-"""The modules that Gemmas believe tools to be in; inside a fence any other is read too."""
 
 _FUNCTION_KEYS = ("name", "parameters", "arguments")
 _KEYS = (*_FUNCTION_KEYS, "id", "type", "function")

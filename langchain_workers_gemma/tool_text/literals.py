@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    pass
 
 MAX_DEPTH = 64
 """How deep lists and objects may be nested: no tool's arguments come near it, and no reader's stack overflows."""
@@ -21,16 +21,6 @@ MAX_DEPTH = 64
 MAX_DIGITS = 4300
 """The longest number read: Python refuses longer integers, because reading them takes quadratic time."""
 
-QUOTE_TOKENS = ('<|"|>', "<escape>")
-"""What stands around strings where a Gemma writes special tokens: Gemma 4's and FunctionGemma's."""
-
-CALL_TOKENS = {"<|tool_call>": "<tool_call|>", "<start_function_call>": "<end_function_call>"}
-"""The special tokens that open and close a call: Gemma 4's and FunctionGemma's."""
-
-RESULT_TOKENS = ("<|tool_response>", "<start_function_response>")
-"""The special tokens that can trail behind a call: a Gemma goes on to its result unless it is stopped there."""
-
-_NOT_IN_WORDS = (*QUOTE_TOKENS, *CALL_TOKENS, *CALL_TOKENS.values(), *RESULT_TOKENS)
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
@@ -38,9 +28,6 @@ BLANK = re.compile(r"[ \t\r\n\f]+")
 _COMMENT = re.compile(r"[^\n]+")
 _WORD = re.compile(r"[\w.+\-]+")
 _UNQUOTED = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
-_NO_TOKEN = re.compile(r"[^<]+")
-KEY = re.compile(r"[\w$@./\-]+")
-_BARE = re.compile(r"[^,<()\[\]{}]+")
 
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*+)")
@@ -225,144 +212,3 @@ def constant(word: str) -> Any:
     if not math.isfinite(number):
         raise UnreadableError("too large for a float")
     return number
-
-
-def read_fields(source: Source, known: Collection[str] = (), depth: int = 0) -> Steps[dict[str, Any]]:
-    """Read arguments or an object in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`.
-
-    Where the special tokens were stripped, strings have lost their quotes. Such a string goes on over a comma that no
-    key follows: `{q:Paris, France}` holds one string.
-
-    Args:
-        source: Where to read, before the opening brace or parenthesis.
-        known: The keys there can be, if that is known, so that `{q:Paris, and: more}` is one string too.
-        depth: How many lists and objects are open around it.
-
-    Raises:
-        UnreadableError: It is no such object.
-    """
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested too deep")
-    closer = CLOSERS[(yield from source.peek())]
-    source.advance()
-    fields: dict[str, Any] = {}
-    key, bare = "", None
-    while True:
-        before = yield from source.run(BLANK)
-        if (yield from source.peek()) == closer:
-            source.advance()
-            _settle(fields, key, bare)
-            return fields
-        new_key, words = yield from _read_key(source)
-        if bare is not None and (new_key is None or _goes_on(bare, new_key, known)):
-            bare += [",", before, words, (yield from _read_bare(source, closer))]
-        elif new_key is None:
-            raise source.unreadable()
-        else:
-            _settle(fields, key, bare)
-            key = new_key
-            fields[key], bare = yield from _read_value(source, closer, depth)
-        yield from source.run(BLANK)
-        if not (yield from source.takes(",")) and (yield from source.peek()) != closer:
-            raise source.unreadable()
-
-
-def _goes_on(bare: list[str], key: str, known: Collection[str]) -> bool:
-    """Whether words go on with what looks like a key, because there is no such key."""
-    return bool(known) and key not in known and (len(bare) > 1 or isinstance(_bare_value(bare[0]), str))
-
-
-def _settle(fields: dict[str, Any], key: str, bare: list[str] | None) -> None:
-    """Give `key` the value that its words stand for, now that they are complete."""
-    if bare is not None:
-        fields[key] = _bare_value("".join(bare))
-
-
-def _bare_value(words: str) -> Any:
-    words = words.strip()
-    try:
-        return constant(words)
-    except UnreadableError:
-        if _INTEGER.fullmatch(words) or _FLOAT.fullmatch(words):
-            raise  # a number beyond what can be read is no string
-        return words
-
-
-def _read_key(source: Source) -> Steps[tuple[str | None, str]]:
-    """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm#51307).
-
-    Returns:
-        The key, `None` if none stands here, and what was passed.
-    """
-    if (quoted := (yield from _read_string(source))) is not None:
-        yield from source.run(BLANK)
-        if not (yield from source.takes(":", "=")):
-            raise source.unreadable()
-        return quoted, quoted
-    word = yield from source.run(KEY)
-    blank = yield from source.run(BLANK)
-    separator = (yield from source.takes(":", "=")) if word else ""
-    return word if separator else None, word + blank + separator
-
-
-def _read_value(source: Source, closer: str, depth: int) -> Steps[tuple[Any, list[str] | None]]:
-    """Read a value; its words instead if it has no quotes, since they may go on after a comma."""
-    yield from source.run(BLANK)
-    opener = yield from source.peek()
-    if opener == "{":
-        return (yield from read_fields(source, depth=depth + 1)), None
-    if opener == "[":
-        return (yield from _read_items(source, depth + 1)), None
-    if (quoted := (yield from _read_string(source))) is not None:
-        return quoted, None
-    return None, [(yield from _read_bare(source, closer))]
-
-
-def _read_items(source: Source, depth: int) -> Steps[list[Any]]:
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested too deep")
-    source.advance()
-    items: list[Any] = []
-    while True:
-        yield from source.run(BLANK)
-        if (yield from source.takes("]")):
-            return items
-        value, bare = yield from _read_value(source, "]", depth)
-        items.append(value if bare is None else _bare_value("".join(bare)))
-        yield from source.run(BLANK)
-        if not (yield from source.takes(",")) and (yield from source.peek()) != "]":
-            raise source.unreadable()
-
-
-def _read_string(source: Source) -> Steps[str | None]:
-    """Read a string in quotes of any kind, `None` if none stands here."""
-    character = yield from source.peek()
-    if character in ('"', "'"):
-        return (yield from read_quoted(source))
-    token = (yield from source.takes(*QUOTE_TOKENS)) if character == "<" else ""
-    if not token:
-        return None
-    pieces = []
-    while True:
-        pieces.append((yield from source.run(_NO_TOKEN)))
-        if (yield from source.takes(token)):
-            return "".join(pieces)
-        pieces.append((yield from _read_character(source)))
-
-
-def _read_bare(source: Source, closer: str) -> Steps[str]:
-    """Read words without quotes up to a comma or `closer`; brackets within them come in pairs."""
-    pieces = []
-    depth = 0
-    while True:
-        pieces.append((yield from source.run(_BARE)))
-        character = yield from source.peek()
-        if not depth and character in (",", closer):
-            return "".join(pieces)
-        if character == "<" and (yield from source.sees(*_NOT_IN_WORDS)):
-            raise UnreadableError("a special token inside words")
-        if character in CLOSERS:
-            depth += 1
-        elif depth and character in CLOSERS.values():
-            depth -= 1
-        pieces.append((yield from _read_character(source)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.response.events import Text, ToolCallDelta
-from langchain_workers_gemma.tool_text.blocks import FENCES, Block, Call, Toolbox
-from langchain_workers_gemma.tool_text.literals import CALL_TOKENS, RESULT_TOKENS
+from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
+from langchain_workers_gemma.tool_text.blocks import Block, Call, Toolbox
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, FENCES, RESULT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -282,3 +284,36 @@ class _Outlet:
         if self._pieces:
             self._events.append(Text("".join(self._pieces)))
             self._pieces.clear()
+
+
+class WrittenCalls:
+    """Feeds text to the reader of notations.
+
+    Args:
+        tools: The bound tools, in OpenAI's form.
+    """
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        functions = [tool["function"] for tool in tools]
+        parameters = {
+            str(function["name"]): tuple((function.get("parameters") or {}).get("properties") or ())
+            for function in functions
+        }
+        self._reader = TextCallReader(parameters, tool_parameters=parameters)
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event and give those that can be told now."""
+        if isinstance(event, Text):
+            return _apart(self._reader.feed(event.text))
+        if isinstance(event, ToolCallDelta):
+            return (*self.flush(), event)
+        return (event,)
+
+    def flush(self) -> Iterable[Event]:
+        """The reply has ended: give what was held back."""
+        return _apart(self._reader.flush())
+
+
+def _apart(events: Iterable[Text | ToolCallDelta]) -> list[Event]:
+    """Calls found in text are counted downwards from -1, apart from those that the service numbers from 0."""
+    return [replace(event, index=-1 - event.index) if isinstance(event, ToolCallDelta) else event for event in events]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from langchain_workers_gemma.tool_text.blocks import IDENTIFIER
-from langchain_workers_gemma.tool_text.literals import CALL_TOKENS, KEY, QUOTE_TOKENS
+from langchain_workers_gemma.tool_text.gemma_fields import KEY
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTE_TOKENS
 
 Notation: TypeAlias = Literal["json", "python", "functiongemma", "gemma4"]
 """A way in which a Gemma writes a call."""

@@ -24,9 +24,10 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json, to_json
 
 from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange.chat import Flow, Reply
+from langchain_workers_gemma.exchange.actions import Flow, Reply
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, payload_error, unreadable_reply
-from langchain_workers_gemma.exchange.request import Request, encode_json
+from langchain_workers_gemma.exchange.request import Request
+from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.driver import AsyncExchange
 

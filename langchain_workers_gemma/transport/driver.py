@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from langchain_workers_gemma.errors import WorkersGemmaError
-from langchain_workers_gemma.exchange.chat import Deliver, Flow, HangUp, Read, Reply, Send, Sleep
+from langchain_workers_gemma.exchange.actions import Action, Deliver, Flow, HangUp, Read, Reply, Send, Sleep, T
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
 
@@ -145,3 +145,23 @@ async def _aoutcome(action: Send | Read | Sleep | HangUp, line: AsyncLine) -> Re
     else:
         await asyncio.sleep(action.seconds)
     return None
+
+
+def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
+    """Drive a flow and give what it ends in."""
+    outcome: list[T] = []
+    for _ in driver.run(_kept(flow, outcome)):
+        pass
+    return outcome[0]
+
+
+async def arun(driver: Driver, flow: Generator[Action, Any, T]) -> T:
+    """Drive a flow and give what it ends in."""
+    outcome: list[T] = []
+    async for _ in driver.arun(_kept(flow, outcome)):
+        pass
+    return outcome[0]
+
+
+def _kept(flow: Generator[Action, Any, T], outcome: list[T]) -> Flow:
+    outcome.append((yield from flow))

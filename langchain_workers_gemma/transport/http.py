@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange.chat import Flow, Reply
+from langchain_workers_gemma.exchange.actions import Flow, Reply
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, unreadable_reply
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece

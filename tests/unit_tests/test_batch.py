@@ -22,7 +22,8 @@ from langchain_workers_gemma import (
     InternalServerError,
     ToolChoiceError,
 )
-from langchain_workers_gemma.batch.queue import BatchPart, Waiting
+from langchain_workers_gemma.batch.job import BatchPart
+from langchain_workers_gemma.batch.queue import Waiting
 from langchain_workers_gemma.exchange.payload_chunks import split
 from tests.unit_tests.asking import (
     ACCOUNT,

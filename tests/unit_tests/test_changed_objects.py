@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_fields
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
 from langchain_workers_gemma.request import planner as planning
 from tests.unit_tests.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
 
@@ -111,7 +111,7 @@ def test_a_change_while_the_first_call_is_worked_out(service: Service, monkeypat
         return prepared
 
     with monkeypatch.context() as patch:
-        patch.setattr(chat_fields, "prepare", slow)
+        patch.setattr(chat_models, "prepare", slow)
         ask(llm, "invoke")
     ask(llm, "invoke")
     assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]

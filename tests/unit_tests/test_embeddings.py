@@ -18,7 +18,7 @@ from langchain_workers_gemma import (
     InternalServerError,
     WorkersGemmaEmbeddings,
 )
-from langchain_workers_gemma.vectors import VectorsError, read_vectors
+from langchain_workers_gemma.response.vectors import VectorsError, read_vectors
 from tests.unit_tests.asking import ACCOUNT, TOKEN, Service, body, run
 
 MODEL = "@cf/google/embeddinggemma-300m"

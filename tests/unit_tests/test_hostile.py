@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma import AIGateway, InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange import chat as exchange
+from langchain_workers_gemma.exchange import body as response_body
 from langchain_workers_gemma.response.tool_calls import MOST_CALLS
 from tests.unit_tests.asking import (
     EVENTS,
@@ -222,7 +222,7 @@ def test_outcome_does_not_depend_on_the_cuts(frames: list[Any], bad: bool, place
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit that is reached sooner."""
-    monkeypatch.setattr(exchange, "MAX_REPLY_BYTES", 200_000)
+    monkeypatch.setattr(response_body, "MAX_REPLY_BYTES", 200_000)
     return 200_000
 
 
@@ -264,13 +264,13 @@ def test_endless_line(service: Service, small: int, way: str, status: int, start
 
 def test_limit_is_generous_and_memory_is_bounded(service: Service) -> None:
     stream = Endless(b"data: ", b"x" * 100_000)
-    stream.count[0] = -(exchange.MAX_REPLY_BYTES + 10_000_000)
+    stream.count[0] = -(response_body.MAX_REPLY_BYTES + 10_000_000)
     service.answers(lambda: httpx.Response(200, stream=stream))
     tracemalloc.start()
     try:
         with pytest.raises(InternalServerError, match="67,108,864 bytes"):
             ask(gemma(), "stream")
-        assert tracemalloc.get_traced_memory()[1] < 3 * exchange.MAX_REPLY_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 3 * response_body.MAX_REPLY_BYTES
     finally:
         tracemalloc.stop()
 

@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta
-
-
-def longest_open_suffix(text: str, markers: Sequence[str]) -> int:
-    """How many characters at the end of `text` could still become one of `markers`.
-
-    Example:
-        >>> longest_open_suffix("so far </", ["</end>"])
-        2
-    """
-    longest = max(map(len, markers)) - 1
-    for size in range(min(longest, len(text)), 0, -1):
-        tail = text[-size:]
-        if any(marker.startswith(tail) for marker in markers):
-            return size
-    return 0
+from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
+from langchain_workers_gemma.response.stages.markers import longest_open_suffix
 
 
 class ThinkingChannel:
@@ -106,50 +92,3 @@ class ThinkingChannel:
         if text:
             events.append(Text(text))
             self._line_start = text.endswith("\n")
-
-
-class StopSequences:
-    """Applies `stop` on our side, for a model whose published schema has none.
-
-    The answer ends before the first stop sequence that is completed, as it would have on the service; what comes after
-    is read and dropped, except for usage.
-
-    Args:
-        stops: The sequences, none of them empty.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self._stopped = False
-
-    def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
-        if isinstance(event, Text):
-            return () if self._stopped else self._read(self._held + event.text)
-        if self._stopped:
-            return () if isinstance(event, Finish | ToolCallDelta | Reasoning) else (event,)
-        if isinstance(event, ToolCallDelta | Finish):
-            return (*self.flush(), event)
-        return (event,)
-
-    def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
-        held, self._held = self._held, ""
-        return (Text(held),) if held else ()
-
-    def _read(self, text: str) -> list[Event]:
-        at = self._first_stop(text)
-        if at is not None:
-            self._stopped = True
-            self._held = ""
-            return [*([Text(text[:at])] if at else []), Finish("stop")]
-        keep = longest_open_suffix(text, self._stops)
-        self._held = text[len(text) - keep :]
-        told = text[: len(text) - keep]
-        return [Text(told)] if told else []
-
-    def _first_stop(self, text: str) -> int | None:
-        """Where the answer ends: at the start of the sequence that is completed first."""
-        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        return min(found)[1] if found else None

@@ -1,0 +1,105 @@
+"""Read the answers of a finished batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage
+
+from langchain_workers_gemma.batch.job import BatchPart
+from langchain_workers_gemma.batch.requests import Batching
+from langchain_workers_gemma.errors import WorkersGemmaError
+from langchain_workers_gemma.exchange.actions import Deliver, Read, Reply, Send
+from langchain_workers_gemma.exchange.call import Answer
+from langchain_workers_gemma.exchange.chat import converse
+from langchain_workers_gemma.exchange.request import Plan
+from langchain_workers_gemma.json_text.encoding import encode_json
+from langchain_workers_gemma.response.builders import MessageBuilder
+
+Outcome: TypeAlias = AIMessage | WorkersGemmaError
+"""What became of one input."""
+
+
+def _read(batching: Batching, part: BatchPart, answer: Answer) -> list[Outcome]:
+    """The outcomes of one payload, matched by `id`, which is an input's index."""
+    responses = answer.result["responses"]
+    by_id: dict[int, Mapping[str, Any]] = {}
+    for response in responses if isinstance(responses, list) else ():
+        at = _index(response.get("id")) if isinstance(response, dict) else None
+        if at is None or not 0 <= at < part.count:
+            raise answer.unreadable("an answer of the batch has no id, or one that no input has")
+        if at in by_id:
+            raise answer.unreadable(f"two answers of the batch have the id {at}")
+        by_id[at] = response
+    missing = next((at for at in range(part.count) if at not in by_id), None)
+    if missing is not None:
+        raise answer.unreadable(
+            f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing"
+        )
+    return [_outcome(batching.plan, part, at, by_id[at]) for at in range(part.count)]
+
+
+def _index(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) -> Outcome:
+    result = response.get("result")
+    if response.get("success") is False or ("result" not in response and response.get("error")):
+        told = result if isinstance(result, dict) else {"message": result}
+        payload = {**{key: value for key, value in response.items() if key != "result"}, **told, "success": False}
+    else:
+        payload = {"result": _without_call_ids(result), "success": True}
+    try:
+        message = _exchanged(plan, part.request_id, encode_json(payload))
+    except WorkersGemmaError as error:
+        return error
+    message.id = f"{part.request_id}-{at}"
+    return message
+
+
+def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
+    """Have the exchange read a body as if it had come by HTTP."""
+    builder = MessageBuilder()
+    packets = [body]
+    flow = converse(plan)
+    try:
+        action = next(flow)
+        while True:
+            outcome: object = None
+            if isinstance(action, Deliver):
+                builder.add(action.pieces)
+            elif isinstance(action, Send):
+                outcome = Reply(200, {"x-request-id": request_id})
+            elif isinstance(action, Read):
+                outcome = packets.pop() if packets else None
+            action = flow.send(outcome)
+    except StopIteration:
+        return builder.message()
+
+
+def _without_call_ids(result: object) -> object:
+    """The result without the ids of tool calls, so that each call gets one that no conversation holds already."""
+    if not isinstance(result, dict):
+        return result
+    changed = dict(result)
+    if isinstance(result.get("tool_calls"), list):
+        changed["tool_calls"] = [_without_id(tool_call) for tool_call in result["tool_calls"]]
+    choices = result.get("choices")
+    if isinstance(choices, list):
+        changed["choices"] = [
+            {**choice, "message": _without_call_ids(choice["message"])} if _has_message(choice) else choice
+            for choice in choices
+        ]
+    return changed
+
+
+def _has_message(choice: object) -> bool:
+    return isinstance(choice, dict) and "message" in choice
+
+
+def _without_id(tool_call: object) -> object:
+    return {**tool_call, "id": None} if isinstance(tool_call, dict) else tool_call

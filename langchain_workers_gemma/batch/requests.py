@@ -1,0 +1,101 @@
+"""Inputs of a batch as requests to the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from pydantic_core import from_json
+
+from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES
+from langchain_workers_gemma.exchange.request import Plan, Request
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.json_text.encoding import encode_json
+from langchain_workers_gemma.models import MODELS, get_model
+from langchain_workers_gemma.request.planner import Preparation, prepare
+from langchain_workers_gemma.request.settings import CallSettings
+
+_ROOM = MAX_PAYLOAD_BYTES - 1 - len(b'{"requests":[]}')
+
+
+_REPLACEMENT = "\ufffd".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input, ready to be submitted.
+
+    Attributes:
+        data: The model's input.
+        size: Its bytes in JSON.
+    """
+
+    data: Mapping[str, Any]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """A batch's settings, and how each of its answers is read.
+
+    Attributes:
+        preparation: What is the same for every input.
+        plan: How an answer is read. Its request is a placeholder's.
+    """
+
+    preparation: Preparation
+    plan: Plan
+
+    @classmethod
+    def of(cls, settings: CallSettings) -> Batching:
+        """A batch with the settings of a call.
+
+        Raises:
+            ValueError: If the host or the model has no queue.
+        """
+        facts = settings.facts
+        if facts.host != "cloudflare":
+            raise ValueError(
+                f"The asynchronous batch is Cloudflare's, and host={facts.host!r} has none: use batch or abatch."
+            )
+        if not facts.async_queue and get_model(facts.id) is not None:
+            queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
+            raise ValueError(f"{facts.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
+        # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
+        preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
+        plan = preparation.plan([HumanMessage("-")])
+        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None))
+
+    @property
+    def settings(self) -> CallSettings:
+        """The settings of every input."""
+        return self.preparation.settings
+
+    def item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
+        """An input, ready to be submitted.
+
+        Raises:
+            ValueError: If the model cannot take it, or it is too large.
+        """
+        data = self.preparation.plan(messages, inlined_images=images).request.data
+        encoded = encode_json(data)
+        if len(encoded) > _ROOM:
+            raise ValueError(
+                f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
+                "use invoke."
+            )
+        # Half a surrogate pair is replaced when it is encoded: what is measured and what is sent are to be the same.
+        return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
+
+    def request(self, data: Mapping[str, Any]) -> Request:
+        """A request to the queue."""
+        settings = self.settings
+        return replace(
+            self.plan.request,
+            route=settings.address.chat("native"),
+            data=data,
+            options={**self.plan.request.options, "queueRequest": True},
+            query="?queueRequest=true",
+        )

@@ -1,0 +1,122 @@
+"""Merge the fields of a chat model and the arguments of a call into the settings of that call."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+from langchain_core.language_models import ModelProfile
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, nearest
+from langchain_workers_gemma.client.connection import Connected
+from langchain_workers_gemma.client.profile import overruled
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.models import GemmaModel, resolve_model
+from langchain_workers_gemma.request.response_format import Answer, parse_response_format
+from langchain_workers_gemma.request.settings import CallSettings
+from langchain_workers_gemma.request.tools import openai_tool
+
+# Fields that a call may override, and what a call may say beside them.
+_PER_CALL = frozenset({
+    "model", "tool_calling", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway", "session_affinity",
+    "reject_if_busy", "model_kwargs", *SAMPLING,
+})  # fmt: skip
+_CALL_ONLY = frozenset({
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_broken_calls",
+})  # fmt: skip
+_ARGUMENTS = _PER_CALL | _CALL_ONLY
+_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
+
+
+class ChatModel(Connected, Protocol):
+    """What the settings of a call are made of: the fields of `ChatWorkersGemma`."""
+
+    stop: list[str] | str | None
+    max_retries: int
+
+    profile: ModelProfile | None
+
+
+def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
+    """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
+    model = connection.checked_model(of_call) if of_call else chat.model
+    spec = resolve_model(model, chat.host)
+    return overruled(spec, chat.profile) if model == chat.model else spec
+
+
+def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
+    """Merge the fields of a chat model with the arguments of one call.
+
+    Args:
+        chat: The chat model.
+        stop: The stop sequences of the call.
+        kwargs: The other arguments of the call.
+
+    Raises:
+        ValueError: If an argument is unknown or not valid.
+    """
+    unknown = kwargs.keys() - _ARGUMENTS
+    if unknown:
+        name = min(unknown)
+        raise ValueError(
+            f"{name} is not an argument of a call.{nearest(name, _ARGUMENTS)} "
+            "Use model_kwargs for keys that are to be sent as they are."
+        )
+    chat_class = cast("type[BaseModel]", type(chat))
+    of_call = {name: _of_call(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
+    fields = vars(chat) | of_call
+    facts = model_spec(chat, kwargs.get("model"))
+    sampling = {name: number for name in SAMPLING if (number := fields[name]) is not None}
+    if of_call:
+        check_sampling(sampling, facts)
+    response_format = kwargs.get("response_format")
+    answer = None if response_format is None else parse_response_format(response_format)
+    guided = kwargs.get("guided_json")
+    if guided is not None:
+        answer = Answer.of_guided_json(guided, facts)
+    gateway = connection.gateway(fields["ai_gateway"])
+    return CallSettings(
+        facts=facts,
+        api=chat.api or "native",
+        address=connection.address(chat),
+        parameters=sampling,
+        stops=merge_stops(chat.stop, stop),
+        tools=[openai_tool(tool) for tool in kwargs.get("tools") or ()],
+        tool_choice=kwargs.get("tool_choice"),
+        parallel_tool_calls=kwargs.get("parallel_tool_calls"),
+        tool_calling=fields["tool_calling"],
+        answer=answer,
+        keep_broken_calls=bool(kwargs.get("keep_broken_calls")),
+        thinking=fields["thinking"],
+        reasoning_effort=fields["reasoning_effort"],
+        lora=fields["lora"],
+        raw=fields["raw"],
+        gateway=gateway,
+        reject_if_busy=fields["reject_if_busy"],
+        headers=connection.call_headers(chat, fields["session_affinity"], gateway),
+        extra=fields["model_kwargs"],
+        retry=RetryPolicy(chat.max_retries),
+        context=connection.error_context(chat, facts, gateway),
+    )
+
+
+@lru_cache
+def _type_of(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    annotation: Any = chat_class.model_fields[name].annotation
+    return TypeAdapter(annotation)
+
+
+def _of_call(chat_class: type[BaseModel], name: str, value: object) -> Any:
+    """A field's value that a call gives.
+
+    Raises:
+        ValueError: If the field could not hold it.
+    """
+    if name in _CHECKED_ELSEWHERE:
+        return value
+    try:
+        return _type_of(chat_class, name).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}={value!r:.80} is not valid: {error.errors()[0]['msg']}.") from None

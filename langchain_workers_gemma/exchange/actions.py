@@ -1,0 +1,66 @@
+"""The actions that an exchange yields, and the driver carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from langchain_workers_gemma.exchange.request import Request
+from langchain_workers_gemma.response.builders import Piece
+
+
+@dataclass(slots=True)
+class Reply:
+    """The head of a reply.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its headers, names in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Send:
+    """Send a request and wait for the head of its reply."""
+
+    request: Request
+
+
+@dataclass(slots=True)
+class Read:
+    """Wait for the next bytes of the body."""
+
+
+@dataclass(slots=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Hand pieces of the reply to the caller."""
+
+    pieces: list[Piece]
+
+
+@dataclass(slots=True)
+class HangUp:
+    """Close the connection that the reply came over, rather than use it again."""
+
+
+Action: TypeAlias = Send | Read | Sleep | Deliver | HangUp
+
+
+Flow: TypeAlias = Generator[Action, Any, None]
+
+
+T = TypeVar("T")
+
+
+_READ = Read()

@@ -1,0 +1,65 @@
+"""The validated settings of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.gateway import AIGateway
+from langchain_workers_gemma.hosts import Address, Api
+from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.request.response_format import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSettings:
+    """Everything that decides one call, validated, beside its messages.
+
+    Attributes:
+        facts: What is known of the model.
+        api: The request's dialect.
+        address: Where requests go.
+        parameters: Sampling parameters that are set.
+        stops: Stop sequences.
+        tools: Bound tools in OpenAI's form.
+        tool_choice: The choice among them, in any form.
+        parallel_tool_calls: Whether several calls may come at once; `None` if not said.
+        tool_calling: How tools reach the model.
+        answer: The form that the answer must have.
+        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        thinking: Whether Gemma 4 thinks.
+        reasoning_effort: Passed where the model has it.
+        lora: The LoRA adapter.
+        raw: Whether one prompt is sent without a chat template.
+        gateway: The AI Gateway.
+        reject_if_busy: Whether the service shall refuse rather than wait.
+        headers: Headers of every request.
+        extra: Further keys of the input, as the caller gave them.
+        retry: Which failures are tried again.
+        context: What makes an error's advice exact.
+    """
+
+    facts: GemmaModel
+    api: Api
+    address: Address
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stops: tuple[str, ...] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: object = None
+    parallel_tool_calls: bool | None = None
+    tool_calling: str = "auto"
+    answer: Answer | None = None
+    keep_broken_calls: bool = False
+    thinking: bool | None = None
+    reasoning_effort: str | None = None
+    lora: str | None = None
+    raw: bool | None = None
+    gateway: AIGateway | None = None
+    reject_if_busy: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    context: ErrorContext = field(default_factory=ErrorContext)

@@ -1,0 +1,20 @@
+"""Find a marker that a text may end within."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def longest_open_suffix(text: str, markers: Sequence[str]) -> int:
+    """How many characters at the end of `text` could still become one of `markers`.
+
+    Example:
+        >>> longest_open_suffix("so far </", ["</end>"])
+        2
+    """
+    longest = max(map(len, markers)) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        tail = text[-size:]
+        if any(marker.startswith(tail) for marker in markers):
+            return size
+    return 0
