@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.run import interleaved
-from tests.unit_tests.work import WORK
+from tests.helpers.work import WORK
 
 SIZES = (20_000, 200_000)
 TOO_MUCH = 50  # times as long; the square would be 100

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.soaking import hurry_retries, options_of, resident_mb
 from langchain_workers_gemma import ChatWorkersGemma, StreamInterruptedError, WorkersGemmaError
 from langchain_workers_gemma.transport import client_pool as clients
-from tests.unit_tests.fault_server import (
+from tests.helpers.fault_server import (
     CLOSE,
     RESET,
     STALL,

@@ -21,18 +21,18 @@ from pydantic import model_validator
 from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
-from langchain_workers_gemma.client.cache import Remembered
+from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import call_settings, model_spec
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.profile import published_profile
-from langchain_workers_gemma.exchange.chat import converse
+from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, get_model
 from langchain_workers_gemma.request.images import remote_image_urls
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.structured_output.methods import structure
+from langchain_workers_gemma.structured_output.methods import structured_runnable
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 _NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
@@ -186,10 +186,10 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     def _resolve(self) -> Self:
         self.model = self.model or DEFAULT_MODEL[self.host]
         connection.resolve(self)
-        facts = model_spec(self)
-        if facts.embeds:
-            raise ValueError(f"model: {facts.id} makes embeddings; use WorkersGemmaEmbeddings.")
-        check_sampling({name: getattr(self, name) for name in SAMPLING}, facts)
+        spec = model_spec(self)
+        if spec.embeds:
+            raise ValueError(f"model: {spec.id} makes embeddings; use WorkersGemmaEmbeddings.")
+        check_sampling({name: getattr(self, name) for name in SAMPLING}, spec)
         merge_stops(self.stop, None)
         self.profile = {**(self._resolve_model_profile() or {}), **(self.profile or {})} or None
         call_settings(self, None, {})  # whatever else a call would refuse
@@ -230,16 +230,18 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     def _preparation(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
         if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
             return prepare(call_settings(self, stop, kwargs), stream=stream)
-        return self._usual.get(stream, vars(self), lambda: prepare(call_settings(self, None, {}), stream=stream))
+        return self._cached_preparation.get(
+            stream, vars(self), lambda: prepare(call_settings(self, None, {}), stream=stream)
+        )
 
     @cached_property
-    def _usual(self) -> Remembered[Preparation]:
+    def _cached_preparation(self) -> FieldCache[Preparation]:
         """What calls without arguments of their own have in common, a stream or not.
 
         Of the fields that may change in place, `model_kwargs` is not copied: a preparation refers to it.
         """
         ours = ChatWorkersGemma.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
-        return Remembered([*ours, "profile"], ["default_headers", "profile", "stop"])
+        return FieldCache([*ours, "profile"], ["default_headers", "profile", "stop"])
 
     def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
         return remote_image_urls(messages) if model_spec(self, kwargs.get("model")).images else []
@@ -257,7 +259,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._preparation(stop, kwargs, stream=False).plan(messages, inlined_images=images)
         builder = MessageBuilder()
-        with closing(connection.transport(self).run(converse(plan))) as exchange:
+        with closing(connection.transport(self).run(chat_exchange(plan))) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -273,7 +275,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._preparation(stop, kwargs, stream=False).plan(messages, inlined_images=images)
         builder = MessageBuilder()
-        async with aclosing(connection.transport(self).arun(converse(plan))) as exchange:
+        async with aclosing(connection.transport(self).arun(chat_exchange(plan))) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -288,7 +290,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._preparation(stop, kwargs, stream=True).plan(messages, inlined_images=images)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        with closing(connection.transport(self).run(converse(plan))) as exchange:
+        with closing(connection.transport(self).run(chat_exchange(plan))) as exchange:
             for pieces in exchange:
                 yield from builder.chunks(pieces)
 
@@ -302,7 +304,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
         plan = self._preparation(stop, kwargs, stream=True).plan(messages, inlined_images=images)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        async with aclosing(connection.transport(self).arun(converse(plan))) as exchange:
+        async with aclosing(connection.transport(self).arun(chat_exchange(plan))) as exchange:
             async for pieces in exchange:
                 for chunk in builder.chunks(pieces):
                     yield chunk
@@ -374,6 +376,6 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         Raises:
             ValueError: If the model lacks the method, or the schema is none of these.
         """
-        return structure(
+        return structured_runnable(
             self, schema, model_spec(self), method=method, include_raw=include_raw, strict=strict, options=kwargs
         )

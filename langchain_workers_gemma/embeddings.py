@@ -24,7 +24,7 @@ from langchain_workers_gemma.transport.driver import arun, run
 
 _DEFAULT_MODEL = "@cf/google/embeddinggemma-300m"
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
-_MOST_TEXTS = 100
+MAX_TEXTS_PER_REQUEST = 100
 _ROOM = MAX_PAYLOAD_BYTES - 100_000  # what stands beside the texts: the model's id, further keys
 
 # EmbeddingGemma's model card.
@@ -86,7 +86,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
     fit an index that another client made; an index must be made and asked with the same setting.
     """
 
-    batch_size: int = Field(default=_MOST_TEXTS, ge=1)
+    batch_size: int = Field(default=MAX_TEXTS_PER_REQUEST, ge=1)
     """The most texts of one request; alias `chunk_size`. Workers AI takes no more than 100."""
 
     @model_validator(mode="after")
@@ -95,14 +95,14 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             raise ValueError(f"model is missing: no embedding model of host={self.host!r} is published, so name one.")
         self.model = self.model or _DEFAULT_MODEL
         connection.resolve(self)
-        facts = resolve_model(self.model, self.host)
-        if get_model(self.model, self.host) is not None and not facts.embeds:
-            raise ValueError(f"model: {facts.id} makes text; use ChatWorkersGemma.")
-        if self.prompts and not facts.embeds:
-            raise ValueError(f"prompts: they are EmbeddingGemma's, and {facts.id} is another model. Leave it out.")
-        if self.host == "cloudflare" and self.batch_size > _MOST_TEXTS:
+        spec = resolve_model(self.model, self.host)
+        if get_model(self.model, self.host) is not None and not spec.embeds:
+            raise ValueError(f"model: {spec.id} makes text; use ChatWorkersGemma.")
+        if self.prompts and not spec.embeds:
+            raise ValueError(f"prompts: they are EmbeddingGemma's, and {spec.id} is another model. Leave it out.")
+        if self.host == "cloudflare" and self.batch_size > MAX_TEXTS_PER_REQUEST:
             raise ValueError(
-                f"batch_size={self.batch_size}: Workers AI takes at most {_MOST_TEXTS} texts in a request."
+                f"batch_size={self.batch_size}: Workers AI takes at most {MAX_TEXTS_PER_REQUEST} texts in a request."
             )
         return self
 

@@ -331,5 +331,5 @@ def resolve_model(model_id: str, host: HostName) -> GemmaModel:
     if known is not None:
         return known
     spelled = model_id.lower()
-    family = next((facts for part, facts in _FAMILIES if part in spelled), _GEMMA_4)
+    family = next((spec for part, spec in _FAMILIES if part in spelled), _GEMMA_4)
     return replace(family, id=model_id, host=host, **(_AIMLAPI if host == "aimlapi" else {}))

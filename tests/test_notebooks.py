@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 _LINK = re.compile(r"\]\((?!https?://|#)([^)\s]+)\)")
 _FROM_A_MACHINE = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\|site-packages|(?:127\.0\.0\.1|localhost):\d")
-_MOST_BYTES = 250_000
+MAX_BYTES = 250_000
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -54,7 +54,7 @@ def test_there_are_the_five() -> None:
 def test_form(path: Path) -> None:
     notebook = read(path)
     assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["name"]) == (4, "python3")
-    assert path.stat().st_size < _MOST_BYTES
+    assert path.stat().st_size < MAX_BYTES
 
 
 @notebooks

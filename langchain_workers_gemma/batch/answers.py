@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma.batch.job import BatchPart
-from langchain_workers_gemma.batch.requests import Batching
+from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.errors import WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Deliver, Read, Reply, Send
+from langchain_workers_gemma.exchange.actions import Deliver, Read, ResponseHead, Send
 from langchain_workers_gemma.exchange.call import Answer
-from langchain_workers_gemma.exchange.chat import converse
+from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.response.builders import MessageBuilder
@@ -21,7 +21,7 @@ Outcome: TypeAlias = AIMessage | WorkersGemmaError
 """What became of one input."""
 
 
-def _read(batching: Batching, part: BatchPart, answer: Answer) -> list[Outcome]:
+def _read(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
     """The outcomes of one payload, matched by `id`, which is an input's index."""
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
@@ -37,7 +37,7 @@ def _read(batching: Batching, part: BatchPart, answer: Answer) -> list[Outcome]:
         raise answer.unreadable(
             f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing"
         )
-    return [_outcome(batching.plan, part, at, by_id[at]) for at in range(part.count)]
+    return [_outcome(batch_plan.plan, part, at, by_id[at]) for at in range(part.count)]
 
 
 def _index(value: object) -> int | None:
@@ -65,7 +65,7 @@ def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
     """Have the exchange read a body as if it had come by HTTP."""
     builder = MessageBuilder()
     packets = [body]
-    flow = converse(plan)
+    flow = chat_exchange(plan)
     try:
         action = next(flow)
         while True:
@@ -73,7 +73,7 @@ def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
             if isinstance(action, Deliver):
                 builder.add(action.pieces)
             elif isinstance(action, Send):
-                outcome = Reply(200, {"x-request-id": request_id})
+                outcome = ResponseHead(200, {"x-request-id": request_id})
             elif isinstance(action, Read):
                 outcome = packets.pop() if packets else None
             action = flow.send(outcome)

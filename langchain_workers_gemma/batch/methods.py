@@ -14,8 +14,8 @@ from langchain_core.runnables.base import RunnableBinding
 from langchain_workers_gemma.batch import queue as batch
 from langchain_workers_gemma.batch.job import BatchJob
 from langchain_workers_gemma.batch.progress import progress_bar
-from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, Waiting
-from langchain_workers_gemma.batch.requests import Batching, Item
+from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, PollPolicy
+from langchain_workers_gemma.batch.requests import BatchPlan, Item
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.call_settings import ChatModel, call_settings
 from langchain_workers_gemma.transport.driver import arun, run
@@ -88,13 +88,13 @@ class BatchMethods(_ChatModel):
             llm.queue_batch(["Say 1", "Say 2"], show_progress=True)
             ```
         """
-        waiting = Waiting(poll_interval, max_wait)
-        batching = self._batching(stop, kwargs)
+        waiting = PollPolicy(poll_interval, max_wait)
+        batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batching, conversations, images, return_exceptions=return_exceptions)
+        items = _prepared(batch_plan, conversations, images, return_exceptions=return_exceptions)
         with progress_bar(len(items), show=show_progress) as progress:
-            flow = batch.queue(batching, items, waiting, progress, return_exceptions=return_exceptions)
+            flow = batch.queue(batch_plan, items, waiting, progress, return_exceptions=return_exceptions)
             return self._finished(run(connection.transport(self), flow))
 
     async def aqueue_batch(
@@ -109,13 +109,13 @@ class BatchMethods(_ChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Have the service answer many inputs in its own time, and wait for the answers. See `queue_batch`."""
-        waiting = Waiting(poll_interval, max_wait)
-        batching = self._batching(stop, kwargs)
+        waiting = PollPolicy(poll_interval, max_wait)
+        batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batching, conversations, images, return_exceptions=return_exceptions)
+        items = _prepared(batch_plan, conversations, images, return_exceptions=return_exceptions)
         with progress_bar(len(items), show=show_progress) as progress:
-            flow = batch.queue(batching, items, waiting, progress, return_exceptions=return_exceptions)
+            flow = batch.queue(batch_plan, items, waiting, progress, return_exceptions=return_exceptions)
             return self._finished(await arun(connection.transport(self), flow))
 
     def submit_batch(
@@ -143,22 +143,22 @@ class BatchMethods(_ChatModel):
             llm.fetch_batch(BatchJob.from_json(kept))
             ```
         """
-        batching = self._batching(stop, kwargs)
+        batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batching, conversations, images, return_exceptions=False)
-        flow = batch.submit(batching, [item for item in items if isinstance(item, Item)])
+        items = _prepared(batch_plan, conversations, images, return_exceptions=False)
+        flow = batch.submit(batch_plan, [item for item in items if isinstance(item, Item)])
         return run(connection.transport(self), flow)
 
     async def asubmit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
     ) -> BatchJob:
         """Queue many inputs at the service and do not wait. See `submit_batch`."""
-        batching = self._batching(stop, kwargs)
+        batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batching, conversations, images, return_exceptions=False)
-        flow = batch.submit(batching, [item for item in items if isinstance(item, Item)])
+        items = _prepared(batch_plan, conversations, images, return_exceptions=False)
+        flow = batch.submit(batch_plan, [item for item in items if isinstance(item, Item)])
         return await arun(connection.transport(self), flow)
 
     def fetch_batch(
@@ -190,10 +190,10 @@ class BatchMethods(_ChatModel):
             ValueError: If the job is of another model.
             WorkersGemmaError: If the batch fails, or an input does.
         """
-        waiting = Waiting(poll_interval, max_wait)
-        batching = self._batching(stop, kwargs, job)
+        waiting = PollPolicy(poll_interval, max_wait)
+        batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = run(connection.transport(self), batch.fetch(batching, job, waiting, progress))
+            outcomes = run(connection.transport(self), batch.fetch(batch_plan, job, waiting, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)
@@ -210,10 +210,10 @@ class BatchMethods(_ChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Wait for a job that `submit_batch` queued, and read its answers. See `fetch_batch`."""
-        waiting = Waiting(poll_interval, max_wait)
-        batching = self._batching(stop, kwargs, job)
+        waiting = PollPolicy(poll_interval, max_wait)
+        batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = await arun(connection.transport(self), batch.fetch(batching, job, waiting, progress))
+            outcomes = await arun(connection.transport(self), batch.fetch(batch_plan, job, waiting, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)
@@ -224,13 +224,13 @@ class BatchMethods(_ChatModel):
 
     # --- Steps of the above ---
 
-    def _batching(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> Batching:
+    def _batch_plan(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
         settings = call_settings(self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
-        if job is not None and job.model != settings.facts.id:
+        if job is not None and job.model != settings.spec.id:
             raise ValueError(
-                f"This batch was submitted to {job.model}, not {settings.facts.id}: pass model={job.model!r}."
+                f"This batch was submitted to {job.model}, not {settings.spec.id}: pass model={job.model!r}."
             )
-        return Batching.of(settings)
+        return BatchPlan.of(settings)
 
     def _conversations(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
         if isinstance(inputs, str):
@@ -290,7 +290,7 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
 
 
 def _prepared(
-    batching: Batching,
+    batch_plan: BatchPlan,
     conversations: Sequence[Sequence[BaseMessage]],
     images: Mapping[str, str] | None,
     *,
@@ -304,7 +304,7 @@ def _prepared(
     prepared: list[Item | ValueError] = []
     for at, messages in enumerate(conversations):
         try:
-            prepared.append(batching.item(messages, images))
+            prepared.append(batch_plan.item(messages, images))
         except ValueError as error:
             if not return_exceptions:
                 error.add_note(f"It is of input {at}.")

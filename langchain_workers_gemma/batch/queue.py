@@ -14,7 +14,7 @@ from typing import Any
 from langchain_workers_gemma.batch.answers import Outcome, _read
 from langchain_workers_gemma.batch.job import BatchJob, BatchPart
 from langchain_workers_gemma.batch.progress import Progress
-from langchain_workers_gemma.batch.requests import _ROOM, Batching, Item
+from langchain_workers_gemma.batch.requests import _ROOM, BatchPlan, Item
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Action, Sleep
 from langchain_workers_gemma.exchange.call import Answer, call
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 DEFAULT_POLL_INTERVAL = 2.0
 """Seconds to wait after the first poll that finds a batch unfinished."""
 
-_MOST_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one reply
+MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one reply
 _GROWTH = 1.5
-_LONGEST_WAIT = 30.0  # seconds
-_LONGEST_RETRY_AFTER = 60.0  # seconds
+MAX_POLL_INTERVAL = 30.0  # seconds
+MAX_RETRY_AFTER = 60.0  # seconds
 _FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none is documented
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PollPolicy:
     """How a batch is waited for.
 
     Attributes:
@@ -53,29 +53,29 @@ class Waiting:
 
     def delay(self, polls: int, asked: float) -> float:
         """Seconds to wait after so many polls, of which the last asked for some."""
-        own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, _LONGEST_WAIT))
-        return max(own, min(asked, _LONGEST_RETRY_AFTER))
+        own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
+        return max(own, min(asked, MAX_RETRY_AFTER))
 
 
 # --- Submitting -------------------------------------------------------------------------------------------------------
 
 
-def submit(batching: Batching, items: Sequence[Item]) -> Generator[Action, Any, BatchJob]:
+def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, Any, BatchJob]:
     """Submit inputs, in as many payloads as needed.
 
     Raises:
         WorkersGemmaError: If a payload is refused. A note on it tells how to fetch what was submitted before.
     """
-    job = BatchJob(batching.settings.facts.id)
+    job = BatchJob(batch_plan.settings.spec.id)
     for part in split([item.size for item in items], room=_ROOM):
         data = {"requests": [item.data for item in items[part]]}
         try:
-            answer = yield from call(batching.request(data), batching.settings.retry, batching.settings.context)
+            answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
             identity = answer.result.get("request_id") if isinstance(answer.result, dict) else None
             if not isinstance(identity, str) or not identity:
                 raise answer.unreadable("a batch was submitted and got no request_id")
         except WorkersGemmaError as error:
-            _note(error, job)
+            _add_resume_note(error, job)
             raise
         job = replace(job, parts=(*job.parts, BatchPart(identity, len(items[part]))))
         logger.info("submitted %d inputs of a batch as %s", len(items[part]), identity)
@@ -86,7 +86,7 @@ def submit(batching: Batching, items: Sequence[Item]) -> Generator[Action, Any, 
 
 
 def fetch(
-    batching: Batching, job: BatchJob, waiting: Waiting, progress: Progress
+    batch_plan: BatchPlan, job: BatchJob, waiting: PollPolicy, progress: Progress
 ) -> Generator[Action, Any, list[Outcome]]:
     """Wait for a batch and read its answers, in the inputs' order; a failed input's error stands at its place.
 
@@ -100,9 +100,9 @@ def fetch(
             asked = 0.0
             for part in job.parts:
                 if part not in outcomes:
-                    answer = yield from _poll(batching, part)
+                    answer = yield from _poll(batch_plan, part)
                     if _is_finished(answer, progress):
-                        outcomes[part] = _read(batching, part, answer)
+                        outcomes[part] = _read(batch_plan, part, answer)
                         progress.advance(part.count)
                     asked = max(asked, retry_after(answer.reply.headers) or 0.0)
             if len(outcomes) == len(set(job.parts)):
@@ -113,14 +113,14 @@ def fetch(
             yield Sleep(delay)
             polls, waited = polls + 1, waited + delay
     except WorkersGemmaError as error:
-        _note(error, job)
+        _add_resume_note(error, job)
         raise
 
 
-def _poll(batching: Batching, part: BatchPart) -> Generator[Action, Any, Answer]:
-    request = batching.request({"request_id": part.request_id})
-    settings = batching.settings
-    return (yield from call(request, settings.retry, settings.context, most_bytes=_MOST_REPLY_BYTES))
+def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, Answer]:
+    request = batch_plan.request({"request_id": part.request_id})
+    settings = batch_plan.settings
+    return (yield from call(request, settings.retry, settings.context, most_bytes=MAX_BATCH_REPLY_BYTES))
 
 
 def _is_finished(answer: Answer, progress: Progress) -> bool:
@@ -138,17 +138,17 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
 
 
 def queue(
-    batching: Batching,
+    batch_plan: BatchPlan,
     prepared: Sequence[Item | ValueError],
-    waiting: Waiting,
+    waiting: PollPolicy,
     progress: Progress,
     *,
     return_exceptions: bool,
 ) -> Generator[Action, Any, list[Outcome | ValueError]]:
     """Submit inputs, wait, and read the answers; an input that could not be submitted keeps its error at its place."""
-    job = yield from submit(batching, [item for item in prepared if isinstance(item, Item)])
+    job = yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)])
     progress.advance(len(prepared) - len(job))
-    outcomes = yield from fetch(batching, job, waiting, progress)
+    outcomes = yield from fetch(batch_plan, job, waiting, progress)
     if not return_exceptions:
         raise_first(outcomes, job)
     answered = iter(outcomes)
@@ -160,10 +160,10 @@ def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
     for at, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
             outcome.add_note(f"It is of input {at}. return_exceptions=True gives the answers of the others too.")
-            _note(outcome, job)
+            _add_resume_note(outcome, job)
             raise outcome
 
 
-def _note(error: WorkersGemmaError, job: BatchJob) -> None:
+def _add_resume_note(error: WorkersGemmaError, job: BatchJob) -> None:
     if job.parts:
         error.add_note(f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)")

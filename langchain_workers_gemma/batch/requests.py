@@ -37,7 +37,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Batching:
+class BatchPlan:
     """A batch's settings, and how each of its answers is read.
 
     Attributes:
@@ -49,20 +49,20 @@ class Batching:
     plan: Plan
 
     @classmethod
-    def of(cls, settings: CallSettings) -> Batching:
+    def of(cls, settings: CallSettings) -> BatchPlan:
         """A batch with the settings of a call.
 
         Raises:
             ValueError: If the host or the model has no queue.
         """
-        facts = settings.facts
-        if facts.host != "cloudflare":
+        spec = settings.spec
+        if spec.host != "cloudflare":
             raise ValueError(
-                f"The asynchronous batch is Cloudflare's, and host={facts.host!r} has none: use batch or abatch."
+                f"The asynchronous batch is Cloudflare's, and host={spec.host!r} has none: use batch or abatch."
             )
-        if not facts.async_queue and get_model(facts.id) is not None:
+        if not spec.async_queue and get_model(spec.id) is not None:
             queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
-            raise ValueError(f"{facts.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
+            raise ValueError(f"{spec.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
         # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
         preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
         plan = preparation.plan([HumanMessage("-")])

@@ -16,7 +16,7 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.hosts import Route
 
 _PER_PAGE = 100
-_MOST_PAGES = 20
+MAX_PAGES = 20
 
 
 def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action, Any, str]:
@@ -48,7 +48,7 @@ def search_models(client: ClientFields, search: str) -> Generator[Action, Any, l
         WorkersGemmaError: If the service refuses or cannot be asked.
     """
     found: list[dict[str, Any]] = []
-    for page in range(1, _MOST_PAGES + 1):
+    for page in range(1, MAX_PAGES + 1):
         query = {"search": search, "per_page": str(_PER_PAGE), "page": str(page)}
         answer = yield from _get(client, "/accounts/{account}/ai/models/search", query)
         entries = answer.result

@@ -142,11 +142,11 @@ def _asked(llm: ChatWorkersGemma, *, of_account: bool) -> str | None:
     try:
         return run(connection.transport(llm), token_status(llm, of_account=of_account))
     except (errors.RateLimitError, errors.InternalServerError) as error:
-        raise FailedError(meaning(error)) from None
+        raise FailedError(explain(error)) from None
     except errors.APIStatusError:
         return None
     except errors.WorkersGemmaError as error:
-        raise FailedError(meaning(error)) from None
+        raise FailedError(explain(error)) from None
 
 
 def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
@@ -156,11 +156,11 @@ def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
         why = "the token may not read Workers AI in this account: check the account's id and the permission Workers AI"
         raise FailedError(Finding("FAIL", "account", f"{why} ({error.message}).")) from None
     except errors.WorkersGemmaError as error:
-        raise FailedError(meaning(error)) from None
+        raise FailedError(explain(error)) from None
     yield Finding("ok", "account", f"the token reads Workers AI, where {len(entries)} Gemma models are listed")
-    facts = resolve_model(llm.model, llm.host)
-    if facts.retired is not None:
-        why = f"{facts.id} was retired on {facts.retired.isoformat()}: use {facts.replacement}"
+    spec = resolve_model(llm.model, llm.host)
+    if spec.retired is not None:
+        why = f"{spec.id} was retired on {spec.retired.isoformat()}: use {spec.replacement}"
         yield Finding("note", "model", why)
     elif llm.model not in (entry.get("name") for entry in entries):
         yield Finding("note", "model", f"{llm.model} is not in that list")
@@ -172,13 +172,13 @@ def _call(llm: ChatWorkersGemma) -> Iterator[Finding]:
     try:
         message: Any = llm.invoke("Hi")
     except errors.WorkersGemmaError as error:
-        raise FailedError(meaning(error)) from None
+        raise FailedError(explain(error)) from None
     usage = message.usage_metadata
     cost = f": {usage['input_tokens']} tokens in, {usage['output_tokens']} out" if usage else ""
     yield Finding("ok", "call", f"{llm.model} answered{cost}")
 
 
-def meaning(error: errors.WorkersGemmaError) -> Finding:
+def explain(error: errors.WorkersGemmaError) -> Finding:
     """What an error means, with what the service itself said."""
     topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
     return Finding("FAIL", topic, f"{text} ({' '.join(str(error).split())})")

@@ -66,7 +66,7 @@ def _chat(llm: ChatWorkersGemma) -> None:
         [("system", "You are a friendly assistant."), ("human", "What is the origin of Hello, World?")]
     )
     print(message.text)
-    _bill(message)
+    _print_usage(message)
 
 
 def _stream(llm: ChatWorkersGemma) -> None:
@@ -77,7 +77,7 @@ def _stream(llm: ChatWorkersGemma) -> None:
         if chunk.text:
             print(f"[{(time.perf_counter() - began) * 1000:4.0f} ms] {chunk.text!r}")
         merged = chunk if merged is None else merged + chunk
-    _bill(merged)
+    _print_usage(merged)
 
 
 def _agent(llm: ChatWorkersGemma) -> None:
@@ -89,7 +89,7 @@ def _agent(llm: ChatWorkersGemma) -> None:
     for _ in range(_MOST_ROUNDS):
         message = with_tools.invoke(messages)
         messages.append(message)
-        _bill(message)
+        _print_usage(message)
         if not message.tool_calls:
             print(f"model: {message.text}")
             return
@@ -103,14 +103,14 @@ def _structured(llm: ChatWorkersGemma) -> None:
     _title("A structured answer")
     reply = llm.with_structured_output(Person, include_raw=True).invoke("Ada Lovelace was 36 years old.")
     print(repr(reply["parsed"]))
-    _bill(reply["raw"])
+    _print_usage(reply["raw"])
 
 
 def _title(text: str) -> None:
     print(f"\n--- {text} ---")
 
 
-def _bill(message: AIMessage) -> None:
+def _print_usage(message: AIMessage) -> None:
     usage = message.usage_metadata
     if usage is not None:
         cost = message.response_metadata["cost_usd"]

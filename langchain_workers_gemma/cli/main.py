@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options)
     except KeyboardInterrupt:
         return 130
-    except _CannotError as error:
+    except CommandError as error:
         print(f"workers-gemma: {error}", file=sys.stderr)
         return 1
     return code
 
 
-class _CannotError(Exception):
+class CommandError(Exception):
     """The command cannot be run; the message says why."""
 
 
@@ -65,19 +65,19 @@ def _demo(_options: argparse.Namespace) -> int:
     try:
         from langchain_workers_gemma.cli.demo import run_demo
     except ImportError as error:
-        raise _CannotError(error) from error
+        raise CommandError(error) from error
     return run_demo()
 
 
 def _sandbox(options: argparse.Namespace) -> int:
     if (options.upstream is None) != (options.upstream_model is None):
-        raise _CannotError("--upstream and --upstream-model go together.")
+        raise CommandError("--upstream and --upstream-model go together.")
     try:
         from langchain_workers_gemma.sandbox import Sandbox
 
         sandbox = Sandbox(options.port, upstream=options.upstream, upstream_model=options.upstream_model).start()
     except (ImportError, OSError, OverflowError) as error:  # an extra or a port is missing
-        raise _CannotError(error) from error
+        raise CommandError(error) from error
     with closing(sandbox):
         print(f"A local Workers AI is listening at {sandbox.base_url}. Ctrl-C ends it. To use it:")
         print(f"export WORKERS_GEMMA_BASE_URL={sandbox.base_url}")
@@ -105,7 +105,7 @@ def _models(_options: argparse.Namespace) -> int:
         return 0
     from langchain_workers_gemma import WorkersGemmaError
     from langchain_workers_gemma.cli.account import search_models
-    from langchain_workers_gemma.cli.check import FailedError, make_model, meaning
+    from langchain_workers_gemma.cli.check import FailedError, explain, make_model
     from langchain_workers_gemma.client import connection
     from langchain_workers_gemma.transport.driver import run
 
@@ -113,9 +113,9 @@ def _models(_options: argparse.Namespace) -> int:
         llm = make_model("cloudflare", "")
         entries = run(connection.transport(llm), search_models(llm, "gemma"))
     except FailedError as error:
-        raise _CannotError(error) from error
+        raise CommandError(error) from error
     except WorkersGemmaError as error:
-        raise _CannotError(f"the live list cannot be read.\n{meaning(error)}") from error
+        raise CommandError(f"the live list cannot be read.\n{explain(error)}") from error
     print("\nListed for your account:")
     print(*live_table(entries), sep="\n")
     return 0

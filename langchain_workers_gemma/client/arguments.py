@@ -35,7 +35,7 @@ def normalised_arguments(
     for given, value in values.items():
         name = aliases.get(given, given)
         if name not in known:
-            raise ValueError(f"{given} is not an argument.{nearest(given, {*known, *aliases})}")
+            raise ValueError(f"{given} is not an argument.{did_you_mean(given, {*known, *aliases})}")
         if normalised.get(name) is not None and value is not None and normalised[name] != value:
             raise ValueError(f"{name} is given twice, as {name} and under another name: give it once.")
         if normalised.get(name) is None:
@@ -43,7 +43,7 @@ def normalised_arguments(
     return normalised
 
 
-def nearest(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """A sentence that suggests what may have been meant, or nothing.
 
     Example:
@@ -54,7 +54,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def check_sampling(values: Mapping[str, Any], facts: GemmaModel) -> None:
+def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
     """Check the parameters that are set against what is published about the model.
 
     Raises:
@@ -63,12 +63,12 @@ def check_sampling(values: Mapping[str, Any], facts: GemmaModel) -> None:
     for name, value in values.items():
         if value is None:
             continue
-        published = facts.parameters
+        published = spec.parameters
         if published is not None and name not in published:
-            raise ValueError(f"{name}={value!r}: {facts.id} has no {name}. Leave it out.")
+            raise ValueError(f"{name}={value!r}: {spec.id} has no {name}. Leave it out.")
         allowed = _ANYWHERE.get(name, Range()) if published is None else published[name]
         if value not in allowed:
-            raise ValueError(f"{name}={value!r} is out of range: {facts.id} takes {allowed}.")
+            raise ValueError(f"{name}={value!r} is out of range: {spec.id} takes {allowed}.")
 
 
 def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -> tuple[str, ...]:

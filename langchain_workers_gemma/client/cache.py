@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class FieldCache(Generic[T]):
     """Values that are worked out from some fields of an object, each for a key.
 
     The fields are looked at on each use, which costs a tenth of working a call's settings out: a model object is not

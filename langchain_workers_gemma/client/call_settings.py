@@ -9,9 +9,9 @@ from langchain_core.language_models import ModelProfile
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, nearest
+from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, did_you_mean, merge_stops
 from langchain_workers_gemma.client.connection import Connected
-from langchain_workers_gemma.client.profile import overruled
+from langchain_workers_gemma.client.profile import apply_profile
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.models import GemmaModel, resolve_model
 from langchain_workers_gemma.request.response_format import Answer, parse_response_format
@@ -24,7 +24,7 @@ _PER_CALL = frozenset({
     "reject_if_busy", "model_kwargs", *SAMPLING,
 })  # fmt: skip
 _CALL_ONLY = frozenset({
-    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_broken_calls",
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_invalid_calls",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
@@ -43,7 +43,7 @@ def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
     """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
     model = connection.checked_model(of_call) if of_call else chat.model
     spec = resolve_model(model, chat.host)
-    return overruled(spec, chat.profile) if model == chat.model else spec
+    return apply_profile(spec, chat.profile) if model == chat.model else spec
 
 
 def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
@@ -61,24 +61,24 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     if unknown:
         name = min(unknown)
         raise ValueError(
-            f"{name} is not an argument of a call.{nearest(name, _ARGUMENTS)} "
+            f"{name} is not an argument of a call.{did_you_mean(name, _ARGUMENTS)} "
             "Use model_kwargs for keys that are to be sent as they are."
         )
     chat_class = cast("type[BaseModel]", type(chat))
-    of_call = {name: _of_call(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
+    of_call = {name: _validate_override(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
     fields = vars(chat) | of_call
-    facts = model_spec(chat, kwargs.get("model"))
+    spec = model_spec(chat, kwargs.get("model"))
     sampling = {name: number for name in SAMPLING if (number := fields[name]) is not None}
     if of_call:
-        check_sampling(sampling, facts)
+        check_sampling(sampling, spec)
     response_format = kwargs.get("response_format")
     answer = None if response_format is None else parse_response_format(response_format)
     guided = kwargs.get("guided_json")
     if guided is not None:
-        answer = Answer.of_guided_json(guided, facts)
+        answer = Answer.of_guided_json(guided, spec)
     gateway = connection.gateway(fields["ai_gateway"])
     return CallSettings(
-        facts=facts,
+        spec=spec,
         api=chat.api or "native",
         address=connection.address(chat),
         parameters=sampling,
@@ -88,7 +88,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
         answer=answer,
-        keep_broken_calls=bool(kwargs.get("keep_broken_calls")),
+        keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),
         thinking=fields["thinking"],
         reasoning_effort=fields["reasoning_effort"],
         lora=fields["lora"],
@@ -98,7 +98,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         headers=connection.call_headers(chat, fields["session_affinity"], gateway),
         extra=fields["model_kwargs"],
         retry=RetryPolicy(chat.max_retries),
-        context=connection.error_context(chat, facts, gateway),
+        context=connection.error_context(chat, spec, gateway),
     )
 
 
@@ -108,7 +108,7 @@ def _type_of(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
-def _of_call(chat_class: type[BaseModel], name: str, value: object) -> Any:
+def _validate_override(chat_class: type[BaseModel], name: str, value: object) -> Any:
     """A field's value that a call gives.
 
     Raises:

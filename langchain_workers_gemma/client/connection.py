@@ -153,19 +153,19 @@ def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
-def error_context(connected: Connected, facts: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
+def error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
     """What makes the advice of an error exact."""
     return ErrorContext(
-        model=facts.id,
-        replacement=facts.replacement or (None if facts.embeds else _newest(facts)),
+        model=spec.id,
+        replacement=spec.replacement or (None if spec.embeds else _newest(spec)),
         token_source=token_source(connected),
         secrets=secrets(connected, gateway_),
     )
 
 
-def _newest(facts: GemmaModel) -> str | None:
+def _newest(spec: GemmaModel) -> str | None:
     """What to use where a model is retired that nothing is published about."""
-    return DEFAULT_MODEL[facts.host] if facts.host == "cloudflare" else None
+    return DEFAULT_MODEL[spec.host] if spec.host == "cloudflare" else None
 
 
 def checked_model(model: object) -> str:

@@ -92,10 +92,10 @@ class ClientFields(Serializable):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**connection.with_secrets_wrapped(kwargs))
-        facts = resolve_model(self.model, self.host)
-        if facts.retired is not None:
+        spec = resolve_model(self.model, self.host)
+        if spec.retired is not None:
             warnings.warn(
-                f"{facts.id} was retired on {facts.retired.isoformat()}. Use model={facts.replacement!r} instead.",
+                f"{spec.id} was retired on {spec.retired.isoformat()}. Use model={spec.replacement!r} instead.",
                 UserWarning,
                 stacklevel=2,
             )

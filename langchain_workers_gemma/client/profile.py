@@ -18,47 +18,47 @@ _PROFILE_FACTS = {
 }
 
 
-def published_profile(facts: GemmaModel) -> ModelProfile:
+def published_profile(spec: GemmaModel) -> ModelProfile:
     """LangChain's profile of a model; keys that this version of core does not know are left out."""
     values: dict[str, Any] = {
-        "name": facts.name or None,
-        "status": "deprecated" if facts.retired else "active",
+        "name": spec.name or None,
+        "status": "deprecated" if spec.retired else "active",
         "open_weights": True,
-        "max_input_tokens": facts.usable_context,
+        "max_input_tokens": spec.usable_context,
         "text_inputs": True,
-        "image_inputs": facts.images,
+        "image_inputs": spec.images,
         "image_url_inputs": False,
         "pdf_inputs": False,
         "audio_inputs": False,
         "video_inputs": False,
-        "image_tool_message": facts.images,
+        "image_tool_message": spec.images,
         "text_outputs": True,
         "image_outputs": False,
         "audio_outputs": False,
         "video_outputs": False,
-        "reasoning_output": facts.thinking,
-        "tool_calling": facts.tools,
-        "tool_choice": facts.tool_choice,
-        "tool_call_streaming": facts.tools,
-        "structured_output": facts.constraint is not None,
-        "attachment": facts.images,
+        "reasoning_output": spec.thinking,
+        "tool_calling": spec.tools,
+        "tool_choice": spec.tool_choice,
+        "tool_call_streaming": spec.tools,
+        "structured_output": spec.constraint is not None,
+        "attachment": spec.images,
         "temperature": True,
     }
     known = get_type_hints(ModelProfile)
     return cast("ModelProfile", {key: value for key, value in values.items() if key in known and value is not None})
 
 
-def overruled(facts: GemmaModel, profile: ModelProfile | None) -> GemmaModel:
+def apply_profile(spec: GemmaModel, profile: ModelProfile | None) -> GemmaModel:
     """The facts, with what a caller's profile says in place of what is published."""
     if profile is None:
-        return facts
+        return spec
     said: dict[str, Any] = {
         fact: profile[key]  # type: ignore[literal-required]
         for key, fact in _PROFILE_FACTS.items()
         if profile.get(key) is not None
     }
-    usable = said.pop("enforced_context", facts.usable_context)
-    if usable != facts.usable_context:
+    usable = said.pop("enforced_context", spec.usable_context)
+    if usable != spec.usable_context:
         said["enforced_context"] = usable
-    changed = {fact: value for fact, value in said.items() if value != getattr(facts, fact)}
-    return replace(facts, **changed) if changed else facts
+    changed = {fact: value for fact, value in said.items() if value != getattr(spec, fact)}
+    return replace(spec, **changed) if changed else spec

@@ -11,7 +11,7 @@ from langchain_workers_gemma.response.builders import Piece
 
 
 @dataclass(slots=True)
-class Reply:
+class ResponseHead:
     """The head of a reply.
 
     Attributes:
@@ -50,11 +50,11 @@ class Deliver:
 
 
 @dataclass(slots=True)
-class HangUp:
+class CloseConnection:
     """Close the connection that the reply came over, rather than use it again."""
 
 
-Action: TypeAlias = Send | Read | Sleep | Deliver | HangUp
+Action: TypeAlias = Send | Read | Sleep | Deliver | CloseConnection
 
 
 Flow: TypeAlias = Generator[Action, Any, None]

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.errors import APIStatusError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import _READ, Action, HangUp, Reply, T
+from langchain_workers_gemma.exchange.actions import _READ, Action, CloseConnection, ResponseHead, T
 from langchain_workers_gemma.exchange.error_mapping import unreadable_reply
 from langchain_workers_gemma.exchange.request import Plan
 
@@ -14,7 +14,7 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A whole reply, or one event of a stream, larger than this is refused, so that memory stays bounded."""
 
 
-def or_hang_up(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
+def closing_on_error(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
     """Read a reply, and hang up after one that is not understood.
 
     Its length may be wrong as well, and what is left of it would be taken for the next reply on the connection: an
@@ -24,11 +24,11 @@ def or_hang_up(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
         return (yield from reading)
     except WorkersGemmaError as error:
         if not (isinstance(error, APIStatusError) and isinstance(error.body, Mapping)):
-            yield HangUp()
+            yield CloseConnection()
         raise
 
 
-def _rest(plan: Plan, reply: Reply, first: bytes | None) -> Generator[Action, Any, bytes]:
+def _rest(plan: Plan, reply: ResponseHead, first: bytes | None) -> Generator[Action, Any, bytes]:
     """The whole body, of which the first bytes are known."""
     pieces: list[bytes] = []
     size = 0

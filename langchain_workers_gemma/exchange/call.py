@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from pydantic_core import from_json
 
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Action, Read, Reply, Send, Sleep
-from langchain_workers_gemma.exchange.body import MAX_REPLY_BYTES, or_hang_up
+from langchain_workers_gemma.exchange.actions import Action, Read, ResponseHead, Send, Sleep
+from langchain_workers_gemma.exchange.body import MAX_REPLY_BYTES, closing_on_error
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
     is_error_payload,
@@ -42,7 +42,7 @@ class Answer:
         context: What makes an error's advice exact.
     """
 
-    reply: Reply
+    reply: ResponseHead
     body: bytes
     payload: Any
     context: ErrorContext
@@ -85,11 +85,11 @@ def call(
 
 
 def _attempt(request: Request, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
-    reply: Reply = yield Send(request)
-    return (yield from or_hang_up(_read_answer(reply, context, most_bytes)))
+    reply: ResponseHead = yield Send(request)
+    return (yield from closing_on_error(_read_answer(reply, context, most_bytes)))
 
 
-def _read_answer(reply: Reply, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
+def _read_answer(reply: ResponseHead, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
     pieces: list[bytes] = []
     size = 0
     while (data := (yield Read())) is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from langchain_workers_gemma import errors
-from langchain_workers_gemma.exchange.retries import may_succeed_later
+from langchain_workers_gemma.exchange.retries import is_retryable
 
 _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), errors.BadRequestError),
@@ -43,7 +43,7 @@ _CONTEXT_OVERFLOW = re.compile(r"maximum context length|exceeded this model cont
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
 _LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
-_LONGEST_PAGE = 2_000  # characters of a body that is not JSON, such as a proxy's page
+MAX_PAGE_CHARACTERS = 2_000  # characters of a body that is not JSON, such as a proxy's page
 _REDACTED = "**********"
 _SHORTEST_SECRET = 6  # a shorter token protects nothing, and blotting it out would garble the service's words
 _SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
@@ -96,7 +96,7 @@ def payload_error(
         retry_after=retry_after(headers),
         advice=_advice(cls, status, message, context),
     )
-    error.is_retryable = may_succeed_later(error)
+    error.is_retryable = is_retryable(error)
     if isinstance(error, errors.ModelDeprecatedError):
         error.replacement = context.replacement
     return error
@@ -176,7 +176,7 @@ def _parse(body: bytes) -> object:
 def _page(text: str) -> str:
     """A body that is not JSON, as a message. All of it is in the error's `body`."""
     text = text.strip()
-    return text if len(text) <= _LONGEST_PAGE else f"{text[:_LONGEST_PAGE]}..."
+    return text if len(text) <= MAX_PAGE_CHARACTERS else f"{text[:MAX_PAGE_CHARACTERS]}..."
 
 
 def _messages(payload: object) -> Iterator[str]:

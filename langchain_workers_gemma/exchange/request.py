@@ -11,7 +11,7 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.hosts import Address, Route
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.response.reader import Reading
+from langchain_workers_gemma.response.reader import ReaderOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Request:
             return b""
         return encode_json(self.route.envelope(self.model, self.data))
 
-    def whole(self) -> Request:
-        """The same request for a whole reply."""
+    def without_stream(self) -> Request:
+        """Return the same request without streaming."""
         data = {key: value for key, value in self.data.items() if key not in ("stream", "stream_options")}
         return replace(self, data=data, stream=False)
 
@@ -63,8 +63,8 @@ class Plan:
 
     Attributes:
         request: What to send.
-        reading: How to read the reply.
-        facts: What is known of the model.
+        reader_options: How to read the reply.
+        spec: What is known of the model.
         retry: Which failures are tried again.
         context: What makes an error's advice exact.
         metadata: What `response_metadata` says in any case.
@@ -73,8 +73,8 @@ class Plan:
     """
 
     request: Request
-    reading: Reading
-    facts: GemmaModel
+    reader_options: ReaderOptions
+    spec: GemmaModel
     retry: RetryPolicy
     context: ErrorContext
     metadata: Mapping[str, Any]

@@ -12,8 +12,8 @@ from langchain_workers_gemma.errors import (
 )
 
 _FIRST_DELAY = 0.5  # seconds
-_LONGEST_DELAY = 8.0  # seconds, of our own making
-_LONGEST_RETRY_AFTER = 60.0  # seconds; beyond it the error is raised at once
+MAX_DELAY = 8.0  # seconds, of our own making
+MAX_RETRY_AFTER = 60.0  # seconds; beyond it the error is raised at once
 _RETRIED_STATUS = frozenset({408, 409, 429})
 
 
@@ -38,12 +38,12 @@ class RetryPolicy:
             return None
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
-            return asked if asked <= _LONGEST_RETRY_AFTER else None
-        longest: float = min(_FIRST_DELAY * 2**retries_so_far, _LONGEST_DELAY)
+            return asked if asked <= MAX_RETRY_AFTER else None
+        longest: float = min(_FIRST_DELAY * 2**retries_so_far, MAX_DELAY)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 
-def may_succeed_later(error: APIStatusError) -> bool:
+def is_retryable(error: APIStatusError) -> bool:
     """Whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
 
     The service says the same under several statuses: a lack of capacity (3040) as a 429, or under a success status as

@@ -23,7 +23,7 @@ class _MalformedError(ValueError):
     """The text is not JSON; a signal within this module."""
 
 
-class GrowingJson:
+class PartialJsonParser:
     """What there is of the first JSON object in a growing text.
 
     Parsing all of the text after each piece takes a time that grows with the square of its length. Here each character
@@ -57,7 +57,7 @@ class GrowingJson:
             self._state = self._ignore
         return self._changed
 
-    def view(self) -> Any:
+    def snapshot(self) -> Any:
         """What there is of the object, `None` before it has begun."""
         if self._value is not _NOTHING:
             return self._value

@@ -17,11 +17,11 @@ from langchain_workers_gemma.exchange.request import Plan, Request
 from langchain_workers_gemma.request.images import ImageRules
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.templates import to_wire
-from langchain_workers_gemma.request.tool_methods import _ASKS, _Ask, _forced, _raw, tool_method
+from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, tool_method
 from langchain_workers_gemma.request.tools import ToolMethod, parse_choice, tool_name
 from langchain_workers_gemma.request.turns import History, Turn, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
-from langchain_workers_gemma.response.reader import Reading
+from langchain_workers_gemma.response.reader import ReaderOptions
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
@@ -34,15 +34,15 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
     Raises:
         ValueError: If the model cannot take what it is given.
     """
-    facts = settings.facts
+    spec = settings.spec
     choice = parse_choice(settings.tool_choice, [tool_name(tool) for tool in settings.tools])
     if settings.raw:
         method = None
         ask = _raw(settings)
     else:
         method = tool_method(settings, choice)
-        ask = _ASKS[method](settings, choice)
-    native_stop = 0 < len(settings.stops) <= facts.stop and not settings.raw
+        ask = _STRATEGIES[method](settings, choice)
+    native_stop = 0 < len(settings.stops) <= spec.stop and not settings.raw
     return Preparation(
         settings=settings,
         ask=ask,
@@ -69,7 +69,7 @@ class Preparation:
     """
 
     settings: CallSettings
-    ask: _Ask
+    ask: _Strategy
     data: Mapping[str, Any]
     options: Mapping[str, Any]
     stream: bool
@@ -87,8 +87,8 @@ class Preparation:
             ValueError: If the model cannot take the messages; nothing has been sent then.
         """
         if self.settings.raw:
-            return self._plan({"prompt": _only_prompt(messages)}, Reading(stops=self.stops))
-        rules = ImageRules(self.settings.facts.id, self.settings.facts.images, inlined_images)
+            return self._plan({"prompt": _only_prompt(messages)}, ReaderOptions(stops=self.stops))
+        rules = ImageRules(self.settings.spec.id, self.settings.spec.images, inlined_images)
         history = History(messages)
         return self.plan_of_turns(to_turns(history, rules), history)
 
@@ -103,18 +103,18 @@ class Preparation:
             ValueError: If the model's template cannot take the turns.
         """
         ask = self.ask
-        reading = Reading(
-            thinking=self.settings.facts.thinking,
+        reader_options = ReaderOptions(
+            thinking=self.settings.spec.thinking,
             json_answer=ask.json_answer,
             stops=self.stops,
             call_reader=ask.call_reader,
             forced=self.forced,
-            keep_broken_calls=self.settings.keep_broken_calls,
+            keep_invalid_calls=self.settings.keep_invalid_calls,
             used_ids=lambda: history.names,
         )
         constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, history)
-        wire = to_wire(turns, self.settings.facts, instructions=ask.instructions)
-        return self._plan({"messages": wire}, reading, constrained)
+        wire = to_wire(turns, self.settings.spec, instructions=ask.instructions)
+        return self._plan({"messages": wire}, reader_options, constrained)
 
     def _constrained(self, method: ToolMethod, turns: Sequence[Turn], history: History) -> Plan:
         """The plan of asking again."""
@@ -122,13 +122,16 @@ class Preparation:
         return again.plan_of_turns(turns, history)
 
     def _plan(
-        self, conversation: Mapping[str, Any], reading: Reading, constrained: Callable[[], Plan] | None = None
+        self,
+        conversation: Mapping[str, Any],
+        reader_options: ReaderOptions,
+        constrained: Callable[[], Plan] | None = None,
     ) -> Plan:
         settings = self.settings
         request = Request(
             address=settings.address,
             route=settings.address.chat(settings.api),
-            model=settings.facts.id,
+            model=settings.spec.id,
             data=_with_callers_keys({**conversation, **self.data}, settings.extra),
             headers=settings.headers,
             options=self.options,
@@ -136,11 +139,11 @@ class Preparation:
         )
         return Plan(
             request=request,
-            reading=reading,
-            facts=settings.facts,
+            reader_options=reader_options,
+            spec=settings.spec,
             retry=settings.retry,
             context=settings.context,
-            metadata={"model_provider": PROVIDER, "model_name": settings.facts.id},
+            metadata={"model_provider": PROVIDER, "model_name": settings.spec.id},
             constrained=constrained,
             unreliable_tools=self.ask.unreliable_tools,
         )
@@ -151,27 +154,27 @@ class Preparation:
 
 # --- The input --------------------------------------------------------------------------------------------------------
 
-_ROOM = 4096  # tokens for a reply in JSON
-_ROOM_TO_THINK = 8192  # and for what a thinking model thinks before it, which counts too
+_JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
+_THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
 
 
-def _parameters(settings: CallSettings, *, roomy: bool) -> dict[str, Any]:
-    facts = settings.facts
+def _parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str, Any]:
+    spec = settings.spec
     data = dict(settings.parameters)
-    if roomy and "max_tokens" not in data:
-        room = _ROOM + (_ROOM_TO_THINK if facts.thinking and settings.thinking is not False else 0)
-        data["max_tokens"] = min(room, (facts.usable_context or 2 * room) // 2)
+    if needs_token_budget and "max_tokens" not in data:
+        room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and settings.thinking is not False else 0)
+        data["max_tokens"] = min(room, (spec.usable_context or 2 * room) // 2)
     if settings.thinking is not None:
-        if not facts.thinking:
-            raise ValueError(f"thinking: {facts.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
+        if not spec.thinking:
+            raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
         data["chat_template_kwargs"] = {"enable_thinking": settings.thinking}
     if settings.reasoning_effort is not None:
-        if facts.reasoning_effort is False:
-            raise ValueError(f"reasoning_effort: {facts.id} has no levels of effort. Leave it out.")
+        if spec.reasoning_effort is False:
+            raise ValueError(f"reasoning_effort: {spec.id} has no levels of effort. Leave it out.")
         data["reasoning_effort"] = settings.reasoning_effort
     if settings.lora is not None:
-        if not facts.lora or settings.api != "native":
-            raise ValueError(f"lora: {facts.id} takes no LoRA on the {settings.api} API of {facts.host}.")
+        if not spec.lora or settings.api != "native":
+            raise ValueError(f"lora: {spec.id} takes no LoRA on the {settings.api} API of {spec.host}.")
         data["lora"] = settings.lora
     return data
 
@@ -183,17 +186,17 @@ def _only_prompt(messages: Sequence[BaseMessage]) -> str:
     return only.content
 
 
-_JOINED = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
+_DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
 
 
-def _input(settings: CallSettings, ask: _Ask, *, native_stop: bool, stream: bool) -> dict[str, Any]:
+def _input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
     """The input beside the messages and the caller's own keys."""
-    data = {**_parameters(settings, roomy=ask.roomy), **ask.data}
+    data = {**_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
     if native_stop:
         data["stop"] = list(settings.stops)
     if stream:
         data["stream"] = True
-        if settings.api == "openai" or settings.facts.stream_options:
+        if settings.api == "openai" or settings.spec.stream_options:
             data["stream_options"] = {"include_usage": True}
     if settings.reject_if_busy:
         data["options"] = {"rejectIfBusy": True}
@@ -203,7 +206,7 @@ def _input(settings: CallSettings, ask: _Ask, *, native_stop: bool, stream: bool
 def _with_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         ours = data.get(key)
-        joined = key in _JOINED and isinstance(ours, Mapping) and isinstance(value, Mapping)
+        joined = key in _DEEP_MERGED_KEYS and isinstance(ours, Mapping) and isinstance(value, Mapping)
         data[key] = {**ours, **value} if joined and ours else value
     return data
 

@@ -35,19 +35,19 @@ class Answer:
     as_given: bool = False
 
     @classmethod
-    def of_guided_json(cls, schema: object, facts: GemmaModel) -> Answer:
+    def of_guided_json(cls, schema: object, spec: GemmaModel) -> Answer:
         """The form of a schema bound as `guided_json`.
 
         Raises:
             ValueError: If it is no schema, or the model has no such parameter.
         """
-        if facts.constraint != "guided_json":
-            raise ValueError(f"guided_json: {facts.id} has no such parameter. Use response_format instead.")
+        if spec.constraint != "guided_json":
+            raise ValueError(f"guided_json: {spec.id} has no such parameter. Use response_format instead.")
         if not isinstance(schema, Mapping):
             raise ValueError(f"guided_json must be a JSON Schema, not {schema!r:.80}.")
         return cls("answer", schema, as_given=True)
 
-    def engine_schema(self) -> Mapping[str, Any]:
+    def constraint_schema(self) -> Mapping[str, Any]:
         """The schema in the form that all grammar engines take; where any JSON object will do, that of one."""
         if self.schema is None:
             return {"type": "object"}
@@ -55,7 +55,7 @@ class Answer:
             return self.schema
         return _engine_schema(_written(self.schema), bool(self.strict))
 
-    def told_schema(self) -> Mapping[str, Any] | None:
+    def prompt_schema(self) -> Mapping[str, Any] | None:
         """The schema as a model is told of it in the prompt: all of it, without references where that can be."""
         return None if self.schema is None else inline_refs(json.loads(_written(self.schema)))
 
@@ -113,17 +113,17 @@ def _name(given: object) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"
 
 
-def constraint_parameters(answer: Answer, facts: GemmaModel) -> dict[str, Any]:
+def constraint_parameters(answer: Answer, spec: GemmaModel) -> dict[str, Any]:
     """The parameters that bind a model to a form of answer; none where the model has no such parameter."""
-    if facts.constraint is None:
+    if spec.constraint is None:
         return {}
-    if facts.constraint == "guided_json":
-        return {"guided_json": answer.engine_schema()}
+    if spec.constraint == "guided_json":
+        return {"guided_json": answer.constraint_schema()}
     if answer.schema is None:
         return {"response_format": {"type": "json_object"}}
-    if facts.constraint == "bare_schema":
-        return {"response_format": {"type": "json_schema", "json_schema": answer.engine_schema()}}
-    envelope: dict[str, Any] = {"name": answer.name, "schema": answer.engine_schema()}
+    if spec.constraint == "bare_schema":
+        return {"response_format": {"type": "json_schema", "json_schema": answer.constraint_schema()}}
+    envelope: dict[str, Any] = {"name": answer.name, "schema": answer.constraint_schema()}
     if answer.strict is not None:
         envelope["strict"] = answer.strict
     if answer.description is not None:

@@ -19,7 +19,7 @@ class CallSettings:
     """Everything that decides one call, validated, beside its messages.
 
     Attributes:
-        facts: What is known of the model.
+        spec: What is known of the model.
         api: The request's dialect.
         address: Where requests go.
         parameters: Sampling parameters that are set.
@@ -42,7 +42,7 @@ class CallSettings:
         context: What makes an error's advice exact.
     """
 
-    facts: GemmaModel
+    spec: GemmaModel
     api: Api
     address: Address
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class CallSettings:
     parallel_tool_calls: bool | None = None
     tool_calling: str = "auto"
     answer: Answer | None = None
-    keep_broken_calls: bool = False
+    keep_invalid_calls: bool = False
     thinking: bool | None = None
     reasoning_effort: str | None = None
     lora: str | None = None

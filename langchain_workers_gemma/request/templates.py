@@ -30,33 +30,33 @@ _OPENING = "(The conversation begins.)"
 _SILENT_RESULT = "(no output)"
 
 
-def to_wire(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[dict[str, Any]]:
+def to_wire(turns: Sequence[Turn], spec: GemmaModel, *, instructions: str = "") -> list[dict[str, Any]]:
     """The messages of a request.
 
     Args:
         turns: The conversation.
-        facts: What the model's template knows.
+        spec: What the model's template knows.
         instructions: Text to add to the system message, such as a description of tools.
 
     Raises:
         ValueError: If a message is longer than the model's schema allows.
     """
-    wire = [_message(turn, facts) for turn in fit(turns, facts, instructions=instructions)]
-    limit = facts.max_content_characters
+    wire = [_message(turn, spec) for turn in fit(turns, spec, instructions=instructions)]
+    limit = spec.max_content_characters
     if limit is not None and any(len(message["content"]) > limit for message in wire):
-        raise ValueError(f"messages: {facts.id} takes at most {limit:,} characters in one message.")
+        raise ValueError(f"messages: {spec.id} takes at most {limit:,} characters in one message.")
     return wire
 
 
-def fit(turns: Sequence[Turn], facts: GemmaModel, *, instructions: str = "") -> list[Turn]:
+def fit(turns: Sequence[Turn], spec: GemmaModel, *, instructions: str = "") -> list[Turn]:
     """The same conversation in the form that the template accepts."""
     system, rest = _split_system(turns, instructions)
-    if not facts.tool_role:
+    if not spec.tool_role:
         rest = list(map(_as_plain, rest))
     elif "tool" in map(_ROLE, rest):
         rest = list(_with_lone_results_as_text(rest))
     rest = _merge(rest)
-    if system and (not facts.system_role or not rest):
+    if system and (not spec.system_role or not rest):
         opening = Turn("user", system)
         rest = _merge([opening, *rest])
         system = ()
@@ -152,9 +152,9 @@ def _result_text(turn: ToolResult) -> str:
     return turn.text or ("(failed)" if turn.failed else _SILENT_RESULT)
 
 
-def _message(turn: Turn, facts: GemmaModel) -> dict[str, Any]:
+def _message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
     parts = turn.parts
-    content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _content(parts, facts)
+    content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _content(parts, spec)
     message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.calls:
         message["tool_calls"] = [
@@ -174,12 +174,12 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
     return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
-def _content(parts: Sequence[Part], facts: GemmaModel) -> str | list[dict[str, Any]]:
+def _content(parts: Sequence[Part], spec: GemmaModel) -> str | list[dict[str, Any]]:
     """One string where there is only text: every model takes it. Else a list of parts, never two texts in a row."""
     if Image not in map(type, parts):
         return "".join(cast("Sequence[str]", parts))
-    if not facts.content_parts:
-        raise ValueError(f"messages: {facts.id} takes one string as content.")
+    if not spec.content_parts:
+        raise ValueError(f"messages: {spec.id} takes one string as content.")
     content: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, Image):

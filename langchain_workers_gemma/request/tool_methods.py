@@ -18,14 +18,14 @@ from langchain_workers_gemma.tool_text.reader import WrittenCalls
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
+class _Strategy:
     """What one way of asking adds to the messages, the input and the reading."""
 
     instructions: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     json_answer: bool = False
     call_reader: Callable[[], Stage] | None = None
-    roomy: bool = False  # the reply is JSON, which must not be cut at the service's default
+    needs_token_budget: bool = False  # the reply is JSON, which must not be cut at the service's default
     fallback: ToolMethod | None = None
     unreliable_tools: bool = False
 
@@ -36,104 +36,102 @@ def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None
     Raises:
         ValueError: If the method asked for is one that the model does not have.
     """
-    facts = settings.facts
+    spec = settings.spec
     asked = settings.tool_calling
-    if asked == "native" and not facts.tools:
+    if asked == "native" and not spec.tools:
+        raise ValueError(f"tool_calling='native' needs a model with tools; {spec.id} has none: use 'prompt' or 'auto'.")
+    if asked == "guided_json" and spec.constraint is None:
         raise ValueError(
-            f"tool_calling='native' needs a model with tools; {facts.id} has none: use 'prompt' or 'auto'."
-        )
-    if asked == "guided_json" and facts.constraint is None:
-        raise ValueError(
-            f"tool_calling='guided_json' needs a model with guided_json or response_format; {facts.id} has neither: "
+            f"tool_calling='guided_json' needs a model with guided_json or response_format; {spec.id} has neither: "
             "use 'prompt' or 'auto'."
         )
     if not settings.tools:
         return None
-    if choice.mode == "none" and not (facts.tool_choice and asked in ("auto", "native")):
+    if choice.mode == "none" and not (spec.tool_choice and asked in ("auto", "native")):
         return None
     if asked in ("guided_json", "prompt"):
         return "guided_json" if asked == "guided_json" else "prompt"
-    constrained: ToolMethod = "prompt" if facts.constraint is None else "guided_json"
+    constrained: ToolMethod = "prompt" if spec.constraint is None else "guided_json"
     # Without `tool_choice` only constrained decoding forces a call; and `guided_json` beside native tools would forbid
     # every call, since it constrains the whole reply.
-    if not facts.tool_choice and (choice.is_forced or settings.answer is not None):
+    if not spec.tool_choice and (choice.is_forced or settings.answer is not None):
         return constrained
-    return "native" if facts.tools else "prompt"
+    return "native" if spec.tools else "prompt"
 
 
-def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Ask:
+def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
     answer = settings.answer
     if answer is None:
-        return _Ask()
-    parameters = constraint_parameters(answer, settings.facts)
-    instructions = "" if parameters else answer_instructions(answer.told_schema())
-    return _Ask(instructions, parameters, json_answer=True, roomy=True)
+        return _Strategy()
+    parameters = constraint_parameters(answer, settings.spec)
+    instructions = "" if parameters else answer_instructions(answer.prompt_schema())
+    return _Strategy(instructions, parameters, json_answer=True, needs_token_budget=True)
 
 
-def _raw(settings: CallSettings) -> _Ask:
-    facts = settings.facts
-    if not facts.raw or settings.api != "native":
-        raise ValueError(f"raw=True: {facts.id} takes no raw prompt on the {settings.api} API of {facts.host}.")
+def _raw(settings: CallSettings) -> _Strategy:
+    spec = settings.spec
+    if not spec.raw or settings.api != "native":
+        raise ValueError(f"raw=True: {spec.id} takes no raw prompt on the {settings.api} API of {spec.host}.")
     if settings.tools or settings.answer is not None:
         raise ValueError("raw=True applies no chat template, so tools and structured output have no place in it.")
-    return _Ask(data={"raw": True})
+    return _Strategy(data={"raw": True})
 
 
-def _native(settings: CallSettings, choice: ToolChoice) -> _Ask:
-    facts = settings.facts
-    data: dict[str, Any] = {"tools": [wire_tool(tool, strict_allowed=facts.tool_choice) for tool in settings.tools]}
-    if settings.tool_choice is not None and facts.tool_choice:
+def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+    spec = settings.spec
+    data: dict[str, Any] = {"tools": [wire_tool(tool, strict_allowed=spec.tool_choice) for tool in settings.tools]}
+    if settings.tool_choice is not None and spec.tool_choice:
         data["tool_choice"] = choice.wire()
     if settings.parallel_tool_calls is not None:
-        if facts.tool_choice:
+        if spec.tool_choice:
             data["parallel_tool_calls"] = settings.parallel_tool_calls
         elif not settings.parallel_tool_calls:
             raise ValueError(
-                f"parallel_tool_calls=False: {facts.id} has no such parameter. "
+                f"parallel_tool_calls=False: {spec.id} has no such parameter. "
                 'Use tool_calling="guided_json" or "prompt", which ask for one call at a time.'
             )
     if settings.answer is not None:
-        data |= constraint_parameters(settings.answer, facts)
-    constrained: ToolMethod | None = "guided_json" if facts.constraint is not None else None
-    return _Ask(
+        data |= constraint_parameters(settings.answer, spec)
+    constrained: ToolMethod | None = "guided_json" if spec.constraint is not None else None
+    return _Strategy(
         data=data,
         json_answer=settings.answer is not None,
         call_reader=_written_calls(settings, choice),
-        roomy=choice.is_forced or settings.answer is not None,
+        needs_token_budget=choice.is_forced or settings.answer is not None,
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
-        unreliable_tools=not facts.function_calling,
+        unreliable_tools=not spec.function_calling,
     )
 
 
-def _guided(settings: CallSettings, choice: ToolChoice) -> _Ask:
-    answer = None if settings.answer is None or choice.is_forced else settings.answer.engine_schema()
+def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+    answer = None if settings.answer is None or choice.is_forced else settings.answer.constraint_schema()
     parallel = settings.parallel_tool_calls is not False
     schema = guided_schema(settings.tools, choice, parallel=parallel, answer_schema=answer)
     names = frozenset(map(tool_name, settings.tools))
-    return _Ask(
+    return _Strategy(
         guided_instructions(settings.tools, choice, answer_schema=answer),
-        constraint_parameters(Answer("reply", schema), settings.facts),
+        constraint_parameters(Answer("reply", schema), settings.spec),
         call_reader=partial(GuidedCalls, names),
-        roomy=True,
+        needs_token_budget=True,
     )
 
 
-def _prompted(settings: CallSettings, choice: ToolChoice) -> _Ask:
+def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     instructions = calling_instructions(settings.tools, choice, parallel=settings.parallel_tool_calls is not False)
     if settings.answer is not None:
-        instructions += "\n" + answer_instructions(settings.answer.told_schema())
-    constrained = choice.is_forced and settings.facts.constraint is not None
-    return _Ask(
+        instructions += "\n" + answer_instructions(settings.answer.prompt_schema())
+    constrained = choice.is_forced and settings.spec.constraint is not None
+    return _Strategy(
         instructions,
         json_answer=settings.answer is not None,
         call_reader=_written_calls(settings, choice),
-        roomy=choice.is_forced or settings.answer is not None,
+        needs_token_budget=choice.is_forced or settings.answer is not None,
         fallback="guided_json" if constrained else None,
     )
 
 
-_ASKS = {None: _without_tools, "native": _native, "guided_json": _guided, "prompt": _prompted}
+_STRATEGIES = {None: _without_tools, "native": _native, "guided_json": _guided, "prompt": _prompted}
 
 
 def _written_calls(settings: CallSettings, choice: ToolChoice) -> Callable[[], Stage] | None:

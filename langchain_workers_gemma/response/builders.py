@@ -177,7 +177,7 @@ def partial_message(pieces: Iterable[Piece]) -> AIMessageChunk | None:
     for piece in pieces:
         if isinstance(piece, ToolCallDelta):
             ledger.record(piece)
-    pieces.extend(ledger.seals(cut=True))
+    pieces.extend(ledger.invalidating_deltas(cut=True))
     chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
     merged = chunks[0] + chunks[1:] if chunks else None
     return merged if isinstance(merged, AIMessageChunk) else None

@@ -21,7 +21,7 @@ from langchain_workers_gemma.response.usage import UsageTally
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReaderOptions:
     """How a reply is to be read.
 
     Attributes:
@@ -39,7 +39,7 @@ class Reading:
     stops: tuple[str, ...] = ()
     call_reader: Callable[[], Stage] | None = None
     forced: frozenset[str] | None = None
-    keep_broken_calls: bool = False
+    keep_invalid_calls: bool = False
     used_ids: Callable[[], Collection[str]] = tuple
 
 
@@ -47,7 +47,7 @@ class ReplyReader:
     """Reads one reply.
 
     Args:
-        reading: How to read it.
+        options: How to read it.
 
     Attributes:
         tally: What it used.
@@ -55,25 +55,25 @@ class ReplyReader:
         has_content: Whether any text, thought or call has come.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, options: ReaderOptions) -> None:
         self.tally = UsageTally()
         self.finish_reason: str | None = None
         self.has_content = False
         self._has_usage = False
         self._ends_in_usage = False
         self._decoder = FrameDecoder()
-        self._ledger = CallLedger(reading.used_ids)
-        self._keep_broken_calls = reading.keep_broken_calls
-        self._forced = None if reading.forced is None else ForcedCall(reading.forced)
+        self._ledger = CallLedger(options.used_ids)
+        self._keep_invalid_calls = options.keep_invalid_calls
+        self._forced = None if options.forced is None else ForcedCall(options.forced)
         stages: list[Stage] = []
-        if reading.thinking:
+        if options.thinking:
             stages.append(ThinkingChannel())
-        if reading.call_reader is not None:
-            stages.append(reading.call_reader())
-        if reading.json_answer:
+        if options.call_reader is not None:
+            stages.append(options.call_reader())
+        if options.json_answer:
             stages.append(JsonAnswer())
-        if reading.stops:
-            stages.append(StopSequences(reading.stops))
+        if options.stops:
+            stages.append(StopSequences(options.stops))
         if self._forced is not None:
             stages.append(self._forced)
         self._stages = tuple(stages)
@@ -104,9 +104,9 @@ class ReplyReader:
             events.extend(self._through(stage.flush(), position + 1))
         return self._settle(events)
 
-    def seals(self) -> list[ToolCallDelta]:
+    def invalidating_deltas(self) -> list[ToolCallDelta]:
         """Last pieces for the calls that must not run, for a stream."""
-        return list(self._ledger.seals(cut=self.is_cut))
+        return list(self._ledger.invalidating_deltas(cut=self.is_cut))
 
     @property
     def is_cut(self) -> bool:
@@ -119,12 +119,12 @@ class ReplyReader:
         return self.finish_reason is not None or self._ends_in_usage
 
     @property
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing at all has come: no text, no thought, no call."""
         return not self.has_content and not self.prose_instead_of_call
 
     @property
-    def final_reason(self) -> str:
+    def effective_finish_reason(self) -> str:
         """The finish reason, or what it must have been."""
         return self.finish_reason or ("tool_calls" if self._ledger.calls else "stop")
 
@@ -138,7 +138,7 @@ class ReplyReader:
         """What the model said where it should have called a tool."""
         return "" if self._forced is None else self._forced.prose
 
-    def in_place_of_call(self) -> list[Event]:
+    def withheld_text(self) -> list[Event]:
         """What was held back while the forced call was waited for."""
         prose = self.prose_instead_of_call
         return [Text(prose)] if prose else []
@@ -146,7 +146,7 @@ class ReplyReader:
     @property
     def lacks_runnable_forced_call(self) -> bool:
         """Whether a call was forced and none came that can run."""
-        if self._forced is None or (self._keep_broken_calls and self._forced.begun):
+        if self._forced is None or (self._keep_invalid_calls and self._forced.begun):
             return False
         return not any(
             call.name in self._forced.names and read_arguments(call.arguments, cut=self.is_cut) is not None

@@ -12,15 +12,17 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma.response.events import ToolCallDelta
 
-MOST_CALLS = 1_000
+MAX_CALLS = 1_000
 """More calls than this in one reply are refused: merging chunks takes core a time that grows with their square."""
 
 
-_DEEPEST = 400  # brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on
-_LONGEST_NUMBER = 4_000  # digits; Python's own parser raises a bare `ValueError` beyond 4,300
+MAX_ARGUMENT_DEPTH = (
+    400  # brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on
+)
+MAX_NUMBER_DIGITS = 4_000  # digits; Python's own parser raises a bare `ValueError` beyond 4,300
 
 
-class UnreasonableCallsError(ValueError):
+class ToolCallLimitError(ValueError):
     """A reply holds calls as no model would make them, which core's parsers of arguments cannot be trusted with."""
 
 
@@ -57,8 +59,8 @@ class _Guard:
                 self._in_string = not self._in_string
             elif found in "{[":
                 self._depth += 1
-                if self._depth > _DEEPEST:
-                    raise UnreasonableCallsError(f"the arguments of a call nest more than {_DEEPEST} deep")
+                if self._depth > MAX_ARGUMENT_DEPTH:
+                    raise ToolCallLimitError(f"the arguments of a call nest more than {MAX_ARGUMENT_DEPTH} deep")
             elif found in "}]":
                 self._depth -= 1
             else:
@@ -69,10 +71,8 @@ class _Guard:
     def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
         digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
         self._digits = digits if ends_piece else 0
-        if digits > _LONGEST_NUMBER:
-            raise UnreasonableCallsError(
-                f"the arguments of a call hold a number of more than {_LONGEST_NUMBER:,} digits"
-            )
+        if digits > MAX_NUMBER_DIGITS:
+            raise ToolCallLimitError(f"the arguments of a call hold a number of more than {MAX_NUMBER_DIGITS:,} digits")
 
 
 @dataclass(slots=True)
@@ -127,8 +127,8 @@ class CallLedger:
         """
         call = self._by_index.get(delta.index)
         if call is None:
-            if len(self._by_index) >= MOST_CALLS:
-                raise UnreasonableCallsError(f"it holds more than {MOST_CALLS:,} tool calls")
+            if len(self._by_index) >= MAX_CALLS:
+                raise ToolCallLimitError(f"it holds more than {MAX_CALLS:,} tool calls")
             if not self._by_index:
                 self._used.update(self._used_ids())
             call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
@@ -140,7 +140,7 @@ class CallLedger:
         call.pieces.append(delta.arguments)
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
 
-    def seals(self, *, cut: bool) -> Iterator[ToolCallDelta]:
+    def invalidating_deltas(self, *, cut: bool) -> Iterator[ToolCallDelta]:
         """For each call that must not run, a last piece that makes every reader of its arguments give up.
 
         Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
@@ -152,7 +152,7 @@ class CallLedger:
         for call in self._by_index.values():
             arguments = call.arguments
             if not call.name or read_arguments(arguments, cut=cut) is None:
-                yield ToolCallDelta(call.position, None, None, seal(arguments))
+                yield ToolCallDelta(call.position, None, None, invalidating_suffix(arguments))
 
     def _fresh(self, call_id: str | None) -> str:
         if not call_id or call_id in self._used:
@@ -178,7 +178,7 @@ def read_arguments(text: str, *, cut: bool = False) -> dict[str, Any] | None:
 _STRUCTURAL = re.compile(r'["\\{}\[\]]')
 
 
-def seal(arguments: str) -> str:
+def invalidating_suffix(arguments: str) -> str:
     r"""A suffix that makes arguments unreadable for `json.loads` and for core's `parse_partial_json` alike.
 
     The latter closes open strings and brackets, but gives up at a closing bracket that does not match.

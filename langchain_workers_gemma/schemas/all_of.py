@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, cast
 
-from langchain_workers_gemma.schemas.descriptions import joined_texts, note
+from langchain_workers_gemma.schemas.descriptions import describe, joined_texts
 from langchain_workers_gemma.schemas.keywords import (
     ANNOTATIONS,
     TYPES,
@@ -38,7 +38,7 @@ def _merged(schema: Any) -> Any:
         return schema
     members = schema.pop("allOf")
     notes, rules = annotations_and_rules(schema)
-    whole = reduce(both, [*members, rules], cast("Any", {}))
+    whole = reduce(intersect, [*members, rules], cast("Any", {}))
     return {**whole, **notes} if isinstance(whole, dict) else whole
 
 
@@ -60,8 +60,8 @@ def _modern(schema: JSONSchema) -> JSONSchema:
     return schema
 
 
-def both(one: Any, other: Any) -> Any:
-    """Makes the schema that says what two say; `False` if nothing can meet both."""
+def intersect(one: Any, other: Any) -> Any:
+    """Return the schema that says what both say; `False` if nothing can meet both."""
     if one is False or other is False:
         return False
     if one is True or other is True:
@@ -75,7 +75,7 @@ def both(one: Any, other: Any) -> Any:
             if found[key] is None:
                 return False
         elif key not in ANNOTATIONS:  # two of a kind that cannot be one: the second is at least said
-            found["description"] = joined_texts(found.get("description"), f"({note(key, value)})")
+            found["description"] = joined_texts(found.get("description"), f"({describe(key, value)})")
     return found
 
 
@@ -95,18 +95,18 @@ def _both_values(one: Any, other: Any) -> Any:
 
 
 def _both_maps(one: JSONSchema, other: JSONSchema) -> JSONSchema:
-    return {key: both(one.get(key, True), other.get(key, True)) for key in {**one, **other}}
+    return {key: intersect(one.get(key, True), other.get(key, True)) for key in {**one, **other}}
 
 
 def _both_tuples(one: list[Any], other: list[Any]) -> list[Any]:
     longer = max(one, other, key=len)
-    return [both(*pair) for pair in zip(one, other, strict=False)] + longer[min(len(one), len(other)) :]
+    return [intersect(*pair) for pair in zip(one, other, strict=False)] + longer[min(len(one), len(other)) :]
 
 
 def _both_alternatives(one: list[Any], other: list[Any]) -> list[Any] | None:
     if len(one) * len(other) > _MAX_BRANCHES:
         return one
-    pairs = [both(left, right) for left in one for right in other]
+    pairs = [intersect(left, right) for left in one for right in other]
     return [pair for pair in pairs if pair is not False] or None
 
 
@@ -132,7 +132,7 @@ _JOIN: dict[str, Callable[[Any, Any], Any]] = {
     "prefixItems": _both_tuples,
     **dict.fromkeys(("anyOf", "oneOf"), _both_alternatives),
     **dict.fromkeys(("properties", "patternProperties", "dependentSchemas"), _both_maps),
-    **dict.fromkeys(("items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"), both),
+    **dict.fromkeys(("items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"), intersect),
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _highest),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _lowest),
 }

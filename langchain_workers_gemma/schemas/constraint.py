@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_workers_gemma.schemas.all_of import both, prepared
+from langchain_workers_gemma.schemas.all_of import intersect, prepared
 from langchain_workers_gemma.schemas.bounds import TypeRules, number_rules, string_rules
 from langchain_workers_gemma.schemas.descriptions import joined_texts, noted
 from langchain_workers_gemma.schemas.keywords import (
@@ -122,7 +122,7 @@ def _branches(schema: JSONSchema) -> list[Any] | None:
         if key in rest:
             members = rest.pop(key)
             numbers = any(isinstance(one, dict) and one.get("type") == "number" for one in members)
-            return [both(rest, one) for one in members if not (numbers and _is_decimal(one))]
+            return [intersect(rest, one) for one in members if not (numbers and _is_decimal(one))]
     if isinstance(schema.get("type"), list):
         kinds = [kind for kind in schema["type"] if kind in (types_in(schema) or ())]
         return [{**rest, "type": kind} for kind in kinds if not (kind == "integer" and "number" in kinds)]

@@ -32,14 +32,14 @@ _TOLD = (
 def noted(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
     """Adds the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
     text = schema.get("description")
-    notes = list(filter(None, (note(key, schema[key]) for key in _TOLD if key in schema and key not in taken)))
+    notes = list(filter(None, (describe(key, schema[key]) for key in _TOLD if key in schema and key not in taken)))
     said = [text] if isinstance(text, str) and text else []
     if notes:
         said.append(f"({', '.join(notes)})")
     return {**rules, "description": " ".join(said)} if said else dict(rules)
 
 
-def note(key: str, value: Any) -> str:
+def describe(key: str, value: Any) -> str:
     """Says in words what a keyword demands; empty where there is nothing to say."""
     if key == "default" and (value is None or isinstance(value, dict | list)):
         return ""  # JSON in a prompt beside a constraint provokes endless white space (wire.md section 7)

@@ -78,9 +78,9 @@ def _kept(root: JSONSchema) -> list[str]:
     for ref in refs_in:
         _check_alias(root, ref)
     leads_to = {ref: {to for _, _, to in places} for ref, places in refs_in.items()}
-    leaves_first, rest = _peel(leads_to)
+    leaves_first, rest = topological_order(leads_to)
     back = {ref: {one for one in rest if ref in leads_to[one]} for ref in rest}
-    heads_first, recursive = _peel(back)
+    heads_first, recursive = topological_order(back)
     for ref in [*leaves_first, *reversed(heads_first)]:
         size, deepest = sizes[ref]
         inlined = [(depth, *sizes[to]) for depth, _, to in refs_in[ref] if to not in recursive]
@@ -90,7 +90,7 @@ def _kept(root: JSONSchema) -> list[str]:
     return [ref for ref in refs_in if ref and (everything or ref in recursive)]
 
 
-def _peel(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
+def topological_order(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
     """Takes away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
     left = {node: len(to) for node, to in graph.items()}
     users: dict[str, list[str]] = {}

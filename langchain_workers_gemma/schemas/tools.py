@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_workers_gemma.schemas.all_of import both, prepared
+from langchain_workers_gemma.schemas.all_of import intersect, prepared
 from langchain_workers_gemma.schemas.keywords import (
     ANNOTATIONS,
     TYPES,
@@ -116,7 +116,7 @@ def _without_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
 
 def _both_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
     notes, rules = annotations_and_rules(rest)
-    joined = both(member, rules)
+    joined = intersect(member, rules)
     return {**(joined if isinstance(joined, dict) else member), **notes}
 
 

@@ -25,33 +25,33 @@ Method: TypeAlias = Literal["guided_json", "json_schema", "json_mode", "function
 _METHODS: tuple[Method, ...] = ("guided_json", "json_schema", "json_mode", "function_calling")
 
 
-def resolve_method(method: str | None, facts: GemmaModel) -> Method | None:
+def resolve_method(method: str | None, spec: GemmaModel) -> Method | None:
     """The method for a model; `None` where only the prompt can ask for JSON.
 
     Raises:
         ValueError: If the method is unknown, or one that the model does not have.
     """
     if method is None:
-        if facts.constraint is None:
+        if spec.constraint is None:
             return None
-        return "guided_json" if facts.constraint == "guided_json" else "json_schema"
+        return "guided_json" if spec.constraint == "guided_json" else "json_schema"
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, or None, not {method!r}.")
-    if method == "guided_json" and facts.constraint != "guided_json":
-        cure = "leave method out" if facts.constraint is None else "use method='json_schema', or leave it out"
-        raise ValueError(f"method='guided_json': {facts.id} has no such parameter; {cure}.")
-    if method in ("json_schema", "json_mode") and facts.constraint is None:
+    if method == "guided_json" and spec.constraint != "guided_json":
+        cure = "leave method out" if spec.constraint is None else "use method='json_schema', or leave it out"
+        raise ValueError(f"method='guided_json': {spec.id} has no such parameter; {cure}.")
+    if method in ("json_schema", "json_mode") and spec.constraint is None:
         raise ValueError(
-            f"method={method!r}: {facts.id} has no JSON mode on {facts.host}. Leave method out to ask for JSON in the "
+            f"method={method!r}: {spec.id} has no JSON mode on {spec.host}. Leave method out to ask for JSON in the "
             "prompt, or use method='function_calling'."
         )
     return _METHODS[_METHODS.index(method)]
 
 
-def structure(
+def structured_runnable(
     llm: Any,
     schema: Any,
-    facts: GemmaModel,
+    spec: GemmaModel,
     *,
     method: str | None,
     include_raw: bool,
@@ -59,7 +59,7 @@ def structure(
     options: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
     """The runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
-    resolved = resolve_method(method, facts)
+    resolved = resolve_method(method, spec)
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     json_schema = None if schema is None else json_schema_of(schema)
@@ -75,7 +75,7 @@ def structure(
             "type": "function",
             "function": _function(name, schema_description(json_schema), json_schema or {}, strict=strict),
         }
-        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_broken_calls": True, **options, **traced}
+        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_invalid_calls": True, **options, **traced}
         bound = llm.bind_tools([tool], **asked)
     elif resolved == "json_mode" or json_schema is None:
         bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)

@@ -18,7 +18,7 @@ from typing_extensions import is_typeddict
 
 from langchain_workers_gemma.json_text.encoding import encode_json, well_formed
 from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
-from langchain_workers_gemma.json_text.growing import GrowingJson
+from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LOOP = 32  # white space in a row that no JSON writer leaves at the end
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _Accumulator:
     """A reply that is still growing."""
 
     from_call: bool
@@ -94,13 +94,13 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
         """
         generation = result[0]
         message = generation.message if isinstance(generation, ChatGeneration) else generation.text
-        gathered = _Gathered(self.from_call)
-        text = gathered.add(message)
+        accumulator = _Accumulator(self.from_call)
+        text = accumulator.add(message)
         if not partial:
-            return self.whole(gathered)
-        growing = GrowingJson()
+            return self.whole(accumulator)
+        growing = PartialJsonParser()
         growing.feed(text)
-        return growing.view()
+        return growing.snapshot()
 
     def transform(
         self,
@@ -123,13 +123,13 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
             yield value
 
     def _growing(self, messages: Iterator[str | BaseMessage]) -> Iterator[Any]:
-        growth = _Growth(self)
+        growth = _PartialValues(self)
         for message in messages:
             yield from growth.add(message)
         yield from growth.finish()
 
     async def _agrowing(self, messages: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
-        growth = _Growth(self)
+        growth = _PartialValues(self)
         async for message in messages:
             for value in growth.add(message):
                 yield value
@@ -141,41 +141,41 @@ class StructuredOutputParser(BaseGenerationOutputParser[Any]):
         """Whether the caller's type is a dict, of which a part is worth having."""
         return not (isinstance(self.schema_, type) and is_basemodel_subclass(self.schema_))
 
-    def whole(self, gathered: _Gathered) -> Any:
+    def whole(self, accumulator: _Accumulator) -> Any:
         """The object in a reply that has ended.
 
         Raises:
             OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
         """
-        text = gathered.text
-        if self.from_call and not gathered.called:
-            raise _unreadable(gathered, f"the model answered without the call that was asked for: {text[:200]!r}")
+        text = accumulator.text
+        if self.from_call and not accumulator.called:
+            raise _unreadable(accumulator, f"the model answered without the call that was asked for: {text[:200]!r}")
         try:
             value = from_json(well_formed(text)) if self.from_call else find_json(text)
         except ValueError as error:
-            raise _unreadable(gathered, str(error)) from None
+            raise _unreadable(accumulator, str(error)) from None
         if not isinstance(value, dict):
-            raise _unreadable(gathered, f"it is a {type(value).__name__}, not an object")
+            raise _unreadable(accumulator, f"it is a {type(value).__name__}, not an object")
         try:
-            return as_type(value, self.schema_, strict=self.strict)
+            return validate_as(value, self.schema_, strict=self.strict)
         except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
             why = f"The reply is JSON, but not of the type asked for: {error}"
             raise OutputParserException(why, llm_output=text) from error
 
 
-class _Growth:
+class _PartialValues:
     """The partial values of one streamed reply."""
 
     def __init__(self, parser: StructuredOutputParser) -> None:
         self._parser = parser
-        self._gathered = _Gathered(parser.from_call)
-        self._json = GrowingJson() if parser.yields_dicts else None
+        self._accumulator = _Accumulator(parser.from_call)
+        self._json = PartialJsonParser() if parser.yields_dicts else None
         self._last: Any = None
 
     def add(self, message: str | BaseMessage) -> Iterator[Any]:
-        text = self._gathered.add(message)
+        text = self._accumulator.add(message)
         if text and self._json is not None and self._json.feed(text):
-            self._last = self._json.view()
+            self._last = self._json.snapshot()
             yield self._last
 
     def finish(self) -> Iterator[Any]:
@@ -185,10 +185,10 @@ class _Growth:
 
     def end(self) -> Any:
         """The object in the caller's type."""
-        return self._parser.whole(self._gathered)
+        return self._parser.whole(self._accumulator)
 
 
-def as_type(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
+def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
     """The value in the caller's type. What had to be stripped from the schema on its way out is checked here.
 
     Args:
@@ -233,10 +233,10 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
     return dropped
 
 
-def _unreadable(gathered: _Gathered, why: str) -> OutputParserException:
-    text = gathered.text
+def _unreadable(accumulator: _Accumulator, why: str) -> OutputParserException:
+    text = accumulator.text
     # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
-    bare = text.rstrip("]}") if gathered.called else text
+    bare = text.rstrip("]}") if accumulator.called else text
     trailing = len(bare) - len(bare.rstrip())
     if trailing >= _LOOP:
         why = (
@@ -245,6 +245,6 @@ def _unreadable(gathered: _Gathered, why: str) -> OutputParserException:
         )
     elif not text.strip():
         why = "it is empty; if the model was still thinking, raise max_tokens"
-    elif gathered.finish_reason == "length" or is_cut_json(text) or (gathered.called and is_cut_json(text[:-1])):
+    elif accumulator.finish_reason == "length" or is_cut_json(text) or (accumulator.called and is_cut_json(text[:-1])):
         why = "it was cut: raise max_tokens"
     return OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)

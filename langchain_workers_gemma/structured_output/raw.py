@@ -9,10 +9,10 @@ from langchain_core.callbacks import CallbackManagerForChainRun
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import AddableDict, RunnableConfig, RunnableSerializable
 
-from langchain_workers_gemma.structured_output.parser import StructuredOutputParser, _Growth
+from langchain_workers_gemma.structured_output.parser import StructuredOutputParser, _PartialValues
 
 
-class _Latest(dict[str, Any]):
+class _ReplaceOnAdd(dict[str, Any]):
     """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
 
     def __add__(self, later: Any) -> Any:
@@ -69,14 +69,14 @@ class RawAndParsed(RunnableSerializable[BaseMessage, dict[str, Any]]):
         return {"raw": message, "parsed": parsed, "parsing_error": None}
 
     def _growing(self, messages: Iterator[BaseMessage]) -> Iterator[dict[str, Any]]:
-        growth = _Growth(self.parser)
+        growth = _PartialValues(self.parser)
         for message in messages:
             yield AddableDict(raw=message)
             yield from _partially(growth, message)
         yield _finally(growth)
 
     async def _agrowing(self, messages: AsyncIterator[BaseMessage]) -> AsyncIterator[dict[str, Any]]:
-        growth = _Growth(self.parser)
+        growth = _PartialValues(self.parser)
         async for message in messages:
             yield AddableDict(raw=message)
             for value in _partially(growth, message):
@@ -84,12 +84,12 @@ class RawAndParsed(RunnableSerializable[BaseMessage, dict[str, Any]]):
         yield _finally(growth)
 
 
-def _partially(growth: _Growth, message: BaseMessage) -> Iterator[dict[str, Any]]:
+def _partially(growth: _PartialValues, message: BaseMessage) -> Iterator[dict[str, Any]]:
     for value in growth.add(message):
-        yield AddableDict(parsed=_Latest(value))
+        yield AddableDict(parsed=_ReplaceOnAdd(value))
 
 
-def _finally(growth: _Growth) -> dict[str, Any]:
+def _finally(growth: _PartialValues) -> dict[str, Any]:
     try:
         parsed = growth.end()
     except Exception as error:  # noqa: BLE001 - see `RawAndParsed`

@@ -31,7 +31,7 @@ _FUNCTION_KEYS = ("name", "parameters", "arguments")
 _KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
 """The keys of a call in JSON; an object with others is data. In OpenAI's form the first three stand in `function`."""
 
-_LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 _NAME = re.compile(r"[\w.\-]")
 _KEYWORD = re.compile(r"\w+")
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -53,7 +53,7 @@ class Call(NamedTuple):
     arguments: dict[str, Any]
 
 
-class Toolbox:
+class ToolNames:
     """The names of the bound tools.
 
     Args:
@@ -89,7 +89,7 @@ class Block:
         calls: What has been read.
     """
 
-    def __init__(self, source: Source, tools: Toolbox) -> None:
+    def __init__(self, source: Source, tools: ToolNames) -> None:
         self.calls: list[Call] = []
         self._source = source
         self._tools = tools
@@ -116,7 +116,7 @@ class Block:
             inline: Whether text stands before it on its line. Without a line end after `fence` it is inline code then.
         """
         source = self._source
-        yield from source.takes(fence)
+        yield from source.accept(fence)
         blank = yield from source.run(BLANK)
         if not blank or (inline and "\n" not in blank):
             raise source.unreadable()
@@ -125,7 +125,7 @@ class Block:
         while not (self.calls and (yield from source.closes("```"))):  # at the end of the text it may be missing
             yield from self._written()
             yield from skip(source)
-            if (yield from source.takes(",", ";")):
+            if (yield from source.accept(",", ";")):
                 yield from skip(source)
 
     def tokens(self, opening: str, *, inline: bool = False) -> Steps[None]:
@@ -137,13 +137,13 @@ class Block:
                 Gemma that makes a call stops after it.
         """
         source = self._source
-        yield from source.takes(opening)
+        yield from source.accept(opening)
         self._marked = True
         yield from source.run(BLANK)
-        while not self.calls or (yield from source.sees("call:")):
+        while not self.calls or (yield from source.startswith("call:")):
             yield from self._gemma()
             yield from source.run(BLANK)
-        if (yield from source.sees(*CALL_TOKENS, *RESULT_TOKENS)):  # its own closing token is missing
+        if (yield from source.startswith(*CALL_TOKENS, *RESULT_TOKENS)):  # its own closing token is missing
             return
         if not (yield from source.closes(*CALL_TOKENS.values(), *CALL_TOKENS, *RESULT_TOKENS)):
             raise source.unreadable()
@@ -154,7 +154,7 @@ class Block:
         """Read calls without any marks: nothing else is on their line."""
         source = self._source
         while True:
-            if (yield from source.sees("call:")):  # Gemma 4 without its special tokens
+            if (yield from source.startswith("call:")):  # Gemma 4 without its special tokens
                 yield from self._gemma()
                 yield from source.closes(*CALL_TOKENS.values())
             else:
@@ -167,7 +167,7 @@ class Block:
         yield from self._source.run(_SPACE)
         if (yield from self._source.peek()) in ("", "\n"):
             return True
-        return bool((yield from self._source.sees(*CALL_TOKENS, *CALL_TOKENS.values(), *RESULT_TOKENS)))
+        return bool((yield from self._source.startswith(*CALL_TOKENS, *CALL_TOKENS.values(), *RESULT_TOKENS)))
 
     def _written(self) -> Steps[None]:
         """Read a call in Python or JSON, or a list of them."""
@@ -191,9 +191,9 @@ class Block:
                 yield from self._python()
             self._marked = True
             yield from skip(source)
-            comma = yield from source.takes(",")
+            comma = yield from source.accept(",")
             yield from skip(source)
-            if (yield from source.takes("]")):
+            if (yield from source.accept("]")):
                 return
             if not comma:
                 raise source.unreadable()
@@ -218,14 +218,14 @@ class Block:
         while True:
             key = yield from self._json_word(viable)
             yield from skip(source)
-            if key not in keys or key in fields or not (yield from source.takes(":")):
+            if key not in keys or key in fields or not (yield from source.accept(":")):
                 raise source.unreadable()
             yield from skip(source)
             fields[key] = yield from self._json_value(key, start)
             yield from skip(source)
-            comma = yield from source.takes(",")
+            comma = yield from source.accept(",")
             yield from skip(source)
-            if (yield from source.takes("}")):
+            if (yield from source.accept("}")):
                 return fields
             if not comma:
                 raise source.unreadable()
@@ -254,9 +254,9 @@ class Block:
 
     def _json_word(self, viable: Callable[[str], bool]) -> Steps[str]:
         """Read a string in quotes, for as long as `viable` agrees to it."""
-        quote = yield from self._source.takes('"', "'")
+        quote = yield from self._source.accept('"', "'")
         word = (yield from self._word(viable, quote)) if quote else ""
-        if not (quote and (yield from self._source.takes(quote))):
+        if not (quote and (yield from self._source.accept(quote))):
             raise self._source.unreadable()
         return word
 
@@ -277,7 +277,7 @@ class Block:
         source = self._source
         path = yield from self._word(_fits if self._marked else self._tools.can_begin_line)
         name = self._tools.named(path)
-        if path == "print" and not (name or printed) and (yield from source.takes("(")):
+        if path == "print" and not (name or printed) and (yield from source.accept("(")):
             yield from skip(source)
             yield from self._python(printed=True)
             yield from skip(source)
@@ -294,13 +294,13 @@ class Block:
         arguments: dict[str, Any] = {}
         free = list(self._tools.parameters.get(name, ()))[::-1]
         yield from skip(source)
-        while not (yield from source.takes(")")):
+        while not (yield from source.accept(")")):
             new = yield from self._python_argument(free)
             if not arguments.keys().isdisjoint(new):
                 raise UnreadableError("an argument given twice")
             arguments |= new
             yield from skip(source)
-            if not (yield from source.takes(",")) and (yield from source.peek()) != ")":
+            if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
                 raise source.unreadable()
             yield from skip(source)
         return arguments
@@ -308,14 +308,14 @@ class Block:
     def _python_argument(self, free: list[str]) -> Steps[dict[str, Any]]:
         """Read `key=value`, `**{...}`, or a value alone for the last of the `free` parameters."""
         source = self._source
-        if (yield from source.takes("**")):
+        if (yield from source.accept("**")):
             free.clear()
             return _arguments((yield from read_literal(source)))
         word = ""
         if IDENTIFIER.match((yield from source.peek())):
             word = yield from source.run(_KEYWORD)
             yield from source.run(BLANK)
-            if (yield from source.takes("=")):
+            if (yield from source.accept("=")):
                 free.clear()  # as in Python, nothing without a key comes after it
                 yield from skip(source)
                 return {word: (yield from read_literal(source))}
@@ -326,7 +326,7 @@ class Block:
     def _gemma(self) -> Steps[None]:
         """Read `call:name{key:value}`."""
         source = self._source
-        if not (yield from source.takes("call:")):
+        if not (yield from source.accept("call:")):
             raise source.unreadable()
         name = self._tools.named((yield from self._word(_fits if self._marked else self._tools.can_be_named)))
         if name is None or not (yield from self._begins(name, "{", "(")):
@@ -336,7 +336,7 @@ class Block:
     def _begins(self, name: str, *openers: str) -> Steps[bool]:
         """Whether the arguments of `name` start here. Where marks announce calls, its name alone is a call too, cut."""
         self._start = self._source.tell()
-        opener = yield from self._source.sees(*openers)
+        opener = yield from self._source.startswith(*openers)
         if opener or (self._marked and not (yield from self._source.peek())):
             self._name = name
         return bool(opener)
@@ -347,7 +347,7 @@ class Block:
 
 
 def _fits(word: str) -> bool:
-    return len(word) <= _LONGEST_NAME
+    return len(word) <= MAX_NAME_LENGTH
 
 
 def _arguments(value: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def read_fields(source: Source, known: Collection[str] = (), depth: int = 0) -> 
             key = new_key
             fields[key], bare = yield from _read_value(source, closer, depth)
         yield from source.run(BLANK)
-        if not (yield from source.takes(",")) and (yield from source.peek()) != closer:
+        if not (yield from source.accept(",")) and (yield from source.peek()) != closer:
             raise source.unreadable()
 
 
@@ -100,12 +100,12 @@ def _read_key(source: Source) -> Steps[tuple[str | None, str]]:
     """
     if (quoted := (yield from _read_string(source))) is not None:
         yield from source.run(BLANK)
-        if not (yield from source.takes(":", "=")):
+        if not (yield from source.accept(":", "=")):
             raise source.unreadable()
         return quoted, quoted
     word = yield from source.run(KEY)
     blank = yield from source.run(BLANK)
-    separator = (yield from source.takes(":", "=")) if word else ""
+    separator = (yield from source.accept(":", "=")) if word else ""
     return word if separator else None, word + blank + separator
 
 
@@ -129,12 +129,12 @@ def _read_items(source: Source, depth: int) -> Steps[list[Any]]:
     items: list[Any] = []
     while True:
         yield from source.run(BLANK)
-        if (yield from source.takes("]")):
+        if (yield from source.accept("]")):
             return items
         value, bare = yield from _read_value(source, "]", depth)
         items.append(value if bare is None else _bare_value("".join(bare)))
         yield from source.run(BLANK)
-        if not (yield from source.takes(",")) and (yield from source.peek()) != "]":
+        if not (yield from source.accept(",")) and (yield from source.peek()) != "]":
             raise source.unreadable()
 
 
@@ -143,13 +143,13 @@ def _read_string(source: Source) -> Steps[str | None]:
     character = yield from source.peek()
     if character in ('"', "'"):
         return (yield from read_quoted(source))
-    token = (yield from source.takes(*QUOTE_TOKENS)) if character == "<" else ""
+    token = (yield from source.accept(*QUOTE_TOKENS)) if character == "<" else ""
     if not token:
         return None
     pieces = []
     while True:
         pieces.append((yield from source.run(_NO_TOKEN)))
-        if (yield from source.takes(token)):
+        if (yield from source.accept(token)):
             return "".join(pieces)
         pieces.append((yield from _read_character(source)))
 
@@ -163,7 +163,7 @@ def _read_bare(source: Source, closer: str) -> Steps[str]:
         character = yield from source.peek()
         if not depth and character in (",", closer):
             return "".join(pieces)
-        if character == "<" and (yield from source.sees(*_NOT_IN_WORDS)):
+        if character == "<" and (yield from source.startswith(*_NOT_IN_WORDS)):
             raise UnreadableError("a special token inside words")
         if character in CLOSERS:
             depth += 1

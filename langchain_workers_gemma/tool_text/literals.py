@@ -84,7 +84,7 @@ def read_text(text: str) -> Any:
         UnreadableError: It is not.
     """
     source = Source()
-    source.give(text)
+    source.feed(text)
     source.end()
     try:
         next(_read_all(source))
@@ -109,16 +109,16 @@ def _read_object(source: Source, depth: int) -> Steps[dict[str, Any]]:
     fields: dict[str, Any] = {}
     while True:
         yield from skip(source)
-        if (yield from source.takes("}")):
+        if (yield from source.accept("}")):
             return fields
         key = yield from read_quoted(source)
         yield from skip(source)
-        if not (yield from source.takes(":")):
+        if not (yield from source.accept(":")):
             raise source.unreadable()
         yield from skip(source)
         fields[key] = yield from read_literal(source, depth)
         yield from skip(source)
-        if not (yield from source.takes(",")) and (yield from source.peek()) != "}":
+        if not (yield from source.accept(",")) and (yield from source.peek()) != "}":
             raise source.unreadable()
 
 
@@ -128,13 +128,13 @@ def _read_sequence(source: Source, opener: str, depth: int) -> Steps[Any]:
     comma = ""
     while True:
         yield from skip(source)
-        if (yield from source.takes(CLOSERS[opener])):
+        if (yield from source.accept(CLOSERS[opener])):
             break
         if items and not comma:
             raise source.unreadable()
         items.append((yield from read_literal(source, depth)))
         yield from skip(source)
-        comma = yield from source.takes(",")
+        comma = yield from source.accept(",")
     if opener == "(" and len(items) == 1 and not comma:
         return items[0]  # Python's parentheses around a value, no tuple
     return items
@@ -150,14 +150,14 @@ def read_quoted(source: Source, *, raw: bool = False) -> Steps[str]:
     quote = yield from source.peek()
     if quote not in ('"', "'"):
         raise source.unreadable()
-    close = yield from source.takes(quote * 3)
+    close = yield from source.accept(quote * 3)
     if not close:
         source.advance()
         close = quote
     pieces = []
     while True:
         pieces.append((yield from source.run(_UNQUOTED[quote])))
-        if (yield from source.takes(close)):
+        if (yield from source.accept(close)):
             break
         pieces.append((yield from _read_character(source)))
         if pieces[-1] == "\\":

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
-from langchain_workers_gemma.tool_text.blocks import Block, Call, Toolbox
+from langchain_workers_gemma.tool_text.blocks import Block, Call, ToolNames
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
 from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, FENCES, RESULT_TOKENS
 
@@ -47,15 +47,15 @@ class TextCallReader:
         first_index: int = 0,
         tool_parameters: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._tools = Toolbox(tool_names, tool_parameters)
+        self._tools = ToolNames(tool_names, tool_parameters)
         self._source = Source()
-        self._page = _Page()
-        self._outlet = _Outlet(first_index)
+        self._page = _MarkdownState()
+        self._outlet = _Emitter(first_index)
         self._reading = self._read()
 
     def feed(self, text: str) -> list[Text | ToolCallDelta]:
         """Take the next piece of the text and give what can be told now."""
-        self._source.give(text)
+        self._source.feed(text)
         next(self._reading, None)
         return self._outlet.take()
 
@@ -75,23 +75,23 @@ class TextCallReader:
         source = self._source
         block = Block(source, self._tools)
         while character := (yield from source.peek()):
-            if self._outlet.after_call and (yield from source.takes(*RESULT_TOKENS, *CALL_TOKENS.values())):
+            if self._outlet.after_call and (yield from source.accept(*RESULT_TOKENS, *CALL_TOKENS.values())):
                 continue
             if reading := (yield from self._begin(block, character)):
                 yield from self._attempt(block, reading)
                 block = Block(source, self._tools)
             else:
-                self._say(source.chunk(_STRETCH))
+                self._append_text(source.chunk(_STRETCH))
 
     def _begin(self, block: Block, character: str) -> Steps[Steps[None] | None]:
         """How to read the calls that could begin here, `None` if none could."""
         if not self._tools.names or self._page.is_code(character):
             return None
         if character == "`":
-            fence = yield from self._source.sees(*FENCES)
+            fence = yield from self._source.startswith(*FENCES)
             return block.fenced(fence, inline=not self._page.line_is_blank) if fence else None
         if character == "<":
-            token = yield from self._source.sees(*CALL_TOKENS)
+            token = yield from self._source.startswith(*CALL_TOKENS)
             return block.tokens(token, inline=not self._page.line_is_blank) if token else None
         if self._page.line_is_free and (character in "[{" or self._tools.can_begin_line(character)):
             return block.line()
@@ -105,14 +105,14 @@ class TextCallReader:
             if block.is_cut_short():
                 self._call(block.calls, block.rest())
             else:
-                self._say(self._source.held(), refused=True)
+                self._append_text(self._source.held(), refused=True)
         except UnreadableError:
-            self._say(self._source.held(), refused=True)
+            self._append_text(self._source.held(), refused=True)
         else:
             self._call(block.calls)
         self._source.release()
 
-    def _say(self, text: str, *, refused: bool = False) -> None:
+    def _append_text(self, text: str, *, refused: bool = False) -> None:
         self._page.add(text, refused=refused)
         self._outlet.text(text)
 
@@ -129,7 +129,7 @@ def _to_json(arguments: Mapping[str, object]) -> str:
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
 
 
-class _Page:
+class _MarkdownState:
     """Where in its Markdown the text has come to: which stretches are code, and where a line of calls can stand.
 
     The same characters lead to the same place, however they were cut.
@@ -215,7 +215,7 @@ class _Page:
             self._code = 0 if self._code else ticks
 
 
-class _Outlet:
+class _Emitter:
     """Gives text and calls out, without the white space that only set a call apart from the text around it."""
 
     def __init__(self, index: int) -> None:

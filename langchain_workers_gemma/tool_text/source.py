@@ -43,7 +43,7 @@ class Source:
         self._hold_base = 0
         self._hold_pos = 0
 
-    def give(self, piece: str) -> None:
+    def feed(self, piece: str) -> None:
         """Add a piece at the end."""
         if self._holding and self._pos > self._hold_pos:
             self._held.append(self._text[self._hold_pos : self._pos])
@@ -84,7 +84,7 @@ class Source:
             yield
         return self._text[self._pos]
 
-    def sees(self, *literals: str) -> Steps[str]:
+    def startswith(self, *literals: str) -> Steps[str]:
         """Which of `literals` stands here, an empty string for none; nothing is passed."""
         while not self._text.startswith(literals, self._pos):
             rest = self._text[self._pos : self._pos + max(map(len, literals))]
@@ -93,15 +93,15 @@ class Source:
             yield
         return next(literal for literal in literals if self._text.startswith(literal, self._pos))
 
-    def takes(self, *literals: str) -> Steps[str]:
-        """As `sees`, and passes it."""
-        literal = yield from self.sees(*literals)
+    def accept(self, *literals: str) -> Steps[str]:
+        """As `startswith`, and passes it."""
+        literal = yield from self.startswith(*literals)
         self._pos += len(literal)
         return literal
 
     def closes(self, *literals: str) -> Steps[bool]:
         """Whether one of `literals` ends here, and passes it; at the end of the text its beginning is enough."""
-        if (yield from self.takes(*literals)):
+        if (yield from self.accept(*literals)):
             return True
         rest = self._text[self._pos : self._pos + max(map(len, literals))]
         if not self._ended or not any(literal.startswith(rest) for literal in literals):

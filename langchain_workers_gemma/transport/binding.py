@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json, to_json
 
 from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Flow, Reply
+from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, payload_error, unreadable_reply
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.json_text.encoding import encode_json
@@ -104,11 +104,11 @@ class BindingTransport:
 
     def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
-        return AsyncExchange(flow, _Line(self.binding, self.headers, self.timeout))
+        return AsyncExchange(flow, _Connection(self.binding, self.headers, self.timeout))
 
 
 @dataclass(slots=True)
-class _Line:
+class _Connection:
     """A line to the service through the binding."""
 
     binding: Any
@@ -116,7 +116,7 @@ class _Line:
     timeout: float | None
     body: _Body | None = None
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: Request) -> ResponseHead:
         await self.close()
         given = self._arguments(request)
         try:
@@ -126,7 +126,7 @@ class _Line:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise _too_slow(self.timeout) from error
             self.body = _Whole(_thrown(error).encode())
-            return Reply(_THROWN, {})
+            return ResponseHead(_THROWN, {})
         reply, self.body = _opened(result, request)
         return reply
 
@@ -143,7 +143,7 @@ class _Line:
                 raise _too_slow(self.timeout) from error
             raise _broken(error) from error
 
-    async def hang_up(self) -> None:
+    async def abort(self) -> None:
         await self.close()  # connections are the runtime's
 
     async def close(self) -> None:
@@ -269,15 +269,15 @@ class _Iterated:
             await _let_go(getattr(self.chunks, "aclose", None) or getattr(self.chunks, "close", None))
 
 
-def _opened(result: Any, request: Request) -> tuple[Reply, _Body]:
+def _opened(result: Any, request: Request) -> tuple[ResponseHead, _Body]:
     """The head and body of what the binding resolved to."""
     response = getattr(result, "js_object", result)  # the Python SDK's own Response
     status = getattr(response, "status", None)
     if isinstance(status, int) and not isinstance(response, Mapping) and hasattr(response, "headers"):
-        reply = Reply(status, _headers(response.headers))
+        reply = ResponseHead(status, _headers(response.headers))
         content = getattr(response, "body", None)
         return reply, _Whole(b"") if _is_null(content) else _body(content, request)
-    return Reply(200, {}), _body(result, request)
+    return ResponseHead(200, {}), _body(result, request)
 
 
 def _body(result: Any, request: Request) -> _Body:

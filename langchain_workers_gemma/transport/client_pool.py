@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
-_MOST_IDLE = 64  # clients, with a connection each
-_LONGEST_IDLE = 30.0  # seconds
+MAX_IDLE_CLIENTS = 64  # clients, with a connection each
+MAX_IDLE_SECONDS = 30.0  # seconds
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 HEADERS = {"content-type": "application/json", "user-agent": f"langchain-workers-gemma/{__version__} python/{_PYTHON}"}
 """What goes out with every request, whosever client sends it."""
 
 
-class Clients(Generic[Client]):
+class ClientPool(Generic[Client]):
     """Clients, each lent to one call at a time. The one that came back last is lent first.
 
     There is no lock: deque and set do what they do to one member at once, in whatever thread.
@@ -56,7 +56,7 @@ class Clients(Generic[Client]):
         self._lent: set[Client] = set()  # or an abandoned stream would be collected with its open connection
         self._ended = False
 
-    def lend(self) -> Client:
+    def acquire(self) -> Client:
         """A client for one call."""
         try:
             client = self._idle.pop()[1]
@@ -65,7 +65,7 @@ class Clients(Generic[Client]):
         self._lent.add(client)
         return client
 
-    def take_back(self, client: Client) -> None:
+    def release(self, client: Client) -> None:
         """The call is over."""
         self._lent.discard(client)
         self._idle.append((time.monotonic(), client))
@@ -74,14 +74,14 @@ class Clients(Generic[Client]):
         """From now on all clients are superfluous."""
         self._ended = True
 
-    def superfluous(self) -> Iterator[Client]:
+    def evict(self) -> Iterator[Client]:
         """Clients that are to be closed: too many, or idle for too long. They are lent no more."""
         while self._idle:
             try:
                 since, client = self._idle.popleft()
             except IndexError:  # another thread was faster
                 return
-            keep = len(self._idle) < _MOST_IDLE and time.monotonic() - since < _LONGEST_IDLE
+            keep = len(self._idle) < MAX_IDLE_CLIENTS and time.monotonic() - since < MAX_IDLE_SECONDS
             if keep and not self._ended:
                 self._idle.appendleft((since, client))
                 return
@@ -90,7 +90,7 @@ class Clients(Generic[Client]):
 
 def _options() -> dict[str, Any]:
     # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_LONGEST_IDLE)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=MAX_IDLE_SECONDS)
     return {"headers": HEADERS, "limits": limits, "cookies": _NoCookies(), "verify": _tls()}
 
 
@@ -109,15 +109,15 @@ class _NoCookies(CookieJar):
 
 # --- By process -------------------------------------------------------------------------------------------------------
 
-_processes: dict[int, Clients[httpx.Client]] = {}  # by process id: a fork must not use its parent's connections
+_processes: dict[int, ClientPool[httpx.Client]] = {}  # by process id: a fork must not use its parent's connections
 
 
-def of_process() -> Clients[httpx.Client]:
+def process_pool() -> ClientPool[httpx.Client]:
     """The clients for sync calls."""
     process = os.getpid()
     clients = _processes.get(process)
     if clients is None:  # `setdefault` is atomic: threads that come at once get the same
-        clients = _processes.setdefault(process, Clients(lambda: httpx.Client(**_options())))
+        clients = _processes.setdefault(process, ClientPool(lambda: httpx.Client(**_options())))
     return clients
 
 
@@ -126,7 +126,7 @@ def _close_shared_clients() -> None:
     clients = _processes.pop(os.getpid(), None)
     if clients is not None:
         clients.end()
-        for client in clients.superfluous():
+        for client in clients.evict():
             client.close()
 
 
@@ -136,14 +136,14 @@ def _close_shared_clients() -> None:
 @dataclass(frozen=True, slots=True)
 class _OfLoop:
     loop: asyncio.AbstractEventLoop
-    clients: Clients[httpx.AsyncClient]
-    keeper: AsyncGenerator[None]
+    clients: ClientPool[httpx.AsyncClient]
+    closer: AsyncGenerator[None]
 
 
 _loops: dict[tuple[int, int], _OfLoop] = {}  # by process id and the loop's identity
 
 
-async def of_loop() -> Clients[httpx.AsyncClient]:
+async def loop_pool() -> ClientPool[httpx.AsyncClient]:
     """The clients for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
@@ -153,14 +153,14 @@ async def of_loop() -> Clients[httpx.AsyncClient]:
     for stale, other in list(_loops.items()):
         if other.loop.is_closed():
             _loops.pop(stale, None)
-    clients = Clients(lambda: httpx.AsyncClient(**_options()))
-    keeper = _ending_with_loop(clients)
-    await anext(keeper)
-    _loops[key] = _OfLoop(loop, clients, keeper)
+    clients = ClientPool(lambda: httpx.AsyncClient(**_options()))
+    closer = _ending_with_loop(clients)
+    await anext(closer)
+    _loops[key] = _OfLoop(loop, clients, closer)
     return clients
 
 
-async def _ending_with_loop(clients: Clients[httpx.AsyncClient]) -> AsyncGenerator[None]:
+async def _ending_with_loop(clients: ClientPool[httpx.AsyncClient]) -> AsyncGenerator[None]:
     """Closes the clients with their loop.
 
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
@@ -170,5 +170,5 @@ async def _ending_with_loop(clients: Clients[httpx.AsyncClient]) -> AsyncGenerat
         yield
     finally:
         clients.end()
-        for client in clients.superfluous():
+        for client in clients.evict():
             await client.aclose()

@@ -12,37 +12,47 @@ from collections.abc import Generator
 from typing import Any, Protocol, Self
 
 from langchain_workers_gemma.errors import WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Action, Deliver, Flow, HangUp, Read, Reply, Send, Sleep, T
+from langchain_workers_gemma.exchange.actions import (
+    Action,
+    CloseConnection,
+    Deliver,
+    Flow,
+    Read,
+    ResponseHead,
+    Send,
+    Sleep,
+    T,
+)
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """Requests and replies, one after the other. Whatever fails is a `WorkersGemmaError`."""
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request) -> ResponseHead:
         """Send a request and wait for the head of its reply; an earlier reply is let go of."""
 
     def read(self) -> bytes | None:
         """The next bytes of the reply, or `None` at its end."""
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Close the connection that the reply came over; what is sent next goes over another."""
 
     def close(self) -> None:
         """Let go of what has not been read."""
 
 
-class AsyncLine(Protocol):
-    """A `Line` that is awaited."""
+class AsyncConnection(Protocol):
+    """A `Connection` that is awaited."""
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: Request) -> ResponseHead:
         """Send a request and wait for the head of its reply; an earlier reply is let go of."""
 
     async def read(self) -> bytes | None:
         """The next bytes of the reply, or `None` at its end."""
 
-    async def hang_up(self) -> None:
+    async def abort(self) -> None:
         """Close the connection that the reply came over; what is sent next goes over another."""
 
     async def close(self) -> None:
@@ -59,7 +69,7 @@ class Driver(Protocol):
         """Drive an exchange, giving the pieces it delivers."""
 
 
-def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
+def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
     """Carry the actions of an exchange out, giving the pieces it delivers."""
     try:
         action = next(flow)
@@ -69,7 +79,7 @@ def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
                 action = next(flow)
                 continue
             try:
-                outcome = _outcome(action, line)
+                outcome = _outcome(action, connection)
             except WorkersGemmaError as failure:
                 action = flow.throw(failure)
             else:
@@ -78,7 +88,7 @@ def drive(flow: Flow, line: Line) -> Generator[list[Piece]]:
         return
     finally:
         flow.close()
-        line.close()
+        connection.close()
 
 
 class AsyncExchange:
@@ -92,9 +102,9 @@ class AsyncExchange:
         line: What its actions are carried out on.
     """
 
-    def __init__(self, flow: Flow, line: AsyncLine) -> None:
+    def __init__(self, flow: Flow, connection: AsyncConnection) -> None:
         self._flow = flow
-        self._line = line
+        self._connection = connection
 
     def __aiter__(self) -> Self:
         return self
@@ -104,7 +114,7 @@ class AsyncExchange:
             action = next(self._flow)
             while not isinstance(action, Deliver):
                 try:
-                    outcome = await _aoutcome(action, self._line)
+                    outcome = await _aoutcome(action, self._connection)
                 except WorkersGemmaError as failure:
                     action = self._flow.throw(failure)
                 else:
@@ -120,28 +130,30 @@ class AsyncExchange:
     async def aclose(self) -> None:
         """End it, wherever it is."""
         self._flow.close()
-        await self._line.close()
+        await self._connection.close()
 
 
-def _outcome(action: Send | Read | Sleep | HangUp, line: Line) -> Reply | bytes | None:
+def _outcome(action: Send | Read | Sleep | CloseConnection, connection: Connection) -> ResponseHead | bytes | None:
     if isinstance(action, Read):
-        return line.read()
+        return connection.read()
     if isinstance(action, Send):
-        return line.send(action.request)
-    if isinstance(action, HangUp):
-        line.hang_up()
+        return connection.send(action.request)
+    if isinstance(action, CloseConnection):
+        connection.abort()
     else:
         time.sleep(action.seconds)
     return None
 
 
-async def _aoutcome(action: Send | Read | Sleep | HangUp, line: AsyncLine) -> Reply | bytes | None:
+async def _aoutcome(
+    action: Send | Read | Sleep | CloseConnection, connection: AsyncConnection
+) -> ResponseHead | bytes | None:
     if isinstance(action, Read):
-        return await line.read()
+        return await connection.read()
     if isinstance(action, Send):
-        return await line.send(action.request)
-    if isinstance(action, HangUp):
-        await line.hang_up()
+        return await connection.send(action.request)
+    if isinstance(action, CloseConnection):
+        await connection.abort()
     else:
         await asyncio.sleep(action.seconds)
     return None

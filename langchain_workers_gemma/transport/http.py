@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Flow, Reply
+from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, unreadable_reply
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
-from langchain_workers_gemma.transport.client_pool import HEADERS, Clients, of_loop, of_process
-from langchain_workers_gemma.transport.driver import AsyncExchange, drive
+from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, loop_pool, process_pool
+from langchain_workers_gemma.transport.driver import AsyncExchange, run_flow
 
 _HEADERS = httpx.Headers(HEADERS)
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
@@ -40,11 +40,11 @@ class Transport:
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
-        return drive(flow, _Line(self))
+        return run_flow(flow, _Connection(self))
 
     def arun(self, flow: Flow) -> AsyncExchange:
         """Drive an exchange, giving the pieces it delivers."""
-        return AsyncExchange(flow, _AsyncLine(self))
+        return AsyncExchange(flow, _AsyncConnection(self))
 
     def request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
         """A request in httpx's form."""
@@ -79,22 +79,22 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-class _Line:
+class _Connection:
     """A line to the service, for sync calls."""
 
     __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._clients = of_process()
+        self._clients = process_pool()
         self._client: httpx.Client | None = None
         self._response: httpx.Response | None = None
         self._body: Iterator[bytes] = iter(())
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request) -> ResponseHead:
         client = self._transport.client or self._client
         if client is None:
-            client = self._client = self._clients.lend()
+            client = self._client = self._clients.acquire()
         try:
             if self._response is not None:
                 self._response.close()
@@ -111,7 +111,7 @@ class _Line:
         except _FAILURES as error:
             raise _typed(error, self._response) from error
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         stream = _network_stream(self._response)
         if stream is not None:
             stream.close()
@@ -123,28 +123,28 @@ class _Line:
                 self._response.close()
         finally:
             if client is not None:
-                self._clients.take_back(client)
-                for superfluous in self._clients.superfluous():
-                    superfluous.close()
+                self._clients.release(client)
+                for evict in self._clients.evict():
+                    evict.close()
 
 
-class _AsyncLine:
+class _AsyncConnection:
     """A line to the service, for async calls."""
 
     __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._clients: Clients[httpx.AsyncClient] | None = None
+        self._clients: ClientPool[httpx.AsyncClient] | None = None
         self._client: httpx.AsyncClient | None = None
         self._response: httpx.Response | None = None
         self._body: AsyncIterator[bytes] | None = None
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: Request) -> ResponseHead:
         client = self._transport.async_client or self._client
         if client is None:
-            self._clients = await of_loop()
-            client = self._client = self._clients.lend()
+            self._clients = await loop_pool()
+            client = self._client = self._clients.acquire()
         try:
             if self._response is not None:
                 await self._response.aclose()
@@ -161,7 +161,7 @@ class _AsyncLine:
         except _FAILURES as error:
             raise _typed(error, self._response) from error
 
-    async def hang_up(self) -> None:
+    async def abort(self) -> None:
         stream = _network_stream(self._response)
         if stream is not None:
             await stream.aclose()
@@ -173,9 +173,9 @@ class _AsyncLine:
                 await self._response.aclose()
         finally:
             if self._clients is not None and client is not None:
-                self._clients.take_back(client)
-                for superfluous in self._clients.superfluous():
-                    await superfluous.aclose()
+                self._clients.release(client)
+                for evict in self._clients.evict():
+                    await evict.aclose()
 
 
 def _network_stream(response: httpx.Response | None) -> Any:
@@ -188,8 +188,8 @@ def _network_stream(response: httpx.Response | None) -> Any:
     return response.extensions.get("network_stream")
 
 
-def _head(response: httpx.Response) -> Reply:
-    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()})
+def _head(response: httpx.Response) -> ResponseHead:
+    return ResponseHead(response.status_code, {name.lower(): value for name, value in response.headers.items()})
 
 
 def _typed(error: Exception, response: httpx.Response | None = None) -> WorkersGemmaError:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import respx
 
-from tests.unit_tests.asking import Service
-from tests.unit_tests.fault_server import FaultServer, without_naps
+from tests.helpers.asking import Service
+from tests.helpers.fault_server import FaultServer, without_naps
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from langchain_workers_gemma import (
     WorkersGemmaEmbeddings,
 )
 from langchain_workers_gemma.response.vectors import VectorsError, read_vectors
-from tests.unit_tests.asking import ACCOUNT, TOKEN, Service, body, run
+from tests.helpers.asking import ACCOUNT, TOKEN, Service, body, run
 
 MODEL = "@cf/google/embeddinggemma-300m"
 RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run/{MODEL}"

@@ -21,7 +21,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_workers_gemma.middleware import ToolCallGuard
-from tests.unit_tests.asking import GEMMA_3, GEMMA_4, delta, gemma, message_reply, run, sse
+from tests.helpers.asking import GEMMA_3, GEMMA_4, delta, gemma, message_reply, run, sse
 
 Script = Callable[[int, dict[str, Any]], dict[str, Any]]
 """From the number of a request, counted from 0, and its body to what the model writes: `text` and `calls`."""

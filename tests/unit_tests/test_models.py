@@ -13,7 +13,7 @@ import pytest
 
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.models import MODELS, GemmaModel, get_model
-from tests.unit_tests.asking import ACCOUNT, CHAT_MODELS, GEMMA_3, GEMMA_4, GEMMA_7B, TOKEN, gemma
+from tests.helpers.asking import ACCOUNT, CHAT_MODELS, GEMMA_3, GEMMA_4, GEMMA_7B, TOKEN, gemma
 
 EMBEDDING = "@cf/google/embeddinggemma-300m"
 
@@ -91,10 +91,10 @@ def test_facts_cannot_be_changed_by_accident() -> None:
     [(GEMMA_4, 0, 2), *((model, 0, 5) for model in CHAT_MODELS if model != GEMMA_4)],
 )
 def test_published_ranges(model: str, low: float, high: float) -> None:
-    facts = get_model(model)
-    assert facts is not None
-    assert facts.parameters is not None
-    temperature = facts.parameters["temperature"]
+    spec = get_model(model)
+    assert spec is not None
+    assert spec.parameters is not None
+    temperature = spec.parameters["temperature"]
     assert (temperature.low, temperature.high) == (low, high)
     assert str(temperature) == f"a number from {low} to {high}"
 
@@ -112,14 +112,14 @@ CHATS = [key for key in MODELS if key[1] != EMBEDDING]
 
 @pytest.mark.parametrize(("host", "model_id"), CHATS)
 def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
-    facts = MODELS[host, model_id]
+    spec = MODELS[host, model_id]
     profile = gemma(host=host, model=model_id).profile
     assert profile is not None
-    assert profile.get("max_input_tokens") == facts.usable_context
-    assert profile["image_inputs"] == facts.images
-    assert profile["tool_calling"] == facts.tools
-    assert profile["structured_output"] == (facts.constraint is not None)
-    assert profile["reasoning_output"] == (facts.family == "gemma-4")
+    assert profile.get("max_input_tokens") == spec.usable_context
+    assert profile["image_inputs"] == spec.images
+    assert profile["tool_calling"] == spec.tools
+    assert profile["structured_output"] == (spec.constraint is not None)
+    assert profile["reasoning_output"] == (spec.family == "gemma-4")
     assert profile["audio_inputs"] is False
     assert profile["pdf_inputs"] is False
 

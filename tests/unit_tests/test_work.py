@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit_tests.work import WORK, lines_run
+from tests.helpers.work import WORK, lines_run
 
 
 @pytest.mark.parametrize("name", WORK)

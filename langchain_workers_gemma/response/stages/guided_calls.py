@@ -13,7 +13,7 @@ from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
 
 _WHITE_SPACE = " \t\r\n"
 _KEY = re.compile(r'"([^"\\]*)"\s*:')
-_LONGEST_KEY = 400
+MAX_KEY_LENGTH = 400
 
 
 class _NotGuided(Exception):  # noqa: N818 - a signal within this module
@@ -267,7 +267,7 @@ class GuidedCalls:
         if match is not None:
             self._buffer = self._buffer[match.end() :]
             return match.group(1)
-        if self._buffer and (self._buffer[0] != '"' or len(self._buffer) > _LONGEST_KEY):
+        if self._buffer and (self._buffer[0] != '"' or len(self._buffer) > MAX_KEY_LENGTH):
             raise _NotGuided
         return None
 

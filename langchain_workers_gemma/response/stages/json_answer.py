@@ -15,7 +15,7 @@ _STILL_OPENING = re.compile(
     r"\s*(?:`{0,2}|```[ \t]*(?:j|js|jso|json)?[ \t]*\r?\n?\s*|(?:```[ \t]*(?:json)?[ \t]*\r?\n?\s*)?\{\s*)\Z",
     re.IGNORECASE,
 )
-_LONGEST_HEAD = 1000  # white space and a fence; more than that is an endless run of white space
+MAX_HEAD_BYTES = 1000  # white space and a fence; more than that is an endless run of white space
 
 
 class JsonAnswer:
@@ -54,7 +54,7 @@ class JsonAnswer:
         self._head += text
         match = _OPENING.match(self._head)
         if match is None:
-            if len(self._head) >= _LONGEST_HEAD or not _STILL_OPENING.match(self._head):
+            if len(self._head) >= MAX_HEAD_BYTES or not _STILL_OPENING.match(self._head):
                 self._held, self._head = [self._head], ""
                 self._state = self._holding
             return ()

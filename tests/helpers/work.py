@@ -1,0 +1,118 @@
+"""Work that must grow with its input and no faster. Tests count its lines, `benchmarks/growth.py` takes its time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeAlias
+
+from pydantic import create_model
+
+import langchain_workers_gemma
+from langchain_workers_gemma.json_text.growing import PartialJsonParser
+from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.tool_text.reader import TextCallReader
+from tests.helpers.schema_engines import FUNCTIONS
+
+_PACKAGE = str(Path(langchain_workers_gemma.__file__).parent)
+
+
+def lines_run(act: Callable[[], object]) -> int:
+    """How many lines of this package `act` runs, in this thread; what libraries do is not counted.
+
+    A measure of cost that is the same in every run, whatever else the machine does.
+    """
+    count = 0
+
+    def in_frame(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        if event == "line":
+            count += 1
+        return in_frame
+
+    def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
+        return in_frame if frame.f_code.co_filename.startswith(_PACKAGE) else None
+
+    before = sys.gettrace()  # that of a debugger, or of coverage
+    sys.settrace(on_call)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+Act: TypeAlias = Callable[[], object]
+
+PIECE = 4  # characters, as much as a chunk often has
+
+ADVERSARIES = {
+    "lists": "[",
+    "objects": "{",
+    "lists on lines": "[\n\n",
+    "tokens": "<",
+    "backticks": "`",
+    "calls without an end": '<|tool_call>call:f{a:<|"|>',
+    "calls in words": "<|tool_call>call:f{a:",
+    "fences": "```json\n",
+    "tool fences": "```tool_code\nf(",
+    "objects in objects": '{"name": "f", "parameters": {"a": [\n',
+    "strings without an end": "f(a='x\n\n",
+    "white space": "\n",
+}
+"""What a reader of calls in text may wait on for ever."""
+
+DOCUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "text": lambda size: {"text": "word \n" * (size // 7)},
+    "keys": lambda size: {f"key {number:05}": 10_000 + number for number in range(size // 20)},
+    "items": lambda size: {"items": [{"id": 10_000 + number, "name": "Ada"} for number in range(size // 30)]},
+}
+"""By size in characters, about."""
+
+
+def read_calls(adversary: str, piece: int, size: int) -> Act:
+    """Read an adversary's text, so many characters long, in pieces."""
+    unit = ADVERSARIES[adversary]
+    text = unit * (size // len(unit))
+
+    def act() -> None:
+        reader = TextCallReader(["get_weather", "f"])
+        for at in range(0, len(text), piece):
+            reader.feed(text[at : at + piece])
+        reader.flush()
+
+    return act
+
+
+def view_document(shape: str, size: int) -> Act:
+    """Read a document in pieces, looking at it after each."""
+    text = json.dumps(DOCUMENTS[shape](size))
+
+    def act() -> None:
+        growing = PartialJsonParser()
+        for at in range(0, len(text), PIECE):
+            if growing.feed(text[at : at + PIECE]):
+                growing.snapshot()
+
+    return act
+
+
+def prepare_schema(size: int) -> Act:
+    """Bring a schema into each form; the size is about that of its JSON in characters."""
+    inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
+    model = create_model("M", **{f"f{at}": (inner, ...) for at in range(size // 50)})  # type: ignore[call-overload]
+    schema = json_schema_of(model)
+    return lambda: [function(schema) for function in FUNCTIONS]
+
+
+WORK: dict[str, Callable[[int], Act]] = {
+    **{f"{name}, in pieces": partial(read_calls, name, PIECE) for name in ADVERSARIES},
+    **{f"{name}, at once": partial(read_calls, name, sys.maxsize) for name in ADVERSARIES},
+    **{f"document of {shape}": partial(view_document, shape) for shape in DOCUMENTS},
+    "schema": prepare_schema,
+}
+"""What prepares the work, by the size of its input in characters."""

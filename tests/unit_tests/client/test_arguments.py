@@ -1,0 +1,409 @@
+"""What the constructor and calls take, and what they refuse, before any request is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma
+from tests.helpers.asking import (
+    ACCOUNT,
+    CHAT_MODELS,
+    GEMMA_2B_LORA,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    SEA_LION,
+    STREAMED,
+    TOKEN,
+    WAYS,
+    Service,
+    ask,
+    chunks,
+    gemma,
+    refused,
+)
+from tests.helpers.bindings import Ai
+
+# --- Fields and aliases -----------------------------------------------------------------------------------------------
+
+
+def test_every_field_by_its_name() -> None:
+    fields: dict[str, Any] = {
+        "model": GEMMA_3,
+        "host": "cloudflare",
+        "api": "native",
+        "account_id": "acc",
+        "api_token": SecretStr("tok"),
+        "base_url": "https://example.org/v4",
+        "temperature": 1.5,
+        "max_tokens": 10,
+        "top_p": 0.5,
+        "top_k": 5,
+        "seed": 3,
+        "repetition_penalty": 1.0,
+        "frequency_penalty": 0.5,
+        "presence_penalty": 0.5,
+        "stop": ["a"],
+        "lora": "adapter",
+        "raw": False,
+        "tool_calling": "prompt",
+        "ai_gateway": AIGateway("gw"),
+        "session_affinity": "s",
+        "reject_if_busy": True,
+        "inline_image_urls": True,
+        "timeout": 5.0,
+        "max_retries": 7,
+        "http_client": httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+        "http_async_client": httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+        "default_headers": {"x-a": "b"},
+        "streaming": True,
+        "model_kwargs": {"n": 1},
+    }
+    llm = gemma(**fields)
+    assert {name: getattr(llm, name) for name in fields} == fields
+
+
+def test_the_defaults() -> None:
+    llm = gemma()
+    assert (llm.model, llm.host, llm.api, llm.base_url) == (
+        GEMMA_4,
+        "cloudflare",
+        "native",
+        "https://api.cloudflare.com/client/v4",
+    )
+    assert (llm.tool_calling, llm.reject_if_busy, llm.inline_image_urls, llm.streaming) == ("auto", False, False, False)
+    assert ChatWorkersGemma(account_id=ACCOUNT, api_token=TOKEN).max_retries == 2
+    assert isinstance(llm.timeout, float)
+    assert 200 < llm.timeout < float("inf"), "a cold start can take over 200 s"
+
+
+@pytest.mark.parametrize(
+    ("host", "api", "base_url"),
+    [
+        ("dataoorts", "native", "https://cloud.dataoorts.com/api/v1"),
+        ("aimlapi", "openai", "https://api.aimlapi.com/v1"),
+    ],
+)
+def test_the_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None:
+    llm = gemma(host=host)
+    assert (llm.model, llm.api, llm.base_url) == ("google/gemma-3-12b-it", api, base_url)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name", "value"),
+    [
+        ("model_name", "model", SEA_LION),
+        ("cloudflare_account_id", "account_id", "abc"),
+        ("stop_sequences", "stop", ["x"]),
+    ],
+)
+def test_aliases(alias: str, name: str, value: Any) -> None:
+    arguments = {"account_id": ACCOUNT, "api_token": TOKEN}
+    arguments.pop(name, None)
+    assert getattr(ChatWorkersGemma(**arguments, **{alias: value}), name) == value
+
+
+@pytest.mark.parametrize("alias", ["api_token", "api_key", "cloudflare_api_token"])
+@pytest.mark.parametrize("token", ["tok", SecretStr("tok")])
+def test_aliases_of_the_token(alias: str, token: Any) -> None:
+    llm = ChatWorkersGemma(account_id=ACCOUNT, **{alias: token})
+    assert isinstance(llm.api_token, SecretStr)
+    assert llm.api_token.get_secret_value() == "tok"
+
+
+def test_two_names_of_one_argument_with_different_values() -> None:
+    assert "model is given twice" in refused(model=GEMMA_4, model_name=SEA_LION)
+    said = refused(api_key="other-secret")
+    assert "api_token is given twice" in said
+    assert "other-secret" not in said
+    assert TOKEN not in said
+
+
+@pytest.mark.parametrize(
+    ("unknown", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("apikey", "api_key"),
+        ("stop_sequence", "stop_sequences"),
+        ("account", "account_id"),
+        ("http_clients", "http_client"),
+    ],
+)
+def test_an_unknown_argument_suggests_the_nearest_name(unknown: str, meant: str) -> None:
+    said = refused(**{unknown: "some value"})
+    assert f"{unknown} is not an argument. Did you mean {meant}?" in said
+
+
+def test_an_unknown_argument_that_resembles_nothing() -> None:
+    said = refused(xyzzy=1)
+    assert "xyzzy is not an argument." in said
+    assert "Did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"host": "openai"}, {"api": "rest"}, {"tool_calling": "json"}, {"max_retries": -1}, {"default_headers": {"a": 1}}],
+)
+def test_values_that_are_none_of_those_allowed(arguments: dict[str, Any]) -> None:
+    assert next(iter(arguments)) in refused(**arguments)
+
+
+def test_ai_ml_api_speaks_openai_only() -> None:
+    said = refused(host="aimlapi", api="native")
+    assert "api='native'" in said
+    assert "'openai'" in said
+    assert "api='openai'" in refused(host="dataoorts", api="openai")
+
+
+@pytest.mark.parametrize(
+    "argument", [{"ai_gateway": "gw"}, {"session_affinity": "x"}, {"reject_if_busy": True}, {"binding": Ai()}]
+)
+@pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
+def test_what_is_of_cloudflare_alone(host: str, argument: dict[str, Any]) -> None:
+    assert next(iter(argument)) in refused(host=host, **argument)
+
+
+def test_an_embedding_model_is_refused() -> None:
+    assert "WorkersGemmaEmbeddings" in refused(model="@cf/google/embeddinggemma-300m")
+
+
+# --- Ranges -----------------------------------------------------------------------------------------------------------
+
+GEMMA_3_RANGES: dict[str, tuple[Any, Any, Any, Any]] = {  # lowest, below it, highest, above it
+    "temperature": (0, -0.01, 5, 5.01),
+    "top_p": (0, -0.01, 2, 2.01),
+    "top_k": (1, 0, 50, 51),
+    "seed": (1, 0, 9_999_999_999, 10_000_000_000),
+    "repetition_penalty": (0, -0.01, 2, 2.01),
+    "frequency_penalty": (0, -0.01, 2, 2.01),
+    "presence_penalty": (0, -0.01, 2, 2.01),
+    "max_tokens": (1, 0, 10**6, None),
+}
+GEMMA_7B_RANGES = {
+    **GEMMA_3_RANGES,
+    "top_p": (0.001, 0.0009, 1, 1.01),
+    "frequency_penalty": (-2, -2.01, 2, 2.01),
+    "presence_penalty": (-2, -2.01, 2, 2.01),
+}
+GEMMA_4_RANGES = {
+    "temperature": (0, -0.01, 2, 2.01),
+    "frequency_penalty": (-2, -2.01, 2, 2.01),
+    "presence_penalty": (-2, -2.01, 2, 2.01),
+    "max_tokens": (1, 0, 10**6, None),
+}
+RANGES = [
+    *((model, "cloudflare", GEMMA_3_RANGES) for model in (GEMMA_3, GEMMA_2B_LORA, GEMMA_7B_LORA)),
+    *((model, "cloudflare", GEMMA_7B_RANGES) for model in (GEMMA_7B, SEA_LION)),
+    (GEMMA_4, "cloudflare", GEMMA_4_RANGES),
+    ("google/gemma-3-12b-it", "dataoorts", GEMMA_3_RANGES),
+]
+BOUNDS = [
+    pytest.param(model, host, name, bounds, id=f"{host}-{model.split('/')[-1]}-{name}")
+    for model, host, ranges in RANGES
+    for name, bounds in ranges.items()
+]
+
+
+@pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
+def test_the_published_bounds_are_inside(
+    service: Service, model: str, host: str, name: str, bounds: tuple[Any, ...]
+) -> None:
+    for value in (bounds[0], bounds[2]):
+        llm = gemma(model=model, host=host, **{name: value})
+        assert getattr(llm, name) == value
+        ask(gemma(model=model, host=host), "invoke", **{name: value})
+        sent = service.bodies[-1]
+        assert sent.get("data", sent)[name] == value
+
+
+@pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
+def test_what_is_outside_names_field_value_and_range(
+    service: Service, model: str, host: str, name: str, bounds: tuple[Any, ...]
+) -> None:
+    low, below, high, above = bounds
+    for value in (below, above):
+        if value is None:
+            continue
+        said = [refused(model=model, host=host, **{name: value})]
+        with pytest.raises(ValueError, match=name) as caught:
+            gemma(model=model, host=host).invoke("Hello", **{name: value})
+        said.append(str(caught.value))
+        for text in said:
+            assert f"{name}={value}" in text.replace("=0.0 ", "=0 ")
+            assert f"{low:g}" in text
+            if above is not None:
+                assert f"{high:.10g}" in text
+    assert not service.requests
+
+
+@pytest.mark.parametrize("name", ["top_k", "repetition_penalty"])
+def test_gemma_4_has_no_such_parameter(name: str) -> None:
+    assert f"{name}=1" in refused(**{name: 1})
+
+
+@pytest.mark.parametrize("model", [*CHAT_MODELS, "@cf/google/gemma-5-1b-it"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_max_tokens_is_at_least_1_on_every_model(model: str, value: int) -> None:
+    assert f"max_tokens={value}" in refused(model=model, max_tokens=value)
+    assert f"max_tokens={value}" in refused(host="aimlapi", max_tokens=value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "hot", [1]])
+def test_a_temperature_that_is_no_number(value: Any) -> None:
+    assert "temperature" in refused(temperature=value)
+    assert "temperature" in refused(temperature=value, model="@cf/google/gemma-5-1b-it")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "hot", [1]])
+def test_a_temperature_of_a_call_that_is_no_number(service: Service, way: str, value: Any) -> None:
+    for model in (GEMMA_4, "@cf/google/gemma-5-1b-it"):
+        with pytest.raises(ValueError, match="temperature"):
+            ask(gemma(model=model), way, temperature=value)
+    assert not service.requests
+
+
+def test_the_range_is_that_of_the_call_s_model(service: Service) -> None:
+    llm = gemma(model=GEMMA_3, temperature=4)
+    with pytest.raises(ValueError, match="temperature=4"):
+        llm.invoke("Hello", model=GEMMA_4)
+    assert not service.requests
+    ask(llm, "invoke")
+
+
+# --- What could change the path or the headers ------------------------------------------------------------------------
+
+INJECTIONS = [
+    "../x",
+    "a/../b",
+    "a?b=c",
+    "a#b",
+    "a\r\nb: c",
+    "a\nb",
+    "%2e%2e/x",
+    "a b",
+    "a\x00b",
+    "ä",
+    "..",
+    "a\\b",
+    "a%2fb",
+]
+
+
+@pytest.mark.parametrize("bad", [*INJECTIONS, "/a", "a//b", "a/", "@", "a/./b", "a@b", "@cf/@x", "\uff41"])
+def test_a_model_that_could_change_the_path(service: Service, bad: str) -> None:
+    assert "model must be an id" in refused(model=bad)
+    for way in WAYS:
+        with pytest.raises(ValueError, match="model must be an id"):
+            ask(gemma(), way, model=bad)
+    assert not service.requests
+
+
+@pytest.mark.parametrize("bad", [*INJECTIONS, "a/b", ".", "{model}", "a\u0000"])
+def test_an_account_that_could_change_the_path(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    assert "account_id must" in refused(account_id=bad)
+    if "\x00" not in bad:
+        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", bad)
+        assert "account_id must" in refused(account_id=None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "api.cloudflare.com",
+        "ftp://example.org",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://",
+        "https:///path",
+        "https://example.org/v4?x=1",
+        "https://example.org/v4?",
+        "https://example.org/v4#x",
+        "https://example.org/v4#",
+        "https://user:password@example.org/v4",
+        "https://user@example.org/v4",
+        "https://:password@example.org/v4",
+        "https://@example.org/v4",
+        "https://example.org/v4\r\nx-evil: 1",
+        "https://example.org/a b",
+        " https://example.org",
+        "https://example.org:port/v4",
+        "https://example.org:99999/v4",
+        "https://[::1/v4",
+        "https://example.org/v4/../..",
+        "https://example.org/%2e%2e/v4",
+        "https://example.org\\@evil.example/v4",
+    ],
+)
+def test_a_bad_base_url(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    said = refused(base_url=bad)
+    assert "base_url" in said
+    assert "password" not in said
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", bad)
+    assert "base_url" in refused()
+
+
+@pytest.mark.parametrize("bad", ["a\r\nb: c", "a\nb", "ä", "a\x00"])
+def test_headers_cannot_be_smuggled_in(service: Service, bad: str) -> None:
+    assert "api_token" in refused(api_token=bad)
+    assert bad not in refused(api_token=bad)
+    assert "session_affinity" in refused(session_affinity=bad)
+    assert "default_headers" in refused(default_headers={"x-a": bad})
+    assert "default_headers" in refused(default_headers={f"x-{bad}": "a"})
+    for options in ({"cache_key": bad}, {"token": bad}):
+        with pytest.raises(ValidationError, match=next(iter(options))) as caught:
+            AIGateway("gw", **options)
+        assert repr(bad) not in str(caught.value)
+    with pytest.raises(ValidationError, match="id"):
+        AIGateway(bad)
+    assert "ai_gateway" in refused(ai_gateway=bad)
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cache_ttl": -1},
+        {"request_timeout": 0},
+        {"request_timeout": -1},
+        {"max_attempts": 0},
+        {"max_attempts": 6},
+        {"retry_delay": -0.1},
+        {"retry_delay": 5.1},
+        {"backoff": "quadratic"},
+        {"skipcache": True},
+    ],
+    ids=str,
+)
+def test_gateway_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        AIGateway("gw", **options)
+
+
+def test_gateway_options_at_their_bounds() -> None:
+    AIGateway("gw", cache_ttl=0, max_attempts=5, retry_delay=5)
+    AIGateway("gw", max_attempts=1, retry_delay=0)
+
+
+# --- No request for bad input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("asked", [[], [("system", [{"type": "image", "url": "https://x/y.png"}])]])
+def test_bad_messages_make_no_request(service: Service, way: str, asked: Any) -> None:
+    with pytest.raises(ValueError, match="messages"):
+        ask(gemma(), way, asked)
+    assert not service.requests
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_a_stream_refuses_bad_input_at_its_first_chunk(service: Service, way: str) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        chunks(gemma(), way, temperature=9)
+    assert not service.requests

@@ -1,0 +1,188 @@
+"""A model object whose fields change after it was used: calls follow, though most of their work is done once."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
+from langchain_workers_gemma.request import planner as planning
+from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
+
+Change = Callable[[ChatWorkersGemma], object]
+
+
+def sent(service: Service) -> tuple[str, dict[str, str], bytes]:
+    """Address, headers and body of the last request."""
+    request = service.requests[-1]
+    return str(request.url), dict(request.headers), request.content
+
+
+def options() -> dict[str, Any]:
+    return {
+        "model": GEMMA_4,
+        "max_tokens": 256,
+        "stop": ["END"],
+        "default_headers": {"x-team": "a"},
+        "model_kwargs": {"chat_template_kwargs": {"custom": [1]}, "logprobs": True},
+    }
+
+
+CHANGES: dict[str, Change] = {
+    "temperature": lambda llm: setattr(llm, "temperature", 0.5),
+    "model": lambda llm: setattr(llm, "model", GEMMA_3),
+    "account_id": lambda llm: setattr(llm, "account_id", "another"),
+    "base_url": lambda llm: setattr(llm, "base_url", "https://example.com/v4"),
+    "thinking": lambda llm: setattr(llm, "thinking", False),
+    "session_affinity": lambda llm: setattr(llm, "session_affinity", "one"),
+    "ai_gateway": lambda llm: setattr(llm, "ai_gateway", "gateway"),
+    "a stop in place": lambda llm: llm.stop.append("FIN"),  # type: ignore[union-attr]
+    "a header in place": lambda llm: llm.default_headers.update({"x-team": "b"}),
+    "a key in place": lambda llm: llm.model_kwargs.update(logprobs=False),
+    "a key to what Python takes for equal": lambda llm: llm.model_kwargs.update(logprobs=1),
+    "a value within a key in place": lambda llm: llm.model_kwargs["chat_template_kwargs"]["custom"].append(2),
+    "a number to what Python takes for equal": lambda llm: setattr(llm, "max_tokens", 256.0),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_object_asks_as_a_new_one_would(service: Service, way: str, change: Change) -> None:
+    llm = gemma(**options())
+    ask(llm, way)
+    before = sent(service)
+    change(llm)
+    ask(llm, way)
+    after = sent(service)
+    assert after != before
+    unused = gemma(**options())
+    change(unused)
+    ask(unused, way)
+    assert after == sent(service)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gateway_that_changes_in_place(service: Service, way: str) -> None:
+    gateway = AIGateway("gateway", metadata={"user": 1})
+    llm = gemma(ai_gateway=gateway)
+    ask(llm, way)
+    assert gateway.metadata is not None
+    gateway.metadata["user"] = True
+    gateway.cache_ttl = 60
+    ask(llm, way)
+    assert json.loads(service.requests[-1].headers["cf-aig-metadata"]) == {"user": True}
+    assert service.requests[-1].headers["cf-aig-metadata"] != service.requests[0].headers["cf-aig-metadata"]
+    assert service.requests[-1].headers["cf-aig-cache-ttl"] == "60"
+
+
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("The truth value of an array is ambiguous")
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fields_that_do_not_decide_a_request_are_not_looked_at(service: Service, way: str) -> None:
+    class Tagged(ChatWorkersGemma):
+        tag: Any = None
+
+    llm = Tagged(account_id=ACCOUNT, api_token=TOKEN, metadata={"array": Incomparable()}, tag=Incomparable())
+    ask(llm, way)
+    llm.metadata, llm.tag = {"array": Incomparable()}, Incomparable()
+    ask(llm, way)
+    assert service.requests[0].content == service.requests[1].content
+
+
+def test_a_change_while_the_first_call_is_worked_out(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = gemma(default_headers={"x-team": "a"})
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        prepared = planning.prepare(*arguments, **options)
+        llm.default_headers["x-team"] = "b"  # as another thread would
+        return prepared
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chat_models, "prepare", slow)
+        ask(llm, "invoke")
+    ask(llm, "invoke")
+    assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]
+
+
+def test_a_used_object_goes_when_it_is_let_go(service: Service) -> None:
+    """Its clients and its token do not wait for the garbage collector."""
+    llm = gemma()
+    for way in WAYS:
+        ask(llm, way)
+    gone = weakref.ref(llm)
+    gc.collect()
+    gc.disable()
+    try:
+        del llm
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert len(service.requests) == len(WAYS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_changed_profile(service: Service, way: str) -> None:
+    llm = gemma(model=GEMMA_4)
+    picture = [{"role": "user", "content": [{"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}]}]
+    ask(llm, way, picture)
+    assert llm.profile is not None
+    llm.profile["image_inputs"] = False
+    with pytest.raises(ValueError, match="reads text only"):
+        ask(llm, way, picture)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_with_changes_leaves_the_other_as_it_was(service: Service, way: str) -> None:
+    llm = gemma(**options())
+    ask(llm, way)
+    before = sent(service)
+    duplicate = llm.model_copy(update={"max_tokens": 7})
+    ask(duplicate, way)
+    assert service.bodies[-1]["max_tokens"] == 7
+    ask(llm, way)
+    assert sent(service) == before
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stream_and_a_whole_reply_do_not_mix(service: Service, way: str) -> None:
+    llm = gemma()
+    for other in (*WAYS, way):
+        ask(llm, other)
+    assert service.bodies[-1].get("stream", False) == (way in STREAMED)
+
+
+def test_arguments_of_a_call_do_not_stay(service: Service) -> None:
+    llm = gemma()
+    ask(llm, "invoke")
+    before = sent(service)
+    ask(llm, "invoke", temperature=0.25, stop=["END"])
+    assert sent(service) != before
+    ask(llm, "invoke")
+    assert sent(service) == before
+
+
+def test_a_used_object_is_equal_to_an_unused_one(service: Service) -> None:
+    used, unused = gemma(), gemma()
+    for way in WAYS:
+        ask(used, way)
+    assert used == unused
+    assert repr(used) == repr(unused)
+    assert used.model_dump() == unused.model_dump()
+    assert copy.deepcopy(used) == unused
+    written = pickle.dumps(used)
+    assert pickle.loads(written) == unused
+    assert written.count(TOKEN.encode()) == 1, "the field alone holds the token"
+    assert ACCOUNT.encode() in written

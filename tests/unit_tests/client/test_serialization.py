@@ -1,0 +1,325 @@
+"""A model object that travels: serialised, pickled, copied, over event loops, threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core._api import LangChainBetaWarning
+from langchain_core.load import dumpd, dumps, loads
+
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma
+from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma, run
+
+OPTIONS: dict[str, Any] = {
+    "model": "@cf/google/gemma-4-26b-a4b-it",
+    "temperature": 0.5,
+    "max_tokens": 9,
+    "stop": ["a"],
+    "thinking": False,
+    "timeout": 12.5,
+    "max_retries": 4,
+    "default_headers": {"x-team": "a"},
+    "model_kwargs": {"n": 1},
+    "session_affinity": "s",
+    "reject_if_busy": True,
+}
+
+
+def loaded(text: str, **options: Any) -> ChatWorkersGemma:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LangChainBetaWarning)
+        model = loads(
+            text,
+            allowed_objects=[ChatWorkersGemma, AIGateway],
+            valid_namespaces=["langchain_workers_gemma"],
+            **options,
+        )
+    assert isinstance(model, ChatWorkersGemma)
+    return model
+
+
+def same(one: ChatWorkersGemma, other: ChatWorkersGemma) -> None:
+    assert one.model_dump() == other.model_dump()
+    assert repr(one) == repr(other)
+
+
+# --- dumps and loads --------------------------------------------------------------------------------------------------
+
+
+def test_dumps_holds_the_token_as_a_secret() -> None:
+    written = dumpd(gemma(**OPTIONS))
+    assert written["type"] == "constructor"
+    assert written["kwargs"]["api_token"] == {"lc": 1, "type": "secret", "id": ["CLOUDFLARE_API_TOKEN"]}
+    assert TOKEN not in json.dumps(written)
+
+
+@pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
+def test_dumps_names_the_secret_of_the_host(host: str) -> None:
+    name = {"dataoorts": "DATAOORTS_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}[host]
+    assert dumpd(gemma(host=host))["kwargs"]["api_token"]["id"] == [name]
+
+
+@pytest.mark.parametrize("alias", ["api_key", "cloudflare_api_token"])
+def test_a_token_given_by_an_alias_is_a_secret_too(alias: str) -> None:
+    llm = ChatWorkersGemma(account_id="a", **{alias: TOKEN})
+    assert TOKEN not in dumps(llm)
+
+
+def test_loads_gives_the_same_model_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = gemma(**OPTIONS)
+    same(loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), llm)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", TOKEN)
+    same(loaded(dumps(llm), secrets_from_env=True), llm)
+
+
+def test_a_gateway_s_token_is_a_secret_too() -> None:
+    llm = gemma(ai_gateway=AIGateway("gw", token="gateway-token", cache_ttl=5))
+    text = dumps(llm)
+    assert "gateway-token" not in text
+    back = loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN, "CF_AIG_TOKEN": "gateway-token"})
+    assert back.ai_gateway == llm.ai_gateway
+
+
+def test_dumps_leaves_clients_behind() -> None:
+    with httpx.Client() as client:
+        text = dumps(gemma(http_client=client))
+    assert "http_client" not in text
+    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), gemma())
+
+
+# --- Pickles and copies -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pickle(service: Service, way: str) -> None:
+    llm = gemma(**OPTIONS)
+    back = pickle.loads(pickle.dumps(llm))
+    same(back, llm)
+    ask(back, way)
+    assert service.request.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_pickle_leaves_clients_behind(service: Service) -> None:
+    with httpx.Client() as client:
+        back = pickle.loads(pickle.dumps(gemma(http_client=client)))
+    assert back.http_client is None
+    assert ask(back, "invoke").content == "Hi"
+
+
+def test_pickle_after_use(service: Service) -> None:
+    llm = gemma()
+    for way in WAYS:
+        ask(llm, way)
+    same(pickle.loads(pickle.dumps(llm)), llm)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_deepcopy(service: Service, way: str) -> None:
+    llm = gemma(**OPTIONS)
+    duplicate = copy.deepcopy(llm)
+    same(duplicate, llm)
+    assert duplicate.model_kwargs is not llm.model_kwargs
+    ask(duplicate, way)
+    assert service.request.headers["x-team"] == "a"
+
+
+def test_deepcopy_shares_the_callers_clients_and_binding() -> None:
+    binding = SimpleNamespace(run=answer)
+    with httpx.Client() as client:
+        duplicate = copy.deepcopy(gemma(http_client=client, binding=binding))
+        assert duplicate.http_client is client
+        assert duplicate.binding is binding
+
+
+def test_a_copy_of_a_retired_model_does_not_warn_again() -> None:
+    llm = gemma(model=GEMMA_3)
+    same(copy.deepcopy(llm), llm)
+    same(pickle.loads(pickle.dumps(llm)), llm)
+
+
+# --- The caller's own clients -----------------------------------------------------------------------------------------
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"result": {"response": request.headers.get("x-mine", "")}, "success": True})
+
+
+def test_a_sync_client_is_used_as_given_and_never_closed() -> None:
+    with httpx.Client(transport=httpx.MockTransport(answer), headers={"x-mine": "yes"}) as client:
+        for way in ("invoke", "stream"):
+            llm = gemma(http_client=client)
+            assert ask(llm, way).content == "yes"
+            del llm
+            assert not client.is_closed
+
+
+def test_an_async_client_is_used_as_given_and_never_closed() -> None:
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), headers={"x-mine": "yes"})
+    for way in ("ainvoke", "astream"):
+        assert ask(gemma(http_async_client=client), way).content == "yes"
+        assert not client.is_closed
+
+
+def seen_of(request: httpx.Request) -> httpx.Response:
+    seen = {
+        name: request.headers.get(name) for name in ("cookie", "x-signed", "x-hooked", "authorization", "user-agent")
+    }
+    text = json.dumps({**seen, "query": str(request.url.params)})
+    return httpx.Response(200, json={"result": {"response": text}, "success": True})
+
+
+class Signing(httpx.Client):
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        request = super().build_request(*arguments, **options)
+        request.headers["x-signed"] = str(len(request.read()))
+        return request
+
+
+class AsyncSigning(httpx.AsyncClient):
+    def build_request(self, *arguments: Any, **options: Any) -> httpx.Request:
+        request = super().build_request(*arguments, **options)
+        request.headers["x-signed"] = str(len(request.read()))
+        return request
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_makes_its_requests_its_own_way(way: str) -> None:
+    def hook(request: httpx.Request) -> None:
+        request.headers["x-hooked"] = "yes"
+
+    async def ahook(request: httpx.Request) -> None:
+        hook(request)
+
+    options: dict[str, Any] = {
+        "cookies": {"a": "b"},
+        "params": {"team": "blue"},
+        "transport": httpx.MockTransport(seen_of),
+    }
+    client = Signing(event_hooks={"request": [hook]}, **options)
+    async_client = AsyncSigning(event_hooks={"request": [ahook]}, **options)
+    llm = gemma(http_client=client, http_async_client=async_client)
+    seen = json.loads(str(ask(llm, way).text))
+    assert seen.pop("x-signed").isdecimal()
+    assert seen.pop("user-agent").startswith("langchain-workers-gemma/")
+    assert seen == {"cookie": "a=b", "x-hooked": "yes", "authorization": f"Bearer {TOKEN}", "query": "team=blue"}
+    client.close()
+    run(async_client.aclose())
+
+
+# --- Loops, threads, processes: over real sockets ---------------------------------------------------------------------
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        reply = b'{"result": {"response": "Hi"}, "success": true}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing to say."""
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_several_event_loops_one_after_another(base_url: str) -> None:
+    llm = gemma(base_url=base_url)
+
+    async def twice() -> list[str]:
+        messages = await asyncio.gather(llm.ainvoke("a"), llm.ainvoke("b"))
+        return [str(message.content) for message in messages]
+
+    for _ in range(3):
+        assert asyncio.run(twice()) == ["Hi", "Hi"]
+    assert llm.invoke("c").content == "Hi"
+
+
+def test_a_loop_in_each_of_several_threads(base_url: str) -> None:
+    llm = gemma(base_url=base_url)
+
+    def in_a_loop(_: int) -> Any:
+        return asyncio.run(llm.ainvoke("a")).content
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(in_a_loop, range(8))) == ["Hi"] * 8
+
+
+def test_threads(base_url: str) -> None:
+    llm = gemma(base_url=base_url)
+    with ThreadPoolExecutor(8) as pool:
+        messages = list(pool.map(llm.invoke, ["a"] * 40))
+    assert {message.content for message in messages} == {"Hi"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork(base_url: str) -> None:
+    llm = gemma(base_url=base_url)
+    assert llm.invoke("before").content == "Hi"
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            said = f"{llm.invoke('in the child').content} {asyncio.run(llm.ainvoke('in the child')).content}"
+            os.write(write, said.encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert pipe.read() == "Hi Hi"
+    os.waitpid(child, 0)
+    assert llm.invoke("after").content == "Hi"
+
+
+def _in_another_process(llm: ChatWorkersGemma) -> str:
+    return str(llm.invoke("Hello").content)
+
+
+def test_spawn(base_url: str, tmp_path: Path) -> None:
+    program = (
+        "import pickle, sys; llm = pickle.loads(sys.stdin.buffer.read()); "
+        "print(llm.invoke('Hello').content, llm.batch(['a', 'b'])[1].content)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        input=pickle.dumps(gemma(base_url=base_url)),
+        capture_output=True,
+        check=True,
+    )
+    assert ran.stdout.split() == [b"Hi", b"Hi"]
+    assert not ran.stderr
+
+
+def test_a_pool_of_spawned_processes(base_url: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(_in_another_process, [gemma(base_url=base_url)]) == ["Hi"]

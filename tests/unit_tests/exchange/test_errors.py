@@ -1,0 +1,539 @@
+"""Every form that an error of the service comes in, as the typed error it must become."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import traceback
+from functools import reduce
+from operator import add
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core import exceptions as core
+from langchain_core.messages import AIMessageChunk
+
+import langchain_workers_gemma
+from langchain_workers_gemma import (
+    AIGateway,
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CapacityError,
+    ContextOverflowError,
+    InternalServerError,
+    ModelDeprecatedError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+    ToolChoiceError,
+    WorkersGemmaError,
+)
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, is_error_payload, payload_error, status_error
+from tests.helpers.asking import GEMMA_3, GEMMA_4, TOKEN, WAYS, WEATHER, Service, ask, body, gemma, sse, stream
+
+Kind = type[APIStatusError]
+
+
+def envelope(code: int | None, message: str = "No.") -> dict[str, Any]:
+    error = {"message": message} if code is None else {"code": code, "message": message}
+    return {"result": {}, "success": False, "errors": [error], "messages": []}
+
+
+# --- Status and code --------------------------------------------------------------------------------------------------
+
+BY_CODE: list[tuple[int, int, Kind]] = [
+    (400, 5007, ModelNotFoundError),
+    (400, 5004, BadRequestError),
+    (400, 5006, BadRequestError),
+    (400, 3003, BadRequestError),
+    (400, 3039, BadRequestError),
+    (400, 8001, BadRequestError),
+    (400, 8006, BadRequestError),
+    (400, 7009, BadRequestError),
+    (401, 10000, AuthenticationError),
+    (403, 10000, AuthenticationError),
+    (403, 5018, PermissionDeniedError),
+    (403, 3041, PermissionDeniedError),
+    (403, 5016, PermissionDeniedError),
+    (403, 3023, PermissionDeniedError),
+    (403, 5035, PermissionDeniedError),
+    (404, 3042, ModelNotFoundError),
+    (404, 3037, ModelNotFoundError),
+    (405, 5005, BadRequestError),
+    (405, 5019, BadRequestError),
+    (408, 3007, RequestTimeoutError),
+    (408, 3008, RequestTimeoutError),
+    (413, 3006, RequestTooLargeError),
+    (429, 3040, CapacityError),
+    (429, 3036, QuotaExceededError),
+    (410, 5028, ModelDeprecatedError),
+    (400, 5028, ModelDeprecatedError),
+    (500, 3043, InternalServerError),
+]
+BY_STATUS: list[tuple[int, Kind]] = [
+    (400, BadRequestError),
+    (401, AuthenticationError),
+    (402, PermissionDeniedError),
+    (403, PermissionDeniedError),
+    (404, ModelNotFoundError),
+    (405, BadRequestError),
+    (408, RequestTimeoutError),
+    (409, InternalServerError),
+    (410, ModelNotFoundError),
+    (413, RequestTooLargeError),
+    (418, BadRequestError),
+    (422, BadRequestError),
+    (429, RateLimitError),
+    (500, InternalServerError),
+    (502, InternalServerError),
+    (503, InternalServerError),
+    (529, InternalServerError),
+    (307, InternalServerError),
+]
+CORE: dict[type[WorkersGemmaError], tuple[type[core.ModelError], bool]] = {
+    APIConnectionError: (core.ModelConnectionError, True),
+    APITimeoutError: (core.ModelTimeoutError, True),
+    StreamInterruptedError: (core.ModelConnectionError, True),
+    StreamTimeoutError: (core.ModelTimeoutError, True),
+    ToolChoiceError: (core.ModelAPIError, True),
+    BadRequestError: (core.ModelInvalidRequestError, False),
+    AuthenticationError: (core.ModelAuthenticationError, False),
+    PermissionDeniedError: (core.ModelPermissionDeniedError, False),
+    ModelNotFoundError: (core.ModelNotFoundError, False),
+    ModelDeprecatedError: (core.ModelNotFoundError, False),
+    RequestTooLargeError: (core.ModelInvalidRequestError, False),
+    ContextOverflowError: (core.ContextOverflowError, False),
+    RateLimitError: (core.ModelRateLimitError, True),
+    CapacityError: (core.ModelRateLimitError, True),
+    QuotaExceededError: (core.ModelRateLimitError, False),
+    RequestTimeoutError: (core.ModelTimeoutError, True),
+    InternalServerError: (core.ModelAPIError, True),
+}
+
+
+@pytest.mark.parametrize(("kind", "expected"), CORE.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_each_is_cores_error_too(kind: type[WorkersGemmaError], expected: tuple[type[core.ModelError], bool]) -> None:
+    parent, retryable = expected
+    assert issubclass(kind, parent)
+    assert issubclass(kind, WorkersGemmaError)
+    assert issubclass(kind, core.ModelError)
+    assert kind.is_retryable is retryable
+    assert getattr(langchain_workers_gemma, kind.__name__) is kind
+    assert (kind.__doc__ or "").strip()
+
+
+def test_exported_names() -> None:
+    errors = {name for name in langchain_workers_gemma.__all__ if name.endswith("Error")}
+    assert errors == {kind.__name__ for kind in CORE} | {"WorkersGemmaError", "APIStatusError"}
+
+
+def test_no_error_is_a_subclass_of_another_by_accident() -> None:
+    for kind in CORE:
+        parents = {other for other in CORE if other is not kind and issubclass(kind, other)}
+        assert parents == ({StreamInterruptedError, APITimeoutError} if kind is StreamTimeoutError else set())
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), BY_CODE)
+@pytest.mark.parametrize("way", WAYS)
+def test_code(service: Service, status: int, code: int, kind: Kind, way: str) -> None:
+    payload = envelope(code, f"AiError: it is {code}")
+    service.answers(body(payload, status, {"cf-ray": "8f-FRA"}))
+    error = failure(way)
+    assert type(error) is kind
+    assert error.status_code == status
+    assert error.code == code
+    assert error.message == f"AiError: it is {code}"
+    assert str(error).startswith(error.message)
+    assert error.request_id == "8f-FRA"
+    assert error.body == payload
+    assert error.retry_after is None
+    assert error.is_retryable is kind.is_retryable
+
+
+@pytest.mark.parametrize(("status", "kind"), BY_STATUS)
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"no JSON at all", b"{}", b"[]", b"null", b'{"errors": []}', b'{"error": "words"}', b"<html>502</html>"],
+)
+def test_status(service: Service, status: int, kind: Kind, sent: bytes) -> None:
+    service.answers(body(sent, status))
+    error = failure("invoke")
+    assert type(error) is kind
+    assert error.status_code == status
+    assert error.code is None
+    assert error.request_id is None
+    assert error.message
+
+
+def failure(way: str, **arguments: Any) -> APIStatusError:
+    with pytest.raises(APIStatusError) as raised:
+        ask(gemma(**arguments), way)
+    return raised.value
+
+
+# --- Forms of a body --------------------------------------------------------------------------------------------------
+
+WORDS = "  Oh no: “unaltered” \n\t words — <b>all</b> of them; \U0001f62c  "
+
+FORMS: list[tuple[str, int, Any, Kind, int | None, str]] = [
+    ("envelope", 400, envelope(5006, WORDS), BadRequestError, 5006, WORDS),
+    ("without a code", 400, envelope(None, WORDS), BadRequestError, None, WORDS),
+    ("code in the text", 500, envelope(None, "AiError: 3040: Full"), CapacityError, 3040, "AiError: 3040: Full"),
+    ("code nested twice", 400, envelope(None, "UpstreamError: AiError: 5007: x"), ModelNotFoundError, 5007, ""),
+    ("code in text says more", 429, envelope(7000, "AiError: 3036: used up"), QuotaExceededError, 3036, ""),
+    ("a binding's words", 0, {"message": "3040: Capacity temporarily exceeded"}, CapacityError, 3040, ""),
+    ("code as a string", 400, {"errors": [{"code": "5007", "message": "x"}]}, ModelNotFoundError, 5007, "x"),
+    ("internalCode", 429, {"internalCode": 3036, "message": "x"}, QuotaExceededError, 3036, "x"),
+    ("httpCode", 500, {"errors": [{"httpCode": 429, "internalCode": 3040, "message": "x"}]}, CapacityError, 3040, "x"),
+    ("httpCode alone", 200, {"success": False, "errors": [{"httpCode": 401, "message": "x"}]}, AuthenticationError,
+     None, "x"),
+    ("success false", 200, envelope(3040), CapacityError, 3040, "No."),
+    ("success false without words", 200, {"success": False, "errors": []}, InternalServerError, None, ""),
+    ("several errors", 400, {"errors": [{"code": 5006, "message": "a"}, {"message": "b"}, {"message": "a"}]},
+     BadRequestError, 5006, "a; b"),
+    ("OpenAI", 404, {"error": {"message": "no such", "type": "x", "code": "model_not_found"}}, ModelNotFoundError,
+     None, "no such"),
+    ("OpenAI, text alone", 400, {"error": "words"}, BadRequestError, None, "words"),
+    ("vLLM", 400, {"object": "error", "message": "words", "code": 400}, BadRequestError, None, "words"),
+    ("AI/ML API", 400, {"statusCode": 400, "message": "words", "path": "/v1", "requestId": "r"}, BadRequestError,
+     None, "words"),
+    ("AI/ML API, a list", 400, {"message": ["a", "b"]}, BadRequestError, None, "a; b"),
+    ("detail", 422, {"detail": "words"}, BadRequestError, None, "words"),
+    ("text", 503, b"upstream connect error\n", InternalServerError, None, "upstream connect error"),
+    ("HTML", 502, b"<html><h1>502 Bad Gateway</h1></html>", InternalServerError, None, "<html><h1>502 Bad Gateway"),
+    ("invalid UTF-8", 500, b"\xff\xfe oh", InternalServerError, None, "\ufffd\ufffd oh"),
+    ("a number", 500, b"42", InternalServerError, None, "HTTP status 500 with no explanation"),
+    ("nothing", 500, b"", InternalServerError, None, "HTTP status 500 with no explanation"),
+    ("context", 400, envelope(
+        8001, "This model's maximum context length is 131072 tokens. However, you requested 200000"),
+     ContextOverflowError, 8001, ""),
+    ("context, other words", 400, envelope(5006, "exceeded this model context window limit"), ContextOverflowError,
+     5006, ""),
+    ("context as too large", 413, envelope(3006, "exceeded this model context window limit"), ContextOverflowError,
+     3006, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "sent", "kind", "code", "message"), [form[1:] for form in FORMS],
+                         ids=[form[0] for form in FORMS])  # fmt: skip
+def test_form(status: int, sent: Any, kind: Kind, code: int | None, message: str) -> None:
+    content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    error = status_error(status, {"x-request-id": "r1"}, content, ErrorContext())
+    assert type(error) is kind
+    assert error.code == code
+    assert error.status_code == status
+    assert message in error.message
+    assert error.message in str(error)
+    assert error.request_id == "r1"
+
+
+@pytest.mark.parametrize(("status", "sent", "kind", "code", "message"), [form[1:] for form in FORMS if form[1] == 200])
+@pytest.mark.parametrize("way", WAYS)
+def test_error_under_success(
+    service: Service, status: int, sent: Any, kind: Kind, code: int | None, message: str, way: str
+) -> None:
+    service.says(sent)
+    error = failure(way)
+    assert (type(error), error.code, error.status_code) == (kind, code, 200)
+    assert message in error.message
+
+
+def test_words_are_unaltered(service: Service) -> None:
+    long = WORDS * 1_000
+    service.answers(body(envelope(5006, long), 400))
+    error = failure("invoke")
+    assert error.message == long
+    assert str(error) == long
+
+
+def test_a_page_is_shortened_in_the_message_and_kept_in_the_body(service: Service) -> None:
+    page = "<html>" + "x" * 100_000 + "</html>"
+    service.answers(body(page.encode(), 502))
+    error = failure("invoke")
+    assert len(error.message) < 2_100
+    assert error.body == page
+
+
+@pytest.mark.parametrize("payload", [
+    {"success": False}, {"error": "x"}, {"error": {"message": "x"}}, {"errors": [{"message": "x"}]},
+    {"message": "words"}, {"internalCode": 3040, "httpCode": 429}, {"name": "AiError", "message": "3040: Full"},
+])  # fmt: skip
+def test_error_payloads(payload: dict[str, Any]) -> None:
+    assert is_error_payload(payload)
+
+
+@pytest.mark.parametrize("payload", [
+    {}, {"response": "x"}, {"response": "x", "errors": ["warning"], "result": {"x": 1}}, {"error": None, "choices": []},
+    {"result": {"response": ""}, "success": True, "errors": [], "messages": []}, {"p": "padding"},
+    {"choices": [], "message": "fine"}, {"success": True}, {"message": {"role": "assistant"}},
+])  # fmt: skip
+def test_payloads_that_are_no_errors(payload: dict[str, Any]) -> None:
+    assert not is_error_payload(payload)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["errors", "error", "code", "message", "success", "result", "httpCode", "internalCode", "status"]
+            )
+            | st.text(max_size=4),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.integers(100, 599), JSON)
+def test_any_json_is_some_error(status: int, payload: object) -> None:
+    error = payload_error(status, {}, payload, ErrorContext(secrets=(TOKEN,)))
+    assert error.message
+    assert error.status_code == status
+    assert error.code is None or error.code >= 1_000
+    assert isinstance(str(error), str)
+
+
+@given(st.integers(100, 599), st.binary(max_size=60))
+def test_any_bytes_are_some_error(status: int, sent: bytes) -> None:
+    assert status_error(status, {}, sent, ErrorContext()).message
+
+
+# --- Within a stream --------------------------------------------------------------------------------------------------
+
+FRAMES: list[tuple[Any, Kind, int | None]] = [
+    (envelope(3040, "Full"), CapacityError, 3040),
+    ({"error": {"message": "Full", "code": 3040}}, CapacityError, 3040),
+    ({"error": "AiError: 5006: Full"}, BadRequestError, 5006),
+    ({"errors": [{"message": "Full", "code": 3036}]}, QuotaExceededError, 3036),
+    ({"internalCode": 3040, "httpCode": 429, "message": "Full"}, CapacityError, 3040),
+    ({"object": "error", "message": "Full", "code": 400}, BadRequestError, None),
+    ({"message": "Full"}, InternalServerError, None),
+]
+
+
+@pytest.mark.parametrize(("frame", "kind", "code"), FRAMES)
+@pytest.mark.parametrize("way", ["stream", "astream", "stream_events"])
+@pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
+def test_error_in_a_stream(
+    service: Service, frame: Any, kind: Kind, code: int | None, way: str, before: tuple[Any, ...]
+) -> None:
+    service.answers(stream(sse(*before, frame, "[DONE]"), headers={"cf-ray": "8f-FRA"}))
+    error = failure(way)
+    assert (type(error), error.code, error.status_code) == (kind, code, 200)
+    assert "Full" in error.message
+    assert error.request_id == "8f-FRA"
+
+
+@pytest.mark.parametrize("frame", ["nope", "[1]", "42", '"text"', "null", '{"response": '])
+@pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
+def test_a_frame_that_cannot_be_read(service: Service, frame: str, before: tuple[Any, ...]) -> None:
+    service.streams(*before, frame, "[DONE]")
+    error = failure("stream")
+    assert type(error) is InternalServerError
+    assert error.status_code == 200
+    assert not error.is_retryable
+    assert "cannot be read" in error.message
+
+
+# --- What to do next --------------------------------------------------------------------------------------------------
+
+
+def test_retired_model_names_its_replacement(service: Service) -> None:
+    service.answers(body(envelope(5028, "This model was deprecated on 2026-05-30."), 410))
+    error = failure("invoke", model=GEMMA_3)
+    assert isinstance(error, ModelDeprecatedError)
+    assert error.replacement == GEMMA_4
+    assert error.message == "This model was deprecated on 2026-05-30."
+    assert GEMMA_4 in str(error)
+    assert GEMMA_3 in str(error)
+
+
+def test_used_up_quota_says_when_it_resets(service: Service) -> None:
+    service.answers(body(envelope(3036, "you have used up your daily free allocation"), 429))
+    error = failure("invoke", max_retries=5)
+    assert isinstance(error, QuotaExceededError)
+    assert "00:00 UTC" in str(error)
+    assert "00:00 UTC" not in error.message
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN"]
+)
+def test_refused_token_names_its_variable(service: Service, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, TOKEN)
+    service.answers(body(envelope(10000, "Authentication error"), 401))
+    error = failure("invoke", api_token=None)
+    assert isinstance(error, AuthenticationError)
+    assert variable in str(error)
+    assert TOKEN not in str(error)
+
+
+@pytest.mark.parametrize("variable", ["AIMLAPI_API_KEY", "AIML_API_KEY"])
+def test_refused_token_of_another_host(service: Service, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, TOKEN)
+    service.answers(body({"message": "Unauthorized"}, 401))
+    assert variable in str(failure("invoke", host="aimlapi", api_token=None))
+
+
+def test_refused_token_that_was_an_argument(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "another-token")
+    service.answers(body(envelope(10000), 401))
+    assert "the argument api_token" in str(failure("invoke"))
+
+
+def test_context_overflow_and_redirect_say_what_to_do(service: Service) -> None:
+    service.answers(body(envelope(8001, "This model's maximum context length is 131072 tokens."), 400))
+    assert "max_tokens" in str(failure("invoke"))
+    service.answers(body(b"", 308, {"location": "https://example.com"}))
+    assert "base_url" in str(failure("invoke"))
+    service.answers(body(envelope(None, "JSON Mode couldn't be met"), 400))
+    assert "schema" in str(failure("invoke"))
+
+
+def test_tools_refused_by_a_model_that_was_not_taught_them(service: Service) -> None:
+    service.answers(body(envelope(5006, "tools: unexpected"), 400))
+    with pytest.raises(BadRequestError, match="guided_json") as raised:
+        gemma(model=GEMMA_3).bind_tools([WEATHER]).invoke("Hi")
+    assert raised.value.message == "tools: unexpected"
+
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+GATEWAY_TOKEN = "a-gateway-token-to-hide"
+
+
+def everything(error: BaseException) -> str:
+    """All that an error could show: text, repr, attributes, traceback with its chain, and pickle."""
+    shown = [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
+    shown.append(pickle.dumps(error).decode("latin-1"))
+    shown.append(repr(vars(pickle.loads(pickle.dumps(error)))))
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        envelope(10000, f"Invalid token Bearer {TOKEN}! ({GATEWAY_TOKEN})"),
+        {"error": {"message": TOKEN, TOKEN: [TOKEN, {"deep": f"x{TOKEN}x"}]}},
+        f"<html>{TOKEN} {GATEWAY_TOKEN}".encode(),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_echoed_token_is_blotted_out(service: Service, way: str, sent: Any, status: int) -> None:
+    service.answers(body(sent, status))
+    error = failure(way, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
+    assert TOKEN not in everything(error)
+    assert GATEWAY_TOKEN not in everything(error)
+    assert "**********" in everything(error)
+
+
+@pytest.mark.parametrize("frame", [TOKEN, json.dumps({"error": TOKEN}), f'{{"x": "{TOKEN}'])
+def test_echoed_token_in_a_stream(service: Service, frame: str) -> None:
+    service.streams({"response": "Hel"}, frame)
+    assert TOKEN not in everything(failure("stream"))
+
+
+def test_token_is_not_in_errors_of_the_connection() -> None:
+    """On a real socket: the causes go into the pickles that Dask's helpers make."""
+    with pytest.raises(APIConnectionError) as raised:
+        ask(gemma(base_url="http://127.0.0.1:9"), "invoke")
+    assert TOKEN not in everything(raised.value)
+
+
+def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
+    """Dask pickles an error with its causes and their attributes."""
+    with respx.mock as mock:
+        mock.post(url__regex=".*").mock(side_effect=httpx.ConnectError)
+        with pytest.raises(APIConnectionError) as raised:
+            ask(gemma(), "invoke")
+    cause = raised.value.__cause__
+    assert isinstance(cause, httpx.ConnectError)
+    assert "authorization" not in cause.request.headers
+
+
+def test_an_error_inside_a_stream_is_not_its_own_cause(service: Service) -> None:
+    service.streams({"response": "Hel"}, json.dumps({"error": "broken"}))
+    error = failure("stream")
+    assert error.__cause__ is not error
+
+
+@pytest.mark.parametrize("token", ["t", "tok", "No", "e"])
+def test_a_token_too_short_to_be_one_does_not_garble_words(service: Service, token: str) -> None:
+    service.answers(body(envelope(5006, "No such token here"), 400))
+    assert failure("invoke", api_token=token).message == "No such token here"
+
+
+@pytest.mark.parametrize(
+    "token", [" padded-gateway-token", "padded-gateway-token ", "", "new\nline-token", "tökén-token"]
+)
+def test_gateway_token_that_no_header_can_hold(token: str) -> None:
+    with pytest.raises(ValueError, match="token") as raised:
+        AIGateway("gw", token=token)
+    assert not token.strip() or token.strip() not in str(raised.value)
+
+
+# --- Copies -----------------------------------------------------------------------------------------------------------
+
+
+def samples() -> list[WorkersGemmaError]:
+    context = ErrorContext(GEMMA_3, GEMMA_4, "the argument api_token")
+    headers = {"cf-ray": "8f", "retry-after": "3"}
+    status_errors: list[WorkersGemmaError] = [
+        status_error(status, headers, json.dumps(envelope(code)).encode(), context) for status, code, _ in BY_CODE
+    ]
+    partial = AIMessageChunk(content="Hel", response_metadata={"request_id": "8f"})
+    return [
+        *status_errors,
+        APIConnectionError("gone"),
+        APITimeoutError("slow"),
+        ToolChoiceError("none"),
+        StreamInterruptedError("cut", partial),
+        StreamInterruptedError("cut"),
+        StreamTimeoutError("silent", partial),
+    ]
+
+
+@pytest.mark.parametrize("error", samples(), ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', '')}")
+@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_errors_are_copied_whole(error: WorkersGemmaError, duplicate: Any) -> None:
+    again = duplicate(error)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+    assert again.is_retryable is error.is_retryable
+
+
+def test_errors_from_a_stream_are_copied_with_what_came(service: Service) -> None:
+    service.pieces(sse({"response": "Hel"}), httpx.ReadError("reset"))
+    with pytest.raises(StreamInterruptedError) as raised:
+        reduce(add, gemma().stream("Hi"))
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert again.partial.text == "Hel"
+    assert again.partial == raised.value.partial
+
+
+def test_cause_is_kept(respx_mock: respx.MockRouter) -> None:
+    respx_mock.post().mock(side_effect=httpx.ConnectTimeout("slow"))
+    with pytest.raises(APITimeoutError, match="connect timeout") as raised:
+        gemma().invoke("Hi")
+    assert isinstance(raised.value.__cause__, httpx.ConnectTimeout)

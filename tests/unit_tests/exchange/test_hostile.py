@@ -1,0 +1,519 @@
+"""Whatever a server sends, a call ends in a message or a `WorkersGemmaError`: nothing else, and not much later."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tracemalloc
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+
+from langchain_workers_gemma import AIGateway, InternalServerError, WorkersGemmaError
+from langchain_workers_gemma.exchange import body as response_body
+from langchain_workers_gemma.response.tool_calls import MAX_CALLS
+from tests.helpers.asking import (
+    EVENTS,
+    GEMMA_3,
+    STREAMED,
+    WAYS,
+    WEATHER,
+    WHOLE,
+    Pieces,
+    Service,
+    ask,
+    gemma,
+    sse,
+    told,
+)
+from tests.helpers.work import lines_run
+
+BOUNDED = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+ALL_WAYS = (*WAYS, *EVENTS)
+METHODS = ("native", "guided_json", "prompt")
+
+
+class Sent:
+    """What the server says next, to any request."""
+
+    status = 200
+    headers: dict[str, str] = {}  # noqa: RUF012
+    pieces: Sequence[bytes] = ()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(self.status, headers=self.headers, stream=Pieces(self.pieces))
+
+
+SENT = Sent()
+
+
+@cache
+def model(method: str | None = None) -> Any:
+    clients: dict[str, Any] = {
+        "http_client": httpx.Client(transport=httpx.MockTransport(SENT)),
+        "http_async_client": httpx.AsyncClient(transport=httpx.MockTransport(SENT)),
+    }
+    if method is None:
+        return gemma(**clients)
+    return gemma(model=GEMMA_3, tool_calling=method, stop=["STOP"], **clients).bind_tools([WEATHER])
+
+
+def outcome(llm: Any, way: str, *pieces: bytes, status: int = 200) -> AIMessage | WorkersGemmaError:
+    """What a call ends in. Anything but these two is raised, and fails the test."""
+    SENT.status, SENT.pieces = status, pieces
+    try:
+        message = ask(llm, way)
+    except WorkersGemmaError as error:
+        return error
+    assert isinstance(message.usage_metadata, dict | None)
+    for call in message.tool_calls:
+        assert isinstance(call["args"], dict)
+        assert call["name"]
+        assert call["id"]
+    return message
+
+
+def every_outcome(*pieces: bytes, status: int = 200, ways: Sequence[str] = ALL_WAYS) -> None:
+    for llm in (model(), model("native"), model("guided_json"), model("prompt")):
+        for way in ways:
+            outcome(llm, way, *pieces, status=status)
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    borders = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[start:end] for start, end in pairwise(borders)]
+
+
+# --- Random bytes, random events, random JSON -------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=80), st.sampled_from([200, 200, 201, 204, 301, 400, 429, 500, 999]))
+@BOUNDED
+def test_random_bytes_as_a_body(data: bytes, status: int) -> None:
+    every_outcome(data, status=status)
+
+
+@given(
+    st.lists(st.binary(max_size=30).map(lambda data: b"data: " + data + b"\n\n") | st.binary(max_size=30), max_size=6)
+)
+@BOUNDED
+def test_random_bytes_as_a_stream(pieces: list[bytes]) -> None:
+    every_outcome(b'data: {"response": "Hel"}\n\n', *pieces, ways=(*STREAMED, "stream_events"))
+
+
+TEXT = st.text(max_size=8) | st.sampled_from(
+    [
+        "<|channel>thought\n",
+        "<channel|>",
+        "STOP",
+        "```tool_code\n",
+        "get_weather(city='Paris')",
+        '{"name": "get_weather"',
+        "\u2028",
+    ]
+)
+SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+VALUE = st.recursive(
+    SCALAR,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+CALL = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": VALUE, "index": VALUE, "type": VALUE, "name": VALUE, "arguments": VALUE, "parameters": VALUE,
+        "function": VALUE | st.fixed_dictionaries({}, optional={"name": TEXT | VALUE, "arguments": TEXT | VALUE}),
+    },
+)  # fmt: skip
+CALLS = VALUE | st.lists(CALL | VALUE, max_size=3)
+USAGE = VALUE | st.fixed_dictionaries(
+    {},
+    optional={
+        "prompt_tokens": VALUE, "completion_tokens": VALUE, "total_tokens": VALUE, "neurons": VALUE,
+        "prompt_tokens_details": VALUE | st.fixed_dictionaries({"cached_tokens": VALUE}),
+        "completion_tokens_details": VALUE | st.fixed_dictionaries({"reasoning_tokens": VALUE}),
+    },
+)  # fmt: skip
+SAID = VALUE | st.fixed_dictionaries(
+    {},
+    optional={"content": VALUE, "reasoning": VALUE, "reasoning_content": VALUE, "tool_calls": CALLS, "refusal": VALUE,
+              "role": VALUE},
+)  # fmt: skip
+CHOICE = VALUE | st.fixed_dictionaries(
+    {}, optional={"delta": SAID, "message": SAID, "text": VALUE, "finish_reason": VALUE, "index": VALUE}
+)
+RESULT = st.fixed_dictionaries(
+    {},
+    optional={"response": VALUE, "tool_calls": CALLS, "usage": USAGE, "choices": VALUE | st.lists(CHOICE, max_size=2),
+              "finish_reason": VALUE, "id": VALUE},
+)  # fmt: skip
+REPLY = (
+    RESULT
+    | VALUE
+    | st.fixed_dictionaries(
+        {}, optional={"result": RESULT | VALUE, "success": VALUE, "errors": VALUE, "error": VALUE, "messages": VALUE}
+    )
+)
+
+
+@given(REPLY)
+@example({"response": "x", "usage": {"prompt_tokens": 10**400, "completion_tokens": 1}})
+@example(
+    {"response": "x", "usage": {"prompt_tokens": float("nan"), "completion_tokens": float("inf"), "neurons": 1e308}}
+)
+@example({"response": "x", "usage": {"prompt_tokens": -1, "completion_tokens": True, "neurons": 10**400}})
+@BOUNDED
+def test_random_json_in_every_field_of_a_reply(reply: Any) -> None:
+    every_outcome(json.dumps(reply).encode())
+
+
+@given(st.lists(REPLY, max_size=4), st.booleans(), st.lists(st.integers(0, 10_000), max_size=6))
+@BOUNDED
+def test_random_events_in_random_cuts(frames: list[Any], done: bool, places: list[int]) -> None:
+    data = sse(*(json.dumps(frame) for frame in frames), *(["[DONE]"] if done else []))
+    every_outcome(*cut(data, places), ways=(*STREAMED, "stream_events"))
+
+
+PIECES = st.lists(
+    TEXT.map(lambda text: {"response": text})
+    | TEXT.map(lambda text: {"choices": [{"delta": {"content": text}}]})
+    | TEXT.map(lambda text: {"choices": [{"delta": {"reasoning_content": text}}]})
+    | st.tuples(st.integers(0, 2), TEXT).map(
+        lambda call: {
+            "choices": [
+                {"delta": {"tool_calls": [{"index": call[0], "function": {"name": "f", "arguments": call[1]}}]}}
+            ]
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(
+    PIECES, st.booleans(), st.lists(st.integers(0, 10_000), max_size=8), st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"])
+)
+@BOUNDED
+def test_outcome_does_not_depend_on_the_cuts(frames: list[Any], bad: bool, places: list[int], end: str) -> None:
+    data = sse(*frames, *(["{nope"] if bad else []), "[DONE]", end=end)
+    for llm in (model(), model("prompt")):
+        whole = outcome(llm, "stream", data)
+        for way in STREAMED:
+            pieces = outcome(llm, way, *cut(data, places))
+            assert type(pieces) is type(whole)
+            if isinstance(whole, AIMessage) and isinstance(pieces, AIMessage):
+                assert told(pieces) == told(whole)
+            else:
+                assert str(pieces) == str(whole)
+
+
+# --- Enormous things --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit that is reached sooner."""
+    monkeypatch.setattr(response_body, "MAX_REPLY_BYTES", 200_000)
+    return 200_000
+
+
+def endless(start: bytes, piece: bytes, count: list[int]) -> Any:
+    def pieces() -> Any:
+        yield start
+        while count[0] < 10_000_000:
+            count[0] += len(piece)
+            yield piece
+        raise AssertionError("it read all of it")
+
+    return pieces()
+
+
+class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
+    def __init__(self, start: bytes, piece: bytes) -> None:
+        self.count = [0]
+        self._pieces = endless(start, piece, self.count)
+
+    def __iter__(self) -> Any:
+        return self._pieces
+
+    async def __aiter__(self) -> Any:
+        for piece in self._pieces:
+            yield piece
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("start", [b'{"response": "', b"data: ", b"data: x\ndata: ", b": ", b"<html>"])
+def test_endless_line(service: Service, small: int, way: str, status: int, start: bytes) -> None:
+    stream = Endless(start, b"x" * 5_000)
+    service.answers(lambda: httpx.Response(status, stream=stream))
+    with pytest.raises(InternalServerError, match="larger than") as raised:
+        ask(gemma(), way)
+    assert raised.value.status_code == status
+    assert stream.count[0] < small + 50_000
+
+
+def test_limit_is_generous_and_memory_is_bounded(service: Service) -> None:
+    stream = Endless(b"data: ", b"x" * 100_000)
+    stream.count[0] = -(response_body.MAX_REPLY_BYTES + 10_000_000)
+    service.answers(lambda: httpx.Response(200, stream=stream))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InternalServerError, match="67,108,864 bytes"):
+            ask(gemma(), "stream")
+        assert tracemalloc.get_traced_memory()[1] < 3 * response_body.MAX_REPLY_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def nested(opening: str, closing: str, depth: int, inner: str = "1") -> str:
+    return opening * depth + inner + closing * depth
+
+
+DEEP = [nested("[", "]", 100_000), nested('{"a":', "}", 100_000), "[" * 100_000, '{"a":' * 100_000]
+
+
+@pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects", "open lists", "open objects"])
+@pytest.mark.parametrize("way", ALL_WAYS)
+def test_deep_json(deep: str, way: str) -> None:
+    for body in (deep, f'{{"response": {deep}}}', f'{{"result": {{"tool_calls": {deep}}}}}', f"data: {deep}\n\n"):
+        assert isinstance(outcome(model(), way, body.encode()), WorkersGemmaError)
+    for body in (deep, f'{{"errors": {deep}}}'):
+        assert isinstance(outcome(model(), way, body.encode(), status=400), WorkersGemmaError)
+
+
+def called(arguments: str, size: int = 30_000) -> list[bytes]:
+    """A whole reply with a call, and the same streamed in pieces."""
+    function = {"name": "get_weather", "arguments": arguments}
+    whole = {"choices": [{"message": {"tool_calls": [{"id": "c1", "function": function}]}}]}
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    frames = [{"index": 0, "id": "c1", "function": {"name": "get_weather", "arguments": piece}} for piece in pieces]
+    return [
+        json.dumps(whole).encode(),
+        sse(*({"choices": [{"delta": {"tool_calls": [frame]}}]} for frame in frames), "[DONE]"),
+    ]
+
+
+DIGITS = "9" * (sys.get_int_max_str_digits() + 100)
+
+
+BEYOND_MEASURE = {
+    "lists": DEEP[0],
+    "objects": DEEP[1],
+    "open lists": DEEP[2],
+    "open objects": DEEP[3],
+    "number": f'{{"n": {DIGITS}}}',
+    "open number": f'{{"n": -{DIGITS}',
+    "digits": DIGITS,
+}
+
+
+@pytest.mark.parametrize("arguments", BEYOND_MEASURE.values(), ids=BEYOND_MEASURE)
+@pytest.mark.parametrize("way", ALL_WAYS)
+def test_arguments_out_of_all_measure(arguments: str, way: str) -> None:
+    """Core's own parsers would raise more than a parse error for these, so they are refused."""
+    for size in (30_000, 1_000):
+        whole, streamed = called(arguments, size)
+        for body in [whole] if way in WHOLE else [whole, streamed]:
+            error = outcome(model("native"), way, body)
+            assert isinstance(error, InternalServerError)
+            assert "the arguments of a call" in str(error)
+            assert error.status_code == 200
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+def test_arguments_that_only_look_so(way: str) -> None:
+    """Brackets and digits within strings are text, however many; so are those that close again."""
+    arguments = {"city": "{[" * 5_000 + DIGITS + '\\"' * 500, "flat": [[n] for n in range(2_000)]}
+    text = json.dumps(arguments)
+    for size in (len(text), 977):
+        body = called(text, size)[0 if way in WHOLE else 1]
+        message = outcome(model("native"), way, body)
+        assert isinstance(message, AIMessage)
+        assert [call["args"] for call in message.tool_calls] == [arguments]
+
+
+@pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects", "open lists", "open objects"])
+@pytest.mark.parametrize("way", ["invoke", "stream", "stream_events"])
+def test_deep_json_within_text(deep: str, way: str) -> None:
+    for method in METHODS:
+        for text in (
+            deep,
+            f"```tool_code\nget_weather({deep})\n```",
+            f'{{"name": "get_weather", "arguments": {deep}}}',
+        ):
+            frames = [{"response": text[at : at + 20_000]} for at in range(0, len(text), 20_000)]
+            body = json.dumps({"response": text}).encode() if way == "invoke" else sse(*frames, "[DONE]")
+            outcome(model(method), way, body)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("together", [True, False])
+def test_a_hundred_thousand_calls(way: str, together: bool) -> None:
+    count = 100_000 if (way == "stream") is not together else 5_000  # the large ones take seconds to write
+    calls = [{"id": f"c{n}", "index": n, "function": {"name": "f", "arguments": "{}"}} for n in range(count)]
+    if together:
+        body = json.dumps({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}).encode()
+    else:
+        body = sse(*({"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls), "[DONE]")
+    error = outcome(model(), way, body)
+    assert isinstance(error, InternalServerError)
+    assert error.status_code == 200
+    if together or way in STREAMED:
+        assert f"more than {MAX_CALLS:,} tool calls" in str(error)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_many_calls_are_fine(way: str) -> None:
+    calls = [{"id": f"c{n}", "index": n, "function": {"name": "f", "arguments": "{}"}} for n in range(200)]
+    message = outcome(model(), way, json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode())
+    assert isinstance(message, AIMessage)
+    assert len(message.tool_calls) == 200
+
+
+@pytest.mark.parametrize("way", ALL_WAYS)
+def test_numbers_beyond_all_measure(way: str) -> None:
+    for number in (DIGITS, f"-{DIGITS}", "1" + "0" * 400, "1e400", "-1e400", "NaN", "Infinity", "-Infinity"):
+        usage = f'{{"prompt_tokens": {number}, "completion_tokens": {number}, "neurons": {number}}}'
+        call = f'[{{"name": "get_weather", "arguments": {{"n": {number}}}}}]'
+        text = json.dumps(f'{{"n": {number}}}')
+        for body in (
+            f'{{"response": "x", "usage": {usage}}}',
+            f'{{"response": {number}}}',
+            f'{{"tool_calls": {call}}}',
+            f'{{"tool_calls": [{{"name": "get_weather", "arguments": {text}}}]}}',
+            f'{{"success": false, "errors": [{{"code": {number}, "message": "x"}}]}}',
+        ):
+            outcome(model("native"), way, body.encode())
+            outcome(model("native"), way, f"data: {body}\n\ndata: [DONE]\n\n".encode())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("usage", ["NaN", "Infinity", "1e999", "-5", '"7"', "true", "null", "[]", "1" + "0" * 400])
+def test_usage_is_never_nonsense(way: str, usage: str) -> None:
+    body = f'{{"response": "x", "usage": {{"prompt_tokens": {usage}, "completion_tokens": 2, "neurons": {usage}}}}}'
+    message = outcome(model(), way, body.encode())
+    assert isinstance(message, AIMessage)
+    assert message.usage_metadata == {"input_tokens": 0, "output_tokens": 2, "total_tokens": 2}
+    assert "neurons" not in message.response_metadata
+    json.dumps(message.response_metadata, allow_nan=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_invalid_utf8(way: str) -> None:
+    for data in (
+        b'{"response": "\xff\xfe"}',
+        b'data: {"response": "\xff"}\n\ndata: [DONE]\n\n',
+        b'{"response": "\\ud800"}',
+    ):
+        assert isinstance(outcome(model(), way, data), WorkersGemmaError)
+    assert isinstance(outcome(model(), way, b"\xff\xfe", status=500), InternalServerError)
+
+
+# --- Work -------------------------------------------------------------------------------------------------------------
+
+HARD_TEXTS = [
+    "<",
+    "<|channel>",
+    "[",
+    "{",
+    '{"a": ',
+    "STO",
+    "```",
+    "```tool_code\n",
+    "get_weather(",
+    "\\",
+    '"',
+    "call:get_weather{",
+]
+
+
+@pytest.mark.parametrize("text", HARD_TEXTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_work_grows_with_the_reply_and_not_with_its_square(text: str, method: str) -> None:
+    """Ten times as much of what readers wait on is no more than ten times the work."""
+
+    def cost(count: int) -> int:
+        reply = sse(*({"response": text * 10} for _ in range(count)), "[DONE]")
+        return lines_run(lambda: outcome(model(method), "stream", reply))
+
+    cost(1)  # what is found out once is found out now
+    of_one = cost(1)  # with what does not depend on the reply
+    assert cost(400) - of_one < 11 * (cost(40) - of_one)
+
+
+# --- Headers and paths ------------------------------------------------------------------------------------------------
+
+SMUGGLED = ["x\r\nX-Evil: 1", "x\nX-Evil: 1", "x\rX", "x\x00", "x\x7f", "ü", " x", "x ", "x\t"]
+
+
+@pytest.mark.parametrize("value", SMUGGLED)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        lambda value: {"session_affinity": value},
+        lambda value: {"default_headers": {"x-mine": value}},
+        lambda value: {"ai_gateway": value},
+        lambda value: {"ai_gateway": AIGateway("gw", cache_key=value)},
+        lambda value: {"ai_gateway": AIGateway("gw", token=value)},
+        lambda value: {"account_id": value},
+        lambda value: {"model": value},
+        lambda value: {"base_url": f"https://example.com/{value}/x"},
+    ],
+)
+def test_nothing_can_be_smuggled_into_a_header_or_a_path(service: Service, value: str, arguments: Any) -> None:
+    try:
+        gemma(**arguments(value)).invoke("Hi")
+    except ValueError:
+        assert not service.requests
+    else:  # blanks around an id are taken off, and the rest of a URL is escaped
+        path = service.request.url.raw_path
+        assert path.startswith((b"/client/v4/accounts/x/ai/", b"/%C3%BC/x/accounts/"))
+        assert not set(path) & set(b"\r\n\t \x00\x7f")
+
+
+@pytest.mark.parametrize("name", ["x y", "x:", "", "x\r\ny", "ü", "x\x00"])
+def test_header_names(name: str) -> None:
+    with pytest.raises(ValueError, match="default_headers"):
+        gemma(default_headers={name: "value"})
+
+
+@pytest.mark.parametrize(
+    "model_id", ["../../secrets", "@cf/../x", "a//b", "/a", "a/", "a?b=c", "a#b", "a%2e", "a\\b", "", "."]
+)
+def test_paths(service: Service, model_id: str) -> None:
+    acts: list[Callable[[], object]] = [
+        lambda: gemma(model=model_id).invoke("Hi"),
+        lambda: gemma().invoke("Hi", model=model_id),
+    ]
+    for act in acts:
+        try:
+            act()
+        except ValueError:
+            assert not service.requests
+        else:
+            assert not model_id  # the default
+            service.requests.clear()
+
+
+def test_hostile_reply_headers() -> None:
+    for headers in (
+        {"cf-ai-neurons": "nan"},
+        {"cf-ai-neurons": "1e999"},
+        {"cf-ai-neurons": "-1"},
+        {"cf-ai-neurons": "x" * 99_999},
+    ):
+        SENT.headers = headers
+        message = outcome(model(), "invoke", b'{"response": "x"}')
+        assert isinstance(message, AIMessage)
+        assert "neurons" not in message.response_metadata
+    SENT.headers = {}

@@ -1,0 +1,249 @@
+"""Which failures are tried again, after how long, and what is said about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_workers_gemma import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    BadRequestError,
+    CapacityError,
+    InternalServerError,
+    QuotaExceededError,
+    RateLimitError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+    WorkersGemmaError,
+)
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, retry_after, status_error, unreadable_reply
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+from tests.helpers.asking import TOKEN, WAYS, ask, gemma
+from tests.helpers.fault_server import (
+    CLOSE,
+    RESET,
+    STREAM_END,
+    STREAM_HEAD,
+    STREAMED_HELLO,
+    WHOLE_HELLO,
+    FaultServer,
+    event,
+    http,
+    refusal,
+    without_naps,
+)
+
+NOBODY = ErrorContext()
+
+
+def answered(status: int, code: int | None = None, **headers: str) -> APIStatusError:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = b"" if code is None else f'{{"success": false, "errors": [{{"code": {code}, "message": "No"}}]}}'.encode()
+    return status_error(status, fields, body, NOBODY)
+
+
+RETRIED: list[WorkersGemmaError] = [
+    APIConnectionError("reset"),
+    APITimeoutError("too slow"),
+    StreamInterruptedError("cut"),
+    StreamTimeoutError("silent"),
+    answered(408),
+    answered(408, 3007),
+    answered(408, 3008),
+    answered(409),
+    answered(429),
+    answered(429, 3040),
+    answered(429, 971),
+    *(answered(status) for status in (500, 502, 503, 504, 520, 522, 524, 529, 599)),
+    answered(500, 3043),
+    answered(503, 3040),
+    answered(200, 3040),
+    answered(200, 3007),
+    answered(400, 3040),
+    answered(0, 3040),  # thrown by a binding
+]
+RAISED: list[WorkersGemmaError] = [
+    answered(429, 3036),
+    answered(200, 3036),
+    answered(500, 3036),
+    *(answered(status) for status in (400, 401, 402, 403, 404, 405, 410, 413, 415, 418, 422)),
+    *(answered(400, code) for code in (5007, 5004, 5006, 3003, 3039, 8001, 8006)),
+    *(answered(200, code) for code in (5007, 5006, 5028, 10000, 3006)),
+    answered(410, 5028),
+    answered(413, 3006),
+    *(answered(status) for status in (101, 301, 302, 304, 307, 308)),
+    unreadable_reply(200, {}, b"garbage", "it is not JSON", NOBODY),
+    WorkersGemmaError("something else"),
+]
+
+
+def name(error: WorkersGemmaError) -> str:
+    status = f"-{error.status_code}-{error.code}" if isinstance(error, APIStatusError) else ""
+    return type(error).__name__ + status
+
+
+@pytest.mark.parametrize("error", RETRIED, ids=name)
+def test_is_retried(error: WorkersGemmaError) -> None:
+    assert error.is_retryable
+    policy = RetryPolicy(2)
+    assert policy.delay(error, 0) is not None
+    assert policy.delay(error, 1) is not None
+    assert policy.delay(error, 2) is None
+    assert RetryPolicy(0).delay(error, 0) is None
+
+
+@pytest.mark.parametrize("error", RAISED, ids=name)
+def test_is_raised(error: WorkersGemmaError) -> None:
+    assert not error.is_retryable
+    assert RetryPolicy(5).delay(error, 0) is None
+
+
+def test_delays_grow_with_jitter_up_to_a_bound() -> None:
+    random.seed(5)
+    policy = RetryPolicy(20)
+    error = APIConnectionError("reset")
+    for retry, longest in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)):
+        delays = [policy.delay(error, retry) or 0.0 for _ in range(200)]
+        assert longest / 2 <= min(delays) < max(delays) <= longest
+        assert len(set(delays)) > 100
+    assert (policy.delay(error, 19) or 0) <= 8
+
+
+@pytest.mark.parametrize(
+    ("header", "delay"),
+    [("0", 0.0), ("1", 1.0), ("2.5", 2.5), (" 7 ", 7.0), ("60", 60.0), ("60.1", None), ("61", None), ("86400", None)],
+)
+def test_retry_after_in_seconds(header: str, delay: float | None) -> None:
+    error = answered(429, retry_after=header)
+    assert error.retry_after == float(header)
+    assert RetryPolicy().delay(error, 0) == delay
+
+
+@pytest.mark.parametrize(("ahead", "obeyed"), [(30, True), (59, True), (120, False), (86_400, False)])
+def test_retry_after_as_a_date(ahead: int, obeyed: bool) -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+    error = answered(503, retry_after=when)
+    assert error.retry_after == pytest.approx(ahead, abs=3)
+    delay = RetryPolicy().delay(error, 0)
+    assert delay == (error.retry_after if obeyed else None)
+
+
+def test_retry_after_in_the_past_is_now() -> None:
+    error = answered(503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")
+    assert error.retry_after == 0.0
+    assert RetryPolicy().delay(error, 0) == 0.0
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "inf", "1e999", "Wed, 99 Foo 2015", "twelve", "0x10"])
+def test_nonsense_in_retry_after_is_passed_over(header: str) -> None:
+    error = answered(429, retry_after=header)
+    assert error.retry_after is None
+    delay = RetryPolicy().delay(error, 0)
+    assert delay is not None
+    assert 0.25 <= delay <= 0.5
+
+
+@given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]?\w{1,5}\Z"))
+def test_any_retry_after_is_read_without_failing(header: str) -> None:
+    seconds = retry_after({"retry-after": header})
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+@given(st.integers(0, 999), st.integers(-1, 11_000) | st.none(), st.integers(0, 10), st.text(max_size=9))
+def test_no_delay_is_ever_longer_than_a_minute(status: int, code: int | None, retries: int, header: str) -> None:
+    delay = RetryPolicy(10).delay(answered(status, code, retry_after=header), retries)
+    assert delay is None or 0 <= delay <= 60
+
+
+# --- What the driver makes of it --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_waits_are_those_of_the_policy(server: FaultServer, naps: list[float], way: str) -> None:
+    right = STREAMED_HELLO if "stream" in way else WHOLE_HELLO
+    server.play((http(503, b"", retry_after="7"),), (RESET,), (http(500, b""),), (right,))
+    assert ask(gemma(base_url=server.url, max_retries=3), way).text == "Hello"
+    assert len(server.requests) == 4
+    assert naps[0] == 7
+    assert 0.5 <= naps[1] <= 1
+    assert 1 <= naps[2] <= 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (http(429, refusal(3036)), QuotaExceededError),
+        (http(429, refusal(3036), retry_after="1"), QuotaExceededError),
+        (http(429, refusal(3040), retry_after="61"), CapacityError),
+        (http(429, refusal(None), retry_after="3600"), RateLimitError),
+        (http(503, b"", retry_after="Wed, 21 Oct 2093 07:28:00 GMT"), InternalServerError),
+        (http(400, refusal(5006)), BadRequestError),
+    ],
+)
+def test_raised_at_once(server: FaultServer, naps: list[float], way: str, reply: bytes, error: type[Exception]) -> None:
+    server.play((reply,))
+    with pytest.raises(error):
+        ask(gemma(base_url=server.url, max_retries=5), way)
+    assert len(server.requests) == 1
+    assert naps == []
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_streams_only_until_the_first_event(server: FaultServer, naps: list[float], way: str) -> None:
+    begun = STREAM_HEAD + event({"response": "Hel"})
+    server.play((STREAM_HEAD, RESET), (begun, RESET))
+    with pytest.raises(StreamInterruptedError):
+        ask(gemma(base_url=server.url, max_retries=5), way)
+    assert len(server.requests) == 2
+    assert len(naps) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_log_line_a_retry(
+    server: FaultServer, naps: list[float], way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = STREAMED_HELLO if "stream" in way else WHOLE_HELLO
+    server.play((http(500, TOKEN.encode()),), (http(429, refusal(3040)),), (right,))
+    with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"):
+        ask(gemma(base_url=server.url, max_retries=2), way)
+    records = [record for record in caplog.records if record.name.startswith("langchain_workers_gemma")]
+    assert [record.name for record in records] == ["langchain_workers_gemma.exchange.chat"] * 2
+    assert records[0].getMessage().startswith("retry 1 of 2 in ")
+    assert records[0].getMessage().endswith("InternalServerError")
+    assert records[1].getMessage().endswith("CapacityError")
+    assert TOKEN not in caplog.text
+
+
+def test_no_log_line_without_a_retry(server: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.play((http(400, refusal(5006)),))
+    with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"), pytest.raises(BadRequestError):
+        gemma(base_url=server.url, max_retries=2).invoke("Hi")
+    assert not [record for record in caplog.records if record.name.startswith("langchain_workers_gemma")]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_asking_again_without_a_stream_is_no_retry(server: FaultServer, naps: list[float], way: str) -> None:
+    server.play((STREAM_HEAD + STREAM_END,), (WHOLE_HELLO,))
+    assert ask(gemma(base_url=server.url, max_retries=0), way).text == "Hello"
+    assert [request.streams for request in server.requests] == [True, False]
+    assert naps == []
+
+
+def test_retries_of_concurrent_calls_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = without_naps(monkeypatch)
+    with FaultServer() as server:
+        server.play((CLOSE,), (WHOLE_HELLO,))
+        llm = gemma(base_url=server.url, max_retries=1)
+        replies = asyncio.run(llm.abatch([str(n) for n in range(50)]))
+    assert [reply.text for reply in replies] == ["Hello"] * 50
+    assert len(naps) == 50

@@ -1,0 +1,399 @@
+"""What becomes of each kind of message and content block, and which of them are refused before any request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.content import create_image_block, create_text_block
+
+from tests.helpers.asking import (
+    CHAT_MODELS,
+    GEMMA_3,
+    GEMMA_4,
+    PNG,
+    PNG_URI,
+    SEA_LION,
+    WAYS,
+    Service,
+    ask,
+    gemma,
+)
+
+TEXT_ONLY = [model for model in CHAT_MODELS if model not in (GEMMA_3, GEMMA_4)]
+
+
+def sent(service: Service, *messages: Any, model: str = GEMMA_4, way: str = "invoke") -> list[dict[str, Any]]:
+    """The messages on the wire."""
+    ask(gemma(model=model), way, list(messages))
+    return service.messages
+
+
+def refused(service: Service, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
+    """The words in which a message is refused; no request is made, however the model is asked."""
+    said: set[str] = set()
+    for way in WAYS:
+        with pytest.raises(ValueError, match="messages") as caught:
+            ask(gemma(model=model, **arguments), way, [message])
+        said.add(str(caught.value))
+    assert not service.requests
+    (words,) = said
+    return words
+
+
+# --- Kinds of messages ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("Hello", [("user", "Hello")]),
+        ([("human", "Hello")], [("user", "Hello")]),
+        ([{"role": "user", "content": "Hello"}], [("user", "Hello")]),
+        ([HumanMessage("Hello")], [("user", "Hello")]),
+        ([SystemMessage("Be brief."), HumanMessage("Hello")], [("system", "Be brief."), ("user", "Hello")]),
+        (
+            [HumanMessage("a"), AIMessage("b"), HumanMessage("c")],
+            [("user", "a"), ("assistant", "b"), ("user", "c")],
+        ),
+    ],
+)
+def test_messages_with_text(service: Service, way: str, asked: Any, expected: list[tuple[str, str]]) -> None:
+    ask(gemma(), way, asked)
+    assert service.messages == [{"role": role, "content": content} for role, content in expected]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("user", "user"),
+        ("human", "user"),
+        ("User", "user"),
+        ("system", "system"),
+        ("developer", "system"),
+        ("assistant", "assistant"),
+        ("ai", "assistant"),
+        ("model", "assistant"),
+    ],
+)
+def test_chat_messages_by_their_role(service: Service, role: str, expected: str) -> None:
+    around = {"system": [HumanMessage("x")], "assistant": [HumanMessage("x")], "user": []}[expected]
+    message = ChatMessage(content="said", role=role)
+    messages = [message, *around] if expected == "system" else [*around, message]
+    assert {"role": expected, "content": "said"} in sent(service, *messages)
+
+
+@pytest.mark.parametrize("role", ["tool", "function", "critic", ""])
+def test_chat_messages_of_unknown_roles_are_refused(service: Service, role: str) -> None:
+    words = refused(service, ChatMessage(content="said", role=role))
+    assert repr(role) in words
+    assert "'user'" in words
+
+
+@pytest.mark.parametrize("message", [FunctionMessage(content="x", name="f"), RemoveMessage(id="1")])
+def test_kinds_that_cannot_be_sent(service: Service, message: Any) -> None:
+    assert type(message).__name__ in refused(service, message)
+
+
+def test_no_messages_at_all(service: Service) -> None:
+    for way in WAYS:
+        with pytest.raises(ValueError, match="messages is empty"):
+            ask(gemma(), way, [])
+    assert not service.requests
+
+
+def test_tool_messages_on_gemma_4(service: Service) -> None:
+    call = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
+    messages = sent(service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("42", tool_call_id="c1"))
+    assert messages[1:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
+        },
+        {"role": "tool", "content": "42", "tool_call_id": "c1"},
+    ]
+
+
+# --- Content blocks ---------------------------------------------------------------------------------------------------
+
+TEXT_FORMS: list[Any] = [
+    ["Hello"],
+    [{"type": "text", "text": "Hello"}],
+    [create_text_block("Hello")],
+    [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}],
+    [{"type": "text", "source_type": "text", "text": "Hello"}],
+    [{"type": "text-plain", "text": "Hello", "mime_type": "text/plain"}],
+    ["Hel", {"type": "text", "text": "lo"}],
+    [{"type": "text", "text": "Hello"}, {"type": "text", "text": ""}],
+]
+
+
+@pytest.mark.parametrize("content", TEXT_FORMS)
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_blocks_of_text_become_one_string(service: Service, model: str, content: Any) -> None:
+    assert sent(service, HumanMessage(content), model=model) == [{"role": "user", "content": "Hello"}]
+
+
+IMAGE_FORMS: dict[str, Any] = {
+    "openai": {"type": "image_url", "image_url": {"url": PNG_URI}},
+    "openai with detail": {"type": "image_url", "image_url": {"url": PNG_URI, "detail": "low"}},
+    "openai, bare string": {"type": "image_url", "image_url": PNG_URI},
+    "v1 base64": create_image_block(base64=PNG, mime_type="image/png"),
+    "v1 url": create_image_block(url=PNG_URI),
+    "v0 base64": {"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"},
+    "v0 url": {"type": "image", "source_type": "url", "url": PNG_URI},
+    "anthropic base64": {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": PNG},
+    },
+    "anthropic url": {"type": "image", "source": {"type": "url", "url": PNG_URI}},
+    "data uri in base64": {"type": "image", "base64": PNG_URI, "mime_type": "image/png"},
+    "base64 in lines": {"type": "image", "base64": f"{PNG[:60]}\n{PNG[60:]}\n", "mime_type": "image/png"},
+    "data uri in lines": {"type": "image_url", "image_url": {"url": f"{PNG_URI[:70]}\r\n{PNG_URI[70:]}"}},
+    "anthropic without mime type": {"type": "image", "source": {"type": "base64", "data": PNG}},
+}
+
+
+@pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
+@pytest.mark.parametrize("form", IMAGE_FORMS)
+def test_every_form_of_an_image(service: Service, form: str, model: str) -> None:
+    content = [{"type": "text", "text": "What is this?"}, IMAGE_FORMS[form]]
+    assert sent(service, HumanMessage(content), model=model) == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": PNG_URI}},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "gif", "webp"])
+def test_the_type_of_an_image_is_found_by_its_first_bytes(service: Service, kind: str) -> None:
+    start = {"jpeg": "/9j/4AAQSkZJRgAB", "gif": "R0lGODlhAQABAAAA", "webp": "UklGRhoAAABXRUJQ"}[kind]
+    (message,) = sent(service, HumanMessage([{"type": "image", "source": {"type": "base64", "data": start}}]))
+    assert message["content"][0]["image_url"]["url"] == f"data:image/{kind};base64,{start}"
+
+
+def test_images_and_texts_keep_their_order(service: Service) -> None:
+    image = IMAGE_FORMS["v1 base64"]
+    (message,) = sent(service, HumanMessage([image, "a", {"type": "text", "text": "b"}, image, "c"]))
+    kinds = [part.get("text") or part["type"] for part in message["content"]]
+    assert kinds == ["image_url", "ab", "image_url", "c"]
+
+
+def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: Service) -> None:
+    blocks: list[Any] = [
+        {"type": "reasoning", "reasoning": "I think."},
+        {"type": "thinking", "thinking": "hm", "signature": "x"},
+        {"type": "text", "text": "Let me see."},
+        {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}},
+        {"type": "tool_call", "id": "c1", "name": "f", "args": {"a": 1}},
+        {"type": "input_json_delta", "partial_json": "{"},
+    ]
+    call = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
+    messages = sent(
+        service,
+        HumanMessage("x"),
+        AIMessage(blocks, tool_calls=[call], additional_kwargs={"reasoning_content": "I think."}),
+        ToolMessage("y", tool_call_id="c1"),
+    )
+    assert messages[1]["content"] == "Let me see."
+    assert len(messages[1]["tool_calls"]) == 1
+    assert "I think" not in json.dumps(messages)
+
+
+def test_our_own_reply_goes_back_as_it_came(service: Service) -> None:
+    service.says({"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]})
+    reply = ask(gemma(), "invoke")
+    assert reply.content_blocks[0]["type"] == "reasoning"
+    service.requests.clear()
+    assert sent(service, HumanMessage("a"), reply, HumanMessage("b"))[1] == {"role": "assistant", "content": "Hi"}
+
+
+def test_our_own_reply_in_the_v1_form_goes_back_too(service: Service) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    service.says({"choices": [{"message": {"content": "Hi", "reasoning": "hm", "tool_calls": [call]}}]})
+    reply = ask(gemma(output_version="v1"), "invoke")
+    assert isinstance(reply.content, list)
+    service.requests.clear()
+    messages = sent(service, HumanMessage("a"), reply, ToolMessage("b", tool_call_id="c1"))
+    assert messages[1]["content"] == "Hi"
+    assert [made["id"] for made in messages[1]["tool_calls"]] == ["c1"]
+
+
+# --- What is refused --------------------------------------------------------------------------------------------------
+
+REFUSED_BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
+    "audio v1": ({"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}, "audio"),
+    "audio v0": ({"type": "audio", "source_type": "base64", "data": "AAAA", "mime_type": "audio/wav"}, "audio"),
+    "audio openai": ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, "audio"),
+    "video": ({"type": "video", "base64": "AAAA", "mime_type": "video/mp4"}, "video"),
+    "pdf v1": ({"type": "file", "base64": "AAAA", "mime_type": "application/pdf"}, "file"),
+    "pdf v0": (
+        {"type": "file", "source_type": "base64", "data": "AAAA", "mime_type": "application/pdf"},
+        "file",
+    ),
+    "pdf openai": ({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:,"}}, "file"),
+    "pdf anthropic": (
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}},
+        "document",
+    ),
+    "file id": ({"type": "image", "file_id": "file-1"}, "file id"),
+    "file id v0": ({"type": "image", "source_type": "id", "id": "file-1"}, "file id"),
+    "file id anthropic": ({"type": "image", "source": {"type": "file", "file_id": "file-1"}}, "file id"),
+    "no type": ({"text": "a"}, "type"),
+    "unknown": ({"type": "hologram"}, "hologram"),
+    "svg in a data uri without base64": (
+        {"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}},
+        "data:image/TYPE;base64",
+    ),
+    "file url": ({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, "data:image/TYPE;base64"),
+    "not an image": (
+        {"type": "image_url", "image_url": {"url": "data:application/pdf;base64,AAAA"}},
+        "data:image/TYPE;base64",
+    ),
+    "bad base64": ({"type": "image", "base64": "%%%", "mime_type": "image/png"}, "base64"),
+    "base64 of an impossible length": ({"type": "image", "base64": "AAAAA", "mime_type": "image/png"}, "base64"),
+    "url-safe base64": ({"type": "image", "base64": "A-_A", "mime_type": "image/png"}, "base64"),
+    "mime type of no image": ({"type": "image", "base64": "AAAA", "mime_type": "application/pdf"}, "mime_type"),
+    "mime type unknown": ({"type": "image", "source": {"type": "base64", "data": "AAAA"}}, "mime_type"),
+    "image without data": ({"type": "image"}, "base64"),
+    "image_url without url": ({"type": "image_url", "image_url": {}}, "base64"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_BLOCKS)
+def test_refused_blocks(service: Service, case: str) -> None:
+    block, word = REFUSED_BLOCKS[case]
+    words = refused(service, HumanMessage(["look", block]))
+    assert word in words
+
+
+@pytest.mark.parametrize("case", ["audio v1", "pdf v1", "unknown"])
+def test_refused_blocks_in_other_messages(service: Service, case: str) -> None:
+    block: dict[str, Any] = dict(REFUSED_BLOCKS[case][0])
+    refused(service, SystemMessage([block]))
+    refused(service, AIMessage([block]))
+    refused(service, ToolMessage([block], tool_call_id="c1"))
+
+
+@pytest.mark.parametrize("model", TEXT_ONLY)
+@pytest.mark.parametrize("form", IMAGE_FORMS)
+def test_an_image_for_a_text_only_model(service: Service, model: str, form: str) -> None:
+    words = refused(service, HumanMessage([IMAGE_FORMS[form]]), model=model)
+    assert model in words
+    assert "text only" in words
+
+
+@pytest.mark.parametrize("model", TEXT_ONLY)
+def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: Service, model: str) -> None:
+    block = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}
+    assert "text only" in refused(service, HumanMessage([block]), model=model, inline_image_urls=True)
+
+
+@pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, "@cf/google/gemma-4-new-it"])
+@pytest.mark.parametrize("url", ["http://example.org/a.png", "https://example.org/a.png", "HTTPS://example.org/a.png"])
+@pytest.mark.parametrize("form", ["openai", "v1", "v0", "anthropic"])
+def test_image_urls_while_inline_image_urls_is_off(service: Service, model: str, url: str, form: str) -> None:
+    forms: dict[str, dict[str, Any]] = {
+        "openai": {"type": "image_url", "image_url": {"url": url}},
+        "v1": {"type": "image", "url": url},
+        "v0": {"type": "image", "source_type": "url", "url": url},
+        "anthropic": {"type": "image", "source": {"type": "url", "url": url}},
+    }
+    assert "inline_image_urls=True" in refused(service, HumanMessage([forms[form]]), model=model)
+
+
+def test_an_image_url_on_other_hosts(service: Service) -> None:
+    block = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    assert "inline_image_urls" in refused(service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi")
+
+
+def test_an_image_in_a_system_message(service: Service) -> None:
+    assert "HumanMessage" in refused(service, SystemMessage([IMAGE_FORMS["openai"]]))
+
+
+# --- Content is never null --------------------------------------------------------------------------------------------
+
+EMPTY: list[Any] = ["", [], [""], [{"type": "text", "text": ""}]]
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+@pytest.mark.parametrize("content", EMPTY)
+def test_content_is_never_null(service: Service, model: str, content: Any) -> None:
+    call = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
+    messages = sent(
+        service,
+        SystemMessage(content),
+        HumanMessage(content),
+        AIMessage(content, tool_calls=[call]),
+        ToolMessage(content, tool_call_id="c1"),
+        AIMessage(content),
+        HumanMessage("x"),
+        model=model,
+    )
+    assert all(isinstance(message["content"], str) for message in messages)
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+@pytest.mark.parametrize("content", EMPTY)
+@pytest.mark.parametrize("kind", [SystemMessage, AIMessage, HumanMessage])
+def test_an_empty_message_alone_still_makes_a_request_that_has_a_user(
+    service: Service, model: str, content: Any, kind: type[Any]
+) -> None:
+    messages = sent(service, kind(content), model=model)
+    assert [message["role"] for message in messages][-1:] == ["user"]
+    assert all(isinstance(message["content"], str) for message in messages)
+
+
+# --- Text that is no text ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_half_a_surrogate_pair_in_text(service: Service, way: str) -> None:
+    ask(gemma(), way, [HumanMessage("a \ud83d b"), AIMessage("\udc4b"), HumanMessage("\ud83d\udc4b é")])
+    assert service.messages == [
+        {"role": "user", "content": "a \ufffd b"},
+        {"role": "assistant", "content": "\ufffd"},
+        {"role": "user", "content": "👋 é"},
+    ]
+
+
+def test_surrogates_in_arguments_and_results_of_tools(service: Service) -> None:
+    call = {"name": "f", "args": {"a": "\ud83d"}, "id": "c1", "type": "tool_call"}
+    messages = sent(
+        service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("\udc4b", tool_call_id="c1")
+    )
+    assert json.loads(messages[1]["tool_calls"][0]["function"]["arguments"]) == {"a": "\ufffd"}
+    assert messages[2]["content"] == "\ufffd"
+
+
+def test_control_characters_and_every_plane_of_unicode(service: Service) -> None:
+    text = "".join(map(chr, [*range(256), 0x2028, 0xFEFF, 0xFFFF, 0x10FFFF]))
+    assert sent(service, HumanMessage(text)) == [{"role": "user", "content": text}]
+
+
+def test_a_long_text(service: Service) -> None:
+    text = "word " * 100_000
+    assert sent(service, HumanMessage(text), model=SEA_LION)[0]["content"] == text
+
+
+def test_a_message_longer_than_the_schema_allows(service: Service) -> None:
+    model = "@cf/google/gemma-7b-it-lora"
+    assert len(sent(service, HumanMessage("a" * 131_072), model=model)[0]["content"]) == 131_072
+    service.requests.clear()
+    assert "131,072" in refused(service, HumanMessage("a" * 131_073), model=model)

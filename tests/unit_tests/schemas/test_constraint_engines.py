@@ -1,0 +1,151 @@
+"""Every schema that leaves the package, tried on real grammar engines; what they let through, read as the caller does.
+
+The schemas are taken from the requests, whatever method and model made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from functools import cache
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.exceptions import OutputParserException
+from pydantic import ValidationError
+
+from langchain_workers_gemma import ToolChoiceError
+from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.structured_output.parser import validate_as
+from tests.helpers.asking import gemma
+from tests.helpers.schema_engines import compile_everywhere, walk
+from tests.helpers.schema_examples import EXAMPLES
+from tests.helpers.structured_asking import GENERATIONS, METHODS, Generation
+
+# The other models take one of the same three parameters; that they get the same is `test_structured_output`'s to show.
+CONSTRAINED = [one for one in GENERATIONS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]
+NAMES = sorted(EXAMPLES)
+WALKS = 8
+
+
+REQUESTS: list[Any] = []
+
+
+def _answer(request: httpx.Request) -> httpx.Response:
+    REQUESTS.append(json.loads(request.content))
+    return httpx.Response(200, json={"result": {"response": "{}"}, "success": True})
+
+
+CLIENT = httpx.Client(transport=httpx.MockTransport(_answer))
+
+
+def sent_with(generation: Generation, bind: Any) -> Any:
+    """The input of the first request that a runnable sends; what it makes of the empty reply is of no interest."""
+    REQUESTS.clear()
+    with contextlib.suppress(OutputParserException, ToolChoiceError):
+        bind(gemma(**generation.arguments, http_client=CLIENT)).invoke("Go")
+    return REQUESTS[0]
+
+
+def constraint_of(data: Any) -> Any:
+    if "guided_json" in data:
+        return data["guided_json"]
+    inner = data.get("response_format", {}).get("json_schema")
+    return inner["schema"] if inner is not None and "schema" in inner and "type" not in inner else inner
+
+
+@cache
+def schemas_sent(name: str, generation: Generation, method: str | None, strict: bool | None) -> Any:
+    schema = EXAMPLES[name].schema
+    return constraint_of(
+        sent_with(
+            generation,
+            lambda llm: llm.with_structured_output(schema, method=method, strict=strict),
+        )
+    )
+
+
+def cases(name: str) -> list[tuple[str, Any, bool, bool]]:
+    """Every different schema that an example becomes: where, the schema, whether it is a call's, whether strict."""
+    found: dict[str, tuple[str, Any, bool, bool]] = {}
+    for generation in CONSTRAINED:
+        for method in METHODS:
+            for strict in (None, True):
+                if generation.lacks(method) or method == "json_mode":
+                    continue
+                schema = schemas_sent(name, generation, method, strict)
+                if schema is not None:
+                    where = f"{generation}-{method}-{strict}"
+                    found.setdefault(json.dumps(schema), (where, schema, method == "function_calling", bool(strict)))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_compiles_and_what_it_lets_through_parses(name: str) -> None:
+    example = EXAMPLES[name]
+    tried = cases(name)
+    assert {call for _, _, call, _ in tried} == {True, False}
+    assert {strict for _, _, _, strict in tried} == {True, False} or name in UNCHANGED_BY_STRICT
+    for where, schema, call, strict in tried:
+        # Recursion is unrolled by outlines-core to a few levels, and compiles.
+        assert compile_everywhere(schema), where
+        assert ("$ref" in json.dumps(schema).replace('"$ref":{', "")) >= example.recursive, where
+        for seed in range(WALKS):
+            text = walk(schema, seed)
+            try:
+                value = json.loads(text)
+            except ValueError:
+                assert len(text) >= 3000, where  # the walk ran out of room, as a reply does of tokens
+                continue
+            if call:
+                assert value.keys() == {"name", "arguments"}, where
+                value = value["arguments"]
+            wrong = objections(example, value, strict=strict)
+            assert wrong <= example.loose, (where, text, wrong)
+
+
+UNCHANGED_BY_STRICT = frozenset(
+    name for name in NAMES if len({json.dumps(one[1]) for one in cases(name) if not one[2]}) == 1
+)
+
+
+def objections(example: Any, value: Any, *, strict: bool) -> set[str]:
+    """What the caller's own type says against a value, as it is read from a reply."""
+    if isinstance(example.schema, dict):
+        if not strict:
+            return set(example.check(json.dumps(value)))
+        # In OpenAI's strict form null stands for what is left out.
+        return {one for one in example.check(json.dumps(_without_nulls(value))) if one != "required"}
+    try:
+        validate_as(value, example.schema, strict=strict)
+    except ValidationError as error:
+        return {one["type"] for one in error.errors()}
+    return set()
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+TOOL = {"title": "look_up", "description": "Look up.", "type": "object", "properties": {"city": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("choice", [None, "any"])
+@pytest.mark.parametrize("answer", [False, True])
+def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) -> None:
+    """Tools by constraint, beside an answer with a schema of its own: all of it is one schema."""
+    schema = EXAMPLES[name].schema
+    generation = CONSTRAINED[1]
+
+    def bind(llm: Any) -> Any:
+        llm.tool_calling = "guided_json"
+        tool = {"type": "function", "function": {"name": "tool", "parameters": json_schema_of(schema)}}
+        more = {"response_format": {"type": "json_schema", "json_schema": json_schema_of(schema)}} if answer else {}
+        return llm.bind_tools([tool, TOOL], tool_choice=choice, **more)
+
+    sent = constraint_of(sent_with(generation, bind))
+    assert compile_everywhere(sent)

@@ -1,0 +1,221 @@
+"""Schemas for constrained decoding, tried on the grammar engines."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import llguidance
+import pytest
+from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
+
+from langchain_workers_gemma.schemas import for_constraint, json_schema_of
+from tests.helpers.schema_engines import TOKENIZER, accepts, compile_everywhere, grammar
+from tests.helpers.schema_examples import EXAMPLES, Constraints, Node
+
+
+def constrained(rules: Any) -> Any:
+    return for_constraint({"type": "object", "properties": {"a": rules}, "required": ["a"]})["properties"]["a"]
+
+
+ANYTHING = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null", "array", "object")]}
+TRANSLATED: list[tuple[Any, Any]] = [
+    (True, ANYTHING),
+    ({}, ANYTHING),
+    ({"title": "T"}, ANYTHING),
+    ({"const": None}, {"const": None}),
+    ({"enum": [1, True, "a", None], "type": "string"}, {"type": "string", "enum": ["a"]}),
+    ({"enum": ["a", None], "type": "string", "nullable": True}, {"enum": ["a", None]}),
+    ({"enum": ["a", None], "type": ["string", "null"]}, {"enum": ["a", None]}),
+    ({"type": ["string", "null"], "minLength": 1}, {"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}),
+    ({"type": "string", "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+    ({"type": "array", "minItems": 1}, {"type": "array", "description": "(at least 1 item)"}),
+    (
+        {"type": "array", "minItems": 2, "maxItems": 3},
+        {"type": "array", "description": "(at least 2 items, at most 3 items)"},
+    ),
+    ({"type": "array", "maxItems": 0}, {"type": "array", "const": []}),
+    ({"type": "array", "items": False}, {"type": "array", "const": []}),
+    ({"type": "string", "pattern": "^a$", "description": "D."}, {"type": "string", "description": "D. (pattern: ^a$)"}),
+    ({"type": "string", "format": "date"}, {"type": "string", "format": "date"}),
+    ({"type": "string", "format": "email"}, {"type": "string", "description": "(format: email)"}),
+    (
+        {"type": "string", "format": "date", "minLength": 2},
+        {"type": "string", "format": "date", "description": "(at least 2 characters)"},
+    ),
+    ({"type": "string", "maxLength": 10**6}, {"type": "string", "description": "(at most 1000000 characters)"}),
+    ({"type": "integer", "exclusiveMinimum": 0, "maximum": 9.5}, {"type": "integer", "minimum": 1, "maximum": 9}),
+    ({"type": "number", "exclusiveMinimum": 0}, {"type": "number", "exclusiveMinimum": 0}),
+    ({"type": "number", "minimum": 1e300}, {"type": "number", "description": "(at least 1e+300)"}),
+    (
+        {"type": "integer", "multipleOf": 5, "default": 5},
+        {"type": "integer", "description": "(a multiple of 5, default: 5)"},
+    ),
+    ({"type": "string", "properties": {"x": {}}}, {"type": "string"}),
+    ({"type": "object", "additionalProperties": True}, {"type": "object"}),
+    ({"type": "object", "additionalProperties": {}}, {"type": "object"}),
+    (
+        {"type": "object", "additionalProperties": False},
+        {"type": "object", "properties": {}, "additionalProperties": False},
+    ),
+    ({"additionalProperties": {"type": "null"}}, {"type": "object", "additionalProperties": {"type": "null"}}),
+    (
+        {"type": "object", "patternProperties": {"^x": {"type": "null"}}},
+        {"type": "object", "additionalProperties": {"type": "null"}, "description": "(keys match ^x)"},
+    ),
+    (
+        {"propertyNames": {"enum": ["u", "v"]}, "additionalProperties": {"type": "null"}},
+        {"type": "object", "properties": {"u": {"type": "null"}, "v": {"type": "null"}}, "additionalProperties": False},
+    ),
+    (
+        {"required": ["u"]},
+        {"type": "object", "properties": {"u": ANYTHING}, "required": ["u"], "additionalProperties": True},
+    ),
+    ({"oneOf": [{"type": "string"}, False]}, {"type": "string"}),
+    ({"anyOf": [{"type": "string"}, {"type": "string"}], "description": "d"}, {"type": "string", "description": "d"}),
+    ({"allOf": []}, ANYTHING),
+    (
+        {"allOf": [{"type": "number"}, {"type": "integer", "minimum": 1}, {"minimum": 3}]},
+        {"type": "integer", "minimum": 3},
+    ),
+    ({"allOf": [{"enum": [1, 2]}, {"enum": [2, 3]}]}, {"enum": [2]}),
+    (
+        {"allOf": [{"type": "string", "pattern": "a"}, {"pattern": "b"}]},
+        {"type": "string", "description": "(pattern: b) (pattern: a)"},
+    ),
+    (
+        {
+            "allOf": [
+                {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                {"anyOf": [{"type": "null"}, {"type": "integer"}]},
+            ]
+        },
+        {"type": "null"},
+    ),
+    (
+        {"type": "array", "prefixItems": [{"type": "null"}], "items": {"type": "string"}},
+        {"type": "array", "prefixItems": [{"type": "null"}], "items": {"type": "string"}, "minItems": 1},
+    ),
+    (
+        {"type": "array", "items": [{"type": "null"}]},
+        {"type": "array", "prefixItems": [{"type": "null"}], "minItems": 1, "maxItems": 1},
+    ),
+    (
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}]},
+        {"type": "number"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("given_", "wanted"), TRANSLATED, ids=lambda one: json.dumps(one)[:60])
+def test_translations(given_: Any, wanted: Any) -> None:
+    made = constrained(given_)
+    assert made == wanted
+    assert constrained(made) == made
+    compile_everywhere(for_constraint({"type": "object", "properties": {"a": given_}, "required": ["a"]}))
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        False,
+        {"enum": []},
+        {"not": {}},
+        {"anyOf": []},
+        {"anyOf": [False, {"enum": []}]},
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2},
+        {"type": "string", "minLength": 2, "maxLength": 1},
+        {"type": "array", "minItems": 2, "maxItems": 1},
+        {"type": "array", "items": False, "minItems": 1},
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+        {"allOf": [{"const": 1}, {"const": 2}]},
+        {"type": "object", "properties": {"x": False}, "required": ["x"]},
+    ],
+)
+def test_what_nothing_can_meet_is_refused_where_it_is_required(impossible: Any) -> None:
+    with pytest.raises(ValueError, match="No value can meet"):
+        constrained(impossible)
+    made = for_constraint({"type": "object", "properties": {"a": impossible, "b": {"type": "null"}}})
+    assert list(made["properties"]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        {"type": "nonsense"},
+        {"type": []},
+        {"type": 3},
+        {"type": "object", "properties": []},
+        {"properties": {"x": None}},
+        {"properties": {"x": {}}, "required": True},
+        {"anyOf": {"type": "string"}},
+        {"items": 3, "type": "array"},
+        {"enum": "abc"},
+        {"type": "integer", "minimum": "3"},
+        {"const": {1, 2}},
+        {"default": float("nan")},
+        {"type": "string", 3: 4},
+    ],
+)
+def test_what_cannot_be_read_is_refused(unreadable: Any) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        constrained(unreadable)
+
+
+def test_what_is_stripped_is_told_and_still_checked() -> None:
+    fields = for_constraint(json_schema_of(Constraints))["properties"]
+    assert fields["tags"]["description"] == "Some tags (at least 1 item, at most 3 items)"
+    assert fields["code"]["description"] == "(pattern: ^[a-z]{3}-[0-9]+$)"
+    assert fields["above"] == {"type": "integer", "minimum": 1, "maximum": 9}
+    assert EXAMPLES["constraints"].check("{}") == {"missing"}
+
+
+def test_objects_are_closed_for_llguidance_alone() -> None:
+    open_, closed = {"type": "object", "properties": {"a": {"type": "null"}}}, json_schema_of(Node)
+    assert accepts(open_, {"made_up": 1})
+    assert not accepts(for_constraint(open_), {"made_up": 1})
+    assert not re.fullmatch(outlines.build_regex_from_schema(json.dumps(open_)), '{"made_up": 1}')
+    assert not accepts(for_constraint(closed), {"value": 1, "made_up": 1})
+
+
+def test_what_engines_do_with_what_is_stripped() -> None:
+    """The reasons for `for_constraint`; when an engine learns better, this fails and the rule may go."""
+
+    def says(rules: Any) -> Any:
+        return llguidance.LLMatcher.validate_grammar(
+            grammar({"type": "object", "properties": {"a": rules}, "required": ["a"]}), TOKENIZER
+        )
+
+    refused: Any
+    for refused in (
+        {"not": {"type": "string"}},
+        {"if": {"type": "string"}},
+        {"type": "array", "uniqueItems": True},
+        {"type": "array", "contains": {}},
+        {"type": "object", "propertyNames": {}},
+        {"type": "string", "format": "password"},
+        {"type": "string", "pattern": "^(?=x)y"},
+        {"type": "number", "minimum": 1e-20, "maximum": 1e300},
+        {"oneOf": [{"type": "string"}, {"type": "string", "minLength": 3}]},
+    ):
+        assert says(refused)
+    for refused in (
+        True,
+        {"minLength": 3},
+        {"type": "string", "format": "ipv4"},
+        {"type": "object", "additionalProperties": False},
+    ):
+        with pytest.raises(ValueError, match=r"nsupported|not supported"):
+            outlines.build_regex_from_schema(
+                json.dumps({"type": "object", "properties": {"a": refused}, "required": ["a"]})
+            )
+    both = {"allOf": [{"type": "string"}, {"type": "string"}]}
+    assert re.fullmatch(outlines.build_regex_from_schema(json.dumps(both)), '"a""b"')
+    wild = outlines.build_regex_from_schema('{"type": "object", "properties": {"a": {}}, "required": ["a"]}')
+    assert re.fullmatch(wild, "null")
+    uri = outlines.build_regex_from_schema('{"type": "string", "format": "uri"}')
+    assert re.fullmatch(uri, '"http://a.com/","b":1}"')
+    length = outlines.build_regex_from_schema('{"type": "string", "pattern": "^a$", "maxLength": 3}')
+    assert re.fullmatch(length, '"xyz"')

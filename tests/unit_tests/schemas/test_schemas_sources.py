@@ -1,0 +1,106 @@
+"""What users hand in as a schema."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import pytest
+from pydantic import BaseModel, Field
+from pydantic.v1 import BaseModel as OldModel
+
+from langchain_workers_gemma.schemas import (
+    for_constraint,
+    inline_refs,
+    json_schema_of,
+    schema_description,
+    schema_name,
+)
+from tests.helpers.schema_examples import Trip
+
+
+def test_typed_dicts_keep_what_their_author_said() -> None:
+    made = json_schema_of(Trip)
+    assert (made["title"], made["description"]) == ("Trip", "A trip.")
+    assert made["required"] == ["days"]
+    assert made["properties"]["days"]["description"] == "How many days it takes."
+    assert made["properties"]["stops"]["description"] == "Where to stop."
+    assert made["properties"]["note"]["description"] == "Anything else"
+    place = inline_refs(made)["properties"]["stops"]["items"]
+    assert place["properties"]["name"]["description"] == "What it is called"
+    assert place["required"] == ["name"]
+
+
+class OldInner(OldModel):
+    x: int
+
+
+class OldOuter(OldModel):
+    """Old."""
+
+    inner: OldInner
+    maybe: Optional[OldInner] = None  # noqa: UP045
+
+
+def test_pydantic_v1_classes() -> None:
+    made = json_schema_of(OldOuter)
+    assert (made["title"], made["description"]) == ("OldOuter", "Old.")
+    assert for_constraint(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"properties": {}}}},
+        {"name": "f", "description": "d", "parameters": {"properties": {}}},
+        {"type": "function", "name": "f", "description": "d", "parameters": {"properties": {}}},
+        {"name": "f", "description": "d", "input_schema": {"properties": {}}},
+        {"name": "f", "description": "d"},
+        {"title": "f", "description": "d"},
+        {"type": "json_schema", "json_schema": {"name": "f", "schema": {"description": "d", "properties": {}}}},
+        {"title": "f", "description": "d", "properties": {}},
+    ],
+)
+def test_dict_forms(form: Any) -> None:
+    assert json_schema_of(form) == {"title": "f", "description": "d", "type": "object", "properties": {}}
+    assert (schema_name(form), schema_description(form)) == ("f", "d")
+
+
+class Plain:
+    pass
+
+
+class Unspeakable(BaseModel):
+    call: Any = Field(default=None)
+    model_config = {"arbitrary_types_allowed": True}
+    thing: Plain
+
+
+@pytest.mark.parametrize(
+    "bad", [None, "Person", 3, Plain, Plain(), int, list, {}, {"description": "x"}, [], Unspeakable]
+)
+def test_anything_else_is_refused_by_name(bad: Any) -> None:
+    with pytest.raises(ValueError, match="`schema`"):
+        json_schema_of(bad)
+
+
+@pytest.mark.parametrize(
+    "kind", [{"type": "array"}, {"type": "string"}, {"anyOf": [{"type": "object"}, {"type": "null"}]}]
+)
+def test_only_objects_are_taken(kind: Any) -> None:
+    with pytest.raises(ValueError, match="put it into a field"):
+        json_schema_of(kind)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Box[int]", "Box_int"),
+        ("Ключ", "output"),
+        ("a b", "a_b"),
+        ("x" * 99, "x" * 64),
+        ("", "output"),
+        ("A-1_b", "A-1_b"),
+    ],
+)
+def test_names_are_safe(title: Any, name: Any) -> None:
+    assert schema_name({"title": title, "type": "object"}) == name

@@ -1,0 +1,69 @@
+"""Schemas of tools, and OpenAI's strict form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.schemas import for_constraint, for_tool, strict_openai
+from tests.helpers.schema_engines import FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("given_", "wanted"),
+    [
+        ({"type": ["integer", "null"], "title": "N"}, {"type": "integer", "description": "N"}),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+            {"type": "string", "description": "My arg"},
+        ),
+        (
+            {"anyOf": [{"type": "null"}, {"type": "integer"}, {"type": "string"}]},
+            {
+                "type": "integer",
+                "description": "My arg",
+                "anyOf": [{"type": "null"}, {"type": "integer"}, {"type": "string"}],
+            },
+        ),
+        ({"enum": [None, 2.5]}, {"type": "number", "description": "My arg", "enum": [None, 2.5]}),
+        ({"const": True}, {"type": "boolean", "description": "My arg", "const": True}),
+        ({}, {"type": "string", "description": "My arg (any JSON value)"}),
+        (True, {"type": "string", "description": "My arg (any JSON value)"}),
+        (
+            {"type": "string", "pattern": "^a", "minLength": 1, "default": "a", "description": "D"},
+            {"type": "string", "description": "D", "pattern": "^a", "minLength": 1, "default": "a"},
+        ),
+    ],
+)
+def test_tool_properties(given_: Any, wanted: Any) -> None:
+    assert for_tool({"title": "T", "properties": {"my_arg": given_}}) == {
+        "type": "object",
+        "properties": {"my_arg": wanted},
+    }
+
+
+def test_a_required_optional_says_that_null_will_do() -> None:
+    made = for_tool({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
+    assert made["properties"]["a"]["description"] == "A (may be null)"
+    assert made["required"] == ["a"]
+
+
+def test_a_reference_never_ends_up_at_the_root() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
+    for function in FUNCTIONS:
+        assert "$ref" not in function({"anyOf": [{"$ref": "#/$defs/N"}], "$defs": {"N": node}})
+    with pytest.raises(ValueError, match="nothing but itself"):
+        for_constraint({"anyOf": [{"$ref": "#"}]})
+
+
+def test_a_tool_without_arguments_has_properties() -> None:
+    assert for_tool({"type": "object"}) == {"type": "object", "properties": {}}
+
+
+def test_strict_makes_optionals_nullable_unless_they_have_a_default() -> None:
+    made = strict_openai({"properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})
+    assert made["properties"] == {
+        "a": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "b": {"type": "integer", "description": "(default: 3)"},
+    }

@@ -1,0 +1,383 @@
+"""Structured output: the forms in which replies come, those that cannot be read, and growing dicts."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk
+from pydantic import BaseModel
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
+from langchain_workers_gemma.json_text.growing import PartialJsonParser
+from langchain_workers_gemma.response.events import Text
+from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
+from langchain_workers_gemma.structured_output.parser import StructuredOutputParser
+from tests.helpers.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
+from tests.helpers.structured_asking import BY_NAME, PAIRS, Generation, answer, ask, written
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int = 0
+
+
+class Card(TypedDict):
+    name: str
+    age: int
+
+
+SCHEMA = {"title": "Person", "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+ADA = {"name": "Ada", "age": 36}
+TEXT = '{"name": "Ada", "age": 36}'
+pairs = pytest.mark.parametrize(("generation", "method"), PAIRS, ids=str)
+
+# --- Forms of replies -------------------------------------------------------------------------------------------------
+
+FORMS: dict[str, Any] = {
+    "string": TEXT,
+    "object": ADA,
+    "trailing white space": TEXT + "\n\n   \n" + " " * 100,
+    "leading white space": "\n\n  " + TEXT,
+    "indented": json.dumps(ADA, indent=4),
+    "fenced": f"```json\n{TEXT}\n```",
+    "fenced without a language": f"```\n{TEXT}\n```",
+    "fenced with space": f"``` JSON \r\n{json.dumps(ADA, indent=2)}\r\n```\r\n",
+    "fenced on one line": f"```json{TEXT}```",
+    "prose before": f"Sure! Here is the object:\n\n{TEXT}",
+    "prose after": f"{TEXT}\n\nLet me know if you need {{anything}} else.",
+    "prose and a fence": f"Certainly.\n```json\n{TEXT}\n```\nThis {{person}} is Ada.",
+    "braces in the prose": f"I use {{name}} and {{}} as you said: {TEXT}.",
+    "raw control characters": '{"name": "Ada",\n\t"age": 36}',
+    "generated texts": [{"generated_text": TEXT}],
+    "text parts": [{"type": "text", "text": TEXT[:9]}, {"type": "text", "text": TEXT[9:]}],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b-lora", "aimlapi"])
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+def test_forms_of_replies(service: Service, way: str, generation: str, form: str) -> None:
+    kind = BY_NAME[generation]
+    reply = FORMS[form]
+    if kind.openai:
+        service.replies(message_reply(reply))
+    else:
+        service.replies({"response": reply})
+    llm = gemma(**kind.arguments)
+    # A stream answered with one body is a stream as well.
+    assert ask(llm.with_structured_output(Person), way) == [Person(**ADA)]
+    assert ask(llm.with_structured_output(SCHEMA), way)[-1] == ADA
+    assert ask(llm.with_structured_output(Card), way)[-1] == ADA
+
+
+@pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_forms_of_streams(service: Service, form: str, size: int) -> None:
+    text = FORMS[form]
+    pieces = [{"response": text[at : at + size]} for at in range(0, len(text), size)]
+    service.streams(*pieces, {"response": "", "usage": usage(1, 1)}, "[DONE]")
+    llm = gemma(model=GEMMA_3)
+    assert list(llm.with_structured_output(Person).stream("Go")) == [Person(**ADA)]
+    found = list(llm.with_structured_output(SCHEMA).stream("Go"))
+    assert found[-1] == ADA
+    for earlier, later in pairwise(found):
+        assert is_beginning(earlier, later)
+    if size == 1 and not form.startswith(("prose", "braces")):
+        assert {"name": "Ad"} in found
+
+
+@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
+@pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
+@pytest.mark.parametrize("way", ["ainvoke", "stream"])
+def test_a_bound_format_gives_the_json_alone(service: Service, way: str, generation: str, form: str) -> None:
+    """Programs that bind `response_format`, LangChain's agents among them, hand the text to `json.loads`."""
+    kind = BY_NAME[generation]
+    answer(service, kind, None, Person, FORMS[form], way)
+    llm = gemma(**kind.arguments).bind(response_format={"type": "json_schema", "json_schema": SCHEMA})
+    assert json.loads("".join(message.text for message in ask(llm, way))) == ADA
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("empty", [b"", {"result": {}, "success": True}, b"data: [DONE]\n\n"], ids=str)
+def test_a_stream_answered_with_nothing(service: Service, way: str, empty: Any) -> None:
+    first = stream(empty) if isinstance(empty, bytes) else body(empty)
+    again = body({"result": {"response": ADA}, "success": True})
+    for schema, wanted in ((Person, Person(**ADA)), (SCHEMA, ADA)):
+        service.answers(first, again)
+        assert ask(gemma(model=GEMMA_3).with_structured_output(schema), way)[-1] == wanted
+
+
+# --- Replies that cannot be read --------------------------------------------------------------------------------------
+
+CUTS = ['{"name": "Ad', '{"name": "Ada", "age"', '{"name": "Ada", "age": 3', "{", '{"name": "Ada\\', '{"name": "A\\u00']
+LOOPS = ['{"name": "Ada",' + "\n" * 400, '{"name": "Ada", "age": ' + " \t" * 200, "{" + " " * 2000]
+
+
+def cut_answer(service: Service, generation: Generation, method: Any, text: str, way: str, reason: str | None) -> None:
+    """A reply that breaks off."""
+    said, calls = written(generation, method, Person, text)
+    if not calls and method == "function_calling":
+        said = said.removesuffix("}")
+    more: dict[str, Any] = {"tool_calls": calls} if calls else {}
+    if generation.openai and way in ("invoke", "ainvoke"):
+        result = message_reply(said, finish_reason=reason, **more)
+        service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
+    elif generation.openai:
+        part = {"tool_calls": [{**call, "index": 0} for call in calls]} if calls else {"content": said}
+        service.streams(delta(**part), delta(finish_reason=reason), "[DONE]")
+    elif way in ("invoke", "ainvoke"):
+        service.replies({"response": said, "finish_reason": reason})
+    else:
+        service.streams({"response": said}, {"response": "", "finish_reason": reason}, "[DONE]")
+
+
+@pairs
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize("reason", ["length", None])
+def test_cut_replies(service: Service, way: str, reason: str | None, generation: Generation, method: Any) -> None:
+    llm = gemma(**generation.arguments)
+    for schema in (Person, SCHEMA):
+        for text in CUTS:
+            cut_answer(service, generation, method, text, way, reason)
+            with pytest.raises(OutputParserException, match=r"it was cut: raise max_tokens"):
+                ask(llm.with_structured_output(schema, method=method), way)
+            last = {
+                key: value
+                for chunk in ask(llm.with_structured_output(schema, method=method, include_raw=True), way)
+                for key, value in chunk.items()
+            }
+            assert isinstance(last["raw"], AIMessage)
+            assert last["parsed"] is None
+            assert "max_tokens" in str(last["parsing_error"])
+
+
+@pairs
+@pytest.mark.parametrize("way", ["ainvoke", "stream"])
+def test_loops_of_white_space(service: Service, way: str, generation: Generation, method: Any) -> None:
+    llm = gemma(**generation.arguments).with_structured_output(Person, method=method)
+    for text in LOOPS:
+        cut_answer(service, generation, method, text, way, "length")
+        with pytest.raises(OutputParserException, match=r"white space.*loop until max_tokens"):
+            ask(llm, way)
+
+
+@pairs
+def test_a_cut_before_anything_came(service: Service, generation: Generation, method: Any) -> None:
+    """A model that thinks can use all its tokens up before the first word."""
+    result: Any = message_reply("", finish_reason="length", reasoning_content="Hm") if generation.openai else None
+    result = result or {"response": "", "finish_reason": "length"}
+    service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
+    with pytest.raises(OutputParserException, match=r"empty; .*max_tokens"):
+        gemma(**generation.arguments).with_structured_output(Person, method=method).invoke("Go")
+
+
+@pairs
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_prose_without_an_object(service: Service, way: str, generation: Generation, method: Any) -> None:
+    said = "I cannot help with {that}."
+    result: Any = message_reply(said) if generation.openai else {"response": said}
+    service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
+    llm = gemma(**generation.arguments)
+    with pytest.raises(OutputParserException, match="no JSON object") as caught:
+        ask(llm.with_structured_output(Person, method=method), way)
+    assert caught.value.llm_output == said
+    last = ask(llm.with_structured_output(Person, method=method, include_raw=True), way)
+    assert isinstance(last[-1]["parsing_error"], OutputParserException)
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", '[{"name": "Ada"}]', "3", '"Ada"', "null"])
+def test_json_that_is_no_object(service: Service, value: str) -> None:
+    service.replies({"response": value})
+    with pytest.raises(OutputParserException, match="no JSON object"):
+        gemma().with_structured_output(Person).invoke("Go")
+
+
+def test_prose_in_place_of_a_call_is_never_read_as_its_arguments(service: Service) -> None:
+    class Lenient(BaseModel):
+        name: str = "nobody"
+
+    service.replies(message_reply('{"other": 1}'))
+    with pytest.raises(OutputParserException, match="without the call"):
+        gemma().with_structured_output(Lenient, method="function_calling").invoke("Go")
+
+
+def test_an_object_inside_one_that_cannot_be_read_is_not_the_answer() -> None:
+    for text in ('{"a": {"b": 1}, oops}', '{"a": {"b": 1}, "c": tru}', '{"a": {"b": 1}, "c": "', '{"a": {"b": {}}'):
+        with pytest.raises(NoJsonError):
+            find_json(text)
+
+
+def test_half_a_surrogate_pair_and_raw_control_characters(service: Service) -> None:
+    service.replies({"response": r'{"name": "a\ud83d b\ude00 c\ud83d\ude00 \\ud83d' + '\n\x07"}'})
+    wanted = "a\ufffd b\ufffd c\U0001f600 \\ud83d\n\x07"
+    assert gemma().with_structured_output(Person).invoke("Go") == Person(name=wanted)
+    assert gemma().with_structured_output(SCHEMA).invoke("Go") == {"name": wanted}
+
+
+def test_depth_and_size_are_no_crash(service: Service) -> None:
+    for text in (
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        '{"a":' * 300 + "1" + "}" * 300,
+        '{"a":' + "[" * 100_000,
+        '{"age": ' + "9" * 5000 + ', "name": ""}',
+        "{" * 100_000,
+        '{"' * 50_000,
+    ):
+        service.replies({"response": text})
+        for method in ("json_schema", "function_calling"):
+            with pytest.raises(OutputParserException):
+                gemma().with_structured_output(Person, method=method).invoke("Go")
+
+
+# --- The finder -------------------------------------------------------------------------------------------------------
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
+objects = st.dictionaries(st.text(), values, min_size=1)
+prose = st.lists(
+    st.sampled_from(["Sure!", "{name}", "{}", "{ x", "}", "```", "[1]", '"quoted"', "\n", "\\", "```python", "é🙂"])
+    | st.text(st.characters(exclude_characters="{", exclude_categories=()), max_size=20)
+).map(" ".join)
+
+
+@settings(max_examples=120, deadline=None)
+@given(objects, prose.filter(lambda text: not text.rstrip().endswith("{")), prose, st.booleans(), st.booleans())
+def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, ascii_only: bool) -> None:
+    written_ = json.dumps(value, ensure_ascii=ascii_only, indent=2 if fenced else None)
+    text = f"{before}\n```json\n{written_}\n```\n{after}" if fenced else f"{before} {written_} {after}"
+    assert find_json(text) == value
+    growing = PartialJsonParser()
+    for character in text:
+        growing.feed(character)
+    assert growing.snapshot() == value
+    answer_ = JsonAnswer()
+    told = [event for piece in text for event in answer_.feed(Text(piece))]
+    told += answer_.flush()
+    assert json.loads("".join(event.text for event in told)) == value  # type: ignore[union-attr]
+
+
+jsonish = st.lists(
+    st.sampled_from(
+        [*'{}[]":,\\ \n0-1.eE', '"a"', "true", "null", "tru", "\\u", "\\ud83d", "\ud83d", "NaN", "```", "é"]
+    )
+    | st.text(max_size=3)
+).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(exclude_categories=())) | jsonish, st.booleans())
+def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
+    is_cut_json(text)
+    for schema in (Person, Card, SCHEMA, None):
+        parser = StructuredOutputParser(schema=schema, from_call=from_call)
+        calls = [{"name": "f", "args": text, "id": "1", "index": 0, "type": "tool_call_chunk"}]
+        whole = AIMessageChunk(content=text, tool_call_chunks=calls) if from_call else AIMessage(content=text)
+        outcomes = []
+        for way in ("invoke", "stream"):
+            try:
+                value = parser.invoke(whole) if way == "invoke" else list(parser.transform(iter([whole])))[-1]
+                outcomes.append(repr(value))
+            except OutputParserException as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(objects, st.booleans(), st.lists(st.integers(1, 9), min_size=1))
+def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
+    text = json.dumps(value, indent=1 if indented else None)
+    growing = PartialJsonParser()
+    views: list[Any] = []
+    position = turn = 0
+    while position < len(text):
+        size = sizes[turn % len(sizes)]
+        if growing.feed(text[position : position + size]):
+            views.append(growing.snapshot())
+        position, turn = position + size, turn + 1
+    assert views[-1] == growing.snapshot() == value
+    for earlier, later in pairwise(views):
+        assert is_beginning(earlier, later)
+        assert earlier != later
+
+
+@settings(max_examples=60, deadline=None)
+@given(objects, st.data())
+def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    cut = data.draw(st.integers(2, len(text)))
+    growing = PartialJsonParser()
+    growing.feed(text[:cut])
+    view = growing.snapshot()
+    assert is_beginning(view, from_json(text[:cut], allow_partial="trailing-strings"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(jsonish, st.integers(1, 5))
+def test_pieces_do_not_matter(text: str, size: int) -> None:
+    one, many = PartialJsonParser(), PartialJsonParser()
+    one.feed(text)
+    for at in range(0, len(text), size):
+        many.feed(text[at : at + size])
+    assert repr(one.snapshot()) == repr(many.snapshot())
+
+
+def is_beginning(earlier: Any, later: Any) -> bool:
+    """Whether a value can have grown into another."""
+    if isinstance(earlier, str) and isinstance(later, str):
+        return later.startswith(earlier)
+    if isinstance(earlier, list) and isinstance(later, list):
+        return len(earlier) <= len(later) and all(map(is_beginning, earlier, later))
+    if isinstance(earlier, dict) and isinstance(later, dict):
+        return list(earlier) == list(later)[: len(earlier)] and all(is_beginning(earlier[k], later[k]) for k in earlier)
+    return type(earlier) is type(later) and bool(earlier == later)
+
+
+# --- Long replies -----------------------------------------------------------------------------------------------------
+
+
+def test_what_has_ended_is_shared_by_all_views() -> None:
+    growing = PartialJsonParser()
+    growing.feed('{"items": [{"id": 1}, {"id": 2')
+    earlier = growing.snapshot()
+    growing.feed('0}, {"id":')
+    later = growing.snapshot()
+    assert later == {"items": [{"id": 1}, {"id": 20}, {}]}
+    assert later["items"][0] is earlier["items"][0]
+
+
+def test_a_stream_of_a_long_document(service: Service) -> None:
+    value = {"items": [{"id": number, "name": "Ada"} for number in range(1500)]}
+    text = json.dumps(value)
+    service.streams(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
+    schema = {"title": "x", "type": "object", "properties": {"items": {"type": "array"}}}
+    found = list(gemma(model=GEMMA_3).with_structured_output(schema).stream("Go"))
+    assert found[-1] == value
+    assert len(found) > 3000
+
+
+def test_dict_partials_of_calls_grow(service: Service) -> None:
+    pieces = [TEXT[at : at + 3] for at in range(0, len(TEXT), 3)]
+    head = {"index": 0, "id": "c", "type": "function", "function": {"name": "Person", "arguments": ""}}
+    frames = [delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
+    service.pieces(sse(delta(tool_calls=[head]), *frames, delta(finish_reason="tool_calls"), "[DONE]"))
+    found = list(gemma(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
+    assert found[-1] == ADA
+    assert len(found) >= 3
+    for earlier, later in pairwise(found):
+        assert is_beginning(earlier, later)

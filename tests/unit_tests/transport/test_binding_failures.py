@@ -1,0 +1,270 @@
+"""What a Workers AI binding throws, how long it may take, and what is let go of."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from langchain_workers_gemma import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CapacityError,
+    ChatWorkersGemma,
+    ContextOverflowError,
+    InternalServerError,
+    ModelDeprecatedError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    StreamInterruptedError,
+)
+from tests.helpers.asking import (
+    GEMMA_3,
+    GEMMA_4,
+    WAYS,
+    achunks,
+    ask,
+    delta,
+    run,
+    sse,
+)
+from tests.helpers.bindings import HELLO, PIECES, Ai, Chunks, JsProxy, Reader, bound
+
+# --- What it throws ---------------------------------------------------------------------------------------------------
+
+_CODES: dict[int, type[APIStatusError]] = {
+    **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), BadRequestError),
+    10000: AuthenticationError,
+    **dict.fromkeys((5018, 3041, 5016, 3023, 5035), PermissionDeniedError),
+    **dict.fromkeys((5007, 3042, 3037), ModelNotFoundError),
+    5028: ModelDeprecatedError,
+    **dict.fromkeys((3007, 3008), RequestTimeoutError),
+    3006: RequestTooLargeError,
+    3040: CapacityError,
+    3036: QuotaExceededError,
+    7009: InternalServerError,
+}
+
+
+class JsError(Exception):
+    """What Pyodide makes of an Error: `str()` has its name before the text."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+        self.message = message
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("code", _CODES)
+def test_errors_are_typed_from_their_text(code: int, way: str) -> None:
+    text = f"{code}: AiError: Something is wrong"
+    for thrown in (RuntimeError(text), JsError("InferenceUpstreamError", text), TypeError(text)):
+        with pytest.raises(_CODES[code]) as caught:
+            ask(bound(thrown)[0], way, "Hi")
+        error = caught.value
+        assert type(error) is _CODES[code]
+        assert (error.code, error.status_code, error.message) == (code, 0, text)
+        assert error.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "code"),
+    [
+        ("InferenceUpstreamError: AiError: 3040: Capacity", CapacityError, 3040),
+        ('{"errors": [{"code": 3036, "message": "no neurons left"}], "success": false}', QuotaExceededError, 3036),
+        ('{"httpCode": 429, "message": "slow down"}', RateLimitError, None),
+        ("5006: AiError: This model's maximum context length is 131072 tokens.", ContextOverflowError, 5006),
+        ("<html>502 Bad Gateway</html>", InternalServerError, None),
+        ("", InternalServerError, None),
+    ],
+)
+def test_errors_in_other_words(text: str, kind: type[APIStatusError], code: int | None) -> None:
+    with pytest.raises(kind) as caught:
+        ask(bound(Exception(text))[0], "ainvoke", "Hi")
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+    assert caught.value.message
+
+
+def test_a_retired_model_names_its_replacement() -> None:
+    with pytest.warns(UserWarning, match="was retired"):
+        llm = ChatWorkersGemma(model=GEMMA_3, binding=Ai(Exception("5028: This model was deprecated")))
+    with pytest.raises(ModelDeprecatedError) as caught:
+        ask(llm, "ainvoke", "Hi")
+    assert caught.value.replacement == GEMMA_4
+
+
+def test_no_advice_about_a_token_that_was_not_needed() -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        ask(bound(Exception("10000: Authentication error"))[0], "ainvoke", "Hi")
+    assert str(caught.value) == "10000: Authentication error"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_lack_of_capacity_is_retried(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_workers_gemma.exchange.retries._FIRST_DELAY", 0.001)
+    llm, ai = bound(Exception("3040: Capacity temporarily exceeded"), HELLO, max_retries=1)
+    assert ask(llm, way, "Hi").content == "Hello"
+    assert len(ai.calls) == 2
+
+
+def test_the_quota_is_not_retried() -> None:
+    llm, ai = bound(Exception("3036: used up"), max_retries=3)
+    with pytest.raises(QuotaExceededError):
+        ask(llm, "ainvoke", "Hi")
+    assert len(ai.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "thrown", [JsError("Error", "Network connection lost."), ConnectionResetError("reset"), TimeoutError("slow")]
+)
+def test_no_answer_from_any_service(thrown: Exception) -> None:
+    with pytest.raises(APIConnectionError, match="could not reach") as caught:
+        ask(bound(thrown)[0], "ainvoke", "Hi")
+    assert caught.value.__cause__ is thrown
+
+
+@pytest.mark.parametrize("mistake", [TypeError("run() takes 2 arguments"), AssertionError("no"), KeyError("x")])
+def test_mistakes_in_a_binding_of_python_are_not_errors_of_the_service(mistake: Exception) -> None:
+    llm, ai = bound(mistake, max_retries=3)
+    with pytest.raises(type(mistake)):
+        ask(llm, "ainvoke", "Hi")
+    assert len(ai.calls) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_raw_response_that_is_an_error(status: int) -> None:
+    body = b'{"internalCode": 3040, "description": "Capacity temporarily exceeded", "name": "AiError"}'
+    response = SimpleNamespace(status=status, headers={"Retry-After": "2", "cf-ray": "r"}, body=Reader(body))
+    with pytest.raises(CapacityError) as caught:
+        ask(bound(lambda: response)[0], "ainvoke", "Hi")
+    assert (caught.value.status_code, caught.value.retry_after, caught.value.request_id) == (status, 2.0, "r")
+
+
+def test_a_raw_response_without_a_body() -> None:
+    with pytest.raises(InternalServerError):
+        ask(bound(lambda: SimpleNamespace(status=502, headers={}, body=None))[0], "ainvoke", "Hi")
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_a_stream_that_fails_keeps_what_came(way: str) -> None:
+    llm, _ = bound(lambda: Reader(sse(delta("Hel")), Exception("Network connection lost.")))
+    with pytest.raises(StreamInterruptedError, match="Network connection lost") as caught:
+        ask(llm, way, "Hi")
+    assert caught.value.partial is not None
+    assert caught.value.partial.content == "Hel"
+
+
+def test_a_stream_that_fails_with_a_code() -> None:
+    llm, _ = bound(lambda: Reader(sse(delta("Hel")), Exception("3040: Capacity temporarily exceeded")))
+    with pytest.raises(CapacityError):
+        ask(llm, "astream", "Hi")
+
+
+# --- Time, and letting go ---------------------------------------------------------------------------------------------
+
+
+class Never(Ai):
+    """Never answers."""
+
+    cancelled = False
+
+    async def run(self, model: str, input: Any, options: Any) -> Any:  # noqa: A002
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("timeout", [0.02, httpx.Timeout(9, read=0.02)])
+def test_a_binding_that_does_not_answer(way: str, timeout: Any) -> None:
+    ai = Never()
+    llm = ChatWorkersGemma(binding=ai, timeout=timeout, max_retries=0)
+    with pytest.raises(APITimeoutError, match=r"0\.02 s"):
+        ask(llm, way, "Hi")
+    assert ai.cancelled
+
+
+def test_a_stream_that_falls_silent() -> None:
+    reader = Reader(sse(delta("Hel")), endless=True)
+    llm, _ = bound(lambda: reader, timeout=0.05)
+    with pytest.raises(APITimeoutError) as caught:
+        ask(llm, "astream", "Hi")
+    assert isinstance(caught.value, StreamInterruptedError)
+    assert reader.cancelled == 1
+
+
+@pytest.mark.parametrize("kind", ["reader", "iterator"])
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_an_abandoned_stream_is_cancelled(way: str, kind: str) -> None:
+    reader, chunks = Reader(*PIECES), Chunks(*PIECES)
+    llm, _ = bound(lambda: reader if kind == "reader" else chunks)
+
+    async def abandon() -> None:
+        stream = llm.astream("Hi")
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    if way == "astream":
+        run(abandon())
+    else:
+        stream = llm.stream("Hi")
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+    assert (reader.cancelled == 1) if kind == "reader" else chunks.closed
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_a_stream_read_to_its_end_is_not_cancelled(way: str) -> None:
+    reader = Reader(*PIECES)
+    ask(bound(lambda: reader)[0], way, "Hi")
+    assert reader.cancelled == 0
+
+
+def test_a_cancelled_task_cancels_the_stream() -> None:
+    reader = Reader(sse(delta("Hel")), endless=True)
+    llm, _ = bound(lambda: reader)
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(achunks(llm))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(cancel())
+    assert reader.cancelled == 1
+
+
+def test_a_cancel_that_fails_or_is_not_there_hides_nothing() -> None:
+    class Stubborn(Reader):
+        async def cancel(self) -> None:
+            raise RuntimeError("cannot cancel")
+
+    class Mute(Reader):
+        cancel = None  # type: ignore[assignment]
+
+    for reader in (Stubborn(sse(delta("Hel")), endless=True), Mute(sse(delta("Hel")), endless=True)):
+        with pytest.raises(APITimeoutError):
+            ask(bound(lambda reader=reader: reader, timeout=0.02)[0], "astream", "Hi")
+
+
+def test_many_calls_at_once() -> None:
+    llm, ai = bound(lambda: JsProxy(HELLO))
+    messages = run(llm.abatch([f"Hi {at}" for at in range(50)]))
+    assert [message.content for message in messages] == ["Hello"] * 50
+    assert len(ai.calls) == 50
