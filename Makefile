@@ -46,8 +46,8 @@ test: $(VENV)/.test ## Run the whole offline test suite, with branch coverage
 	@echo "==> running the tests"
 	@$(BIN)/pytest $(TESTS) $(PYTEST_FLAGS) -m "not slow" --cov --cov-report=term
 
-lint: $(VENV)/.test ## Check style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(VENV)/.test ## Check style, and which package may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 type: $(VENV)/.test ## Check types, strictly
 	@$(BIN)/mypy
