@@ -1,6 +1,6 @@
 """Cloudflare AI Gateway: options of a call, and the headers that carry them.
 
-Header names, units and bounds are those of `shared/wire.md` section 1. A binding takes the same options as an object.
+Header names, units and bounds are those of `docs/wire.md` section 1. A binding takes the same options as an object.
 """
 
 from __future__ import annotations

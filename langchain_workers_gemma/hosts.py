@@ -1,6 +1,6 @@
 """Who serves Gemma, and how each is addressed: URLs, credentials, envelopes of the request.
 
-Sources: `shared/wire.md` section 1, seed 002 (Dataoorts), seed 003 (AI/ML API).
+Source: `docs/wire.md` section 1.
 """
 
 from __future__ import annotations

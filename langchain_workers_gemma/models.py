@@ -4,9 +4,8 @@ Three layers, each laid over the one before: the family (what a generation of Ge
 the host (what the service that serves it publishes: ranges, prices, features, retirement) and the caller (a `profile`
 given to the model object). A fact that nobody published is `None`, never a guess.
 
-Sources: `shared/wire.md` sections 2, 5 and 6, which were collected on 2026-11-21 from the services' published pages
-(seeds 000 to 004), from the type definitions in the npm package `@cloudflare/workers-types`, and from Gemma's own chat
-templates. No service could be reached when this was written.
+Sources: `docs/wire.md` sections 2, 5 and 6, which name for each fact the page, type definition or report it comes from.
+No service could be reached when this was written.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ class GemmaModel:
 _WHOLE = Range(integer=True)
 _MAX_TOKENS = Range(low=1, integer=True)
 
-# seed 001: the published input schema of Gemma 3 12B, which the two LoRA models and Dataoorts (seed 002) repeat.
+# The published input schema of Gemma 3 12B, which the two LoRA models and Dataoorts repeat (docs/wire.md section 2).
 _GEMMA_3_PARAMETERS = MappingProxyType(
     {
         "temperature": Range(0, 5),
@@ -158,7 +157,7 @@ _GEMMA_3_PARAMETERS = MappingProxyType(
         "presence_penalty": Range(0, 2),
     }
 )
-# seed 004: the published input schema of Gemma 7B; SEA-LION's is the same.
+# The published input schema of Gemma 7B; SEA-LION's is the same (docs/wire.md section 2).
 _GEMMA_7B_PARAMETERS = MappingProxyType(
     {
         **_GEMMA_3_PARAMETERS,
@@ -180,7 +179,7 @@ _GEMMA_4_PARAMETERS = MappingProxyType(
     }
 )
 
-# --- The family: what a generation of Gemma is, whoever serves it (wire.md section 6) ---------------------------------
+# --- The family: what a generation of Gemma is, whoever serves it (docs/wire.md section 6) ----------------------------
 _GEMMA = GemmaModel(id="", family="gemma", system_role=False, content_parts=False, constraint="bare_schema")
 _GEMMA_3 = GemmaModel(id="", family="gemma-3", images=True, constraint="guided_json")
 _GEMMA_4 = GemmaModel(
@@ -198,7 +197,7 @@ _GEMMA_4 = GemmaModel(
 _SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema")
 _EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
 
-# --- The host: what the service publishes (wire.md section 2) ---------------------------------------------------------
+# --- The host: what the service publishes (docs/wire.md section 2) ----------------------------------------------------
 _RETIREMENT = date(2026, 5, 30)
 _CLOUDFLARE_GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 # The schema that the older text-generation models of Workers AI share: no `stop`, no `tool_choice`, `max_tokens` 256.

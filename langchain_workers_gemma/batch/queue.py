@@ -1,6 +1,6 @@
 """Workers AI's asynchronous batch: submit, poll, and read each answer as if it had come alone. No I/O happens here.
 
-The wire is that of `shared/wire.md` section 8. Each item of a finished batch goes through the very exchange that reads
+The wire is that of `docs/wire.md` section 8. Each item of a finished batch goes through the very exchange that reads
 an HTTP reply, so text, reasoning, tool calls, usage and cost are what `invoke` gives.
 """
 

@@ -1,6 +1,6 @@
 """From an error reply, in any of its forms, to the typed error.
 
-The forms and codes are those of `shared/wire.md` section 5: Cloudflare's envelope, a code nested in the text
+The forms and codes are those of `docs/wire.md` section 5: Cloudflare's envelope, a code nested in the text
 (`AiError: 3040: ...`), `internalCode` and `httpCode`, OpenAI's `{"error": ...}`, a plain message, HTML from a proxy,
 nothing at all, and any of them under status 200.
 """

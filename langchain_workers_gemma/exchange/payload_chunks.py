@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 MAX_PAYLOAD_BYTES = 10_000_000
-"""A payload must stay under 10 MB (`shared/wire.md` section 8)."""
+"""A payload must stay under 10 MB (`docs/wire.md` section 8)."""
 
 
 def split(sizes: Sequence[int], *, room: int, most: int | None = None) -> Iterator[slice]:

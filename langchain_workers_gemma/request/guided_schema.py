@@ -28,7 +28,7 @@ def guided_schema(
     """The JSON Schema of a reply.
 
     A forced choice is one call and nothing else: lists that must not be empty are refused or ignored by some grammar
-    engines (wire.md section 7), and an empty list would be no call.
+    engines (docs/wire.md section 7), and an empty list would be no call.
     """
     definitions: dict[str, Any] = {}
     calls = [_call_schema(tool, definitions) for tool in tools if choice.name is None or tool_name(tool) == choice.name]

@@ -1,4 +1,4 @@
-"""The form an answer must have, and the parameter by which each model takes it (`shared/wire.md` sections 2 and 3)."""
+"""The form an answer must have, and the parameter by which each model takes it (`docs/wire.md` sections 2 and 3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Turns -> turns that the model's chat template accepts -> wire messages.
 
 What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says
-(`shared/wire.md` section 6). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has
+(`docs/wire.md` section 6). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has
 tools, but one system message only, first. LangGraph writes other histories every day, so they are made to fit:
 
 - leading system messages become one; without a system role they open the first user turn

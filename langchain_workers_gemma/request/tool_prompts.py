@@ -35,7 +35,7 @@ def guided_instructions(
 ) -> str:
     """What the `guided_json` method tells the model.
 
-    No example in JSON: together with a constraint it provokes an endless run of white space (wire.md section 7).
+    No example in JSON: together with a constraint it provokes an endless run of white space (docs/wire.md section 7).
     """
     lines = ["You have access to these functions:"]
     for tool in tools:

@@ -113,7 +113,7 @@ def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool) -> dict[str, Any
     strict = function.get("strict") if strict_allowed else None
     converted = {
         "name": function["name"],
-        # Required by the published schema (seed 004), and often left out by users.
+        # Required by the published schema (docs/wire.md section 2), and often left out by users.
         "description": function.get("description") or function["name"],
         "parameters": _parameters(json.dumps(function.get("parameters") or {}, default=str)),
     }

@@ -1,6 +1,6 @@
 """From the wire's dialects to events.
 
-The forms are those of `shared/wire.md` sections 3 and 4: the native `response`, OpenAI's `choices` with `message`,
+The forms are those of `docs/wire.md` sections 3 and 4: the native `response`, OpenAI's `choices` with `message`,
 `delta` or `text`, each bare or in Cloudflare's envelope, whole or in pieces. A client that assumes one of them breaks
 (BerriAI/litellm#25999, cloudflare/ai#543, cloudflare/ai#628), so one reader takes them all.
 """

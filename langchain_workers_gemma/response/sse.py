@@ -1,6 +1,6 @@
 """Server-sent events: bytes in any cut -> the payload of each event.
 
-Written for the streams of `shared/wire.md` section 4, after the HTML standard's "event stream interpretation": `data:`
+Written for the streams of `docs/wire.md` section 4, after the HTML standard's "event stream interpretation": `data:`
 lines of one event are joined, a blank line ends it, comments and other fields are passed over, lines end in LF, CRLF or
 CR. Unlike the standard, an event whose blank line never came is still told at the end, since servers leave it out.
 """

@@ -102,7 +102,7 @@ class CollectedCall:
 class CallLedger:
     """Keeps every call of a reply, numbers them, and gives each an id that the conversation has not seen.
 
-    Servers repeat ids across turns, or omit them (`shared/wire.md` section 3), and LangGraph pairs calls with results
+    Servers repeat ids across turns, or omit them (`docs/wire.md` section 3), and LangGraph pairs calls with results
     by id over the whole conversation.
 
     Args:

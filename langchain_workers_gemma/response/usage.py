@@ -12,7 +12,7 @@ class UsageTally:
     """Keeps the one true count of a reply.
 
     In a stream `usage` may stand on every event, cumulative or as differences. Differences show themselves: their
-    `prompt_tokens` is 0 after the first (`shared/wire.md` section 4). Cumulative reports replace one another.
+    `prompt_tokens` is 0 after the first (`docs/wire.md` section 4). Cumulative reports replace one another.
     """
 
     __slots__ = ("_input", "_output", "_report", "_total", "neurons")

@@ -1,6 +1,6 @@
 """Reads vectors out of a reply, and refuses a reply that is not whole.
 
-The forms are those of `shared/wire.md` sections 1 and 9: `{"data": [[...], ...], "shape": [n, dims]}` natively, and
+The forms are those of `docs/wire.md` sections 1 and 9: `{"data": [[...], ...], "shape": [n, dims]}` natively, and
 OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either may come in Cloudflare's envelope.
 """
 

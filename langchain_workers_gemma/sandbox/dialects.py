@@ -1,4 +1,4 @@
-"""Each oddity of the service that was seen in the wild, as a switch (wire.md sections 3, 4 and 6)."""
+"""Each oddity of the service that was seen in the wild, as a switch (docs/wire.md sections 3, 4 and 6)."""
 
 from __future__ import annotations
 

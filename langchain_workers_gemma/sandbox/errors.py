@@ -1,4 +1,4 @@
-"""What the service says when it refuses: statuses, codes and the body around them (wire.md section 5)."""
+"""What the service says when it refuses: statuses, codes and the body around them (docs/wire.md section 5)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def noted(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozens
 def describe(key: str, value: Any) -> str:
     """Says in words what a keyword demands; empty where there is nothing to say."""
     if key == "default" and (value is None or isinstance(value, dict | list)):
-        return ""  # JSON in a prompt beside a constraint provokes endless white space (wire.md section 7)
+        return ""  # JSON in a prompt beside a constraint provokes endless white space (docs/wire.md section 7)
     if key == "uniqueItems":
         return "no item twice" if value is True else ""
     if key in _PHRASES:

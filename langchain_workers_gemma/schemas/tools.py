@@ -25,8 +25,8 @@ def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
     """Rewrites a schema as the parameters of a tool, in the form that Workers AI publishes for them.
 
     Workers AI wants `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type` that
-    is one string, and a `description` (seed 004). Nothing constrains the model here: all other keywords are kept as
-    documentation for it.
+    is one string, and a `description` (docs/wire.md section 2). Nothing constrains the model here: all other keywords
+    are kept as documentation for it.
 
     - `Optional[X]` is X; one that is required says in its description that it may be null.
     - A union has the `type` of its first member and keeps `anyOf`. So it is for reading, not for checking arguments.

@@ -1,6 +1,6 @@
 """How a Gemma writes tool calls as text: a reader for one block of calls in any of the notations.
 
-The notations are those of `wire.md`, section 6:
+The notations are those of `docs/wire.md` section 6:
 
 - Gemma 3 writes Python calls, `[get_weather(city='Paris'), f(x=1)]`, or JSON, `{"name": ..., "parameters": {...}}`
   (both taught by ai.google.dev/gemma/docs/capabilities/function-calling), alone, in a list or several on their lines,

@@ -199,7 +199,7 @@ def test_agent_with_a_response_format(llm: ChatWorkersGemma, strategy: str) -> N
 
 
 def test_ids_are_unique_when_the_server_repeats_them(sandbox: Sandbox) -> None:
-    """wire.md section 3: ids repeated across turns."""
+    """docs/wire.md section 3: ids repeated across turns."""
     llm = model_for(Case(GEMMA_4), sandbox)
     agent = create_agent(llm, [get_weather])
     state: dict[str, Any] = {"messages": []}

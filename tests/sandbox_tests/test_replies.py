@@ -1,4 +1,4 @@
-"""The shapes of whole replies (wire.md, section 3)."""
+"""The shapes of whole replies (docs/wire.md section 3)."""
 
 from __future__ import annotations
 

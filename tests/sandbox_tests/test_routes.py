@@ -1,4 +1,4 @@
-"""Each route of wire.md, section 1."""
+"""Each route of docs/wire.md section 1."""
 
 from __future__ import annotations
 

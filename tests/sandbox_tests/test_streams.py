@@ -1,4 +1,4 @@
-"""Streams as the service documents them (wire.md, section 4)."""
+"""Streams as the service documents them (docs/wire.md section 4)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from langchain_workers_gemma.response.stages.markers import longest_open_suffix
 class ThinkingChannel:
     r"""Turns Gemma 4's thinking channel, leaked as text, into reasoning.
 
-    `<|channel>thought\n...<channel|>`, an empty one when thinking is off (`shared/wire.md` section 6). Only a channel
+    `<|channel>thought\n...<channel|>`, an empty one when thinking is off (`docs/wire.md` section 6). Only a channel
     that opens a line counts: a marker inside prose is prose.
     """
 

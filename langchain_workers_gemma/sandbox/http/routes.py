@@ -1,4 +1,4 @@
-"""The routes of the sandbox, each with the few lines that are its own (wire.md section 1)."""
+"""The routes of the sandbox, each with the few lines that are its own (docs/wire.md section 1)."""
 
 from __future__ import annotations
 

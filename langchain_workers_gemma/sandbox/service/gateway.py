@@ -1,4 +1,4 @@
-"""AI Gateway: its request headers, checked, and a small response cache (wire.md section 1)."""
+"""AI Gateway: its request headers, checked, and a small response cache (docs/wire.md section 1)."""
 
 from __future__ import annotations
 

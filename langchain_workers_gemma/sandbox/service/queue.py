@@ -1,4 +1,4 @@
-"""The asynchronous queue: batches that are worked on between polls (wire.md section 8)."""
+"""The asynchronous queue: batches that are worked on between polls (docs/wire.md section 8)."""
 
 from __future__ import annotations
 

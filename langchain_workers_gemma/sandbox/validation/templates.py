@@ -1,4 +1,4 @@
-"""What the chat template of each generation of Gemma accepts (wire.md section 6)."""
+"""What the chat template of each generation of Gemma accepts (docs/wire.md section 6)."""
 
 from __future__ import annotations
 

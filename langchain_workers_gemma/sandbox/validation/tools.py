@@ -82,7 +82,7 @@ def _read_openai_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Too
 
 
 def _read_native_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
-    """A tool in either of the two forms of the older schema (seed 004), where every parameter is described."""
+    """A tool in either form of the older schema, where every parameter is described (docs/wire.md section 2)."""
     if "function" in tool:
         if not check.required(tool, ["type", "function"], path):
             return None

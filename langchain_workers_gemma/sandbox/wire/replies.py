@@ -1,4 +1,4 @@
-"""Lays a whole reply out as the service does, or as a dialect has it (wire.md section 3)."""
+"""Lays a whole reply out as the service does, or as a dialect has it (docs/wire.md section 3)."""
 
 from __future__ import annotations
 

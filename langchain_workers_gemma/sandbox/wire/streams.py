@@ -1,4 +1,4 @@
-"""Lays a stream out event by event, as the service does or as a dialect has it (wire.md section 4)."""
+"""Lays a stream out event by event, as the service does or as a dialect has it (docs/wire.md section 4)."""
 
 from __future__ import annotations
 

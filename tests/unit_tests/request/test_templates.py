@@ -1,4 +1,4 @@
-"""Histories of every kind, made to fit the chat template of each generation of Gemma (wire.md section 6)."""
+"""Histories of every kind, made to fit the chat template of each generation of Gemma (docs/wire.md section 6)."""
 
 from __future__ import annotations
 

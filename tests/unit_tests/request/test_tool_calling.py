@@ -141,7 +141,7 @@ def named(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_kind_of_tool_is_bound_in_the_published_subset(route: respx.Route) -> None:
-    """wire.md section 2, seed 004: type, properties, required; every property with a type and a description."""
+    """docs/wire.md section 2: type, properties, required; every property with a type and a description."""
     route.return_value = reply("invoke", "ok")
     model().bind_tools([get_weather, Search, plain, OPENAI_FORM, JSON_SCHEMA]).invoke("hi")
     tools = sent(route)["tools"]
@@ -228,7 +228,7 @@ def test_native_calls_in_openai_form(route: respx.Route, way: str) -> None:
 
 @pytest.mark.parametrize("arguments", [{"x": 1}, '{"x": 1}'])
 def test_native_calls_in_workers_ai_form(route: respx.Route, way: str, arguments: Any) -> None:
-    """wire.md section 3: `{"name", "arguments"}`, an object or a string, ids missing."""
+    """docs/wire.md section 3: `{"name", "arguments"}`, an object or a string, ids missing."""
     found = {"name": "plain", "arguments": arguments}
     if way in WHOLE:
         route.return_value = httpx.Response(200, json={"result": {"response": None, "tool_calls": [found, found]}})
@@ -425,7 +425,7 @@ def test_prompt_describes_tools_and_reads_calls_from_text(route: respx.Route, wa
 
 
 def test_aimlapi_has_no_tools_so_they_are_described(route: respx.Route, way: str) -> None:
-    """wire.md section 2, reported: `No endpoints found that support tool use`."""
+    """docs/wire.md section 2, reported: `No endpoints found that support tool use`."""
     route.return_value = reply(way, '{"name": "plain", "parameters": {"x": 3}}', step=3)
     message = WAYS[way](model("google/gemma-3-27b-it", host="aimlapi").bind_tools([plain]), "hi")
     assert named(message) == [("plain", {"x": 3})]
@@ -518,7 +518,7 @@ def test_usage_of_both_asks_is_counted(route: respx.Route) -> None:
 
 
 def test_forcing_leaves_room_for_the_call(route: respx.Route) -> None:
-    """wire.md section 6: forcing with too small a max_tokens is an 8006 error."""
+    """docs/wire.md section 6: forcing with too small a max_tokens is an 8006 error."""
     route.return_value = reply("invoke", calls=[call("plain", {"x": 1})])
     model().bind_tools([plain], tool_choice="any").invoke("hi")
     assert sent(route)["max_tokens"] > 256

@@ -1,4 +1,4 @@
-"""Whole replies in each of their shapes (wire.md section 3), and what becomes of them, however the model is asked."""
+"""Whole replies in each of their shapes (docs/wire.md section 3), and their messages, however the model is called."""
 
 from __future__ import annotations
 

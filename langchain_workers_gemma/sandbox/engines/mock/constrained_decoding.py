@@ -34,7 +34,7 @@ _FREE = b'"~"'
 
 _EXAMPLES = [json.dumps(text) for text in EXAMPLES.values()]
 
-# The service decodes without free white space, so that a reply cannot run away in it (wire.md section 7).
+# The service decodes without free white space, so that a reply cannot run away in it (docs/wire.md section 7).
 _COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 

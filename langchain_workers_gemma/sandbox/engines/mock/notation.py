@@ -118,4 +118,4 @@ NOTATIONS: Mapping[str, Callable[[_Read, str], str]] = {
     "gemma_4_response": _gemma_4_response,
     "gemma_4_stripped": _gemma_4_stripped,
 }
-"""Every way in which a Gemma was seen to write calls as text (wire.md section 6)."""
+"""Every way in which a Gemma was seen to write calls as text (docs/wire.md section 6)."""

@@ -1,4 +1,4 @@
-"""The examples of the documents the project was created from (`shared/seeds`), one test each, named after them."""
+"""The examples on the published pages of the services, one test each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def body(route: respx.Route) -> dict[str, Any]:
     return parsed
 
 
-def test_seed_000_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
+def test_cloudflare_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
     route = mock.post(f"{CLOUDFLARE}/@cf/google/gemma-3-12b-it").respond(json={"result": {"response": "Spooky."}})
     message = cloudflare("@cf/google/gemma-3-12b-it").invoke(
         [
@@ -50,7 +50,7 @@ def test_seed_000_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
     }
 
 
-def test_seed_001_python_with_the_token_in_cloudflare_auth_token(
+def test_cloudflare_python_with_the_token_in_cloudflare_auth_token(
     mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_AUTH_TOKEN", "FROM-THE-ENVIRONMENT")
@@ -61,7 +61,7 @@ def test_seed_001_python_with_the_token_in_cloudflare_auth_token(
     assert body(route)["messages"][1] == {"role": "user", "content": "Tell me all about PEP-8"}
 
 
-def test_seed_001_worker_streaming(mock: respx.MockRouter) -> None:
+def test_cloudflare_worker_streaming(mock: respx.MockRouter) -> None:
     events = 'data: {"response":"Hello"}\n\ndata: {"response":", World"}\n\ndata: [DONE]\n\n'
     route = mock.post(f"{CLOUDFLARE}/@cf/google/gemma-3-12b-it").respond(
         content=events.encode(), headers={"content-type": "text/event-stream"}
@@ -74,7 +74,7 @@ def test_seed_001_worker_streaming(mock: respx.MockRouter) -> None:
     assert body(route)["stream"] is True
 
 
-def test_seed_002_dataoorts(mock: respx.MockRouter) -> None:
+def test_dataoorts(mock: respx.MockRouter) -> None:
     reply = {
         "errors": [],
         "messages": [],
@@ -107,7 +107,7 @@ def test_seed_002_dataoorts(mock: respx.MockRouter) -> None:
     assert message.response_metadata["cost_usd"] == pytest.approx((21 * 0.11 + 512 * 0.12) / 1_000_000)
 
 
-def test_seed_003_aimlapi(mock: respx.MockRouter) -> None:
+def test_aimlapi(mock: respx.MockRouter) -> None:
     reply = {
         "id": "gen-1766960801-He9SRGgNx5QLMBSZW06F",
         "provider": "Google AI Studio",
@@ -157,7 +157,7 @@ def test_seed_003_aimlapi(mock: respx.MockRouter) -> None:
     }
 
 
-def test_seed_004_gemma_7b_has_no_system_role(mock: respx.MockRouter) -> None:
+def test_cloudflare_gemma_7b_has_no_system_role(mock: respx.MockRouter) -> None:
     route = mock.post(f"{CLOUDFLARE}/@hf/google/gemma-7b-it").respond(json={"result": {"response": "So good."}})
     cloudflare("@hf/google/gemma-7b-it", top_p=0.001, frequency_penalty=-2, presence_penalty=2).invoke(
         [
