@@ -1,0 +1,56 @@
+"""The formats of strings that can be checked with Python's own library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
+from uuid import UUID
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?(z|[+-]\d{2}:?\d{2})?", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(
+    r"P(?=[\dT])(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", re.ASCII | re.IGNORECASE
+)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:\S+", re.ASCII | re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def _parses(parse: Callable[[str], object], form: re.Pattern[str] | None = None) -> Callable[[str], bool]:
+    """A check that a string has a form, and that a parser takes it."""
+
+    def check(text: str) -> bool:
+        if form is not None and not form.fullmatch(text):
+            return False
+        try:
+            parse(text)
+        except (ValueError, re.error):
+            return False
+        return True
+
+    return check
+
+
+def _date_time(text: str) -> datetime:
+    day, clock = text[:10], text[11:]
+    if text[10:11] not in ("T", "t", " ") or not (_DATE.fullmatch(day) and _TIME.fullmatch(clock)):
+        raise ValueError(text)
+    return datetime.fromisoformat(f"{day}T{clock.upper()}")
+
+
+FORMATS: Mapping[str, Callable[[str], bool]] = MappingProxyType({
+    "date": _parses(date.fromisoformat, _DATE),
+    "time": _parses(lambda text: time.fromisoformat(text.upper()), _TIME),
+    "date-time": _parses(_date_time),
+    "duration": lambda text: _DURATION.fullmatch(text) is not None,
+    "email": lambda text: _EMAIL.fullmatch(text) is not None,
+    "ipv4": _parses(IPv4Address),
+    "ipv6": _parses(IPv6Address),
+    "regex": _parses(re.compile),
+    "uri": lambda text: _URI.fullmatch(text) is not None,
+    "uuid": _parses(UUID, _UUID),
+})  # fmt: skip
+"""By name, whether a string has the format. A format that is not here is not checked."""
