@@ -1,0 +1,288 @@
+"""What a tool's JSON Schema says about the arguments of a call, and how to read an argument by it.
+
+A Gemma writes `call:find{zip:02134}`: the value is a string if the schema says so, and no number. Engines and models
+also send `"42"` where the schema wants an integer (`docs/wire.md` section 10).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from pydantic_core import from_json
+
+from langchain_workers_gemma.schemas.references import target_of
+
+MAX_DIGITS = 4300
+"""The longest number to read: Python refuses longer integers, because reading them takes quadratic time."""
+
+_MAX_NODES = 1000  # schemas looked at for one argument; more is a schema that refers to itself in circles
+_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
+_NULLS = ("null", "None")
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*+)")
+_BASED_INTEGER = re.compile(r"[+-]?0(?:[xX](?:_?[0-9a-fA-F])++|[oO](?:_?[0-7])++|[bB](?:_?[01])++)")
+_FLOAT = re.compile(
+    r"[+-]?(?:[0-9](?:_?[0-9])*+(?:\.(?:[0-9](?:_?[0-9])*+)?)?|\.[0-9](?:_?[0-9])*+)(?:[eE][+-]?[0-9]++)?"
+)
+_LEADING_ZERO = re.compile(r"[+-]?0[0-9_]")
+_TYPE_NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "NoneType": "null"}
+_TYPE_NAMES |= {"list": "array", "dict": "object"}
+
+
+class Word(str):
+    """A value that was written without quotes: a number, a constant, or a string whose quotes are missing."""
+
+    __slots__ = ()
+
+
+class Constant(Word):
+    """A `Word` in a notation that has quotes around every string."""
+
+    __slots__ = ()
+
+
+def read_constant(word: str) -> Any:
+    """Return the value of a word: a number, true, false or null, in JSON's spelling or Python's.
+
+    Args:
+        word: The word.
+
+    Raises:
+        ValueError: If it is none of them, or a number that JSON cannot hold.
+
+    Example:
+        >>> read_constant("0x1F"), read_constant("True"), read_constant("1e3")
+        (31, True, 1000.0)
+    """
+    if word in _CONSTANTS:
+        return _CONSTANTS[word]
+    if len(word) > MAX_DIGITS:
+        raise ValueError("too long for a number")
+    if _INTEGER.fullmatch(word):
+        return int(word)
+    if _BASED_INTEGER.fullmatch(word):
+        return int(word, 0)
+    if _LEADING_ZERO.match(word) and not word.strip("+-0_"):
+        return 0  # Python reads 00 as 0
+    if not is_number(word) or (_LEADING_ZERO.match(word) and not set(word) & set(".eE")):
+        raise ValueError("no constant")
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError("too large for a float")
+    return number
+
+
+def is_number(word: str) -> bool:
+    """Whether a word has the form of a number, whatever its size."""
+    return bool(_FLOAT.fullmatch(word) or _INTEGER.fullmatch(word))
+
+
+class ArgumentType:
+    """What one place in a call's arguments can hold.
+
+    Args:
+        schemas: The schemas that apply to the place: it can hold what any of them allows.
+        root: The schema that their references are relative to.
+        optional: Whether the argument can be left out.
+    """
+
+    def __init__(self, schemas: Iterable[Any], root: Mapping[str, Any], *, optional: bool = False) -> None:
+        self._schemas = tuple(schemas)
+        self._root = root
+        self._optional = optional
+        self._fields: dict[str, ArgumentType] = {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the arguments that an object here can have, in order."""
+        return tuple(dict.fromkeys(name for node in self._nodes for name in _mapping(node.get("properties"))))
+
+    @cached_property
+    def types(self) -> frozenset[str] | None:
+        """The JSON types that are allowed here, `None` if any is."""
+        if not self._schemas:
+            return None
+        return _union(_types(schema, self._root, {}) for schema in self._schemas)
+
+    def argument(self, name: str) -> ArgumentType:
+        """Return the type of an argument of an object that stands here."""
+        if name not in self._fields:
+            found = [fields[name] for node in self._nodes if name in (fields := _mapping(node.get("properties")))]
+            required = {key for node in self._nodes for key in _sequence(node.get("required")) if isinstance(key, str)}
+            if not found:
+                others = (node.get("additionalProperties") for node in self._nodes)
+                found = [schema for schema in others if isinstance(schema, Mapping)]
+            self._fields[name] = ArgumentType(found, self._root, optional=name in self.names and name not in required)
+        return self._fields[name]
+
+    @cached_property
+    def item(self) -> ArgumentType:
+        """The type of an item of a list that stands here."""
+        found = [node["items"] for node in self._nodes if isinstance(node.get("items"), Mapping)]
+        return ArgumentType(found, self._root)
+
+    @cached_property
+    def _nodes(self) -> tuple[Mapping[str, Any], ...]:
+        """Every schema that says something about this place, with references and alternatives followed."""
+        found: list[Mapping[str, Any]] = []
+        seen: set[str] = set()
+        left = list(reversed(self._schemas))
+        while left and len(found) < _MAX_NODES:
+            node = left.pop()
+            if not isinstance(node, Mapping):
+                continue
+            found.append(node)
+            for key in ("allOf", "oneOf", "anyOf"):
+                left.extend(reversed(_sequence(node.get(key))))
+            reference = node.get("$ref")
+            if isinstance(reference, str) and reference not in seen:
+                seen.add(reference)
+                left.append(_target(self._root, reference))
+        return tuple(found)
+
+    def read_word(self, word: str) -> Any:
+        """Return the value that a word without quotes has here.
+
+        Args:
+            word: The word.
+
+        Raises:
+            ValueError: If it is a number that JSON cannot hold, or a `Constant` that is none.
+
+        Example:
+            >>> find = ArgumentType.of({"properties": {"zip": {"type": "string"}, "limit": {"type": "integer"}}})
+            >>> find.argument("zip").read_word("02134"), find.argument("limit").read_word("5")
+            ('02134', 5)
+        """
+        types = self.types
+        if types is not None and "string" in types and word in _NULLS and ("null" in types or self._optional):
+            return None
+        try:
+            value = read_constant(word)
+        except ValueError:
+            if (isinstance(word, Constant) or is_number(word)) and not (types is not None and "string" in types):
+                raise
+            return str(word)
+        return str(word) if types is not None and "string" in types and not _fits(value, types) else value
+
+    def read_string(self, text: str) -> Any:
+        """Return the value that a string has here: what it spells where the schema wants anything but a string.
+
+        Example:
+            >>> limit = ArgumentType.of({"properties": {"limit": {"type": "integer"}}}).argument("limit")
+            >>> limit.read_string("42"), limit.read_string("many")
+            (42, 'many')
+        """
+        types = self.types
+        if types is None or "string" in types:
+            return text
+        if len(text) > MAX_DIGITS and types.isdisjoint(("array", "object")):
+            return text
+        try:
+            value = _CONSTANTS[text] if text in _CONSTANTS else from_json(text, allow_inf_nan=False)
+        except (ValueError, TypeError):  # pydantic-core refuses half a surrogate pair with a TypeError
+            return text
+        return value if _fits(value, types) else text
+
+    def resolve(self, value: Any) -> Any:
+        """Return a value with every word and string in it read by the schema.
+
+        Args:
+            value: A JSON value, in which a `Word` stands for what was written without quotes.
+
+        Raises:
+            ValueError: If it holds a number that JSON cannot hold.
+        """
+        if isinstance(value, Word):
+            return self.read_word(value)
+        if isinstance(value, str):
+            return self.read_string(value)
+        if isinstance(value, list):
+            return [self.item.resolve(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.argument(key).resolve(item) for key, item in value.items()}
+        return value
+
+    @classmethod
+    def of(cls, parameters: object) -> ArgumentType:
+        """Return the type of a whole call's arguments.
+
+        Args:
+            parameters: The JSON Schema of a tool's parameters; anything else says nothing about them.
+        """
+        schema = parameters if isinstance(parameters, Mapping) else {}
+        return cls([schema], schema)
+
+
+def _types(schema: object, root: Mapping[str, Any], known: dict[str, frozenset[str] | None]) -> frozenset[str] | None:
+    """Return the types that a schema allows; `known` holds those of the references met so far."""
+    if not isinstance(schema, Mapping):
+        return None
+    allowed = _own_types(schema)
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        if reference not in known:
+            known[reference] = None  # what refers to itself says nothing by that
+            known[reference] = _types(_target(root, reference), root, known)
+        allowed = _intersection(allowed, known[reference])
+    for key in ("anyOf", "oneOf"):
+        if alternatives := _sequence(schema.get(key)):
+            allowed = _intersection(allowed, _union([_types(one, root, known) for one in alternatives]))
+    for part in _sequence(schema.get("allOf")):
+        allowed = _intersection(allowed, _types(part, root, known))
+    if allowed is not None and schema.get("nullable") is True:
+        return allowed | {"null"}
+    return allowed
+
+
+def _own_types(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        return frozenset({kind})
+    if kinds := _sequence(kind):
+        return frozenset(map(str, kinds))
+    values = [schema["const"]] if "const" in schema else _sequence(schema.get("enum"))
+    if values:
+        return frozenset(_TYPE_NAMES.get(type(value).__name__, "string") for value in values)
+    if "properties" in schema:
+        return frozenset({"object"})
+    return frozenset({"array"}) if "items" in schema else None
+
+
+def _union(types: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+    union: frozenset[str] = frozenset()
+    for one in types:
+        if one is None:
+            return None
+        union |= one
+    return union
+
+
+def _intersection(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    both = one & other
+    return both | {"integer"} if {"integer", "number"} <= one ^ other else both
+
+
+def _fits(value: object, types: frozenset[str]) -> bool:
+    name = _TYPE_NAMES.get(type(value).__name__, "string")
+    return name in types or (name == "integer" and "number" in types)
+
+
+def _target(root: Mapping[str, Any], reference: str) -> object:
+    try:
+        return target_of(dict(root), reference)
+    except ValueError:
+        return None  # a reference that leads nowhere says nothing
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
