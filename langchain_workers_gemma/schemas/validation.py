@@ -21,8 +21,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from langchain_workers_gemma.schemas.formats import FORMATS
+from langchain_workers_gemma.schemas.keywords import types_of_value
 from langchain_workers_gemma.schemas.references import target_of
-from langchain_workers_gemma.schemas.vocabulary import types_of_value
 
 MAX_MISMATCHES = 8
 """How many mismatches are reported: more would not help a model to correct its answer."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from langchain_workers_gemma.schemas import json_schema_of
 from langchain_workers_gemma.schemas.validation import MAX_MISMATCHES, mismatches
-from tests.unit_tests.schema_examples import EXAMPLES
-from tests.unit_tests.schema_instances import instance_of
+from tests.helpers.schema_examples import EXAMPLES
+from tests.helpers.schema_instances import instance_of
 
 # --- The same verdict as jsonschema -----------------------------------------------------------------------------------
 
