@@ -1,4 +1,4 @@
-"""A chat request after validation, and what answers it: one form for every route, model and engine."""
+"""A validated chat request and its completion: one form for every route, model and engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .images import Image
 
 Shape: TypeAlias = Literal["native", "choices", "text"]
-"""How a reply is laid out: with `response`, chat `choices` or completion `choices`."""
+"""The form of a reply: with `response`, chat `choices` or completion `choices`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What a dialect makes the stand-in do that the service was seen to do.
+    """Behaviours of the model and its engine that a dialect switches on in the mock model.
 
     Attributes:
-        calls_as: Write calls as text, in one of `standin.notation.NOTATIONS`, whatever the request bound.
+        calls_as: Write calls as text, in one of `engines.mock.notation.NOTATIONS`.
         prose_for_required: Answer a required call in prose.
-        schema_fails: Say that JSON mode could not be met.
+        schema_fails: Refuse with the error that JSON mode could not be met.
         runaway: End a constrained reply in white space until `max_tokens`.
         thinking_as_text: Let the thinking channel leak into the text.
     """
@@ -66,28 +66,28 @@ class Habits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A request that kept every rule.
+    """A valid request.
 
     Attributes:
-        model: The published facts about the model that is asked.
-        body: The request as it was sent, without what the route added around it.
+        model: The published facts about the model.
+        body: The input as it was sent, without the route's wrapper.
         turns: The conversation; a `prompt` is one user turn.
-        prompt: The bare prompt, when there was one.
+        prompt: The bare prompt, if one was sent.
         tools: The tools bound.
         tool_choice: `auto`, `none`, `required` or the name of the tool to call.
-        parallel: Whether several calls may come at once.
+        parallel: Whether one reply may have several calls.
         schema: The JSON Schema that the reply must obey.
-        json_mode: Whether the schema came by `response_format`.
+        json_mode: Whether the schema was sent as `response_format`.
         stream: Whether the reply is streamed.
         include_usage: Whether a stream in OpenAI's form ends with the usage.
         max_tokens: The most tokens to generate.
-        stop: Texts that end the reply.
+        stop: The stop sequences.
         seed: The request's seed.
         temperature: The request's temperature.
         thinking: Whether the model thinks before it answers.
         n: How many choices.
         cached_tokens: How many of the prompt's tokens were cached.
-        habits: What the dialect makes the stand-in do.
+        habits: The behaviours that the dialect switches on in the mock model.
     """
 
     model: GemmaModel
@@ -122,8 +122,8 @@ class Completion:
 
     Attributes:
         text: The answer.
-        reasoning: What was thought before it.
-        calls: The tools called.
+        reasoning: The reasoning before it.
+        calls: The tool calls.
         finish_reason: Why it ended.
         prompt_tokens: Tokens of input.
         completion_tokens: Tokens of output, reasoning included.
@@ -178,16 +178,21 @@ Delta: TypeAlias = TextDelta | ReasoningDelta | CallDelta | End
 
 
 class Engine(Protocol):
-    """What answers: the stand-in, or a server behind the sandbox."""
+    """What answers: the mock model, or a server behind the sandbox."""
+
+    @property
+    def description(self) -> str:
+        """Its name in the response header `x-sandbox-model`."""
+        ...
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Answer at once."""
+        """Return the whole reply."""
         ...
 
     def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
-        """Answer piece by piece; the last piece is an `End`."""
+        """Yield the reply piece by piece; the last piece is an `End`."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release connections."""
         ...

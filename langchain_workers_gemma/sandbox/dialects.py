@@ -153,3 +153,10 @@ def get_dialect(*names: str) -> Dialect:
             raise ValueError(f"No dialect {name!r}. There are: {', '.join(DIALECTS)}")
         found = found.also(DIALECTS[name])
     return found
+
+
+def active_dialects(dialect: Dialect) -> tuple[str, ...]:
+    """Return the names of the behaviours that a dialect has."""
+    if dialect == DOCUMENTED:
+        return ()
+    return tuple(name for name, one in DIALECTS.items() if one != DOCUMENTED and dialect.also(one) == dialect)

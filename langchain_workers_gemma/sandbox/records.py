@@ -1,14 +1,22 @@
-"""What the sandbox received."""
+"""The requests that the sandbox received, in bounded memory."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .json_body import parse_body
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_REQUESTS = 100_000
+"""Requests that are kept; the oldest go first."""
+MAX_BYTES = 256_000_000
+"""Bytes of all bodies that are kept; the oldest requests go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +25,12 @@ class ReceivedRequest:
 
     Attributes:
         method: The HTTP method.
-        path: The path, percent escapes read.
+        path: The path, percent escapes decoded.
         query: The query's parameters.
         headers: The headers, names in lower case.
-        json: The body read as JSON, `None` where it is not.
-        body: The body's bytes.
+        json: The body as parsed JSON, `None` if it is not JSON.
+        body: The body's bytes; of one that is larger than `max_body`, the start.
+        truncated: Whether the body was larger than `max_body`.
     """
 
     method: str
@@ -30,39 +39,57 @@ class ReceivedRequest:
     headers: Mapping[str, str] = field(repr=False)
     json: Any
     body: bytes = field(repr=False)
+    truncated: bool = False
 
 
-class Requests:
-    """The requests received, oldest first; used by the server's thread and by tests."""
+class RequestLog:
+    """The requests received, oldest first; thread-safe, since tests read while the server's thread writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
         self._lock = threading.Lock()
-        self._requests: list[ReceivedRequest] = []
+        self._requests: deque[ReceivedRequest] = deque()
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
     def add(self, request: ReceivedRequest) -> None:
-        """Remember a request."""
+        """Record a request, and drop the oldest ones where there is no room."""
         with self._lock:
             self._requests.append(request)
+            self._bytes += len(request.body)
+            while len(self._requests) > self._max_requests or (
+                self._bytes > self._max_bytes and len(self._requests) > 1
+            ):
+                self._bytes -= len(self._requests.popleft().body)
 
     def all(self) -> list[ReceivedRequest]:
-        """Every request so far."""
+        """Return the recorded requests."""
         with self._lock:
             return list(self._requests)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Remove every record."""
         with self._lock:
             self._requests.clear()
+            self._bytes = 0
 
 
-def received(
-    method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+def make_record(
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    truncated: bool = False,
 ) -> ReceivedRequest:
-    """A record of a request."""
-    import json
-
-    try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    return ReceivedRequest(method, path, MappingProxyType(dict(query)), MappingProxyType(dict(headers)), value, body)
+    """Return the record of a request."""
+    value = None
+    if not truncated:
+        try:
+            value = parse_body(body)
+        except ValueError:
+            value = None
+    return ReceivedRequest(
+        method, path, MappingProxyType(dict(query)), MappingProxyType(dict(headers)), value, body, truncated
+    )

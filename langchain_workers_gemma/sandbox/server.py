@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.http.thread import ServerThread
-from langchain_workers_gemma.sandbox.service.service import Options, Service
+from langchain_workers_gemma.sandbox.service.call import Options
+from langchain_workers_gemma.sandbox.service.service import Service
 
 from .dialects import Dialect, get_dialect
 from .errors import STATUSES
@@ -47,6 +49,7 @@ class Sandbox:
         seed: Changes the mock model's answers.
         dialect: Behaviours of the service to reproduce: a `Dialect`, or names from `DIALECTS`.
         latency: Seconds before each reply.
+        tokens_per_second: The pace of streams, `None` for as fast as possible.
         account_id: The account that requests must name.
         api_token: The token that requests must carry.
         gateway_token: A token that every AI Gateway request must carry in `cf-aig-authorization`.
@@ -66,6 +69,7 @@ class Sandbox:
         seed: int = 0,
         dialect: Dialect | str | Iterable[str] | None = None,
         latency: float = 0.0,
+        tokens_per_second: float | None = None,
         account_id: str = _ACCOUNT,
         api_token: str = _TOKEN,
         gateway_token: str | None = None,
@@ -81,6 +85,7 @@ class Sandbox:
             max_body=max_body,
             queue_polls=queue_polls,
             latency=latency,
+            tokens_per_second=_pace(tokens_per_second),
             dialect=_dialect(dialect),
         )
         self._service = Service(
@@ -171,6 +176,11 @@ class Sandbox:
         return f"{self._root}/aimlapi/v1"
 
     @property
+    def openai_url(self) -> str:
+        """The base URL of an OpenAI-compatible server: `/chat/completions`, `/embeddings` and `/models`, no account."""
+        return f"{self._root}/v1"
+
+    @property
     def binding_url(self) -> str:
         """Where the backend of a Workers binding is, in place of `https://workers-binding.ai`."""
         return self._root
@@ -193,7 +203,7 @@ class Sandbox:
 
     def clear(self) -> None:
         """Reset the state: received requests, injected faults, cached replies, sessions and batches."""
-        self._service.forget()
+        self._service.reset()
 
     # --- behaviour ---------------------------------------------------------------------------------------------
     @property
@@ -220,6 +230,9 @@ class Sandbox:
         finally:
             self._options.dialect = before
 
+    speaking = using_dialect
+    """The former name of `using_dialect`."""
+
     @property
     def latency(self) -> float:
         """Seconds before each reply."""
@@ -229,8 +242,14 @@ class Sandbox:
     def latency(self, seconds: float) -> None:
         self._options.latency = seconds
 
-    speaking = using_dialect
-    """The former name of `using_dialect`."""
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The pace of streams, `None` for as fast as possible."""
+        return self._options.tokens_per_second
+
+    @tokens_per_second.setter
+    def tokens_per_second(self, pace: float | None) -> None:
+        self._options.tokens_per_second = _pace(pace)
 
     # --- faults -----------------------------------------------------------------------------------------------------
     def inject(self, fault: Fault, *, times: int = 1) -> None:
@@ -334,6 +353,14 @@ class Sandbox:
     def chaos(self, rate: float = 0.2, *, seed: int = 0, kinds: Iterable[FaultKind | Fault] = KINDS) -> None:
         """Apply faults to a random share of all requests; the same seed gives the same mix. A rate of 0 ends it."""
         self._service.faults.mix(rate, seed, kinds)
+
+
+def _pace(tokens_per_second: float | None) -> float | None:
+    if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
+        raise ValueError(
+            f"tokens_per_second is {tokens_per_second!r}. Give a positive number, or None for as fast as possible."
+        )
+    return tokens_per_second
 
 
 def _dialect(dialect: Dialect | str | Iterable[str] | None) -> Dialect:

@@ -177,9 +177,9 @@ def test_a_stall_ends_when_the_client_hangs_up(api: Api, streamed: bool) -> None
             timeout=0.05,
         )
     deadline = time.perf_counter() + 30
-    while api.sandbox._service.connections and time.perf_counter() < deadline:
+    while api.sandbox._running.connections and time.perf_counter() < deadline:
         time.sleep(0.002)
-    assert not api.sandbox._service.connections
+    assert not api.sandbox._running.connections
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -197,7 +197,7 @@ def test_a_stall_ends_when_the_sandbox_closes(streamed: bool, monkeypatch: pytes
 
         asking = threading.Thread(target=ask)
         asking.start()
-        while not sandbox._service.connections:
+        while not sandbox._running.connections:
             time.sleep(0.002)
         sandbox.close()
         asking.join(60)

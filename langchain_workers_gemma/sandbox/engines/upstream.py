@@ -58,6 +58,11 @@ class Upstream:
     schema_form: Literal["json_schema", "json_object"] = "json_schema"
     _client: httpx.AsyncClient | None = field(default=None, repr=False)
 
+    @property
+    def description(self) -> str:
+        """The model's name on its server."""
+        return self.model.encode("ascii", "replace").decode()
+
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer at once."""
         try:

@@ -1,70 +1,46 @@
-"""Sends a reply over the wire, with what was ordered to go wrong.
-
-A wait ends at once when the client hangs up or the sandbox closes.
-"""
+"""One request's connection: read its body, notice when the client is gone, send the reply with the faults injected."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from langchain_workers_gemma.sandbox.errors import ServiceError
+from langchain_workers_gemma.sandbox.wire.frames import closing_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Coroutine, Iterable
 
     from starlette.types import Receive, Scope, Send
 
     from langchain_workers_gemma.sandbox.faults import Fault
+    from langchain_workers_gemma.sandbox.wire.reply import Reply
 
-
-JSON = "application/json"  # without a charset: Cloudflare's own env.AI client compares the whole header
-EVENT_STREAM = "text/event-stream"
+_MAX_DISCARDED = 64_000_000
+"""Bytes of too large a body that are read and discarded, so that the client can read the refusal."""
 _LINGER_AND_RESET = struct.pack("ii", 1, 0)
 
 
 class DisconnectedError(Exception):
-    """The client is gone, or the sandbox closes: there is nobody to send to."""
-
-
-@dataclass(slots=True)
-class Reply:
-    """A reply before it is sent.
-
-    Attributes:
-        status: The HTTP status.
-        body: A whole body, or the events of a stream as bytes.
-        content_type: Its content type; none for `None`.
-        headers: Further headers.
-    """
-
-    status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
-    content_type: str | None = JSON
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    """A reply with a JSON body."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    return Reply(status, body, headers=headers or {})
+    """The client is gone, or the sandbox closes."""
 
 
 class Connection:
-    """The connection of one request, as the one that answers sees it."""
+    """The connection of one request.
+
+    A wait ends at once when the client disconnects or the sandbox closes.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, open_connections: set[Connection]) -> None:
         self._receive = receive
         self._send = send
         self._open = open_connections
         self._transport: asyncio.Transport | None = scope.get("state", {}).get("transport")
-        self._gone = asyncio.Event()
+        self._disconnected = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         self._open.add(self)
@@ -77,22 +53,53 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
 
-    def hang_up(self) -> None:
-        """The sandbox closes: end every wait."""
-        self._gone.set()
+    def abort(self) -> None:
+        """End every wait, because the sandbox closes."""
+        self._disconnected.set()
 
-    def watch(self) -> None:
-        """From now on notice when the client hangs up; the request's body must have been read."""
-        if self._watcher is None:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+    async def read_body(self, limit: int) -> tuple[bytes, bool]:
+        """Read the request's body.
 
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._gone.set()
+        Args:
+            limit: The largest body in bytes. What a larger one has beyond is discarded.
+
+        Returns:
+            The body, or its start, and whether it was larger.
+
+        Raises:
+            DisconnectedError: When the client is gone before its end.
+        """
+        kept = bytearray()
+        size = 0
+        while size <= limit + _MAX_DISCARDED:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise DisconnectedError
+            data = message.get("body", b"")
+            size += len(data)
+            kept += data[: limit - len(kept)]
+            if not message.get("more_body", False):
+                break
+        return bytes(kept), size > limit
+
+    async def run(self, work: Coroutine[None, None, None]) -> None:
+        """Run what answers the request, and cancel it when the client is gone. The body must have been read."""
+        self._watch()
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._disconnected.wait())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            task.cancel()
+        try:
+            await task
+        except (DisconnectedError, asyncio.CancelledError):
+            if not self._ended:
+                await self.drop(reset=True)
 
     async def pause(self, seconds: float) -> None:
-        """Wait, unless there is nobody left to wait for.
+        """Wait.
 
         Raises:
             DisconnectedError: When the client or the sandbox is gone.
@@ -100,8 +107,8 @@ class Connection:
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._gone.wait()
-        if self._gone.is_set():
+                    await self._disconnected.wait()
+        if self._disconnected.is_set():
             raise DisconnectedError
 
     async def start(self, reply: Reply) -> None:
@@ -113,25 +120,26 @@ class Connection:
             headers.append((b"content-length", str(len(reply.body)).encode()))
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
-    async def piece(self, data: bytes) -> None:
+    async def send_piece(self, data: bytes) -> None:
         """Send a piece of the body.
 
         Raises:
             DisconnectedError: When the client or the sandbox is gone.
         """
-        if self._gone.is_set():
+        if self._disconnected.is_set():
             raise DisconnectedError
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece."""
+        self._ended = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def drop(self, *, reset: bool) -> None:
         """Close the connection in the middle of the reply.
 
         Args:
-            reset: With a TCP reset, which throws away what is under way, instead of an orderly close.
+            reset: With a TCP reset, which discards what is not delivered yet, instead of an orderly close.
         """
         if self._transport is None:  # pragma: no cover - every connection of the sandbox's own server has one
             return
@@ -144,16 +152,31 @@ class Connection:
             self._transport.abort()
         else:
             self._transport.close()
-        self.watch()
+        self._watch()
         if self._watcher is not None:
             await self._watcher
 
+    def _watch(self) -> None:
+        if self._watcher is None:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._disconnected.set()
+
 
 async def send_reply(connection: Connection, reply: Reply, fault: Fault | None, stream_error: bytes = b"") -> None:
-    """Send a reply, with a fault on the way if one was ordered.
+    """Send a reply, and apply a fault to it.
+
+    Args:
+        connection: Where to send it.
+        reply: The reply.
+        fault: The fault to apply while it is sent.
+        stream_error: The event that a `stream_error` fault sends.
 
     Raises:
-        DisconnectedError: When there is nobody left to send to.
+        DisconnectedError: When the client or the sandbox is gone.
     """
     if isinstance(reply.body, bytes):
         await _send_whole(connection, reply, reply.body, fault)
@@ -169,15 +192,15 @@ async def send_pieces(connection: Connection, reply: Reply, pieces: Iterable[byt
         await connection.start(reply)
         await connection.end(reply.body)
         return
-    reply.body = _none()
+    reply.body = _no_pieces()
     await connection.start(reply)
     for piece in pieces:
-        await connection.piece(piece)
+        await connection.send_piece(piece)
         await asyncio.sleep(0)
     await connection.end()
 
 
-async def _none() -> AsyncIterator[bytes]:
+async def _no_pieces() -> AsyncIterator[bytes]:
     return
     yield
 
@@ -195,9 +218,9 @@ async def _send_whole(connection: Connection, reply: Reply, body: bytes, fault: 
     if fault.after_events or fault.clean:
         if fault.clean:
             reply.headers["connection"] = "close"
-            reply.body = _none()  # a body without a length ends where it ends
+            reply.body = _no_pieces()  # a body without a length ends where it ends
         await connection.start(reply)
-        await connection.piece(body[: len(body) // 2])
+        await connection.send_piece(body[: len(body) // 2])
         if fault.clean:
             await connection.end()
             return
@@ -209,18 +232,19 @@ async def _send_stream(
 ) -> None:
     sent = 0
     await connection.start(reply)
-    async for frame in frames:
-        if fault is not None and sent == fault.after_events and await _go_wrong(connection, fault, stream_error):
-            return
-        await connection.piece(frame)
-        sent += 1
-    if fault is not None and sent <= fault.after_events and await _go_wrong(connection, fault, stream_error):
+    async with closing_stream(frames):
+        async for frame in frames:
+            if fault is not None and sent == fault.after_events and await _apply(connection, fault, stream_error):
+                return
+            await connection.send_piece(frame)
+            sent += 1
+    if fault is not None and sent <= fault.after_events and await _apply(connection, fault, stream_error):
         return
     await connection.end()
 
 
-async def _go_wrong(connection: Connection, fault: Fault, stream_error: bytes) -> bool:
-    """Do what was ordered; whether the reply is over with it."""
+async def _apply(connection: Connection, fault: Fault, stream_error: bytes) -> bool:
+    """Apply a fault to a stream; return whether it ended the reply."""
     if fault.kind == "stall":
         await connection.pause(fault.seconds)
         return False
@@ -231,8 +255,3 @@ async def _go_wrong(connection: Connection, fault: Fault, stream_error: bytes) -
     else:
         await connection.drop(reset=fault.kind == "reset")
     return True
-
-
-def service_error(fault: Fault) -> ServiceError:
-    """The refusal that an ordered error stands for."""
-    return ServiceError(fault.code, fault.message, status=fault.status, retry_after=fault.retry_after)

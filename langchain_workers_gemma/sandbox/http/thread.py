@@ -1,4 +1,4 @@
-"""Runs the server in a thread with an event loop of its own, and stops it without leaving anything behind."""
+"""Run the server in a thread with its own event loop, and stop it without leaving threads, tasks or sockets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from .routes import make_app
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.service.service import Service
 
+    from .connection import Connection
+
 _TURNS = 3
 _GRACE = 1.0
 """Seconds that a reply under way has to end when the sandbox closes."""
 
 
 class _Protocol(H11Protocol):
-    """Lets the application reach its connection, for resets and cuts."""
+    """Puts the transport into the scope, where the application needs it for resets and cuts."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -30,11 +32,14 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that stops when it is told to, instead of looking ten times a second whether it should."""
+    """A server that stops at once on `stop`, where uvicorn polls ten times a second."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: threading.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, connections: set[Connection], ready: threading.Event
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._connections = connections
         self._ready = ready
         self._stopping: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,7 +53,7 @@ class _Server(uvicorn.Server):
                 loop.call_soon_threadsafe(stopping.set)
 
     async def main_loop(self) -> None:
-        """Wait for the end."""
+        """Wait until `stop` is called."""
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._ready.set()
         seconds = 0
@@ -65,7 +70,8 @@ class _Server(uvicorn.Server):
             server.close()
         for one in sockets or ():
             one.close()
-        self._service.hang_up()
+        for request in list(self._connections):
+            request.abort()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         tasks = set(self.server_state.tasks)
@@ -77,19 +83,24 @@ class _Server(uvicorn.Server):
             if connection.transport is not None:
                 connection.transport.abort()
         await self._service.engine.close()
-        # `connection_lost` of the connections just aborted is called by the loop's next turns.
+        # The loop calls `connection_lost` of the connections just aborted in its next turns.
         for _ in range(_TURNS):
             await asyncio.sleep(0)
 
 
 class ServerThread:
-    """One run of the server in its thread."""
+    """One run of the server.
+
+    Attributes:
+        connections: The connections of requests that are being answered.
+    """
 
     def __init__(self, service: Service, listener: socket.socket) -> None:
         self._listener = listener
         self._ready = threading.Event()
+        self.connections: set[Connection] = set()
         config = uvicorn.Config(
-            make_app(service),
+            make_app(service, self.connections),
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -97,7 +108,7 @@ class ServerThread:
             loop="asyncio",
             server_header=False,
         )
-        self._server = _Server(config, service, self._ready)
+        self._server = _Server(config, service, self.connections, self._ready)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="workers-gemma-sandbox", daemon=True)
 
@@ -116,7 +127,7 @@ class ServerThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._server.serve(sockets=[self._listener]))
-        except BaseException as error:  # noqa: BLE001 - told by `start`
+        except BaseException as error:  # noqa: BLE001 - raised by `start`
             self._error = error
         finally:
             self._listener.close()

@@ -1,4 +1,4 @@
-"""The model search and the token check."""
+"""The catalogue of models and tasks, the schemas of their parameters, and the token check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.models import MODELS, GemmaModel
+from langchain_workers_gemma.models import MODELS, GemmaModel, Range
 from langchain_workers_gemma.sandbox.errors import bad_input
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _TEXT = {"id": "c329a1f9-323d-4e91-b2aa-582dd4188d34", "name": "Text Generation"}
 _EMBEDDINGS = {"id": "0137cdcf-162a-4108-94f2-1ca59e8c65ee", "name": "Text Embeddings"}
-_MOST_PER_PAGE = 100
+_MAX_PER_PAGE = 100
 
 
 def search(query: Mapping[str, str]) -> dict[str, Any]:
-    """The reply of `/ai/models/search`."""
-    page, per_page = _whole(query, "page", 1), min(_whole(query, "per_page", 50), _MOST_PER_PAGE)
+    """Return the reply of `/ai/models/search`."""
+    page, per_page = _whole(query, "page", 1), min(_whole(query, "per_page", 50), _MAX_PER_PAGE)
     found = [
         _entry(model)
         for model in MODELS.values()
@@ -42,8 +42,71 @@ def search(query: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def tasks() -> dict[str, Any]:
+    """Return the reply of `/ai/tasks/search`."""
+    return _envelope([{**task, "description": ""} for task in (_TEXT, _EMBEDDINGS)])
+
+
+def schema(model: GemmaModel) -> dict[str, Any]:
+    """Return the reply of `/ai/models/schema`: the JSON Schemas of a model's input and output."""
+    if model.embeds:
+        text = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+        return _envelope({"input": _object({"text": text}, "text"), "output": {"type": "object"}})
+    properties: dict[str, Any] = {name: _number(allowed) for name, allowed in (model.parameters or {}).items()}
+    properties["stream"] = {"type": "boolean", "default": False}
+    if model.default_max_tokens is not None and "max_tokens" in properties:
+        properties["max_tokens"]["default"] = model.default_max_tokens
+    properties |= {name: {"type": kind} for name, kind, present in _fields(model) if present}
+    messages = _object({**properties, "messages": {"type": "array", "minItems": 1}}, "messages")
+    if not model.raw:
+        return _envelope({"input": messages, "output": {"type": "object"}})
+    prompt = _object({**properties, "prompt": {"type": "string", "minLength": 1}}, "prompt")
+    return _envelope({"input": {"type": "object", "oneOf": [prompt, messages]}, "output": {"type": "object"}})
+
+
+def openai_models() -> dict[str, Any]:
+    """Return the reply of `/v1/models`: the Gemmas by their names without Cloudflare's prefix."""
+    names = dict.fromkeys(
+        model.id.partition("/")[2] if model.id.startswith("@") else model.id for model in MODELS.values()
+    )
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "sandbox"} for name in names],
+    }
+
+
+def _fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
+    """The parameters that are no numbers: name, type, and whether the model has it."""
+    return (
+        ("raw", "boolean", model.raw),
+        ("lora", "string", model.lora),
+        ("stop", "array", model.stop),
+        ("tools", "array", model.tools),
+        ("tool_choice", "string", model.tool_choice),
+        ("parallel_tool_calls", "boolean", model.tool_choice),
+        ("guided_json", "object", model.constraint == "guided_json"),
+        ("response_format", "object", model.constraint in ("bare_schema", "openai_schema")),
+        ("stream_options", "object", model.stream_options),
+        ("chat_template_kwargs", "object", model.thinking),
+    )
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _number(allowed: Range) -> dict[str, Any]:
+    bounds = {"minimum": allowed.low, "maximum": allowed.high}
+    kind = "integer" if allowed.integer else "number"
+    return {"type": kind, **{key: value for key, value in bounds.items() if value is not None}}
+
+
+def _envelope(result: Any) -> dict[str, Any]:
+    return {"result": result, "success": True, "errors": [], "messages": []}
+
+
 def token_status() -> dict[str, Any]:
-    """The reply of the token check for a good token."""
+    """Return the reply of the token check for a valid token."""
     return {
         "result": {"id": uuid.uuid5(uuid.NAMESPACE_URL, "sandbox").hex, "status": "active"},
         "success": True,

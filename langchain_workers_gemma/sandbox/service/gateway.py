@@ -1,4 +1,4 @@
-"""AI Gateway: its request headers, checked, and a small response cache (docs/wire.md section 1)."""
+"""AI Gateway: validation of its request headers, and a small response cache (docs/wire.md section 1)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_workers_gemma.sandbox.bounded import BoundedDict
 from langchain_workers_gemma.sandbox.errors import INVALID_INPUT, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOST_ATTEMPTS = 5
-_LONGEST_DELAY = 5000
+_MAX_ATTEMPTS = 5
+_MAX_DELAY = 5000
+_MAX_CACHED = 1_000
 _BACKOFFS = ("constant", "linear", "exponential")
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """What a request asks of the gateway it goes through.
+    """The gateway options of a request.
 
     Attributes:
         id: The gateway.
-        cache_ttl: Seconds for which the reply may be kept, 0 for not at all.
-        skip_cache: Whether a kept reply must not be used.
-        cache_key: The key under which it is kept.
+        cache_ttl: Seconds for which the reply may be cached, 0 for not at all.
+        skip_cache: Whether a cached reply must not be used.
+        cache_key: The key under which the reply is cached.
         collect_log: Whether the request is logged.
         request_timeout: Seconds to the first byte, `None` for any.
-        metadata: What the log shows with it.
+        metadata: What the log shows beside the request.
     """
 
     id: str
@@ -42,18 +44,18 @@ class GatewayOptions:
 
 
 def read_gateway(headers: Mapping[str, str], gateway_id: str | None) -> GatewayOptions | None:
-    """The options in a request's headers, `None` when it goes through no gateway.
+    """Read the options in a request's headers; return `None` when it goes through no gateway.
 
     Raises:
-        ServiceError: For a header whose value the gateway cannot use.
+        ServiceError: For a header with an invalid value.
     """
     name = gateway_id or headers.get("cf-aig-gateway-id")
     if name is None:
         return None
     if not name:
         raise _invalid("cf-aig-gateway-id", "must not be empty")
-    _whole(headers, "cf-aig-max-attempts", 1, _MOST_ATTEMPTS)
-    _whole(headers, "cf-aig-retry-delay", 0, _LONGEST_DELAY)
+    _whole(headers, "cf-aig-max-attempts", 1, _MAX_ATTEMPTS)
+    _whole(headers, "cf-aig-retry-delay", 0, _MAX_DELAY)
     timeout = _whole(headers, "cf-aig-request-timeout", 1, None)
     if headers.get("cf-aig-backoff", _BACKOFFS[0]) not in _BACKOFFS:
         raise _invalid("cf-aig-backoff", f"must be one of {', '.join(_BACKOFFS)}")
@@ -95,7 +97,7 @@ def _metadata(headers: Mapping[str, str]) -> Mapping[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict) or any(isinstance(inner, dict | list) for inner in value.values()):
-        raise _invalid("cf-aig-metadata", "must be a JSON object of texts, numbers and booleans")
+        raise _invalid("cf-aig-metadata", "must be a JSON object of strings, numbers and booleans")
     return value
 
 
@@ -104,7 +106,7 @@ def _invalid(name: str, problem: str) -> ServiceError:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedReply:
     """A reply in the cache."""
 
     status: int
@@ -114,25 +116,25 @@ class Kept:
 
 
 class Cache:
-    """Replies that gateways keep."""
+    """Cached replies; the oldest ones are dropped where there is no room."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Kept] = {}
+        self._replies: BoundedDict[str, CachedReply] = BoundedDict(_MAX_CACHED)
 
     def clear(self) -> None:
-        """Keep nothing."""
-        self._kept.clear()
+        """Remove every reply."""
+        self._replies.clear()
 
     def key(self, options: GatewayOptions, path: str, body: bytes) -> str:
-        """The key of a request: the caller's own, or the request itself."""
-        asked = options.cache_key.encode() if options.cache_key is not None else path.encode() + b"\0" + body
-        return f"{options.id}/{hashlib.sha256(asked).hexdigest()}"
+        """Return the cache key of a request: the caller's own, or a hash of the request."""
+        key = options.cache_key.encode() if options.cache_key is not None else path.encode() + b"\0" + body
+        return f"{options.id}/{hashlib.sha256(key).hexdigest()}"
 
-    def get(self, key: str) -> Kept | None:
-        """What is kept under a key and not too old."""
-        found = self._kept.get(key)
+    def get(self, key: str) -> CachedReply | None:
+        """Return the reply cached under a key, unless it expired."""
+        found = self._replies.get(key)
         return found if found is not None and found.until > time.monotonic() else None
 
     def put(self, key: str, status: int, body: bytes, content_type: str | None, ttl: float) -> None:
-        """Keep a reply."""
-        self._kept[key] = Kept(status, body, content_type, time.monotonic() + ttl)
+        """Cache a reply."""
+        self._replies[key] = CachedReply(status, body, content_type, time.monotonic() + ttl)

@@ -1,12 +1,16 @@
-"""The asynchronous queue: batches that are worked on between polls (docs/wire.md section 8)."""
+"""The asynchronous queue: batches that are answered after some polls (docs/wire.md section 8)."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
+from langchain_workers_gemma.sandbox.bounded import BoundedDict
 from langchain_workers_gemma.sandbox.errors import bad_input
+
+_MAX_BATCHES = 1_000
 
 
 @dataclass(slots=True)
@@ -18,26 +22,36 @@ class _Batch:
 
 
 class BatchQueue:
-    """Every batch submitted."""
+    """The batches submitted; the oldest ones are dropped where there is no room."""
 
     def __init__(self) -> None:
-        self._batches: dict[str, _Batch] = {}
+        self._batches: BoundedDict[str, _Batch] = BoundedDict(_MAX_BATCHES)
+        self._counter = count()
 
     def clear(self) -> None:
-        """Forget every batch."""
+        """Remove every batch."""
         self._batches.clear()
 
     def submit(self, model: str, responses: list[dict[str, Any]], polls: int) -> str:
-        """Queue a batch whose answers are told after so many polls."""
-        batch_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{model}/{len(self._batches)}"))
+        """Queue a batch.
+
+        Args:
+            model: The model's id.
+            responses: The answers.
+            polls: How many polls find the batch unfinished.
+
+        Returns:
+            The batch's id.
+        """
+        batch_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{model}/{next(self._counter)}"))
         self._batches[batch_id] = _Batch(model, responses, polls, polls)
         return batch_id
 
     def poll(self, batch_id: object) -> dict[str, Any]:
-        """The state of a batch: queued, running, then its answers.
+        """Return the state of a batch: queued, running, then its answers.
 
         Raises:
-            ServiceError: For an id that was never given out.
+            ServiceError: For an unknown id.
         """
         batch = self._batches.get(batch_id) if isinstance(batch_id, str) else None
         if batch is None:

@@ -1,14 +1,14 @@
-"""The service behind the routes: from a request's bytes to a reply, whatever the route."""
+"""The service behind the routes: from a parsed request to a reply, for every route."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.models import GemmaModel, HostName, get_model
-from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, Dialect
+from langchain_workers_gemma.models import GemmaModel, HostName, get_model, resolve_model
+from langchain_workers_gemma.sandbox.bounded import BoundedDict
 from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.errors import (
     AUTHENTICATION,
@@ -18,85 +18,34 @@ from langchain_workers_gemma.sandbox.errors import (
     TOO_LARGE,
     ServiceError,
     bad_input,
-    binding_error,
-    envelope,
-    plain_error,
 )
-from langchain_workers_gemma.sandbox.faults import Fault, FaultQueue
-from langchain_workers_gemma.sandbox.http.connection import EVENT_STREAM, Connection, Reply, json_reply
-from langchain_workers_gemma.sandbox.records import ReceivedRequest, Requests
+from langchain_workers_gemma.sandbox.faults import FaultQueue
+from langchain_workers_gemma.sandbox.json_body import parse_body
+from langchain_workers_gemma.sandbox.records import ReceivedRequest, RequestLog
 from langchain_workers_gemma.sandbox.tokens import turn_tokens
 from langchain_workers_gemma.sandbox.validation import read_chat
-from langchain_workers_gemma.sandbox.wire.frames import frame, frames_of, packets_of
+from langchain_workers_gemma.sandbox.wire.frames import closing_stream, frames_of, packets_of
 from langchain_workers_gemma.sandbox.wire.replies import Layout, lay_out, shape_of
+from langchain_workers_gemma.sandbox.wire.reply import EVENT_STREAM, Reply, json_reply
 from langchain_workers_gemma.sandbox.wire.streams import events_of
 from langchain_workers_gemma.sandbox.wire.usage import neurons
 
-from . import catalogue, embedding
-from .gateway import Cache, GatewayOptions, read_gateway
+from . import embedding
+from .call import Call, Options, Style
+from .gateway import Cache, read_gateway
+from .pacing import paced
 from .queue import BatchQueue
+from .refusals import error_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from langchain_workers_gemma.sandbox.chat import ChatRequest, Completion, Engine
+    from langchain_workers_gemma.sandbox.chat import ChatRequest, Completion, Delta, Engine
 
-Style = Literal["native", "openai", "binding", "dataoorts", "aimlapi"]
-"""The form of a route's requests, replies and errors."""
-
-
-@dataclass(kw_only=True)
-class Options:
-    """How the sandbox behaves.
-
-    Attributes:
-        account_id: The one account there is.
-        api_token: Its token.
-        gateway_token: The token of its gateways; none are authenticated without.
-        enforce_retirement: Whether a retired model is refused.
-        max_body: The largest body in bytes; 10 MB is what the batch API publishes.
-        queue_polls: How many polls find a queued batch unfinished.
-        latency: Seconds before each reply.
-        dialect: The oddities switched on.
-    """
-
-    account_id: str
-    api_token: str
-    gateway_token: str | None = None
-    enforce_retirement: bool = False
-    max_body: int = 10_000_000
-    queue_polls: int = 1
-    latency: float = 0.0
-    dialect: Dialect = DOCUMENTED
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request on its way through the service.
-
-    Attributes:
-        record: The request as it arrived.
-        style: The form of its route.
-        ray: Its id.
-        dialect: The oddities that were on when it came.
-        gateway: The gateway it goes through.
-    """
-
-    record: ReceivedRequest
-    style: Style
-    ray: str
-    dialect: Dialect
-    gateway: GatewayOptions | None = None
-
-    @property
-    def host(self) -> HostName:
-        """Who serves it."""
-        return self.style if self.style in ("dataoorts", "aimlapi") else "cloudflare"
-
-    @property
-    def openai_form(self) -> bool:
-        """Whether it is in OpenAI's form."""
-        return self.style in ("openai", "aimlapi")
+_MAX_SESSIONS = 1_000
+"""Sessions whose last prompt is kept for prefix caching."""
+_COMPATIBLE: dict[str, Any] = {"constraint": "openai_schema", "stream_options": True, "stop": 16}
+"""What an OpenAI-compatible server takes, whatever the family of the model (docs/wire.md section 10)."""
 
 
 @dataclass
@@ -106,63 +55,56 @@ class Service:
     options: Options
     engine: Engine = field(default_factory=MockModel)
     faults: FaultQueue = field(default_factory=FaultQueue)
-    requests: Requests = field(default_factory=Requests)
+    requests: RequestLog = field(default_factory=RequestLog)
     batches: BatchQueue = field(default_factory=BatchQueue)
     cache: Cache = field(default_factory=Cache)
-    connections: set[Connection] = field(default_factory=set)
     _counter: Any = field(default_factory=lambda: count(1))
-    _prefixes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    _prefixes: BoundedDict[str, tuple[Any, ...]] = field(default_factory=lambda: BoundedDict(_MAX_SESSIONS))
 
     # --- what every route goes through ----------------------------------------------------------------------------
     def open_call(self, record: ReceivedRequest, style: Style) -> Call:
-        """Begin with a request."""
-        number = next(self._counter) * 0x9E3779B97F4A7C15 % 2**64  # looks like an id, never twice the same
+        """Return the call of a request."""
+        number = next(self._counter) * 0x9E3779B97F4A7C15 % 2**64  # looks like an id and never repeats
         return Call(record, style, f"{number:016x}-LHR", self.options.dialect)
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def reset(self) -> None:
+        """Clear all state."""
         self.requests.clear()
         self.faults.clear()
         self.cache.clear()
         self.batches.clear()
         self._prefixes.clear()
 
-    def hang_up(self) -> None:
-        """The sandbox closes: end every wait."""
-        for connection in list(self.connections):
-            connection.hang_up()
-
     def authenticate(self, call: Call, account: str | None) -> None:
         """Check the token and the account.
 
         Raises:
-            ServiceError: 401 for a wrong token, 403 for another's account.
+            ServiceError: 401 for a wrong token, 403 for another account.
         """
-        if call.record.headers.get("authorization") != f"Bearer {self.options.api_token}":
+        if not _is_bearer(call.record.headers.get("authorization"), self.options.api_token):
             raise ServiceError(AUTHENTICATION, status=401)
         if account is not None and account != self.options.account_id:
             raise ServiceError(AUTHENTICATION, status=403)
 
     def with_gateway(self, call: Call, gateway_id: str | None = None) -> Call:
-        """The call with the options of the gateway it goes through."""
+        """Return the call with the options of the gateway it goes through."""
         options = read_gateway(call.record.headers, gateway_id)
         token = self.options.gateway_token
-        if options is not None and token is not None:
-            given = call.record.headers.get("cf-aig-authorization")
-            if given != f"Bearer {token}":
-                raise ServiceError(2009, "Unauthorized", status=401)
+        authenticated = token is None or _is_bearer(call.record.headers.get("cf-aig-authorization"), token)
+        if options is not None and not authenticated:
+            raise ServiceError(2009, "Unauthorized", status=401)
         return replace(call, gateway=options)
 
     def read_body(self, call: Call) -> dict[str, Any]:
-        """The request's JSON object.
+        """Parse the request's body.
 
         Raises:
-            ServiceError: 413 for too large a body, 400 for what is no JSON object.
+            ServiceError: 413 for too large a body, 400 for anything but a JSON object.
         """
-        if len(call.record.body) > self.options.max_body:
+        if call.record.truncated:
             raise ServiceError(TOO_LARGE)
         try:
-            value = json.loads(call.record.body, parse_constant=_no_constant)
+            value = parse_body(call.record.body)
         except ValueError as error:
             raise bad_input(f"the body is not JSON: {error}") from None
         if not isinstance(value, dict):
@@ -170,10 +112,10 @@ class Service:
         return value
 
     def model(self, model_id: object, host: HostName) -> GemmaModel:
-        """The facts about a model that is served.
+        """Return the published facts about a served model.
 
         Raises:
-            ServiceError: 5007 for an unknown one, 5028 for a retired one where that is enforced.
+            ServiceError: 5007 for an unknown model, 5028 for a retired one where that is enforced.
         """
         found = get_model(model_id, host) if isinstance(model_id, str) else None
         if found is None:
@@ -184,9 +126,20 @@ class Service:
             )
         return found
 
+    def compatible_model(self, model_id: object) -> GemmaModel:
+        """Return what is known of any Gemma by its id, as an OpenAI-compatible server serves it.
+
+        Raises:
+            ServiceError: 404 for an id that names no Gemma.
+        """
+        if not isinstance(model_id, str) or "gemma" not in model_id.lower():
+            raise ServiceError(NO_SUCH_MODEL, f"The model `{model_id}` does not exist.", status=404)
+        known = resolve_model(model_id, "cloudflare")
+        return known if known.embeds else replace(known, tools=known.function_calling, **_COMPATIBLE)
+
     # --- answering ------------------------------------------------------------------------------------------------
     async def run(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
-        """Answer an input, from the gateway's cache if it may."""
+        """Answer an input, from the gateway's cache where allowed."""
         gateway = call.gateway
         if gateway is None:
             return await self._answer(call, model, body)
@@ -226,7 +179,7 @@ class Service:
             return json_reply(self._wrapped(call, {}))
         completions = [await self.engine.complete(one) for one in _choices(request)]
         reply = json_reply(self._wrapped(call, lay_out(layout, completions)))
-        if call.style != "aimlapi":
+        if call.of_cloudflare:
             reply.headers["cf-ai-neurons"] = str(_neurons(model, completions))
         return reply
 
@@ -236,21 +189,27 @@ class Service:
         return call.dialect.body == "stream" and not bare
 
     async def _stream(self, call: Call, layout: Layout) -> Reply:
-        events = events_of(layout, [self.engine.stream(one) for one in _choices(layout.request)])
+        events = events_of(layout, [self._deltas(one) for one in _choices(layout.request)])
         frames = frames_of(events, layout.dialect)
         first = [frame async for frame in _first(frames)]  # what is refused is refused before the stream begins
         packets = packets_of(self._guarded(call, first, frames), layout.dialect)
         return Reply(200, packets, EVENT_STREAM, {"cache-control": "no-cache"})
 
+    def _deltas(self, request: ChatRequest) -> AsyncIterator[Delta]:
+        pace = self.options.tokens_per_second
+        deltas = self.engine.stream(request)
+        return deltas if pace is None else paced(deltas, pace)
+
     async def _guarded(self, call: Call, first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """A stream that ends in an error event when what answers fails on the way."""
-        for one in first:
-            yield one
-        try:
-            async for one in rest:
+        """Pass on a stream; end it with an error event when the engine fails in the middle."""
+        async with closing_stream(rest):
+            for one in first:
                 yield one
-        except ServiceError as error:
-            yield frame(json.dumps(error_body(call.style, error)), call.dialect)
+            try:
+                async for one in rest:
+                    yield one
+            except ServiceError as error:
+                yield error_event(call, error)
 
     def _embeddings(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
         if call.openai_form:
@@ -259,12 +218,10 @@ class Service:
         return json_reply(self._wrapped(call, embedding.native_result(embedding.read_texts(body, "text"))))
 
     def _wrapped(self, call: Call, result: Any) -> Any:
-        if call.style in ("openai", "aimlapi", "binding"):
-            return result
-        return {"result": result, "success": True, "errors": [], "messages": []}
+        return {"result": result, "success": True, "errors": [], "messages": []} if call.enveloped else result
 
     def _cached_tokens(self, call: Call, request: ChatRequest) -> int:
-        """Prefix caching: what a session sent before and sends again."""
+        """Count the tokens of the turns that a session sends again (prefix caching)."""
         session = call.record.headers.get("x-session-affinity")
         if session is None:
             return 0
@@ -299,48 +256,11 @@ class Service:
             return {**about, "result": {"error": error.message, "code": error.code}, "success": False}
         return {**about, "result": json.loads(await _read(reply.body)), "success": True}
 
-    # --- refusing ---------------------------------------------------------------------------------------------------
-    def refusal(self, call: Call, error: ServiceError) -> Reply:
-        """The reply for a refusal, in the form of its route and dialect."""
-        dialect = call.dialect
-        message = f"AiError: {error.code}: {error.message}" if dialect.error_code_in_text else error.message
-        told = ServiceError(error.code, message, status=error.status)
-        body = error_body(call.style, told)
-        if dialect.error_internal_codes:
-            body |= {"internalCode": error.code, "httpCode": error.status, "name": "AiError", "message": message}
-        if dialect.error_object and "errors" in body:
-            body["errors"] = body["errors"][0]
-        reply = json_reply(body, 200 if dialect.error_status_200 else error.status)
-        if error.retry_after is not None:
-            reply.headers["retry-after"] = f"{error.retry_after:g}"
-        return reply
 
-    def fault_reply(self, call: Call, fault: Fault) -> Reply:
-        """The reply of a fault that replaces the real one."""
-        if fault.kind == "error":
-            error = ServiceError(fault.code, fault.message, status=fault.status, retry_after=fault.retry_after)
-            reply = self.refusal(call, error)
-        else:
-            kind = {"html": "text/html", "exact": fault.content_type}.get(fault.kind, "application/json")
-            reply = Reply(fault.status, b"".join(fault.body()), kind)
-        reply.headers |= fault.headers
-        return reply
-
-    def stream_error(self, call: Call, fault: Fault) -> bytes:
-        """The event that stands for an error in a stream."""
-        error = ServiceError(fault.code, fault.message, status=fault.status)
-        return frame(json.dumps(error_body(call.style, error)), call.dialect)
-
-    def search(self, call: Call) -> Reply:
-        """The model search."""
-        return json_reply(catalogue.search(call.record.query))
-
-
-def error_body(style: Style, error: ServiceError) -> dict[str, Any]:
-    """An error's body in the form of a route."""
-    if style == "binding":
-        return binding_error(error)
-    return plain_error(error) if style == "aimlapi" else envelope(error)
+def _is_bearer(header: str | None, token: str) -> bool:
+    """Whether a header carries a token; the name of the scheme may be in any case (RFC 9110)."""
+    scheme, _, given = (header or "").partition(" ")
+    return scheme.lower() == "bearer" and given.strip() == token
 
 
 def _choices(request: ChatRequest) -> list[ChatRequest]:
@@ -359,7 +279,3 @@ async def _first(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 async def _read(body: bytes | AsyncIterator[bytes]) -> bytes:
     return body if isinstance(body, bytes) else b"".join([piece async for piece in body])
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from langchain_workers_gemma.sandbox.dialects import Dialect
 
@@ -15,16 +16,28 @@ _SPLIT = 7
 """Bytes of a packet when events are split; odd, so that the cuts move through every character."""
 
 
+@contextlib.asynccontextmanager
+async def closing_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
+    """Close a stream at the end of a `with` block, so that what it reads from is closed at once, too."""
+    try:
+        yield
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
 async def frames_of(events: AsyncIterator[dict[str, Any]], dialect: Dialect) -> AsyncIterator[bytes]:
-    """Each event of a stream as bytes, the end included."""
-    async for event in events:
-        yield frame(json.dumps(event, ensure_ascii=False, separators=(",", ":")), dialect)
+    """Write each event of a stream as bytes, and the end of the stream."""
+    async with closing_stream(events):
+        async for event in events:
+            yield frame(json.dumps(event, ensure_ascii=False, separators=(",", ":")), dialect)
     for _ in range(dialect.dones):
         yield frame("[DONE]", dialect)
 
 
 def frame(data: str, dialect: Dialect) -> bytes:
-    """One event."""
+    """Return one event as bytes."""
     lines = [": keep-alive", ""] if dialect.comments else []
     if dialect.event_lines:
         lines.append("event: message")
@@ -33,17 +46,20 @@ def frame(data: str, dialect: Dialect) -> bytes:
 
 
 async def packets_of(frames: AsyncIterator[bytes], dialect: Dialect) -> AsyncIterator[bytes]:
-    """The packets that a stream travels in."""
-    if dialect.packets == "event":
-        async for one in frames:
+    """Put the events of a stream into packets."""
+    async with closing_stream(frames):
+        packets = frames if dialect.packets == "event" else _repacked(frames, split=dialect.packets == "split")
+        async for one in packets:
             yield one
-        return
+
+
+async def _repacked(frames: AsyncIterator[bytes], *, split: bool) -> AsyncIterator[bytes]:
     held = bytearray()
     waiting = 0
     async for one in frames:
         held += one
         waiting += 1
-        if dialect.packets == "split":
+        if split:
             while len(held) >= _SPLIT:
                 yield bytes(held[:_SPLIT])
                 del held[:_SPLIT]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_workers_gemma.sandbox.chat import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
 from langchain_workers_gemma.sandbox.tokens import count
 
+from .frames import closing_stream
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -22,11 +24,12 @@ async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> Asyn
     ends: list[Completion] = []
     for index, deltas in enumerate(choices):
         writer.index = index
-        async for delta in writer.gathered(deltas):
-            if isinstance(delta, End):
-                ends.append(delta.completion)
-            for event in writer.write(delta):
-                yield event
+        async with closing_stream(deltas):
+            async for delta in writer.gathered(deltas):
+                if isinstance(delta, End):
+                    ends.append(delta.completion)
+                for event in writer.write(delta):
+                    yield event
     total = replace(
         ends[0],
         completion_tokens=sum(one.completion_tokens for one in ends),

@@ -35,6 +35,8 @@ _CALL_MARKUP = 4
 class MockModel:
     """Answers requests, the same request always in the same way."""
 
+    description = "mock-model"
+
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 

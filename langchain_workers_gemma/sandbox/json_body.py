@@ -1,0 +1,85 @@
+"""Read a JSON body within bounds, so that whatever it holds can be validated, rendered and sent back.
+
+Python's reader lets three things through that would break later steps: an unpaired surrogate cannot be encoded as
+UTF-8, a number too large for a float becomes infinity, and deep nesting exhausts the stack of a recursive function.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+MAX_DEPTH = 128
+"""Levels of arrays and objects in a request."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_REPLACEMENT = "\ufffd"
+
+
+def parse_body(body: bytes) -> Any:
+    """Parse a JSON body.
+
+    Unpaired surrogates become U+FFFD, which is what a JavaScript server would send back for them.
+
+    Args:
+        body: UTF-8, with or without a byte order mark.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: For anything but JSON in UTF-8, for a number that is not finite, and for nesting deeper than
+            `MAX_DEPTH`.
+    """
+    text = body.decode("utf-8-sig")
+    try:
+        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
+    except RecursionError:
+        raise _too_deep() from None
+    suspicious = _ESCAPED_SURROGATE.search(body) is not None
+    if suspicious or text.count("[") + text.count("{") > MAX_DEPTH:
+        return _checked(value)
+    return value
+
+
+def _checked(root: Any) -> Any:
+    """Check the depth of a value and replace unpaired surrogates, level by level instead of by recursion."""
+    holder = [root]
+    level: list[Any] = [holder]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for one in level for inner in _repaired(one)]
+        if not level:
+            return holder[0]
+    raise _too_deep()
+
+
+def _repaired(container: list[Any] | dict[str, Any]) -> list[Any]:
+    """Replace unpaired surrogates in one array or object; return the arrays and objects inside."""
+    if isinstance(container, list):
+        container[:] = [_well_formed(value) for value in container]
+        return [value for value in container if isinstance(value, list | dict)]
+    items = [(_well_formed(key), _well_formed(value)) for key, value in container.items()]
+    container.clear()
+    container.update(items)
+    return [value for _, value in items if isinstance(value, list | dict)]
+
+
+def _well_formed(value: Any) -> Any:
+    return _SURROGATE.sub(_REPLACEMENT, value) if isinstance(value, str) else value
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is out of range")
+    return number

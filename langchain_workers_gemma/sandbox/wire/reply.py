@@ -1,0 +1,36 @@
+"""A reply before it is sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+JSON = "application/json"  # without a charset: Cloudflare's own env.AI client compares the whole header
+EVENT_STREAM = "text/event-stream"
+
+
+@dataclass(slots=True)
+class Reply:
+    """A reply before it is sent.
+
+    Attributes:
+        status: The HTTP status.
+        body: A whole body, or the events of a stream as bytes.
+        content_type: Its content type, `None` for no such header.
+        headers: Further headers.
+    """
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str | None = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    """Return a reply with a JSON body."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return Reply(status, body, headers=headers or {})
