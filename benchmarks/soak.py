@@ -259,7 +259,7 @@ def main() -> int:
     options = options_of(__doc__)
     hurry_retries()
     counter = RetryCounter()
-    log = logging.getLogger("langchain_workers_gemma.exchange.chat")
+    log = logging.getLogger("langchain_workers_gemma.exchange.attempts")
     log.addHandler(counter)
     log.setLevel(logging.INFO)
     log.propagate = False

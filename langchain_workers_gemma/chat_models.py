@@ -25,15 +25,12 @@ from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import call_settings, model_spec
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.profile import published_profile
-from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, get_model
-from langchain_workers_gemma.request.images import remote_image_urls
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.structured_output.methods import structured_runnable
-from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 _NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
 
@@ -243,9 +240,6 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         ours = ChatWorkersGemma.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
         return FieldCache([*ours, "profile"], ["default_headers", "profile", "stop"])
 
-    def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
-        return remote_image_urls(messages) if model_spec(self, kwargs.get("model")).images else []
-
     # --- The four shells ---
 
     @_with_signature_at_hand
@@ -256,10 +250,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core fires the callbacks
         **kwargs: Any,
     ) -> ChatResult:
-        images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
-        plan = self._preparation(stop, kwargs, stream=False).plan(messages, inlined_images=images)
+        flow = self._preparation(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        with closing(connection.transport(self).run(chat_exchange(plan))) as exchange:
+        with closing(connection.transport(self).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -272,10 +265,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
-        plan = self._preparation(stop, kwargs, stream=False).plan(messages, inlined_images=images)
+        flow = self._preparation(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        async with aclosing(connection.transport(self).arun(chat_exchange(plan))) as exchange:
+        async with aclosing(connection.transport(self).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -287,10 +279,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        images = fetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
-        plan = self._preparation(stop, kwargs, stream=True).plan(messages, inlined_images=images)
+        flow = self._preparation(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        with closing(connection.transport(self).run(chat_exchange(plan))) as exchange:
+        with closing(connection.transport(self).run(flow)) as exchange:
             for pieces in exchange:
                 yield from builder.chunks(pieces)
 
@@ -301,10 +292,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        images = await afetch_images(self._images_to_fetch(messages, kwargs)) if self.inline_image_urls else None
-        plan = self._preparation(stop, kwargs, stream=True).plan(messages, inlined_images=images)
+        flow = self._preparation(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        async with aclosing(connection.transport(self).arun(chat_exchange(plan))) as exchange:
+        async with aclosing(connection.transport(self).arun(flow)) as exchange:
             async for pieces in exchange:
                 for chunk in builder.chunks(pieces):
                     yield chunk

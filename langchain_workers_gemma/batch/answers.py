@@ -10,18 +10,17 @@ from langchain_core.messages import AIMessage
 from langchain_workers_gemma.batch.job import BatchPart
 from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.errors import WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Deliver, Read, ResponseHead, Send
 from langchain_workers_gemma.exchange.call import Answer
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan
 from langchain_workers_gemma.json_text.encoding import encode_json
-from langchain_workers_gemma.response.builders import MessageBuilder
+from langchain_workers_gemma.transport.replay import replay
 
 Outcome: TypeAlias = AIMessage | WorkersGemmaError
 """What became of one input."""
 
 
-def _read(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
+def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
     """The outcomes of one payload, matched by `id`, which is an input's index."""
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
@@ -54,31 +53,11 @@ def _outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) 
     else:
         payload = {"result": _without_call_ids(result), "success": True}
     try:
-        message = _exchanged(plan, part.request_id, encode_json(payload))
+        message = replay(chat_exchange(plan), encode_json(payload), {"x-request-id": part.request_id})
     except WorkersGemmaError as error:
         return error
     message.id = f"{part.request_id}-{at}"
     return message
-
-
-def _exchanged(plan: Plan, request_id: str, body: bytes) -> AIMessage:
-    """Have the exchange read a body as if it had come by HTTP."""
-    builder = MessageBuilder()
-    packets = [body]
-    flow = chat_exchange(plan)
-    try:
-        action = next(flow)
-        while True:
-            outcome: object = None
-            if isinstance(action, Deliver):
-                builder.add(action.pieces)
-            elif isinstance(action, Send):
-                outcome = ResponseHead(200, {"x-request-id": request_id})
-            elif isinstance(action, Read):
-                outcome = packets.pop() if packets else None
-            action = flow.send(outcome)
-    except StopIteration:
-        return builder.message()
 
 
 def _without_call_ids(result: object) -> object:

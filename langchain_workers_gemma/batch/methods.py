@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
@@ -15,11 +14,10 @@ from langchain_workers_gemma.batch import queue as batch
 from langchain_workers_gemma.batch.job import BatchJob
 from langchain_workers_gemma.batch.progress import progress_bar
 from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, PollPolicy
-from langchain_workers_gemma.batch.requests import BatchPlan, Item
+from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.call_settings import ChatModel, call_settings
 from langchain_workers_gemma.transport.driver import arun, run
-from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 if TYPE_CHECKING:
     # Core's own class for what `bind` makes of a chat model is `RunnableBinding` with narrower types, and private.
@@ -28,13 +26,9 @@ if TYPE_CHECKING:
     class _ChatModel(ChatModel):
         """The chat model that the methods below belong to."""
 
-        inline_image_urls: bool
         output_version: str | None
 
         def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
-            raise NotImplementedError
-
-        def _images_to_fetch(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> list[str]:
             raise NotImplementedError
 
 else:
@@ -88,13 +82,11 @@ class BatchMethods(_ChatModel):
             llm.queue_batch(["Say 1", "Say 2"], show_progress=True)
             ```
         """
-        waiting = PollPolicy(poll_interval, max_wait)
+        poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
-        images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batch_plan, conversations, images, return_exceptions=return_exceptions)
-        with progress_bar(len(items), show=show_progress) as progress:
-            flow = batch.queue(batch_plan, items, waiting, progress, return_exceptions=return_exceptions)
+        with progress_bar(len(conversations), show=show_progress) as progress:
+            flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
             return self._finished(run(connection.transport(self), flow))
 
     async def aqueue_batch(
@@ -109,13 +101,11 @@ class BatchMethods(_ChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Have the service answer many inputs in its own time, and wait for the answers. See `queue_batch`."""
-        waiting = PollPolicy(poll_interval, max_wait)
+        poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
-        images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batch_plan, conversations, images, return_exceptions=return_exceptions)
-        with progress_bar(len(items), show=show_progress) as progress:
-            flow = batch.queue(batch_plan, items, waiting, progress, return_exceptions=return_exceptions)
+        with progress_bar(len(conversations), show=show_progress) as progress:
+            flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
             return self._finished(await arun(connection.transport(self), flow))
 
     def submit_batch(
@@ -145,9 +135,7 @@ class BatchMethods(_ChatModel):
         """
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
-        images = fetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batch_plan, conversations, images, return_exceptions=False)
-        flow = batch.submit(batch_plan, [item for item in items if isinstance(item, Item)])
+        flow = batch.submit_inputs(batch_plan, conversations)
         return run(connection.transport(self), flow)
 
     async def asubmit_batch(
@@ -156,9 +144,7 @@ class BatchMethods(_ChatModel):
         """Queue many inputs at the service and do not wait. See `submit_batch`."""
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
-        images = await afetch_images(self._all_images(conversations, kwargs)) if self.inline_image_urls else None
-        items = _prepared(batch_plan, conversations, images, return_exceptions=False)
-        flow = batch.submit(batch_plan, [item for item in items if isinstance(item, Item)])
+        flow = batch.submit_inputs(batch_plan, conversations)
         return await arun(connection.transport(self), flow)
 
     def fetch_batch(
@@ -190,10 +176,10 @@ class BatchMethods(_ChatModel):
             ValueError: If the job is of another model.
             WorkersGemmaError: If the batch fails, or an input does.
         """
-        waiting = PollPolicy(poll_interval, max_wait)
+        poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = run(connection.transport(self), batch.fetch(batch_plan, job, waiting, progress))
+            outcomes = run(connection.transport(self), batch.fetch(batch_plan, job, poll_policy, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)
@@ -210,10 +196,10 @@ class BatchMethods(_ChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Wait for a job that `submit_batch` queued, and read its answers. See `fetch_batch`."""
-        waiting = PollPolicy(poll_interval, max_wait)
+        poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = await arun(connection.transport(self), batch.fetch(batch_plan, job, waiting, progress))
+            outcomes = await arun(connection.transport(self), batch.fetch(batch_plan, job, poll_policy, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)
@@ -236,9 +222,6 @@ class BatchMethods(_ChatModel):
         if isinstance(inputs, str):
             raise ValueError("A batch takes a list of inputs; for one input, use invoke.")
         return [self._convert_input(one).to_messages() for one in inputs]
-
-    def _all_images(self, conversations: Sequence[Sequence[BaseMessage]], kwargs: Mapping[str, Any]) -> list[str]:
-        return list(chain.from_iterable(self._images_to_fetch(messages, kwargs) for messages in conversations))
 
     def _finished(self, outcomes: Sequence[Any]) -> list[Any]:
         """The messages in the form that was asked for, as core does it for `invoke`."""
@@ -287,30 +270,6 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
     async def afetch_batch(self, job: BatchJob, **more: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.afetch_batch`."""
         return await self._model.afetch_batch(job, **{**self.kwargs, **more})
-
-
-def _prepared(
-    batch_plan: BatchPlan,
-    conversations: Sequence[Sequence[BaseMessage]],
-    images: Mapping[str, str] | None,
-    *,
-    return_exceptions: bool,
-) -> list[Item | ValueError]:
-    """Every input ready to be submitted, or why it cannot be.
-
-    Raises:
-        ValueError: For the first that cannot, unless exceptions are to be returned.
-    """
-    prepared: list[Item | ValueError] = []
-    for at, messages in enumerate(conversations):
-        try:
-            prepared.append(batch_plan.item(messages, images))
-        except ValueError as error:
-            if not return_exceptions:
-                error.add_note(f"It is of input {at}.")
-                raise
-            prepared.append(error)
-    return prepared
 
 
 def _with_blocks(message: AIMessage) -> AIMessage:

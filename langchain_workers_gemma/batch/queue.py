@@ -11,10 +11,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_workers_gemma.batch.answers import Outcome, _read
+from langchain_core.messages import BaseMessage
+
+from langchain_workers_gemma.batch.answers import Outcome, read_answers
 from langchain_workers_gemma.batch.job import BatchJob, BatchPart
 from langchain_workers_gemma.batch.progress import Progress
-from langchain_workers_gemma.batch.requests import _ROOM, BatchPlan, Item
+from langchain_workers_gemma.batch.requests import MAX_ITEM_BYTES, BatchPlan, Item, prepare_items
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Action, Sleep
 from langchain_workers_gemma.exchange.call import Answer, call
@@ -67,7 +69,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
         WorkersGemmaError: If a payload is refused. A note on it tells how to fetch what was submitted before.
     """
     job = BatchJob(batch_plan.settings.spec.id)
-    for part in split([item.size for item in items], room=_ROOM):
+    for part in split([item.size for item in items], room=MAX_ITEM_BYTES):
         data = {"requests": [item.data for item in items[part]]}
         try:
             answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
@@ -86,7 +88,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
 
 
 def fetch(
-    batch_plan: BatchPlan, job: BatchJob, waiting: PollPolicy, progress: Progress
+    batch_plan: BatchPlan, job: BatchJob, poll_policy: PollPolicy, progress: Progress
 ) -> Generator[Action, Any, list[Outcome]]:
     """Wait for a batch and read its answers, in the inputs' order; a failed input's error stands at its place.
 
@@ -102,14 +104,14 @@ def fetch(
                 if part not in outcomes:
                     answer = yield from _poll(batch_plan, part)
                     if _is_finished(answer, progress):
-                        outcomes[part] = _read(batch_plan, part, answer)
+                        outcomes[part] = read_answers(batch_plan, part, answer)
                         progress.advance(part.count)
                     asked = max(asked, retry_after(answer.reply.headers) or 0.0)
             if len(outcomes) == len(set(job.parts)):
                 return [outcome for part in job.parts for outcome in outcomes[part]]
-            delay = waiting.delay(polls, asked)
-            if waiting.max_wait is not None and waited + delay > waiting.max_wait:
-                raise APITimeoutError(f"The batch was not finished within max_wait={waiting.max_wait:g} seconds.")
+            delay = poll_policy.delay(polls, asked)
+            if poll_policy.max_wait is not None and waited + delay > poll_policy.max_wait:
+                raise APITimeoutError(f"The batch was not finished within max_wait={poll_policy.max_wait:g} seconds.")
             yield Sleep(delay)
             polls, waited = polls + 1, waited + delay
     except WorkersGemmaError as error:
@@ -120,7 +122,7 @@ def fetch(
 def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, Answer]:
     request = batch_plan.request({"request_id": part.request_id})
     settings = batch_plan.settings
-    return (yield from call(request, settings.retry, settings.context, most_bytes=MAX_BATCH_REPLY_BYTES))
+    return (yield from call(request, settings.retry, settings.context, max_bytes=MAX_BATCH_REPLY_BYTES))
 
 
 def _is_finished(answer: Answer, progress: Progress) -> bool:
@@ -137,18 +139,32 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
 # --- Both -------------------------------------------------------------------------------------------------------------
 
 
+def submit_inputs(
+    batch_plan: BatchPlan, conversations: Sequence[Sequence[BaseMessage]]
+) -> Generator[Action, Any, BatchJob]:
+    """Prepare and submit inputs.
+
+    Raises:
+        ValueError: If the model cannot take an input; nothing has been sent then.
+        WorkersGemmaError: If a payload is refused. A note on it tells how to fetch what was submitted before.
+    """
+    prepared = yield from prepare_items(batch_plan, conversations, return_exceptions=False)
+    return (yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)]))
+
+
 def queue(
     batch_plan: BatchPlan,
-    prepared: Sequence[Item | ValueError],
-    waiting: PollPolicy,
+    conversations: Sequence[Sequence[BaseMessage]],
+    poll_policy: PollPolicy,
     progress: Progress,
     *,
     return_exceptions: bool,
 ) -> Generator[Action, Any, list[Outcome | ValueError]]:
     """Submit inputs, wait, and read the answers; an input that could not be submitted keeps its error at its place."""
+    prepared = yield from prepare_items(batch_plan, conversations, return_exceptions=return_exceptions)
     job = yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)])
     progress.advance(len(prepared) - len(job))
-    outcomes = yield from fetch(batch_plan, job, waiting, progress)
+    outcomes = yield from fetch(batch_plan, job, poll_policy, progress)
     if not return_exceptions:
         raise_first(outcomes, job)
     answered = iter(outcomes)

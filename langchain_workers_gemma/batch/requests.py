@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic_core import from_json
 
+from langchain_workers_gemma.exchange.actions import Action, FetchImages
 from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES
 from langchain_workers_gemma.exchange.request import Plan, Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
@@ -17,7 +19,7 @@ from langchain_workers_gemma.models import MODELS, get_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.settings import CallSettings
 
-_ROOM = MAX_PAYLOAD_BYTES - 1 - len(b'{"requests":[]}')
+MAX_ITEM_BYTES = MAX_PAYLOAD_BYTES - 1 - len(b'{"requests":[]}')
 
 
 _REPLACEMENT = "\ufffd".encode()
@@ -81,7 +83,7 @@ class BatchPlan:
         """
         data = self.preparation.plan(messages, inlined_images=images).request.data
         encoded = encode_json(data)
-        if len(encoded) > _ROOM:
+        if len(encoded) > MAX_ITEM_BYTES:
             raise ValueError(
                 f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
                 "use invoke."
@@ -99,3 +101,28 @@ class BatchPlan:
             options={**self.plan.request.options, "queueRequest": True},
             query="?queueRequest=true",
         )
+
+
+def prepare_items(
+    batch_plan: BatchPlan, conversations: Sequence[Sequence[BaseMessage]], *, return_exceptions: bool
+) -> Generator[Action, Any, list[Item | ValueError]]:
+    """Prepare every input, after fetching its images where that is asked for.
+
+    Returns:
+        Each input ready to be submitted, or why it cannot be.
+
+    Raises:
+        ValueError: For the first input that the model cannot take, unless exceptions are to be returned.
+    """
+    urls = list(dict.fromkeys(chain.from_iterable(map(batch_plan.preparation.image_urls, conversations))))
+    images = (yield FetchImages(urls)) if urls else {}
+    prepared: list[Item | ValueError] = []
+    for at, messages in enumerate(conversations):
+        try:
+            prepared.append(batch_plan.item(messages, images if batch_plan.settings.inline_images else None))
+        except ValueError as error:
+            if not return_exceptions:
+                error.add_note(f"It is of input {at}.")
+                raise
+            prepared.append(error)
+    return prepared

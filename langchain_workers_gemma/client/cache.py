@@ -23,6 +23,7 @@ class FieldCache(Generic[T]):
     """
 
     def __init__(self, fields: Sequence[str], changed_in_place: Sequence[str]) -> None:
+        self._names = (tuple(fields), tuple(changed_in_place))
         self._values = itemgetter(*fields)
         self._containers = itemgetter(*changed_in_place)
         self._kept: dict[Hashable, tuple[tuple[Any, ...], tuple[Any, ...], T]] = {}
@@ -37,3 +38,11 @@ class FieldCache(Generic[T]):
         value = make()
         self._kept[key] = (values, containers, value)
         return value
+
+    def __deepcopy__(self, _memo: object) -> FieldCache[T]:
+        """A copy starts empty: its values would belong to the fields of another object."""
+        return FieldCache(*self._names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds no values: they may refer to what cannot travel."""
+        return FieldCache, self._names

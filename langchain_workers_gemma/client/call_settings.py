@@ -37,6 +37,7 @@ class ChatModel(Connected, Protocol):
     max_retries: int
 
     profile: ModelProfile | None
+    inline_image_urls: bool
 
 
 def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
@@ -96,6 +97,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         gateway=gateway,
         reject_if_busy=fields["reject_if_busy"],
         headers=connection.call_headers(chat, fields["session_affinity"], gateway),
+        inline_images=chat.inline_image_urls,
         extra=fields["model_kwargs"],
         retry=RetryPolicy(chat.max_retries),
         context=connection.error_context(chat, spec, gateway),

@@ -115,20 +115,12 @@ class ClientFields(Serializable):
         """The arguments that are written as references to secrets."""
         return {"api_token": connection.token_variable(self.host)}
 
-    # --- Copies: none of them takes along what was worked out from the fields ---
-
-    def _fields_alone(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name in type(self).model_fields}
+    # --- Copies ---
 
     def __getstate__(self) -> dict[Any, Any]:
         """A pickle leaves the caller's clients and the binding behind: connections cannot travel."""
-        return {**super().__getstate__(), "__dict__": {**self._fields_alone(), **dict.fromkeys(_TIED_TO_PROCESS)}}
-
-    def __copy__(self) -> Self:
-        """A shallow copy, as `model_copy` makes it."""
-        duplicate = super().__copy__()
-        object.__setattr__(duplicate, "__dict__", self._fields_alone())
-        return duplicate
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(_TIED_TO_PROCESS)}}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy in the same process shares the caller's clients and the binding."""
@@ -139,7 +131,7 @@ class ClientFields(Serializable):
                 memo[id(shared)] = shared
         duplicate = type(self).__new__(type(self))
         memo[id(self)] = duplicate
-        object.__setattr__(duplicate, "__dict__", copy.deepcopy(self._fields_alone(), memo))
+        object.__setattr__(duplicate, "__dict__", copy.deepcopy(self.__dict__, memo))
         object.__setattr__(duplicate, "__pydantic_fields_set__", set(self.__pydantic_fields_set__))
         object.__setattr__(duplicate, "__pydantic_extra__", None)
         object.__setattr__(duplicate, "__pydantic_private__", copy.deepcopy(self.__pydantic_private__, memo))

@@ -1,8 +1,16 @@
-"""The actions that an exchange yields, and the driver carries out."""
+"""The actions that an exchange yields and a driver carries out.
+
+FetchImages(urls) -> {url: data URI}
+Send(request)     -> ResponseHead(status, headers)
+Read()            -> bytes, or None at the end of the body
+Sleep(seconds)    -> None
+Deliver(pieces)   -> None   the driver yields them to its caller
+CloseConnection() -> None   the connection of the response is not used again
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -54,7 +62,14 @@ class CloseConnection:
     """Close the connection that the reply came over, rather than use it again."""
 
 
-Action: TypeAlias = Send | Read | Sleep | Deliver | CloseConnection
+@dataclass(slots=True)
+class FetchImages:
+    """Fetch images over http(s). The outcome is the `data:` URI of each URL."""
+
+    urls: Sequence[str]
+
+
+Action: TypeAlias = Send | Read | Sleep | Deliver | CloseConnection | FetchImages
 
 
 Flow: TypeAlias = Generator[Action, Any, None]
@@ -63,4 +78,4 @@ Flow: TypeAlias = Generator[Action, Any, None]
 T = TypeVar("T")
 
 
-_READ = Read()
+READ = Read()

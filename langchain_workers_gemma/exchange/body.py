@@ -1,43 +1,86 @@
-"""Read the body of a response within limits."""
+"""Read the body of a response within limits, and parse it."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from langchain_workers_gemma.errors import APIStatusError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import _READ, Action, CloseConnection, ResponseHead, T
-from langchain_workers_gemma.exchange.error_mapping import unreadable_reply
-from langchain_workers_gemma.exchange.request import Plan
+from langchain_workers_gemma.exchange.actions import READ, Action, CloseConnection, ResponseHead, T
+from langchain_workers_gemma.exchange.error_mapping import (
+    ErrorContext,
+    is_error_payload,
+    payload_error,
+    status_error,
+    unreadable_reply,
+)
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""A whole reply, or one event of a stream, larger than this is refused, so that memory stays bounded."""
+"""A larger body, or a larger event of a stream, is refused, so that memory stays bounded."""
 
 
-def closing_on_error(reading: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
-    """Read a reply, and hang up after one that is not understood.
+def closing_on_error(steps: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
+    """Read a response, and close its connection if the response could not be understood.
 
-    Its length may be wrong as well, and what is left of it would be taken for the next reply on the connection: an
-    answer to somebody else, at worst. An error in the service's own JSON is understood.
+    The length of such a response may be wrong as well. The rest of it would be taken for the next response on the
+    connection, which may belong to somebody else. An error in the service's own JSON is understood.
     """
     try:
-        return (yield from reading)
+        return (yield from steps)
     except WorkersGemmaError as error:
         if not (isinstance(error, APIStatusError) and isinstance(error.body, Mapping)):
             yield CloseConnection()
         raise
 
 
-def _rest(plan: Plan, reply: ResponseHead, first: bytes | None) -> Generator[Action, Any, bytes]:
-    """The whole body, of which the first bytes are known."""
+def read_body(
+    head: ResponseHead, context: ErrorContext, *, first: bytes | None = b"", max_bytes: int | None = None
+) -> Generator[Action, Any, bytes]:
+    """Read a body to its end.
+
+    Args:
+        head: The head of the response.
+        context: Makes an error's advice exact.
+        first: Bytes of the body that were read already, `None` if the body has ended.
+        max_bytes: A larger body is refused; `MAX_REPLY_BYTES` by default.
+
+    Returns:
+        The whole body, with the bytes read already.
+
+    Raises:
+        InternalServerError: If the body is too large.
+    """
+    limit = MAX_REPLY_BYTES if max_bytes is None else max_bytes
     pieces: list[bytes] = []
     size = 0
     data = first
     while data is not None:
         pieces.append(data)
         size += len(data)
-        if size > MAX_REPLY_BYTES:
-            why = f"it is larger than {MAX_REPLY_BYTES:,} bytes"
-            raise unreadable_reply(reply.status, reply.headers, pieces[0], why, plan.context)
-        data = yield _READ
+        if size > limit:
+            why = f"it is larger than {limit:,} bytes"
+            raise unreadable_reply(head.status, head.headers, b"".join(pieces[:2]), why, context)
+        data = yield READ
     return b"".join(pieces)
+
+
+def parse_body(head: ResponseHead, body: bytes, context: ErrorContext) -> Any:
+    """Parse the JSON of a whole response.
+
+    Returns:
+        The parsed payload, in its envelope.
+
+    Raises:
+        APIStatusError: If the status or the payload says that it is an error, or the body is not JSON.
+    """
+    if not 200 <= head.status < 300:
+        raise status_error(head.status, head.headers, body, context)
+    try:
+        payload = from_json(body, cache_strings="keys")
+    except ValueError as error:
+        raise unreadable_reply(head.status, head.headers, body, f"it is not JSON ({error})", context) from None
+    if isinstance(payload, dict) and is_error_payload(payload):
+        raise payload_error(head.status, head.headers, payload, context)
+    return payload

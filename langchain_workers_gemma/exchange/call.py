@@ -5,30 +5,21 @@ The flows here are generators of actions that return a value; `run` and `arun` o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic_core import from_json
-
-from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Action, Read, ResponseHead, Send, Sleep
-from langchain_workers_gemma.exchange.body import MAX_REPLY_BYTES, closing_on_error
+from langchain_workers_gemma.errors import InternalServerError
+from langchain_workers_gemma.exchange.actions import Action, ResponseHead, Send
+from langchain_workers_gemma.exchange.attempts import with_retries
+from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
-    is_error_payload,
-    payload_error,
-    status_error,
     unreadable_reply,
 )
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.response.decoder import unwrap
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,7 @@ class Answer:
 
 
 def call(
-    request: Request, retry: RetryPolicy, context: ErrorContext, *, most_bytes: int = MAX_REPLY_BYTES
+    request: Request, retry: RetryPolicy, context: ErrorContext, *, max_bytes: int | None = None
 ) -> Generator[Action, Any, Answer]:
     """Send a request and read its reply, trying again where that may help.
 
@@ -66,45 +57,19 @@ def call(
         request: What to send.
         retry: Which failures are tried again.
         context: What makes an error's advice exact.
-        most_bytes: A larger reply is refused.
+        max_bytes: A larger body is refused; 64 MiB by default.
 
     Raises:
-        WorkersGemmaError: Whatever went wrong and could not be mended by trying again.
+        WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
     """
-    retries = 0
-    while True:
-        try:
-            return (yield from _attempt(request, context, most_bytes))
-        except WorkersGemmaError as error:
-            delay = retry.delay(error, retries)
-            if delay is None:
-                raise
-            retries += 1
-            logger.info("retry %d of %d in %.2f s: %s", retries, retry.max_retries, delay, type(error).__name__)
-        yield Sleep(delay)
+
+    def attempt() -> Generator[Action, Any, Answer]:
+        head: ResponseHead = yield Send(request)
+        return (yield from closing_on_error(_read_answer(head, context, max_bytes)))
+
+    return (yield from with_retries(attempt, retry))
 
 
-def _attempt(request: Request, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
-    reply: ResponseHead = yield Send(request)
-    return (yield from closing_on_error(_read_answer(reply, context, most_bytes)))
-
-
-def _read_answer(reply: ResponseHead, context: ErrorContext, most_bytes: int) -> Generator[Action, Any, Answer]:
-    pieces: list[bytes] = []
-    size = 0
-    while (data := (yield Read())) is not None:
-        pieces.append(data)
-        size += len(data)
-        if size > most_bytes:
-            why = f"it is larger than {most_bytes:,} bytes"
-            raise unreadable_reply(reply.status, reply.headers, pieces[0], why, context)
-    body = b"".join(pieces)
-    if not 200 <= reply.status < 300:
-        raise status_error(reply.status, reply.headers, body, context)
-    try:
-        payload = from_json(body)
-    except ValueError as error:
-        raise unreadable_reply(reply.status, reply.headers, body, f"it is not JSON ({error})", context) from None
-    if isinstance(payload, dict) and is_error_payload(payload):
-        raise payload_error(reply.status, reply.headers, payload, context)
-    return Answer(reply, body, payload, context)
+def _read_answer(head: ResponseHead, context: ErrorContext, max_bytes: int | None) -> Generator[Action, Any, Answer]:
+    body = yield from read_body(head, context, max_bytes=max_bytes)
+    return Answer(head, body, parse_body(head, body, context), context)

@@ -1,21 +1,14 @@
-"""One exchange with a host, without I/O: which request goes out, when to wait, what to make of each byte that comes.
+"""The exchange of one chat call, without I/O: what is sent, when to wait, and what each byte of the response means.
 
-`chat_exchange` is a generator of actions. A driver (`transport`) carries each out and sends its outcome
-back, or throws the error in. So retrying, reading and asking again are written once for sync, async and the binding.
-
-    flow = converse(plan)
-    Send(request)   -> Reply(status, headers)   the driver opens the request
-    Read()          -> bytes, or None at the end of the body
-    Sleep(seconds)  -> None
-    Deliver(pieces) -> None                     the driver hands these to its caller
-    HangUp()        -> None                     the driver closes the connection of the reply
+`chat_exchange` is a generator of actions (see `actions.py`). A driver carries each out and sends its outcome back, or
+throws the error in, so that retries, reading and asking again are written once for sync, async and the binding.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.messages.ai import add_usage
@@ -33,24 +26,10 @@ from langchain_workers_gemma.errors import (
     WorkersGemmaError,
 )
 from langchain_workers_gemma.exchange import body as response_body
-from langchain_workers_gemma.exchange.actions import (
-    _READ,
-    Action,
-    CloseConnection,
-    Deliver,
-    Flow,
-    ResponseHead,
-    Send,
-    Sleep,
-)
-from langchain_workers_gemma.exchange.body import _rest, closing_on_error
-from langchain_workers_gemma.exchange.error_mapping import (
-    is_error_payload,
-    payload_error,
-    request_id,
-    status_error,
-    unreadable_reply,
-)
+from langchain_workers_gemma.exchange.actions import READ, Action, CloseConnection, Deliver, Flow, ResponseHead, Send
+from langchain_workers_gemma.exchange.attempts import with_retries
+from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
+from langchain_workers_gemma.exchange.error_mapping import is_error_payload, payload_error, request_id, unreadable_reply
 from langchain_workers_gemma.exchange.request import Plan, Request
 from langchain_workers_gemma.response.builders import Begin, End, Piece, partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
@@ -62,194 +41,237 @@ from langchain_workers_gemma.response.usage import UsageTally
 
 logger = logging.getLogger(__name__)
 
-
 _DONE = b"[DONE]"
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What has been handed over in this exchange."""
-
-    delivered: list[Piece] = field(default_factory=list)
-    begun: bool = False
+_GATEWAY_HEADERS = (("cf-aig-cache-status", "gateway_cache_status"), ("cf-aig-log-id", "gateway_log_id"))
 
 
 def chat_exchange(plan: Plan) -> Flow:
-    """The whole exchange for one call.
+    """Run the exchange of one chat call.
 
     Raises:
-        WorkersGemmaError: Whatever went wrong and could not be mended by trying again.
+        WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
     """
-    progress = _Progress()
-    reader, head = yield from _send_with_retries(plan, progress)
-    spent = UsageTally()  # on a first answer that was of no use: it is paid for all the same
-    if reader.lacks_forced_call and plan.constrained is not None:
-        logger.info("tool_choice was answered without the call; asking once more")
-        spent = reader.tally
-        plan = plan.constrained()
-        reader, head = yield from _send_with_retries(plan, progress)
-    if reader.lacks_runnable_forced_call:
-        if not plan.reader_options.keep_invalid_calls:
-            raise _missing_call(plan, reader)
-        yield from _deliver(plan, head, progress, reader.withheld_text())
-    if plan.unreliable_tools and reader.is_empty:
-        logger.warning("%s", _unreliable_tools_advice(plan))
-    ending: list[Piece] = [
-        *(reader.invalidating_deltas() if plan.request.stream else ()),
-        _end(plan, reader, head, spent),
-    ]
-    yield Deliver(ending if progress.begun else [_begin(plan, head), *ending])
+    return ChatExchange(plan).run()
 
 
-def _send_with_retries(plan: Plan, progress: _Progress) -> Generator[Action, Any, tuple[ReplyReader, ResponseHead]]:
-    """Ask until a reply comes, or trying again is of no use."""
-    retries = 0
-    reader = ReplyReader(plan.reader_options)
-    delivered_before = len(progress.delivered)
-    while True:
+class ChatExchange:
+    """One chat call: its requests, its attempts, and what was delivered of its response.
+
+    Args:
+        plan: What to send, and how to read the response.
+    """
+
+    __slots__ = ("_begun", "_delivered", "_head", "_plan", "_reader", "_spent")
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._reader = ReplyReader(plan.reader_options)
+        self._head = ResponseHead(0, {})
+        self._delivered: list[Piece] = []
+        self._begun = False
+        self._spent = UsageTally()  # of a first response that was of no use: it is paid for all the same
+
+    def run(self) -> Flow:
+        """Send, read, ask again where the plan says so, and deliver the response."""
+        yield from self._send_with_retries()
+        if self._reader.lacks_forced_call and self._plan.constrained is not None:
+            logger.info("tool_choice was answered without the call; asking once more")
+            self._spent = self._reader.tally
+            self._plan = self._plan.constrained()
+            yield from self._send_with_retries()
+        reader = self._reader
+        if reader.lacks_runnable_forced_call:
+            if not self._plan.reader_options.keep_invalid_calls:
+                raise _missing_call(self._plan, reader)
+            yield from self._deliver(reader.withheld_text())
+        if self._plan.unreliable_tools and reader.is_empty:
+            logger.warning("%s", _unreliable_tools_advice(self._plan))
+        ending: list[Piece] = [*(reader.invalidating_deltas() if self._plan.request.stream else ()), self._end()]
+        yield Deliver(ending if self._begun else [self._begin(), *ending])
+
+    # --- Attempts ---
+
+    def _send_with_retries(self) -> Generator[Action, Any, None]:
+        delivered_before = len(self._delivered)
+
+        def nothing_delivered() -> bool:
+            return len(self._delivered) == delivered_before
+
         try:
-            head = yield from _attempt(plan, plan.request, progress, reader)
+            yield from with_retries(self._attempt, self._plan.retry, may_retry=nothing_delivered)
+        except APIStatusError as error:  # the service said what it was
+            raise _with_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:
-            if len(progress.delivered) > delivered_before:
-                if isinstance(error, APIStatusError):
-                    raise  # the service said what it was
-                raise _interrupted(error, progress, reader) from error
-            delay = plan.retry.delay(error, retries)
-            if delay is None:
-                raise _advised(plan, error) from error.__cause__
-            retries += 1
-            logger.info("retry %d of %d in %.2f s: %s", retries, plan.retry.max_retries, delay, type(error).__name__)
-            yield Sleep(delay)
-            reader = ReplyReader(plan.reader_options)
-        else:
-            return reader, head
+            if nothing_delivered():
+                raise
+            raise self._interrupted(error) from error
 
+    def _attempt(self) -> Generator[Action, Any, None]:
+        self._reader = ReplyReader(self._plan.reader_options)
+        request = self._plan.request
+        if (yield from self._try(request)):
+            # A stream is sometimes answered with nothing at all; a whole response is there for the asking.
+            yield CloseConnection()
+            yield from self._try(request.without_stream())
 
-def _attempt(
-    plan: Plan, request: Request, progress: _Progress, reader: ReplyReader
-) -> Generator[Action, Any, ResponseHead]:
-    """Send once and read the reply to its end."""
-    head: ResponseHead = yield Send(request)
-    if (yield from closing_on_error(_read_reply(plan, request, head, progress, reader))):
-        yield CloseConnection()
-        # A stream is sometimes answered with nothing at all; a whole reply is there for the asking.
-        return (yield from _attempt(plan, request.without_stream(), progress, reader))
-    return head
+    def _try(self, request: Request) -> Generator[Action, Any, bool]:
+        """Send once and read the response. Return whether a stream was answered with nothing."""
+        self._head = yield Send(request)
+        return (yield from closing_on_error(self._read_response(request)))
 
+    # --- Reading ---
 
-def _read_reply(
-    plan: Plan, request: Request, head: ResponseHead, progress: _Progress, reader: ReplyReader
-) -> Generator[Action, Any, bool]:
-    """Read the reply to its end. Gives whether a stream was answered with nothing, so that it is to be asked again."""
-    data: bytes | None = yield _READ
-    while data is not None and not data.strip():
-        data = yield _READ
-    if not 200 <= head.status < 300:
-        body = yield from _rest(plan, head, data)
-        raise status_error(head.status, head.headers, body, plan.context)
-    if data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
-        return (yield from _events(plan, head, progress, reader, data))
-    body = yield from _rest(plan, head, data)
-    return (yield from _whole(plan, request, head, progress, reader, body))
-
-
-def _whole(
-    plan: Plan, request: Request, head: ResponseHead, progress: _Progress, reader: ReplyReader, body: bytes
-) -> Generator[Action, Any, bool]:
-    """Read one body. Gives whether a stream was answered with nothing, so that it is to be asked for again."""
-    if not body and request.stream:
-        return True
-    try:
-        payload = from_json(body, cache_strings="keys")
-    except ValueError as error:
-        raise unreadable_reply(head.status, head.headers, body, f"it is not JSON ({error})", plan.context) from None
-    if isinstance(payload, dict) and is_error_payload(payload):
-        raise payload_error(head.status, head.headers, payload, plan.context)
-    result = unwrap(payload)
-    if is_empty(result) and request.stream:
-        return True
-    events = _read(plan, head, lambda: [*reader.whole(result), *reader.flush()], body)
-    if request.stream and reader.is_empty and not reader.has_ended:
-        return True
-    yield from _deliver(plan, head, progress, events)
-    return False
-
-
-def _events(
-    plan: Plan, head: ResponseHead, progress: _Progress, reader: ReplyReader, data: bytes | None
-) -> Generator[Action, Any, bool]:
-    """Read a stream of events. Gives whether it held nothing, so that it is to be asked for again."""
-    decoder = EventStreamDecoder(response_body.MAX_REPLY_BYTES)
-    done = False
-    try:
-        while data is not None:
-            payloads = _payloads(plan, head, decoder, data)
-            done = done or _DONE in payloads
-            yield from _emit(plan, head, progress, reader, payloads)
-            data = yield _READ
-    except (APIConnectionError, APITimeoutError):
-        if not done:  # the reply was whole, so what happens to its connection is of no interest
-            raise
-    done = yield from _last_events(plan, head, progress, reader, decoder, done=done)
-    if done or reader.has_ended:
-        held_back = _read(plan, head, reader.flush, b"")
-        if reader.is_empty and not reader.has_ended:
+    def _read_response(self, request: Request) -> Generator[Action, Any, bool]:
+        data: bytes | None = yield READ
+        while data is not None and not data.strip():
+            data = yield READ
+        is_success = 200 <= self._head.status < 300
+        if is_success and data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
+            return (yield from self._read_stream(data))
+        body = yield from read_body(self._head, self._plan.context, first=data)
+        if is_success and request.stream and not body:
             return True
-        yield from _deliver(plan, head, progress, held_back)
+        return (yield from self._read_whole(request, body))
+
+    def _read_whole(self, request: Request, body: bytes) -> Generator[Action, Any, bool]:
+        payload = parse_body(self._head, body, self._plan.context)
+        result = unwrap(payload)
+        if is_empty(result) and request.stream:
+            return True
+        reader = self._reader
+        events = self._readable(lambda: [*reader.whole(result), *reader.flush()], body)
+        if request.stream and reader.is_empty and not reader.has_ended:
+            return True
+        yield from self._deliver(events)
         return False
-    if reader.is_empty and not progress.begun:
-        return True
-    raise StreamInterruptedError("The stream ended without [DONE], finish reason or usage: the reply was cut.")
 
-
-def _payloads(plan: Plan, head: ResponseHead, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
-    try:
-        return [payload for piece in decoder.feed(data) if (payload := piece.strip())]
-    except LineTooLongError as error:
-        raise unreadable_reply(head.status, head.headers, b"", str(error), plan.context) from None
-
-
-def _emit(
-    plan: Plan, head: ResponseHead, progress: _Progress, reader: ReplyReader, payloads: list[bytes]
-) -> Generator[Action, Any, None]:
-    """Hand over what some events of a stream say: all of it, or what comes before the first that fails.
-
-    So the outcome of a stream does not depend on how the network cut it into packets.
-    """
-    events: list[Event] = []
-    try:
-        for payload in payloads:
-            if payload != _DONE:
-                events += _frame_events(plan, head, reader, payload)
-    except WorkersGemmaError:
-        yield from _deliver(plan, head, progress, events)
-        raise
-    yield from _deliver(plan, head, progress, events)
-
-
-def _frame_events(plan: Plan, head: ResponseHead, reader: ReplyReader, payload: bytes) -> list[Event]:
-    frame = _frame(plan, head, payload)
-    return _read(plan, head, lambda: reader.frame(frame), payload)
-
-
-def _read(plan: Plan, head: ResponseHead, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
-    """The events of a part of the reply, or the error for one that cannot be read."""
-    try:
-        return read()
-    except (UnknownShapeError, ToolCallLimitError) as error:
-        raise unreadable_reply(head.status, head.headers, body, str(error), plan.context) from None
-
-
-def _last_events(
-    plan: Plan, head: ResponseHead, progress: _Progress, reader: ReplyReader, decoder: EventStreamDecoder, *, done: bool
-) -> Generator[Action, Any, bool]:
-    """Read an event whose blank line never came. One that cannot be read was cut in the middle."""
-    for payload in filter(None, map(bytes.strip, decoder.flush())):
-        if payload == _DONE:
+    def _read_stream(self, data: bytes | None) -> Generator[Action, Any, bool]:
+        decoder = EventStreamDecoder(response_body.MAX_REPLY_BYTES)
+        done = False
+        try:
+            while data is not None:
+                payloads = self._payloads(decoder, data)
+                done = done or _DONE in payloads
+                yield from self._emit(payloads)
+                data = yield READ
+        except (APIConnectionError, APITimeoutError):
+            if not done:  # the response was whole, so what happens to its connection is of no interest
+                raise
+        done = yield from self._read_last_event(decoder, done=done)
+        reader = self._reader
+        if done or reader.has_ended:
+            held_back = self._readable(reader.flush, b"")
+            if reader.is_empty and not reader.has_ended:
+                return True
+            yield from self._deliver(held_back)
+            return False
+        if reader.is_empty and not self._begun:
             return True
-        if done or reader.has_ended or _is_json(payload):
-            yield from _emit(plan, head, progress, reader, [payload])
-    return done
+        raise StreamInterruptedError("The stream ended without [DONE], finish reason or usage: it was interrupted.")
+
+    def _payloads(self, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
+        try:
+            return [payload for piece in decoder.feed(data) if (payload := piece.strip())]
+        except LineTooLongError as error:
+            raise self._unreadable(b"", str(error)) from None
+
+    def _read_last_event(self, decoder: EventStreamDecoder, *, done: bool) -> Generator[Action, Any, bool]:
+        """Read an event whose blank line never came. One that is not JSON was cut in the middle."""
+        for payload in filter(None, map(bytes.strip, decoder.flush())):
+            if payload == _DONE:
+                return True
+            if done or self._reader.has_ended or _is_json(payload):
+                yield from self._emit([payload])
+        return done
+
+    def _emit(self, payloads: list[bytes]) -> Generator[Action, Any, None]:
+        """Deliver what some events of a stream say: all of it, or what comes before the first that fails.
+
+        So the outcome of a stream does not depend on how the network cut it into packets.
+        """
+        events: list[Event] = []
+        try:
+            for payload in payloads:
+                if payload != _DONE:
+                    events += self._readable(partial(self._reader.frame, self._frame(payload)), payload)
+        except WorkersGemmaError:
+            yield from self._deliver(events)
+            raise
+        yield from self._deliver(events)
+
+    def _frame(self, payload: bytes) -> dict[str, Any]:
+        """Parse one event of a stream and take it out of its envelope."""
+        try:
+            frame = from_json(payload, cache_strings="keys")
+        except ValueError as error:
+            raise self._unreadable(payload, f"an event of the stream is not JSON ({error})") from None
+        if not isinstance(frame, dict):
+            raise self._unreadable(payload, "an event of the stream is not an object")
+        if is_error_payload(frame):
+            raise payload_error(self._head.status, self._head.headers, frame, self._plan.context)
+        result = unwrap(frame)
+        return result if isinstance(result, dict) else {}
+
+    def _readable(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
+        """Return the events of a part of the response, or raise the error for a part that cannot be read."""
+        try:
+            return read()
+        except (UnknownShapeError, ToolCallLimitError) as error:
+            raise self._unreadable(body, str(error)) from None
+
+    def _unreadable(self, body: bytes, why: str) -> InternalServerError:
+        return unreadable_reply(self._head.status, self._head.headers, body, why, self._plan.context)
+
+    # --- Delivering ---
+
+    def _deliver(self, events: Sequence[Event]) -> Generator[Action, Any, None]:
+        if not events:
+            return
+        pieces: list[Piece] = [*events]
+        if not self._begun:
+            self._begun = True
+            pieces = [self._begin(), *events]
+        if self._plan.request.stream:
+            self._delivered += pieces
+        yield Deliver(pieces)
+
+    def _begin(self) -> Begin:
+        headers = self._head.headers
+        metadata = dict(self._plan.metadata)
+        identity = request_id(headers)
+        if identity is not None:
+            metadata["request_id"] = identity
+        for header, key in _GATEWAY_HEADERS:
+            if header in headers:
+                metadata[key] = headers[header]
+        return Begin(metadata)
+
+    def _end(self) -> End:
+        tally = self._reader.tally
+        usage = tally.metadata()
+        earlier = self._spent.metadata()
+        if earlier is not None:
+            usage = add_usage(earlier, usage)
+        metadata: dict[str, Any] = {"finish_reason": self._reader.effective_finish_reason}
+        neurons = tally.neurons
+        if neurons is None:
+            neurons = _as_float(self._head.headers.get("cf-ai-neurons"))
+        if neurons is not None:
+            metadata["neurons"] = neurons + (self._spent.neurons or 0)
+        cost = self._plan.spec.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None
+        if cost is not None:
+            metadata["cost_usd"] = cost
+        return End(metadata, usage)
+
+    def _interrupted(self, error: WorkersGemmaError) -> StreamInterruptedError:
+        """Return the error for a stream that broke after it had begun, with what had arrived."""
+        try:
+            held_back = self._reader.flush()
+        except ToolCallLimitError:
+            held_back = []
+        partial_reply = partial_message([*self._delivered, *held_back])
+        cls = StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError
+        return cls(str(error), partial_reply)
 
 
 def _is_json(payload: bytes) -> bool:
@@ -260,64 +282,6 @@ def _is_json(payload: bytes) -> bool:
     return True
 
 
-def _frame(plan: Plan, head: ResponseHead, payload: bytes) -> Mapping[str, Any]:
-    """One event of a stream, parsed and out of its envelope."""
-    try:
-        frame = from_json(payload, cache_strings="keys")
-    except ValueError as error:
-        why = f"an event of the stream is not JSON ({error})"
-        raise unreadable_reply(head.status, head.headers, payload, why, plan.context) from None
-    if not isinstance(frame, dict):
-        why = "an event of the stream is not an object"
-        raise unreadable_reply(head.status, head.headers, payload, why, plan.context)
-    if is_error_payload(frame):
-        raise payload_error(head.status, head.headers, frame, plan.context)
-    result = unwrap(frame)
-    return result if isinstance(result, dict) else {}
-
-
-def _deliver(
-    plan: Plan, head: ResponseHead, progress: _Progress, events: Sequence[Event]
-) -> Generator[Action, Any, None]:
-    if not events:
-        return
-    pieces: list[Piece] = [*events]
-    if not progress.begun:
-        progress.begun = True
-        pieces = [_begin(plan, head), *events]
-    if plan.request.stream:
-        progress.delivered += pieces
-    yield Deliver(pieces)
-
-
-def _begin(plan: Plan, head: ResponseHead) -> Begin:
-    metadata = dict(plan.metadata)
-    identity = request_id(head.headers)
-    if identity is not None:
-        metadata["request_id"] = identity
-    for header, key in (("cf-aig-cache-status", "gateway_cache_status"), ("cf-aig-log-id", "gateway_log_id")):
-        if header in head.headers:
-            metadata[key] = head.headers[header]
-    return Begin(metadata)
-
-
-def _end(plan: Plan, reader: ReplyReader, head: ResponseHead, spent: UsageTally) -> End:
-    usage = reader.tally.metadata()
-    earlier = spent.metadata()
-    if earlier is not None:
-        usage = add_usage(earlier, usage)
-    metadata: dict[str, Any] = {"finish_reason": reader.effective_finish_reason}
-    neurons = reader.tally.neurons
-    if neurons is None:
-        neurons = _as_float(head.headers.get("cf-ai-neurons"))
-    if neurons is not None:
-        metadata["neurons"] = neurons + (spent.neurons or 0)
-    cost = plan.spec.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None
-    if cost is not None:
-        metadata["cost_usd"] = cost
-    return End(metadata, usage)
-
-
 def _as_float(text: str | None) -> float | None:
     try:
         value = float(text or "")
@@ -326,19 +290,9 @@ def _as_float(text: str | None) -> float | None:
     return value if 0 <= value < float("inf") else None
 
 
-def _interrupted(error: WorkersGemmaError, progress: _Progress, reader: ReplyReader) -> WorkersGemmaError:
-    """The error for a stream that broke after it had begun: it keeps what came."""
-    try:
-        held_back = reader.flush()
-    except ToolCallLimitError:
-        held_back = []
-    partial = partial_message([*progress.delivered, *held_back])
-    return (StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError)(str(error), partial)
-
-
 def _missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     names = ", ".join(sorted(plan.reader_options.forced or ()))
-    why = "the reply was cut at max_tokens: raise it" if reader.is_cut else "none came that can run"
+    why = "the reply was truncated at max_tokens: raise it" if reader.is_cut else "none came that can run"
     prose = reader.prose_instead_of_call
     said = f" The model said: {prose[:200]!r}" if prose else ""
     return ToolChoiceError(f"tool_choice demanded a call to {names}, but {why}.{said}")
@@ -351,8 +305,8 @@ def _unreliable_tools_advice(plan: Plan) -> str:
     )
 
 
-def _advised(plan: Plan, error: WorkersGemmaError) -> WorkersGemmaError:
-    """The same error; where a model refused `tools` that it was never taught, with the cure."""
+def _with_advice(plan: Plan, error: APIStatusError) -> APIStatusError:
+    """Return the same error; where a model refused `tools` that it was never taught, with the cure."""
     if plan.unreliable_tools and isinstance(error, BadRequestError | InternalServerError) and error.advice is None:
         advice = f'{plan.spec.id} is not flagged for function calling: use tool_calling="guided_json".'
         error.advice = advice

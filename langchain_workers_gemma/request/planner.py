@@ -13,8 +13,10 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from langchain_workers_gemma.exchange.actions import FetchImages, Flow
+from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan, Request
-from langchain_workers_gemma.request.images import ImageRules
+from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.templates import to_wire
 from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, tool_method
@@ -91,6 +93,26 @@ class Preparation:
         rules = ImageRules(self.settings.spec.id, self.settings.spec.images, inlined_images)
         history = History(messages)
         return self.plan_of_turns(to_turns(history, rules), history)
+
+    def flow(self, messages: Sequence[BaseMessage]) -> Flow:
+        """The exchange of one call: fetch images where that is asked for, then send and read.
+
+        Args:
+            messages: The conversation.
+
+        Raises:
+            ValueError: When it is started, if the model cannot take the messages; nothing has been sent then.
+            WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+        """
+        urls = self.image_urls(messages)
+        images = (yield FetchImages(urls)) if urls else {}
+        yield from chat_exchange(self.plan(messages, inlined_images=images if self.settings.inline_images else None))
+
+    def image_urls(self, messages: Sequence[BaseMessage]) -> list[str]:
+        """The images that are to be fetched for a call."""
+        if not self.settings.inline_images or not self.settings.spec.images:
+            return []
+        return remote_image_urls(messages)
 
     def plan_of_turns(self, turns: Sequence[Turn], history: History) -> Plan:
         """The plan of one call.

@@ -37,6 +37,7 @@ class CallSettings:
         gateway: The AI Gateway.
         reject_if_busy: Whether the service shall refuse rather than wait.
         headers: Headers of every request.
+        inline_images: Whether http(s) images are fetched and sent as `data:` URIs.
         extra: Further keys of the input, as the caller gave them.
         retry: Which failures are tried again.
         context: What makes an error's advice exact.
@@ -60,6 +61,7 @@ class CallSettings:
     gateway: AIGateway | None = None
     reject_if_busy: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    inline_images: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     context: ErrorContext = field(default_factory=ErrorContext)

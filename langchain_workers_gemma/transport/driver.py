@@ -1,7 +1,6 @@
-"""Drives an exchange over a line: an open conversation with a host, whose four moves are all that does I/O.
+"""Drive an exchange: carry out each of its actions, most of them over a connection.
 
-`transport` has the lines over HTTP, `binding` the one inside a Worker. What is sync here differs from what is async in
-nothing but `await`.
+`http` has the connections over HTTP, `binding` the one inside a Worker. Sync and async differ in nothing but `await`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from langchain_workers_gemma.exchange.actions import (
     Action,
     CloseConnection,
     Deliver,
+    FetchImages,
     Flow,
     Read,
     ResponseHead,
@@ -25,6 +25,7 @@ from langchain_workers_gemma.exchange.actions import (
 )
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
+from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 
 class Connection(Protocol):
@@ -133,30 +134,36 @@ class AsyncExchange:
         await self._connection.close()
 
 
-def _outcome(action: Send | Read | Sleep | CloseConnection, connection: Connection) -> ResponseHead | bytes | None:
-    if isinstance(action, Read):
-        return connection.read()
-    if isinstance(action, Send):
-        return connection.send(action.request)
-    if isinstance(action, CloseConnection):
-        connection.abort()
-    else:
-        time.sleep(action.seconds)
-    return None
+def _outcome(action: Action, connection: Connection) -> Any:
+    match action:
+        case Read():
+            return connection.read()
+        case Send():
+            return connection.send(action.request)
+        case CloseConnection():
+            return connection.abort()
+        case Sleep():
+            return time.sleep(action.seconds)
+        case FetchImages():
+            return fetch_images(action.urls)
+        case _:
+            raise AssertionError(f"{action} is not for a connection")
 
 
-async def _aoutcome(
-    action: Send | Read | Sleep | CloseConnection, connection: AsyncConnection
-) -> ResponseHead | bytes | None:
-    if isinstance(action, Read):
-        return await connection.read()
-    if isinstance(action, Send):
-        return await connection.send(action.request)
-    if isinstance(action, CloseConnection):
-        await connection.abort()
-    else:
-        await asyncio.sleep(action.seconds)
-    return None
+async def _aoutcome(action: Action, connection: AsyncConnection) -> Any:
+    match action:
+        case Read():
+            return await connection.read()
+        case Send():
+            return await connection.send(action.request)
+        case CloseConnection():
+            return await connection.abort()
+        case Sleep():
+            return await asyncio.sleep(action.seconds)
+        case FetchImages():
+            return await afetch_images(action.urls)
+        case _:
+            raise AssertionError(f"{action} is not for a connection")
 
 
 def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:

@@ -575,12 +575,12 @@ def test_http_images_are_fetched_once_for_all_inputs(
     async def afetch(urls: Any) -> dict[str, str]:
         return fetch(urls)
 
-    monkeypatch.setattr("langchain_workers_gemma.batch.methods.fetch_images", fetch)
-    monkeypatch.setattr("langchain_workers_gemma.batch.methods.afetch_images", afetch)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.fetch_images", fetch)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.afetch_images", afetch)
     picture = [HumanMessage([{"type": "image_url", "image_url": {"url": url}}])]
     service.replies(queued())
     submit_batch(gemma(inline_image_urls=True), way, [picture, "text", picture])
-    assert fetched == [[url, url]]
+    assert fetched == [[url]]
     sent = service.bodies[0]["requests"]
     assert [PNG_URI in json.dumps(one) for one in sent] == [True, False, True]
 

@@ -217,7 +217,7 @@ def test_one_log_line_a_retry(
     with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"):
         ask(gemma(base_url=server.url, max_retries=2), way)
     records = [record for record in caplog.records if record.name.startswith("langchain_workers_gemma")]
-    assert [record.name for record in records] == ["langchain_workers_gemma.exchange.chat"] * 2
+    assert [record.name for record in records] == ["langchain_workers_gemma.exchange.attempts"] * 2
     assert records[0].getMessage().startswith("retry 1 of 2 in ")
     assert records[0].getMessage().endswith("InternalServerError")
     assert records[1].getMessage().endswith("CapacityError")

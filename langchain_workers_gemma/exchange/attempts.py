@@ -1,0 +1,49 @@
+"""Repeat an attempt that failed, as long as a retry may help."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from typing import Any
+
+from langchain_workers_gemma.errors import WorkersGemmaError
+from langchain_workers_gemma.exchange.actions import Action, Sleep, T
+from langchain_workers_gemma.exchange.retries import RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+
+def _always() -> bool:
+    return True
+
+
+def with_retries(
+    attempt: Callable[[], Generator[Action, Any, T]],
+    policy: RetryPolicy,
+    *,
+    may_retry: Callable[[], bool] = _always,
+) -> Generator[Action, Any, T]:
+    """Run an attempt, and run it again after a failure that a retry may cure.
+
+    Args:
+        attempt: Starts one attempt.
+        policy: Which failures are retried, and after which delay.
+        may_retry: Whether a retry is still possible: not once a part of a response was delivered.
+
+    Returns:
+        What the attempt that succeeded returned.
+
+    Raises:
+        WorkersGemmaError: The error of the last attempt.
+    """
+    retries = 0
+    while True:
+        try:
+            return (yield from attempt())
+        except WorkersGemmaError as error:
+            delay = policy.delay(error, retries) if may_retry() else None
+            if delay is None:
+                raise
+            retries += 1
+            logger.info("retry %d of %d in %.2f s: %s", retries, policy.max_retries, delay, type(error).__name__)
+        yield Sleep(delay)
