@@ -254,9 +254,7 @@ class ExchangeLog:
             watcher.close()
 
     def _trim(self) -> None:
-        while len(self._exchanges) > 1 and (
-            len(self._exchanges) > self._max_exchanges or self._size > self._max_bytes
-        ):
+        while len(self._exchanges) > 1 and (len(self._exchanges) > self._max_exchanges or self._size > self._max_bytes):
             oldest = next(iter(self._exchanges))
             self._size -= self._exchanges.pop(oldest).counted
             self.dropped += 1

@@ -1,7 +1,7 @@
 """Refuse requests that a foreign web page makes through a developer's browser.
 
-A page on the internet can send requests to a server on loopback: by a form, by `fetch`, or by a host name of its own that
-it lets resolve to 127.0.0.1 (DNS rebinding). The headers `Host`, `Origin` and `Sec-Fetch-Site` tell.
+A page on the internet can send requests to a server on loopback: by a form, by `fetch`, or by its own host name once
+that resolves to 127.0.0.1 (DNS rebinding). The headers `Host`, `Origin` and `Sec-Fetch-Site` show it.
 """
 
 from __future__ import annotations

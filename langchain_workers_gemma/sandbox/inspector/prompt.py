@@ -1,7 +1,7 @@
 """Render a request's messages as Gemma's chat template does, split so that special tokens can be told from text.
 
-The templates are those that Google publishes with the weights (docs/wire.md sections 6 and 11). They are written here as
-Python, because the sandbox neither holds nor fetches the originals; a test compares both.
+The templates are those that Google publishes with the weights (docs/wire.md sections 6 and 11). They are written here
+as Python, because the sandbox neither holds nor fetches the originals.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class PromptWriter:
         self._write("template", text)
 
     def content(self, text: str) -> None:
-        """Write text of the messages; a special token spelled out in it is marked, since a server may read it as one."""
+        """Write text of the messages, and mark special tokens spelled out in it: a server may read them as such."""
         end = 0
         for found in self._lookalike.finditer(text):
             self._write("content", text[end : found.start()])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ACCESS_LOG = logging.getLogger("langchain_workers_gemma.sandbox.access")
 """Takes one line for each request; `workers-gemma sandbox` shows them."""
+_CUTS = ("cut", "reset")
+"""The faults with which the sandbox itself closes the connection."""
 
 
 class Recorder:
@@ -42,7 +44,8 @@ class Recorder:
             if message["type"] == "http.request":
                 exchange.receive(message.get("body", b""))
             elif message["type"] == "http.disconnect":
-                exchange.end("abandoned")
+                _note_route(exchange, scope)
+                exchange.end("cut" if exchange.fault in _CUTS else "abandoned")
             return message
 
         async def recorded_send(message: Message) -> None:

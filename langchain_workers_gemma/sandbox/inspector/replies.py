@@ -154,7 +154,7 @@ def parsed_json(text: str | bytes | bytearray | None) -> Any:
 
 def _note(result: Mapping[str, Any]) -> str:
     shape = result.get("shape")
-    if isinstance(shape, list) and len(shape) == 2:  # noqa: PLR2004 - vectors, dimensions
+    if isinstance(shape, list) and len(shape) == 2:
         return f"Embeddings: {shape[0]} vectors of {shape[1]} dimensions"
     data = result.get("data")
     if isinstance(data, list) and "choices" not in result:

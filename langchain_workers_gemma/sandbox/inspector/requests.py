@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.models import GemmaModel, HostName, get_model
+from langchain_workers_gemma.models import GemmaModel, HostName, get_model, resolve_model
 from langchain_workers_gemma.sandbox.errors import ServiceError
 from langchain_workers_gemma.sandbox.images import read_data_uri
 
@@ -28,12 +28,16 @@ _PREVIEW = 160
 _ENVELOPES = ("input", "data", "inputs")
 """The key under which a route holds the model's input: universal run, Dataoorts, a binding."""
 _SHOWN_APART = frozenset({"messages", "prompt", "tools", "requests", "text", "input"})
-_KNOWN_HOSTS: dict[str, HostName] = {"dataoorts": "dataoorts", "aimlapi": "aimlapi"}
+_HOSTS: dict[str, HostName] = {"dataoorts": "dataoorts", "aimlapi": "aimlapi"}
+"""The host of each route's style that is not Cloudflare's."""
+_COMPATIBLE = "compatible"
 
 
-def host_of(exchange: Exchange) -> HostName:
-    """Return who would serve a request."""
-    return _KNOWN_HOSTS.get(exchange.style or "", "cloudflare")
+def model_of(exchange: Exchange, model: str) -> GemmaModel | None:
+    """Return what is published about a model on the host that a request goes to, `None` for an unknown one."""
+    if exchange.style == _COMPATIBLE:  # any server: what is known of a model is known of its family
+        return resolve_model(model, "cloudflare") if "gemma" in model.lower() else None
+    return get_model(model, _HOSTS.get(exchange.style or "", "cloudflare"))
 
 
 def model_id(exchange: Exchange, body: object) -> str:
@@ -48,12 +52,9 @@ def inputs_of(body: object) -> list[Mapping[str, Any]]:
     """Return the model inputs in a request's body: one, or those of a batch."""
     if not isinstance(body, dict):
         return []
-    for key in _ENVELOPES:
-        if isinstance(body.get(key), dict):
-            body = body[key]
-            break
-    batch = body.get("requests")
-    return [item for item in batch if isinstance(item, dict)] if isinstance(batch, list) else [body]
+    found: dict[str, Any] = next((body[key] for key in _ENVELOPES if isinstance(body.get(key), dict)), body)
+    batch = found.get("requests")
+    return [item for item in batch if isinstance(item, dict)] if isinstance(batch, list) else [found]
 
 
 def preview(inputs: list[Mapping[str, Any]]) -> str:
@@ -80,7 +81,7 @@ def texts_of(content: object) -> str:
 def input_view(exchange: Exchange, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return an input as the page shows it."""
     messages = body.get("messages")
-    spec = get_model(model, host_of(exchange))
+    spec = model_of(exchange, model)
     chat = "messages" in body or "prompt" in body
     return {
         "messages": [_message(one) for one in messages] if isinstance(messages, list) else _prompt_message(body),
@@ -159,7 +160,7 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
         image = read_data_uri(url)
     except ServiceError as error:
         return {"label": error.message}
-    return {"label": f"{image.format}, {image.width} × {image.height} px, {len(url):,} characters"}
+    return {"label": f"{image.format}, {image.width}x{image.height} px, {len(url):,} characters"}
 
 
 def shortened(value: Any) -> Any:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CUSTOM = "custom"
 """The choice of a group whose fields have values that no named dialect has."""
+DEFAULT_STATUS = 500
+"""The HTTP status of a fault for which none is given."""
 _HABITS = "habits."
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |^\w|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -99,16 +101,15 @@ class FaultOrder(_Order):
         kind = next((one for one in KINDS if one == self.kind), None)
         if kind is None:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}.")
-        given = {} if self.status is None else {"status": self.status}
         return Fault(
             kind=kind,
+            status=DEFAULT_STATUS if self.status is None else self.status,
             code=self.code,
             message=self.message,
             retry_after=self.retry_after,
             after_events=self.after_events,
             seconds=self.seconds,
             path=self.path,
-            **given,
         )
 
 

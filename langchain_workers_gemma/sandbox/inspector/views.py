@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.models import get_model
-
 from .replies import ReplyView, is_stream, parsed_json, read_reply
-from .requests import MAX_INPUTS, host_of, input_view, inputs_of, model_id, preview, readable_body, shortened
-from .stream_events import split_events
+from .requests import MAX_INPUTS, input_view, inputs_of, model_id, model_of, preview, readable_body, shortened
+from .stream_events import StreamEvent, split_events
 
 if TYPE_CHECKING:
     from .exchanges import Exchange
@@ -35,7 +33,7 @@ def _summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyV
     model = model_id(exchange, body)
     inputs = inputs_of(body)
     usage = reply.usage
-    spec = get_model(model, host_of(exchange))
+    spec = model_of(exchange, model)
     cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None and usage.reported else None
     found = {
         "method": exchange.method,
@@ -50,7 +48,8 @@ def _summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyV
         "error": "; ".join(reply.errors)[:500],
         "preview": preview(inputs),
     }
-    return redactor.value(found) | {
+    return {
+        **redactor.value(found),
         "id": exchange.id,
         "started_at": exchange.started_at,
         "status": exchange.status,
@@ -91,7 +90,12 @@ def detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
         if is_stream(exchange)
         else readable_body(response_body),
         "events": [
-            {"at_ms": _milliseconds(event.at), "text": shortened(event.text), "complete": event.complete}
+            {
+                "at_ms": _milliseconds(event.at),
+                "text": shortened(event.text),
+                "adds": _event_summary(event),
+                "complete": event.complete,
+            }
             for event in events[:MAX_EVENTS]
         ],
     }
@@ -114,6 +118,25 @@ def _inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dict[str,
         return [{"messages": [], "tools": [], "options": {"": "The request is nested too deeply to be shown."}}]
 
 
+def _event_summary(event: StreamEvent) -> list[list[str]]:
+    """Return what one event adds to the reply, as pairs of a kind and a text."""
+    if event.data is None:
+        return [["comment", ""]]
+    reply = ReplyView()
+    reply.add(parsed_json(event.data))
+    calls = [["call", f"{call.name} {call.arguments}".strip()] for call in reply.calls]
+    usage = f"{reply.usage.input_tokens} in, {reply.usage.output_tokens} out" if reply.usage.reported else ""
+    kinds = {
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "finish": reply.finish_reason,
+        "usage": usage,
+        "end": event.data if event.data.strip() == "[DONE]" else "",
+    }
+    errors = [["error", error] for error in reply.errors]
+    return [*([kind, text] for kind, text in kinds.items() if text), *calls, *errors]
+
+
 def route_name(exchange: Exchange) -> str:
     """Return a short name for the route that a request took."""
     path = exchange.path
@@ -131,7 +154,7 @@ def log_line(exchange: Exchange) -> str:
     body = parsed_json(exchange.request_body)
     reply = read_reply(exchange)
     usage = reply.usage
-    spec = get_model(model_id(exchange, body), host_of(exchange))
+    spec = model_of(exchange, model_id(exchange, body))
     parts = [
         f"#{exchange.id}",
         exchange.method,

@@ -114,9 +114,8 @@ function messagesPanel(detail) {
 
 function message(one) {
   const known = ["user", "assistant", "system", "developer", "tool", "prompt", "text"].includes(one.role) ? one.role : "other";
-  const title = [one.role, one.name, one.call_id ? `for call ${one.call_id}` : ""].filter(Boolean).join(" ");
   return el("article", { class: `message ${known}` },
-    el("h3", {}, title), thought(one.reasoning), one.text ? el("pre", {}, one.text) : null,
+    el("h3", {}, [one.role, one.name].filter(Boolean).join(" "), one.call_id ? callId(one.call_id) : null), thought(one.reasoning), one.text ? el("pre", {}, one.text) : null,
     (one.images ?? []).map((image) => el("p", { class: "note" }, `Image: ${image.label}`)),
     (one.other_parts ?? []).map((kind) => el("p", { class: "note" }, `A part of type ${kind}`)),
     (one.calls ?? []).map(call));
@@ -127,8 +126,10 @@ function thought(text) {
 }
 
 function call(one) {
-  return el("pre", { class: "call" }, `${one.name}(${one.arguments})${one.id ? `  id ${one.id}` : ""}`);
+  return el("pre", { class: "call" }, el("strong", {}, one.name), `(${one.arguments})`, one.id ? callId(one.id) : null);
 }
+
+const callId = (id) => el("span", { class: "call-id mono" }, id);
 
 function toolsPanel(detail) {
   const parts = perInput(detail, (input) => input.tools.map((tool) => el("article", { class: "message" },
@@ -185,18 +186,22 @@ function streamPanel(detail) {
   if (!detail.events.length) return [el("p", { class: "hint" }, "This response is no stream.")];
   const last = detail.events.at(-1).at_ms || 1;
   const rows = detail.events.map((event, at) => {
+    const before = at ? detail.events[at - 1].at_ms : 0;
+    const gap = event.at_ms - before;
     const bar = el("div", { class: "bar" });
-    bar.style.width = `${Math.min(100, (100 * event.at_ms) / last)}%`; // set through the CSSOM, which the policy allows
-    const gap = event.at_ms - (at ? detail.events[at - 1].at_ms : 0);
+    bar.style.marginLeft = `${(97 * before) / last}%`; // set through the CSSOM, which the policy allows
+    bar.style.width = `${(97 * gap) / last}%`;
     return el("tr", {},
       el("td", { class: "number" }, at + 1),
       el("td", { class: "number gap" }, milliseconds(event.at_ms), bar),
       el("td", { class: "number" }, `+${milliseconds(gap)}`),
-      el("td", {}, el("pre", {}, event.text), event.complete ? null : el("span", { class: "chip fault" }, "incomplete")));
+      el("td", {}, event.adds.map(([kind, text]) => el("div", { class: "adds" }, el("span", { class: "chip" }, kind), el("code", {}, text))),
+        event.complete ? null : el("span", { class: "chip fault" }, "incomplete"),
+        el("details", {}, el("summary", {}, "Raw"), el("pre", {}, event.text))));
   });
   return [
     el("table", { class: "events" },
-      el("thead", {}, el("tr", {}, ["#", "At", "Gap", "Event"].map((text) => el("th", { scope: "col" }, text)))),
+      el("thead", {}, el("tr", {}, ["#", "At", "Gap", "Adds"].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, rows)),
     detail.events_omitted ? el("p", { class: "note" }, `${number(detail.events_omitted)} more events`) : null,
   ];

@@ -134,22 +134,23 @@ export function statusText(summary) {
   return summary.state === "complete" ? String(status) : `${status} ${summary.state}`;
 }
 
+const plural = (count, noun) => (count ? `${count} ${noun}${count === 1 ? "" : "s"}` : null);
+
 function cells(summary) {
   const outcome = outcomeOf(summary);
   const style = { ok: "status-good", running: "status-running" }[outcome] ?? "status-bad";
   const tokens = summary.input_tokens === null ? "–" : `${number(summary.input_tokens)} → ${number(summary.output_tokens)}`;
-  const chips = [summary.route, summary.stream ? "stream" : null, summary.tools ? `${summary.tools} tools` : null,
-    summary.calls ? `${summary.calls} calls` : null].filter(Boolean).map((text) => el("span", { class: "chip" }, text));
+  const chips = [summary.route, summary.stream ? "stream" : null, plural(summary.tools, "tool"), plural(summary.calls, "call")].filter(Boolean).map((text) => el("span", { class: "chip" }, text));
   if (summary.fault) chips.push(el("span", { class: "chip fault" }, `fault: ${summary.fault}`));
   return [
     el("td", { role: "gridcell", class: "number" }, summary.id),
     el("td", { role: "gridcell" },
-      el("div", { class: "request-model" }, summary.model || `${summary.method} ${summary.path}`),
+      el("div", { class: "request-model", title: summary.model || summary.path },
+        summary.model.split("/").at(-1) || `${summary.method} ${summary.path}`),
       el("div", { class: "request-preview" }, summary.preview),
       el("div", {}, chips)),
     el("td", { role: "gridcell", class: style }, statusText(summary)),
     el("td", { role: "gridcell", class: "number" }, milliseconds(summary.duration_ms)),
-    el("td", { role: "gridcell", class: "number" }, tokens),
-    el("td", { role: "gridcell", class: "number" }, dollars(summary.cost_usd)),
+    el("td", { role: "gridcell", class: "number" }, el("div", {}, tokens), el("div", { class: "hint" }, dollars(summary.cost_usd))),
   ];
 }

@@ -64,7 +64,7 @@ export class Settings {
     const select = el("select", { id: `dialect-${group}`, title: help },
       el("option", { value: "" }, "documented"), names.map((name) => el("option", { value: name }, name)));
     select.addEventListener("change", () => this.run(() => ask("POST", "dialect", { group, name: select.value })));
-    return el("label", { title: help }, label, select);
+    return el("label", { title: help }, label[0].toUpperCase() + label.slice(1), select);
   }
 }
 
