@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BINDING_HOST = "workers-binding.ai"
+"""The host that Cloudflare's own `env.AI` client names, whatever address it is pointed at; no stranger can own it."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -27,7 +29,7 @@ def foreign_header(headers: Mapping[str, str]) -> str | None:
         this server, `Sec-Fetch-Site` when a browser fetches for another site without navigating; else `None`.
     """
     host = headers.get("host", "")
-    if not _is_loopback(host):
+    if not _is_own_host(host):
         return "Host"
     origin = headers.get("origin")
     if origin is not None and not _is_same_origin(origin, host):
@@ -37,9 +39,9 @@ def foreign_header(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def _is_own_host(host: str) -> bool:
     name = _host_and_port(f"http://{host}")[0]
-    if name == "localhost":
+    if name in ("localhost", _BINDING_HOST):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -15,7 +15,7 @@ from .exchanges import Exchange, ExchangeLog
 from .guard import foreign_header
 from .recorder import Recorder
 from .redaction import Redactor, secrets_of
-from .settings import ChaosOrder, DialectOrder, FaultOrder, LatencyOrder, choose_dialect, settings_view
+from .settings import ChaosOrder, DialectOrder, FaultOrder, PaceOrder, choose_dialect, settings_view
 from .views import detail_view, summary_view
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .settings import FaultInjection, SandboxOptions
 
@@ -88,12 +88,21 @@ class Inspector:
         self._files = {name: files(__package__).joinpath("static", name) for name in (*_FILES, "index.html")}
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """Return an application that serves the inspector at its root and passes the rest on, recorded."""
+        """Return an application that serves the inspector at its root and passes the rest on, recorded.
+
+        What foreign web pages send through a developer's browser is refused, whatever its path.
+        """
         recorder = Recorder(app, self.log, self.redactor)
-        own = self._application()
+        own = _with_headers(self._application())
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-            await (own if _is_own(scope) else recorder)(scope, receive, send)
+            foreign = foreign_header(
+                {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            )
+            if foreign is not None:
+                await PlainTextResponse(f"Refused: foreign {foreign} header.\n", 403)(scope, receive, send)
+            else:
+                await (own if _is_own(scope) else recorder)(scope, receive, send)
 
         return dispatch
 
@@ -116,12 +125,12 @@ class Inspector:
             Route(f"{_PREFIX}/requests", self._clear, methods=["DELETE"]),
             Route(f"{_PREFIX}/settings", self._show_settings),
             Route(f"{_PREFIX}/dialect", self._set_dialect, methods=["POST"]),
-            Route(f"{_PREFIX}/latency", self._set_latency, methods=["POST"]),
+            Route(f"{_PREFIX}/pace", self._set_pace, methods=["POST"]),
             Route(f"{_PREFIX}/chaos", self._set_chaos, methods=["POST"]),
             Route(f"{_PREFIX}/faults", self._inject, methods=["POST"]),
             Route(f"{_PREFIX}/faults", self._clear_faults, methods=["DELETE"]),
         ]
-        return _Guarded(Starlette(routes=routes, exception_handlers={_RefusedError: _refused}))
+        return Starlette(routes=routes, exception_handlers={_RefusedError: _refused})
 
     async def _page(self, _request: Request) -> Response:
         return Response(self._files["index.html"].read_bytes(), media_type="text/html; charset=utf-8")
@@ -175,8 +184,9 @@ class Inspector:
             raise _RefusedError(422, str(error)) from None
         return await self._show_settings(request)
 
-    async def _set_latency(self, request: Request) -> Response:
-        self._options.latency = (await _order(request, LatencyOrder)).seconds
+    async def _set_pace(self, request: Request) -> Response:
+        order = await _order(request, PaceOrder)
+        self._options.latency, self._options.tokens_per_second = order.latency, order.tokens_per_second
         return await self._show_settings(request)
 
     async def _set_chaos(self, request: Request) -> Response:
@@ -199,24 +209,19 @@ class Inspector:
         return await self._show_settings(request)
 
 
-class _Guarded:
-    """Refuses what foreign pages send, and adds the headers that keep the page to itself."""
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """Return an application whose responses carry the headers that keep the page to itself."""
+    more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        foreign = foreign_header(headers)
-        app = self._app if foreign is None else PlainTextResponse(f"Refused: foreign {foreign} header.", 403)
-
-        async def guarded_send(message: Any) -> None:
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
-        await app(scope, receive, guarded_send)
+        await app(scope, receive, send_with_headers)
+
+    return served
 
 
 def _is_own(scope: Scope) -> bool:

@@ -28,6 +28,7 @@ class SandboxOptions(Protocol):
 
     dialect: Dialect
     latency: float
+    tokens_per_second: float | None
 
 
 class FaultInjection(Protocol):
@@ -67,10 +68,11 @@ class DialectOrder(_Order):
     name: str
 
 
-class LatencyOrder(_Order):
-    """Wait before each reply."""
+class PaceOrder(_Order):
+    """Wait before each reply, and pace streams as a model would."""
 
-    seconds: Annotated[float, Field(ge=0, le=600)]
+    latency: Annotated[float, Field(ge=0, le=600)]
+    tokens_per_second: Annotated[float, Field(gt=0, le=100_000)] | None
 
 
 class ChaosOrder(_Order):
@@ -174,11 +176,6 @@ def choose_dialect(dialect: Dialect, order: DialectOrder) -> Dialect:
     raise ValueError(f"group must be one of {', '.join(group.id for group in dialect_groups())}, not {order.group!r}.")
 
 
-def dialect_names(dialect: Dialect) -> tuple[str, ...]:
-    """Return the names of what is switched on."""
-    return tuple(choice for group in dialect_groups() if (choice := group.choice(dialect)))
-
-
 def settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, Any]:
     """Return the settings as the page shows them."""
     help_texts = attribute_texts(Dialect) | {
@@ -196,6 +193,7 @@ def settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, 
             for group in dialect_groups()
         ],
         "latency": options.latency,
+        "tokens_per_second": options.tokens_per_second,
         "chaos_rate": faults.rate,
         "fault_kinds": list(KINDS),
         "pending": [_fault_text(fault) for fault in faults.pending[:100]],

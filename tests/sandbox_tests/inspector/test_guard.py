@@ -11,6 +11,7 @@ from langchain_workers_gemma.sandbox.inspector.guard import foreign_header
         {"host": "127.0.0.1:8788"},
         {"host": "localhost:8788"},
         {"host": "LOCALHOST"},
+        {"host": "workers-binding.ai"},
         {"host": "[::1]:8788"},
         {"host": "127.0.0.1:8788", "origin": "http://127.0.0.1:8788", "sec-fetch-site": "same-origin"},
         {"host": "127.0.0.1", "origin": "http://127.0.0.1:80"},

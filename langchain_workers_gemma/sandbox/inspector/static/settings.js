@@ -13,7 +13,8 @@ export class Settings {
     byId("pace").addEventListener("submit", (event) => {
       event.preventDefault();
       this.run(async () => {
-        await ask("POST", "latency", { seconds: byId("latency").valueAsNumber || 0 });
+        const pace = byId("tokens-per-second").valueAsNumber || null;
+        await ask("POST", "pace", { latency: byId("latency").valueAsNumber || 0, tokens_per_second: pace });
         return ask("POST", "chaos", { rate: (byId("chaos").valueAsNumber || 0) / 100 });
       });
     });
@@ -40,10 +41,12 @@ export class Settings {
       ? `${number(settings.pending_count)} faults wait for a request:` : "No fault waits.";
     byId("pending").replaceChildren(...settings.pending.map((fault) => el("li", {}, fault)));
     byId("latency").value = settings.latency;
+    byId("tokens-per-second").value = settings.tokens_per_second ?? "";
     byId("chaos").value = Number((settings.chaos_rate * 100).toPrecision(6));
     const on = settings.dialects.map(({ choice }) => choice).filter(Boolean);
     const states = [on.join(", "), settings.pending_count ? `${settings.pending_count} faults pending` : "",
-      settings.chaos_rate ? "random faults" : "", settings.latency ? `${settings.latency} s latency` : ""];
+      settings.chaos_rate ? "random faults" : "", settings.latency ? `${settings.latency} s latency` : "",
+      settings.tokens_per_second ? `${settings.tokens_per_second} tokens a second` : ""];
     byId("settings-state").textContent = states.filter(Boolean).map((text) => `· ${text}`).join(" ");
   }
 
