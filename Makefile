@@ -8,14 +8,16 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 TESTS  ?= tests
 PYTEST_FLAGS ?= -n auto
 
+NOTEBOOKS  := .venv-notebooks
+
 LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types notebooks docs wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,7 +27,7 @@ $(BIN)/pip:
 	@$(PIP) install --upgrade "pip>=25.1"
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/pip
-	@echo "==> installing the package and its sandbox (once)"
+	@echo "==> installing the package and its sandbox (once, about a minute)"
 	@$(PIP) install --editable ".[sandbox]"
 	@touch $@
 
@@ -79,11 +81,28 @@ test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd aga
 test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types
 	@$(BIN)/python -m tests.workers_types.run
 
-notebooks: $(VENV)/.docs ## Run every notebook top to bottom
-	@$(BIN)/python notebooks/refresh.py --check
+# An environment of its own shows that the notebooks need nothing but their extra.
+$(NOTEBOOKS)/.ready: pyproject.toml
+	@echo "==> installing the extra notebooks alone, in $(NOTEBOOKS) (once)"
+	@$(PYTHON) -m venv $(NOTEBOOKS)
+	@$(NOTEBOOKS)/bin/pip --quiet --disable-pip-version-check install --editable ".[notebooks]"
+	@touch $@
 
-docs: $(VENV)/.docs ## Build the documentation into site/
+notebooks: $(NOTEBOOKS)/.ready ## Run every notebook top to bottom
+	@$(NOTEBOOKS)/bin/python notebooks/refresh.py --check
+
+notebooks-refresh: $(NOTEBOOKS)/.ready ## Run every notebook and keep its outputs
+	@$(NOTEBOOKS)/bin/python notebooks/refresh.py
+
+docs: $(VENV)/.docs ## Build the documentation into site/, and run all code on its pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@$(BIN)/pytest -q tests/test_documentation.py -k "code_block or generated"
+
+docs-refresh: $(VENV)/.docs ## Write the outputs and tables of the documentation anew
+	@$(BIN)/python -m tests.helpers.site
+
+test-readme: $(VENV)/.test ## Follow the README in a fresh environment and an empty folder
+	@$(BIN)/pytest -q -m slow tests/packaging/test_readme.py
 
 wheel: $(VENV)/.test ## Build wheel and sdist, and import each in an empty environment
 	@$(BIN)/python tests/packaging/check_distributions.py
@@ -97,4 +116,4 @@ soak: $(VENV)/.test ## Make 20,000 calls with faults mixed in, and account for e
 	@$(BIN)/python -m benchmarks.soak_sandbox --calls 20000 --in-flight 64
 
 clean: ## Remove what was made
-	rm -rf $(VENV) $(LOWEST) build dist site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(NOTEBOOKS) build dist site .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What docstrings say in LangChain's way, in the way that mkdocstrings reads."""  # noqa: INP001
+"""Translate the docstring sections of LangChain into those that mkdocstrings reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class Sections(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite a docstring before it is parsed."""
         if obj.docstring is not None:
-            text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            text = re.sub(
+                r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
+            )
             obj.docstring.value = _KEY_ARGS.sub(_listed, text)
 
 

@@ -1,10 +1,11 @@
-"""Runs the notebooks, two at a time, and keeps their outputs without what differs from one machine or run to the next.
+"""Run the notebooks, two at a time, and keep their outputs without what differs from one machine or run to the next.
 
     python notebooks/refresh.py                 # run all, keep the outputs
     python notebooks/refresh.py 01_quickstart   # run one
     python notebooks/refresh.py --check         # run all, keep nothing: what `make notebooks` does
 
-An error or a warning in any output, also one that Jupyter itself would let pass, makes it end with a failure.
+An error or a warning in any output makes it fail, also one that Jupyter itself would not report. The cells that install
+are tagged `skip-execution`, so that they do not change the environment that runs this.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SITE = re.compile(r"/[^\s\"']*/(?=site-packages/|langchain_workers_gemma/)")
 
 
 def run(path: Path, *, keep: bool) -> list[str]:
-    """Run one notebook, and tell what is wrong with it."""
+    """Run one notebook, and return what is wrong with it."""
     began = time.perf_counter()
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(HERE)}}
@@ -37,7 +38,7 @@ def run(path: Path, *, keep: bool) -> list[str]:
     except CellExecutionError as error:
         return [f"{path.name}: {error}"]
     for cell in notebook.cells:
-        cell.metadata = nbformat.NotebookNode()
+        cell.metadata = nbformat.NotebookNode({"tags": cell.metadata.tags} if "tags" in cell.metadata else {})
         if cell.cell_type == "code":
             cell.outputs = [_settled(output) for output in _joined(cell.outputs)]
     problems = [
@@ -62,7 +63,7 @@ def _problem(output: Any) -> str | None:
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
-    """Pieces of one stream as one, whatever came between them."""
+    """Join the pieces of one stream, whatever other output stands between them."""
     joined: list[Any] = []
     streams: dict[str, Any] = {}
     for output in outputs:
@@ -76,7 +77,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
 
 
 def _settled(output: Any) -> Any:
-    """An output as a reader sees it in the end: lines that were drawn over are gone, ports and paths are neutral."""
+    """Return an output as a reader sees it in the end: without overwritten lines, with neutral ports and paths."""
     if output.output_type == "stream":
         lines = [line.rstrip("\r").rpartition("\r")[2] for line in output.text.split("\n")]
         output.text = _neutral("\n".join(lines))
@@ -95,10 +96,10 @@ def main(arguments: list[str]) -> int:
     wanted = [argument for argument in arguments if not argument.startswith("-")]
     if keep:
         for variable in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN"):
-            os.environ.pop(variable, None)  # what is kept was made by the sandbox
+            os.environ.pop(variable, None)  # the outputs to keep are those of the sandbox
     paths = [path for path in sorted(HERE.glob("*.ipynb")) if not wanted or path.stem in wanted]
     with ThreadPoolExecutor(2) as pool:
-        problems = [problem for told in pool.map(partial(run, keep=keep), paths) for problem in told]
+        problems = [problem for found in pool.map(partial(run, keep=keep), paths) for problem in found]
     for problem in problems:
         print(problem)
     failed = len({problem.partition(".ipynb")[0] for problem in problems})

@@ -1,65 +1,58 @@
-"""Every Python block in README and docs runs, in order, against the sandbox; every docstring example is true."""
+"""Every code block on the pages runs, in order, against the sandbox, and prints what the page says; the links lead
+somewhere; the generated parts are up to date; the examples in docstrings are true."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import langchain_workers_gemma
-from langchain_workers_gemma.sandbox import Sandbox
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-_BLOCK = re.compile(r"^(<!-- skip: next [^\n]*-->\n\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+from .helpers import pages, site
+from .helpers.pages import PAGES, ROOT
+
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(langchain_workers_gemma.__path__, "langchain_workers_gemma.")
     if not module.name.endswith("__main__")
 )
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.fixture
-def in_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a user has set: credentials in the environment, here those of the sandbox."""
-    with Sandbox() as sandbox:
-        monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.base_url)
-        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", sandbox.account_id)
-        monkeypatch.setenv("CLOUDFLARE_API_TOKEN", sandbox.api_token)
-        monkeypatch.chdir(ROOT)
-        yield
+@every_page
+def test_every_code_block_runs_and_prints_what_the_page_says(page: Path) -> None:
+    with site.in_sandbox():
+        for block, printed in pages.run(page):
+            if block.output is not None:
+                assert printed == block.output, f"{page}, line {block.line}: run `make docs-refresh`"
 
 
-@pytest.mark.usefixtures("in_sandbox")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_code_block_runs(page: Path) -> None:
-    text = page.read_text()
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    for skipped, code in _BLOCK.findall(text):
-        if not skipped:
-            line = text[: text.index(code)].count("\n")
-            exec(compile("\n" * line + code, str(page), "exec"), namespace)
+@every_page
+def test_code_is_not_too_wide_for_a_narrow_screen(page: Path) -> None:
+    for block in pages.blocks(page.read_text(encoding="utf-8")):
+        if block.language != "text":
+            too_wide = [line for line in block.code.splitlines() if len(line) > pages.MAX_COLUMNS]
+            assert not too_wide
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@every_page
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    text = page.read_text()
-    for target in _LINK.findall(text):
+    for target in pages.links(page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
         path, _, anchor = target.partition("#")
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         if anchor and linked.suffix == ".md":
-            titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
-            slugs = {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
-            assert anchor in slugs, target
+            assert anchor in pages.anchors(linked.read_text(encoding="utf-8")), target
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    assert not site.outdated(), "run `make docs-refresh`"
 
 
 @pytest.mark.parametrize("name", MODULES)

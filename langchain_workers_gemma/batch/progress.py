@@ -50,7 +50,7 @@ def progress_bar(total: int, *, show: bool) -> Iterator[Progress]:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise ImportError(
-            'show_progress=True needs tqdm, which an extra installs: pip install "langchain-workers-gemma[notebooks]"'
+            'show_progress=True needs tqdm, which an extra installs: pip install "langchain-workers-gemma[progress]"'
         ) from error
     with tqdm(total=total, desc="batch", unit="input") as bar:
         yield _Bar(bar)

@@ -47,7 +47,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """A sentence that suggests what may have been meant, or nothing.
 
     Example:
-        >>> nearest("temprature", ["temperature", "top_p"])
+        >>> did_you_mean("temprature", ["temperature", "top_p"])
         ' Did you mean temperature?'
     """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -184,9 +184,9 @@ def invalidating_suffix(arguments: str) -> str:
     The latter closes open strings and brackets, but gives up at a closing bracket that does not match.
 
     Example:
-        >>> seal('{"path": "/home/me')
+        >>> invalidating_suffix('{"path": "/home/me')
         '"]'
-        >>> seal('[1, 2')
+        >>> invalidating_suffix('[1, 2')
         '}'
     """
     if not arguments:

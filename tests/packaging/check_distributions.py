@@ -1,4 +1,4 @@
-"""Builds wheel and sdist, installs each into an empty environment without extras, and tries it there.
+"""Build wheel and sdist, install each into an empty environment without extras, and try it there.
 
     python tests/packaging/check_distributions.py
 
@@ -52,21 +52,31 @@ PROBES = {
         from importlib.resources import files
         assert files("{PACKAGE}").joinpath("py.typed").is_file()
         """,
-    "tells which extra the sandbox needs": f"""
+    "names the extra of the sandbox": f"""
         try:
             from {PACKAGE}.sandbox import Sandbox
         except ImportError as error:
             assert 'pip install "langchain-workers-gemma[sandbox]"' in str(error), error
         else:
-            raise SystemExit("the sandbox came without its extra")
+            raise SystemExit("the sandbox can be imported without its extra")
         """,
-    "bears its version and licence": f"""
+    "names the extra of the middleware": f"""
+        try:
+            import {PACKAGE}.middleware
+        except ImportError as error:
+            assert "langchain-workers-gemma[agents]" in str(error), error
+        else:
+            raise SystemExit("the middleware can be imported without its extra")
+        """,
+    "has its version, licence and metadata": f"""
         from importlib.metadata import metadata, version
         from {PACKAGE} import __version__
         assert version("langchain-workers-gemma") == __version__
         told = metadata("langchain-workers-gemma")
         assert told["License-Expression"] == "MIT" and told.get_all("License-File") == ["LICENSE"]
-        assert told["Requires-Python"] == ">=3.11"
+        assert told["Requires-Python"] == ">=3.11" and told["Author"] and told["Keywords"]
+        extras = set(told.get_all("Provides-Extra"))
+        assert {{"agents", "notebooks", "progress", "sandbox"}} <= extras, extras
         assert "# langchain-workers-gemma" in told.get_payload()
         """,
     "has a command line": f"""
@@ -125,9 +135,15 @@ def _contents(wheel: Path, sdist: Path) -> Iterator[tuple[str, str | None]]:
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*.py")} | {f"{PACKAGE}/py.typed"}
     yield "wheel: holds every module", _missing(sources - in_wheel)
     yield "sdist: holds every module", _missing(sources - in_sdist)
-    yield "sdist: can be tested", _missing({"tests/conftest.py", "README.md", "LICENSE", "Makefile"} - in_sdist)
+    yield "sdist: holds what its Makefile and .ci/run use", _missing(_used_by_make() - in_sdist)
     wrong = {name for name in in_wheel | in_sdist if "__pycache__" in name or name.endswith((".pyc", ".env"))}
     yield "both: hold no rubbish", f"       {sorted(wrong)}" if wrong else None
+
+
+def _used_by_make() -> set[str]:
+    """Return the files of the repository that the Makefile, `.ci/run` and the tests use: all but GitHub's own."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {name for name in listed.splitlines() if not name.startswith((".git", ".pre-commit"))}
 
 
 def _missing(names: set[str]) -> str | None:

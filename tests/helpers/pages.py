@@ -1,0 +1,134 @@
+"""The Markdown pages of the project: their code blocks, what those print, and the links between them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+MAX_COLUMNS = 88
+"""How wide code on a page may be, so that it is not cut on a narrow screen."""
+
+_FENCE = re.compile(
+    r"^(?P<indent> *)(?:(?:<!-- skip: next (?P<skip>[^\n]*)|<!-- needs: (?P<needs>[\w, ]+)) -->\n\n(?P=indent))?"
+    r"```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^(?P=indent)```$"
+    r"(?:\n\n(?P=indent)```text\n(?P<output>.*?)^(?P=indent)```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_ANY_FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_PORT = re.compile(r"(127\.0\.0\.1|localhost):\d{4,5}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code, with the output that the page shows for it.
+
+    Attributes:
+        language: What follows the opening fence.
+        code: The text between the fences, without common indentation.
+        output: The text block that stands directly below, `None` if there is none.
+        skipped: Whether the page says that it cannot be run, or that it needs a package that is not installed.
+        line: The line of the page on which the code begins, from 0.
+        output_span: Where the output stands in the page.
+    """
+
+    language: str
+    code: str
+    output: str | None
+    skipped: bool
+    line: int
+    output_span: tuple[int, int]
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Return the fenced blocks of a page, in order."""
+    for match in _FENCE.finditer(text):
+        indent = match["indent"]
+        yield Block(
+            language=match["language"],
+            code=_dedent(match["code"], indent),
+            output=None if match["output"] is None else _dedent(match["output"], indent),
+            skipped=match["skip"] is not None or not _installed(match["needs"]),
+            line=text.count("\n", 0, match.start("code")),
+            output_span=match.span("output"),
+        )
+
+
+def run(page: Path) -> Iterator[tuple[Block, str]]:
+    """Run what a page lets run, in one namespace, and return each block with what it printed.
+
+    Python blocks run as they stand. Of the shell, lines that start with `workers-gemma` run, in blocks whose output the
+    page shows.
+    """
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.skipped:
+            continue
+        if block.language == "python":
+            code = compile("\n" * block.line + block.code, str(page), "exec")
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(code, namespace)
+            yield block, neutral(printed.getvalue())
+        elif block.language == "bash" and block.output is not None:
+            yield block, neutral(_run_commands(block.code))
+
+
+def neutral(text: str) -> str:
+    """Return printed text without what differs from run to run: ports, and blanks at the ends of lines."""
+    lines = (line.rstrip() for line in _PORT.sub(r"\1:8797", text).strip("\n").split("\n"))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def with_outputs(page: Path) -> str:
+    """Return the text of a page with the outputs that its blocks print now."""
+    text = page.read_text(encoding="utf-8")
+    for block, printed in reversed(list(run(page))):
+        if block.output is not None:
+            start, end = block.output_span
+            text = text[:start] + printed + text[end:]
+    return text
+
+
+def links(text: str) -> list[str]:
+    """Return the targets of a page's links, but for those within code."""
+    return _LINK.findall(without_fences(text))
+
+
+def without_fences(text: str) -> str:
+    """Return a page without its blocks of code."""
+    return _ANY_FENCE.sub("", text)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = _HEADING.findall(without_fences(text))
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def _installed(needs: str | None) -> bool:
+    names = (needs or "").replace(",", " ").split()
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+def _dedent(code: str, indent: str) -> str:
+    return "".join(line.removeprefix(indent) for line in code.splitlines(keepends=True))
+
+
+def _run_commands(code: str) -> str:
+    from langchain_workers_gemma.cli.main import main
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        for line in code.replace("\\\n", " ").splitlines():
+            if line.startswith("workers-gemma "):
+                main(shlex.split(line, comments=True)[1:])
+    return printed.getvalue()
