@@ -95,6 +95,18 @@ class FaultQueue:
             self._queue.clear()
             self._rate = 0.0
 
+    @property
+    def pending(self) -> list[Fault]:
+        """The faults that wait for a request, first to last."""
+        with self._lock:
+            return list(self._queue)
+
+    @property
+    def rate(self) -> float:
+        """The share of all requests that a mix applies to."""
+        with self._lock:
+            return self._rate
+
     def take(self, path: str) -> Fault | None:
         """Take the fault for the next request, if there is one."""
         with self._lock:

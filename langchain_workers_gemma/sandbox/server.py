@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.http.thread import ServerThread
+from langchain_workers_gemma.sandbox.inspector import Inspector
 from langchain_workers_gemma.sandbox.service.call import Options
 from langchain_workers_gemma.sandbox.service.service import Service
 
@@ -91,6 +92,11 @@ class Sandbox:
         self._service = Service(
             self._options, engine=_engine(seed, upstream, upstream_model, upstream_api_key, upstream_schema)
         )
+        self._inspector = Inspector(
+            self._options,
+            self._service.faults,
+            secrets=lambda: (self._options.api_token, self._options.gateway_token, upstream_api_key),
+        )
         self._requested_port = port
         self._port: int | None = None
         self._running: ServerThread | None = None
@@ -113,7 +119,7 @@ class Sandbox:
             listener.close()
             raise
         self._port = listener.getsockname()[1]
-        self._running = ServerThread(self._service, listener)
+        self._running = ServerThread(self._service, self._inspector, listener)
         self._running.start()
         return self
 

@@ -317,7 +317,7 @@ def test_the_model_search_wants_whole_numbers(api: Api) -> None:
     assert error_of(reply)[:2] == (400, 5006)
 
 
-@pytest.mark.parametrize("path", ["/", "/client/v4/zones", "/client/v4/accounts/a/ai/finetunes"])
+@pytest.mark.parametrize("path", ["/client", "/client/v4/zones", "/client/v4/accounts/a/ai/finetunes"])
 def test_other_paths_are_routed_nowhere(api: Api, path: str) -> None:
     root = api.sandbox.base_url.removesuffix("/client/v4")
     assert error_of(api.http.get(f"{root}{path}", headers=api.auth))[:2] == (404, 7003)

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from .routes import make_app
 
 if TYPE_CHECKING:
+    from langchain_workers_gemma.sandbox.inspector import Inspector
     from langchain_workers_gemma.sandbox.service.service import Service
 
     from .connection import Connection
@@ -35,10 +36,16 @@ class _Server(uvicorn.Server):
     """A server that stops at once on `stop`, where uvicorn polls ten times a second."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, connections: set[Connection], ready: threading.Event
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        inspector: Inspector,
+        connections: set[Connection],
+        ready: threading.Event,
     ) -> None:
         super().__init__(config)
         self._service = service
+        self._inspector = inspector
         self._connections = connections
         self._ready = ready
         self._stopping: asyncio.Event | None = None
@@ -70,6 +77,7 @@ class _Server(uvicorn.Server):
             server.close()
         for one in sockets or ():
             one.close()
+        self._inspector.close()
         for request in list(self._connections):
             request.abort()
         for connection in list(self.server_state.connections):
@@ -95,12 +103,12 @@ class ServerThread:
         connections: The connections of requests that are being answered.
     """
 
-    def __init__(self, service: Service, listener: socket.socket) -> None:
+    def __init__(self, service: Service, inspector: Inspector, listener: socket.socket) -> None:
         self._listener = listener
         self._ready = threading.Event()
         self.connections: set[Connection] = set()
         config = uvicorn.Config(
-            make_app(service, self.connections),
+            inspector.wrap(make_app(service, self.connections)),
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -108,7 +116,7 @@ class ServerThread:
             loop="asyncio",
             server_header=False,
         )
-        self._server = _Server(config, service, self.connections, self._ready)
+        self._server = _Server(config, service, inspector, self.connections, self._ready)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="workers-gemma-sandbox", daemon=True)
 

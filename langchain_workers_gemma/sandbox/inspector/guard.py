@@ -1,0 +1,67 @@
+"""Refuse requests that a foreign web page makes through a developer's browser.
+
+A page on the internet can send requests to a server on loopback: by a form, by `fetch`, or by its own host name once
+that resolves to 127.0.0.1 (DNS rebinding). The headers `Host`, `Origin` and `Sec-Fetch-Site` show it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BINDING_HOST = "workers-binding.ai"
+"""The host that Cloudflare's own `env.AI` client names, whatever address it is pointed at; no stranger can own it."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def foreign_header(headers: Mapping[str, str]) -> str | None:
+    """Return which header shows that a request comes from a foreign page.
+
+    Args:
+        headers: The request's headers, names in lower case.
+
+    Returns:
+        `Host` unless it names loopback (any port, so that forwarded ports work), `Origin` unless it is the origin of
+        this server, `Sec-Fetch-Site` when a browser fetches for another site without navigating; else `None`.
+    """
+    host = headers.get("host", "")
+    if not _is_own_host(host):
+        return "Host"
+    origin = headers.get("origin")
+    if origin is not None and not _is_same_origin(origin, host):
+        return "Origin"
+    if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        return "Sec-Fetch-Site"
+    return None
+
+
+def _is_own_host(host: str) -> bool:
+    name = _host_and_port(f"http://{host}")[0]
+    if name in ("localhost", _BINDING_HOST):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_same_origin(origin: str, host: str) -> bool:
+    scheme = origin.partition("://")[0]
+    name, _ = found = _host_and_port(origin)
+    return bool(name) and scheme in _DEFAULT_PORTS and found == _host_and_port(f"{scheme}://{host}")
+
+
+def _host_and_port(url: str) -> tuple[str, int | None]:
+    """The host and the port of an origin, the port of its scheme if it names none; an empty host for anything else."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return "", None
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        return "", None
+    return parts.hostname or "", port

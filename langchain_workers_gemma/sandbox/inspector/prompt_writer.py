@@ -1,0 +1,111 @@
+"""Collects a rendered prompt, with what the template wrote and what the messages hold kept apart."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SegmentKind: TypeAlias = Literal["token", "template", "content", "lookalike"]
+"""A special token, text of the template, text of the messages, or a special token that the messages spell out."""
+
+MAX_PROMPT_CHARACTERS = 400_000
+"""Characters of a rendered prompt that are kept; a browser shows no more with ease."""
+
+_COMMON_TOKENS = ("<bos>", "<eos>", "<pad>", "<unk>", "<mask>")
+GEMMA_3_TOKENS = (*_COMMON_TOKENS, "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>")
+"""The special tokens of Gemma 1 to 3."""
+GEMMA_4_TOKENS = (
+    *_COMMON_TOKENS,
+    *(f"<|{name}>" for name in ("turn", "channel", "tool", "tool_call", "tool_response", "image", "audio", "video")),
+    *(f"<{name}|>" for name in ("turn", "channel", "tool", "tool_call", "tool_response", "image", "audio", "video")),
+    *("<|think|>", "<|image|>", "<|audio|>", "<|video|>", '<|"|>'),
+)
+"""The special tokens of Gemma 4."""
+
+
+class TemplateRefusedError(Exception):
+    """The chat template raises for these messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of a prompt that is all of one kind."""
+
+    kind: SegmentKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A prompt as the model reads it.
+
+    Attributes:
+        segments: The prompt in order.
+        notes: What is to be known of it.
+        refusal: Why the template raises, `None` where it does not.
+        omitted: How many characters at the end were left out.
+    """
+
+    segments: tuple[Segment, ...]
+    notes: tuple[str, ...] = ()
+    refusal: str | None = None
+    omitted: int = 0
+
+    @property
+    def text(self) -> str:
+        """The prompt as one string."""
+        return "".join(segment.text for segment in self.segments)
+
+
+class PromptWriter:
+    """Takes a prompt piece by piece and joins neighbours of one kind."""
+
+    def __init__(self, tokens: Sequence[str], limit: int = MAX_PROMPT_CHARACTERS) -> None:
+        """Make an empty prompt.
+
+        Args:
+            tokens: The special tokens of the model's generation.
+            limit: The most characters to keep.
+        """
+        self._lookalike = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+        self._parts: list[tuple[SegmentKind, list[str]]] = []
+        self._left = limit
+        self._omitted = 0
+
+    def token(self, text: str) -> None:
+        """Write a special token."""
+        self._write("token", text)
+
+    def template(self, text: str) -> None:
+        """Write text of the template's own."""
+        self._write("template", text)
+
+    def content(self, text: str) -> None:
+        """Write text of the messages, and mark special tokens spelled out in it: a server may read them as such."""
+        end = 0
+        for found in self._lookalike.finditer(text):
+            self._write("content", text[end : found.start()])
+            self._write("lookalike", found.group())
+            end = found.end()
+        self._write("content", text[end:])
+
+    def finish(self, notes: Iterable[str] = (), refusal: str | None = None) -> RenderedPrompt:
+        """Return the prompt."""
+        segments = tuple(Segment(kind, "".join(texts)) for kind, texts in self._parts)
+        return RenderedPrompt(segments, tuple(notes), refusal, self._omitted)
+
+    def _write(self, kind: SegmentKind, text: str) -> None:
+        kept = text[: self._left]
+        self._omitted += len(text) - len(kept)
+        self._left -= len(kept)
+        if not kept:
+            return
+        # Tokens stay apart: `<end_of_turn>` and a following token are two.
+        if kind in ("template", "content") and self._parts and self._parts[-1][0] == kind:
+            self._parts[-1][1].append(kept)
+        else:
+            self._parts.append((kind, [kept]))

@@ -1,0 +1,82 @@
+"""Record requests and responses on their way through the sandbox's ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .views import log_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from .exchanges import Exchange, ExchangeLog, Headers
+    from .redaction import Redactor
+
+ACCESS_LOG = logging.getLogger("langchain_workers_gemma.sandbox.access")
+"""Takes one line for each request; `workers-gemma sandbox` shows them."""
+_CUTS = ("cut", "reset")
+"""The faults with which the sandbox itself closes the connection."""
+
+
+class Recorder:
+    """An ASGI application that passes everything on unchanged, and notes it.
+
+    The connection of a cut response is closed below ASGI, so a response without its last message is one that was cut.
+    """
+
+    def __init__(self, app: ASGIApp, log: ExchangeLog, redactor: Callable[[Exchange], Redactor]) -> None:
+        self._app = app
+        self._log = log
+        self._redactor = redactor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        log = self._log
+        exchange = log.add(
+            scope["method"], scope["path"], scope["query_string"].decode("latin-1"), _headers(scope["headers"])
+        )
+
+        async def recorded_receive() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                exchange.receive(message.get("body", b""))
+            elif message["type"] == "http.disconnect":
+                _note_route(exchange, scope)
+                exchange.end("cut" if exchange.fault in _CUTS else "abandoned")
+            return message
+
+        async def recorded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _note_route(exchange, scope)
+                exchange.start(message["status"], _headers(message["headers"]))
+            elif message["type"] == "http.response.body":
+                exchange.send(message.get("body", b""))
+                if not message.get("more_body", False):
+                    exchange.end("complete")
+            log.changed(exchange)
+            await send(message)
+
+        try:
+            await self._app(scope, recorded_receive, recorded_send)
+        finally:
+            _note_route(exchange, scope)
+            exchange.end("cut")
+            log.changed(exchange)
+            if ACCESS_LOG.isEnabledFor(logging.INFO):
+                ACCESS_LOG.info("%s", self._redactor(exchange).text(log_line(exchange)))
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
+    return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs)
+
+
+def _note_route(exchange: Exchange, scope: Scope) -> None:
+    """Note what the routes and the fault queue left in the scope."""
+    exchange.path_params = dict(scope.get("path_params") or {})
+    exchange.style = getattr(scope.get("endpoint"), "style", None)
+    state = scope.get("state") or {}
+    exchange.fault = state.get("fault")
+    exchange.dialect = state.get("dialect", ())

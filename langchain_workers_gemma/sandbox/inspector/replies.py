@@ -1,0 +1,191 @@
+"""Read what a response says, whichever of the service's forms it has (docs/wire.md sections 3 and 4)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .stream_events import StreamEvent, split_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .exchanges import Exchange
+
+EVENT_STREAM = "text/event-stream"
+
+
+@dataclass(slots=True)
+class ReplyCall:
+    """A tool call as far as it was sent."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens as the response reports them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reported: bool = False
+
+    def add(self, usage: Mapping[str, Any]) -> None:
+        """Take one report: of everything so far, or (no prompt tokens, after the first) of one event."""
+        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        if self.reported and not prompt and self.input_tokens:
+            self.output_tokens += completion
+        else:
+            self.input_tokens, self.output_tokens = prompt, completion
+        self.reported = True
+
+
+@dataclass(slots=True)
+class ReplyView:
+    """What a response says.
+
+    Attributes:
+        text: The answer.
+        reasoning: The thoughts before it.
+        calls: The tool calls.
+        finish_reason: Why it ended.
+        usage: The tokens.
+        errors: The messages of errors.
+        note: What it is, when it is no chat.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[ReplyCall] = field(default_factory=list)
+    finish_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    errors: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def add(self, payload: object) -> None:
+        """Take a whole body's JSON, or that of one event."""
+        if not isinstance(payload, dict):
+            return
+        self._add_errors(payload)
+        result = payload.get("result", payload)
+        if not isinstance(result, dict):
+            return
+        usage = result.get("usage")
+        if isinstance(usage, dict):
+            self.usage.add(usage)
+        self.text += _text(result.get("response"))
+        self._add_calls(result.get("tool_calls"))
+        for choice in _objects(result.get("choices"))[:1]:
+            self._add_choice(choice)
+        self.note = self.note or _note(result)
+
+    def _add_choice(self, choice: Mapping[str, Any]) -> None:
+        self.text += _text(choice.get("text"))
+        message = choice.get("delta") or choice.get("message")
+        if isinstance(message, dict):
+            self.text += _text(message.get("content"))
+            self.reasoning += _text(message.get("reasoning_content") or message.get("reasoning"))
+            self._add_calls(message.get("tool_calls"))
+        if isinstance(choice.get("finish_reason"), str):
+            self.finish_reason = choice["finish_reason"]
+
+    def _add_calls(self, calls: object) -> None:
+        for piece in _objects(calls):
+            function = piece.get("function")
+            holder = function if isinstance(function, dict) else piece
+            name = _text(holder.get("name"))
+            if name or not self.calls:
+                self.calls.append(ReplyCall(_text(piece.get("id")), name))
+            self.calls[self._call_index(piece, named=bool(name))].arguments += _json_text(holder.get("arguments"))
+
+    def _call_index(self, piece: Mapping[str, Any], *, named: bool) -> int:
+        index = piece.get("index")
+        return index if not named and isinstance(index, int) and 0 <= index < len(self.calls) else -1
+
+    def _add_errors(self, payload: Mapping[str, Any]) -> None:
+        errors = payload.get("errors")
+        for error in [payload.get("error"), *(errors if isinstance(errors, list) else [errors])]:
+            if isinstance(error, dict):
+                code, message = error.get("code"), _text(error.get("message"))
+                self.errors.append(f"{code}: {message}" if code else message)
+            elif isinstance(error, str) and error:
+                self.errors.append(error)
+        if "internalCode" in payload and not self.errors:
+            self.errors.append(f"{payload['internalCode']}: {_text(payload.get('description'))}")
+
+
+def is_stream(exchange: Exchange) -> bool:
+    """Whether the response is an event stream."""
+    return exchange.header("content-type").startswith(EVENT_STREAM)
+
+
+def read_reply(exchange: Exchange, events: Iterable[StreamEvent] | None = None) -> ReplyView:
+    """Read a response.
+
+    Args:
+        exchange: The request and its response.
+        events: The response's events, where they have been split already.
+    """
+    reply = ReplyView()
+    if not is_stream(exchange):
+        reply.add(parsed_json(b"".join(packet.data for packet in exchange.packets)))
+        return reply
+    for event in split_events(exchange.packets) if events is None else events:
+        reply.add(parsed_json(event.data))
+    for line in exchange.tail.decode("utf-8", errors="replace").splitlines():
+        payload = parsed_json(line.removeprefix("data:")) if line.startswith("data:") else None
+        if isinstance(payload, dict) and isinstance(payload.get("usage"), dict):
+            reply.usage.add(payload["usage"])
+    return reply
+
+
+def parsed_json(text: str | bytes | bytearray | None) -> Any:
+    """Return a text's JSON value, `None` for what is none."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _note(result: Mapping[str, Any]) -> str:
+    shape = result.get("shape")
+    if isinstance(shape, list) and len(shape) == 2:
+        return f"Embeddings: {shape[0]} vectors of {shape[1]} dimensions"
+    data = result.get("data")
+    if isinstance(data, list) and "choices" not in result:
+        return f"Embeddings: {len(data)} vectors"
+    if "request_id" in result and "status" in result:
+        return f"Batch {result['request_id']}: {result['status']}"
+    responses = result.get("responses")
+    return f"Batch: {len(responses)} responses" if isinstance(responses, list) else ""
+
+
+def _count(usage: Mapping[str, Any], key: str) -> int:
+    value = usage.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or value == []:
+        return ""
+    if isinstance(value, list) and isinstance(value[0], dict) and "generated_text" in value[0]:
+        return _text(value[0]["generated_text"])
+    return _json_text(value)
+
+
+def _json_text(value: object) -> str:
+    """A string as it is, `None` as nothing, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

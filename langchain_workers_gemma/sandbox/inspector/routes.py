@@ -1,0 +1,268 @@
+"""The inspector's routes: the page, its files, the live feed, and orders to the sandbox."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from .exchanges import Exchange, ExchangeLog
+from .guard import foreign_header
+from .recorder import Recorder
+from .redaction import Redactor, secrets_of
+from .settings import ChaosOrder, DialectOrder, FaultOrder, PaceOrder, choose_dialect, settings_view
+from .views import detail_view, summary_view
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from pydantic import BaseModel
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from .settings import FaultInjection, SandboxOptions
+
+_FILES = {
+    "inspector.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    **dict.fromkeys(
+        ("inspector.js", "dom.js", "list.js", "detail.js", "settings.js"), "text/javascript; charset=utf-8"
+    ),
+}
+_PREFIX = "/inspector"
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_MAX_ORDER_BYTES = 65_536
+_FEED_INTERVAL = 0.05
+"""Seconds between two messages of the feed, so that a stream of a thousand events is not a thousand messages."""
+_HEARTBEAT = 15.0
+"""Seconds after which a quiet feed sends a comment, which finds out whether the page is still open."""
+
+_OrderT = TypeVar("_OrderT", bound="BaseModel")
+
+
+class _RefusedError(Exception):
+    """An order that is not carried out."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Inspector:
+    """Records what goes through the sandbox, and shows it.
+
+    Attributes:
+        log: The requests and responses.
+    """
+
+    def __init__(
+        self, options: SandboxOptions, faults: FaultInjection, secrets: Callable[[], Iterable[str | None]]
+    ) -> None:
+        """Make an inspector.
+
+        Args:
+            options: The sandbox's options, read and changed.
+            faults: What makes requests go wrong.
+            secrets: Returns the sandbox's own tokens, which are never shown.
+        """
+        self.log = ExchangeLog()
+        self._options = options
+        self._faults = faults
+        self._secrets = secrets
+        self._files = {name: files(__package__).joinpath("static", name) for name in (*_FILES, "index.html")}
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Return an application that serves the inspector at its root and passes the rest on, recorded.
+
+        What foreign web pages send through a developer's browser is refused, whatever its path.
+        """
+        recorder = Recorder(app, self.log, self.redactor)
+        own = _with_headers(self._application())
+
+        async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+            foreign = foreign_header(
+                {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            )
+            if foreign is not None:
+                await PlainTextResponse(f"Refused: foreign {foreign} header.\n", 403)(scope, receive, send)
+            else:
+                await (own if _is_own(scope) else recorder)(scope, receive, send)
+
+        return dispatch
+
+    def redactor(self, exchange: Exchange) -> Redactor:
+        """Return what hides the tokens in one exchange."""
+        own = [secret for secret in self._secrets() if secret]
+        return Redactor([*own, *secrets_of(exchange.headers, exchange.query)])
+
+    def close(self) -> None:
+        """End every feed: the server stops."""
+        self.log.close()
+
+    def _application(self) -> ASGIApp:
+        routes = [
+            Route("/", self._page),
+            Route("/favicon.ico", _no_content),
+            Route(f"{_PREFIX}/files/{{name}}", self._file),
+            Route(f"{_PREFIX}/feed", self._feed),
+            Route(f"{_PREFIX}/requests/{{id:int}}", self._detail),
+            Route(f"{_PREFIX}/requests", self._clear, methods=["DELETE"]),
+            Route(f"{_PREFIX}/settings", self._show_settings),
+            Route(f"{_PREFIX}/dialect", self._set_dialect, methods=["POST"]),
+            Route(f"{_PREFIX}/pace", self._set_pace, methods=["POST"]),
+            Route(f"{_PREFIX}/chaos", self._set_chaos, methods=["POST"]),
+            Route(f"{_PREFIX}/faults", self._inject, methods=["POST"]),
+            Route(f"{_PREFIX}/faults", self._clear_faults, methods=["DELETE"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={_RefusedError: _refused})
+
+    async def _page(self, _request: Request) -> Response:
+        return Response(self._files["index.html"].read_bytes(), media_type="text/html; charset=utf-8")
+
+    async def _file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _FILES:
+            raise _RefusedError(404, "There is no such file.")
+        return Response(self._files[name].read_bytes(), media_type=_FILES[name])
+
+    async def _feed(self, _request: Request) -> Response:
+        return StreamingResponse(self._messages(), media_type="text/event-stream")
+
+    async def _messages(self) -> AsyncIterator[str]:
+        import asyncio
+
+        with self.log.watch() as watcher:
+            watcher.notify(None)
+            while not watcher.closed:
+                reset, changed = watcher.take()
+                if reset:
+                    yield _message("reset", {"dropped": self.log.dropped})
+                    changed = self.log.all()
+                for exchange in changed:
+                    yield _message("exchange", summary_view(exchange, self.redactor(exchange)))
+                    await asyncio.sleep(0)  # the replies under way go first
+                if not reset and not changed:
+                    yield ": quiet\n\n"
+                await watcher.wait(_HEARTBEAT)
+                if not watcher.closed:
+                    await asyncio.sleep(_FEED_INTERVAL)
+
+    async def _detail(self, request: Request) -> Response:
+        exchange = self.log.get(request.path_params["id"])
+        if exchange is None:
+            raise _RefusedError(404, "This request is no longer kept.")
+        return _json(detail_view(exchange, self.redactor(exchange)))
+
+    async def _clear(self, _request: Request) -> Response:
+        self.log.clear()
+        return await _no_content(_request)
+
+    async def _show_settings(self, _request: Request) -> Response:
+        return _json(settings_view(self._options, self._faults))
+
+    async def _set_dialect(self, request: Request) -> Response:
+        order = await _order(request, DialectOrder)
+        try:
+            self._options.dialect = choose_dialect(self._options.dialect, order)
+        except ValueError as error:
+            raise _RefusedError(422, str(error)) from None
+        return await self._show_settings(request)
+
+    async def _set_pace(self, request: Request) -> Response:
+        order = await _order(request, PaceOrder)
+        self._options.latency, self._options.tokens_per_second = order.latency, order.tokens_per_second
+        return await self._show_settings(request)
+
+    async def _set_chaos(self, request: Request) -> Response:
+        from langchain_workers_gemma.sandbox.faults import KINDS
+
+        self._faults.mix((await _order(request, ChaosOrder)).rate, 0, KINDS)
+        return await self._show_settings(request)
+
+    async def _inject(self, request: Request) -> Response:
+        order = await _order(request, FaultOrder)
+        try:
+            fault = order.fault()
+        except ValueError as error:
+            raise _RefusedError(422, str(error)) from None
+        self._faults.inject(fault, order.times)
+        return await self._show_settings(request)
+
+    async def _clear_faults(self, request: Request) -> Response:
+        self._faults.clear()
+        return await self._show_settings(request)
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """Return an application whose responses carry the headers that keep the page to itself."""
+    more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return served
+
+
+def _is_own(scope: Scope) -> bool:
+    path = scope["path"]
+    if path == "/":
+        return scope["method"] in ("GET", "HEAD")
+    return path in (_PREFIX, "/favicon.ico") or path.startswith(f"{_PREFIX}/")
+
+
+async def _order(request: Request, kind: type[_OrderT]) -> _OrderT:
+    """Read an order.
+
+    Raises:
+        _RefusedError: For what is not JSON, too large, or against the order's rules.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise _RefusedError(415, "Send application/json.")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_ORDER_BYTES:
+            raise _RefusedError(413, f"Send at most {_MAX_ORDER_BYTES} bytes.")
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+        raise _RefusedError(422, "; ".join(problems)) from None
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, error.status if isinstance(error, _RefusedError) else 500)
+
+
+async def _no_content(_request: Request) -> Response:
+    return Response(status_code=204)
+
+
+def _message(event: str, data: object) -> str:
+    return f"event: {event}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
+
+
+def _json(value: object, status: int = 200) -> Response:
+    # ASCII only: a request may hold lone surrogates, which UTF-8 cannot.
+    return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")

@@ -1,0 +1,238 @@
+"""Read and change how the sandbox behaves: dialects, latency and faults."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from langchain_workers_gemma.sandbox.dialects import DIALECTS, DOCUMENTED, Dialect
+from langchain_workers_gemma.sandbox.faults import KINDS, Fault, FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CUSTOM = "custom"
+"""The choice of a group whose fields have values that no named dialect has."""
+DEFAULT_STATUS = 500
+"""The HTTP status of a fault for which none is given."""
+_HABITS = "habits."
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |^\w|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class SandboxOptions(Protocol):
+    """The part of the sandbox's options that the page shows."""
+
+    dialect: Dialect
+    latency: float
+    tokens_per_second: float | None
+
+
+class FaultInjection(Protocol):
+    """What makes requests go wrong."""
+
+    @property
+    def pending(self) -> list[Fault]:
+        """The faults that wait for a request."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """The share of requests that go wrong at random."""
+        ...
+
+    def inject(self, fault: Fault, times: int = 1) -> None:
+        """Have the next requests go wrong."""
+        ...
+
+    def mix(self, rate: float, seed: int, kinds: Iterable[FaultKind | Fault]) -> None:
+        """Have a share of all requests go wrong."""
+        ...
+
+    def clear(self) -> None:
+        """End all of it."""
+        ...
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DialectOrder(_Order):
+    """Choose a dialect in a group, none for an empty name."""
+
+    group: str
+    name: str
+
+
+class PaceOrder(_Order):
+    """Wait before each reply, and pace streams as a model would."""
+
+    latency: Annotated[float, Field(ge=0, le=600)]
+    tokens_per_second: Annotated[float, Field(gt=0, le=100_000)] | None
+
+
+class ChaosOrder(_Order):
+    """Have a share of all requests go wrong at random."""
+
+    rate: Annotated[float, Field(ge=0, le=1)]
+
+
+class FaultOrder(_Order):
+    """Have the next requests go wrong."""
+
+    kind: str
+    times: Annotated[int, Field(ge=1, le=1000)] = 1
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    code: Annotated[int, Field(ge=0, le=99_999_999)] | None = None
+    message: Annotated[str, Field(max_length=2000)] | None = None
+    retry_after: Annotated[float, Field(ge=0, le=86_400)] | None = None
+    after_events: Annotated[int, Field(ge=0, le=100_000)] = 0
+    seconds: Annotated[float, Field(ge=0, le=600)] = 0
+    path: Annotated[str, Field(max_length=500)] = ""
+
+    def fault(self) -> Fault:
+        """Return the fault.
+
+        Raises:
+            ValueError: For a kind that there is not.
+        """
+        kind = next((one for one in KINDS if one == self.kind), None)
+        if kind is None:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}.")
+        return Fault(
+            kind=kind,
+            status=DEFAULT_STATUS if self.status is None else self.status,
+            code=self.code,
+            message=self.message,
+            retry_after=self.retry_after,
+            after_events=self.after_events,
+            seconds=self.seconds,
+            path=self.path,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DialectGroup:
+    """Dialects that exclude each other, because they set the same fields.
+
+    Attributes:
+        fields: The fields that they set, those of the habits as `habits.NAME`.
+        names: Their names.
+    """
+
+    fields: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The group's name in orders."""
+        return "+".join(self.fields)
+
+    def choice(self, dialect: Dialect) -> str:
+        """Return the name of the choice that a dialect makes: empty for none, `CUSTOM` for an unnamed value."""
+        values = [_get(dialect, one) for one in self.fields]
+        for name in self.names:
+            if values == [_get(DIALECTS[name], one) for one in self.fields]:
+                return name
+        return "" if values == [_get(DOCUMENTED, one) for one in self.fields] else CUSTOM
+
+    def choose(self, dialect: Dialect, name: str) -> Dialect:
+        """Return a dialect with another choice in this group.
+
+        Raises:
+            ValueError: For a name that is not of the group.
+        """
+        if name and name not in self.names:
+            raise ValueError(f"name must be one of {', '.join(self.names)} or empty, not {name!r}.")
+        source = DIALECTS[name] if name else DOCUMENTED
+        for one in self.fields:
+            dialect = _with(dialect, one, _get(source, one))
+        return dialect
+
+
+def dialect_groups() -> list[DialectGroup]:
+    """Return every dialect by the fields that it sets."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, dialect in DIALECTS.items():
+        changed = tuple(one for one in _field_names() if _get(dialect, one) != _get(DOCUMENTED, one))
+        if changed:
+            groups.setdefault(changed, []).append(name)
+    return [DialectGroup(changed, tuple(names)) for changed, names in groups.items()]
+
+
+def choose_dialect(dialect: Dialect, order: DialectOrder) -> Dialect:
+    """Return a dialect changed as ordered.
+
+    Raises:
+        ValueError: For a group or a name that there is not.
+    """
+    for group in dialect_groups():
+        if group.id == order.group:
+            return group.choose(dialect, order.name)
+    raise ValueError(f"group must be one of {', '.join(group.id for group in dialect_groups())}, not {order.group!r}.")
+
+
+def settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, Any]:
+    """Return the settings as the page shows them."""
+    help_texts = attribute_texts(Dialect) | {
+        f"{_HABITS}{name}": text for name, text in attribute_texts(type(DOCUMENTED.habits)).items()
+    }
+    return {
+        "dialects": [
+            {
+                "group": group.id,
+                "label": " and ".join(one.removeprefix(_HABITS).replace("_", " ") for one in group.fields),
+                "help": " ".join(help_texts.get(one, "") for one in group.fields),
+                "names": list(group.names),
+                "choice": group.choice(options.dialect),
+            }
+            for group in dialect_groups()
+        ],
+        "latency": options.latency,
+        "tokens_per_second": options.tokens_per_second,
+        "chaos_rate": faults.rate,
+        "fault_kinds": list(KINDS),
+        "pending": [_fault_text(fault) for fault in faults.pending[:100]],
+        "pending_count": len(faults.pending),
+    }
+
+
+def attribute_texts(cls: type[Any]) -> dict[str, str]:
+    """Return what a class's docstring says of each attribute; nothing where docstrings are stripped."""
+    _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
+    return {name: " ".join(text.replace("`", "").split()) for name, text in _ATTRIBUTE.findall(section)}
+
+
+def _fault_text(fault: Fault) -> str:
+    shown = {
+        "status": fault.status if fault.kind in ("error", "html", "garbage", "empty", "exact") else None,
+        "code": fault.code,
+        "after events": fault.after_events,
+        "seconds": fault.seconds,
+        "path": fault.path,
+    }
+    details = ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+    return f"{fault.kind} ({details})" if details else fault.kind
+
+
+def _field_names() -> list[str]:
+    own = [one.name for one in fields(Dialect) if one.name != "habits"]
+    return [*own, *(f"{_HABITS}{one.name}" for one in fields(DOCUMENTED.habits))]
+
+
+def _get(dialect: Dialect, name: str) -> Any:
+    if name.startswith(_HABITS):
+        return getattr(dialect.habits, name.removeprefix(_HABITS))
+    return getattr(dialect, name)
+
+
+def _with(dialect: Dialect, name: str, value: Any) -> Dialect:
+    if name.startswith(_HABITS):
+        habits: Any = replace(dialect.habits, **{name.removeprefix(_HABITS): value})
+        return replace(dialect, habits=habits)
+    changed: dict[str, Any] = {name: value}
+    return replace(dialect, **changed)

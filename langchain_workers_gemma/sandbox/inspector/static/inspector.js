@@ -1,0 +1,141 @@
+// The page: follows the feed, shows the list and the request that is selected.
+
+import { ask, byId } from "./dom.js";
+import { Detail } from "./detail.js";
+import { RequestList, statusText } from "./list.js";
+import { Settings } from "./settings.js";
+
+const detail = new Detail();
+const list = new RequestList(select, () => detail.focus());
+const settings = new Settings();
+let selected = null;
+let loading = null;
+let stale = false;
+let paused = false;
+let waiting = []; // what arrives while the page is paused
+let announced = new Map();
+const MAX_WAITING = 2000;
+
+function select(id) {
+  selected = id;
+  load();
+}
+
+/** Load the selected request; one that changes while it is loaded is loaded once more. */
+async function load() {
+  if (loading !== null) {
+    stale = true;
+    return;
+  }
+  const id = selected;
+  loading = ask("GET", `requests/${id}`);
+  try {
+    const found = await loading;
+    if (id === selected) detail.update(found);
+  } catch (error) {
+    if (id === selected) {
+      detail.close();
+      byId("detail-title").textContent = error.message;
+    }
+  }
+  loading = null;
+  if (stale || id !== selected) {
+    stale = false;
+    if (selected !== null) load();
+  }
+}
+
+function onExchange(summary) {
+  list.update(summary);
+  announce(summary);
+  if (summary.id === selected) load();
+}
+
+function onReset() {
+  announced = new Map();
+  selected = null;
+  list.clear();
+  detail.close();
+}
+
+/** Tell screen readers of a request that has ended, once. */
+function announce(summary) {
+  const before = announced.get(summary.id);
+  announced.set(summary.id, summary.state);
+  if (announced.size > MAX_WAITING) announced.delete(announced.keys().next().value);
+  if (before === "running" && summary.state !== "running") {
+    const tokens = summary.output_tokens === null ? "" : `, ${summary.output_tokens} tokens`;
+    byId("announcer").textContent = `Request ${summary.id}: ${statusText(summary)}${tokens}`;
+  }
+}
+
+function handle(action) {
+  if (!paused) action();
+  else if (waiting.push(action) > MAX_WAITING) waiting.shift();
+}
+
+function follow() {
+  const feed = new EventSource("/inspector/feed");
+  const state = byId("connection");
+  const show = (text, name) => {
+    state.textContent = text;
+    state.className = name;
+  };
+  feed.addEventListener("open", () => {
+    show("Live", "live");
+    settings.load();
+  });
+  feed.addEventListener("error", () => show("The sandbox does not answer; trying again", "lost"));
+  feed.addEventListener("reset", () => {
+    waiting = [];
+    handle(onReset);
+  });
+  feed.addEventListener("exchange", (event) => {
+    const summary = JSON.parse(event.data);
+    handle(() => onExchange(summary));
+  });
+}
+
+function setPaused(value) {
+  paused = value;
+  byId("pause").setAttribute("aria-pressed", String(value));
+  byId("pause").textContent = value ? "Resume" : "Pause";
+  if (!value) for (const action of waiting.splice(0)) action();
+}
+
+function setTheme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  else delete document.documentElement.dataset.theme;
+  byId("theme").value = name;
+}
+
+function storedTheme() {
+  try {
+    return localStorage.getItem("theme") ?? "";
+  } catch {
+    return ""; // storage is switched off
+  }
+}
+
+byId("base-url").textContent = `${location.origin}/client/v4`;
+byId("pause").addEventListener("click", () => setPaused(!paused));
+byId("clear").addEventListener("click", () => ask("DELETE", "requests"));
+byId("theme").addEventListener("change", (event) => {
+  setTheme(event.target.value);
+  try {
+    localStorage.setItem("theme", event.target.value);
+  } catch {
+    // the choice then holds until the page is closed
+  }
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select, textarea");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    byId("search").focus();
+  } else if (event.key === "Escape" && (byId("detail").contains(event.target) || event.target === byId("search"))) {
+    list.focus();
+  }
+});
+setTheme(storedTheme());
+follow();

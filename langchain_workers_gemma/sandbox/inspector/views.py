@@ -1,0 +1,176 @@
+"""What the page and the log show of an exchange, as plain JSON values without secrets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .replies import ReplyView, is_stream, parsed_json, read_reply
+from .requests import MAX_INPUTS, input_view, inputs_of, model_id, model_of, preview, readable_body, shortened
+from .stream_events import StreamEvent, split_events
+
+if TYPE_CHECKING:
+    from .exchanges import Exchange
+    from .redaction import Redactor
+
+MAX_EVENTS = 2_000
+"""Events of a stream that are shown."""
+
+
+def summary_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
+    """Return an exchange as a line of the list; what a running one says is not read before it ends."""
+    if exchange.summary is None:
+        running = exchange.state == "running"
+        reply = ReplyView() if running else read_reply(exchange)
+        found = _summary(exchange, redactor, parsed_json(exchange.request_body), reply)
+        if running:
+            return found
+        exchange.summary = found
+    return exchange.summary
+
+
+def _summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyView) -> dict[str, Any]:
+    model = model_id(exchange, body)
+    inputs = inputs_of(body)
+    usage = reply.usage
+    spec = model_of(exchange, model)
+    cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None and usage.reported else None
+    found = {
+        "method": exchange.method,
+        "path": exchange.path,
+        "query": exchange.query,
+        "route": route_name(exchange),
+        "model": model,
+        "state": exchange.state,
+        "fault": exchange.fault,
+        "dialect": exchange.dialect,
+        "finish_reason": reply.finish_reason,
+        "error": "; ".join(reply.errors)[:500],
+        "preview": preview(inputs),
+    }
+    return {
+        **redactor.value(found),
+        "id": exchange.id,
+        "started_at": exchange.started_at,
+        "status": exchange.status,
+        "stream": is_stream(exchange),
+        "tools": sum(len(one["tools"]) for one in inputs if isinstance(one.get("tools"), list)),
+        "calls": len(reply.calls),
+        "first_byte_ms": _milliseconds(exchange.first_byte),
+        "duration_ms": _milliseconds(exchange.duration),
+        "input_tokens": usage.input_tokens if usage.reported else None,
+        "output_tokens": usage.output_tokens if usage.reported else None,
+        "cost_usd": cost,
+        "request_bytes": exchange.request_bytes,
+        "response_bytes": exchange.response_bytes,
+        "packets": exchange.packet_count,
+    }
+
+
+def detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
+    """Return everything that is kept of an exchange."""
+    body = parsed_json(exchange.request_body)
+    events = split_events(exchange.packets) if is_stream(exchange) else []
+    reply = read_reply(exchange, events)
+    inputs = inputs_of(body)
+    model = model_id(exchange, body)
+    response_body = b"".join(packet.data for packet in exchange.packets)
+    found = {
+        "inputs": _inputs(exchange, model, inputs[:MAX_INPUTS]),
+        "reply": {
+            "text": shortened(reply.text),
+            "reasoning": shortened(reply.reasoning),
+            "calls": [asdict(call) for call in reply.calls],
+            "finish_reason": reply.finish_reason,
+            "errors": reply.errors,
+            "note": reply.note,
+        },
+        "request_body": readable_body(exchange.request_body),
+        "response_body": shortened(response_body.decode("utf-8", errors="replace"))
+        if is_stream(exchange)
+        else readable_body(response_body),
+        "events": [
+            {
+                "at_ms": _milliseconds(event.at),
+                "text": shortened(event.text),
+                "adds": _event_summary(event),
+                "complete": event.complete,
+            }
+            for event in events[:MAX_EVENTS]
+        ],
+    }
+    return {
+        "summary": _summary(exchange, redactor, body, reply),
+        **redactor.value(found),
+        "inputs_omitted": max(0, len(inputs) - MAX_INPUTS),
+        "events_omitted": max(0, len(events) - MAX_EVENTS),
+        "request_headers": redactor.headers(exchange.headers),
+        "response_headers": redactor.headers(exchange.response_headers),
+        "request_bytes_omitted": exchange.request_bytes - len(exchange.request_body),
+        "response_bytes_omitted": exchange.response_bytes - len(response_body),
+    }
+
+
+def _inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dict[str, Any]]:
+    try:
+        return [input_view(exchange, model, one) for one in inputs]
+    except RecursionError:
+        return [{"messages": [], "tools": [], "options": {"": "The request is nested too deeply to be shown."}}]
+
+
+def _event_summary(event: StreamEvent) -> list[list[str]]:
+    """Return what one event adds to the reply, as pairs of a kind and a text."""
+    if event.data is None:
+        return [["comment", ""]]
+    reply = ReplyView()
+    reply.add(parsed_json(event.data))
+    calls = [["call", f"{call.name} {call.arguments}".strip()] for call in reply.calls]
+    usage = f"{reply.usage.input_tokens} in, {reply.usage.output_tokens} out" if reply.usage.reported else ""
+    kinds = {
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "finish": reply.finish_reason,
+        "usage": usage,
+        "end": event.data if event.data.strip() == "[DONE]" else "",
+    }
+    errors = [["error", error] for error in reply.errors]
+    return [*([kind, text] for kind, text in kinds.items() if text), *calls, *errors]
+
+
+def route_name(exchange: Exchange) -> str:
+    """Return a short name for the route that a request took."""
+    path = exchange.path
+    if path.endswith("/embeddings"):
+        return "embeddings"
+    if "queueRequest=true" in exchange.query:
+        return "queue"
+    if exchange.method == "GET" or exchange.style is None:
+        return path.rpartition("/")[2] or "/"
+    return "gateway" if "/workers-ai/" in path else exchange.style
+
+
+def log_line(exchange: Exchange) -> str:
+    """Return one line about an exchange, without control characters."""
+    body = parsed_json(exchange.request_body)
+    reply = read_reply(exchange)
+    usage = reply.usage
+    spec = model_of(exchange, model_id(exchange, body))
+    parts = [
+        f"#{exchange.id}",
+        exchange.method,
+        exchange.path if not model_id(exchange, body) else f"{route_name(exchange)} {model_id(exchange, body)}",
+        str(exchange.status or "-") + ("" if exchange.state == "complete" else f" ({exchange.state})"),
+        f"{(exchange.duration or 0) * 1000:.0f} ms",
+    ]
+    if usage.reported:
+        parts.append(f"{usage.input_tokens} in, {usage.output_tokens} out")
+        cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None else None
+        parts += [f"${cost:.7f}"] if cost is not None else []
+    parts += [f"fault: {exchange.fault}"] if exchange.fault else []
+    parts += [f"error: {reply.errors[0][:200]}"] if reply.errors else []
+    line = "  ".join(parts)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

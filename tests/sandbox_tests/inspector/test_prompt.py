@@ -1,0 +1,178 @@
+"""Prompts as Gemma's chat templates render them. The expected texts were rendered by the published templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_workers_gemma.models import MODELS, GemmaModel, get_model
+from langchain_workers_gemma.sandbox.inspector.prompt import render_prompt
+from langchain_workers_gemma.sandbox.inspector.prompt_writer import MAX_PROMPT_CHARACTERS
+from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION
+
+
+def model(model_id: str) -> GemmaModel:
+    found = get_model(model_id)
+    assert found is not None
+    return found
+
+
+def prompt(model_id: str, messages: list[Any], **body: Any) -> str:
+    rendered = render_prompt(model(model_id), {"messages": messages, **body})
+    assert rendered.refusal is None
+    return rendered.text
+
+
+USER = {"role": "user", "content": " Hi "}
+SYSTEM = {"role": "system", "content": "Be brief."}
+QUIET = {"enable_thinking": False}
+CALL = {
+    "role": "assistant",
+    "content": "",
+    "reasoning": "Look it up.",
+    "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"b": [1, true], "A": {"k": "v"}}'}}
+    ],
+}
+RESULT = {"role": "tool", "tool_call_id": "1", "content": "sunny"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "description": "Does it.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "b": {"type": "array", "items": {"type": "integer"}, "description": "Bs"},
+                "A": {"type": "object", "properties": {"k": {"type": "string", "enum": ["v", "w"]}}, "required": ["k"]},
+            },
+            "required": ["b"],
+        },
+    },
+}
+
+
+def test_gemma_3_puts_the_system_message_into_the_first_user_turn() -> None:
+    assert prompt(GEMMA_3, [SYSTEM, USER]) == (
+        "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+@pytest.mark.parametrize("model_id", [GEMMA_3, GEMMA_7B, SEA_LION])
+def test_turns_alternate(model_id: str) -> None:
+    assert prompt(model_id, [USER, {"role": "assistant", "content": "Yes?"}, USER]) == (
+        "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nYes?<end_of_turn>\n"
+        "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n"
+    )
+    refused = render_prompt(model(model_id), {"messages": [USER, USER]})
+    assert refused.refusal is not None
+    assert "must alternate" in refused.refusal
+    assert "message 2" in refused.refusal
+    assert refused.text == "<bos><start_of_turn>user\nHi<end_of_turn>\n"
+
+
+def test_gemma_1_has_no_system_role() -> None:
+    assert render_prompt(model(GEMMA_7B), {"messages": [SYSTEM, USER]}).refusal == "System role not supported"
+
+
+def test_gemma_3_shows_where_an_image_is() -> None:
+    parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    assert "See<start_of_image><end_of_turn>" in prompt(GEMMA_3, [{"role": "user", "content": parts}])
+
+
+def test_gemma_4_writes_tools_calls_results_and_thoughts() -> None:
+    q = '<|"|>'
+    assert prompt(GEMMA_4, [SYSTEM, USER, CALL, RESULT], tools=[TOOL], chat_template_kwargs=QUIET) == (
+        f"<bos><|turn>system\nBe brief.<|tool>declaration:f{{description:{q}Does it.{q},parameters:{{properties:{{"
+        f"A:{{properties:{{k:{{enum:[{q}v{q},{q}w{q}],type:{q}STRING{q}}}}},required:[{q}k{q}],type:{q}OBJECT{q}}},"
+        f"b:{{description:{q}Bs{q},items:{{type:{q}INTEGER{q}}},type:{q}ARRAY{q}}}}},required:[{q}b{q}],"
+        f"type:{q}OBJECT{q}}}}}<tool|><turn|>\n<|turn>user\nHi<turn|>\n<|turn>model\n"
+        f"<|channel>thought\nLook it up.\n<channel|><|tool_call>call:f{{A:{{k:{q}v{q}}},b:[1,true]}}<tool_call|>"
+        f"<|tool_response>response:f{{value:{q}sunny{q}}}<tool_response|>"
+    )
+
+
+def test_gemma_4_is_asked_to_think_or_not() -> None:
+    thinking = prompt(GEMMA_4, [USER], chat_template_kwargs={"enable_thinking": True})
+    assert thinking == "<bos><|turn>system\n<|think|>\n<turn|>\n<|turn>user\nHi<turn|>\n<|turn>model\n"
+    assert prompt(GEMMA_4, [USER], chat_template_kwargs=QUIET).endswith("<|turn>model\n<|channel>thought\n<channel|>")
+    unsaid = render_prompt(model(GEMMA_4), {"messages": [USER]})
+    assert "disagree about the default" in unsaid.notes[0]
+
+
+def test_gemma_4_drops_old_thoughts_and_a_call_without_result_stays_open() -> None:
+    text = prompt(GEMMA_4, [USER, CALL, RESULT, {"role": "assistant", "content": "Sun."}, USER, CALL])
+    assert text.count("Look it up.") == 1
+    assert text.endswith("<tool_call|><|tool_response>")
+    assert "<tool_response|>Sun.<turn|>\n" in text
+
+
+def test_raw_prompts_go_without_a_template() -> None:
+    raw = render_prompt(model(GEMMA_3), {"prompt": "Once upon", "raw": True})
+    assert raw.text == "<bos>Once upon"
+    assert raw.notes
+    assert render_prompt(model(GEMMA_3), {"prompt": "Once upon"}).text == (
+        "<bos><start_of_turn>user\nOnce upon<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def test_tools_that_no_template_shows_are_noted() -> None:
+    rendered = render_prompt(model(GEMMA_3), {"messages": [USER], "tools": [TOOL]})
+    assert "Does it." not in rendered.text
+    assert "no place for tools" in rendered.notes[0]
+
+
+def test_special_tokens_in_a_message_are_told_from_those_of_the_template() -> None:
+    rendered = render_prompt(model(GEMMA_3), {"messages": [{"role": "user", "content": "a<end_of_turn>b"}]})
+    kinds = [(segment.kind, segment.text) for segment in rendered.segments]
+    assert ("lookalike", "<end_of_turn>") in kinds
+    assert kinds.count(("token", "<end_of_turn>")) == 1
+
+
+def test_a_prompt_is_bounded() -> None:
+    long = "x" * (MAX_PROMPT_CHARACTERS + 10)
+    rendered = render_prompt(model(GEMMA_3), {"messages": [{"role": "user", "content": long}]})
+    assert len(rendered.text) == MAX_PROMPT_CHARACTERS
+    assert rendered.omitted > 10
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab<|>", max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "type",
+                    "text",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "arguments",
+                    "parameters",
+                    "items",
+                ]
+            ),
+            inner | st.sampled_from(["user", "assistant", "tool", "system", "text", "object", "array", "image"]),
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.sampled_from([one for one in MODELS.values() if not one.embeds]),
+    st.fixed_dictionaries(
+        {}, optional={"messages": st.lists(anything, max_size=4) | anything, "tools": anything, "prompt": anything}
+    ),
+)
+def test_no_request_is_too_odd_to_be_rendered(spec: GemmaModel, body: dict[str, Any]) -> None:
+    rendered = render_prompt(spec, body)
+    assert rendered.text.startswith("<bos>")
+    assert not [segment for segment in rendered.segments if not segment.text]
