@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -12,12 +13,20 @@ from pydantic import BaseModel, Field
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
 
-_MOST_ROUNDS = 5
+MAX_ROUNDS = 5
+TOKENS_PER_SECOND = 40
+"""A pace at which a stream can be seen to arrive."""
+
+NEXT_STEPS = """
+Next steps:
+  1. Write a program against this sandbox: `workers-gemma sandbox` prints the variables to set.
+  2. Use the real Gemma: docs/install.md shows how to get credentials, `workers-gemma check` tries them.
+  3. Build an agent with LangChain's create_agent: docs/guides/tools.md, notebooks/02_tools_and_agents.ipynb."""
 
 
 @tool
 def get_weather(city: str) -> str:
-    """Tell the weather in a city."""
+    """Get the weather in a city."""
     return f"24 degrees and sunny in {city}"
 
 
@@ -28,22 +37,22 @@ def add(a: int, b: int) -> int:
 
 
 class Person(BaseModel):
-    """A person that a text speaks of."""
+    """A person that a text mentions."""
 
     name: str = Field(description="The person's full name")
     age: int = Field(description="The person's age in years")
 
 
 def run_demo() -> int:
-    """Show a chat, a stream, an agent that calls tools, and a structured answer, with tokens and cost.
+    """Show a chat, a stream, an agent, structured output and a preview, with tokens and cost.
 
     Returns:
         The exit code.
     """
-    with Sandbox(latency=0.01) as sandbox:
-        print(
-            f"A sandbox is listening at {sandbox.base_url}. Its model is a stand-in: the wire is real, the wit is not."
-        )
+    with Sandbox(tokens_per_second=TOKENS_PER_SECOND) as sandbox:
+        inspector = f"http://127.0.0.1:{sandbox.port}/"
+        print(f"A local Workers AI is listening at {sandbox.base_url}. HTTP is real; answers are mock data.")
+        print(f"Its inspector shows each request while this runs: {inspector}")
         llm = ChatWorkersGemma(
             base_url=sandbox.base_url,
             account_id=sandbox.account_id,
@@ -57,11 +66,13 @@ def run_demo() -> int:
         _stream(llm)
         _agent(llm)
         _structured(llm)
+        print(NEXT_STEPS)
+        _wait_for_reader(inspector)
     return 0
 
 
 def _chat(llm: ChatWorkersGemma) -> None:
-    _title("A chat")
+    _print_title("Chat")
     message = llm.invoke(
         [("system", "You are a friendly assistant."), ("human", "What is the origin of Hello, World?")]
     )
@@ -70,23 +81,26 @@ def _chat(llm: ChatWorkersGemma) -> None:
 
 
 def _stream(llm: ChatWorkersGemma) -> None:
-    _title("A stream, piece by piece")
+    _print_title("Stream")
     began = time.perf_counter()
+    times: list[float] = []
     merged: Any = None
     for chunk in llm.stream("Explain quantum entanglement in one sentence."):
         if chunk.text:
-            print(f"[{(time.perf_counter() - began) * 1000:4.0f} ms] {chunk.text!r}")
+            times.append(time.perf_counter() - began)
+            print(chunk.text, end="", flush=True)
         merged = chunk if merged is None else merged + chunk
+    print(f"\n({len(times)} chunks, the first after {times[0]:.2f} s, the last after {times[-1]:.2f} s)")
     _print_usage(merged)
 
 
 def _agent(llm: ChatWorkersGemma) -> None:
-    _title("An agent that calls tools")
+    _print_title("Agent with two tools")
     tools = {get_weather.name: get_weather, add.name: add}
     with_tools = llm.bind_tools(list(tools.values()))
     messages: list[BaseMessage] = [HumanMessage("What is the weather in Paris? And add 19 and 23.")]
     print(f"human: {messages[0].text}")
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         message = with_tools.invoke(messages)
         messages.append(message)
         _print_usage(message)
@@ -100,13 +114,23 @@ def _agent(llm: ChatWorkersGemma) -> None:
 
 
 def _structured(llm: ChatWorkersGemma) -> None:
-    _title("A structured answer")
-    reply = llm.with_structured_output(Person, include_raw=True).invoke("Ada Lovelace was 36 years old.")
-    print(repr(reply["parsed"]))
+    _print_title("Structured output")
+    text = "Ada Lovelace was 36 years old."
+    print(f"text: {text}")
+    for partial in llm.with_structured_output(Person.model_json_schema()).stream(text):
+        print(f"partial: {partial}")
+    reply = llm.with_structured_output(Person, include_raw=True).invoke(text)
+    print(f"object:  {reply['parsed']!r}")
     _print_usage(reply["raw"])
 
 
-def _title(text: str) -> None:
+def _wait_for_reader(inspector: str) -> None:
+    """Keep the sandbox up for somebody at a terminal, so that the inspector can be read."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        input(f"\nThe inspector is at {inspector}. Press Enter to stop the sandbox.")
+
+
+def _print_title(text: str) -> None:
     print(f"\n--- {text} ---")
 
 

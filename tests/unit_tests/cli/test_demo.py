@@ -1,0 +1,59 @@
+"""The demo: what a newcomer sees of a chat, a stream, an agent, structured output and a preview."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from langchain_workers_gemma.cli import demo
+from langchain_workers_gemma.cli.main import main
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr(demo, "TOKENS_PER_SECOND", 5_000)
+    assert main(["demo"]) == 0
+    return capsys.readouterr().out
+
+
+def test_it_shows_each_part(printed: str) -> None:
+    assert re.findall(r"^--- (.*) ---$", printed, re.MULTILINE) == [
+        "Chat",
+        "Stream",
+        "Agent with two tools",
+        "Structured output",
+    ]
+    assert "model calls get_weather({'city': 'Paris'}) -> 24 degrees and sunny in Paris" in printed
+    assert "model calls add({'a': 19, 'b': 23}) -> 42" in printed
+    assert "object:  Person(name='Ada Lovelace', age=36)" in printed
+
+
+def test_results_arrive_in_parts(printed: str) -> None:
+    chunks = re.search(r"^\((\d+) chunks", printed, re.MULTILINE)
+    assert chunks is not None
+    assert int(chunks[1]) > 5
+    assert printed.count("partial: ") > 2
+
+
+def test_it_says_where_to_look_and_what_to_do_next(printed: str) -> None:
+    assert re.search(r"inspector .*http://127\.0\.0\.1:\d+/", printed)
+    assert re.findall(r"^  (\d)\. ", printed, re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_it_keeps_the_inspector_up_for_somebody_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts: list[str] = []
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(demo, "TOKENS_PER_SECOND", 5_000)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "")
+    assert main(["demo"]) == 0
+    assert "Press Enter" in prompts[0]
+    assert "Press Enter" not in capsys.readouterr().out
