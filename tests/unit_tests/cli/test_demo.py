@@ -53,7 +53,7 @@ def test_it_keeps_the_inspector_up_for_somebody_at_a_terminal(
     monkeypatch.setattr(demo, "TOKENS_PER_SECOND", 5_000)
     monkeypatch.setattr("sys.stdin", Terminal())
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda prompt: prompts.append(prompt) or "")
+    monkeypatch.setattr("builtins.input", prompts.append)
     assert main(["demo"]) == 0
     assert "Press Enter" in prompts[0]
     assert "Press Enter" not in capsys.readouterr().out
