@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import griffe
@@ -14,6 +15,18 @@ _ITEM = re.compile(r"^    (\w[\w, ]*): ", re.MULTILINE)
 class Sections(griffe.Extension):
     """Makes sections of `Example:` and of `Key init args, ...:`."""
 
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Drop attributes without a docstring, as protocols have: they hide real fields."""
+        for module in _modules(pkg):
+            for cls in module.classes.values():
+                for name, member in list(cls.members.items()):
+                    if (
+                        not member.is_alias
+                        and member.is_attribute
+                        and not member.has_docstring
+                    ):
+                        del cls.members[name]
+
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite a docstring before it is parsed."""
         if obj.docstring is not None:
@@ -21,6 +34,13 @@ class Sections(griffe.Extension):
                 r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
             )
             obj.docstring.value = _KEY_ARGS.sub(_listed, text)
+
+
+def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
+    yield module
+    for member in module.modules.values():
+        if not member.is_alias:
+            yield from _modules(member)
 
 
 def _listed(found: re.Match[str]) -> str:

@@ -26,7 +26,7 @@ DOCS = pages.ROOT / "docs"
 MODELS_PAGE = DOCS / "models.md"
 LLMS = DOCS / "llms.txt"
 NOT_PUBLISHED = "\N{EN DASH}"
-_GENERATED = re.compile(r"(?<=<!-- generated: models -->\n).*?(?=<!-- end of generated -->)", re.DOTALL)
+_GENERATED = re.compile(r"(<!-- generated: \w+ -->\n).*?(?=<!-- end of generated -->)", re.DOTALL)
 _PICTURE = pages.ROOT / "tests" / "data" / "square.png"
 
 
@@ -50,7 +50,7 @@ def in_sandbox() -> Iterator[None]:
 def models_page() -> str:
     """Return the page of models, with its tables made from `models.py`."""
     tables = "\n\n".join([*_tables_of_hosts(), _parameters_table()])
-    return _GENERATED.sub(lambda _: f"\n{tables}\n\n", MODELS_PAGE.read_text(encoding="utf-8"))
+    return _GENERATED.sub(lambda found: f"{found[1]}\n{tables}\n\n", MODELS_PAGE.read_text(encoding="utf-8"))
 
 
 def _tables_of_hosts() -> Iterator[str]:
@@ -151,16 +151,14 @@ def _setting(settings: str, name: str) -> str:
 
 
 def _summary(page: Path) -> str:
-    """Return the first sentence of a page's first paragraph, else its headings."""
+    """Return the first sentence of a page that begins with a text, else its headings."""
     text = pages.without_fences(page.read_text(encoding="utf-8"))
-    body = text.partition("\n")[2]
-    paragraph = next((part for part in re.split(r"\n\n+", body) if re.match(r"[A-Z`*]", part.strip())), "")
-    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split())).replace("**", "")
+    opening = text.partition("\n## ")[0].partition("\n")[2].strip().partition("\n\n")[0]
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(opening.split())).replace("**", "")
     sentence = re.match(r".*?[.:](?= |$)", plain)
-    if sentence:
-        return sentence[0].rstrip(":").rstrip(".") + "."
-    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    return (", ".join(headings) or page.stem.replace("_", " ").capitalize()) + "."
+    if sentence and not plain.startswith((":::", "<!--", "!", "|")):
+        return sentence[0].rstrip(":.") + "."
+    return ", ".join(re.findall(r"^## (.*)$", text, re.MULTILINE)) + "."
 
 
 # --- All of it ---
