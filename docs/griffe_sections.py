@@ -16,7 +16,7 @@ class Sections(griffe.Extension):
     """Makes sections of `Example:` and of `Key init args, ...:`."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Drop attributes without a docstring, as protocols have: they hide real fields."""
+        """Drop attributes without a docstring; those of protocols hide fields."""
         for module in _modules(pkg):
             for cls in module.classes.values():
                 for name, member in list(cls.members.items()):
