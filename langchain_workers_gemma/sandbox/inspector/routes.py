@@ -157,6 +157,8 @@ class Inspector:
                 for exchange in changed:
                     yield _message("exchange", summary_view(exchange, self.redactor(exchange)))
                     await asyncio.sleep(0)  # the replies under way go first
+                if reset:
+                    yield _message("ready", {})  # what follows is new
                 if not reset and not changed:
                     yield ": quiet\n\n"
                 await watcher.wait(_HEARTBEAT)

@@ -301,7 +301,7 @@ def test_one_line_is_logged_for_each_request(
 
 def test_the_feed_tells_of_new_requests_and_of_clearing(page: Page, llm: ChatWorkersGemma) -> None:
     feed = page.feed()
-    assert next(feed) == ("reset", {"dropped": 0})
+    assert [next(feed), next(feed)] == [("reset", {"dropped": 0}), ("ready", {})]
     llm.invoke("Hello")
     states = []
     for name, value in feed:
@@ -319,7 +319,7 @@ def test_the_feed_tells_of_new_requests_and_of_clearing(page: Page, llm: ChatWor
 def test_a_page_that_is_open_does_not_keep_the_sandbox_from_closing() -> None:
     with Sandbox() as sandbox, Api(sandbox) as api:
         feed = Page(sandbox, api).feed()
-        next(feed)
+        assert [next(feed)[0], next(feed)[0]] == ["reset", "ready"]
         sandbox.close()
         assert list(feed) == []
 

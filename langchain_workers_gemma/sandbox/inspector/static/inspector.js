@@ -13,7 +13,8 @@ let loading = null;
 let stale = false;
 let paused = false;
 let waiting = []; // what arrives while the page is paused
-let announced = new Map();
+const announced = new Set();
+let ready = false; // whether what the feed sends is new, and not the list so far
 const MAX_WAITING = 2000;
 
 function select(id) {
@@ -52,7 +53,7 @@ function onExchange(summary) {
 }
 
 function onReset() {
-  announced = new Map();
+  ready = false;
   selected = null;
   list.clear();
   detail.close();
@@ -60,10 +61,10 @@ function onReset() {
 
 /** Tell screen readers of a request that has ended, once. */
 function announce(summary) {
-  const before = announced.get(summary.id);
-  announced.set(summary.id, summary.state);
-  if (announced.size > MAX_WAITING) announced.delete(announced.keys().next().value);
-  if (before === "running" && summary.state !== "running") {
+  if (summary.state === "running" || announced.has(summary.started_at)) return;
+  announced.add(summary.started_at);
+  if (announced.size > MAX_WAITING) announced.delete(announced.values().next().value);
+  if (ready) {
     const tokens = summary.output_tokens === null ? "" : `, ${summary.output_tokens} tokens`;
     byId("announcer").textContent = `Request ${summary.id}: ${statusText(summary)}${tokens}`;
   }
@@ -90,6 +91,7 @@ function follow() {
     waiting = [];
     handle(onReset);
   });
+  feed.addEventListener("ready", () => handle(() => { ready = true; }));
   feed.addEventListener("exchange", (event) => {
     const summary = JSON.parse(event.data);
     handle(() => onExchange(summary));
