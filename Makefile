@@ -14,7 +14,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,7 +46,7 @@ demo: $(VENV)/.demo ## Show the main job against the sandbox, without an account
 
 test: $(VENV)/.test ## Run the whole offline test suite, with branch coverage
 	@echo "==> running the tests"
-	@$(BIN)/pytest $(TESTS) $(PYTEST_FLAGS) -m "not slow" --cov --cov-report=term
+	@$(BIN)/pytest $(TESTS) $(PYTEST_FLAGS) -m "not slow and not browser" --cov --cov-report=term
 
 lint: $(VENV)/.test ## Check style, and which package may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
@@ -80,6 +80,16 @@ test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd aga
 
 test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types
 	@$(BIN)/python -m tests.workers_types.run
+
+$(VENV)/.browser: $(VENV)/.test
+	@echo "==> installing what drives a browser (once)"
+	@$(PIP) install --group browser
+	@touch $@
+
+# playwright's own browsers cannot be downloaded everywhere; Debian's chromium can.
+test-browser: $(VENV)/.browser ## Open the sandbox's inspector in a real browser
+	@command -v chromium >/dev/null || { echo "==> installing chromium"; apt-get -qq update && apt-get -qq install -y chromium; }
+	@$(BIN)/pytest -m browser tests/sandbox_tests/inspector
 
 # An environment of its own shows that the notebooks need nothing but their extra.
 $(NOTEBOOKS)/.ready: pyproject.toml

@@ -1,6 +1,6 @@
 // The details of one request, in tabs.
 
-import { byId, dollars, el, milliseconds, number } from "./dom.js";
+import { byId, counted, dollars, el, milliseconds, number } from "./dom.js";
 import { statusText } from "./list.js";
 
 const TABS = [
@@ -96,7 +96,7 @@ function facts(summary) {
 function perInput(detail, render) {
   const many = detail.inputs.length > 1;
   const parts = detail.inputs.map((input, at) => [many ? el("h3", {}, `Input ${at + 1}`) : null, ...render(input)]);
-  if (detail.inputs_omitted) parts.push(el("p", { class: "note" }, `${number(detail.inputs_omitted)} more inputs`));
+  if (detail.inputs_omitted) parts.push(el("p", { class: "note" }, counted(detail.inputs_omitted, "more input")));
   return parts.flat();
 }
 
@@ -151,7 +151,7 @@ function prompted(prompt) {
     prompt.refusal ? el("p", { class: "error" }, `The chat template refuses this conversation: ${prompt.refusal}`) : null,
     ...prompt.notes.map((note) => el("p", { class: "note" }, note)),
     lookalikes ? el("p", { class: "note" }, el("span", { class: "lookalike" }, "Marked"),
-      `: ${lookalikes} special tokens that stand in a message's own text. A server may read them as real ones.`) : null,
+      `: ${counted(lookalikes, "special token")} in the text of messages. A server may read them as real ones.`) : null,
     legend, pre,
     prompt.omitted ? el("p", { class: "note" }, `${number(prompt.omitted)} more characters`) : null,
   ];
@@ -203,7 +203,7 @@ function streamPanel(detail) {
     el("table", { class: "events" },
       el("thead", {}, el("tr", {}, ["#", "At", "Gap", "Adds"].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, rows)),
-    detail.events_omitted ? el("p", { class: "note" }, `${number(detail.events_omitted)} more events`) : null,
+    detail.events_omitted ? el("p", { class: "note" }, counted(detail.events_omitted, "more event")) : null,
   ];
 }
 

@@ -17,6 +17,9 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A number with its noun. */
+export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 export const number = (value) => value.toLocaleString("en");
 
 export function milliseconds(value) {

@@ -1,6 +1,6 @@
 // The list of requests: rows, filters and the keyboard.
 
-import { byId, dollars, el, milliseconds, number } from "./dom.js";
+import { byId, counted, dollars, el, milliseconds, number } from "./dom.js";
 
 const MAX_ROWS = 500;
 const PAGE = 10;
@@ -118,7 +118,7 @@ export class RequestList {
 
   count() {
     const shown = this.visible().length;
-    byId("count").textContent = `${number(shown)} of ${number(this.rows.size)} requests`;
+    byId("count").textContent = `${number(shown)} of ${counted(this.rows.size, "request")}`;
     byId("empty").hidden = this.rows.size > 0;
   }
 }
@@ -134,13 +134,12 @@ export function statusText(summary) {
   return summary.state === "complete" ? String(status) : `${status} ${summary.state}`;
 }
 
-const plural = (count, noun) => (count ? `${count} ${noun}${count === 1 ? "" : "s"}` : null);
-
 function cells(summary) {
   const outcome = outcomeOf(summary);
   const style = { ok: "status-good", running: "status-running" }[outcome] ?? "status-bad";
   const tokens = summary.input_tokens === null ? "–" : `${number(summary.input_tokens)} → ${number(summary.output_tokens)}`;
-  const chips = [summary.route, summary.stream ? "stream" : null, plural(summary.tools, "tool"), plural(summary.calls, "call")].filter(Boolean).map((text) => el("span", { class: "chip" }, text));
+  const chips = [summary.route, summary.stream ? "stream" : null, summary.tools ? counted(summary.tools, "tool") : null,
+    summary.calls ? counted(summary.calls, "call") : null].filter(Boolean).map((text) => el("span", { class: "chip" }, text));
   if (summary.fault) chips.push(el("span", { class: "chip fault" }, `fault: ${summary.fault}`));
   return [
     el("td", { role: "gridcell", class: "number" }, summary.id),

@@ -1,6 +1,6 @@
 // The switches for dialects and faults.
 
-import { ask, byId, el, number } from "./dom.js";
+import { ask, byId, counted, el } from "./dom.js";
 
 export class Settings {
   constructor() {
@@ -38,13 +38,13 @@ export class Settings {
     const kinds = byId("fault-kind");
     if (!kinds.options.length) kinds.append(...settings.fault_kinds.map((kind) => el("option", { value: kind }, kind)));
     byId("pending-title").textContent = settings.pending_count
-      ? `${number(settings.pending_count)} faults wait for a request:` : "No fault waits.";
+      ? `${counted(settings.pending_count, "fault")} pending, applied to the next requests:` : "No fault is pending.";
     byId("pending").replaceChildren(...settings.pending.map((fault) => el("li", {}, fault)));
     byId("latency").value = settings.latency;
     byId("tokens-per-second").value = settings.tokens_per_second ?? "";
     byId("chaos").value = Number((settings.chaos_rate * 100).toPrecision(6));
     const on = settings.dialects.map(({ choice }) => choice).filter(Boolean);
-    const states = [on.join(", "), settings.pending_count ? `${settings.pending_count} faults pending` : "",
+    const states = [on.join(", "), settings.pending_count ? `${counted(settings.pending_count, "fault")} pending` : "",
       settings.chaos_rate ? "random faults" : "", settings.latency ? `${settings.latency} s latency` : "",
       settings.tokens_per_second ? `${settings.tokens_per_second} tokens a second` : ""];
     byId("settings-state").textContent = states.filter(Boolean).map((text) => `· ${text}`).join(" ");
