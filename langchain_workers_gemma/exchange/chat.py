@@ -7,7 +7,8 @@ throws the error in, so that retries, reading and asking again are written once 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,10 +34,10 @@ from langchain_workers_gemma.exchange.error_mapping import is_error_payload, pay
 from langchain_workers_gemma.exchange.request import Plan, Request
 from langchain_workers_gemma.response.builders import Begin, End, Piece, partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
-from langchain_workers_gemma.response.events import Event
+from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.reader import ReplyReader
 from langchain_workers_gemma.response.sse import EventStreamDecoder, LineTooLongError
-from langchain_workers_gemma.response.tool_calls import ToolCallLimitError
+from langchain_workers_gemma.response.tool_calls import FinishedCall, ToolCallLimitError
 from langchain_workers_gemma.response.usage import UsageTally
 
 logger = logging.getLogger(__name__)
@@ -61,24 +62,28 @@ class ChatExchange:
         plan: What to send, and how to read the response.
     """
 
-    __slots__ = ("_begun", "_delivered", "_head", "_plan", "_reader", "_spent")
+    __slots__ = ("_begun", "_delivered", "_head", "_is_stream", "_plan", "_reader", "_spent", "_withheld")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._reader = ReplyReader(plan.reader_options)
         self._head = ResponseHead(0, {})
         self._delivered: list[Piece] = []
+        self._is_stream = plan.request.stream
         self._begun = False
-        self._spent = UsageTally()  # of a first response that was of no use: it is paid for all the same
+        self._withheld: list[Event] | None = None  # of a response of which only a part is to be delivered
+        self._spent: list[UsageTally] = []  # of responses that were of no use: they are paid for all the same
 
     def run(self) -> Flow:
         """Send, read, ask again where the plan says so, and deliver the response."""
         yield from self._send_with_retries()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; asking once more")
-            self._spent = self._reader.tally
+            self._spent.append(self._reader.tally)
             self._plan = self._plan.constrained()
             yield from self._send_with_retries()
+        elif self._reader.lacks_claimed_calls:
+            yield from self._ask_for_claimed_calls()
         reader = self._reader
         if reader.lacks_runnable_forced_call:
             if not self._plan.reader_options.keep_invalid_calls:
@@ -86,8 +91,29 @@ class ChatExchange:
             yield from self._deliver(reader.withheld_text())
         if self._plan.unreliable_tools and reader.is_empty:
             logger.warning("%s", _unreliable_tools_advice(self._plan))
-        ending: list[Piece] = [*(reader.invalidating_deltas() if self._plan.request.stream else ()), self._end()]
+        calls = reader.finished_calls()
+        invalidating = [call.invalidating_delta() for call in calls if call.error] if self._is_stream else []
+        ending: list[Piece] = [*invalidating, self._end(calls)]
         yield Deliver(ending if self._begun else [self._begin(), *ending])
+
+    def _ask_for_claimed_calls(self) -> Generator[Action, Any, None]:
+        """Ask once more, without a stream, for calls that the service announced but could not read.
+
+        Streams of some engines lose what their parsers cannot read; whole replies have it as text (`docs/wire.md`
+        section 10).
+        """
+        logger.info("the reply announced tool calls and had none; asking once more without a stream")
+        first = self._reader
+        self._plan = replace(self._plan, request=self._plan.request.without_stream())
+        self._withheld = []
+        yield from self._send_with_retries()
+        events, self._withheld = self._withheld, None
+        if self._reader.finished_calls():
+            self._spent.append(first.tally)
+            yield from self._deliver(_new_events(events, self._delivered))
+        else:  # what the first reply said stands
+            self._spent.append(self._reader.tally)
+            self._reader = first
 
     # --- Attempts ---
 
@@ -225,14 +251,16 @@ class ChatExchange:
     # --- Delivering ---
 
     def _deliver(self, events: Sequence[Event]) -> Generator[Action, Any, None]:
+        if self._withheld is not None:
+            self._withheld += events
+            return
         if not events:
             return
         pieces: list[Piece] = [*events]
         if not self._begun:
             self._begun = True
             pieces = [self._begin(), *events]
-        if self._plan.request.stream:
-            self._delivered += pieces
+        self._delivered += pieces
         yield Deliver(pieces)
 
     def _begin(self) -> Begin:
@@ -246,22 +274,21 @@ class ChatExchange:
                 metadata[key] = headers[header]
         return Begin(metadata)
 
-    def _end(self) -> End:
+    def _end(self, calls: Sequence[FinishedCall]) -> End:
         tally = self._reader.tally
         usage = tally.metadata()
-        earlier = self._spent.metadata()
-        if earlier is not None:
+        for earlier in filter(None, (spent.metadata() for spent in self._spent)):
             usage = add_usage(earlier, usage)
         metadata: dict[str, Any] = {"finish_reason": self._reader.effective_finish_reason}
         neurons = tally.neurons
         if neurons is None:
             neurons = _as_float(self._head.headers.get("cf-ai-neurons"))
         if neurons is not None:
-            metadata["neurons"] = neurons + (self._spent.neurons or 0)
+            metadata["neurons"] = neurons + sum(spent.neurons or 0 for spent in self._spent)
         cost = self._plan.spec.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None
         if cost is not None:
             metadata["cost_usd"] = cost
-        return End(metadata, usage)
+        return End(metadata, usage, calls)
 
     def _interrupted(self, error: WorkersGemmaError) -> StreamInterruptedError:
         """Return the error for a stream that broke after it had begun, with what had arrived."""
@@ -269,9 +296,26 @@ class ChatExchange:
             held_back = self._reader.flush()
         except ToolCallLimitError:
             held_back = []
-        partial_reply = partial_message([*self._delivered, *held_back])
+        calls = self._reader.finished_calls(broken=f"The stream was interrupted: {error}")
+        partial_reply = partial_message([*self._delivered, *held_back], calls)
         cls = StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError
         return cls(str(error), partial_reply)
+
+
+def _new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Event]:
+    """Return the events of a second reply without what the first one has delivered."""
+    delivered = list(delivered)
+    said = "".join(piece.text for piece in delivered if isinstance(piece, Text)).rstrip()
+    has_thoughts = any(isinstance(piece, Reasoning) for piece in delivered)
+    new: list[Event] = []
+    text = ""
+    for event in events:
+        if isinstance(event, Text):
+            text += event.text
+        elif isinstance(event, ToolCallDelta) or (isinstance(event, Reasoning) and not has_thoughts):
+            new.append(event)
+    rest = text.removeprefix(said) if text.startswith(said) else ""
+    return [Text(rest), *new] if rest.strip() else new
 
 
 def _is_json(payload: bytes) -> bool:
@@ -292,10 +336,10 @@ def _as_float(text: str | None) -> float | None:
 
 def _missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     names = ", ".join(sorted(plan.reader_options.forced or ()))
-    why = "the reply was truncated at max_tokens: raise it" if reader.is_cut else "none came that can run"
+    why = reader.truncation or "None came that can run."
     prose = reader.prose_instead_of_call
     said = f" The model said: {prose[:200]!r}" if prose else ""
-    return ToolChoiceError(f"tool_choice demanded a call to {names}, but {why}.{said}")
+    return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")
 
 
 def _unreliable_tools_advice(plan: Plan) -> str:

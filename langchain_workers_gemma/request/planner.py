@@ -16,6 +16,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan, Request
+from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.templates import to_wire
@@ -24,6 +25,8 @@ from langchain_workers_gemma.request.tools import ToolMethod, parse_choice, tool
 from langchain_workers_gemma.request.turns import History, Turn, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
 from langchain_workers_gemma.response.reader import ReaderOptions
+from langchain_workers_gemma.response.truncation import TokenLimits
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
@@ -45,14 +48,16 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         method = tool_method(settings, choice)
         ask = _STRATEGIES[method](settings, choice)
     native_stop = 0 < len(settings.stops) <= spec.stop and not settings.raw
+    data = _input(settings, ask, native_stop=native_stop, stream=stream)
     return Preparation(
         settings=settings,
         ask=ask,
-        data=_input(settings, ask, native_stop=native_stop, stream=stream),
+        data=data,
         options=_binding_options(settings),
         stream=stream,
         stops=() if native_stop else settings.stops,
         forced=_forced(settings, choice) if method else None,
+        limits=_limits({**data, **settings.extra}, spec),
     )
 
 
@@ -68,6 +73,7 @@ class Preparation:
         stream: Whether a stream is asked for.
         stops: Stop sequences to apply on our side.
         forced: Names of the tools of which one must be called, `None` where none must.
+        limits: What bounds the reply's tokens.
     """
 
     settings: CallSettings
@@ -77,6 +83,7 @@ class Preparation:
     stream: bool
     stops: tuple[str, ...]
     forced: frozenset[str] | None
+    limits: TokenLimits
 
     def plan(self, messages: Sequence[BaseMessage], *, inlined_images: Mapping[str, str] | None = None) -> Plan:
         """The plan of one call.
@@ -133,6 +140,9 @@ class Preparation:
             forced=self.forced,
             keep_invalid_calls=self.settings.keep_invalid_calls,
             used_ids=lambda: history.names,
+            tools=ask.bound_tools,
+            parallel_tool_calls=self.settings.parallel_tool_calls is not False,
+            limits=self.limits,
         )
         constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, history)
         wire = to_wire(turns, self.settings.spec, instructions=ask.instructions)
@@ -172,6 +182,12 @@ class Preparation:
 
 
 # --- Ways of asking ---------------------------------------------------------------------------------------------------
+
+
+def _limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
+    """What bounds the reply to a request with this input."""
+    sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
+    return TokenLimits(min(sent, default=None), spec.usable_context, tuple(CALL_TOKENS.values()))
 
 
 # --- The input --------------------------------------------------------------------------------------------------------

@@ -13,8 +13,14 @@ from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tool_prompts import answer_instructions, calling_instructions, guided_instructions
 from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, tool_name, wire_tool
 from langchain_workers_gemma.response.events import Stage
+from langchain_workers_gemma.response.stages.bound_calls import BoundTools
 from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
+from langchain_workers_gemma.response.string_tokens import StringTokens
+from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import WrittenCalls
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTE_TOKENS, RESULT_TOKENS
+
+_STRING_TOKENS = StringTokens(QUOTE_TOKENS, (*CALL_TOKENS.values(), *RESULT_TOKENS), tuple(CALL_TOKENS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,10 @@ class _Strategy:
     data: Mapping[str, Any] = field(default_factory=dict)
     json_answer: bool = False
     call_reader: Callable[[], Stage] | None = None
-    needs_token_budget: bool = False  # the reply is JSON, which must not be cut at the service's default
+    needs_token_budget: bool = False  # the reply may be JSON or a call, which must not be cut at the service's default
     fallback: ToolMethod | None = None
     unreliable_tools: bool = False
+    bound_tools: BoundTools | None = None
 
 
 def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
@@ -97,7 +104,8 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         data=data,
         json_answer=settings.answer is not None,
         call_reader=_written_calls(settings, choice),
-        needs_token_budget=choice.is_forced or settings.answer is not None,
+        needs_token_budget=True,
+        bound_tools=_bound_tools(settings),
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
         unreliable_tools=not spec.function_calling,
@@ -126,7 +134,7 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         instructions,
         json_answer=settings.answer is not None,
         call_reader=_written_calls(settings, choice),
-        needs_token_budget=choice.is_forced or settings.answer is not None,
+        needs_token_budget=True,
         fallback="guided_json" if constrained else None,
     )
 
@@ -137,6 +145,12 @@ _STRATEGIES = {None: _without_tools, "native": _native, "guided_json": _guided, 
 def _written_calls(settings: CallSettings, choice: ToolChoice) -> Callable[[], Stage] | None:
     """Calls written as text are recovered whenever tools are bound and may be called."""
     return None if choice.mode == "none" else partial(WrittenCalls, settings.tools)
+
+
+def _bound_tools(settings: CallSettings) -> BoundTools:
+    """Return what reading the calls that the service has read needs to know of the tools."""
+    types = {tool_name(tool): ArgumentType.of(tool["function"].get("parameters")) for tool in settings.tools}
+    return BoundTools(types, _STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
 def _forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_workers_gemma.response.construct import _made
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
-from langchain_workers_gemma.response.tool_calls import CallLedger, read_arguments
+from langchain_workers_gemma.response.tool_calls import FinishedCall
 
 PROVIDER = "workers_gemma"
 """What `response_metadata["model_provider"]` says."""
@@ -28,10 +28,17 @@ class Begin:
 
 @dataclass(slots=True)
 class End:
-    """The reply has ended: what is known only then."""
+    """The reply has ended: what is known only then.
+
+    Attributes:
+        metadata: What `response_metadata` says.
+        usage: The tokens that it used.
+        calls: Its tool calls, each with what decides whether it may run.
+    """
 
     metadata: dict[str, Any]
     usage: UsageMetadata | None
+    calls: Sequence[FinishedCall] = ()
 
 
 Piece = Begin | Event | End
@@ -119,7 +126,7 @@ class MessageBuilder:
 
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
-    _ledger: CallLedger | None = None
+    _calls: Sequence[FinishedCall] = ()
     _metadata: dict[str, Any] = field(default_factory=dict)
     _usage: UsageMetadata | None = None
 
@@ -130,32 +137,26 @@ class MessageBuilder:
                 self._text.append(piece.text)
             elif isinstance(piece, Reasoning):
                 self._reasoning.append(piece.text)
-            elif isinstance(piece, ToolCallDelta):
-                self._ledger = self._ledger or CallLedger()
-                self._ledger.record(piece)
-            elif isinstance(piece, Begin | End):
+            elif isinstance(piece, Begin):
                 self._metadata.update(piece.metadata)
-                self._usage = piece.usage if isinstance(piece, End) else self._usage
+            elif isinstance(piece, End):
+                self._metadata.update(piece.metadata)
+                self._usage = piece.usage
+                self._calls = piece.calls
 
     def message(self) -> AIMessage:
         """The message, once the last piece has been taken."""
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
-        cut = self._metadata.get("finish_reason") == "length"
-        for call in self._ledger.calls if self._ledger else ():
-            arguments = read_arguments(call.arguments, cut=cut) if call.name else None
-            if arguments is None:
+        for call in self._calls:
+            if call.arguments is None:
                 invalid.append(
                     InvalidToolCall(
-                        type="invalid_tool_call",
-                        id=call.id,
-                        name=call.name,
-                        args=call.arguments,
-                        error="The call has no name." if not call.name else "The arguments are not one JSON object.",
+                        type="invalid_tool_call", id=call.id, name=call.name, args=call.text, error=call.error
                     )
                 )
             else:
-                calls.append(ToolCall(name=call.name, args=arguments, id=call.id, type="tool_call"))
+                calls.append(ToolCall(name=call.name, args=call.arguments, id=call.id, type="tool_call"))
         return _made(
             AIMessage,
             content="".join(self._text),
@@ -170,14 +171,14 @@ class MessageBuilder:
         )
 
 
-def partial_message(pieces: Iterable[Piece]) -> AIMessageChunk | None:
-    """What a broken stream had told, merged, with the calls that were cut sealed; `None` if it had told nothing."""
-    pieces = list(pieces)
-    ledger = CallLedger()
-    for piece in pieces:
-        if isinstance(piece, ToolCallDelta):
-            ledger.record(piece)
-    pieces.extend(ledger.invalidating_deltas(cut=True))
+def partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
+    """What a broken stream had told, merged; `None` if it had told nothing.
+
+    Args:
+        pieces: What it told.
+        calls: Its calls; those that must not run are made invalid.
+    """
+    pieces = [*pieces, *(call.invalidating_delta() for call in calls if call.error)]
     chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
     merged = chunks[0] + chunks[1:] if chunks else None
     return merged if isinstance(merged, AIMessageChunk) else None

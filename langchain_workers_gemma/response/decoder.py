@@ -8,10 +8,11 @@ The forms are those of `docs/wire.md` sections 3 and 4: the native `response`, O
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta, Usage
+from langchain_workers_gemma.response.call_pieces import CallPieces
+from langchain_workers_gemma.response.events import CallsEnd, Event, Finish, Reasoning, Text, Usage
 
 
 class UnknownShapeError(ValueError):
@@ -36,7 +37,7 @@ class FrameDecoder:
     __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self._calls = _CallTracker()
+        self._calls = CallPieces()
 
     def whole(self, result: object) -> list[Event]:
         """The events of a whole reply, out of its envelope.
@@ -49,11 +50,15 @@ class FrameDecoder:
         if isinstance(result, list):
             return [Text(_text_of_list(result))]
         if isinstance(result, dict) and _known(result):
-            return self.frame(result)
+            return self.frame(result, is_whole=True)
         raise UnknownShapeError("it has neither `response` nor `choices`")
 
-    def frame(self, frame: Mapping[str, Any]) -> list[Event]:
-        """The events of one parsed event of a stream, or of a whole reply; usage comes last."""
+    def frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
+        """The events of one parsed event of a stream, or of a whole reply; usage comes last.
+
+        Text comes before the calls of the same event: their order is not known, and a call that may have been cut must
+        not pass for whole.
+        """
         events: list[Event] = []
         choice = _first_choice(frame)
         calls = frame.get("tool_calls")
@@ -65,11 +70,15 @@ class FrameDecoder:
             text = as_text(frame["response"])
             if text:
                 events.append(Text(text))
+        if self._calls.goes_on and events and type(events[-1]) is Text:
+            self._calls.goes_on = False
+            events.insert(-1, CallsEnd())
         if calls:
-            events.extend(self._calls.read(calls))
-        reason = (choice and choice.get("finish_reason")) or frame.get("finish_reason")
-        if reason:
-            events.append(Finish(str(reason)))
+            events.extend(self._calls.read(calls, are_whole=is_whole))
+        ending = choice or frame
+        reason = ending.get("finish_reason") or frame.get("finish_reason")
+        if reason or ending.get("stop_reason") is not None:
+            events.append(Finish(str(reason or ""), ending.get("stop_reason")))
         usage = frame.get("usage")
         if usage and isinstance(usage, dict):
             events.append(Usage(usage))
@@ -126,87 +135,3 @@ def _text_of_list(parts: list[Any]) -> str:
 
 def _known(result: Mapping[str, Any]) -> bool:
     return _first_choice(result) is not None or "response" in result or bool(result.get("tool_calls"))
-
-
-class _CallTracker:
-    """Finds out which call each piece belongs to, and counts calls from 0.
-
-    Servers number the pieces, or not; repeat the id and name on each piece, or give them once, or never give an id.
-    """
-
-    __slots__ = ("_by_index", "_calls", "_ids", "_in_this_event")
-
-    def __init__(self) -> None:
-        self._calls: list[_OpenCall] = []
-        self._in_this_event: set[int] = set()  # positions of the calls that the event being read has told of
-        self._by_index: dict[int, _OpenCall] = {}
-        self._ids: dict[str, _OpenCall] = {}
-
-    def read(self, pieces: object) -> Iterator[ToolCallDelta]:
-        self._in_this_event.clear()
-        for piece in pieces if isinstance(pieces, list) else [pieces]:
-            if isinstance(piece, dict):
-                delta = self._piece(piece)
-                if delta is not None:
-                    self._in_this_event.add(delta.index)
-                    yield delta
-
-    def _piece(self, piece: Mapping[str, Any]) -> ToolCallDelta | None:
-        function = piece.get("function")
-        function = function if isinstance(function, dict) else piece
-        name = function.get("name")
-        name = name if isinstance(name, str) and name else None
-        call_id = piece.get("id")
-        call_id = call_id if isinstance(call_id, str) and call_id else None
-        index = piece.get("index")
-        index = index if isinstance(index, int) and not isinstance(index, bool) else None
-        arguments = function.get("arguments", function.get("parameters"))
-        whole = arguments is not None and not isinstance(arguments, str)
-        text = "" if arguments is None else arguments if isinstance(arguments, str) else _json(arguments)
-
-        call = self._continued(index, call_id, name, whole=whole)
-        if call is not None:
-            late_name = name if call.name is None else None
-            call.name = call.name or name
-            return ToolCallDelta(call.position, None, late_name, text) if text or late_name else None
-        if name is None and call_id is None and not text:
-            return None  # a finaliser: `{"id": null, "function": {"name": null, "arguments": ""}}`
-        call = _OpenCall(len(self._calls), call_id, name, whole=whole)
-        self._calls.append(call)
-        if index is not None:
-            self._by_index[index] = call
-        if call_id is not None:
-            self._ids[call_id] = call
-        return ToolCallDelta(call.position, call_id, name or "", text)
-
-    def _continued(self, index: int | None, call_id: str | None, name: str | None, *, whole: bool) -> _OpenCall | None:
-        """The call that a piece goes on with, or `None` if it opens a new one."""
-        if index is not None:
-            call = self._by_index.get(index)
-        elif call_id is not None:
-            call = self._ids.get(call_id)
-        else:
-            call = self._calls[-1] if self._calls and name is None else None
-        if call is None:
-            return None
-        if name is not None and (whole or call.whole or call.position in self._in_this_event):
-            return None  # a call given whole is not gone on with; and no event tells of one call twice, whatever the id
-        if call_id is not None and call.id is not None and call_id != call.id:
-            return None
-        if call_id is None and name is not None and call.name is not None and name != call.name:
-            return None
-        return call
-
-
-class _OpenCall:
-    __slots__ = ("id", "name", "position", "whole")
-
-    def __init__(self, position: int, call_id: str | None, name: str | None, *, whole: bool) -> None:
-        self.position = position
-        self.id = call_id
-        self.name = name
-        self.whole = whole  # its arguments came as an object, so no text can follow
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -36,12 +36,19 @@ class ToolCallDelta:
         id: The call's id; on its first piece only.
         name: The tool's name; on its first piece only.
         arguments: The next piece of the arguments' JSON text.
+        closed: Whether what the model wrote behind a call in its text shows that the call is whole.
     """
 
     index: int
     id: str | None
     name: str | None
     arguments: str
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class CallsEnd:
+    """Something follows the calls that have come, so that none of them can have been cut."""
 
 
 @dataclass(slots=True)
@@ -53,12 +60,18 @@ class Usage:
 
 @dataclass(slots=True)
 class Finish:
-    """Why the reply ended: `stop`, `length`, `tool_calls`, ... as the service said it."""
+    """Why the reply ended, as the service said it.
+
+    Attributes:
+        reason: `stop`, `length`, `tool_calls`, ...; empty where only a `stop_reason` came.
+        stop_reason: An integer if the model ended the reply itself, the stop sequence if one was hit.
+    """
 
     reason: str
+    stop_reason: object = None
 
 
-Event: TypeAlias = Text | Reasoning | ToolCallDelta | Usage | Finish
+Event: TypeAlias = Text | Reasoning | ToolCallDelta | CallsEnd | Usage | Finish
 
 
 class Stage(Protocol):

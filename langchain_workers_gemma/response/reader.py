@@ -1,7 +1,8 @@
 """Reads one reply: payloads in, events out, with every habit of Gemma and its hosts handled on the way.
 
-Decoder -> thinking channel -> calls in text -> stop sequences -> forced choice -> ledger of calls. Each step is a
-`Stage` and is there only if this reply needs it, so a plain stream pays for none of them. No I/O happens here.
+Decoder -> calls as data -> thinking channel -> calls in text -> JSON answer -> stop sequences -> forced choice
+-> ledger of calls. Each step is a `Stage` and is there only if this reply needs it, so a plain stream pays for none of
+them. No I/O happens here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_workers_gemma.response.decoder import FrameDecoder
-from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Stage, Text, ToolCallDelta, Usage
+from langchain_workers_gemma.response.events import (
+    CallsEnd,
+    Event,
+    Finish,
+    Reasoning,
+    Stage,
+    Text,
+    ToolCallDelta,
+    Usage,
+)
+from langchain_workers_gemma.response.stages.bound_calls import BoundCalls, BoundTools
 from langchain_workers_gemma.response.stages.forced_call import ForcedCall
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
 from langchain_workers_gemma.response.stages.stop_sequences import StopSequences
 from langchain_workers_gemma.response.stages.thinking import ThinkingChannel
-from langchain_workers_gemma.response.tool_calls import CallLedger, read_arguments
+from langchain_workers_gemma.response.tool_calls import CallLedger, FinishedCall
+from langchain_workers_gemma.response.truncation import NO_LIMITS, TokenLimits, truncation
 from langchain_workers_gemma.response.usage import UsageTally
 
 
@@ -30,8 +42,11 @@ class ReaderOptions:
         stops: Stop sequences to apply on our side.
         call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
         forced: Names of the tools of which one must be called, `None` where none must.
-        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
+        tools: The bound tools whose calls the service reads itself, `None` where there are none.
+        parallel_tool_calls: Whether more than one call may run.
+        limits: What bounds the reply's tokens.
     """
 
     thinking: bool = False
@@ -41,6 +56,9 @@ class ReaderOptions:
     forced: frozenset[str] | None = None
     keep_invalid_calls: bool = False
     used_ids: Callable[[], Collection[str]] = tuple
+    tools: BoundTools | None = None
+    parallel_tool_calls: bool = True
+    limits: TokenLimits = NO_LIMITS
 
 
 class ReplyReader:
@@ -59,13 +77,17 @@ class ReplyReader:
         self.tally = UsageTally()
         self.finish_reason: str | None = None
         self.has_content = False
+        self._options = options
+        self._finish_reasons: list[str] = []
+        self._stop_reason: object = None
         self._has_usage = False
         self._ends_in_usage = False
         self._decoder = FrameDecoder()
         self._ledger = CallLedger(options.used_ids)
-        self._keep_invalid_calls = options.keep_invalid_calls
         self._forced = None if options.forced is None else ForcedCall(options.forced)
         stages: list[Stage] = []
+        if options.tools is not None:
+            stages.append(BoundCalls(options.tools, lambda: self.truncation is not None))
         if options.thinking:
             stages.append(ThinkingChannel())
         if options.call_reader is not None:
@@ -82,7 +104,7 @@ class ReplyReader:
         """The events of one parsed event of a stream.
 
         Raises:
-            UnreasonableCallsError: If the reply holds more calls than any model would make.
+            ToolCallLimitError: If the reply holds more calls than any model would make.
         """
         events = self._decoder.frame(frame)
         self._note_usage(events)
@@ -93,7 +115,7 @@ class ReplyReader:
 
         Raises:
             UnknownShapeError: If it is in no known form.
-            UnreasonableCallsError: If it holds more calls than any model would make.
+            ToolCallLimitError: If it holds more calls than any model would make.
         """
         return self._settle(self._through(self._decoder.whole(result)))
 
@@ -104,14 +126,27 @@ class ReplyReader:
             events.extend(self._through(stage.flush(), position + 1))
         return self._settle(events)
 
-    def invalidating_deltas(self) -> list[ToolCallDelta]:
-        """Last pieces for the calls that must not run, for a stream."""
-        return list(self._ledger.invalidating_deltas(cut=self.is_cut))
+    def finished_calls(self, *, broken: str | None = None) -> list[FinishedCall]:
+        """Return the calls of the reply, which has ended, each with what decides whether it may run.
+
+        Args:
+            broken: Why its stream broke, `None` if it did not.
+        """
+        return self._ledger.finished(self.truncation, broken=broken, parallel=self._options.parallel_tool_calls)
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the service said that it cut the reply at `max_tokens`."""
-        return self.finish_reason == "length"
+    def truncation(self) -> str | None:
+        """Why the reply was cut, `None` if nothing says that it was. Known once it has ended."""
+        tally = self.tally
+        return truncation(
+            self._options.limits, self._finish_reasons, self._stop_reason, tally.output_tokens, tally.total_tokens
+        )
+
+    @property
+    def lacks_claimed_calls(self) -> bool:
+        """Whether the service said that the reply ended in calls to the bound tools, and none has come."""
+        claims = self.finish_reason == "tool_calls" and self._options.tools is not None
+        return claims and not self._ledger.calls and self.truncation is None
 
     @property
     def has_ended(self) -> bool:
@@ -146,12 +181,10 @@ class ReplyReader:
     @property
     def lacks_runnable_forced_call(self) -> bool:
         """Whether a call was forced and none came that can run."""
-        if self._forced is None or (self._keep_invalid_calls and self._forced.begun):
+        if self._forced is None or (self._options.keep_invalid_calls and self._forced.begun):
             return False
-        return not any(
-            call.name in self._forced.names and read_arguments(call.arguments, cut=self.is_cut) is not None
-            for call in self._ledger.calls
-        )
+        names = self._forced.names
+        return not any(call.name in names and call.error is None for call in self.finished_calls())
 
     def _note_usage(self, events: Sequence[Event]) -> None:
         """Tell a final usage report from one that stands beside every piece of content."""
@@ -181,7 +214,11 @@ class ReplyReader:
             elif isinstance(event, Usage):
                 self.tally.add(event.report)
             elif isinstance(event, Finish):
-                self.finish_reason = self.finish_reason or event.reason
+                self.finish_reason = self.finish_reason or event.reason or None
+                self._finish_reasons.append(event.reason)
+                self._stop_reason = self._stop_reason if event.stop_reason is None else event.stop_reason
+            elif isinstance(event, CallsEnd):
+                self._ledger.end_calls()
             else:
                 self.has_content = True
                 told.append(event)

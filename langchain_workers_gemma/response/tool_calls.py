@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -16,10 +16,11 @@ MAX_CALLS = 1_000
 """More calls than this in one reply are refused: merging chunks takes core a time that grows with their square."""
 
 
-MAX_ARGUMENT_DEPTH = (
-    400  # brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on
-)
-MAX_NUMBER_DIGITS = 4_000  # digits; Python's own parser raises a bare `ValueError` beyond 4,300
+MAX_ARGUMENT_DEPTH = 400
+"""Brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on."""
+
+MAX_NUMBER_DIGITS = 4_000
+"""Python's own parser raises a bare `ValueError` beyond 4,300 digits."""
 
 
 class ToolCallLimitError(ValueError):
@@ -45,7 +46,7 @@ class _Guard:
         """Take the next piece.
 
         Raises:
-            UnreasonableCallsError: If brackets nest too deeply, or a number is too long.
+            ToolCallLimitError: If brackets nest too deeply, or a number is too long.
         """
         position = 1 if self._escaped and text else 0
         self._escaped = self._escaped and not text
@@ -99,6 +100,35 @@ class CollectedCall:
         return "".join(self.pieces)
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedCall:
+    """One call of a reply that has ended.
+
+    Attributes:
+        position: Its place among the reply's calls, counted from 0.
+        id: Its id.
+        name: The tool's name.
+        text: The arguments' JSON text.
+        arguments: The arguments, `None` if the call must not run.
+        error: Why it must not run.
+    """
+
+    position: int
+    id: str
+    name: str
+    text: str
+    arguments: dict[str, Any] | None
+    error: str | None = None
+
+    def invalidating_delta(self) -> ToolCallDelta:
+        """A last piece, for a stream, that makes every reader of the arguments give up.
+
+        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
+        `max_tokens`, would become a call and an agent would run it.
+        """
+        return ToolCallDelta(self.position, None, None, invalidating_suffix(self.text))
+
+
 class CallLedger:
     """Keeps every call of a reply, numbers them, and gives each an id that the conversation has not seen.
 
@@ -113,6 +143,7 @@ class CallLedger:
         self._used_ids = used_ids
         self._used: set[str] = set()
         self._by_index: dict[int, CollectedCall] = {}
+        self._last: set[int] = set()  # positions of the calls that nothing has followed yet
 
     @property
     def calls(self) -> list[CollectedCall]:
@@ -123,7 +154,7 @@ class CallLedger:
         """Take a piece and give it back with its final index and, on a call's first piece, its id.
 
         Raises:
-            UnreasonableCallsError: If there are more calls than any model would make, or arguments out of all measure.
+            ToolCallLimitError: If there are more calls than any model would make, or arguments out of all measure.
         """
         call = self._by_index.get(delta.index)
         if call is None:
@@ -134,25 +165,42 @@ class CallLedger:
             call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
             call.guard.check(delta.arguments)
             self._by_index[delta.index] = call
+            self._last = set() if delta.closed else {call.position}
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)
         call.name += delta.name or ""
         call.guard.check(delta.arguments)
         call.pieces.append(delta.arguments)
+        if delta.arguments:
+            self._last.add(call.position)
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
 
-    def invalidating_deltas(self, *, cut: bool) -> Iterator[ToolCallDelta]:
-        """For each call that must not run, a last piece that makes every reader of its arguments give up.
+    def end_calls(self) -> None:
+        """Something followed the calls so far, so the end of the reply cannot have cut any of them."""
+        self._last.clear()
 
-        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
-        `max_tokens`, would become a call and an agent would run it.
+    def finished(self, cut: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
+        """Return the calls of the reply, each with what decides whether it may run.
 
         Args:
-            cut: Whether the reply was cut short, so that arguments that have not begun are missing, not empty.
+            cut: Why the reply was cut, so that its last call may not be whole; `None` if it was not.
+            broken: Why its stream broke, so that no engine has closed what is open; `None` if it did not.
+            parallel: Whether more than one call may run.
         """
+        calls: list[FinishedCall] = []
         for call in self._by_index.values():
-            arguments = call.arguments
-            if not call.name or read_arguments(arguments, cut=cut) is None:
-                yield ToolCallDelta(call.position, None, None, invalidating_suffix(arguments))
+            text = call.arguments
+            arguments = read_arguments(text)
+            error = None
+            if not call.name:
+                error = "The call has no name."
+            elif call.position in self._last and (cut or (broken and not text)):
+                error = cut or broken
+            elif arguments is None:
+                error = broken or "The arguments are not one JSON object."
+            elif call.position and not parallel:
+                error = "parallel_tool_calls=False allows one call in a reply: make this call again, by itself."
+            calls.append(FinishedCall(call.position, call.id, call.name, text, None if error else arguments, error))
+        return calls
 
     def _fresh(self, call_id: str | None) -> str:
         if not call_id or call_id in self._used:
@@ -161,13 +209,10 @@ class CallLedger:
         return call_id
 
 
-def read_arguments(text: str, *, cut: bool = False) -> dict[str, Any] | None:
-    """The arguments of a call, or `None` if the text is not one whole JSON object.
-
-    No text at all means no arguments, unless the reply was cut.
-    """
+def read_arguments(text: str) -> dict[str, Any] | None:
+    """The arguments of a call, or `None` if the text is not one whole JSON object. No text means no arguments."""
     if not text:
-        return None if cut else {}
+        return {}
     try:
         arguments = from_json(text, allow_inf_nan=False)
     except ValueError:

@@ -24,6 +24,16 @@ class UsageTally:
         self._total = 0
         self.neurons: float | None = None
 
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of the reply, as far as reported."""
+        return self._output
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompt and reply together, as far as reported."""
+        return max(self._total, self._input + self._output)
+
     def add(self, report: Mapping[str, Any]) -> None:
         """Take one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
         prompt, completion = _count(report, "prompt_tokens"), _count(report, "completion_tokens")
@@ -46,7 +56,7 @@ class UsageTally:
         usage = UsageMetadata(
             input_tokens=self._input,
             output_tokens=self._output,
-            total_tokens=max(self._total, self._input + self._output),
+            total_tokens=self.total_tokens,
         )
         cached = _detail(self._report, "prompt_tokens_details", "cached_tokens")
         if cached is not None:

@@ -1,0 +1,97 @@
+r"""Gemma's special tokens at the ends of a JSON string that arrives in pieces.
+
+Some engines leave tokens in the arguments of a call: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+MAX_TAIL = 256
+"""Characters of tokens at the end of a string that are held back; more than that is no leak."""
+
+
+class StringTokens(NamedTuple):
+    """The special tokens that can reach a string in a call.
+
+    Attributes:
+        quotes: Those that stand around a string.
+        closers: Those that can follow a string: what ends a call or a turn.
+        others: The rest. A text with a token elsewhere than at its ends is about tokens, and stays as it is.
+    """
+
+    quotes: tuple[str, ...] = ()
+    closers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def strip(self, text: str) -> str:
+        """Return a whole string without the tokens at its ends.
+
+        Example:
+            >>> tokens = StringTokens(quotes=('<|"|>',), closers=("<tool_call|>",))
+            >>> tokens.strip('<|"|>Rome<|"|><tool_call|>')
+            'Rome'
+        """
+        opening = next((quote for quote in self.quotes if text.startswith(quote)), "")
+        inside = stripped = text[len(opening) :]
+        while end := next((one for one in (*self.quotes, *self.closers) if stripped.endswith(one)), ""):
+            stripped = stripped[: -len(end)]
+        return inside if any(token in stripped for token in (*self.quotes, *self.closers, *self.others)) else stripped
+
+
+NO_TOKENS = StringTokens()
+
+
+class TokenPatterns(NamedTuple):
+    """How tokens look in the inside of a JSON string, where `"` is escaped, and some encoders escape `<` and `>`.
+
+    Attributes:
+        opening: A token that stands before a string.
+        opening_begins: The beginning of one, up to the end of the text.
+        tail: What can still become tokens at the string's end.
+        closing: Tokens at the string's end.
+        token: Any token.
+    """
+
+    opening: re.Pattern[str]
+    opening_begins: re.Pattern[str]
+    tail: re.Pattern[str]
+    closing: re.Pattern[str]
+    token: re.Pattern[str]
+
+
+@lru_cache(maxsize=16)
+def token_patterns(tokens: StringTokens) -> TokenPatterns | None:
+    """Return the patterns for a generation's tokens, `None` if it has none."""
+    every = (*tokens.quotes, *tokens.closers, *tokens.others)
+    if not every:
+        return None
+    opening = "|".join(map(_whole, tokens.quotes)) or "(?!)"
+    closing = "|".join(map(_whole, (*tokens.quotes, *tokens.closers))) or "(?!)"
+    return TokenPatterns(
+        opening=re.compile(opening),
+        opening_begins=re.compile(rf"(?:{'|'.join(map(_begun, tokens.quotes)) or '(?!)'})\Z"),
+        tail=re.compile(rf"(?=[<\\])(?:{closing})*(?:{'|'.join(map(_begun, every))})?\Z"),
+        closing=re.compile(rf"(?:{closing})+\Z"),
+        token=re.compile("|".join(map(_whole, every))),
+    )
+
+
+_WRITTEN = {'"': r'\\"', "<": r"(?:<|\\u003[cC])", ">": r"(?:>|\\u003[eE])"}
+_BEGUN = {'"': r"\\", "<": r"\\(?:u(?:0(?:03?)?)?)?", ">": r"\\(?:u(?:0(?:03?)?)?)?"}
+
+
+def _whole(token: str) -> str:
+    return "".join(_WRITTEN.get(character, re.escape(character)) for character in token)
+
+
+def _begun(token: str) -> str:
+    """A pattern of every beginning of a token that the text ends in, the whole token included."""
+    pattern = ""
+    for character in reversed(token):
+        pattern = _WRITTEN.get(character, re.escape(character)) + (rf"(?:{pattern}|\Z)" if pattern else "")
+        if character in _BEGUN:
+            pattern = rf"(?:{pattern}|{_BEGUN[character]}\Z)"
+    return pattern

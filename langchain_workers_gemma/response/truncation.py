@@ -1,0 +1,63 @@
+"""Whether a reply was cut, so that its last tool call may not be whole.
+
+JSON that parses is no proof: engines close what the token limit or a stop sequence cut, and report `tool_calls` for
+it (`docs/wire.md` section 10). The finish reason, `stop_reason`, the token limit that was sent and the context window
+tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_CUT_REASONS = frozenset({"length", "max_tokens", "model_length", "content_filter", "abort", "error", "cancelled"})
+_TOKEN_REASONS = frozenset({"length", "max_tokens", "model_length"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """What bounds a reply's tokens.
+
+    Attributes:
+        max_tokens: The limit that the request sent, `None` if it sent none.
+        context_window: Tokens of input and output together, `None` if not known.
+        call_closers: Special tokens that end a call. A stop sequence that is one of them cuts nothing off a call.
+    """
+
+    max_tokens: int | None = None
+    context_window: int | None = None
+    call_closers: tuple[str, ...] = ()
+
+
+NO_LIMITS = TokenLimits()
+
+
+def truncation(
+    limits: TokenLimits, finish_reasons: Sequence[str], stop_reason: object, output_tokens: int, total_tokens: int
+) -> str | None:
+    """Return why a reply was cut, `None` if nothing says that it was.
+
+    Args:
+        limits: What bounds its tokens.
+        finish_reasons: Its finish reasons: some servers send several.
+        stop_reason: An integer if the model ended it itself, the stop sequence if one was hit, else `None`.
+        output_tokens: The tokens that it used; 0 if not known.
+        total_tokens: The tokens of prompt and reply together; 0 if not known.
+
+    Example:
+        >>> truncation(TokenLimits(max_tokens=16), ["tool_calls"], None, 16, 374)
+        'The reply was cut at max_tokens=16: raise max_tokens.'
+        >>> truncation(TokenLimits(max_tokens=16), ["tool_calls"], 50, 16, 374)
+    """
+    reason = next((reason for reason in finish_reasons if reason.lower() in _CUT_REASONS), "")
+    ended_itself = isinstance(stop_reason, int) and not isinstance(stop_reason, bool)
+    if limits.max_tokens is not None and output_tokens >= limits.max_tokens and not ended_itself:
+        return f"The reply was cut at max_tokens={limits.max_tokens}: raise max_tokens."
+    if limits.context_window is not None and total_tokens >= limits.context_window and not ended_itself:
+        return f"The reply was cut at the end of the context window of {limits.context_window} tokens: send less."
+    if reason.lower() in _TOKEN_REASONS:
+        sent = "" if limits.max_tokens is None else f"={limits.max_tokens}"
+        return f"The reply was cut at max_tokens{sent} (finish reason {reason!r}): raise max_tokens."
+    if isinstance(stop_reason, str) and stop_reason not in limits.call_closers:
+        return f"The reply was cut by the stop sequence {stop_reason!r}: choose one that no argument holds."
+    return f"The reply was cut by the service (finish reason {reason!r})." if reason else None

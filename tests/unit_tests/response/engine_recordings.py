@@ -1,0 +1,208 @@
+"""What real vLLM servers answered when Gemma 4 wrote given texts, and the ways of playing it back.
+
+The recordings (`engine_recordings.json.gz`, see `docs/wire.md` section 10) hold for each text the reply without
+`stream`, the events of the stream, and what the model meant: `calls`, `text` and `reasoning`. With `cut`, the token
+limit or a stop sequence ended the reply within a call, and calls beyond `calls` must not be valid.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, reduce
+from operator import add
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, TypeAlias
+
+import httpx
+from langchain_core.messages import AIMessage
+
+from langchain_workers_gemma import ChatWorkersGemma
+
+_DATA = Path(__file__).with_name("engine_recordings.json.gz")
+
+Dialect: TypeAlias = Literal["native", "openai"]
+Cut: TypeAlias = Callable[[list[Any]], list[bytes]]
+"""How the events of a stream arrive: as which packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One text, as one engine sent it.
+
+    Attributes:
+        engine: The engine and its release.
+        name: What the text is about.
+        text: What the model wrote; `‡` marks where it was cut.
+        tools: The tools that were bound.
+        max_tokens: The limit that was sent.
+        stop: The stop sequences that were sent.
+        expected: What the model meant.
+        events: The events of the stream.
+        whole: The reply without `stream`.
+    """
+
+    engine: str
+    name: str
+    text: str
+    tools: list[dict[str, Any]]
+    max_tokens: int
+    stop: list[str] | None
+    expected: dict[str, Any]
+    events: list[dict[str, Any]]
+    whole: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """What a test calls it."""
+        return f"{self.name}-{self.engine}"
+
+    @property
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """The calls that the model made and finished."""
+        return [(name, arguments) for name, arguments in self.expected["calls"]]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a call beyond `calls` was cut."""
+        return bool(self.expected.get("cut"))
+
+
+@cache
+def recordings() -> tuple[Recording, ...]:
+    """All recordings."""
+    data = json.loads(gzip.decompress(_DATA.read_bytes()))
+    return tuple(Recording(**{**record, "tools": data["tools"][record["tools"]]}) for record in data["records"])
+
+
+# --- How a stream arrives ---------------------------------------------------------------------------------------------
+
+
+def packet(event: Any) -> bytes:
+    """An event in the form of the wire."""
+    return f"data: {event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)}\n\n".encode()
+
+
+def as_recorded(events: list[Any]) -> list[bytes]:
+    """Each event in a packet of its own."""
+    return [*map(packet, events), packet("[DONE]")]
+
+
+def by_character(events: list[Any]) -> list[bytes]:
+    """Each character of text, thought and arguments in an event of its own."""
+    return as_recorded([piece for event in events for piece in _characters(event)])
+
+
+def random_cuts(seed: int) -> Cut:
+    """Packets that end anywhere."""
+
+    def cut(events: list[Any]) -> list[bytes]:
+        random = Random(seed)
+        data = b"".join(as_recorded(events))
+        ends = sorted(random.sample(range(len(data)), min(20, len(data))))
+        return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+    return cut
+
+
+def _characters(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The event, with one character where several stood; what ends the choice comes last."""
+    choice = event["choices"][0] if event.get("choices") else None
+    if choice is None:
+        yield event
+        return
+    delta = dict(choice["delta"])
+    for key in ("reasoning", "content"):
+        for character in delta.pop(key, None) or "":
+            yield {"choices": [{"index": 0, "delta": {key: character}}]}
+    for call in delta.pop("tool_calls", None) or ():
+        function = call["function"]
+        arguments = function.get("arguments") or ""
+        if function.get("name"):
+            yield _piece({**call, "function": {**function, "arguments": ""}})
+        for character in arguments:
+            yield _piece({"index": call["index"], "function": {"arguments": character}})
+    if delta or choice.get("finish_reason") or len(event) > 1:
+        yield {**event, "choices": [{**choice, "delta": delta}]}
+
+
+def _piece(call: dict[str, Any]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+
+# --- Playing it back --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Player:
+    """A service that answers every request with one recording: as a stream where one is asked for, else whole.
+
+    Attributes:
+        whole: The reply without `stream`.
+        events: The events of the stream.
+        cut: How they arrive.
+        enveloped: Whether a whole reply stands in Cloudflare's envelope.
+        requests: The bodies that were received.
+    """
+
+    whole: dict[str, Any]
+    events: list[Any]
+    cut: Cut = as_recorded
+    enveloped: bool = True
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)
+        self.requests.append(sent)
+        if sent.get("stream"):
+            packets = self.cut(self.events)
+            return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=_Packets(packets))
+        return httpx.Response(
+            200, json={"result": self.whole, "success": True, "errors": []} if self.enveloped else self.whole
+        )
+
+
+class _Packets(httpx.SyncByteStream, httpx.AsyncByteStream):
+    def __init__(self, packets: list[bytes]) -> None:
+        self._packets = packets
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._packets)
+
+    async def __aiter__(self) -> Any:
+        for each in self._packets:
+            yield each
+
+
+def model(player: Player, **fields: Any) -> ChatWorkersGemma:
+    """A model object whose service is a player."""
+    transport = httpx.MockTransport(player)
+    return ChatWorkersGemma(
+        account_id="0123456789abcdef",
+        api_token="a-token",
+        max_retries=0,
+        http_client=httpx.Client(transport=transport),
+        http_async_client=httpx.AsyncClient(transport=transport),
+        **fields,
+    )
+
+
+def replay(recording: Recording, *, streamed: bool, dialect: Dialect = "native", cut: Cut = as_recorded) -> AIMessage:
+    """The message that comes of a recording."""
+    player = Player(recording.whole, recording.events, cut, enveloped=dialect == "native")
+    llm = model(player, api=dialect, max_tokens=recording.max_tokens, stop=recording.stop)
+    return ask(llm.bind_tools(recording.tools), streamed=streamed)
+
+
+def ask(llm: Any, *, streamed: bool) -> AIMessage:
+    """One message, chunks merged."""
+    message: AIMessage = reduce(add, list(llm.stream("Go"))) if streamed else llm.invoke("Go")
+    return message
+
+
+def calls_of(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
+    """The valid calls."""
+    return [(call["name"], call["args"]) for call in message.tool_calls]
