@@ -1,0 +1,275 @@
+"""Carries out a plan on the workers of a `dask.distributed` scheduler.
+
+Each attempt at a row is one Dask future, so Dask decides where it runs, and runs it again elsewhere if its worker dies.
+What an attempt must not do on its own is to send: it takes a permit from a Dask `Queue` first, into which only the
+driver puts permits. So the rate, a pause after a refusal and the cost limit hold for every request, whichever worker
+sends it, and also for the attempts that Dask repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+import time
+import uuid
+from functools import lru_cache, partial
+from importlib import import_module
+from typing import Any, Final, TypeAlias
+
+from langchain_workers_gemma.scale.errors import MapStoppedError
+from langchain_workers_gemma.scale.local import Emitter, Wake, Write, emit_ready
+from langchain_workers_gemma.scale.outcome import UNSENT, Outcome, failure
+from langchain_workers_gemma.scale.plan import MapPlan
+from langchain_workers_gemma.scale.rows import Row
+from langchain_workers_gemma.scale.task import RowTask
+
+# `distributed` has no complete type hints.
+Client: TypeAlias = Any
+Future: TypeAlias = Any
+Queue: TypeAlias = Any
+Completed: TypeAlias = Any
+
+INSTALL = 'pip install "langchain-workers-gemma[scale]"'
+
+# In place of a permit's number: the run is stopping; or there is no permit now, so hand the row back.
+_STOP: Final = "stop"
+_LATER: Final = "later"
+_CONNECT_TIMEOUT = 15.0  # seconds
+_MAX_WAIT = 10.0  # seconds within which the driver answers each attempt that waits for a permit
+_PERMIT_TIMEOUT = 30.0  # seconds after which an attempt takes the driver for dead
+_FURTHER_WAITS = 5  # how often a row that has been paid for waits for the permit of a further call
+_POLL_INTERVAL = 0.25  # seconds after which a delayed permit is looked at again
+
+
+class ClusterRunner:
+    """Attempts rows on a cluster.
+
+    Args:
+        plan: What to do.
+        task: What is done with each row.
+        write: Writes to the journal.
+        emitter: Takes the finished rows.
+        concurrency: How many futures are with the cluster at the same time; its threads bound how many of them run.
+        scheduler: The scheduler's address.
+
+    Raises:
+        ImportError: If `distributed` is not installed.
+        ValueError: If the task cannot be pickled.
+    """
+
+    def __init__(
+        self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter, concurrency: int, scheduler: str
+    ) -> None:
+        self._plan = plan
+        self._task = _pickled(task)
+        self._write = write
+        self._emitter = emitter
+        self._concurrency = concurrency
+        self._scheduler = scheduler
+        self._name = f"workers-gemma-map-{uuid.uuid4().hex}"
+        self._submitted = 0
+        self._rows: dict[str, Row] = {}  # by the key of their future
+        self._blocked = False  # the budget waits for answers
+        self._putting: int | None = None  # the permit that waits for room in the queue
+        self._work = asyncio.Event()  # futures have been submitted
+        self.wake = Wake()
+
+    async def run(self) -> None:
+        """Run the plan to its end.
+
+        When it is cancelled, no further request is sent, and the answers that are under way are waited for and kept.
+
+        Raises:
+            MapStoppedError: If the scheduler cannot be reached, or is lost.
+        """
+        distributed = _distributed()
+        try:
+            client = await distributed.Client(
+                self._scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_TIMEOUT
+            )
+        except (OSError, ValueError) as error:
+            raise MapStoppedError(f"No scheduler answers at {self._scheduler!r}: {error}") from error
+        async with client:
+            queue = await distributed.Queue(self._name, client=client, maxsize=1)
+            completed = distributed.as_completed(loop=client.loop, with_results=True, raise_errors=False)
+            helpers = [asyncio.create_task(self._grant(queue)), asyncio.create_task(self._collect(completed))]
+            for helper in helpers:
+                helper.add_done_callback(lambda _: self.wake.set())
+            try:
+                await self._loop(client, completed, helpers)
+            except asyncio.CancelledError:
+                self._plan.stop("interrupted.")
+                while self._rows:
+                    await self.wake.wait(1.0)
+                raise
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+                await self._return_unclaimed(queue)
+
+    async def _loop(self, client: Client, completed: Completed, helpers: list[asyncio.Task[None]]) -> None:
+        while True:
+            emit_ready(self._plan, self._emitter)
+            for helper in helpers:
+                if helper.done():
+                    helper.result()
+            if self._plan.drained and not self._rows:
+                return
+            if self._blocked and not self._rows:
+                self._plan.write_off()  # the workers that had these permits have died
+                self._blocked = False
+            started = self._submit(client, completed)
+            if started or (self._plan.has_ready and not self._emitter.full):
+                await asyncio.sleep(0)
+            else:
+                retry_at = self._plan.retry_at()
+                await self.wake.wait(1.0 if retry_at is None else max(retry_at - time.monotonic(), 0.01))
+
+    # --- Rows ---------------------------------------------------------------------------------------------------------
+
+    def _submit(self, client: Client, completed: Completed) -> bool:
+        """Submit rows as far as futures may be in flight, and return whether there was one."""
+        started = False
+        while len(self._rows) < self._concurrency and not self._blocked:
+            row = self._plan.next_row(time.monotonic())
+            if row is None:
+                break
+            started = True
+            try:
+                data = pickle.dumps(dict(row.data))
+            except Exception as error:  # noqa: BLE001 - pickling runs the row's own code
+                self._settle(row, failure(error))
+                continue
+            key = f"{self._name}-{self._submitted}"
+            self._submitted += 1
+            self._rows[key] = row
+            future = client.submit(_attempt, self._task, data, self._name, key=key, pure=False)
+            completed.add(future)
+            self._work.set()
+        return started
+
+    async def _collect(self, completed: Completed) -> None:
+        """Settle the rows whose futures are done."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            async for future, result in completed:
+                self._settle(self._rows.pop(future.key), self._outcome(future, result))
+                self.wake.set()
+
+    def _settle(self, row: Row, outcome: Outcome) -> None:
+        self._write(self._plan.settle(row, outcome, time.monotonic()), row)
+
+    def _outcome(self, future: Future, result: Any) -> Outcome:
+        """Return the outcome of a future.
+
+        Raises:
+            MapStoppedError: If the future was lost together with the scheduler.
+        """
+        if future.status == "finished":
+            outcome: Outcome = result
+            return outcome
+        if future.status != "error":
+            raise MapStoppedError(
+                f"The connection to the scheduler at {self._scheduler!r} was lost. Run again to go on."
+            )
+        error = result[1]
+        if isinstance(error, _distributed().KilledWorker):
+            return Outcome("failed", error=f"KilledWorker: each worker that attempted this row died. {error}")
+        # An attempt catches what its row raises, so this is about the worker, such as a package that it lacks.
+        return Outcome("stop", error=f"a worker cannot run an attempt. {type(error).__name__}: {error}")
+
+    # --- Permits ------------------------------------------------------------------------------------------------------
+
+    async def _grant(self, queue: Queue) -> None:
+        """Put permits into the queue, as fast as they are taken and the limits allow.
+
+        An attempt blocks a thread of its worker while it waits. If the driver were killed, it would wait forever, so it
+        gives up after a while. So that this never happens while the driver lives, those that would wait for long are
+        told to hand their row back.
+        """
+        while True:
+            if not self._rows:
+                await self._work.wait()
+            if not self._rows:
+                await asyncio.sleep(_POLL_INTERVAL)
+                continue
+            permit = self._plan.permit(time.monotonic(), max(row.size for row in self._rows.values()))
+            self._blocked = permit == math.inf
+            if isinstance(permit, float):
+                patience = _MAX_WAIT / len(self._rows)
+                await asyncio.sleep(min(permit, patience, _POLL_INTERVAL))
+                if permit > patience:
+                    await queue.put(_LATER)
+            elif permit is None:
+                await queue.put(_STOP)
+            else:
+                self._write(permit.record(), None)
+                self._putting = permit.number
+                await queue.put(permit.number)
+                self._putting = None
+
+    async def _return_unclaimed(self, queue: Queue) -> None:
+        """Take back the permits that no attempt has taken."""
+        if queue.client.status != "running":
+            return
+        left = {item for item in await queue.get(batch=True) if isinstance(item, int)}
+        if self._putting is not None:
+            left.add(self._putting)
+        for number in left:
+            self._write(self._plan.return_permit(number), None)
+        queue.close()
+
+
+# --- On a worker ------------------------------------------------------------------------------------------------------
+
+
+def _attempt(task: bytes, data: bytes, queue_name: str) -> Outcome:
+    """Attempt a row, once a permit is there. Runs in a thread of a worker."""
+    permit = _take_permit(queue_name)
+    if permit is None:
+        return UNSENT
+    row = pickle.loads(data)  # noqa: S301 - Dask's own transport is pickle
+    return _unpickled(task).run(row, permit, partial(_take_permit, queue_name, _FURTHER_WAITS))
+
+
+def _take_permit(queue_name: str, waits: int = 1) -> int | None:
+    """Wait for a permit; `None` if there is none now, the run is stopping, or its driver has gone."""
+    for _ in range(waits):
+        try:
+            item = _queue(queue_name).get(timeout=_PERMIT_TIMEOUT)
+        except (TimeoutError, KeyError):  # KeyError: the queue has gone as well
+            return None
+        if item != _LATER:
+            return None if item == _STOP else int(item)
+    return None
+
+
+@lru_cache(maxsize=8)
+def _queue(name: str) -> Queue:
+    distributed = _distributed()
+    return distributed.Queue(name, client=distributed.get_client(), maxsize=1)
+
+
+@lru_cache(maxsize=8)
+def _unpickled(task: bytes) -> RowTask:
+    loaded: RowTask = pickle.loads(task)  # noqa: S301 - as above
+    return loaded
+
+
+def _distributed() -> Any:
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise ImportError(f"scheduler=... needs {error.name!r}, which an extra installs: {INSTALL}") from error
+
+
+def _pickled(task: RowTask) -> bytes:
+    _distributed()
+    try:
+        data: bytes = import_module("cloudpickle").dumps(task)
+    except Exception as error:
+        raise ValueError(f"runnable cannot be sent to the workers of a cluster: {error}") from error
+    return data

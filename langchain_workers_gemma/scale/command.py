@@ -1,0 +1,121 @@
+"""The command `workers-gemma map`: put every row of a JSON Lines file to a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from langchain_workers_gemma.hosts import HOSTS
+
+SUCCEEDED = 0
+INCOMPLETE = 1
+BAD_ARGUMENTS = 2
+
+_DESCRIPTION = """\
+Put every row of a data set to a model. Each row of OUTPUT is the row of INPUT plus `output`, `usage` and `cost_usd`, or
+plus `error`, in the same order.
+
+The command can be stopped or killed at any moment. Run it again with the same arguments and it goes on: finished rows
+are not paid for twice, rows with an error are tried again. It keeps its journal in OUTPUT.journal.
+
+Exit codes: 0 if every row has its output, 1 if not, 2 for bad arguments.
+"""
+
+
+def add_map_command(commands: Any) -> None:
+    """Add the command to the subcommands of a parser.
+
+    Args:
+        commands: What `ArgumentParser.add_subparsers` returned.
+    """
+    parser = commands.add_parser(
+        "map",
+        help="put every row of a data set to a model",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="INPUT.jsonl", type=Path, help="one JSON object a line")
+    parser.add_argument("output", metavar="OUTPUT.jsonl", type=Path, help="the rows with their answers")
+    parser.add_argument(
+        "--prompt", required=True, metavar="TEXT", help="the prompt; {field} stands for the row's field of that name"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="a JSON Schema that each answer must fit")
+    parser.add_argument("--model", default="", help="the model; the host's default if left out")
+    parser.add_argument("--host", choices=list(HOSTS), default="cloudflare", help="the hosting provider")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of one answer")
+    parser.add_argument("--max-concurrency", type=int, metavar="N", help="rows that are under way at the same time")
+    parser.add_argument("--rate", type=float, metavar="N", help="requests a minute, over all workers")
+    parser.add_argument("--max-cost", type=float, metavar="USD", help="US dollars, earlier runs of this job included")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do the work")
+    parser.set_defaults(command=run_map)
+
+
+def run_map(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        options: Its parsed arguments.
+
+    Returns:
+        The exit code.
+    """
+    from langchain_workers_gemma.scale import MapStoppedError, map_file
+
+    try:
+        report = map_file(
+            options.input,
+            options.output,
+            _model(options),
+            prompt=options.prompt,
+            system=options.system,
+            schema=None if options.schema is None else _schema(options.schema),
+            max_concurrency=options.max_concurrency,
+            rate=options.rate,
+            max_cost=options.max_cost,
+            scheduler=options.scheduler,
+            show_progress=True,
+        )
+    except ValueError as error:
+        return _fail(error, BAD_ARGUMENTS)
+    except (ImportError, MapStoppedError, OSError) as error:
+        return _fail(error, INCOMPLETE)
+    print(report, file=sys.stderr)
+    return SUCCEEDED if report.complete else INCOMPLETE
+
+
+def _model(options: argparse.Namespace) -> Any:
+    """Make the model.
+
+    Raises:
+        ValueError: If an argument or a credential is missing or wrong.
+    """
+    from langchain_workers_gemma import ChatWorkersGemma
+
+    settings: dict[str, Any] = {"host": options.host, "max_tokens": options.max_tokens}
+    if options.model:
+        settings["model"] = options.model
+    return ChatWorkersGemma(**settings)
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    """Read a JSON Schema.
+
+    Raises:
+        ValueError: If the file does not hold one.
+    """
+    try:
+        schema = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--schema {str(path)!r} cannot be read: {error}") from error
+    if not isinstance(schema, dict):
+        raise ValueError(f"--schema {str(path)!r} holds no JSON Schema: it must be an object.")
+    return schema
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"workers-gemma map: {error}", file=sys.stderr)
+    return code

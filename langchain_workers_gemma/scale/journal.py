@@ -1,0 +1,234 @@
+"""The journal of a run: an append-only file beside the output that survives `kill -9` at any byte.
+
+One JSON object a line. The first names the input and the question; a run with others is refused. Then, in the order of
+events:
+
+    {"permit": 7, "reserved": 2.1e-05}                                        request 7 may be sent
+    {"settled": [7], "paid": 1.4e-05, "row": 3, "output": "good", "usage": {...}, "cost_usd": 1.4e-05}
+    {"settled": [8], "row": 4, "error": "ContextOverflowError: ..."}          a row that ended in an error
+    {"settled": [9]}                                                          an attempt that will be repeated
+
+A permit is written before its request is sent. One without a `settled` belongs to an answer that was lost, which was
+probably billed. The last line of a row counts.
+
+Where the line of each row is, is kept in a second, temporary file with eight bytes a row, so memory does not grow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from langchain_workers_gemma.scale.errors import InputChangedError, JournalInUseError
+from langchain_workers_gemma.scale.plan import Record
+from langchain_workers_gemma.scale.rows import Result, Row, Survey, dump_line
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_SYNC_INTERVAL = 5.0  # seconds; a killed process loses nothing, a power failure what was written since
+_SLOT = 8  # bytes of an entry of the index
+
+
+class Journal:
+    """What is done and what it cost, on disk. Use it as a context manager.
+
+    Args:
+        path: The file; made if it does not exist.
+        question: What is asked of each row, as JSON; must be the same in each run.
+        survey: What identifies the input, or `None` to compare row by row.
+
+    Attributes:
+        next_permit: The first number that no run has used.
+        spent: What all runs have cost, in US dollars; lost answers included.
+        largest_cost: The cost of the most expensive attempt.
+        lost: How many answers were lost on their way.
+
+    Raises:
+        InputChangedError: If the journal was begun with another input or question.
+        JournalInUseError: If another run has it open.
+    """
+
+    def __init__(self, path: Path, question: Mapping[str, Any], survey: Survey | None = None) -> None:
+        self.path = path
+        self.next_permit = 0
+        self.spent = 0.0
+        self.largest_cost = 0.0
+        self.lost = 0
+        self._by_row = survey is None
+        self._file = path.open("ab")
+        self._reader = path.open("rb")
+        self._index: BinaryIO = tempfile.TemporaryFile(dir=path.parent, buffering=0)  # noqa: SIM115
+        self._synced = time.monotonic()
+        header = {"format": FORMAT, "question": dict(question), "input": None if survey is None else asdict(survey)}
+        try:
+            _lock(self._file, path)
+            self._load(header)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, record: Record | None, row: Row | None = None) -> None:
+        """Append a record; when this returns, a killed process does not lose it.
+
+        Args:
+            record: What `MapPlan` returned; `None` is ignored.
+            row: The row that it is about, so that a later run can compare it.
+        """
+        if record is None:
+            return
+        if self._by_row and row is not None and "row" in record:
+            record = {**record, "digest": _digest(row)}
+        self._file.write(dump_line(record))
+        self._file.flush()
+        if time.monotonic() - self._synced > _SYNC_INTERVAL:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def result(self, row: Row) -> Result | None:
+        """Return what earlier runs have for a row; `None` if nothing, or an error, so that it is tried again.
+
+        Raises:
+            InputChangedError: If the row is not the one that was answered.
+        """
+        record = self._record(row.index)
+        if record is None:
+            return None
+        if self._by_row and record.get("digest") != _digest(row):
+            raise InputChangedError(
+                f"Row {row.index} has changed since the journal {str(self.path)!r} was written. "
+                "Use another journal for other rows."
+            )
+        return Result(record["output"], record["usage"], record["cost_usd"])
+
+    def close(self) -> None:
+        """Close the files, everything written."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        self._reader.close()
+        self._index.close()
+
+    # --- Loading ------------------------------------------------------------------------------------------------------
+
+    def _load(self, header: Record) -> None:
+        """Read the journal from its start, and cut off a line that was only half written."""
+        end = 0
+        open_permits: dict[int, float] = {}
+        damaged = 0
+        for offset, line in _lines(self._reader):
+            record = _parse(line)
+            if record is None:
+                damaged += line.endswith(b"\n")
+                continue
+            if end == 0:
+                self._compare(record, header)
+            else:
+                self._replay(record, offset, open_permits)
+            end = offset + len(line)
+        if damaged and end == 0:
+            raise InputChangedError(f"{str(self.path)!r} is not a journal. Use another output.")
+        if damaged:
+            logger.warning("%s: %d lines cannot be read; their rows are sent again.", self.path, damaged)
+        if self.path.stat().st_size > end:
+            self._file.truncate(end)
+        if end == 0:
+            self.write(header)
+        self.lost = len(open_permits)
+        self.spent += sum(open_permits.values())
+
+    def _replay(self, record: Record, offset: int, open_permits: dict[int, float]) -> None:
+        if "permit" in record:
+            open_permits[record["permit"]] = record["reserved"]
+            self.next_permit = max(self.next_permit, record["permit"] + 1)
+        for permit in record.get("settled", ()):
+            open_permits.pop(permit, None)
+        paid = record.get("paid", 0.0)
+        self.spent += paid
+        self.largest_cost = max(self.largest_cost, paid / max(len(record.get("settled", ())), 1))
+        if "row" in record:
+            self._index.seek(record["row"] * _SLOT)
+            self._index.write((0 if "error" in record else offset).to_bytes(_SLOT, "little"))
+
+    def _compare(self, found: Record, header: Record) -> None:
+        cure = "Use another output to start anew, or restore what has changed."
+        if found.get("format") != FORMAT:
+            raise InputChangedError(f"{str(self.path)!r} is not a journal of this version. {cure}")
+        if found.get("input") != header["input"]:
+            raise InputChangedError(f"The input has changed since {str(self.path)!r} was begun. {cure}")
+        before, now = found.get("question", {}), json.loads(dump_line(header["question"]))
+        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        if changed:
+            raise InputChangedError(f"{', '.join(changed)} changed since {str(self.path)!r} was begun. {cure}")
+
+    def _record(self, index: int) -> Record | None:
+        self._index.seek(index * _SLOT)
+        offset = int.from_bytes(self._index.read(_SLOT), "little")
+        if offset == 0:
+            return None
+        self._reader.seek(offset)
+        return _parse(self._reader.readline())
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    for line in file:
+        yield offset, line
+        offset += len(line)
+
+
+def _parse(line: bytes) -> Record | None:
+    """Return a line's object; `None` if it is damaged, or was not written to its end."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _digest(row: Row) -> str:
+    """Return a hash of a row's fields."""
+    data = json.dumps(row.data, sort_keys=True, default=str)
+    return hashlib.blake2b(data.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock a file until it is closed or the process dies.
+
+    Raises:
+        JournalInUseError: If another process has locked it.
+    """
+    try:
+        if sys.platform == "win32":  # pragma: no cover
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise JournalInUseError(
+            f"Another run is writing to {str(path)!r}: wait for it, or use another output."
+        ) from error

@@ -1,0 +1,155 @@
+"""Carries out a plan in this process, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from langchain_workers_gemma.scale.outcome import UNSENT
+from langchain_workers_gemma.scale.plan import MapPlan, Permit, Record
+from langchain_workers_gemma.scale.rows import Result, Row
+from langchain_workers_gemma.scale.task import RowTask
+
+Write: TypeAlias = Callable[[Record | None, Row | None], None]
+"""Writes a record of the journal."""
+
+_LONGEST_WAIT = 1.0  # seconds; then emitted rows and progress are looked at again
+
+
+class Emitter(Protocol):
+    """Takes the finished rows in the order of the input."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no more can be taken now."""
+
+    def emit(self, row: Row, result: Result) -> None:
+        """Take a row."""
+
+    def tick(self, plan: MapPlan) -> None:
+        """Look at how far the run is. Called often."""
+
+
+class Wake:
+    """An event that wakes the loop of a runner: an attempt has ended, or rows can be emitted again."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake the loop."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until woken, at most so many seconds."""
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, _LONGEST_WAIT))):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._event.clear()
+
+
+def emit_ready(plan: MapPlan, emitter: Emitter) -> bool:
+    """Emit the rows that are ready, and return whether there were any."""
+    emitted = False
+    while not emitter.full and (found := plan.ready()) is not None:
+        emitter.emit(*found)
+        emitted = True
+    emitter.tick(plan)
+    return emitted
+
+
+class LocalRunner:
+    """Attempts rows concurrently in this process.
+
+    Args:
+        plan: What to do.
+        task: What is done with each row.
+        write: Writes to the journal.
+        emitter: Takes the finished rows.
+        concurrency: How many rows are attempted at the same time.
+    """
+
+    def __init__(self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter, concurrency: int) -> None:
+        self._plan = plan
+        self._task = task
+        self._write = write
+        self._emitter = emitter
+        self._concurrency = concurrency
+        self._running: set[asyncio.Task[None]] = set()
+        self._row: Row | None = None  # handed out, waiting for its permit
+        self._failure: BaseException | None = None
+        self.wake = Wake()
+
+    async def run(self) -> None:
+        """Run the plan to its end.
+
+        When it is cancelled, no further request is sent, and the answers that are under way are waited for and kept.
+        """
+        try:
+            await self._loop()
+        except BaseException:
+            self._plan.stop("interrupted.")
+            await asyncio.gather(*self._running, return_exceptions=True)
+            raise
+
+    async def _loop(self) -> None:
+        while True:
+            emit_ready(self._plan, self._emitter)
+            if self._failure is not None:
+                raise self._failure
+            if self._plan.drained and not self._running:
+                return
+            seconds = self._start_attempt(time.monotonic())
+            if seconds == 0 or (self._plan.has_ready and not self._emitter.full):
+                await asyncio.sleep(0)
+            else:
+                await self.wake.wait(seconds)
+
+    def _start_attempt(self, now: float) -> float:
+        """Start an attempt if one may start; return the seconds after which to try again, 0 if one was started."""
+        if len(self._running) >= self._concurrency:
+            return math.inf
+        if self._row is None:
+            self._row = self._plan.next_row(now)
+        if self._row is None:
+            retry_at = self._plan.retry_at()
+            return math.inf if retry_at is None else max(retry_at - now, 0.001)
+        permit = self._plan.permit(now, self._row.size)
+        if isinstance(permit, float):
+            return permit
+        row, self._row = self._row, None
+        if permit is None:
+            self._plan.settle(row, UNSENT, now)
+            return 0
+        self._write(permit.record(), None)
+        task = asyncio.create_task(self._attempt(row, permit))
+        self._running.add(task)
+        task.add_done_callback(self._end_attempt)
+        return 0
+
+    def _end_attempt(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error  # not the row's: the journal cannot be written
+        self.wake.set()
+
+    async def _attempt(self, row: Row, permit: Permit) -> None:
+        outcome = await self._task.arun(row.data, permit.number, lambda: self._further_permit(row))
+        self._write(self._plan.settle(row, outcome, time.monotonic()), row)
+
+    async def _further_permit(self, row: Row) -> int | None:
+        """Wait for the permit of one more request of a row."""
+        while True:
+            permit = self._plan.permit(time.monotonic(), row.size, further=True)
+            if permit is None:
+                return None
+            if isinstance(permit, Permit):
+                self._write(permit.record(), None)
+                return permit.number
+            await asyncio.sleep(min(permit, _LONGEST_WAIT))

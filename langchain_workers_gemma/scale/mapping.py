@@ -1,0 +1,421 @@
+"""Map rows: the functions that users call. They put the parts of a run together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Protocol, Self, TypeAlias
+
+from langchain_workers_gemma.scale.budget import Budget
+from langchain_workers_gemma.scale.errors import InputChangedError
+from langchain_workers_gemma.scale.journal import Journal
+from langchain_workers_gemma.scale.local import Emitter, LocalRunner, Wake, Write
+from langchain_workers_gemma.scale.pacing import Pacer
+from langchain_workers_gemma.scale.plan import MapPlan, Record, Source
+from langchain_workers_gemma.scale.progress import ProgressBar
+from langchain_workers_gemma.scale.report import MapReport
+from langchain_workers_gemma.scale.rows import JsonlReader, Result, Row, enumerate_rows, merge, output_line
+from langchain_workers_gemma.scale.task import AnyRunnable, RowTask, make_task
+from langchain_workers_gemma.schemas import json_schema_of
+
+DEFAULT_CONCURRENCY = 32
+"""Rows that are attempted at the same time in one process."""
+
+DEFAULT_CLUSTER_CONCURRENCY = 256
+"""Rows that are with a cluster at the same time; its threads bound how many of them run."""
+
+_FLUSH_INTERVAL = 1.0  # seconds after which the output file shows what is finished
+_QUEUED_ROWS = 1_000  # finished rows that wait for the consumer of `map_rows`
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much at a time, how fast, and for how much. Checked when made."""
+
+    max_concurrency: int | None
+    rate: float | None
+    max_cost: float | None
+    scheduler: str | None
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise ValueError(f"max_concurrency={self.max_concurrency!r} must be at least 1.")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise ValueError(f"rate={self.rate!r} must be a number of requests a minute above 0.")
+        if self.max_cost is not None and not 0 < self.max_cost < math.inf:
+            raise ValueError(f"max_cost={self.max_cost!r} must be a number of US dollars above 0.")
+
+    @property
+    def concurrency(self) -> int:
+        return self.max_concurrency or (DEFAULT_CLUSTER_CONCURRENCY if self.scheduler else DEFAULT_CONCURRENCY)
+
+    def plan(self, source: Source, journal: Journal | None, total: int | None) -> MapPlan:
+        budget = Budget(self.max_cost)
+        if journal is not None:
+            budget = Budget(self.max_cost, spent=journal.spent, largest=journal.largest_cost)
+            budget.lost = journal.lost
+        pacer = Pacer(self.rate, early=1 if self.scheduler else 0)
+        next_permit = 0 if journal is None else journal.next_permit
+        return MapPlan(source, pacer, budget, next_permit=next_permit, total=total)
+
+    def runner(self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter) -> _Runner:
+        if self.scheduler is None:
+            return LocalRunner(plan, task, write, emitter, self.concurrency)
+        from langchain_workers_gemma.scale.cluster import ClusterRunner
+
+        return ClusterRunner(plan, task, write, emitter, self.concurrency, self.scheduler)
+
+
+def map_file(
+    source: PathLike,
+    target: PathLike,
+    runnable: AnyRunnable,
+    *,
+    prompt: str | None = None,
+    system: str | None = None,
+    schema: Any = None,
+    max_concurrency: int | None = None,
+    rate: float | None = None,
+    max_cost: float | None = None,
+    scheduler: str | None = None,
+    show_progress: bool = False,
+) -> MapReport:
+    """Put every row of a JSON Lines file to a model, and write the rows with their answers to another file.
+
+    The run can be killed at any moment. Called again, it goes on: what is in the journal `TARGET.journal` is not paid
+    for again, and rows that ended in an error are tried again. While it runs, `target` holds the first rows up to the
+    first one that is not finished; when it ends, all rows in the order of the input.
+
+    Args:
+        source: The input: one JSON object a line. Blank lines are skipped.
+        target: The output. Each of its rows is the input row plus `output`, `usage` and `cost_usd`, or plus `error`.
+        runnable: What answers: a chat model, or any runnable that takes a row (a dict) if there is no `prompt`.
+        prompt: The prompt, with `{field}` for the fields of a row.
+        system: A system message before it.
+        schema: What the answer must look like, as for `with_structured_output`. `output` is then the object.
+        max_concurrency: Rows that are attempted at the same time: 32, or 256 on a cluster.
+        rate: Requests a minute, over all workers.
+        max_cost: US dollars that this and the earlier runs with the same journal may cost together.
+        scheduler: The address of a `dask.distributed` scheduler whose workers attempt the rows.
+        show_progress: Whether to show a progress bar on standard error.
+
+    Returns:
+        What the run has achieved.
+
+    Raises:
+        ValueError: If an argument cannot be used. It is an `InputChangedError` if the journal belongs to another input
+            or question, and a `JournalInUseError` if another run writes to it.
+        OSError: If a file cannot be read or written.
+        MapStoppedError: If the scheduler cannot be reached, or is lost.
+    """
+    limits = _Limits(max_concurrency, rate, max_cost, scheduler)
+    task = make_task(runnable, prompt=prompt, system=system, schema=schema)
+    source_path, target_path = Path(source), Path(target)
+    journal_path = target_path.with_name(f"{target_path.name}.journal")
+    _check_files(source_path, target_path, journal_path)
+    with source_path.open("rb") as file:
+        survey = JsonlReader(file).survey()
+    question = _question(runnable, prompt, system, schema)
+    with Journal(journal_path, question, survey) as journal, source_path.open("rb") as file:
+        reader = JsonlReader(file)
+        plan = limits.plan(_resumed(reader, journal), journal, survey.rows)
+        with target_path.open("wb") as output:
+            emitter = _FileEmitter(output, ProgressBar() if show_progress else None)
+            try:
+                _run(lambda: limits.runner(plan, task, journal.write, emitter).run())
+            finally:
+                emitter.finish(plan)
+        if reader.survey() != survey:
+            raise InputChangedError(f"{str(source_path)!r} was changed while it was read. Restore it and run again.")
+    return plan.report
+
+
+def map_rows(
+    rows: Iterable[Mapping[str, Any]],
+    runnable: AnyRunnable,
+    *,
+    prompt: str | None = None,
+    system: str | None = None,
+    schema: Any = None,
+    max_concurrency: int | None = None,
+    rate: float | None = None,
+    max_cost: float | None = None,
+    scheduler: str | None = None,
+    journal: PathLike | None = None,
+    show_progress: bool = False,
+) -> MappedRows:
+    """Put every row of an iterable to a model.
+
+    The rows are read as they are needed and returned in their order, so neither has to fit into memory.
+
+    Args:
+        rows: The rows, each a mapping.
+        runnable: See `map_file`.
+        prompt: See `map_file`.
+        system: See `map_file`.
+        schema: See `map_file`.
+        max_concurrency: See `map_file`.
+        rate: See `map_file`.
+        max_cost: See `map_file`.
+        scheduler: See `map_file`.
+        journal: A file that keeps what is done. Called again with it and the same rows, the run goes on.
+        show_progress: See `map_file`.
+
+    Returns:
+        An iterator over the rows, each plus `output`, `usage` and `cost_usd`, or plus `error`; its `report` tells how
+        far the run is. The run starts with the first row that is taken, and stops when the iterator is closed.
+
+    Raises:
+        ValueError: If an argument cannot be used.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> rows = [{"text": "good"}, {"text": "bad"}]
+        >>> [row["output"] for row in map_rows(rows, RunnableLambda(lambda row: row["text"].upper()))]
+        ['GOOD', 'BAD']
+    """
+    limits = _Limits(max_concurrency, rate, max_cost, scheduler)
+    task = make_task(runnable, prompt=prompt, system=system, schema=schema)
+    total = len(rows) if isinstance(rows, list | tuple) else None
+    bar = ProgressBar() if show_progress else None
+
+    async def run(emitter: _QueueEmitter) -> None:
+        with contextlib.ExitStack() as stack:
+            kept = None
+            if journal is not None:
+                kept = stack.enter_context(Journal(Path(journal), _question(runnable, prompt, system, schema)))
+            plan = limits.plan(_resumed(enumerate_rows(rows), kept), kept, total)
+            emitter.report = plan.report
+            runner = limits.runner(plan, task, _discard if kept is None else kept.write, emitter)
+            emitter.wake = runner.wake
+            await runner.run()
+            if bar is not None:
+                bar.finish(plan.report)
+
+    return MappedRows(_QueueEmitter(bar), run)
+
+
+class MappedRows(Iterator[dict[str, Any]]):
+    """The rows of `map_rows`, in order. Closing it, or leaving its `with` block, stops the run."""
+
+    def __init__(self, emitter: _QueueEmitter, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
+        self._emitter = emitter
+        self._thread = threading.Thread(target=emitter.produce, args=(run,), name="map_rows", daemon=True)
+        self._ended = False
+
+    @property
+    def report(self) -> MapReport:
+        """What the run has achieved so far."""
+        return self._emitter.report
+
+    def __next__(self) -> dict[str, Any]:
+        if self._ended:
+            raise StopIteration
+        if self._thread.ident is None:
+            self._thread.start()
+        row = self._emitter.take()
+        if row is None:
+            self._ended = True
+            self._thread.join()
+            if self._emitter.failure is not None:
+                raise self._emitter.failure
+            raise StopIteration
+        return row
+
+    def close(self) -> None:
+        """Stop the run; answers that are under way are waited for, so that a journal has them."""
+        self._ended = True
+        if self._thread.ident is not None:
+            self._emitter.abandon()
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        self.close()
+        return False
+
+    def __del__(self) -> None:
+        if not self._ended and self._thread.ident is not None:
+            self._emitter.abandon()
+
+
+class _Runner(Protocol):
+    """What `local` and `cluster` have in common."""
+
+    wake: Wake
+
+    async def run(self) -> None:
+        """Run the plan to its end."""
+
+
+class _FileEmitter:
+    """Writes finished rows to the output file."""
+
+    full = False
+
+    def __init__(self, file: BinaryIO, bar: ProgressBar | None) -> None:
+        self._file = file
+        self._bar = bar
+        self._flushed = 0.0
+
+    def emit(self, row: Row, result: Result) -> None:
+        self._file.write(output_line(row, result))
+
+    def tick(self, plan: MapPlan) -> None:
+        now = time.monotonic()
+        if now - self._flushed >= _FLUSH_INTERVAL:
+            self._file.flush()
+            self._flushed = now
+        if self._bar is not None:
+            self._bar.update(plan.report)
+
+    def finish(self, plan: MapPlan) -> None:
+        if self._bar is not None:
+            self._bar.finish(plan.report)
+
+
+class _QueueEmitter:
+    """Hands finished rows from the thread of the run to the consumer's."""
+
+    def __init__(self, bar: ProgressBar | None) -> None:
+        self.report = MapReport()
+        self.failure: BaseException | None = None
+        self.wake: Wake | None = None
+        self._bar = bar
+        self._rows: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._abandoned = False
+
+    # --- In the thread of the run ---
+
+    def produce(self, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
+        """Carry out the run on an event loop of this thread."""
+        try:
+            asyncio.run(self._produce(run))
+        except asyncio.CancelledError:
+            pass  # abandoned
+        except BaseException as error:  # noqa: BLE001 - raised in the consumer's thread
+            self.failure = error
+        finally:
+            self._rows.put(None)
+
+    async def _produce(self, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
+        with self._lock:
+            self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+            if self._abandoned:
+                return
+        try:
+            await run(self)
+        finally:
+            with self._lock:
+                self._loop = None
+
+    @property
+    def full(self) -> bool:
+        return self._rows.qsize() >= _QUEUED_ROWS
+
+    def emit(self, row: Row, result: Result) -> None:
+        self._rows.put(merge(row, result))
+
+    def tick(self, plan: MapPlan) -> None:
+        self.report = plan.report
+        if self._bar is not None:
+            self._bar.update(plan.report)
+
+    # --- In the thread of the consumer ---
+
+    def take(self) -> dict[str, Any] | None:
+        """Wait for the next row; `None` at the end."""
+        was_full = self.full
+        row = self._rows.get()
+        if was_full and self.wake is not None:
+            self._call(self.wake.set)
+        return row
+
+    def abandon(self) -> None:
+        """Stop the run."""
+        with self._lock:
+            self._abandoned = True
+        if self._main is not None:
+            self._call(self._main.cancel)
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+
+
+def _run(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end, also if this thread has a running event loop, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(_call(make))
+        return
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(asyncio.run, _call(make)).result()
+
+
+async def _call(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await make()
+
+
+def _resumed(rows: Iterable[Row], journal: Journal | None) -> Source:
+    for row in rows:
+        yield row, None if journal is None or row.error is not None else journal.result(row)
+
+
+def _discard(record: Record | None, row: Row | None) -> None:
+    """Keep no journal."""
+
+
+def _question(runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any) -> dict[str, Any]:
+    """Return what is asked of each row, as JSON: what a resumed run has to have in common with the first."""
+    return {
+        "prompt": prompt,
+        "system": system,
+        "schema": None if schema is None else json_schema_of(schema),
+        "model": getattr(runnable, "model", type(runnable).__name__),
+        "host": getattr(runnable, "host", None),
+    }
+
+
+def _check_files(source: Path, target: Path, journal: Path) -> None:
+    """Check that the files can be what they are given as.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    if not source.exists():
+        raise ValueError(f"The input {str(source)!r} does not exist.")
+    if not source.is_file():
+        raise ValueError(f"The input {str(source)!r} must be a file, since it is read twice.")
+    if not target.parent.is_dir():
+        raise ValueError(f"The folder of the output {str(target)!r} does not exist.")
+    if not target.exists():
+        return
+    if not target.is_file() or target.samefile(source):
+        raise ValueError(f"The output {str(target)!r} must be a file other than the input.")
+    if target.stat().st_size and not journal.exists():
+        raise ValueError(
+            f"The output {str(target)!r} exists and has no journal {journal.name!r} beside it: it is not overwritten. "
+            "Remove it, or use another output."
+        )

@@ -1,0 +1,107 @@
+"""The progress bar of a run, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from langchain_workers_gemma.scale.report import MapReport
+
+_WIDTH = 20  # characters of the bar
+_REDRAW_INTERVAL = 0.2  # seconds, on a terminal
+_LINE_INTERVAL = 10.0  # seconds, where each state is a line of its own, such as in a log
+_RATE_SAMPLES = 30  # of one second; the rate shown is the mean over them
+
+
+class ProgressBar:
+    """Shows how far a run is: rows, rate, cost and the time left.
+
+    On a terminal one line is redrawn; anywhere else a line is written from time to time.
+
+    Args:
+        stream: Where to write.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._redraws = self._stream.isatty()
+        self._interval = _REDRAW_INTERVAL if self._redraws else _LINE_INTERVAL
+        self._drawn_at = -float("inf")
+        self._length = 0
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)  # (time, rows done in this run)
+
+    def update(self, report: MapReport) -> None:
+        """Show a state, unless one was shown a moment ago."""
+        now = self._clock()
+        done = report.finished - report.resumed
+        if not self._samples or now - self._samples[-1][0] >= 1.0:
+            self._samples.append((now, done))
+        if now - self._drawn_at >= self._interval:
+            self._draw(report, now, done)
+
+    def finish(self, report: MapReport) -> None:
+        """Show the last state, and end the line."""
+        now = self._clock()
+        self._draw(report, now, report.finished - report.resumed)
+        if self._redraws:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _draw(self, report: MapReport, now: float, done: int) -> None:
+        self._drawn_at = now
+        line = progress_line(report, self._rate(now, done))
+        if self._redraws:
+            padding = " " * max(0, self._length - len(line))
+            self._length = len(line)
+            self._stream.write(f"\r{line}{padding}")
+        else:
+            self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def _rate(self, now: float, done: int) -> float:
+        """Return rows a second, over the last half minute."""
+        if not self._samples:
+            return 0.0
+        since, before = self._samples[0]
+        return (done - before) / (now - since) if now > since else 0.0
+
+
+def progress_line(report: MapReport, rate: float) -> str:
+    """Return one state of a run as text.
+
+    Args:
+        report: The state.
+        rate: Rows a second.
+
+    Example:
+        >>> progress_line(MapReport(rows=60, total=100, succeeded=48, failed=2, cost_usd=0.0123), 5.0)
+        ' 50% |##########          | 50/100 rows, 5.0 rows/s, $0.0123, 0:10 left, 2 errors'
+    """
+    finished, total = report.finished, report.total
+    parts = [f"{rate:.1f} rows/s", f"${report.cost_usd:.4f}"]
+    if total is None:
+        head = f"{finished:,} rows"
+    else:
+        share = finished / total if total else 1.0
+        head = f"{int(share * 100):3}% |{'#' * int(share * _WIDTH):{_WIDTH}}| {finished:,}/{total:,} rows"
+        parts.append(f"{_time_left(total - finished, rate)} left")
+    if report.failed:
+        parts.append(f"{report.failed:,} errors")
+    return ", ".join([head, *parts])
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _time_left(rows: int, rate: float) -> str:
+    if rows == 0:
+        return _duration(0)
+    return _duration(rows / rate) if rate > 0 else "?"

@@ -1,0 +1,58 @@
+"""What a run has achieved so far, as numbers and as a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class MapReport:
+    """The state of a run.
+
+    Attributes:
+        rows: Rows read so far; all rows when the run has ended.
+        total: All rows, or `None` if that is not known yet.
+        succeeded: Rows that have their output, those of earlier runs included.
+        failed: Rows that ended in an error.
+        unsent: Rows that were not sent, because the run stopped.
+        resumed: Rows of `succeeded` whose output an earlier run has paid for.
+        requests: Requests of this run.
+        cost_usd: What this and the earlier runs have cost, answers that were lost on their way included.
+        lost: Answers that were probably billed and never arrived: a killed run or worker, a timeout.
+        stopped: Why the run stopped before its end, or `None`.
+    """
+
+    rows: int = 0
+    total: int | None = None
+    succeeded: int = 0
+    failed: int = 0
+    unsent: int = 0
+    resumed: int = 0
+    requests: int = 0
+    cost_usd: float = 0.0
+    lost: int = 0
+    stopped: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has its output."""
+        return self.stopped is None and self.failed == 0 and self.unsent == 0 and self.succeeded == self.rows
+
+    @property
+    def finished(self) -> int:
+        """How many rows need no further work in this run."""
+        return self.succeeded + self.failed + self.unsent
+
+    def __str__(self) -> str:
+        parts = [f"{self.succeeded:,} of {self.rows:,} rows have their output"]
+        if self.resumed:
+            parts.append(f"{self.resumed:,} of them from earlier runs")
+        if self.failed:
+            parts.append(f"{self.failed:,} ended in an error")
+        if self.unsent:
+            parts.append(f"{self.unsent:,} were not sent")
+        parts.append(f"${self.cost_usd:.6f} spent")
+        if self.lost:
+            parts.append(f"{self.lost:,} answers were lost on their way and are counted as spent")
+        text = ", ".join(parts) + "."
+        return text if self.stopped is None else f"{text}\nStopped: {self.stopped}"

@@ -1,0 +1,221 @@
+"""One row, one attempt: the runnable is called, its calls are counted and gated, its answer or error is classified.
+
+A task is pickled to the workers of a cluster, so it holds nothing but data and the runnable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
+from pydantic import BaseModel
+
+from langchain_workers_gemma.chat_models import ChatWorkersGemma
+from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, failure
+from langchain_workers_gemma.scale.prompt import RowPrompt
+from langchain_workers_gemma.scale.rows import dump_line
+
+AnyRunnable: TypeAlias = Runnable[Any, Any]
+Gate: TypeAlias = Callable[[], int | None]
+"""Waits until one more request may be sent and returns its number, or `None` if the run is stopping."""
+
+AsyncGate: TypeAlias = Callable[[], Awaitable[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowTask:
+    """What is done with each row.
+
+    Attributes:
+        runnable: What answers.
+        prompt: Makes the runnable's input from a row; `None` passes the row itself.
+    """
+
+    runnable: AnyRunnable
+    prompt: RowPrompt | None = None
+
+    def run(self, row: Mapping[str, Any], permit: int, gate: Gate) -> Outcome:
+        """Attempt a row.
+
+        Args:
+            row: Its fields.
+            permit: The number of the request that may be sent at once.
+            gate: Called before each further request, such as the repair of a structured output.
+        """
+        meter = _Meter(permit)
+        try:
+            answer = self.runnable.invoke(self._input(row), _config(_GatedHandler(meter, gate)))
+            outcome = _answer(answer, meter)
+        except Exception as error:  # noqa: BLE001 - whatever a row raises is that row's outcome
+            outcome = failure(error)
+        return meter.complete(outcome)
+
+    async def arun(self, row: Mapping[str, Any], permit: int, gate: AsyncGate) -> Outcome:
+        """Attempt a row. See `run`."""
+        meter = _Meter(permit)
+        try:
+            answer = await self.runnable.ainvoke(self._input(row), _config(_AsyncGatedHandler(meter, gate)))
+            outcome = _answer(answer, meter)
+        except Exception as error:  # noqa: BLE001 - as above
+            outcome = failure(error)
+        return meter.complete(outcome)
+
+    def _input(self, row: Mapping[str, Any]) -> Any:
+        return dict(row) if self.prompt is None else self.prompt.messages(row)
+
+
+def make_task(
+    runnable: AnyRunnable, *, prompt: str | None = None, system: str | None = None, schema: Any = None
+) -> RowTask:
+    """Make the task of a run.
+
+    Args:
+        runnable: What answers: a chat model, which needs a prompt, or any runnable that takes a row.
+        prompt: The prompt, with `{field}` for the fields of a row.
+        system: A system message before it.
+        schema: What the answer must look like, as for `with_structured_output`; needs a chat model.
+
+    Raises:
+        ValueError: If the arguments do not fit together.
+    """
+    if prompt is None:
+        if system is not None:
+            raise ValueError("system is given without prompt: add prompt='... {field} ...'.")
+        if isinstance(runnable, BaseChatModel):
+            raise ValueError("prompt is missing: a chat model needs prompt='... {field} ...' to read a row.")
+    runnable = without_own_retries(runnable)
+    if schema is not None:
+        if not isinstance(runnable, BaseChatModel):
+            raise ValueError(f"schema needs a chat model as runnable, not {type(runnable).__name__}.")
+        runnable = runnable.with_structured_output(schema)
+    return RowTask(runnable, None if prompt is None else RowPrompt(prompt, system))
+
+
+def without_own_retries(runnable: AnyRunnable) -> AnyRunnable:
+    """Return the runnable with `max_retries=0` on each `ChatWorkersGemma` in it.
+
+    A run retries rows itself, and its rate and cost limits have to count each retry.
+    """
+    if isinstance(runnable, ChatWorkersGemma):
+        return runnable.model_copy(update={"max_retries": 0})
+    if isinstance(runnable, RunnableBinding):
+        return runnable.model_copy(update={"bound": without_own_retries(runnable.bound)})
+    if isinstance(runnable, RunnableSequence):
+        return RunnableSequence(*map(without_own_retries, runnable.steps), name=runnable.name)
+    return runnable
+
+
+class _Meter:
+    """Counts the calls of one attempt, their tokens and their cost."""
+
+    def __init__(self, permit: int) -> None:
+        self.permits = [permit]
+        self._started = 0
+        self._answered = 0
+        self._usage: UsageMetadata | None = None
+        self._cost: float | None = None
+
+    def first(self) -> bool:
+        """Note that a call starts; return whether it is the first, which the attempt's own permit allows."""
+        self._started += 1
+        return self._started == 1
+
+    def allow(self, permit: int | None) -> None:
+        if permit is None:
+            raise NoPermitError("The run is stopping.")
+        self.permits.append(permit)
+
+    def add(self, message: BaseMessage) -> None:
+        """Count an answer."""
+        self._answered += 1
+        if not isinstance(message, AIMessage):
+            return
+        if message.usage_metadata is not None:
+            self._usage = add_usage(self._usage, message.usage_metadata)
+        cost = message.response_metadata.get("cost_usd")
+        if isinstance(cost, int | float):
+            self._cost = (self._cost or 0.0) + cost
+
+    @property
+    def unused(self) -> bool:
+        return self._answered == 0
+
+    def complete(self, outcome: Outcome) -> Outcome:
+        return replace(
+            outcome,
+            usage=None if self._usage is None else dict(self._usage),
+            cost_usd=self._cost,
+            answered=self._answered,
+            permits=tuple(self.permits),
+        )
+
+
+class _Handler:
+    """What the two handlers share: LangChain calls them inline and lets their errors through."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, meter: _Meter) -> None:
+        self._meter = meter
+
+    def _count(self, response: LLMResult) -> None:
+        for generations in response.generations:
+            for generation in generations[:1]:
+                if isinstance(generation, ChatGeneration):
+                    self._meter.add(generation.message)
+
+
+class _GatedHandler(_Handler, BaseCallbackHandler):
+    def __init__(self, meter: _Meter, gate: Gate) -> None:
+        super().__init__(meter)
+        self._gate = gate
+
+    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+        if not self._meter.first():
+            self._meter.allow(self._gate())
+
+    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+        self._count(response)
+
+
+class _AsyncGatedHandler(_Handler, AsyncCallbackHandler):
+    def __init__(self, meter: _Meter, gate: AsyncGate) -> None:
+        super().__init__(meter)
+        self._gate = gate
+
+    async def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+        if not self._meter.first():
+            self._meter.allow(await self._gate())
+
+    async def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+        self._count(response)
+
+
+def _config(handler: BaseCallbackHandler) -> RunnableConfig:
+    return {"callbacks": [handler]}
+
+
+def _answer(answer: Any, meter: _Meter) -> Outcome:
+    """Return the outcome for what the runnable returned.
+
+    Raises:
+        ValueError, TypeError: If it has no JSON form.
+    """
+    if isinstance(answer, BaseMessage):
+        if meter.unused:  # a runnable that makes messages without LangChain's callbacks
+            meter.add(answer)
+        text = str(answer.text)
+        if not text and answer.response_metadata.get("finish_reason") == "length":
+            return Outcome("failed", error="The answer is empty: raise max_tokens, or turn thinking off.")
+        return Outcome("done", output=text)
+    output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
+    dump_line({"output": output})
+    return Outcome("done", output=output)
