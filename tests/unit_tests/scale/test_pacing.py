@@ -1,0 +1,142 @@
+"""When requests may be sent, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_workers_gemma.scale.pacing import Pacer
+
+
+def most_in_a_minute(sent: list[float]) -> int:
+    """The most requests in any 60 seconds, whose end does not count."""
+    most, first = 0, 0
+    for last, moment in enumerate(sent):
+        while moment - sent[first] >= 60.0 - 1e-6:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def send(pacer: Pacer, now: float) -> float:
+    """Wait as long as the pacer wants, and send."""
+    now += pacer.delay(now)
+    assert pacer.delay(now) <= 1e-9
+    pacer.take(now)
+    return now
+
+
+@given(
+    st.sampled_from([0.5, 1, 2, 7, 60, 99, 100, 300, 1500, 10_000]),
+    st.lists(st.sampled_from([0.0, 0.001, 0.05, 0.7, 3.0, 61.0]), min_size=1, max_size=400),
+)
+def test_no_minute_has_more_requests_than_the_rate(rate: float, idle: list[float]) -> None:
+    pacer, now, sent = Pacer(rate), 1000.0, []
+    for seconds in idle:
+        now = send(pacer, now + seconds)
+        sent.append(now)
+    assert most_in_a_minute(sent) <= max(rate, 1)
+
+
+@pytest.mark.parametrize("rate", [1, 30, 300, 6000])
+def test_a_busy_run_uses_the_rate(rate: int) -> None:
+    pacer, now = Pacer(rate), 0.0
+    sent = []
+    for _ in range(rate * 3):
+        now = send(pacer, now)
+        sent.append(now)
+    minutes = (sent[-1] - sent[0]) / 60
+    assert len(sent) / minutes >= 0.99 * rate
+
+
+def test_a_run_starts_without_credit() -> None:
+    pacer = Pacer(6000)
+    pacer.take(0.0)
+    assert pacer.delay(0.0) == pytest.approx(60 / 5940)
+
+
+def test_a_delayed_request_is_caught_up_with() -> None:
+    pacer = Pacer(6000)
+    pacer.take(0.0)
+    pacer.take(0.5)  # late by many slots
+    assert pacer.delay(0.5) == 0.0
+
+
+def test_without_a_rate_nothing_waits() -> None:
+    pacer = Pacer(None)
+    for _ in range(1000):
+        assert pacer.delay(5.0) == 0.0
+        pacer.take(5.0)
+
+
+def test_requests_that_wait_for_their_sender_are_spaced_wider() -> None:
+    assert Pacer(10, early=1).interval == pytest.approx(60 / 9)
+    assert Pacer(1, early=1).interval == pytest.approx(60)
+
+
+@pytest.mark.parametrize("rate_limit", [True, False])
+def test_a_refusal_pauses_everything_for_as_long_as_the_service_asks(rate_limit: bool) -> None:
+    pacer = Pacer(None)
+    pacer.take(0.0)
+    pacer.refuse(1.0, 20.0, rate_limit=rate_limit)
+    assert pacer.delay(1.0) == pytest.approx(20.0)
+    assert pacer.delay(21.0) <= pacer.interval
+
+
+def test_refusals_without_a_time_pause_longer_and_longer_until_one_succeeds() -> None:
+    pacer, now, pauses = Pacer(None), 0.0, []
+    for _ in range(8):
+        now += 2.0 + pacer.delay(now + 2.0)
+        pacer.take(now)
+        pacer.refuse(now, None, rate_limit=False)
+        pauses.append(pacer.delay(now))
+    assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert max(pauses) == 30.0
+    pacer.succeed()
+    now += 100.0
+    pacer.refuse(now, None, rate_limit=False)
+    assert pacer.delay(now) == 1.0
+
+
+def test_refusals_of_requests_sent_together_count_once() -> None:
+    pacer = Pacer(60)
+    for moment in range(32):
+        pacer.take(moment / 100)
+    for moment in range(32):
+        pacer.refuse(5.0 + moment / 1000, 0.0, rate_limit=True)
+    assert pacer.interval == pytest.approx(1.5)
+
+
+def test_too_many_requests_widens_the_spacing_and_success_narrows_it_again() -> None:
+    pacer = Pacer(None)
+    for moment in range(100):
+        pacer.take(moment / 10)
+    pacer.refuse(10.0, 0.0, rate_limit=True)
+    widened = pacer.interval
+    assert widened == pytest.approx(0.15)  # half as wide again as what was observed
+    for _ in range(1000):
+        pacer.succeed()
+    assert pacer.interval == 0.0
+
+
+def test_lack_of_capacity_leaves_the_spacing_alone() -> None:
+    pacer = Pacer(None)
+    pacer.take(0.0)
+    pacer.refuse(10.0, 0.0, rate_limit=False)
+    assert pacer.interval == 0.0
+
+
+def test_spacing_has_bounds() -> None:
+    pacer, now = Pacer(300), 0.0
+    for _ in range(100):
+        now += 10.0
+        pacer.take(now)
+        pacer.refuse(now, 0.0, rate_limit=True)
+    assert pacer.interval == 5.0
+    for _ in range(1000):
+        pacer.succeed()
+    assert pacer.interval == pytest.approx(60 / 297)
+    assert math.isfinite(pacer.delay(now))
