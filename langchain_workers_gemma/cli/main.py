@@ -1,4 +1,4 @@
-"""The command line: `workers-gemma demo | sandbox | models | check`."""
+"""The command line: `workers-gemma demo | map | sandbox | models | check`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 
+from langchain_workers_gemma.cli.map import add_map_command
 from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.version import __version__
 
@@ -44,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="show the main job against the sandbox, without an account")
     demo.set_defaults(command=_demo)
+
+    add_map_command(commands)
 
     sandbox = commands.add_parser("sandbox", help="serve a local Workers AI until Ctrl-C")
     sandbox.add_argument("--port", type=int, default=0, help="the port; any free one if left out")

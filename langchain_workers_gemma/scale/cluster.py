@@ -121,7 +121,7 @@ class ClusterRunner:
                 self._plan.write_off()  # the workers that had these permits have died
                 self._blocked = False
             started = self._submit(client, completed)
-            if started or (self._plan.has_ready and not self._emitter.full):
+            if started or self._plan.drained or (self._plan.has_ready and not self._emitter.full):
                 await asyncio.sleep(0)
             else:
                 retry_at = self._plan.retry_at()

@@ -104,9 +104,9 @@ class LocalRunner:
             if self._failure is not None:
                 raise self._failure
             if self._plan.drained and not self._running:
-                return
+                return  # an attempt ends a moment after its row does
             seconds = self._start_attempt(time.monotonic())
-            if seconds == 0 or (self._plan.has_ready and not self._emitter.full):
+            if seconds == 0 or self._plan.drained or (self._plan.has_ready and not self._emitter.full):
                 await asyncio.sleep(0)
             else:
                 await self.wake.wait(seconds)

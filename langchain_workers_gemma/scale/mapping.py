@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self, TypeAlias
 
+from langchain_workers_gemma.chat_models import ChatWorkersGemma
+from langchain_workers_gemma.models import get_model
 from langchain_workers_gemma.scale.budget import Budget
 from langchain_workers_gemma.scale.errors import InputChangedError
 from langchain_workers_gemma.scale.journal import Journal
@@ -121,6 +123,7 @@ def map_file(
         MapStoppedError: If the scheduler cannot be reached, or is lost.
     """
     limits = _Limits(max_concurrency, rate, max_cost, scheduler)
+    _check_price(runnable, max_cost)
     task = make_task(runnable, prompt=prompt, system=system, schema=schema)
     source_path, target_path = Path(source), Path(target)
     journal_path = target_path.with_name(f"{target_path.name}.journal")
@@ -187,6 +190,7 @@ def map_rows(
         ['GOOD', 'BAD']
     """
     limits = _Limits(max_concurrency, rate, max_cost, scheduler)
+    _check_price(runnable, max_cost)
     task = make_task(runnable, prompt=prompt, system=system, schema=schema)
     total = len(rows) if isinstance(rows, list | tuple) else None
     bar = ProgressBar() if show_progress else None
@@ -302,6 +306,7 @@ class _QueueEmitter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
+        self._waiting = False  # for the consumer to make room
         self._abandoned = False
 
     # --- In the thread of the run ---
@@ -330,6 +335,9 @@ class _QueueEmitter:
 
     @property
     def full(self) -> bool:
+        if self._rows.qsize() < _QUEUED_ROWS:
+            return False
+        self._waiting = True  # before the second look, so that the consumer, who takes first, cannot miss it
         return self._rows.qsize() >= _QUEUED_ROWS
 
     def emit(self, row: Row, result: Result) -> None:
@@ -344,9 +352,9 @@ class _QueueEmitter:
 
     def take(self) -> dict[str, Any] | None:
         """Wait for the next row; `None` at the end."""
-        was_full = self.full
         row = self._rows.get()
-        if was_full and self.wake is not None:
+        if self._waiting and self.wake is not None:
+            self._waiting = False
             self._call(self.wake.set)
         return row
 
@@ -396,6 +404,22 @@ def _question(runnable: AnyRunnable, prompt: str | None, system: str | None, sch
         "model": getattr(runnable, "model", type(runnable).__name__),
         "host": getattr(runnable, "host", None),
     }
+
+
+def _check_price(runnable: AnyRunnable, max_cost: float | None) -> None:
+    """Check that a cost limit can be kept.
+
+    Raises:
+        ValueError: If the model's price is not published.
+    """
+    if max_cost is None or not isinstance(runnable, ChatWorkersGemma):
+        return
+    published = get_model(runnable.model, runnable.host)
+    if published is None or published.input_price is None:
+        raise ValueError(
+            f"max_cost={max_cost!r} cannot be kept: no price of {runnable.model!r} on {runnable.host!r} is published. "
+            "Leave it out, and bound the run by its rows and max_tokens."
+        )
 
 
 def _check_files(source: Path, target: Path, journal: Path) -> None:

@@ -146,4 +146,9 @@ def test_rows_that_are_not_mappings_have_an_error() -> None:
 
 def test_half_a_surrogate_pair_in_an_answer_is_written_as_an_escape() -> None:
     [row] = read(b'{"a": 1}')
-    assert json.loads(output_line(row, Result("\ud83d"))) == {**row.data, "output": "\ud83d", "usage": None, "cost_usd": None}
+    assert json.loads(output_line(row, Result("\ud83d"))) == {
+        **row.data,
+        "output": "\ud83d",
+        "usage": None,
+        "cost_usd": None,
+    }

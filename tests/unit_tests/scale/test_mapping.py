@@ -1,0 +1,471 @@
+"""`map_file` and `map_rows`, as programs use them, with runnables that need no service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+
+from langchain_workers_gemma import ChatWorkersGemma, errors
+from langchain_workers_gemma.scale import InputChangedError, JournalInUseError, map_file, map_rows
+from langchain_workers_gemma.scale import local as local_module
+from langchain_workers_gemma.scale import plan as plan_module
+from tests.unit_tests.scale.helpers import COST, Scripted, answer, make_rows, mapped, read_rows, write_rows
+
+GLITCH = errors.APIConnectionError("a glitch")
+OVERFLOW = errors.ContextOverflowError("too long", status_code=400)
+QUOTA = errors.QuotaExceededError("used up", status_code=429, code=3036)
+
+
+@pytest.fixture(autouse=True)
+def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "_FIRST_DELAY", 0.0)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "in.jsonl", make_rows(20))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_row_gains_output_usage_and_cost(source: Path, target: Path) -> None:
+    report = map_file(source, target, Scripted())
+    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    assert report.complete
+    assert (report.rows, report.succeeded, report.requests) == (20, 20, 20)
+    assert report.cost_usd == pytest.approx(20 * COST)
+
+
+def test_rows_stand_in_order_whatever_order_they_finish_in(source: Path, target: Path) -> None:
+    turns = {index: asyncio.Event() for index in range(20)}
+
+    async def last_first(row: dict[str, Any]) -> Any:
+        if row["id"] < 19:
+            await turns[row["id"]].wait()
+        if row["id"]:
+            turns[row["id"] - 1].set()
+        return answer(row["text"].upper())
+
+    map_file(source, target, RunnableLambda(lambda row: row["text"], afunc=last_first), max_concurrency=20)
+    assert [row["id"] for row in read_rows(target)] == list(range(20))
+
+
+def test_bad_rows_have_an_error_and_the_run_goes_on(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    rows = [json.dumps(row) for row in make_rows(4)]
+    source.write_text("\n".join([rows[0], "{broken", rows[1], "[3]", "", rows[2], '{"id": 9}', rows[3]]))
+    report = map_file(source, target, Scripted({2: [OVERFLOW]}))
+    assert read_rows(target) == [
+        mapped(make_rows(1)[0]),
+        {"raw": "{broken", "error": "The row is not JSON: Expecting property name enclosed in double quotes: "
+         "line 1 column 2 (char 1)"},
+        mapped(make_rows(2)[1]),
+        {"raw": "[3]", "error": "The row is not a JSON object but of type list."},
+        {"id": 2, "text": "row 2", "error": "ContextOverflowError: too long"},
+        {"id": 9, "error": "KeyError: 'text'"},
+        mapped(make_rows(4)[3]),
+    ]  # fmt: skip
+    assert (report.succeeded, report.failed, report.complete) == (3, 4, False)
+
+
+def test_what_may_pass_is_tried_again(source: Path, target: Path) -> None:
+    runnable = Scripted({3: [GLITCH] * 4, 5: [GLITCH] * 99})
+    report = map_file(source, target, runnable)
+    assert runnable.asked[3] == 5
+    assert runnable.asked[5] == plan_module.MAX_ATTEMPTS
+    assert read_rows(target)[5] == {"id": 5, "text": "row 5", "error": "APIConnectionError: a glitch"}
+    assert (report.succeeded, report.failed) == (19, 1)
+
+
+def test_a_second_run_tries_errors_again_and_pays_for_nothing_else(source: Path, target: Path) -> None:
+    map_file(source, target, Scripted({4: [OVERFLOW], 7: [OVERFLOW]}))
+    second = Scripted()
+    report = map_file(source, target, second)
+    assert dict(second.asked) == {4: 1, 7: 1}
+    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    assert report.complete
+    assert report.resumed == 18
+    assert report.cost_usd == pytest.approx(20 * COST)
+    third = Scripted()
+    assert map_file(source, target, third).complete
+    assert not third.asked
+
+
+def test_a_quota_ends_the_run_and_a_later_run_goes_on(source: Path, target: Path) -> None:
+    first = Scripted({6: [QUOTA]})
+    report = map_file(source, target, first, max_concurrency=1)
+    rows = read_rows(target)
+    assert rows[:6] == [mapped(row) for row in make_rows(6)]
+    assert rows[6:] == [{**row, "error": "Not sent: QuotaExceededError: used up"} for row in make_rows(20)[6:]]
+    assert first.asked.total() == 7
+    assert report.stopped is not None
+    assert "min: run again then to go on" in report.stopped
+    assert map_file(source, target, Scripted()).complete
+    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+
+
+def test_the_cost_limit_counts_earlier_runs(source: Path, target: Path) -> None:
+    limit = 10 * COST
+    report = map_file(source, target, Scripted(), max_cost=limit, max_concurrency=4)
+    done = report.succeeded
+    assert 8 <= done <= 10
+    assert report.cost_usd <= limit
+    again = Scripted()
+    assert map_file(source, target, again, max_cost=limit).stopped
+    assert not again.asked
+    assert map_file(source, target, again, max_cost=1.0).complete
+    assert again.asked.total() == 20 - done
+
+
+def test_answers_without_a_price_cannot_keep_a_cost_limit(source: Path, target: Path) -> None:
+    runnable = Scripted(cost=None)
+    report = map_file(source, target, runnable, max_cost=1.0)
+    assert report.stopped is not None
+    assert "no published price" in report.stopped
+    assert runnable.asked.total() == 1
+    assert map_file(source, target, Scripted(cost=None)).complete
+    assert read_rows(target)[1] == mapped(make_rows(2)[1], None)
+
+
+def test_a_changed_input_is_refused_before_anything_is_sent(source: Path, target: Path) -> None:
+    map_file(source, target, Scripted({3: [OVERFLOW]}))
+    before, runnable = target.read_bytes(), Scripted()
+    for text in (source.read_text().replace("row 3", "row three"), source.read_text() + '{"id": 20, "text": "x"}\n'):
+        source.write_text(text)
+        with pytest.raises(InputChangedError, match="The input has changed since"):
+            map_file(source, target, runnable)
+    assert target.read_bytes() == before
+    assert not runnable.asked
+
+
+def test_an_input_that_changes_during_the_run_is_noticed(source: Path, target: Path) -> None:
+    def change(row: dict[str, Any]) -> str:
+        if row["id"] == 19:
+            with source.open("a") as file:
+                file.write('{"id": 20}\n')
+        return "x"
+
+    with pytest.raises(InputChangedError, match="was changed while it was read"):
+        map_file(source, target, RunnableLambda(change), max_concurrency=1)
+
+
+def test_an_output_that_is_not_ours_is_not_overwritten(source: Path, target: Path) -> None:
+    target.write_text("precious\n")
+    with pytest.raises(ValueError, match=r"has no journal 'out\.jsonl\.journal' beside it: it is not overwritten"):
+        map_file(source, target, Scripted())
+    assert target.read_text() == "precious\n"
+    target.write_text("")
+    assert map_file(source, target, Scripted()).complete
+
+
+def test_files_that_cannot_be_used(source: Path, target: Path, tmp_path: Path) -> None:
+    for wrong, to, message in (
+        (tmp_path / "none.jsonl", target, "does not exist"),
+        (tmp_path, target, "must be a file"),
+        (source, tmp_path / "none" / "out.jsonl", "The folder of the output"),
+        (source, source, "must be a file other than the input"),
+        (source, tmp_path, "must be a file other than the input"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            map_file(wrong, to, Scripted())
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_concurrency": 0}, "max_concurrency=0 must be at least 1"),
+        ({"rate": 0}, "rate=0 must be a number of requests a minute above 0"),
+        ({"rate": float("inf")}, "rate=inf"),
+        ({"rate": float("nan")}, "rate=nan"),
+        ({"max_cost": -1}, "max_cost=-1 must be a number of US dollars above 0"),
+    ],
+)
+def test_limits_are_checked(source: Path, target: Path, limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        map_file(source, target, Scripted(), **limits)
+    with pytest.raises(ValueError, match=message):
+        map_rows([], Scripted(), **limits)
+
+
+def test_a_cost_limit_needs_a_price(source: Path, target: Path) -> None:
+    llm = ChatWorkersGemma(model="@cf/google/gemma-2b-it-lora", account_id="a", api_token="secret-token")
+    with pytest.raises(ValueError, match="no price of '@cf/google/gemma-2b-it-lora' on 'cloudflare' is published"):
+        map_file(source, target, llm, prompt="{text}", max_cost=1.0)
+
+
+def test_an_empty_input(tmp_path: Path, target: Path) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [])
+    assert map_file(source, target, Scripted()).complete
+    assert target.read_bytes() == b""
+
+
+async def test_files_can_be_mapped_inside_a_running_event_loop(source: Path, target: Path) -> None:
+    """As in a notebook."""
+    assert map_file(source, target, Scripted()).complete
+    assert [row["output"] for row in map_rows(make_rows(2), Scripted())] == ["ROW 0", "ROW 1"]
+
+
+def test_two_runs_on_one_output_are_refused(source: Path, target: Path) -> None:
+    refused: list[Exception] = []
+
+    def nested(row: dict[str, Any]) -> str:
+        if row["id"] == 0:
+            try:
+                map_file(source, target, Scripted())
+            except JournalInUseError as error:
+                refused.append(error)
+        return "x"
+
+    assert map_file(source, target, RunnableLambda(nested), max_concurrency=1).complete
+    assert len(refused) == 1
+
+
+def test_a_journal_that_cannot_be_written_ends_the_run(source: Path, target: Path, monkeypatch: Any) -> None:
+    from langchain_workers_gemma.scale.journal import Journal
+
+    write = Journal.write
+
+    def full(self: Journal, record: Any, row: Any = None) -> None:
+        if record is not None and record.get("row") == 5:
+            raise OSError(28, "No space left on device")
+        write(self, record, row)
+
+    monkeypatch.setattr(Journal, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        map_file(source, target, Scripted(), max_concurrency=1)
+    monkeypatch.undo()
+    again = Scripted()
+    assert map_file(source, target, again).complete
+    assert again.asked.total() == 15
+    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+
+
+def test_progress_goes_to_standard_error(source: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    map_file(source, target, Scripted(), show_progress=True)
+    shown = capsys.readouterr()
+    assert "100% |####################| 20/20 rows" in shown.err
+    assert shown.out == ""
+
+
+# --- Iterables --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_an_iterable_come_back_in_order() -> None:
+    rows = map_rows(iter(make_rows(50)), Scripted({7: [OVERFLOW], 9: [GLITCH]}))
+    found = list(rows)
+    expected: list[dict[str, Any]] = [mapped(row) for row in make_rows(50)]
+    expected[7] = {**make_rows(8)[7], "error": "ContextOverflowError: too long"}
+    assert found == expected
+    assert (rows.report.succeeded, rows.report.failed) == (49, 1)
+    assert list(rows) == []
+
+
+def test_nothing_starts_before_the_first_row_is_taken() -> None:
+    runnable = Scripted()
+    map_rows(make_rows(5), runnable)
+    assert not runnable.asked
+    assert threading.active_count() == len(threading.enumerate())
+
+
+def test_an_iterable_is_read_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain_workers_gemma.scale import mapping
+
+    monkeypatch.setattr(mapping, "_QUEUED_ROWS", 10)
+    monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 10)
+    taken = 0
+
+    def endless() -> Iterator[dict[str, Any]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {"id": taken, "text": "x"}
+
+    with map_rows(endless(), Scripted(), max_concurrency=2) as rows:
+        for _ in range(100):
+            next(rows)
+        assert taken <= 100 + 10 + 10 + 2 + 1
+
+
+def test_closing_stops_the_run_and_keeps_what_was_under_way(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    first = Scripted()
+    with map_rows(make_rows(5000), first, journal=journal, max_concurrency=4) as rows:
+        next(rows)
+    asked = first.asked.total()
+    assert asked < 5000
+    second = Scripted()
+    found = list(map_rows(make_rows(5000), second, journal=journal))
+    assert found == [mapped(row) for row in make_rows(5000)]
+    assert first.asked + second.asked == dict.fromkeys(range(5000), 1)
+
+
+def test_an_abandoned_iterator_stops_its_run() -> None:
+    rows = map_rows(({"id": index, "text": "x"} for index in range(10**9)), Scripted())
+    next(rows)
+    thread = rows._thread
+    del rows
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_rows_that_have_changed_are_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    list(map_rows(make_rows(3), Scripted(), journal=journal))
+    changed = [*make_rows(2), {"id": 2, "text": "other"}]
+    with pytest.raises(InputChangedError, match="Row 2 has changed"):
+        list(map_rows(changed, Scripted(), journal=journal))
+
+
+def test_an_error_of_the_iterable_reaches_the_caller_after_the_rows_before_it() -> None:
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from make_rows(2)
+        raise RuntimeError("the database is gone")
+
+    found: list[dict[str, Any]] = []
+    with pytest.raises(RuntimeError, match="the database is gone"):
+        found.extend(map_rows(broken(), Scripted(), max_concurrency=1))
+    assert found == [mapped(row) for row in make_rows(2)]
+
+
+def test_rows_that_are_no_mappings_have_an_error() -> None:
+    rows: list[Any] = [7, *make_rows(1)]
+    first, second = map_rows(rows, Scripted())
+    assert first == {"error": "The row is not a mapping but of type int."}
+    assert second["output"] == "ROW 0"
+
+
+def test_a_chat_model_needs_a_prompt() -> None:
+    llm = ChatWorkersGemma(account_id="a", api_token="secret-token")
+    with pytest.raises(ValueError, match="prompt is missing"):
+        map_rows(make_rows(1), llm)
+
+
+def test_progress_of_an_iterable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(list(map_rows(make_rows(3), Scripted(), show_progress=True))) == 3
+    assert "100% |####################| 3/3 rows" in capsys.readouterr().err
+    list(map_rows(iter(make_rows(3)), Scripted(), show_progress=True))
+    assert "\n3 rows, " in capsys.readouterr().err
+
+
+# --- Limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_holds_for_every_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that the waiting itself moves."""
+    now = 1000.0
+    sent: list[float] = []
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+    async def wait(self: local_module.Wake, seconds: float) -> None:
+        nonlocal now
+        await asyncio.sleep(0)
+        now += min(seconds, 1.0)
+
+    class Timed(Scripted):
+        def invoke(self, input: dict[str, Any], config: Any = None, **kwargs: Any) -> Any:  # noqa: A002 - core's name
+            sent.append(now)
+            return super().invoke(input, config)
+
+    monkeypatch.setattr(local_module, "time", Clock)
+    monkeypatch.setattr(local_module.Wake, "wait", wait)
+    failures: dict[int, list[Exception]] = {index: [GLITCH] for index in range(0, 40, 2)}
+    assert len(list(map_rows(make_rows(40), Timed(failures), rate=60, max_concurrency=8))) == 40
+    assert len(sent) == 60
+    assert all(later - earlier >= 0.999 for earlier, later in itertools.pairwise(sent))
+
+
+def test_at_most_so_many_rows_are_under_way() -> None:
+    running = most = 0
+
+    async def count(row: dict[str, Any]) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        running -= 1
+        return "x"
+
+    assert len(list(map_rows(make_rows(100), RunnableLambda(str, afunc=count), max_concurrency=7))) == 100
+    assert most == 7
+
+
+def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
+    """Peaks of 300 and of 1,500 rows of 10 kB: without streaming they would be 12 MB apart, several times over."""
+
+    def peak(count: int) -> int:
+        source = write_rows(tmp_path / f"{count}.jsonl", ({"id": i, "text": "x" * 10_000} for i in range(count)))
+        runnable = Scripted()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            assert map_file(source, tmp_path / f"{count}.out", runnable, max_concurrency=4).complete
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100)
+    assert peak(1_500) < peak(300) + 2_000_000
+
+
+def test_importing_the_package_imports_neither_dask_nor_this() -> None:
+    code = (
+        "import sys, langchain_workers_gemma, langchain_workers_gemma.scale; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed', 'langchain_core')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_names() -> None:
+    from langchain_workers_gemma import scale
+
+    assert {name for name in dir(scale) if not name.startswith("_")} >= set(scale.__all__)
+    for name in scale.__all__:
+        assert getattr(scale, name).__name__ == name
+    with contextlib.suppress(AttributeError):
+        raise AssertionError(scale.unknown)
+
+
+def test_without_the_extra_a_scheduler_is_an_error_that_names_it(monkeypatch: Any, source: Path, target: Path) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r'pip install "langchain-workers-gemma\[scale\]"'):
+        map_file(source, target, Scripted(), scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_full_queue_never_stalls_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is woken by the consumer alone: if a wake were missed, this would never end."""
+    from langchain_workers_gemma.scale import mapping
+
+    async def wait(self: local_module.Wake, seconds: float) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    monkeypatch.setattr(local_module.Wake, "wait", wait)
+    monkeypatch.setattr(mapping, "_QUEUED_ROWS", 2)
+    monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 3)
+    assert len(list(map_rows(make_rows(3000), Scripted(), max_concurrency=2))) == 3000
