@@ -79,15 +79,11 @@ PROBES = {
         assert {{"agents", "notebooks", "progress", "sandbox"}} <= extras, extras
         assert "# langchain-workers-gemma" in told.get_payload()
         """,
-    "has a command line": f"""
-        import runpy, sys
+    "has a command line": """
+        import importlib.metadata, sys
         sys.argv = ["workers-gemma", "models"]
-        try:
-            runpy.run_module("{PACKAGE}.cli", run_name="__main__")
-            from {PACKAGE}.cli import main
-            main()
-        except SystemExit as end:
-            assert not end.code, end.code
+        (command,) = importlib.metadata.entry_points(group="console_scripts", name="workers-gemma")
+        assert command.load()() == 0
         """,
     "puts nothing beside the package": """
         from importlib.metadata import files
@@ -132,18 +128,18 @@ def _contents(wheel: Path, sdist: Path) -> Iterator[tuple[str, str | None]]:
         in_wheel = set(archive.namelist())
     with tarfile.open(sdist) as tar:
         in_sdist = {name.partition("/")[2] for name in tar.getnames()}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*.py")} | {f"{PACKAGE}/py.typed"}
-    yield "wheel: holds every module", _missing(sources - in_wheel)
-    yield "sdist: holds every module", _missing(sources - in_sdist)
-    yield "sdist: holds what its Makefile and .ci/run use", _missing(_used_by_make() - in_sdist)
+    yield "wheel: holds every file of the package", _missing(_committed(PACKAGE) - in_wheel)
+    github = (".git", ".pre-commit")
+    used = {name for name in _committed(".") if not name.startswith(github)}
+    yield "sdist: holds what its Makefile and .ci/run use", _missing(used - in_sdist)
     wrong = {name for name in in_wheel | in_sdist if "__pycache__" in name or name.endswith((".pyc", ".env"))}
     yield "both: hold no rubbish", f"       {sorted(wrong)}" if wrong else None
 
 
-def _used_by_make() -> set[str]:
-    """Return the files of the repository that the Makefile, `.ci/run` and the tests use: all but GitHub's own."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return {name for name in listed.splitlines() if not name.startswith((".git", ".pre-commit"))}
+def _committed(folder: str) -> set[str]:
+    """Return the files of a folder that the repository holds."""
+    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return set(listed.splitlines())
 
 
 def _missing(names: set[str]) -> str | None:
