@@ -1,45 +1,139 @@
-"""The table of `workers-gemma models`: what is published, and what the account's own list says."""
+"""`workers-gemma models`: what is published about each Gemma, and what the account's own list says."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import date
 from typing import Any
 
-from langchain_workers_gemma.models import MODELS, GemmaModel
+from langchain_workers_gemma.cli.command import CommandError, add_command
+from langchain_workers_gemma.hosts import HOSTS
+from langchain_workers_gemma.models import MODELS, GemmaModel, Range
 
+MAX_COLUMNS = 80
 _UNKNOWN = "-"
+_INDENT = "    "
+_ROW = "{:<50} {:>9} {:>8} {:>8}"
+_EXAMPLES = """
+workers-gemma models
+workers-gemma models --json | jq '.published[] | select(.function_calling) | .id'
+"""
+
+
+def add_models_command(commands: Any) -> None:
+    """Add the command to the subcommands of a parser."""
+    models = add_command(
+        commands,
+        "models",
+        "list the models with context, prices and features",
+        description=(
+            "List what is published about each Gemma ('-': not published). With credentials for Cloudflare, the live\n"
+            "list of the account follows."
+        ),
+        examples=_EXAMPLES,
+    )
+    models.add_argument("--json", action="store_true", help="print both lists as JSON")
+    models.set_defaults(command=_models)
+
+
+def _models(options: argparse.Namespace) -> int:
+    if options.json:
+        live = _live_entries() if _has_credentials() else None
+        listed = {"published": [model_facts(model) for model in MODELS.values()], "live": live}
+        print(json.dumps(listed, indent=2, ensure_ascii=False))
+        return 0
+    print(*published_table(), sep="\n")
+    if not _has_credentials():
+        print("\nFor the live list of your account, set:\nCLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN")
+        return 0
+    entries = _live_entries()
+    print("\nListed for your account:")
+    print(*live_table(entries), sep="\n")
+    return 0
+
+
+def _has_credentials() -> bool:
+    host = HOSTS["cloudflare"]
+    return all(any(map(os.environ.get, names)) for names in (host.account_variables, host.token_variables))
+
+
+def _live_entries() -> list[dict[str, Any]]:
+    """Return the account's list.
+
+    Raises:
+        CommandError: If the credentials cannot be used, or the service refuses.
+    """
+    from langchain_workers_gemma import WorkersGemmaError
+    from langchain_workers_gemma.cli.account import search_models
+    from langchain_workers_gemma.cli.diagnosis import make_model
+    from langchain_workers_gemma.cli.findings import FailedError, explain
+    from langchain_workers_gemma.client import connection
+    from langchain_workers_gemma.transport.driver import run
+
+    try:
+        llm = make_model("cloudflare", "")
+        return run(connection.transport(llm), search_models(llm, "gemma"))
+    except FailedError as error:
+        raise CommandError(error) from error
+    except WorkersGemmaError as error:
+        raise CommandError(f"the live list cannot be read.\n{explain(error)}") from error
+
+
+def model_facts(model: GemmaModel) -> dict[str, Any]:
+    """Return what is published about a model as JSON values; `null` is not published.
+
+    Example:
+        >>> from langchain_workers_gemma.models import get_model
+        >>> model_facts(get_model("@cf/google/gemma-3-12b-it"))["parameters"]["top_k"]
+        {'low': 1, 'high': 50, 'integer': True}
+    """
+    return {one.name: _json_value(getattr(model, one.name)) for one in fields(model)}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Range):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_json_value(item) for item in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def published_table() -> Iterator[str]:
-    """The lines of the table of every Gemma with published facts.
+    """Yield the lines of the table of every Gemma with published facts, none wider than a terminal.
 
     Example:
         >>> next(published_table()).split()
-        ['host', 'model', 'context', '$/M', 'in', '$/M', 'out', 'features', 'state']
+        ['cloudflare', 'context', '$/M', 'in', '$/M', 'out']
     """
-    head = ("host", "model", "context", "$/M in", "$/M out", "features", "state")
-    yield from _table(head, [_row(model) for model in MODELS.values()])
+    hosts = list(dict.fromkeys(model.host for model in MODELS.values()))
+    for host in hosts:
+        yield _ROW.format(host, "context", "$/M in", "$/M out")
+        for model in MODELS.values():
+            if model.host == host:
+                yield from _published(model)
 
 
-def live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The lines of the table of what `models/search` gave."""
-    yield from _table(("model", "task", "context", "price", "state"), [_live_row(entry) for entry in entries])
-
-
-def _row(model: GemmaModel) -> tuple[str, ...]:
+def _published(model: GemmaModel) -> Iterator[str]:
     context = _tokens(model.context_window)
+    yield _ROW.format(f"  {model.id}", context, _price(model.input_price), _price(model.output_price))
+    yield from _wrapped(", ".join(_features(model)))
     if model.enforced_context is not None:
-        context += f" ({_tokens(model.enforced_context)} enforced)"
-    state = "" if model.retired is None else f"retired {model.retired.isoformat()}, use {model.replacement}"
-    return (
-        model.host,
-        model.id,
-        context,
-        _price(model.input_price),
-        _price(model.output_price),
-        ", ".join(_features(model)) or _UNKNOWN,
-        state,
-    )
+        yield from _wrapped(f"{_tokens(model.enforced_context)} tokens of context are enforced")
+    if model.retired is not None:
+        yield from _wrapped(f"retired {model.retired.isoformat()}, use {model.replacement}")
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, MAX_COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
 
 
 def _features(model: GemmaModel) -> Iterator[str]:
@@ -57,27 +151,37 @@ def _features(model: GemmaModel) -> Iterator[str]:
     return (name for name, has in named.items() if has)
 
 
-def _live_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    task = entry.get("task")
-    properties = {
-        item.get("property_id"): item.get("value") for item in entry.get("properties") or () if isinstance(item, dict)
-    }
-    context = str(properties.get("context_window", ""))
-    deprecated = properties.get("planned_deprecation_date")
-    return (
-        str(entry.get("name", _UNKNOWN)),
-        str(task.get("name", _UNKNOWN)) if isinstance(task, dict) else _UNKNOWN,
-        _tokens(int(context)) if context.isascii() and context.isdigit() else _UNKNOWN,
-        _live_price(properties.get("price")),
-        f"deprecated {deprecated}" if deprecated else "",
-    )
+def live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table of what `models/search` returned."""
+    for entry in entries:
+        properties = {
+            item.get("property_id"): item.get("value")
+            for item in entry.get("properties") or ()
+            if isinstance(item, dict)
+        }
+        context = str(properties.get("context_window", ""))
+        tokens = _tokens(int(context)) if context.isascii() and context.isdigit() else _UNKNOWN
+        yield f"  {_printable(entry.get('name')):<58} {tokens:>9}"
+        task, deprecated = entry.get("task"), properties.get("planned_deprecation_date")
+        details = [
+            _printable(task.get("name")) if isinstance(task, dict) else "",
+            _live_price(properties.get("price")),
+            f"deprecated {_printable(deprecated)}" if deprecated else "",
+        ]
+        yield from _wrapped("; ".join(filter(None, details)))
 
 
 def _live_price(prices: object) -> str:
     if not isinstance(prices, list):
-        return _UNKNOWN
-    told = (f"{item.get('price')} {item.get('unit', '')}".strip() for item in prices if isinstance(item, dict))
-    return ", ".join(told) or _UNKNOWN
+        return ""
+    return ", ".join(
+        _printable(f"{item.get('price')} {item.get('unit', '')}".strip()) for item in prices if isinstance(item, dict)
+    )
+
+
+def _printable(value: object) -> str:
+    """A value from the service, which must not steer the terminal."""
+    return "".join(one for one in str(value if value is not None else _UNKNOWN) if one.isprintable())
 
 
 def _tokens(count: int | None) -> str:
@@ -86,9 +190,3 @@ def _tokens(count: int | None) -> str:
 
 def _price(dollars: float | None) -> str:
     return _UNKNOWN if dollars is None else f"{dollars:.2f}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    for row in (head, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

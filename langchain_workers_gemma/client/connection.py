@@ -157,6 +157,7 @@ def error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | 
     """What makes the advice of an error exact."""
     return ErrorContext(
         model=spec.id,
+        host=spec.host,
         replacement=spec.replacement or (None if spec.embeds else _newest(spec)),
         token_source=token_source(connected),
         secrets=secrets(connected, gateway_),

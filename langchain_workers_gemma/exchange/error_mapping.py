@@ -18,6 +18,7 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma import errors
 from langchain_workers_gemma.exchange.retries import is_retryable
+from langchain_workers_gemma.models import HostName, nearest_model_id
 
 _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), errors.BadRequestError),
@@ -58,12 +59,14 @@ class ErrorContext:
         replacement: What to use if the model is retired.
         token_source: Where the token came from, such as `the environment variable CLOUDFLARE_API_TOKEN`.
         secrets: Texts that must not show, whatever the service repeats.
+        host: Who was asked.
     """
 
     model: str = ""
     replacement: str | None = None
     token_source: str = ""
     secrets: tuple[str, ...] = ()
+    host: HostName = "cloudflare"
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext) -> errors.APIStatusError:
@@ -248,6 +251,9 @@ def _class_of(status: int, code: int | None, message: str) -> type[errors.APISta
 def _advice(cls: type[errors.APIStatusError], status: int, message: str, context: ErrorContext) -> str | None:
     if cls is errors.ModelDeprecatedError and context.replacement:
         return f"Use model={context.replacement!r} instead of {context.model!r}."
+    if cls is errors.ModelNotFoundError:
+        nearest = nearest_model_id(context.model, context.host)
+        return f"Did you mean model={nearest!r}?" if nearest not in (None, context.model) else None
     if cls is errors.QuotaExceededError:
         return "The daily free allocation resets at 00:00 UTC; a paid Workers plan lifts it."
     if cls is errors.AuthenticationError and context.token_source:

@@ -7,7 +7,6 @@ import httpx
 import pytest
 import respx
 
-from langchain_workers_gemma.cli import main as cli
 from langchain_workers_gemma.cli.main import main
 from langchain_workers_gemma.models import MODELS
 from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4
@@ -224,7 +223,7 @@ def test_another_base_url_is_told(
     cloudflare.router.post(f"{legacy}/{GEMMA_4}").mock(ANSWERED)
     code, told = checked(capsys)
     assert code == 0
-    assert f"note  network: requests go to {legacy}" in told
+    assert f"note  base_url: requests go to {legacy}" in told
     assert not cloudflare.user.called
 
 
@@ -244,23 +243,27 @@ def test_another_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def test_the_published_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert max(map(len, lines)) <= 80
     for host, model in MODELS:
-        assert any(line.split()[:2] == [host, model] for line in told.splitlines())
-    gemma_4 = next(line for line in told.splitlines() if GEMMA_4 in line and line.startswith("cloudflare"))
-    assert "256,000 (131,072 enforced)" in gemma_4
-    assert "0.10" in gemma_4
-    assert "batch queue" in gemma_4
+        at = next(at for at, line in enumerate(lines) if line.startswith(host))
+        assert any(line.split()[:1] == [model] for line in lines[at:])
+    at = lines.index(next(line for line in lines if GEMMA_4 in line))
+    assert lines[at].split() == [GEMMA_4, "256,000", "0.10", "0.30"]
+    assert "batch queue" in lines[at + 1]
+    assert lines[at + 2].strip() == "131,072 tokens of context are enforced"
     assert f"retired 2026-05-30, use {GEMMA_4}" in told
-    assert "set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN" in told
+    assert "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN" in told
 
 
 def test_the_live_list(cloudflare: Cloudflare, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     live = capsys.readouterr().out.split("Listed for your account:\n")[1].splitlines()
     assert [line.split() for line in live] == [
-        ["model", "task", "context", "price", "state"],
-        [GEMMA_4, "Text", "Generation", "256,000", "0.1", "per", "M", "input", "tokens"],
-        [GEMMA_3, "-", "-", "-", "deprecated", "2026-05-30"],
+        [GEMMA_4, "256,000"],
+        ["Text", "Generation;", "0.1", "per", "M", "input", "tokens"],
+        [GEMMA_3, "-"],
+        ["deprecated", "2026-05-30"],
     ]
 
 
@@ -268,7 +271,7 @@ def test_the_live_list_has_pages(cloudflare: Cloudflare, capsys: pytest.CaptureF
     full = httpx.Response(200, json=envelope([{"name": f"@cf/google/gemma-{n}"} for n in range(100)]))
     cloudflare.models.mock(side_effect=[full, LISTED])
     assert main(["models"]) == 0
-    assert len(capsys.readouterr().out.split("Listed for your account:\n")[1].splitlines()) == 103
+    assert len(capsys.readouterr().out.split("Listed for your account:\n")[1].splitlines()) == 104
     assert [call.request.url.params["page"] for call in cloudflare.models.calls] == ["1", "2"]
 
 
@@ -276,7 +279,7 @@ def test_the_live_list_that_cannot_be_read(cloudflare: Cloudflare, capsys: pytes
     cloudflare.models.mock(refusal(401, 10000, f"Authentication error {TOKEN}"))
     assert main(["models"]) == 1
     told = capsys.readouterr()
-    assert "Published" in told.out
+    assert GEMMA_4 in told.out
     assert "The token was refused" in told.err
     assert TOKEN not in told.err
 
@@ -289,57 +292,17 @@ def test_credentials_that_cannot_be_used(
     assert "account_id must consist of" in capsys.readouterr().err
 
 
-# --- sandbox and demo -------------------------------------------------------------------------------------------------
+# --- extras, interrupts, usage ----------------------------------------------------------------------------------------
 
 
 def interrupted() -> None:
     raise KeyboardInterrupt
 
 
-def test_the_sandbox_serves_until_interrupted(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: list[int] = []
-
-    def use_it() -> None:
-        lines = capsys.readouterr().out.splitlines()
-        told = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
-        url = f"{told['WORKERS_GEMMA_BASE_URL']}/accounts/{told['CLOUDFLARE_ACCOUNT_ID']}/ai/models/search"
-        headers = {"authorization": f"Bearer {told['CLOUDFLARE_API_TOKEN']}"}
-        served.append(httpx.get(url, headers=headers, trust_env=False).status_code)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "_until_interrupted", use_it)
-    assert main(["sandbox"]) == 0
-    assert served == [200]
-    assert capsys.readouterr().out.strip() == "The sandbox has stopped."
-
-
-def test_the_sandbox_needs_a_free_port(capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert main(["sandbox", "--port", str(taken.getsockname()[1])]) == 1
-    assert capsys.readouterr().err.startswith("workers-gemma: ")
-    assert main(["sandbox", "--port", "99999"]) == 1
-
-
-def test_an_upstream_needs_its_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sandbox", "--upstream", "http://127.0.0.1:1/v1"]) == 1
-    assert "--upstream and --upstream-model go together" in capsys.readouterr().err
-
-
-def test_an_upstream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_until_interrupted", interrupted)
-    assert main(["sandbox", "--upstream", "http://127.0.0.1:1/v1", "--upstream-model", "gemma3"]) == 0
-
-
 @pytest.mark.parametrize("command", ["sandbox", "demo"])
 def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    for name in ("demo", "sandbox.server", "sandbox.http.thread"):
+    for name in ("cli.demo", "sandbox.server", "sandbox.http.thread"):
         monkeypatch.delitem(sys.modules, f"langchain_workers_gemma.{name}", raising=False)
     assert main([command]) == 1
     assert 'pip install "langchain-workers-gemma[sandbox]"' in capsys.readouterr().err

@@ -537,3 +537,13 @@ def test_cause_is_kept(respx_mock: respx.MockRouter) -> None:
     with pytest.raises(APITimeoutError, match="connect timeout") as raised:
         gemma().invoke("Hi")
     assert isinstance(raised.value.__cause__, httpx.ConnectTimeout)
+
+
+def test_an_unknown_model_gets_the_nearest_known_id() -> None:
+    context = ErrorContext(model="@cf/google/gemma-4-26b")
+    error = payload_error(400, {}, envelope(5007, "No such model"), context)
+    assert isinstance(error, ModelNotFoundError)
+    assert error.message == "No such model"
+    assert f"Did you mean model={GEMMA_4!r}?" in str(error)
+    known = payload_error(404, {}, envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
+    assert known.advice is None

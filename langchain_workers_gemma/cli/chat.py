@@ -1,0 +1,155 @@
+"""`workers-gemma chat`: stream one answer."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import mimetypes
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk, BaseMessage
+
+    from langchain_workers_gemma.chat_models import ChatWorkersGemma
+
+_EXAMPLES = """
+workers-gemma chat "Name three rivers." --system "Answer with a list."
+cat report.txt | workers-gemma chat "Summarize this."
+workers-gemma chat "What is in this picture?" --image photo.png
+workers-gemma chat "Hello" --model @cf/aisingapore/gemma-sea-lion-v4-27b-it
+"""
+_REMOTE = ("http://", "https://")
+
+
+def add_chat_command(commands: Any) -> None:
+    """Add the command to the subcommands of a parser."""
+    chat = add_command(
+        commands,
+        "chat",
+        "stream one answer",
+        description=(
+            "Send one prompt and stream the answer to standard output; tokens and cost go to standard error.\n"
+            "Standard input, if it is no terminal, is added below the prompt, or is the prompt."
+        ),
+        examples=_EXAMPLES,
+    )
+    chat.add_argument("prompt", nargs="?", default="", help="the prompt; standard input if left out")
+    add_model_arguments(chat)
+    chat.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
+    chat.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a picture, as a file or an http(s) URL; repeatable",
+    )
+    chat.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer; the service's default is 256")
+    chat.set_defaults(command=_chat)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    messages = _messages(options)
+    llm = _model(options)
+    merged = _stream(llm, messages)
+    if merged is not None:
+        _print_usage(merged)
+    return 0
+
+
+def _messages(options: argparse.Namespace) -> list[BaseMessage]:
+    from langchain_core.messages import HumanMessage, SystemMessage
+
+    prompt = "\n\n".join(text for text in (options.prompt, _standard_input()) if text.strip())
+    if not prompt and not options.image:
+        raise CommandError('There is no prompt: give one, as in `workers-gemma chat "Hello"`, or pipe one in.', code=2)
+    blocks: list[str | dict[str, Any]] = [_image(image) for image in options.image]
+    if prompt:
+        blocks.append({"type": "text", "text": prompt})
+    human = HumanMessage(content=blocks if options.image else prompt)
+    return [SystemMessage(options.system), human] if options.system else [human]
+
+
+def _standard_input() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    return sys.stdin.read()
+
+
+def _image(source: str) -> dict[str, Any]:
+    if source.startswith(_REMOTE):
+        return {"type": "image", "url": source}
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise CommandError(f"--image {source!r} cannot be read: {error.strerror or error}.", code=2) from error
+    kind = mimetypes.guess_type(source)[0] or "image/png"  # the bytes decide what is sent
+    return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": kind}
+
+
+def _model(options: argparse.Namespace) -> ChatWorkersGemma:
+    from pydantic import ValidationError
+
+    from langchain_workers_gemma.chat_models import ChatWorkersGemma
+    from langchain_workers_gemma.cli.findings import problems
+
+    settings: dict[str, Any] = {"host": options.host, "max_tokens": options.max_tokens}
+    if options.model:
+        settings["model"] = options.model
+    if any(image.startswith(_REMOTE) for image in options.image):
+        settings["inline_image_urls"] = True
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            llm = ChatWorkersGemma(**settings)
+    except ValidationError as error:
+        raise CommandError(problems(error)) from None
+    for warning in caught:
+        print(f"workers-gemma: {warning.message}", file=sys.stderr)
+    return llm
+
+
+def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChunk | None:
+    """Print the answer as it arrives.
+
+    Raises:
+        CommandError: If the service refuses, or the answer ends prematurely.
+    """
+    from langchain_workers_gemma.cli.findings import explain
+    from langchain_workers_gemma.errors import WorkersGemmaError
+
+    merged: AIMessageChunk | None = None
+    terminal = sys.stdout.isatty()
+    try:
+        for chunk in llm.stream(messages):
+            sys.stdout.write(printable(chunk.text) if terminal else chunk.text)
+            sys.stdout.flush()
+            merged = chunk if merged is None else merged + chunk
+    except WorkersGemmaError as error:
+        if merged is not None:
+            print()
+        raise CommandError(explain(error, llm.model, llm.host).message) from None
+    except ValueError as error:  # the input is not for this model
+        raise CommandError(error, code=2) from None
+    print()
+    return merged
+
+
+def printable(text: str) -> str:
+    """Return a text without the control characters that could steer a terminal."""
+    return "".join(one for one in text if one.isprintable() or one in "\n\t")
+
+
+def _print_usage(message: AIMessageChunk) -> None:
+    metadata, usage = message.response_metadata, message.usage_metadata
+    parts = [f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out"] if usage else []
+    if "cost_usd" in metadata:
+        parts.append(f"${metadata['cost_usd']:.7f}")
+    if metadata.get("finish_reason") == "length":
+        parts.append("truncated: raise --max-tokens")
+    if parts:
+        print(f"({', '.join(parts)})", file=sys.stderr)

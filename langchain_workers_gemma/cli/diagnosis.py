@@ -1,0 +1,198 @@
+"""The steps of `workers-gemma check`: credentials, base URL, token, account, model, call."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from langchain_workers_gemma import errors
+from langchain_workers_gemma.chat_models import ChatWorkersGemma
+from langchain_workers_gemma.cli.account import search_models, token_status
+from langchain_workers_gemma.cli.findings import FailedError, Finding, explain, failed, problems, suggestion
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.hosts import BASE_URL_VARIABLE, HOSTS, is_legacy_gateway
+from langchain_workers_gemma.models import DEFAULT_MODEL, HostName, resolve_model
+from langchain_workers_gemma.transport.driver import run
+
+_ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
+_GLOBAL_API_KEY = re.compile(r"[0-9a-f]{37}")
+_API_PATH = "/client/v4"
+_NO_ROUTE = (7000, 7003)
+"""Codes of a path that the API does not have: a wrong account in it, or a wrong base URL (docs/wire.md section 5)."""
+_MALFORMED_HEADER = 6003
+
+
+def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding]:
+    """Try the credentials that are found, up to the first step that fails.
+
+    Args:
+        host: Who serves the model.
+        model: The model to call; the host's default if left out.
+    """
+    try:
+        llm = make_model(host, model)
+        yield from _credentials(llm)
+        if host == "cloudflare" and not is_legacy_gateway(llm.base_url or ""):
+            yield from _token(llm)
+            yield from _account(llm)
+        yield from _call(llm)
+    except FailedError as failure:
+        yield failure.finding
+
+
+def make_model(host: HostName, model: str) -> ChatWorkersGemma:
+    """Return a model object from the credentials found.
+
+    Raises:
+        FailedError: If there are none, or they cannot be used.
+    """
+    settings: dict[str, Any] = {"host": host, "max_tokens": 1, "max_retries": 0}
+    model = model or DEFAULT_MODEL.get(host, "")
+    if model:
+        settings["model"] = model
+        settings["thinking"] = False if resolve_model(model, host).thinking else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # `_account` says that a model is retired
+            return ChatWorkersGemma(**settings)
+    except ValidationError as error:
+        raise failed("credentials", problems(error)) from None
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
+    host = HOSTS[llm.host]
+    account = f"account {llm.account_id}, " if llm.account_id else ""
+    yield Finding("ok", "credentials", f"{account}token from {connection.token_source(llm)}")
+    if llm.base_url != host.base_url:
+        yield Finding("note", "base_url", f"requests go to {llm.base_url}, not to {host.base_url}")
+    yield from _odd_credentials(llm, llm.api_token.get_secret_value() if llm.api_token else "")
+
+
+def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
+    if token.lower().startswith("bearer ") or token[:1] in "\"'" or " " in token:
+        yield Finding("note", "token", "it begins with Bearer, or has quotes or blanks: give the token alone")
+    if llm.host != "cloudflare" or not llm.account_id:
+        return
+    if _ACCOUNT_ID.fullmatch(token) and not _ACCOUNT_ID.fullmatch(llm.account_id):
+        yield Finding("note", "token", "it looks like an account id: are account id and token swapped?")
+    elif _GLOBAL_API_KEY.fullmatch(token):
+        yield Finding("note", "token", "it looks like a Global API Key, which is none: create an API token")
+    if not _ACCOUNT_ID.fullmatch(llm.account_id):
+        yield Finding("note", "account", "Cloudflare's account ids are 32 digits and letters a to f; this one is not")
+
+
+# --- base URL and token -----------------------------------------------------------------------------------------------
+def _token(llm: ChatWorkersGemma) -> Iterator[Finding]:
+    kind, status = "a user's token", _status(llm, of_account=False)
+    if isinstance(status, errors.APIStatusError):
+        kind, status = "a token of the account", _status(llm, of_account=True)
+    if isinstance(status, errors.APIStatusError):
+        raise _unknown_token(llm, status)
+    if status != "active":
+        raise failed("token", f"it is {kind}, but {status}: make a new one.")
+    yield Finding("ok", "token", f"{kind}, active")
+
+
+def _status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatusError:
+    """Return the token's status, or the refusal of a service that does not know the token.
+
+    Raises:
+        FailedError: If anything but the token is the cause.
+    """
+    try:
+        return run(connection.transport(llm), token_status(llm, of_account=of_account))
+    except (errors.RateLimitError, errors.InternalServerError) as error:
+        raise _wrong_base_url(llm, error) or FailedError(explain(error)) from None
+    except errors.APIStatusError as error:
+        # The path of the user's check names no account: a server without it is not Cloudflare's API.
+        if not of_account and _is_no_route(error):
+            raise _wrong_base_url(llm, error) or failed(
+                "base_url", f"{llm.base_url} does not answer as Cloudflare's API: check {BASE_URL_VARIABLE}.", error
+            ) from None
+        return error
+    except errors.WorkersGemmaError as error:
+        raise FailedError(_unreachable(llm, error)) from None
+
+
+def _wrong_base_url(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError | None:
+    """Return the failure of a base URL that lacks the API's path; a busy or failing server says nothing about it."""
+    parts = urlsplit(llm.base_url or "")
+    if parts.path.endswith(_API_PATH) or (error.status_code >= 429 and not _is_no_route(error)):
+        return None
+    right = f"{parts.scheme}://{parts.netloc}{_API_PATH}"
+    return failed("base_url", f"{llm.base_url} has no {_API_PATH}: set {BASE_URL_VARIABLE}={right}.", error)
+
+
+def _is_no_route(error: errors.APIStatusError) -> bool:
+    return error.code in _NO_ROUTE or error.status_code in (404, 405)
+
+
+def _unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Finding:
+    found = explain(error)
+    if found.topic != "network" or llm.base_url == HOSTS[llm.host].base_url:
+        return found
+    hint = f" {llm.base_url} was set as the base URL: unset {BASE_URL_VARIABLE} to use {HOSTS[llm.host].label} itself."
+    return Finding(found.state, found.topic, found.text + hint, found.server)
+
+
+def _unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
+    if refusal.code == _MALFORMED_HEADER:
+        return failed("token", "it cannot stand in a header: remove quotes, blanks and a leading Bearer.", refusal)
+    known = "Cloudflare knows it neither as a user's token nor as one of this account"
+    if _is_no_route(refusal):
+        return failed("token", f"{known}; there may be no account {llm.account_id} either: check both.", refusal)
+    return failed("token", f"{known}: make a new one, or check the id.", refusal)
+
+
+# --- account and model ------------------------------------------------------------------------------------------------
+def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
+    try:
+        entries = run(connection.transport(llm), search_models(llm, "gemma"))
+    except errors.APIStatusError as error:
+        raise _refused_account(llm, error) from None
+    except errors.WorkersGemmaError as error:
+        raise FailedError(_unreachable(llm, error)) from None
+    yield Finding("ok", "account", f"the token reads Workers AI, where {len(entries)} Gemma models are listed")
+    yield _listed(llm, [str(entry.get("name")) for entry in entries])
+
+
+def _refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError:
+    if _is_no_route(error):
+        text = (
+            f"The token is good, but there is no account {llm.account_id}: check the account's id "
+            f"({' or '.join(HOSTS[llm.host].account_variables)})."
+        )
+        return failed("account", text, error)
+    if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError):
+        text = (
+            f"The token is good, but may not read Workers AI in this account: {llm.account_id} is another account "
+            "than the token's, or the token lacks the permission Workers AI (Read)."
+        )
+        return failed("account", text, error)
+    return FailedError(explain(error))
+
+
+def _listed(llm: ChatWorkersGemma, names: list[str]) -> Finding:
+    spec = resolve_model(llm.model, llm.host)
+    if spec.retired is not None:
+        return Finding("note", "model", f"{spec.id} was retired on {spec.retired.isoformat()}: use {spec.replacement}")
+    if llm.model not in names:
+        nearest = suggestion(llm.model, llm.host, names)
+        return Finding("note", "model", f"{llm.model} is not in that list.{nearest}")
+    return Finding("ok", "model", f"{llm.model} is listed")
+
+
+def _call(llm: ChatWorkersGemma) -> Iterator[Finding]:
+    try:
+        message: Any = llm.invoke("Hi")
+    except errors.WorkersGemmaError as error:
+        raise FailedError(explain(error, llm.model, llm.host)) from None
+    usage = message.usage_metadata
+    cost = f": {usage['input_tokens']} tokens in, {usage['output_tokens']} out" if usage else ""
+    yield Finding("ok", "call", f"{llm.model} answered{cost}")

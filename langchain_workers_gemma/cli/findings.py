@@ -1,0 +1,123 @@
+"""What a step of `check` finds, and what an error means, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from langchain_workers_gemma import errors
+from langchain_workers_gemma.models import HostName, nearest_model_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pydantic import ValidationError
+
+State: TypeAlias = Literal["ok", "note", "FAIL"]
+
+# What each error means to somebody who has just set the package up; the first that fits.
+_MEANINGS: tuple[tuple[type[errors.WorkersGemmaError], str, str], ...] = (
+    (
+        errors.APITimeoutError,
+        "network",
+        "The service was reached too slowly, or not at all; a cold start takes minutes.",
+    ),
+    (errors.StreamInterruptedError, "network", "The answer ended prematurely: the connection broke. Try again."),
+    (errors.APIConnectionError, "network", "The service cannot be reached: check the network, the proxy and base_url."),
+    (errors.AuthenticationError, "credentials", "The token was refused: check that it is whole and not revoked."),
+    (errors.QuotaExceededError, "quota", "The credentials are good, but the day's free allocation is used up."),
+    (
+        errors.CapacityError,
+        "capacity",
+        "The credentials are good, but the service has no capacity at the moment: try later.",
+    ),
+    (errors.RateLimitError, "quota", "The credentials are good, but there were too many requests: wait a minute."),
+    (errors.ModelDeprecatedError, "model", "The credentials are good, but the service has retired this model."),
+    (errors.ModelNotFoundError, "model", "There is no such model, or no such account: check both ids."),
+    (errors.PermissionDeniedError, "account", "The account, or this token in it, may not use this model."),
+    (errors.RequestTimeoutError, "service", "The service took too long: it may be starting the model, so try again."),
+    (
+        errors.InternalServerError,
+        "service",
+        "The service failed or answered with something unreadable: try again later.",
+    ),
+    (errors.WorkersGemmaError, "call", "The service refused the call."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one step found.
+
+    Attributes:
+        state: `ok`, `note` for what may matter, or `FAIL` for what must be fixed.
+        topic: What it is about: credentials, base_url, token, account, model, quota, capacity, network, service or
+            call.
+        text: In plain words, with what to do.
+        server: What the service itself said.
+    """
+
+    state: State
+    topic: str
+    text: str
+    server: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:4}  {self.topic}: {self.message}"
+
+    @property
+    def message(self) -> str:
+        """The text with the service's own words."""
+        return f"{self.text} ({self.server})" if self.server else self.text
+
+
+class FailedError(Exception):
+    """A step found what must be fixed, so that the next steps make no sense."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+def failed(topic: str, text: str, error: errors.WorkersGemmaError | None = None) -> FailedError:
+    """Return the failure of a step."""
+    return FailedError(Finding("FAIL", topic, text, one_line(error) if error is not None else ""))
+
+
+def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "cloudflare") -> Finding:
+    """Return what an error means, with what the service itself said.
+
+    Args:
+        error: The error.
+        model: The id of the model that was called.
+        host: Who was called.
+    """
+    topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
+    if topic == "model":
+        text += suggestion(model, host)
+    return Finding("FAIL", topic, text, one_line(error))
+
+
+def suggestion(model: str, host: HostName, listed: Collection[str] = ()) -> str:
+    """Return a sentence that names the nearest known id, or nothing.
+
+    Args:
+        model: An id that the service does not know.
+        host: Who should serve it.
+        listed: The ids that the service lists; only these are suggested where there are any.
+    """
+    nearest = nearest_model_id(model, host)
+    if nearest is None or nearest == model or (listed and nearest not in listed):
+        return ""
+    return f" Did you mean {nearest}?"
+
+
+def problems(error: ValidationError) -> str:
+    """Return what is wrong with the arguments of a model, without pydantic's frame."""
+    return " ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text on one line, without control characters."""
+    text = " ".join(str(error).split())
+    return "".join(one for one in text if one.isprintable())

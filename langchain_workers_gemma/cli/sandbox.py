@@ -1,0 +1,100 @@
+"""`workers-gemma sandbox`: serve a local Workers AI until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.cli.command import CommandError, add_command
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.sandbox import Sandbox
+
+DEFAULT_PORT = 8790
+"""The port. Not 8786 to 8788, which Dask and Cloudflare's `wrangler` use."""
+
+_EXAMPLES = """
+workers-gemma sandbox
+workers-gemma sandbox --port 0 --tokens-per-second 40
+workers-gemma sandbox --upstream http://127.0.0.1:11434/v1 --upstream-model gemma3:4b
+"""
+
+
+def add_sandbox_command(commands: Any) -> None:
+    """Add the command to the subcommands of a parser."""
+    sandbox = add_command(
+        commands,
+        "sandbox",
+        "serve a local Workers AI until Ctrl-C",
+        description=(
+            "Serve a local Workers AI with a deterministic mock model, or with a real Gemma behind it, until Ctrl-C.\n"
+            "Open the inspector that it names in a browser to watch each request."
+        ),
+        examples=_EXAMPLES,
+    )
+    sandbox.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"the port; 0 for any free one (default: {DEFAULT_PORT})"
+    )
+    sandbox.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers, such as Ollama")
+    sandbox.add_argument("--upstream-model", metavar="NAME", help="the model's name on that server")
+    sandbox.add_argument(
+        "--tokens-per-second", type=float, metavar="N", help="the pace of streams; as fast as possible if left out"
+    )
+    sandbox.set_defaults(command=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if (options.upstream is None) != (options.upstream_model is None):
+        raise CommandError("--upstream and --upstream-model go together.", code=2)
+    with closing(_start(options)) as sandbox:
+        print(f"A local Workers AI is listening at {sandbox.base_url}. Press Ctrl-C to stop it.")
+        print(f"Inspector: http://127.0.0.1:{sandbox.port}/")
+        print("To use it, set:")
+        print(f"export WORKERS_GEMMA_BASE_URL={sandbox.base_url}")
+        print(f"export CLOUDFLARE_ACCOUNT_ID={sandbox.account_id}")
+        print(f"export CLOUDFLARE_API_TOKEN={sandbox.api_token}", flush=True)
+        _log_requests()
+        try:
+            _until_interrupted()
+        except KeyboardInterrupt:
+            print("\nThe sandbox has stopped.")
+    return 0
+
+
+def _start(options: argparse.Namespace) -> Sandbox:
+    try:
+        from langchain_workers_gemma.sandbox import Sandbox
+
+        return Sandbox(
+            options.port,
+            upstream=options.upstream,
+            upstream_model=options.upstream_model,
+            tokens_per_second=options.tokens_per_second,
+        ).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(
+                f"Port {options.port} is in use. Choose another with --port N, or any free one with --port 0."
+            ) from error
+        raise CommandError(error) from error
+    except (ImportError, OverflowError, ValueError) as error:  # an extra is missing, or an option has no sense
+        raise CommandError(error) from error
+
+
+def _log_requests() -> None:
+    """Show one line for each request on standard error."""
+    from langchain_workers_gemma.sandbox.inspector import ACCESS_LOG
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    ACCESS_LOG.handlers = [handler]
+    ACCESS_LOG.setLevel(logging.INFO)
+    ACCESS_LOG.propagate = False
+
+
+def _until_interrupted() -> None:
+    threading.Event().wait()

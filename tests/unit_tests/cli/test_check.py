@@ -1,0 +1,191 @@
+"""`workers-gemma check` and `models` against the sandbox: the real cause is named, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.cli.main import main
+from langchain_workers_gemma.models import MODELS, nearest_model_id
+from langchain_workers_gemma.sandbox import Sandbox
+from tests.helpers.asking import GEMMA_4
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Sandbox]:
+    with Sandbox(account_id="a" * 32) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(started: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    started.clear()
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", started.base_url)
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", started.account_id)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", started.api_token)
+    return started
+
+
+def checked(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    code = main(["check", "--json", *options])
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert report["ok"] is (code == 0)
+    return code, report
+
+
+def failure(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    code, report = checked(capsys, *options)
+    assert code == 1
+    failures = [one for one in report["findings"] if one["state"] == "fail"]
+    assert len(failures) == 1
+    assert report["findings"][-1] == failures[0]
+    found: dict[str, Any] = failures[0]
+    return found
+
+
+def test_all_is_well(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = checked(capsys)
+    assert code == 0
+    assert report["model"] == GEMMA_4
+    assert [one["topic"] for one in report["findings"] if one["state"] == "ok"] == [
+        "credentials",
+        "token",
+        "account",
+        "model",
+        "call",
+    ]
+    assert sandbox.api_token not in json.dumps(report)
+
+
+def test_a_wrong_account_is_not_a_wrong_token(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "b" * 32)
+    found = failure(capsys)
+    assert found["topic"] == "account"
+    assert "The token is good" in found["text"]
+    assert "b" * 32 in found["text"]
+
+
+def test_a_wrong_token_is_not_a_wrong_account(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-other-token")
+    assert failure(capsys)["topic"] == "token"
+
+
+@pytest.mark.parametrize("path", ["", "/client", "/v4"])
+def test_a_base_url_without_its_path(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    root = sandbox.base_url.removesuffix("/client/v4")
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", root + path)
+    found = failure(capsys)
+    assert found["topic"] == "base_url"
+    assert f"WORKERS_GEMMA_BASE_URL={sandbox.base_url}" in found["text"]
+
+
+def test_a_sandbox_that_has_ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as sandbox:
+        monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "a" * 32)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-token")
+    found = failure(capsys)
+    assert found["topic"] == "network"
+    assert "unset WORKERS_GEMMA_BASE_URL" in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("account", "token", "note"),
+    [
+        ("x" * 40, "a" * 32, "swapped"),
+        ("a" * 32, "b" * 37, "Global API Key"),
+        ("my-account", "some-token", "account ids are 32"),
+        ("a" * 32, "'quoted'", "quotes"),
+    ],
+)
+def test_credentials_that_look_odd_are_noted(
+    sandbox: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    account: str,
+    token: str,
+    note: str,
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", account)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", token)
+    _, report = checked(capsys)
+    assert any(note in one["text"] for one in report["findings"] if one["state"] == "note")
+    assert token not in json.dumps(report)
+
+
+def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    found = failure(capsys, "--model", "@cf/google/gemma4-26b-a4b")
+    assert found["topic"] == "model"
+    assert f"Did you mean {GEMMA_4}?" in found["text"]
+    assert "No such model" in found["server"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "nearest"),
+    [
+        ("gemma-4-26b", "cloudflare", GEMMA_4),
+        ("@cf/google/gemma-4-26b-a4b", "cloudflare", GEMMA_4),
+        ("gemma3:12b", "cloudflare", "@cf/google/gemma-3-12b-it"),
+        ("google/gemma-3-12b", "dataoorts", "google/gemma-3-12b-it"),
+        ("sea-lion-v4-27b", "cloudflare", "@cf/aisingapore/gemma-sea-lion-v4-27b-it"),
+        ("llama-3.1-8b-instruct", "cloudflare", None),
+        ("", "cloudflare", None),
+    ],
+)
+def test_nearest_model(asked: str, host: Any, nearest: str | None) -> None:
+    assert nearest_model_id(asked, host) == nearest
+
+
+def test_models_as_json(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["host"], one["id"]) for one in listed["published"]] == list(MODELS)
+    gemma_4 = listed["published"][0]
+    assert (gemma_4["context_window"], gemma_4["input_price"]) == (256_000, 0.1)
+    assert gemma_4["parameters"]["temperature"] == {"low": 0, "high": 2, "integer": False}
+    gemma_3 = next(one for one in listed["published"] if one["retired"])
+    assert gemma_3["retired"] == "2026-05-30"
+    assert GEMMA_4 in [one["name"] for one in listed["live"]]
+
+
+def test_models_as_json_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["live"] is None
+
+
+def test_the_module_is_the_command(sandbox: Sandbox) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "langchain_workers_gemma", "models", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["live"]
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    script = f"{sys.executable} -m langchain_workers_gemma models --json | head -1"
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["demo", "chat", "map", "sandbox", "models", "check"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"workers-gemma {command}" in capsys.readouterr().out

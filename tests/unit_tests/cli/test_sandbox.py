@@ -1,0 +1,96 @@
+"""`workers-gemma sandbox`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from langchain_workers_gemma.cli import sandbox as command
+from langchain_workers_gemma.cli.main import main
+from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox.inspector import ACCESS_LOG
+
+
+@pytest.fixture(autouse=True)
+def _access_log() -> Iterator[None]:
+    yield
+    ACCESS_LOG.handlers, ACCESS_LOG.propagate = [], True
+    ACCESS_LOG.setLevel(logging.NOTSET)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_it_serves_until_interrupted_and_shows_its_inspector(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses: list[int] = []
+
+    def use_it() -> None:
+        printed = capsys.readouterr().out
+        exports = dict(re.findall(r"^export (\w+)=(.+)$", printed, re.MULTILINE))
+        account = f"{exports['WORKERS_GEMMA_BASE_URL']}/accounts/{exports['CLOUDFLARE_ACCOUNT_ID']}"
+        headers = {"authorization": f"Bearer {exports['CLOUDFLARE_API_TOKEN']}"}
+        with httpx.Client(headers=headers, trust_env=False) as http:
+            statuses.append(http.get(f"{account}/ai/models/search").status_code)
+            page = http.get(re.findall(r"Inspector: (\S+)", printed)[0])
+        statuses.append(page.status_code)
+        assert "<title>Sandbox inspector</title>" in page.text
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_until_interrupted", use_it)
+    assert main(["sandbox", "--port", "0"]) == 0
+    assert statuses == [200, 200]
+    left = capsys.readouterr()
+    assert left.out.strip() == "The sandbox has stopped."
+    lines = left.err.splitlines()
+    assert len(lines) == 1, "one line for each request, none for the inspector"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  #1  GET  /client/v4/accounts/\w+/ai/models/search  200  \d+ ms", lines[0])
+
+
+def test_a_busy_port_is_named_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["sandbox", "--port", str(port)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("workers-gemma: ")
+    assert str(port) in error
+    assert "--port" in error
+    assert main(["sandbox", "--port", "99999"]) == 1
+
+
+def test_the_default_port_is_nobody_elses() -> None:
+    assert command.DEFAULT_PORT not in (8786, 8787, 8788, 9229)
+
+
+def test_an_upstream_needs_its_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "--upstream", "http://127.0.0.1:1/v1"]) == 2
+    assert "--upstream and --upstream-model go together" in capsys.readouterr().err
+
+
+def test_options_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_until_interrupted", interrupted)
+    started: list[Sandbox] = []
+    start = Sandbox.start
+
+    def noted(self: Sandbox) -> Sandbox:
+        started.append(self)
+        return start(self)
+
+    monkeypatch.setattr(Sandbox, "start", noted)
+    options = ["--port", "0", "--tokens-per-second", "40"]
+    assert main(["sandbox", *options, "--upstream", "http://127.0.0.1:1/v1", "--upstream-model", "gemma3"]) == 0
+    assert started[0].tokens_per_second == 40
+
+
+def test_a_pace_that_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "--port", "0", "--tokens-per-second", "-1"]) == 1
+    assert "tokens_per_second" in capsys.readouterr().err
