@@ -20,7 +20,8 @@ from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import WrittenCalls
 from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTE_TOKENS, RESULT_TOKENS
 
-_STRING_TOKENS = StringTokens(QUOTE_TOKENS, (*CALL_TOKENS.values(), *RESULT_TOKENS), tuple(CALL_TOKENS))
+STRING_TOKENS = StringTokens(QUOTE_TOKENS, (*CALL_TOKENS.values(), *RESULT_TOKENS), tuple(CALL_TOKENS))
+"""The special tokens that an engine may leave in the arguments of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _written_calls(settings: CallSettings, choice: ToolChoice) -> Callable[[], S
 def _bound_tools(settings: CallSettings) -> BoundTools:
     """Return what reading the calls that the service has read needs to know of the tools."""
     types = {tool_name(tool): ArgumentType.of(tool["function"].get("parameters")) for tool in settings.tools}
-    return BoundTools(types, _STRING_TOKENS, unquotes=settings.spec.tool_role)
+    return BoundTools(types, STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
 def _forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:

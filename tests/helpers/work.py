@@ -14,7 +14,11 @@ from pydantic import create_model
 
 import langchain_workers_gemma
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
+from langchain_workers_gemma.request.tool_methods import STRING_TOKENS
+from langchain_workers_gemma.response.arguments import ArgumentsReader
+from langchain_workers_gemma.response.call_pieces import CallPieces
 from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import TextCallReader
 from tests.helpers.schema_engines import FUNCTIONS
 
@@ -88,6 +92,44 @@ def read_calls(adversary: str, piece: int, size: int) -> Act:
     return act
 
 
+ARGUMENTS = {
+    "text": "word \\n",
+    "quote tokens": '<|\\"|>',
+    "escaped quote tokens": '\\u003c|\\"|\\u003e',
+    "beginnings of tokens": "<|",
+    "backslashes": "\\\\",
+    "strings in quotes": '\\"a\\"", "t": "',
+    "lists": '"], "l": [["',
+}
+"""What the strings of a call's arguments may hold for ever."""
+
+
+def read_arguments(content: str, size: int) -> Act:
+    """Read the arguments of a call in pieces, by a schema."""
+    text = '{"s": "' + ARGUMENTS[content] * (size // len(ARGUMENTS[content])) + '"}'
+    tool = ArgumentType.of({"type": "object", "properties": {"s": {"type": "string"}, "n": {"type": "integer"}}})
+
+    def act() -> None:
+        reader = ArgumentsReader(tool, STRING_TOKENS, unquotes=True)
+        for at in range(0, len(text), PIECE):
+            reader.feed(text[at : at + PIECE])
+        reader.flush()
+
+    return act
+
+
+def collect_pieces(size: int) -> Act:
+    """Put a call together whose every piece repeats the name, so that each may open another call."""
+    pieces = [{"function": {"name": "f", "arguments": text}} for text in ('{"a": "', *["word"] * (size // PIECE), '"}')]
+
+    def act() -> None:
+        calls = CallPieces()
+        for piece in pieces:
+            list(calls.read([piece]))
+
+    return act
+
+
 def view_document(shape: str, size: int) -> Act:
     """Read a document in pieces, looking at it after each."""
     text = json.dumps(DOCUMENTS[shape](size))
@@ -113,6 +155,8 @@ WORK: dict[str, Callable[[int], Act]] = {
     **{f"{name}, in pieces": partial(read_calls, name, PIECE) for name in ADVERSARIES},
     **{f"{name}, at once": partial(read_calls, name, sys.maxsize) for name in ADVERSARIES},
     **{f"document of {shape}": partial(view_document, shape) for shape in DOCUMENTS},
+    **{f"arguments of {content}": partial(read_arguments, content) for content in ARGUMENTS},
+    "pieces of a call": collect_pieces,
     "schema": prepare_schema,
 }
 """What prepares the work, by the size of its input in characters."""

@@ -180,14 +180,14 @@ class _Packets(httpx.SyncByteStream, httpx.AsyncByteStream):
 def model(player: Player, **fields: Any) -> ChatWorkersGemma:
     """A model object whose service is a player."""
     transport = httpx.MockTransport(player)
-    return ChatWorkersGemma(
-        account_id="0123456789abcdef",
-        api_token="a-token",
-        max_retries=0,
-        http_client=httpx.Client(transport=transport),
-        http_async_client=httpx.AsyncClient(transport=transport),
-        **fields,
-    )
+    defaults: dict[str, Any] = {
+        "account_id": "0123456789abcdef",
+        "api_token": "a-token",
+        "max_retries": 0,
+        "http_client": httpx.Client(transport=transport),
+        "http_async_client": httpx.AsyncClient(transport=transport),
+    }
+    return ChatWorkersGemma(**{**defaults, **fields})
 
 
 def replay(recording: Recording, *, streamed: bool, dialect: Dialect = "native", cut: Cut = as_recorded) -> AIMessage:

@@ -1,0 +1,215 @@
+"""Arguments of structured calls are read by the tool's JSON Schema (docs/wire.md section 10)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_workers_gemma.request.tool_methods import STRING_TOKENS
+from langchain_workers_gemma.response.arguments import ArgumentsReader
+from langchain_workers_gemma.schemas.argument_types import ArgumentType
+from tests.unit_tests.response.engine_recordings import Player, ask, by_character, calls_of, model
+
+PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer"},
+        "ratio": {"type": "number"},
+        "flag": {"type": "boolean"},
+        "level": {"enum": [1, 2, 3]},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "count": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "either": {"type": ["integer", "string"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "numbers": {"type": "array", "items": {"type": "integer"}},
+        "place": {"$ref": "#/$defs/Place"},
+        "places": {"type": "array", "items": {"$ref": "#/$defs/Place"}},
+        "free": {"type": "object"},
+        "any": {},
+    },
+    "$defs": {"Place": {"type": "object", "properties": {"lat": {"type": "number"}, "name": {"type": "string"}}}},
+}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
+
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "what fits": (
+        {"city": "Rome", "days": 3, "ratio": 1.5, "flag": True, "tags": ["a"], "place": {"lat": 1}, "any": [1, "2"]},
+        {"city": "Rome", "days": 3, "ratio": 1.5, "flag": True, "tags": ["a"], "place": {"lat": 1}, "any": [1, "2"]},
+    ),
+    "numbers": ({"days": "3", "ratio": "-1.5e3", "level": "2"}, {"days": 3, "ratio": -1500.0, "level": 2}),
+    "an integer for a number": ({"ratio": "4"}, {"ratio": 4}),
+    "no numbers": (
+        {"days": "many", "ratio": "NaN", "level": "two"},
+        {"days": "many", "ratio": "NaN", "level": "two"},
+    ),
+    "a leading zero is no number": ({"days": "02134"}, {"days": "02134"}),
+    "digits where a string may stand": ({"city": "02134", "either": "8"}, {"city": "02134", "either": "8"}),
+    "booleans": ({"flag": "true"}, {"flag": True}),
+    "null where it may stand, and no string": ({"count": "null"}, {"count": None}),
+    "the word null where a string may stand": ({"note": "null", "city": "None"}, {"note": "null", "city": "None"}),
+    "items": ({"numbers": ["4", 5], "tags": ["1", "null"]}, {"numbers": [4, 5], "tags": ["1", "null"]}),
+    "an object in a string": ({"place": '{"lat": "1.5", "name": "2"}'}, {"place": {"lat": 1.5, "name": "2"}}),
+    "a list in a string": ({"places": '[{"lat": 1}]'}, {"places": [{"lat": 1}]}),
+    "nested": ({"places": [{"lat": "1.5", "name": "x"}]}, {"places": [{"lat": 1.5, "name": "x"}]}),
+    "free objects stay": ({"free": {"a": "1", "b": "true"}}, {"free": {"a": "1", "b": "true"}}),
+    "quote tokens (LiteRT-LM#2172)": (
+        {"city": '<|"|>Rome<|"|>', "tags": ['<|"|>a<|"|>'], "days": '<|"|>3<|"|>'},
+        {"city": "Rome", "tags": ["a"], "days": 3},
+    ),
+    "a quote token at one end": ({"city": 'Rome<|"|>', "note": '<|"|>x'}, {"city": "Rome", "note": "x"}),
+    "FunctionGemma's": ({"city": "<escape>Rome<escape>"}, {"city": "Rome"}),
+    "a closing token": ({"city": "Rome<tool_call|>"}, {"city": "Rome"}),
+    "a key in quote tokens": ({'<|"|>city<|"|>': "Rome"}, {"city": "Rome"}),
+    "text about tokens": (
+        {"city": "<tool_call|> <|tool_call> x <tool_call|>", "note": 'write <|tool_call>call:f{a:<|"|>b<|"|>}'},
+        {"city": "<tool_call|> <|tool_call> x <tool_call|>", "note": 'write <|tool_call>call:f{a:<|"|>b<|"|>}'},
+    ),
+    "beginnings of tokens": ({"city": "a < b <| c <|"}, {"city": "a < b <| c <|"}),
+    "plain quotes, keys too": ({'"city"': '"Rome"', '"days"': "3"}, {"city": "Rome", "days": 3}),
+    "plain quotes around the only string": ({"city": '"Rome"', "days": 3}, {"city": "Rome", "days": 3}),
+    "plain quotes in a list (vllm#51284)": ({"city": "x", "tags": ['"a"', '"b"']}, {"city": "x", "tags": ["a", "b"]}),
+    "single quotes in a list": ({"city": "x", "tags": ["'a'", "'b'"]}, {"city": "x", "tags": ["a", "b"]}),
+    "plain quotes in an object": (
+        {"city": "x", "free": {'"mode"': '"fast"', '"n"': 1}},
+        {"city": "x", "free": {"mode": "fast", "n": 1}},
+    ),
+    "quotes that belong to one string of several": (
+        {"city": "x", "note": '"exact phrase"', "tags": ["a", '"b"']},
+        {"city": "x", "note": '"exact phrase"', "tags": ["a", '"b"']},
+    ),
+    "quotes within": (
+        {"city": 'the "best" one', "note": '"a" or "b"'},
+        {"city": 'the "best" one', "note": '"a" or "b"'},
+    ),
+    "an escape in plain quotes": ({"city": '"a\\n\\"b\\""'}, {"city": 'a\n"b"'}),
+    "blanks around keys": ({" city ": "Rome"}, {"city": "Rome"}),
+    "a quote alone": ({"city": '"', "note": ""}, {"city": '"', "note": ""}),
+}
+
+
+def player(arguments: Any) -> Player:
+    call = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": arguments}}
+    ending = {"finish_reason": "tool_calls", "stop_reason": 50}
+    events = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
+        {"choices": [{"index": 0, "delta": {}, **ending}]},
+    ]
+    return Player({"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}]}, events)
+
+
+@pytest.mark.parametrize("way", ["whole", "object", "stream", "stream by character"])
+@pytest.mark.parametrize("case", CASES)
+def test_arguments_are_read_by_the_schema(case: str, way: str) -> None:
+    sent, expected = CASES[case]
+    playing = player(sent if way == "object" else json.dumps(sent))
+    if way == "stream by character":
+        playing.cut = by_character
+    message = ask(model(playing).bind_tools([TOOL]), streamed=way.startswith("stream"))
+    assert calls_of(message) == [("f", expected)]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"city": "<|\\"|>Ro', '{"days": "3', '{"city": "\\"Ro', '{"ci', '{"tags": ["\\"a\\"", "']
+)
+def test_nothing_of_a_cut_call_is_lost(text: str) -> None:
+    reader = ArgumentsReader(ArgumentType.of(PARAMETERS), STRING_TOKENS, unquotes=True)
+    assert reader.feed(text) + reader.flush() == text.replace('<|\\"|>', "")
+
+
+# --- Any arguments, any schema, any cut -------------------------------------------------------------------------------
+
+TYPES = st.sampled_from(["string", "integer", "number", "boolean", "null", "object", "array"])
+LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    TYPES.map(lambda kind: {"type": kind}),
+    st.lists(TYPES, min_size=1, max_size=3, unique=True).map(
+        lambda kinds: {"anyOf": [{"type": kind} for kind in kinds]}
+    ),
+)
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        inner.map(lambda items: {"type": "array", "items": items}),
+        st.dictionaries(st.sampled_from("abc"), inner).map(lambda named: {"type": "object", "properties": named}),
+    ),
+    max_leaves=6,
+)
+PARTS = [
+    '"',
+    "'",
+    "\\",
+    "a",
+    " ",
+    "1",
+    "-2.5",
+    "true",
+    "null",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "<",
+    '<|"|>',
+    "<|",
+    "é",
+    "\n",
+]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=5).map("".join)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.floats(-9, 9), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=8,
+)
+ARGUMENTS = st.dictionaries(st.one_of(st.sampled_from("abc"), TEXTS), VALUES, max_size=4)
+PLAIN = st.dictionaries(
+    st.sampled_from("abc"), st.text(st.characters(exclude_characters="<'\""), max_size=9), max_size=3
+)
+
+
+def read(reader: ArgumentsReader, text: str, cuts: list[int]) -> str:
+    ends = sorted({*(cut % (len(text) + 1) for cut in cuts), len(text)})
+    told, start = [], 0
+    for end in ends:
+        told.append(reader.feed(text[start:end]))
+        start = end
+    return "".join([*told, reader.flush()])
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), SCHEMAS), ARGUMENTS, st.lists(st.integers(0, 400)), st.booleans())
+def test_any_cut_reads_alike_and_gives_json(
+    properties: dict[str, Any],
+    arguments: dict[str, Any],
+    cuts: list[int],
+    ascii_only: bool,
+) -> None:
+    tool = ArgumentType.of({"type": "object", "properties": properties})
+    text = json.dumps(arguments, ensure_ascii=ascii_only)
+    at_once = read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
+    assert isinstance(json.loads(at_once), dict)
+    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=40), st.lists(st.integers(0, 60)))
+def test_what_is_no_json_goes_through_in_any_cut(text: str, cuts: list[int]) -> None:
+    tool = ArgumentType.of(PARAMETERS)
+    at_once = read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
+    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
+    if not set(text) & set("\"'<\\"):
+        assert at_once == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLAIN, st.lists(st.integers(0, 200)))
+def test_strings_where_strings_may_stand_are_never_altered(arguments: dict[str, str], cuts: list[int]) -> None:
+    tool = ArgumentType.of({"type": "object", "properties": {name: {"type": "string"} for name in "ab"}})
+    text = json.dumps(arguments)
+    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == text

@@ -1,0 +1,165 @@
+"""Whether the last call of a reply may run is decided by how the reply ended (docs/wire.md section 10)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+
+from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
+
+WRITE = {
+    "type": "function",
+    "function": {
+        "name": "write",
+        "description": "d",
+        "parameters": {"type": "object", "properties": {"path": {"type": "string"}}},
+    },
+}
+FIRST, LAST = ("write", {"path": "/a"}), ("write", {"path": "/home/me/do"})
+LIMIT, WINDOW = 100, 131_072
+
+
+def reply(*, native: bool = False, ending: dict[str, Any], tokens: int, total: int, text_after: bool) -> Player:
+    """A reply with two calls, whole and as a stream, which may go on with text."""
+    calls = [
+        {
+            "id": f"c{index}",
+            "type": "function",
+            "index": index,
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for index, (name, arguments) in enumerate((FIRST, LAST))
+    ]
+    usage = {"prompt_tokens": total - tokens, "completion_tokens": tokens, "total_tokens": total}
+    if native:
+        events: list[Any] = [{"tool_calls": [call]} for call in calls]
+        events += [{"response": "And"}] * text_after
+        return Player(
+            {"response": "", "tool_calls": calls, "usage": usage}, [*events, {"response": "", "usage": usage}]
+        )
+    events = [{"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls]
+    events += [{"choices": [{"index": 0, "delta": {"content": "And"}}]}] * text_after
+    events += [{"choices": [{"index": 0, "delta": {}, **ending}]}, {"choices": [], "usage": usage}]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    return Player({"choices": [{"index": 0, "message": message, **ending}], "usage": usage}, events)
+
+
+def answered(player: Player, *, streamed: bool, **options: Any) -> AIMessage:
+    return ask(model(player, max_tokens=LIMIT).bind_tools([WRITE], **options), streamed=streamed)
+
+
+ENDINGS: dict[str, tuple[dict[str, Any], int, int, bool]] = {
+    "the model ended it": ({"finish_reason": "tool_calls", "stop_reason": 50}, 20, 400, False),
+    "the model ended it at the limit": ({"finish_reason": "tool_calls", "stop_reason": 50}, LIMIT, 400, False),
+    "nothing tells": ({"finish_reason": "tool_calls", "stop_reason": None}, 20, 400, False),
+    "a stop sequence that closes a call": (
+        {"finish_reason": "tool_calls", "stop_reason": "<tool_call|>"},
+        20,
+        400,
+        False,
+    ),
+    "finish reason": ({"finish_reason": "length", "stop_reason": None}, 20, 400, True),
+    "finish reason of another server": ({"finish_reason": "MAX_TOKENS"}, 20, 400, True),
+    "content filter": ({"finish_reason": "content_filter"}, 20, 400, True),
+    "token limit": ({"finish_reason": "tool_calls", "stop_reason": None}, LIMIT, 400, True),
+    "beyond the token limit": ({"finish_reason": "stop"}, LIMIT + 1, 400, True),
+    "stop sequence": ({"finish_reason": "tool_calls", "stop_reason": "END"}, 20, 400, True),
+    "context window": ({"finish_reason": "tool_calls", "stop_reason": None}, 20, WINDOW, True),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("case", ENDINGS)
+def test_the_last_call_is_valid_only_if_nothing_cut_it(case: str, *, streamed: bool) -> None:
+    ending, tokens, total, is_cut = ENDINGS[case]
+    message = answered(reply(ending=ending, tokens=tokens, total=total, text_after=False), streamed=streamed)
+    assert calls_of(message) == ([FIRST] if is_cut else [FIRST, LAST])
+    assert [call["name"] for call in message.invalid_tool_calls] == (["write"] if is_cut else [])
+
+
+@pytest.mark.parametrize("case", ENDINGS)
+def test_text_behind_the_last_call_shows_that_it_is_whole(case: str) -> None:
+    ending, tokens, total, _ = ENDINGS[case]
+    message = answered(reply(ending=ending, tokens=tokens, total=total, text_after=True), streamed=True)
+    assert calls_of(message) == [FIRST, LAST]
+    assert message.content == "And"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("tokens", "total"), [(LIMIT, 400), (20, WINDOW)])
+def test_a_native_reply_that_says_nothing_but_its_usage(tokens: int, total: int, *, streamed: bool) -> None:
+    player = reply(native=True, ending={}, tokens=tokens, total=total, text_after=False)
+    assert calls_of(answered(player, streamed=streamed)) == [FIRST]
+    whole = reply(native=True, ending={}, tokens=20, total=400, text_after=False)
+    assert calls_of(answered(whole, streamed=streamed)) == [FIRST, LAST]
+
+
+def test_the_reason_names_what_cut_the_call_and_the_cure() -> None:
+    ending = {"finish_reason": "tool_calls", "stop_reason": None}
+    message = answered(reply(ending=ending, tokens=LIMIT, total=400, text_after=False), streamed=False)
+    (call,) = message.invalid_tool_calls
+    assert call["error"] == "The reply was cut at max_tokens=100: raise max_tokens."
+    message = answered(
+        reply(ending={"finish_reason": "tool_calls", "stop_reason": "END"}, tokens=20, total=400, text_after=False),
+        streamed=False,
+    )
+    (call,) = message.invalid_tool_calls
+    assert "stop sequence 'END'" in str(call["error"])
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_a_limit_is_sent_with_tools_so_that_a_cut_is_seen(*, streamed: bool) -> None:
+    player = reply(ending={"finish_reason": "stop"}, tokens=20, total=400, text_after=False)
+    ask(model(player).bind_tools([WRITE]), streamed=streamed)
+    sent = player.requests[-1]["max_tokens"]
+    assert sent >= 4096
+    cut = reply(ending={"finish_reason": "stop"}, tokens=sent, total=400 + sent, text_after=False)
+    assert calls_of(ask(model(cut).bind_tools([WRITE]), streamed=streamed)) == [FIRST]
+
+
+def test_a_limit_that_the_caller_sends_by_its_other_name_counts() -> None:
+    player = reply(ending={"finish_reason": "stop"}, tokens=64, total=400, text_after=False)
+    llm = model(player, model_kwargs={"max_completion_tokens": 64}).bind_tools([WRITE])
+    assert calls_of(ask(llm, streamed=False)) == [FIRST]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("arguments", ["", "{}"])
+def test_a_call_cut_in_its_name_is_no_call(arguments: str, *, streamed: bool) -> None:
+    call = {"id": "c", "type": "function", "index": 0, "function": {"name": "wri", "arguments": arguments}}
+    ending = {"finish_reason": "tool_calls", "stop_reason": None}
+    usage = {"prompt_tokens": 300, "completion_tokens": LIMIT, "total_tokens": 400}
+    events = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
+        {"choices": [{"index": 0, "delta": {}, **ending}]},
+        {"choices": [], "usage": usage},
+    ]
+    whole = {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}], "usage": usage}
+    message = answered(Player(whole, events), streamed=streamed)
+    assert not (message.tool_calls or message.invalid_tool_calls)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_a_call_of_an_unknown_tool_that_is_whole_is_kept(*, streamed: bool) -> None:
+    call = {"id": "c", "type": "function", "index": 0, "function": {"name": "nope", "arguments": "{}"}}
+    ending = {"finish_reason": "tool_calls", "stop_reason": 50}
+    events = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
+        {"choices": [{"index": 0, "delta": {}, **ending}]},
+    ]
+    whole = {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}]}
+    assert calls_of(answered(Player(whole, events), streamed=streamed)) == [("nope", {})]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_one_call_where_parallel_calls_are_forbidden(*, streamed: bool) -> None:
+    player = reply(ending={"finish_reason": "tool_calls", "stop_reason": 50}, tokens=20, total=400, text_after=False)
+    message = answered(player, streamed=streamed, parallel_tool_calls=False)
+    assert calls_of(message) == [FIRST]
+    (call,) = message.invalid_tool_calls
+    assert call["name"] == "write"
+    if not streamed:  # core keeps no reasons for the calls of a stream
+        assert "parallel_tool_calls=False" in str(call["error"])
