@@ -62,7 +62,8 @@ def test_it_is_asked_for_once(*, streamed: bool) -> None:
     player = Player(whole({"content": "Well.", "tool_calls": []}), stream({"content": "Well."}))
     message = ask(model(player).bind_tools([NOW]), streamed=streamed)
     assert message.content == "Well."
-    assert not (message.tool_calls or message.invalid_tool_calls)
+    assert not message.tool_calls
+    assert not message.invalid_tool_calls
     assert len(player.requests) == 2
     assert message.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
 

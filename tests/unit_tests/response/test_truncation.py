@@ -139,7 +139,8 @@ def test_a_call_cut_in_its_name_is_no_call(arguments: str, *, streamed: bool) ->
     ]
     whole = {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}], "usage": usage}
     message = answered(Player(whole, events), streamed=streamed)
-    assert not (message.tool_calls or message.invalid_tool_calls)
+    assert not message.tool_calls
+    assert not message.invalid_tool_calls
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
