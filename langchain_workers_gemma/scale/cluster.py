@@ -198,7 +198,9 @@ class ClusterRunner:
                 continue
             permit = self._plan.permit(time.monotonic(), max(row.size for row in self._rows.values()))
             self._blocked = permit == math.inf
-            if isinstance(permit, float):
+            if self._blocked:
+                await queue.put(_LATER)  # no row may hold a thread while the budget waits for the last answers
+            elif isinstance(permit, float):
                 patience = _MAX_WAIT / len(self._rows)
                 await asyncio.sleep(min(permit, patience, _POLL_INTERVAL))
                 if permit > patience:

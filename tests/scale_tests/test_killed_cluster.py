@@ -1,0 +1,106 @@
+"""`workers-gemma map --scheduler`: workers die and join, the driver is killed, and every limit holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.map_service import Behaviour, MapService
+from tests.scale_tests.running import COST, Cluster, Job, kill, running_cluster
+
+THREADS = 6
+"""Of each worker: so many requests are under way when it dies."""
+
+
+@pytest.fixture
+def service() -> Iterator[MapService]:
+    with MapService(Behaviour(latency=0.02)) as running:
+        yield running
+
+
+@pytest.fixture
+def job(tmp_path: Path, service: MapService) -> Job:
+    return Job(tmp_path, service, rows=300)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, job: Job) -> Iterator[Cluster]:
+    with running_cluster(tmp_path, job.environment) as running:
+        yield running
+
+
+def test_a_worker_and_then_the_driver_are_killed(cluster: Cluster, job: Job, service: MapService) -> None:
+    """Every row once and in order, finished rows paid once, the others at most once more for each death."""
+    chance = random.Random(1)
+    service.behaviour = Behaviour(latency=0.02, fault_rate=0.05)
+    options = ["--scheduler", cluster.address]
+    first, _second = cluster.add_worker(THREADS), cluster.add_worker(THREADS)
+    process = job.start(*options)
+    service.wait_for_answers(chance.randrange(20, 80))
+    first.kill()
+    service.wait_for_answers(chance.randrange(100, 160))
+    kill(process)
+    known, before = job.answered().keys(), service.counts.answered.copy()
+    assert known
+    cluster.add_worker(THREADS)
+    code, error = job.run(*options)
+    assert code == 0, error
+    job.check_complete()
+    assert f"{len(known)} of them from earlier runs" in error
+    assert all(service.counts.answered[row] == before[row] for row in known)
+    # What was under way at two deaths, and two permits that may wait for an attempt, can have been paid twice.
+    assert service.counts.answered.total() <= 300 + 3 * THREADS + 2
+
+
+def test_the_cost_limit_holds_when_a_worker_dies(cluster: Cluster, job: Job, service: MapService) -> None:
+    limit = 150 * COST
+    first, _second = cluster.add_worker(THREADS), cluster.add_worker(THREADS)
+    process = job.start("--scheduler", cluster.address, "--max-cost", f"{limit:.9f}")
+    service.wait_for_answers(50)
+    first.kill()
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "the cost limit of" in error
+    assert 120 <= service.counts.answered.total() <= 150
+    assert sum("output" in row for row in job.output()) == len(job.answered())
+    assert len(job.output()) == 300
+
+
+def test_the_rate_holds_when_workers_die_and_join(cluster: Cluster, job: Job, service: MapService) -> None:
+    first = cluster.add_worker(THREADS)
+    process = job.start("--scheduler", cluster.address, "--rate", "1800")
+    service.wait_for_answers(60)
+    cluster.add_worker(THREADS)
+    service.wait_for_answers(120)
+    first.kill()
+    cluster.add_worker(THREADS)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    job.check_complete()
+    moments = service.counts.arrivals
+    assert moments[-1] - moments[0] >= (len(moments) - 1) * (60 / 1800) * 0.9
+
+
+def test_a_quota_stops_all_workers(cluster: Cluster, job: Job, service: MapService) -> None:
+    service.behaviour = Behaviour(latency=0.02, quota=60)
+    cluster.add_worker(THREADS)
+    cluster.add_worker(THREADS)
+    code, error = job.run("--scheduler", cluster.address)
+    assert code == 1
+    assert "00:00 UTC" in error
+    assert sum("output" in row for row in job.output()) == 60
+    assert len(service.counts.arrivals) <= 60 + 2 * THREADS + 2
+    assert len(job.output()) == 300
+
+
+def test_a_scheduler_that_does_not_answer_is_exit_code_1(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from langchain_workers_gemma.scale import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT", 0.5)
+    assert job.run_here("--scheduler", "tcp://127.0.0.1:1") == 1
+    assert "No scheduler answers at 'tcp://127.0.0.1:1'" in capsys.readouterr().err
