@@ -1,12 +1,12 @@
-"""What can go wrong, as types.
+"""The errors that a call raises.
 
     WorkersGemmaError
-    ├── APIConnectionError             no connection, or it broke before the reply began
-    ├── APITimeoutError                our own time limit passed
-    ├── StreamInterruptedError         a stream broke after it had begun; `.partial` holds what came
-    │   └── StreamTimeoutError         a stream fell silent; an `APITimeoutError` too
-    ├── ToolChoiceError                a forced tool call did not come
-    └── APIStatusError                 the service answered with an error
+    ├── APIConnectionError             no connection, or it closed before the response began
+    ├── APITimeoutError                your `timeout` was exceeded
+    ├── StreamInterruptedError         a stream was interrupted; `.partial` holds the chunks so far
+    │   └── StreamTimeoutError         a stream sent nothing for too long; also an `APITimeoutError`
+    ├── ToolChoiceError                a forced tool call is missing
+    └── APIStatusError                 the service returned an error
         ├── BadRequestError            the input was refused
         ├── AuthenticationError        the token was refused
         ├── PermissionDeniedError      the account may not use this model
@@ -15,13 +15,13 @@
         ├── RequestTooLargeError       the body is too large
         ├── ContextOverflowError       more tokens than the model reads
         ├── RateLimitError             too many requests
-        ├── CapacityError              the service is out of capacity for now (3040)
+        ├── CapacityError              the service has no capacity now (3040)
         ├── QuotaExceededError         the day's free allocation is used up (3036)
-        ├── RequestTimeoutError        the service's own time limit passed (408)
-        └── InternalServerError        the service failed, or its reply cannot be read
+        ├── RequestTimeoutError        the service's own time limit was exceeded (408)
+        └── InternalServerError        the service failed, or its response cannot be read
 
 Each is also the matching error of `langchain_core.exceptions`, so code that knows only LangChain can catch it and ask
-`is_retryable`. Turning a reply into one of these is the work of `status_errors`.
+`is_retryable`. `exchange/error_mapping.py` maps a response to one of them.
 """
 
 from __future__ import annotations

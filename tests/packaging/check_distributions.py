@@ -79,11 +79,15 @@ PROBES = {
         assert {{"agents", "notebooks", "progress", "sandbox"}} <= extras, extras
         assert "# langchain-workers-gemma" in told.get_payload()
         """,
-    "has a command line": """
-        import importlib.metadata, sys
+    "has a command line": f"""
+        import importlib.metadata, runpy, sys
         sys.argv = ["workers-gemma", "models"]
         (command,) = importlib.metadata.entry_points(group="console_scripts", name="workers-gemma")
         assert command.load()() == 0
+        try:
+            runpy.run_module("{PACKAGE}", run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, end.code
         """,
     "puts nothing beside the package": """
         from importlib.metadata import files
