@@ -169,6 +169,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
 
     def _requests(self, texts: list[str]) -> Iterator[tuple[Request, int]]:
         address = connection.address(self)
+        model = connection.checked_model(self.model)
         api = self.api or "native"
         gateway = connection.gateway(self.ai_gateway)
         headers = connection.call_headers(self, self.session_affinity, gateway)
@@ -179,7 +180,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         sizes = [len(encode_json(text)) for text in texts]
         for part in split(sizes, room=_ROOM, most=self.batch_size):
             data = {"text" if api == "native" else "input": texts[part], **further, **self.model_kwargs}
-            request = Request(address, address.embeddings(api), self.model, data, headers=headers, options=options)
+            request = Request(address, address.embeddings(api), model, data, headers=headers, options=options)
             yield request, len(texts[part])
 
     def _context(self) -> ErrorContext:

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma.batch.job import BatchPart
 from langchain_workers_gemma.batch.requests import BatchPlan
-from langchain_workers_gemma.errors import WorkersGemmaError
+from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
 from langchain_workers_gemma.exchange.call import Answer
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan
@@ -31,12 +31,16 @@ def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list
         if at in by_id:
             raise answer.unreadable(f"two answers of the batch have the id {at}")
         by_id[at] = response
-    missing = next((at for at in range(part.count) if at not in by_id), None)
-    if missing is not None:
-        raise answer.unreadable(
-            f"the batch has {len(by_id)} answers for {part.count} inputs: that of {missing} is missing"
-        )
-    return [_outcome(batch_plan.plan, part, at, by_id[at]) for at in range(part.count)]
+    if not by_id:
+        raise _missing(answer, 0, part, 0)
+    return [
+        _outcome(batch_plan.plan, part, at, by_id[at]) if at in by_id else _missing(answer, len(by_id), part, at)
+        for at in range(part.count)
+    ]
+
+
+def _missing(answer: Answer, count: int, part: BatchPart, at: int) -> InternalServerError:
+    return answer.unreadable(f"the batch has {count} answers for {part.count} inputs: that of {at} is missing")
 
 
 def _index(value: object) -> int | None:

@@ -18,6 +18,12 @@ class BatchPart:
     request_id: str
     count: int
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the service could have given it: a text may have been damaged."""
+        is_count = isinstance(self.count, int) and not isinstance(self.count, bool)
+        return isinstance(self.request_id, str) and bool(self.request_id) and is_count and self.count > 0
+
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
@@ -50,6 +56,17 @@ class BatchJob:
 
     @classmethod
     def from_json(cls, text: str) -> BatchJob:
-        """The job that `to_json` wrote."""
-        kept = json.loads(text)
-        return cls(kept["model"], tuple(BatchPart(part["request_id"], part["count"]) for part in kept["parts"]))
+        """Return the job that `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not such a job.
+        """
+        try:
+            kept = json.loads(text)
+            parts = tuple(BatchPart(part["request_id"], part["count"]) for part in kept["parts"])
+            job = cls(kept["model"], parts)
+        except (TypeError, LookupError, ValueError, RecursionError) as error:
+            raise ValueError(f"text is not a BatchJob that to_json wrote ({type(error).__name__}: {error}).") from None
+        if not isinstance(job.model, str) or not all(part.is_valid for part in parts):
+            raise ValueError("text is not a BatchJob that to_json wrote: its ids must be strings, its counts positive.")
+        return job

@@ -7,7 +7,9 @@ an HTTP reply, so text, reasoning, tool calls, usage and cost are what `invoke` 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from asyncio import CancelledError
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from langchain_workers_gemma.batch.job import BatchJob, BatchPart
 from langchain_workers_gemma.batch.progress import Progress
 from langchain_workers_gemma.batch.requests import MAX_ITEM_BYTES, BatchPlan, Item, prepare_items
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
-from langchain_workers_gemma.exchange.actions import Action, Sleep
+from langchain_workers_gemma.exchange.actions import Action, ReadClock, Sleep
 from langchain_workers_gemma.exchange.call import Answer, call
 from langchain_workers_gemma.exchange.error_mapping import retry_after
 from langchain_workers_gemma.exchange.payload_chunks import split
@@ -32,6 +34,7 @@ MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one re
 _GROWTH = 1.5
 MAX_POLL_INTERVAL = 30.0  # seconds
 MAX_RETRY_AFTER = 60.0  # seconds
+_UNFINISHED = ("queued", "running")  # `responses` may stand beside them, null or empty
 _FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none is documented
 
 
@@ -71,14 +74,11 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
     job = BatchJob(batch_plan.settings.spec.id)
     for part in split([item.size for item in items], room=MAX_ITEM_BYTES):
         data = {"requests": [item.data for item in items[part]]}
-        try:
+        with _resume_note(job):
             answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
             identity = answer.result.get("request_id") if isinstance(answer.result, dict) else None
             if not isinstance(identity, str) or not identity:
                 raise answer.unreadable("a batch was submitted and got no request_id")
-        except WorkersGemmaError as error:
-            _add_resume_note(error, job)
-            raise
         job = replace(job, parts=(*job.parts, BatchPart(identity, len(items[part]))))
         logger.info("submitted %d inputs of a batch as %s", len(items[part]), identity)
     return job
@@ -95,28 +95,33 @@ def fetch(
     Raises:
         WorkersGemmaError: If the batch as a whole fails. A note on it tells how to fetch it later.
     """
+    with _resume_note(job):
+        return (yield from _fetch(batch_plan, job, poll_policy, progress))
+
+
+def _fetch(
+    batch_plan: BatchPlan, job: BatchJob, poll_policy: PollPolicy, progress: Progress
+) -> Generator[Action, Any, list[Outcome]]:
     outcomes: dict[BatchPart, list[Outcome]] = {}
-    polls, waited = 0, 0.0
-    try:
-        while True:
-            asked = 0.0
-            for part in job.parts:
-                if part not in outcomes:
-                    answer = yield from _poll(batch_plan, part)
-                    if _is_finished(answer, progress):
-                        outcomes[part] = read_answers(batch_plan, part, answer)
-                        progress.advance(part.count)
-                    asked = max(asked, retry_after(answer.reply.headers) or 0.0)
-            if len(outcomes) == len(set(job.parts)):
-                return [outcome for part in job.parts for outcome in outcomes[part]]
-            delay = poll_policy.delay(polls, asked)
-            if poll_policy.max_wait is not None and waited + delay > poll_policy.max_wait:
-                raise APITimeoutError(f"The batch was not finished within max_wait={poll_policy.max_wait:g} seconds.")
-            yield Sleep(delay)
-            polls, waited = polls + 1, waited + delay
-    except WorkersGemmaError as error:
-        _add_resume_note(error, job)
-        raise
+    polls = 0
+    started: float = yield ReadClock()
+    while True:
+        asked = 0.0
+        for part in job.parts:
+            if part not in outcomes:
+                answer = yield from _poll(batch_plan, part)
+                if _is_finished(answer, progress):
+                    outcomes[part] = read_answers(batch_plan, part, answer)
+                    progress.advance(part.count)
+                asked = max(asked, retry_after(answer.reply.headers) or 0.0)
+        if len(outcomes) == len(set(job.parts)):
+            return [outcome for part in job.parts for outcome in outcomes[part]]
+        delay = poll_policy.delay(polls, asked)
+        now: float = yield ReadClock()
+        if poll_policy.max_wait is not None and now - started + delay > poll_policy.max_wait:
+            raise APITimeoutError(f"The batch was not finished within max_wait={poll_policy.max_wait:g} seconds.")
+        yield Sleep(delay)
+        polls += 1
 
 
 def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, Answer]:
@@ -127,9 +132,9 @@ def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, Answ
 
 def _is_finished(answer: Answer, progress: Progress) -> bool:
     result = answer.result
-    if isinstance(result, dict) and "responses" in result:
-        return True
     status = result.get("status") if isinstance(result, dict) else None
+    if isinstance(result, dict) and "responses" in result and status not in _UNFINISHED:
+        return True
     if not isinstance(status, str) or any(word in status.lower() for word in _FAILURES):
         raise answer.unreadable(f"a batch was polled and its status is {status!r}")
     progress.say(status)
@@ -180,6 +185,20 @@ def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
             raise outcome
 
 
-def _add_resume_note(error: WorkersGemmaError, job: BatchJob) -> None:
-    if job.parts:
-        error.add_note(f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)")
+def _add_resume_note(error: BaseException, job: BatchJob) -> None:
+    if not job.parts:
+        return
+    how = f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)"
+    error.add_note(how)
+    if not isinstance(error, Exception):  # an interrupt or a cancellation, whose notes hardly anybody prints
+        logger.warning("%s. %s", type(error).__name__, how)
+
+
+@contextmanager
+def _resume_note(job: BatchJob) -> Iterator[None]:
+    """Add to whatever ends the work on a batch how its answers can still be fetched."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, CancelledError) as error:
+        _add_resume_note(error, job)
+        raise

@@ -79,6 +79,8 @@ def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -
     """
     merged: dict[str, None] = {}
     for given in (stop, of_call):
+        if given is not None and not isinstance(given, str | list | tuple):
+            raise ValueError(f"stop must be a string or a list of strings, not {given!r:.80}.")
         for sequence in [given] if isinstance(given, str) else given or ():
             if not isinstance(sequence, str) or not sequence:
                 raise ValueError(f"stop must hold strings that are not empty, not {sequence!r}.")

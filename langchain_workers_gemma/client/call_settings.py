@@ -42,7 +42,7 @@ class ChatModel(Connected, Protocol):
 
 def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
     """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
-    model = connection.checked_model(of_call) if of_call else chat.model
+    model = connection.checked_model(of_call or chat.model)
     spec = resolve_model(model, chat.host)
     return apply_profile(spec, chat.profile) if model == chat.model else spec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from langchain_workers_gemma.transport.driver import Driver
 from langchain_workers_gemma.transport.http import Transport
 
 _TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
+MAX_TIMEOUT = 1_000_000  # seconds; sockets take no more than about two million
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONNECT_SECONDS = 10.0  # a host that does not even accept a connection will not soon
 
 
@@ -77,14 +80,26 @@ def resolve(connected: Connected) -> None:
             raise ValueError(f"{name} is of Cloudflare Workers AI; {host.label} has no such thing. Leave it out.")
     connected.base_url = checked_base_url(connected.base_url or os.environ.get(BASE_URL_VARIABLE) or host.base_url)
     _check_timeout(connected.timeout)
-    for name, value in connected.default_headers.items():
-        checked_header(f"default_headers[{name!r}]", value)
-        if not name or not all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name):
-            raise ValueError(f"default_headers: {name!r} is not a header's name.")
+    checked_headers("default_headers", connected.default_headers)
     if connected.binding is None:
         _resolve_credentials(connected)
     else:
         _check_binding(connected)
+
+
+def checked_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers that may be sent.
+
+    Raises:
+        ValueError: If a name or a value is not one that a header can have.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
+            raise ValueError(f"{argument}: {name!r} is not a header's name.")
+        if not isinstance(value, str):
+            raise ValueError(f"{argument}[{name!r}] must be a string, not {type(value).__name__}.")
+        checked_header(f"{argument}[{name!r}]", value)
+    return headers
 
 
 def _check_binding(connected: Connected) -> None:
@@ -104,10 +119,11 @@ def _resolve_credentials(connected: Connected) -> None:
             checked_account_id(connected.account_id)
         else:
             missing.append(f"account_id is missing: pass account_id=..., or set {_either(host.account_variables)}.")
-    given = connected.api_token.get_secret_value() if connected.api_token else _first_set(host.token_variables)
-    token = (given or "").strip()
-    if token:
-        connected.api_token = SecretStr(checked_header("api_token", token))
+    token = connected.api_token or SecretStr(_first_set(host.token_variables) or "")
+    token = SecretStr(token.get_secret_value().strip())
+    if token.get_secret_value():
+        checked_header("api_token", token.get_secret_value())
+        connected.api_token = token
     else:
         missing.append(f"api_token is missing: pass api_token=..., or set {_either(host.token_variables)}.")
     if missing:
@@ -124,8 +140,12 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
 
 
 def _check_timeout(timeout: float | httpx.Timeout | None) -> None:
-    if isinstance(timeout, int | float) and not 0 < timeout < float("inf"):
-        raise ValueError(f"timeout={timeout!r} must be a positive number of seconds, an httpx.Timeout, or None.")
+    given = timeout.as_dict().values() if isinstance(timeout, httpx.Timeout) else (timeout,)
+    if not all(seconds is None or 0 < seconds <= MAX_TIMEOUT for seconds in given):
+        raise ValueError(
+            f"timeout={timeout!r} must be a number of seconds above 0 and up to {MAX_TIMEOUT:,}, an httpx.Timeout of "
+            "such numbers, or None."
+        )
 
 
 def token_variable(host: HostName) -> str:
@@ -192,23 +212,29 @@ def gateway(value: object) -> AIGateway | None:
         return AIGateway(value)  # type: ignore[arg-type]  # what is no string is refused there
     except ValidationError:
         raise ValueError(
-            f"ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, not {value!r:.80}."
+            "ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, "
+            f"not {f'{value!r:.80}' if isinstance(value, str) else type(value).__name__}."  # a dict may hold a token
         ) from None
 
 
 def address(connected: Connected) -> Address:
     """Where requests go."""
-    return Address(HOSTS[connected.host], connected.base_url or "", connected.account_id)
+    account = connected.account_id
+    if connected.binding is None:  # a field that was assigned has not been checked
+        checked_base_url(connected.base_url or "")
+        if account is not None:
+            checked_account_id(account)
+    return Address(HOSTS[connected.host], connected.base_url or "", account)
 
 
 def call_headers(connected: Connected, session_affinity: str | None, gateway_: AIGateway | None) -> dict[str, str]:
     """The headers of one call, beside those of every request."""
-    headers: dict[str, str] = {}
-    if session_affinity is not None:
-        headers["x-session-affinity"] = checked_header("session_affinity", session_affinity)
-    if gateway_ is not None:
-        headers |= gateway_.headers(addressed_by_url=is_legacy_gateway(connected.base_url or ""))
-    return headers | connected.default_headers
+    own = checked_headers("default_headers", connected.default_headers)  # before a token is among the values here
+    affinity = (
+        {} if session_affinity is None else {"x-session-affinity": checked_header("session_affinity", session_affinity)}
+    )
+    routing = {} if gateway_ is None else gateway_.headers(addressed_by_url=is_legacy_gateway(connected.base_url or ""))
+    return {**affinity, **routing, **own}
 
 
 def transport(connected: Connected) -> Driver:
@@ -217,11 +243,16 @@ def transport(connected: Connected) -> Driver:
         from langchain_workers_gemma.transport.binding import BindingTransport
 
         return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
-    if connected.api_token is None:
+    token = _as_secret(connected.api_token)
+    if token is None:
         raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
     timeout = _httpx_timeout(connected.timeout)
-    token = connected.api_token.get_secret_value()
     return Transport(token, timeout, connected.http_client, connected.http_async_client)
+
+
+def _as_secret(token: SecretStr | str | None) -> SecretStr | None:
+    """Return a token in its wrapper; one that was assigned to the model object may have none."""
+    return SecretStr(token) if isinstance(token, str) else token
 
 
 def _httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:

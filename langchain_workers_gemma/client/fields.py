@@ -91,7 +91,8 @@ class ClientFields(Serializable):
     """Further keys of the input, sent as they are."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**connection.with_secrets_wrapped(kwargs))
+        kwargs = connection.with_secrets_wrapped(kwargs)  # no frame of ours keeps the token as it was given
+        super().__init__(**kwargs)
         spec = resolve_model(self.model, self.host)
         if spec.retired is not None:
             warnings.warn(

@@ -4,6 +4,7 @@ FetchImages(urls) -> {url: data URI}
 Send(request)     -> ResponseHead(status, headers)
 Read()            -> bytes, or None at the end of the body
 Sleep(seconds)    -> None
+ReadClock()       -> seconds
 Deliver(pieces)   -> None   the driver yields them to its caller
 CloseConnection() -> None   the connection of the response is not used again
 """
@@ -40,7 +41,13 @@ class Send:
 
 @dataclass(slots=True)
 class Read:
-    """Wait for the next bytes of the body."""
+    """Wait for the next bytes of the body.
+
+    Attributes:
+        is_complete: Whether the response has said that it is complete. What comes after is worth a short wait only.
+    """
+
+    is_complete: bool = False
 
 
 @dataclass(slots=True)
@@ -63,13 +70,18 @@ class CloseConnection:
 
 
 @dataclass(slots=True)
+class ReadClock:
+    """Return the seconds of a clock that never goes back."""
+
+
+@dataclass(slots=True)
 class FetchImages:
     """Fetch images over http(s). The outcome is the `data:` URI of each URL."""
 
     urls: Sequence[str]
 
 
-Action: TypeAlias = Send | Read | Sleep | Deliver | CloseConnection | FetchImages
+Action: TypeAlias = Send | Read | Sleep | Deliver | CloseConnection | ReadClock | FetchImages
 
 
 Flow: TypeAlias = Generator[Action, Any, None]
@@ -79,3 +91,4 @@ T = TypeVar("T")
 
 
 READ = Read()
+READ_AFTER_END = Read(is_complete=True)

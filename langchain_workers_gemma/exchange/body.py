@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from langchain_workers_gemma.errors import APIStatusError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import READ, Action, CloseConnection, ResponseHead, T
 from langchain_workers_gemma.exchange.error_mapping import (
@@ -16,6 +14,9 @@ from langchain_workers_gemma.exchange.error_mapping import (
     status_error,
     unreadable_reply,
 )
+from langchain_workers_gemma.json_text.parsing import parse_json
+
+_DONE = b"[DONE]"
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A larger body, or a larger event of a stream, is refused, so that memory stays bounded."""
@@ -78,9 +79,15 @@ def parse_body(head: ResponseHead, body: bytes, context: ErrorContext) -> Any:
     if not 200 <= head.status < 300:
         raise status_error(head.status, head.headers, body, context)
     try:
-        payload = from_json(body, cache_strings="keys")
+        payload = parse_json(_without_done(body))
     except ValueError as error:
         raise unreadable_reply(head.status, head.headers, body, f"it is not JSON ({error})", context) from None
     if isinstance(payload, dict) and is_error_payload(payload):
         raise payload_error(head.status, head.headers, payload, context)
     return payload
+
+
+def _without_done(body: bytes) -> bytes:
+    """Return a body without the end mark of a stream, which some servers send behind a whole response too."""
+    text = body.rstrip()
+    return text.removesuffix(_DONE).rstrip().removesuffix(b"data:") if text.endswith(_DONE) else body

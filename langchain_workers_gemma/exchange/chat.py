@@ -27,22 +27,34 @@ from langchain_workers_gemma.errors import (
     WorkersGemmaError,
 )
 from langchain_workers_gemma.exchange import body as response_body
-from langchain_workers_gemma.exchange.actions import READ, Action, CloseConnection, Deliver, Flow, ResponseHead, Send
+from langchain_workers_gemma.exchange.actions import (
+    READ,
+    READ_AFTER_END,
+    Action,
+    CloseConnection,
+    Deliver,
+    Flow,
+    ResponseHead,
+    Send,
+)
 from langchain_workers_gemma.exchange.attempts import with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import is_error_payload, payload_error, request_id, unreadable_reply
 from langchain_workers_gemma.exchange.request import Plan, Request
+from langchain_workers_gemma.json_text.parsing import parse_json
 from langchain_workers_gemma.response.builders import Begin, End, Piece, partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.reader import ReplyReader
 from langchain_workers_gemma.response.sse import EventStreamDecoder, LineTooLongError
+from langchain_workers_gemma.response.surrogates import SurrogateJoiner
 from langchain_workers_gemma.response.tool_calls import FinishedCall, ToolCallLimitError
 from langchain_workers_gemma.response.usage import UsageTally
 
 logger = logging.getLogger(__name__)
 
 _DONE = b"[DONE]"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _GATEWAY_HEADERS = (("cf-aig-cache-status", "gateway_cache_status"), ("cf-aig-log-id", "gateway_log_id"))
 
 
@@ -62,7 +74,17 @@ class ChatExchange:
         plan: What to send, and how to read the response.
     """
 
-    __slots__ = ("_begun", "_delivered", "_head", "_is_stream", "_plan", "_reader", "_spent", "_withheld")
+    __slots__ = (
+        "_begun",
+        "_delivered",
+        "_head",
+        "_is_stream",
+        "_plan",
+        "_reader",
+        "_spent",
+        "_surrogates",
+        "_withheld",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -73,6 +95,7 @@ class ChatExchange:
         self._begun = False
         self._withheld: list[Event] | None = None  # of a response of which only a part is to be delivered
         self._spent: list[UsageTally] = []  # of responses that were of no use: they are paid for all the same
+        self._surrogates: SurrogateJoiner | None = None
 
     def run(self) -> Flow:
         """Send, read, ask again where the plan says so, and deliver the response."""
@@ -91,6 +114,8 @@ class ChatExchange:
             yield from self._deliver(reader.withheld_text())
         if self._plan.unreliable_tools and reader.is_empty:
             logger.warning("%s", _unreliable_tools_advice(self._plan))
+        if self._surrogates is not None:
+            yield from self._deliver(self._surrogates.flush())
         calls = reader.finished_calls()
         invalidating = [call.invalidating_delta() for call in calls if call.error] if self._is_stream else []
         ending: list[Piece] = [*invalidating, self._end(calls)]
@@ -152,15 +177,23 @@ class ChatExchange:
         while data is not None and not data.strip():
             data = yield READ
         is_success = 200 <= self._head.status < 300
-        if is_success and data is not None and request.stream and data.lstrip()[:1] not in b'{[<"':
+        if is_success and data is not None and self._is_stream(request, data):
             return (yield from self._read_stream(data))
         body = yield from read_body(self._head, self._plan.context, first=data)
         if is_success and request.stream and not body:
             return True
         return (yield from self._read_whole(request, body))
 
+    def _is_stream(self, request: Request, data: bytes) -> bool:
+        """Whether a body is a stream of events. Some servers send one where a whole response was asked for."""
+        if request.stream:
+            return data.lstrip()[:1] not in b'{[<"'
+        return data.lstrip().startswith(_FIELDS)
+
     def _read_whole(self, request: Request, body: bytes) -> Generator[Action, Any, bool]:
         payload = parse_body(self._head, body, self._plan.context)
+        if b"\\u" in body:
+            self._surrogates = SurrogateJoiner()
         result = unwrap(payload)
         if is_empty(result) and request.stream:
             return True
@@ -179,7 +212,7 @@ class ChatExchange:
                 payloads = self._payloads(decoder, data)
                 done = done or _DONE in payloads
                 yield from self._emit(payloads)
-                data = yield READ
+                data = yield READ_AFTER_END if done else READ
         except (APIConnectionError, APITimeoutError):
             if not done:  # the response was whole, so what happens to its connection is of no interest
                 raise
@@ -228,7 +261,7 @@ class ChatExchange:
     def _frame(self, payload: bytes) -> dict[str, Any]:
         """Parse one event of a stream and take it out of its envelope."""
         try:
-            frame = from_json(payload, cache_strings="keys")
+            frame = self._parsed(payload)
         except ValueError as error:
             raise self._unreadable(payload, f"an event of the stream is not JSON ({error})") from None
         if not isinstance(frame, dict):
@@ -237,6 +270,14 @@ class ChatExchange:
             raise payload_error(self._head.status, self._head.headers, frame, self._plan.context)
         result = unwrap(frame)
         return result if isinstance(result, dict) else {}
+
+    def _parsed(self, payload: bytes) -> Any:
+        try:
+            return from_json(payload, cache_strings="keys")
+        except ValueError:
+            frame = parse_json(payload)
+            self._surrogates = self._surrogates or SurrogateJoiner()
+            return frame
 
     def _readable(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
         """Return the events of a part of the response, or raise the error for a part that cannot be read."""
@@ -251,6 +292,8 @@ class ChatExchange:
     # --- Delivering ---
 
     def _deliver(self, events: Sequence[Event]) -> Generator[Action, Any, None]:
+        if self._surrogates is not None:
+            events = self._surrogates.join(events)
         if self._withheld is not None:
             self._withheld += events
             return
@@ -320,7 +363,7 @@ def _new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Eve
 
 def _is_json(payload: bytes) -> bool:
     try:
-        from_json(payload)
+        parse_json(payload)
     except ValueError:
         return False
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,16 +21,19 @@ from langchain_workers_gemma.exchange.retries import is_retryable
 from langchain_workers_gemma.models import HostName, nearest_model_id
 
 _BY_CODE: dict[int, type[errors.APIStatusError]] = {
-    **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), errors.BadRequestError),
-    10000: errors.AuthenticationError,
+    **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019, 2016, 2017), errors.BadRequestError),
+    **dict.fromkeys((10000, 6003, 6111, 9109), errors.AuthenticationError),
     **dict.fromkeys((5018, 3041, 5016, 3023, 5035), errors.PermissionDeniedError),
-    **dict.fromkeys((5007, 3042, 3037), errors.ModelNotFoundError),
+    **dict.fromkeys((5007, 3042, 3037, 7000, 7003), errors.ModelNotFoundError),
     5028: errors.ModelDeprecatedError,
     **dict.fromkeys((3007, 3008), errors.RequestTimeoutError),
     3006: errors.RequestTooLargeError,
     3040: errors.CapacityError,
-    3036: errors.QuotaExceededError,
+    **dict.fromkeys((3036, 4006), errors.QuotaExceededError),
+    2003: errors.RateLimitError,
 }
+_NO_ROUTE = (7000, 7003)
+_GUARDRAILS = (2016, 2017)
 _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((400, 405, 406, 415, 422), errors.BadRequestError),
     401: errors.AuthenticationError,
@@ -44,7 +47,8 @@ _CONTEXT_OVERFLOW = re.compile(r"maximum context length|exceeded this model cont
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
 _LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
-MAX_PAGE_CHARACTERS = 2_000  # characters of a body that is not JSON, such as a proxy's page
+MAX_PAGE_CHARACTERS = 2_000  # of a body that is not JSON, such as a proxy's page
+MAX_MESSAGE_CHARACTERS = 100_000  # of the service's own text; all of it is in the error's `body`
 _REDACTED = "**********"
 _SHORTEST_SECRET = 6  # a shorter token protects nothing, and blotting it out would garble the service's words
 _SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
@@ -65,7 +69,7 @@ class ErrorContext:
     model: str = ""
     replacement: str | None = None
     token_source: str = ""
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     host: HostName = "cloudflare"
 
 
@@ -87,17 +91,17 @@ def payload_error(
     """The error for a parsed body, or for one event of a stream. See `status_error`."""
     payload = redact(payload, context.secrets)
     message = _page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_messages(payload)))
-    message = message or f"HTTP status {status} with no explanation"
+    message = _shortened(message, MAX_MESSAGE_CHARACTERS) or f"HTTP status {status} with no explanation"
     code = _code(payload, message)
     cls = _class_of(_status_within(payload) or status, code, message)
     error = cls(
         message,
         status_code=status,
         code=code,
-        request_id=request_id(headers),
+        request_id=redact(request_id(headers), context.secrets),
         body=payload,
         retry_after=retry_after(headers),
-        advice=_advice(cls, status, message, context),
+        advice=_advice(cls, status, code, message, context),
     )
     error.is_retryable = is_retryable(error)
     if isinstance(error, errors.ModelDeprecatedError):
@@ -113,7 +117,7 @@ def unreadable_reply(
     error = errors.InternalServerError(
         f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
         status_code=status,
-        request_id=request_id(headers),
+        request_id=redact(request_id(headers), context.secrets),
         body=text,
     )
     error.is_retryable = status >= 500  # under a success status, asking again would only read the same again
@@ -179,7 +183,11 @@ def _parse(body: bytes) -> object:
 def _page(text: str) -> str:
     """A body that is not JSON, as a message. All of it is in the error's `body`."""
     text = text.strip()
-    return text if len(text) <= MAX_PAGE_CHARACTERS else f"{text[:MAX_PAGE_CHARACTERS]}..."
+    return _shortened(text, MAX_PAGE_CHARACTERS)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _messages(payload: object) -> Iterator[str]:
@@ -227,7 +235,7 @@ def _numbers(payload: object, key: str) -> Iterator[int]:
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             yield value
-        for nested in ("errors", "error"):
+        for nested in ("errors", "error", "error_chain"):
             yield from _numbers(payload.get(nested), key)
     elif isinstance(payload, list):
         for item in payload:
@@ -248,9 +256,15 @@ def _class_of(status: int, code: int | None, message: str) -> type[errors.APISta
     return errors.InternalServerError
 
 
-def _advice(cls: type[errors.APIStatusError], status: int, message: str, context: ErrorContext) -> str | None:
+def _advice(
+    cls: type[errors.APIStatusError], status: int, code: int | None, message: str, context: ErrorContext
+) -> str | None:
     if cls is errors.ModelDeprecatedError and context.replacement:
         return f"Use model={context.replacement!r} instead of {context.model!r}."
+    if code in _NO_ROUTE:
+        return "No such route: check account_id and base_url."
+    if code in _GUARDRAILS:
+        return "A guardrail of the AI Gateway blocked the prompt or the response: see its settings."
     if cls is errors.ModelNotFoundError:
         nearest = nearest_model_id(context.model, context.host)
         return f"Did you mean model={nearest!r}?" if nearest not in (None, context.model) else None

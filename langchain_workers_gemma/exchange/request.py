@@ -34,7 +34,7 @@ class Request:
     route: Route
     model: str
     data: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # one may hold a token
     options: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False
     query: str = ""

@@ -60,7 +60,7 @@ class CallSettings:
     raw: bool | None = None
     gateway: AIGateway | None = None
     reject_if_busy: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # one may hold a token
     inline_images: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

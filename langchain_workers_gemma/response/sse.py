@@ -7,6 +7,7 @@ CR. Unlike the standard, an event whose blank line never came is still told at t
 
 from __future__ import annotations
 
+_MESSAGE_TYPES = frozenset({b"", b"message", b"error"})  # events of other types count only if their data is JSON
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -21,13 +22,15 @@ class EventStreamDecoder:
         limit: The most bytes that one event may hold before it is refused.
     """
 
-    __slots__ = ("_after_cr", "_data", "_held", "_held_size", "_limit")
+    __slots__ = ("_after_cr", "_data", "_data_size", "_held", "_held_size", "_is_other", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: list[bytes] = []  # pieces of a line whose end has not come
         self._held_size = 0
         self._data: list[bytes] = []  # the `data:` lines of the event being read
+        self._data_size = 0
+        self._is_other = False  # whether the event has a type of its own, such as `ping`
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -45,7 +48,7 @@ class EventStreamDecoder:
         if self._held:
             head = b"".join((*self._held, head))
             self._held.clear()
-            self._held_size = sum(map(len, self._data))
+            self._held_size = self._data_size
         lines = rest.split(b"\n")
         tail = lines.pop()
         payloads: list[bytes] = []
@@ -71,14 +74,19 @@ class EventStreamDecoder:
         if not line:
             if self._data:
                 payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                if payload:  # an event without data is no event: a server's way to keep a connection open
-                    payloads.append(payload)
+                if payload and not (self._is_other and payload[:1] not in b"{["):
+                    payloads.append(payload)  # an event without data is no event, but keeps a connection open
                 self._data.clear()
-                self._held_size = 0
+                self._held_size = self._data_size = 0
+            self._is_other = False
         elif line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            payload = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(payload)
+            self._data_size += len(payload)
             if len(self._data) > 1:
                 self._grow(len(line))
+        elif line.startswith(b"event:"):
+            self._is_other = line[6:].strip() not in _MESSAGE_TYPES
         # Anything else is a comment or another field.
 
     def _hold(self, piece: bytes) -> None:

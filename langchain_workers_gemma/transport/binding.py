@@ -29,7 +29,7 @@ from langchain_workers_gemma.exchange.error_mapping import ErrorContext, payload
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.response.builders import Piece
-from langchain_workers_gemma.transport.driver import AsyncExchange
+from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange
 
 if sys.platform == "emscripten":
     from js import JSON
@@ -84,7 +84,7 @@ class BindingTransport:
     """
 
     binding: Any
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout: float | None = None
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
@@ -115,9 +115,11 @@ class _Connection:
     headers: Mapping[str, str]
     timeout: float | None
     body: _Body | None = None
+    deadline: float | None = None
 
     async def send(self, request: Request) -> ResponseHead:
         await self.close()
+        self.deadline = None
         given = self._arguments(request)
         try:
             async with asyncio.timeout(self.timeout) as limit:
@@ -130,11 +132,15 @@ class _Connection:
         reply, self.body = _opened(result, request)
         return reply
 
-    async def read(self) -> bytes | None:
+    async def read(self, *, is_complete: bool = False) -> bytes | None:
         if self.body is None:
             return None
+        if is_complete and self.deadline is None:
+            self.deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
         try:
             async with asyncio.timeout(self.timeout) as limit:
+                if self.deadline is not None:
+                    limit.reschedule(self.deadline)
                 return await self.body.read()
         except WorkersGemmaError:
             raise
@@ -382,7 +388,8 @@ def _text_of(error: Exception) -> str:
 
 
 def _too_slow(seconds: float | None) -> APITimeoutError:
-    return APITimeoutError(f"The binding did not answer within {seconds:g} s. See `timeout`.")
+    limit = GRACE_SECONDS if seconds is None else seconds
+    return APITimeoutError(f"The binding did not answer within {limit:g} s. See `timeout`.")
 
 
 # --- Letting go -------------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
-"""The HTTP clients that all model objects of a process share, each lent to one call at a time.
+"""The HTTP connections that all model objects of a process share, each in use by one call at a time.
 
-They are made late (reading certificates costs tens of milliseconds): one set for sync calls, and one for each event
-loop, since an `httpx.AsyncClient` is bound to the loop it first ran on. None of them crosses a fork, and none is ever
-pickled.
+An entry of a pool is one of httpx's own transports with a connection of its own. Entries are made late (reading
+certificates costs tens of milliseconds): one pool for sync calls, and one for each event loop, since an
+`httpx.AsyncHTTPTransport` is bound to the loop it first ran on. None of them crosses a fork, and none is ever pickled.
+A connection is used again only for the same origin and the same token: whatever a server leaves on it can never reach
+another account.
 
-One client for all calls would do, but its pool looks at each of its connections on every request, more than once, and
-asks the system about each idle one: 512 calls, 64 in flight, took 5.9 s in one client that keeps its connections, 1.1 s
-in one that keeps 20 and opens the rest anew, TLS and all, and 0.8 s like this (benchmarks/README.md). Nor can a stream
-that is collected as garbage in the middle of another call find a lock that this call holds.
+One transport for all calls would do, but its pool looks at each of its connections on every request, more than once,
+and asks the system about each idle one: 512 calls, 64 in flight, took 5.9 s in one that keeps its connections, 1.1 s
+in one that keeps 20 and opens the rest anew, TLS and all, and 0.8 s like this (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -17,116 +18,129 @@ import atexit
 import os
 import platform
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from http.cookiejar import CookieJar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from threading import RLock
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
+from langchain_workers_gemma.transport.environment import proxy_for, tls_context
 from langchain_workers_gemma.version import __version__
 
-if TYPE_CHECKING:
-    import ssl  # not everywhere that Python runs
+Client = TypeVar("Client", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 
-Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
+PoolKey: TypeAlias = tuple[str, bytes]
+"""What a connection may be shared for: an origin such as `https://api.cloudflare.com`, and the digest of a token."""
 
-MAX_IDLE_CLIENTS = 64  # clients, with a connection each
+MAX_IDLE_CLIENTS = 64  # with a connection each
 MAX_IDLE_SECONDS = 30.0  # seconds
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 HEADERS = {"content-type": "application/json", "user-agent": f"langchain-workers-gemma/{__version__} python/{_PYTHON}"}
-"""What goes out with every request, whosever client sends it."""
+"""The headers of every request, whosever client sends it."""
 
 
 class ClientPool(Generic[Client]):
-    """Clients, each lent to one call at a time. The one that came back last is lent first.
+    """Clients, each in use by one call at a time. The one that was released last is acquired first.
 
-    There is no lock: deque and set do what they do to one member at once, in whatever thread.
+    The lock is reentrant: the garbage collector may close an abandoned stream, which releases its client, in the middle
+    of another call of the same thread.
 
     Args:
-        make: Makes a client.
+        make: Makes a client for an origin.
     """
 
-    def __init__(self, make: Callable[[], Client]) -> None:
-        self._make: Callable[[], Client] = make
-        self._idle: deque[tuple[float, Client]] = deque()
-        self._lent: set[Client] = set()  # or an abandoned stream would be collected with its open connection
-        self._ended = False
+    def __init__(self, make: Callable[[str], Client]) -> None:
+        self._make: Callable[[str], Client] = make
+        self._idle: OrderedDict[PoolKey, deque[tuple[float, Client]]] = OrderedDict()
+        self._idle_count = 0
+        self._in_use: set[Client] = set()  # or an abandoned stream would be collected with its open connection
+        self._is_shut_down = False
+        self._lock = RLock()
 
-    def acquire(self) -> Client:
-        """A client for one call."""
-        try:
-            client = self._idle.pop()[1]
-        except IndexError:
-            client = self._make()
-        self._lent.add(client)
+    def acquire(self, key: PoolKey) -> Client:
+        """Return a client for one call.
+
+        Raises:
+            APIConnectionError: If the environment names a proxy or certificates that cannot be used.
+        """
+        with self._lock:
+            client = self._take(key, newest=True) if key in self._idle else None
+        client = client or self._make(key[0])
+        self._in_use.add(client)
         return client
 
-    def release(self, client: Client) -> None:
-        """The call is over."""
-        self._lent.discard(client)
-        self._idle.append((time.monotonic(), client))
+    def release(self, key: PoolKey, client: Client) -> None:
+        """Keep a client whose call has ended for the next one."""
+        self._in_use.discard(client)
+        with self._lock:
+            self._idle.setdefault(key, deque()).append((time.monotonic(), client))
+            self._idle.move_to_end(key)
+            self._idle_count += 1
 
-    def end(self) -> None:
-        """From now on all clients are superfluous."""
-        self._ended = True
+    def shutdown(self) -> None:
+        """From now on, evict every client."""
+        self._is_shut_down = True
 
-    def evict(self) -> Iterator[Client]:
-        """Clients that are to be closed: too many, or idle for too long. They are lent no more."""
-        while self._idle:
-            try:
-                since, client = self._idle.popleft()
-            except IndexError:  # another thread was faster
-                return
-            keep = len(self._idle) < MAX_IDLE_CLIENTS and time.monotonic() - since < MAX_IDLE_SECONDS
-            if keep and not self._ended:
-                self._idle.appendleft((since, client))
-                return
+    def evict(self, key: PoolKey | None = None) -> Iterator[Client]:
+        """Yield clients that the caller must close: idle for too long, or too many. They are not acquired any more.
+
+        Args:
+            key: The key that was used last; its own clients are looked at beside those of the key used least recently.
+        """
+        while (client := self._surplus(key)) is not None:
             yield client
 
+    def _surplus(self, key: PoolKey | None) -> Client | None:
+        with self._lock:
+            oldest = next(iter(self._idle), None)
+            for candidate in (oldest, key):
+                idle = self._idle.get(candidate) if candidate else None
+                if candidate and idle and self._is_surplus(idle[0][0]):
+                    return self._take(candidate, newest=False)
+        return None
 
-def _options() -> dict[str, Any]:
+    def _is_surplus(self, since: float) -> bool:
+        too_many = self._idle_count > MAX_IDLE_CLIENTS
+        return self._is_shut_down or too_many or time.monotonic() - since >= MAX_IDLE_SECONDS
+
+    def _take(self, key: PoolKey, *, newest: bool) -> Client:
+        idle = self._idle[key]
+        client = (idle.pop() if newest else idle.popleft())[1]
+        self._idle_count -= 1
+        if not idle:
+            del self._idle[key]
+        return client
+
+
+def _options(origin: str) -> dict[str, Any]:
     # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=MAX_IDLE_SECONDS)
-    return {"headers": HEADERS, "limits": limits, "cookies": _NoCookies(), "verify": _tls()}
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """The one TLS context: reading the certificates costs tens of milliseconds."""
-    return httpx.create_ssl_context()
-
-
-class _NoCookies(CookieJar):
-    """A jar that takes nothing: what a server sets for one account must not travel with another's calls."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Take nothing."""
+    return {"limits": limits, "verify": tls_context(origin), "proxy": proxy_for(origin)}
 
 
 # --- By process -------------------------------------------------------------------------------------------------------
 
-_processes: dict[int, ClientPool[httpx.Client]] = {}  # by process id: a fork must not use its parent's connections
+_processes: dict[int, ClientPool[httpx.HTTPTransport]] = {}  # by process id: a fork must not use its parent's
 
 
-def process_pool() -> ClientPool[httpx.Client]:
-    """The clients for sync calls."""
+def process_pool() -> ClientPool[httpx.HTTPTransport]:
+    """Return the clients for sync calls."""
     process = os.getpid()
-    clients = _processes.get(process)
-    if clients is None:  # `setdefault` is atomic: threads that come at once get the same
-        clients = _processes.setdefault(process, ClientPool(lambda: httpx.Client(**_options())))
-    return clients
+    pool = _processes.get(process)
+    if pool is None:  # `setdefault` is atomic: threads that come at once get the same
+        pool = _processes.setdefault(process, ClientPool(lambda origin: httpx.HTTPTransport(**_options(origin))))
+    return pool
 
 
 @atexit.register
 def _close_shared_clients() -> None:
-    clients = _processes.pop(os.getpid(), None)
-    if clients is not None:
-        clients.end()
-        for client in clients.evict():
+    pool = _processes.pop(os.getpid(), None)
+    if pool is not None:
+        pool.shutdown()
+        for client in pool.evict():
             client.close()
 
 
@@ -134,34 +148,34 @@ def _close_shared_clients() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _OfLoop:
+class _LoopPool:
     loop: asyncio.AbstractEventLoop
-    clients: ClientPool[httpx.AsyncClient]
+    pool: ClientPool[httpx.AsyncHTTPTransport]
     closer: AsyncGenerator[None]
 
 
-_loops: dict[tuple[int, int], _OfLoop] = {}  # by process id and the loop's identity
+_loops: dict[tuple[int, int], _LoopPool] = {}  # by process id and the loop's identity
 
 
-async def loop_pool() -> ClientPool[httpx.AsyncClient]:
-    """The clients for calls on the running event loop."""
+async def loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
+    """Return the clients for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
     known = _loops.get(key)
     if known is not None and known.loop is loop:
-        return known.clients
+        return known.pool
     for stale, other in list(_loops.items()):
         if other.loop.is_closed():
             _loops.pop(stale, None)
-    clients = ClientPool(lambda: httpx.AsyncClient(**_options()))
-    closer = _ending_with_loop(clients)
+    pool = ClientPool(lambda origin: httpx.AsyncHTTPTransport(**_options(origin)))
+    closer = _closing_with_loop(pool)
     await anext(closer)
-    _loops[key] = _OfLoop(loop, clients, closer)
-    return clients
+    _loops[key] = _LoopPool(loop, pool, closer)
+    return pool
 
 
-async def _ending_with_loop(clients: ClientPool[httpx.AsyncClient]) -> AsyncGenerator[None]:
-    """Closes the clients with their loop.
+async def _closing_with_loop(pool: ClientPool[httpx.AsyncHTTPTransport]) -> AsyncGenerator[None]:
+    """Close the clients with their loop.
 
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
     is the one moment at which connections can be closed in order.
@@ -169,6 +183,6 @@ async def _ending_with_loop(clients: ClientPool[httpx.AsyncClient]) -> AsyncGene
     try:
         yield
     finally:
-        clients.end()
-        for client in clients.evict():
+        pool.shutdown()
+        for client in pool.evict():
             await client.aclose()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Generator
 from typing import Any, Protocol, Self
 
-from langchain_workers_gemma.errors import WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import (
     Action,
     CloseConnection,
@@ -18,6 +17,7 @@ from langchain_workers_gemma.exchange.actions import (
     FetchImages,
     Flow,
     Read,
+    ReadClock,
     ResponseHead,
     Send,
     Sleep,
@@ -27,41 +27,44 @@ from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
+GRACE_SECONDS = 2.0
+"""How long a response that is complete may take to end, late usage reports and all."""
+
 
 class Connection(Protocol):
     """Requests and replies, one after the other. Whatever fails is a `WorkersGemmaError`."""
 
     def send(self, request: Request) -> ResponseHead:
-        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+        """Send a request and wait for the head of its response; an earlier response is closed."""
 
-    def read(self) -> bytes | None:
-        """The next bytes of the reply, or `None` at its end."""
+    def read(self, *, is_complete: bool = False) -> bytes | None:
+        """Return the next bytes of the response, or `None` at its end. See `Read`."""
 
     def abort(self) -> None:
-        """Close the connection that the reply came over; what is sent next goes over another."""
+        """Close the connection of the response; the next request goes over another."""
 
     def close(self) -> None:
-        """Let go of what has not been read."""
+        """End the call: close the response, and release its connection."""
 
 
 class AsyncConnection(Protocol):
     """A `Connection` that is awaited."""
 
     async def send(self, request: Request) -> ResponseHead:
-        """Send a request and wait for the head of its reply; an earlier reply is let go of."""
+        """Send a request and wait for the head of its response; an earlier response is closed."""
 
-    async def read(self) -> bytes | None:
-        """The next bytes of the reply, or `None` at its end."""
+    async def read(self, *, is_complete: bool = False) -> bytes | None:
+        """Return the next bytes of the response, or `None` at its end. See `Read`."""
 
     async def abort(self) -> None:
-        """Close the connection that the reply came over; what is sent next goes over another."""
+        """Close the connection of the response; the next request goes over another."""
 
     async def close(self) -> None:
-        """Let go of what has not been read."""
+        """End the call: close the response, and release its connection."""
 
 
 class Driver(Protocol):
-    """Carries exchanges out: `transport.Transport` over HTTP, `binding.BindingTransport` inside a Worker."""
+    """Carries exchanges out: `http.HttpDriver` over HTTP, `binding.BindingTransport` inside a Worker."""
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, giving the pieces it delivers."""
@@ -81,7 +84,7 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
                 continue
             try:
                 outcome = _outcome(action, connection)
-            except WorkersGemmaError as failure:
+            except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                 action = flow.throw(failure)
             else:
                 action = flow.send(outcome)
@@ -116,7 +119,7 @@ class AsyncExchange:
             while not isinstance(action, Deliver):
                 try:
                     outcome = await _aoutcome(action, self._connection)
-                except WorkersGemmaError as failure:
+                except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                     action = self._flow.throw(failure)
                 else:
                     action = self._flow.send(outcome)
@@ -137,13 +140,15 @@ class AsyncExchange:
 def _outcome(action: Action, connection: Connection) -> Any:
     match action:
         case Read():
-            return connection.read()
+            return connection.read(is_complete=action.is_complete)
         case Send():
             return connection.send(action.request)
         case CloseConnection():
             return connection.abort()
         case Sleep():
             return time.sleep(action.seconds)
+        case ReadClock():
+            return time.monotonic()
         case FetchImages():
             return fetch_images(action.urls)
         case _:
@@ -153,13 +158,15 @@ def _outcome(action: Action, connection: Connection) -> Any:
 async def _aoutcome(action: Action, connection: AsyncConnection) -> Any:
     match action:
         case Read():
-            return await connection.read()
+            return await connection.read(is_complete=action.is_complete)
         case Send():
             return await connection.send(action.request)
         case CloseConnection():
             return await connection.abort()
         case Sleep():
             return await asyncio.sleep(action.seconds)
+        case ReadClock():
+            return time.monotonic()
         case FetchImages():
             return await afetch_images(action.urls)
         case _:

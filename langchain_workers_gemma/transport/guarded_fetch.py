@@ -12,6 +12,7 @@ import base64
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 3
 MAX_SECONDS = 30.0
+MAX_TOTAL_SECONDS = 120.0
+MAX_IMAGES = 64
 _READ_SECONDS = 10.0
 _TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -44,10 +47,17 @@ def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
     Raises:
         ValueError: If one may not be fetched, or is no image of a known type, too large or too slow.
     """
+    return _fetch_all(urls, _Clock(MAX_TOTAL_SECONDS, threading.Event()))
+
+
+def _fetch_all(urls: Sequence[str], total: _Clock) -> Mapping[str, str]:
+    urls = list(dict.fromkeys(urls))
+    if len(urls) > MAX_IMAGES:
+        raise ValueError(f"messages: one call fetches at most {MAX_IMAGES} images, not {len(urls)}. Send fewer.")
     fetched: dict[str, str] = {}
     size = 0
     for url in urls:
-        fetched[url] = _fetch(url)
+        fetched[url] = _fetch(url, total)
         size += len(fetched[url])
         if size > MAX_TOTAL_BYTES:
             raise ValueError(f"messages: the images of one call are larger than {MAX_TOTAL_BYTES:,} bytes. Send fewer.")
@@ -58,7 +68,11 @@ async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
     """Fetch images without blocking the event loop. See `fetch_images`."""
     if not urls:
         return {}
-    return await asyncio.to_thread(fetch_images, urls)
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(_fetch_all, urls, _Clock(MAX_TOTAL_SECONDS, cancelled))
+    finally:
+        cancelled.set()  # the thread of a call that was cancelled ends at its next step
 
 
 def is_public(address: str) -> bool:
@@ -81,10 +95,18 @@ def is_public(address: str) -> bool:
 
 
 class _Clock:
-    """What is left of the time for one image."""
+    """What is left of the time for one image, or for all of a call.
 
-    def __init__(self) -> None:
-        self._deadline = time.monotonic() + MAX_SECONDS
+    Args:
+        seconds: How long it may take.
+        cancelled: Set once nobody waits for the images any more.
+        total: The clock of the whole call.
+    """
+
+    def __init__(self, seconds: float, cancelled: threading.Event, total: _Clock | None = None) -> None:
+        self.cancelled = cancelled
+        self._deadline = time.monotonic() + seconds
+        self._total = total
 
     def left(self, timeout: float | None) -> float:
         """How long the next step may take.
@@ -93,8 +115,10 @@ class _Clock:
             _TooSlowError: If no time is left, however steadily bytes drip in.
         """
         left = self._deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self.cancelled.is_set():
             raise _TooSlowError
+        if self._total is not None:
+            left = self._total.left(left)
         return left if timeout is None else min(timeout, left)
 
 
@@ -174,14 +198,15 @@ class _TooSlowError(Exception):
     pass
 
 
-def _fetch(url: str) -> str:
+def _fetch(url: str, total: _Clock) -> str:
     try:
-        with httpcore.ConnectionPool(network_backend=_PublicOnly(_Clock())) as pool:
+        with httpcore.ConnectionPool(network_backend=_PublicOnly(_Clock(MAX_SECONDS, total.cancelled, total))) as pool:
             return _follow(pool, url)
     except _NotPublicError:
         raise _not_public(url) from None
     except _TooSlowError:
-        raise ValueError(f"messages: the image {url!r} took longer than {MAX_SECONDS:g} s.") from None
+        limits = f"{MAX_SECONDS:g} s, or all images of the call longer than {MAX_TOTAL_SECONDS:g} s"
+        raise ValueError(f"messages: the image {url!r} took longer than {limits}.") from None
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
         raise ValueError(f"messages: the image {url!r} could not be fetched: {error}") from error
 

@@ -1,115 +1,148 @@
-"""The I/O over HTTP: lines that send requests and read replies with httpx. The one module that sends calls."""
+"""The I/O over HTTP: connections that send requests and read responses with httpx."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, unreadable_reply
 from langchain_workers_gemma.exchange.request import Request
+from langchain_workers_gemma.gateway import checked_header
 from langchain_workers_gemma.response.builders import Piece
-from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, loop_pool, process_pool
-from langchain_workers_gemma.transport.driver import AsyncExchange, run_flow
+from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, loop_pool, process_pool
+from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, decoder_for
+from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
+from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange, run_flow
 
-_HEADERS = httpx.Headers(HEADERS)
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError, OverflowError)
 
 
 @dataclass(slots=True)
 class Transport:
-    """Sends requests and reads replies.
+    """Sends requests and reads responses.
 
     Attributes:
-        token: The API token.
+        token: The API token, `None` where a server takes none.
         timeout: Time limits.
         client: The caller's own client for sync calls.
         async_client: The caller's own client for async calls.
     """
 
-    token: str
+    token: SecretStr | None = field(repr=False)
     timeout: httpx.Timeout
     client: httpx.Client | None = None
     async_client: httpx.AsyncClient | None = None
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange, giving the pieces it delivers."""
+        """Drive an exchange, yielding the pieces that it delivers."""
         return run_flow(flow, _Connection(self))
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, giving the pieces it delivers."""
+        """Drive an exchange, yielding the pieces that it delivers."""
         return AsyncExchange(flow, _AsyncConnection(self))
 
-    def request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-        """A request in httpx's form."""
-        if client is self.client or client is self.async_client:  # it may have cookies, parameters, ways of its own
-            return client.build_request(
-                request.method,
-                request.url,
-                headers=self._headers(_HEADERS, request),
-                content=request.body(),
-                timeout=self.timeout,
-            )
+    def callers_request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+        """Return a request for the caller's client, which may have cookies, parameters and ways of its own."""
+        return client.build_request(
+            request.method,
+            request.url,
+            headers=self._headers(request),
+            content=request.body(),
+            timeout=self.timeout,
+        )
+
+    def own_request(self, request: Request) -> httpx.Request:
+        """Return a request in httpx's form."""
         return httpx.Request(
             request.method,
             _parsed(request.url),
-            headers=self._headers(client.headers, request),
+            headers=self._headers(request),
             content=request.body(),
             extensions={"timeout": self.timeout.as_dict()},
         )
 
-    def _headers(self, base: httpx.Headers, request: Request) -> httpx.Headers:
-        headers = base.copy()
-        headers["authorization"] = f"Bearer {self.token}"
-        headers["accept"] = "text/event-stream" if request.stream else "application/json"
+    def pool_key(self, request: Request) -> PoolKey:
+        """What the connection of a request may be shared for."""
+        secret = self.token.get_secret_value().encode() if self.token else b""
+        return _origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
+
+    def _headers(self, request: Request) -> httpx.Headers:
+        headers = _BASE_HEADERS[request.stream].copy()
+        if self.token is not None:
+            headers["authorization"] = f"Bearer {checked_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
             headers[name] = value  # one by one: names may differ in case only, and each goes out once
         return headers
 
 
+_BASE_HEADERS = {
+    stream: httpx.Headers({**HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
+    for stream, accept in ((False, "application/json"), (True, "text/event-stream"))
+}
+
+
 @lru_cache(maxsize=128)
 def _parsed(url: str) -> httpx.URL:
-    """A URL in httpx's form; parsing it takes longer than making all the rest of a request."""
+    """Parse a URL; that takes longer than making all the rest of a request."""
     return httpx.URL(url)
 
 
-class _Connection:
-    """A line to the service, for sync calls."""
+@lru_cache(maxsize=128)
+def _origin(base_url: str) -> str:
+    url = httpx.URL(base_url)
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
-    __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
+
+class _Connection:
+    """A connection to the service, for the requests of one sync call."""
+
+    __slots__ = ("_body", "_client", "_deadline", "_inflater", "_key", "_pool", "_response", "_transport", "_watched")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._clients = process_pool()
-        self._client: httpx.Client | None = None
+        self._pool: ClientPool[httpx.HTTPTransport] = process_pool()
+        self._client: httpx.HTTPTransport | None = None
+        self._key: PoolKey | None = None
         self._response: httpx.Response | None = None
         self._body: Iterator[bytes] = iter(())
+        self._inflater: Inflater | None = None
+        self._deadline: float | None = None
+        self._watched: Watched | None = None
 
     def send(self, request: Request) -> ResponseHead:
-        client = self._transport.client or self._client
-        if client is None:
-            client = self._client = self._clients.acquire()
         try:
-            if self._response is not None:
-                self._response.close()
-            response = client.send(self._transport.request(client, request), stream=True)
+            self._end_response()
+            response = self._sent(request)
+            self._response = response
+            self._inflater = _decoder(response)
+        except ContentCodingError as error:
+            raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from error
-        self._response = response
-        self._body = response.iter_bytes()
+            raise _typed(error) from _without_frames(error)
+        body: Iterator[bytes] = iter(_raw_body(response))
+        self._body = body if self._inflater is None else _inflated(body, self._inflater)
         return _head(response)
 
-    def read(self) -> bytes | None:
+    def read(self, *, is_complete: bool = False) -> bytes | None:
+        if is_complete:
+            self._limit_reading()
         try:
             return next(self._body, None)
+        except ContentCodingError as error:
+            raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error, self._response) from error
+            raise _typed(error) from _without_frames(error)
 
     def abort(self) -> None:
         stream = _network_stream(self._response)
@@ -119,47 +152,82 @@ class _Connection:
     def close(self) -> None:
         client, self._client = self._client, None
         try:
-            if self._response is not None:
-                self._response.close()
+            self._end_response()
         finally:
-            if client is not None:
-                self._clients.release(client)
-                for evict in self._clients.evict():
-                    evict.close()
+            if client is not None and self._key is not None:
+                self._pool.release(self._key, client)
+                for surplus in self._pool.evict(self._key):
+                    surplus.close()
+
+    def _sent(self, request: Request) -> httpx.Response:
+        if self._transport.client is not None:
+            client = self._transport.client
+            try:
+                return client.send(self._transport.callers_request(client, request), stream=True)
+            except httpx.HTTPStatusError as error:
+                return error.response  # a hook of the client raised it; the exchange reads what is there
+        if self._client is None:
+            self._key = self._transport.pool_key(request)
+            self._client = self._pool.acquire(self._key)
+        return self._client.handle_request(self._transport.own_request(request))
+
+    def _limit_reading(self) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + GRACE_SECONDS
+            self._watched = shut_down_after(GRACE_SECONDS, _network_stream(self._response))
+        elif time.monotonic() > self._deadline:
+            raise _not_ended()
+
+    def _end_response(self) -> None:
+        self._deadline = None
+        if self._watched is not None:
+            self._watched.cancel()
+            self._watched = None
+        if self._response is not None:
+            response, self._response = self._response, None
+            response.close()
 
 
 class _AsyncConnection:
-    """A line to the service, for async calls."""
+    """A connection to the service, for the requests of one async call."""
 
-    __slots__ = ("_body", "_client", "_clients", "_response", "_transport")
+    __slots__ = ("_body", "_client", "_deadline", "_inflater", "_key", "_pool", "_response", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._clients: ClientPool[httpx.AsyncClient] | None = None
-        self._client: httpx.AsyncClient | None = None
+        self._pool: ClientPool[httpx.AsyncHTTPTransport] | None = None
+        self._client: httpx.AsyncHTTPTransport | None = None
+        self._key: PoolKey | None = None
         self._response: httpx.Response | None = None
         self._body: AsyncIterator[bytes] | None = None
+        self._inflater: Inflater | None = None
+        self._deadline: float | None = None
 
     async def send(self, request: Request) -> ResponseHead:
-        client = self._transport.async_client or self._client
-        if client is None:
-            self._clients = await loop_pool()
-            client = self._client = self._clients.acquire()
         try:
-            if self._response is not None:
-                await self._response.aclose()
-            response = await client.send(self._transport.request(client, request), stream=True)
+            await self._end_response()
+            response = await self._sent(request)
+            self._response = response
+            self._inflater = _decoder(response)
+        except ContentCodingError as error:
+            raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from error
-        self._response = response
-        self._body = response.aiter_bytes()
+            raise _typed(error) from _without_frames(error)
+        body: AsyncIterator[bytes] = aiter(_raw_body(response))
+        self._body = body if self._inflater is None else _ainflated(body, self._inflater)
         return _head(response)
 
-    async def read(self) -> bytes | None:
+    async def read(self, *, is_complete: bool = False) -> bytes | None:
+        if self._body is None:
+            return None
         try:
-            return None if self._body is None else await anext(self._body, None)
+            if not is_complete:
+                return await anext(self._body, None)
+            return await self._read_in_time(self._body)
+        except ContentCodingError as error:
+            raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error, self._response) from error
+            raise _typed(error) from _without_frames(error)
 
     async def abort(self) -> None:
         stream = _network_stream(self._response)
@@ -169,17 +237,57 @@ class _AsyncConnection:
     async def close(self) -> None:
         client, self._client = self._client, None
         try:
-            if self._response is not None:
-                await self._response.aclose()
+            await self._end_response()
         finally:
-            if self._clients is not None and client is not None:
-                self._clients.release(client)
-                for evict in self._clients.evict():
-                    await evict.aclose()
+            if self._pool is not None and client is not None and self._key is not None:
+                self._pool.release(self._key, client)
+                for surplus in self._pool.evict(self._key):
+                    await surplus.aclose()
+
+    async def _sent(self, request: Request) -> httpx.Response:
+        if self._transport.async_client is not None:
+            client = self._transport.async_client
+            try:
+                return await client.send(self._transport.callers_request(client, request), stream=True)
+            except httpx.HTTPStatusError as error:
+                return error.response  # a hook of the client raised it; the exchange reads what is there
+        if self._client is None:
+            self._pool = await loop_pool()
+            self._key = self._transport.pool_key(request)
+            self._client = self._pool.acquire(self._key)
+        return await self._client.handle_async_request(self._transport.own_request(request))
+
+    async def _read_in_time(self, body: AsyncIterator[bytes]) -> bytes | None:
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await anext(body, None)
+        except TimeoutError:
+            raise _not_ended() from None
+
+    async def _end_response(self) -> None:
+        self._deadline = None
+        if self._response is not None:
+            response, self._response = self._response, None
+            await response.aclose()
+
+
+def _inflated(body: Iterator[bytes], inflater: Inflater) -> Iterator[bytes]:
+    for data in body:
+        yield from inflater.feed(data)
+    inflater.flush()
+
+
+async def _ainflated(body: AsyncIterator[bytes], inflater: Inflater) -> AsyncIterator[bytes]:
+    async for data in body:
+        for piece in inflater.feed(data):
+            yield piece
+    inflater.flush()
 
 
 def _network_stream(response: httpx.Response | None) -> Any:
-    """What a reply came over: the pool of its client, ours or the caller's, sees that it is closed and opens another.
+    """Return what a response came over; the pool that it belongs to sees when it is closed, and opens another.
 
     `None` where there is none to close: other clients' transports need not tell, and in HTTP/2 calls share it.
     """
@@ -188,27 +296,57 @@ def _network_stream(response: httpx.Response | None) -> Any:
     return response.extensions.get("network_stream")
 
 
+def _raw_body(response: httpx.Response) -> Any:
+    """Return the iterable of a raw body; a hook of the caller's client may have read it, or closed it unread."""
+    if response.is_stream_consumed:
+        return httpx.ByteStream(response.content)
+    return httpx.ByteStream(b"") if response.is_closed else response.stream
+
+
+def _decoder(response: httpx.Response) -> Inflater | None:
+    """Return what decodes a body, `None` where httpx has done that already or nothing is to be decoded.
+
+    Raises:
+        ContentCodingError: If the coding was not asked for.
+    """
+    coding = response.headers.get("content-encoding")
+    return None if coding is None or response.is_closed else decoder_for(coding)
+
+
 def _head(response: httpx.Response) -> ResponseHead:
     return ResponseHead(response.status_code, {name.lower(): value for name, value in response.headers.items()})
 
 
-def _typed(error: Exception, response: httpx.Response | None = None) -> WorkersGemmaError:
-    """The typed error for a failure of the connection, to be chained to it.
+def _not_ended() -> APITimeoutError:
+    return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_SECONDS:g} s.")
 
-    Args:
-        error: What the client raised.
-        response: The reply that was being read, if its head had come.
-    """
+
+def _not_decodable(response: httpx.Response | None, error: ContentCodingError) -> WorkersGemmaError:
+    head = ResponseHead(0, {}) if response is None else _head(response)
+    return unreadable_reply(head.status, head.headers, b"", str(error), ErrorContext())
+
+
+def _typed(error: Exception) -> WorkersGemmaError:
+    """Return the typed error for a failure of the connection, to be chained to it."""
     said = str(error) or type(error).__name__
-    if isinstance(error, httpx.RequestError):
-        # The cause goes wherever the error goes, into Dask's pickles for one, and its request holds the token.
-        with suppress(RuntimeError):  # it has none
-            error.request = httpx.Request(error.request.method, error.request.url)
-    if isinstance(error, httpx.DecodingError) and response is not None:
-        head = _head(response)
-        why = f"its content encoding is broken ({said})"
-        return unreadable_reply(head.status, head.headers, b"", why, ErrorContext())
     if isinstance(error, httpx.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()
         return APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")
     return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Return a failure without what could show the token: the frames of httpx, whose locals hold the request's headers.
+
+    The error goes wherever ours goes: to error trackers, which print the locals of each frame, and into Dask's pickles.
+    """
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one.__traceback__ = None
+        if isinstance(one, httpx.RequestError):
+            with suppress(RuntimeError):  # it has none
+                one.request = httpx.Request(one.request.method, one.request.url)
+        one = one.__cause__ or one.__context__
+    return error

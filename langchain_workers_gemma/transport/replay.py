@@ -29,7 +29,7 @@ class ReplayConnection:
         """Return the head of the response; nothing is sent."""
         return ResponseHead(200, self.headers)
 
-    def read(self) -> bytes | None:
+    def read(self, *, is_complete: bool = False) -> bytes | None:  # noqa: ARG002
         """Return the body, then `None`."""
         body, self.body = self.body, None
         return body

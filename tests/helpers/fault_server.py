@@ -334,9 +334,9 @@ def without_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def nap(seconds: float) -> None:
         naps.append(seconds)
 
-    def only(module: types.ModuleType, sleep: Callable[..., Any]) -> types.SimpleNamespace:
-        return types.SimpleNamespace(**{**vars(module), "sleep": sleep})
+    def only(module: types.ModuleType, **own: Callable[..., Any]) -> types.SimpleNamespace:
+        return types.SimpleNamespace(**{**vars(module), **own})
 
-    monkeypatch.setattr(driving, "time", only(time, naps.append))
-    monkeypatch.setattr(driving, "asyncio", only(asyncio, nap))
+    monkeypatch.setattr(driving, "time", only(time, sleep=naps.append, monotonic=lambda: sum(naps)))
+    monkeypatch.setattr(driving, "asyncio", only(asyncio, sleep=nap))
     return naps

@@ -308,15 +308,8 @@ CAPACITY = {"success": False, "errors": [{"code": 3040, "message": "Capacity tem
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    seconds: list[float] = []
-
-    async def sleep(delay: float) -> None:
-        seconds.append(delay)
-
-    monkeypatch.setattr("langchain_workers_gemma.transport.driver.time.sleep", seconds.append)
-    monkeypatch.setattr("langchain_workers_gemma.transport.driver.asyncio.sleep", sleep)
-    return seconds
+def slept(naps: list[float]) -> list[float]:
+    return naps
 
 
 def test_retries(service: Service, way: str, slept: list[float]) -> None:

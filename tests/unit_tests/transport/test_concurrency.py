@@ -78,13 +78,13 @@ def test_threads_make_a_client_for_each_call_in_flight_and_no_more(
 ) -> None:
     clients._close_shared_clients()
     made: list[object] = []
-    real = httpx.Client.__init__
+    real = httpx.HTTPTransport.__init__
 
     def counted(self: Any, *arguments: Any, **options: Any) -> None:
         made.append(self)
         real(self, *arguments, **options)
 
-    monkeypatch.setattr(httpx.Client, "__init__", counted)
+    monkeypatch.setattr(httpx.HTTPTransport, "__init__", counted)
     barrier = threading.Barrier(8)
 
     def ask(number: int) -> str:
@@ -294,7 +294,7 @@ async def test_calls_that_end_early_give_their_clients_back(server: FaultServer)
                 await task
 
     made: list[object] = []
-    real = httpx.AsyncClient.__init__
+    real = httpx.AsyncHTTPTransport.__init__
 
     def counted(self: Any, *arguments: Any, **options: Any) -> None:
         made.append(self)
@@ -302,7 +302,7 @@ async def test_calls_that_end_early_give_their_clients_back(server: FaultServer)
 
     await llm.ainvoke("first")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpx.AsyncClient, "__init__", counted)
+        patch.setattr(httpx.AsyncHTTPTransport, "__init__", counted)
         for way in range(30):
             await leave(way)
     assert not made

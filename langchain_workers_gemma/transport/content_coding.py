@@ -1,0 +1,79 @@
+"""Decode the content coding of a response within bounds.
+
+A few hundred bytes of gzip can inflate to gigabytes, so nothing is inflated further than it is read: in pieces of at
+most `MAX_PIECE_BYTES`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+ACCEPTED = "gzip"
+"""What requests ask for: the one coding that can be decoded in bounded pieces with the standard library."""
+
+MAX_PIECE_BYTES = 256 * 1024
+
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # either header is recognised
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+class ContentCodingError(ValueError):
+    """The body of a response is in a coding that was not asked for, or cannot be decoded."""
+
+
+def decoder_for(content_encoding: str) -> Inflater | None:
+    """Return the decoder for a `content-encoding` header, `None` where nothing is to be decoded.
+
+    Raises:
+        ContentCodingError: If the coding was not asked for, or several are stacked.
+
+    Example:
+        >>> decoder_for("identity") is None
+        True
+    """
+    codings = [
+        coding for part in content_encoding.lower().split(",") if (coding := part.strip()) not in ("", "identity")
+    ]
+    if not codings:
+        return None
+    if len(codings) > 1 or codings[0] not in _CODINGS:
+        raise ContentCodingError(f"its content-encoding {content_encoding[:80]!r} was not asked for")
+    return Inflater()
+
+
+class Inflater:
+    """Decodes gzip or deflate that arrives in pieces."""
+
+    __slots__ = ("_inflate",)
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what some bytes decode to, in bounded pieces.
+
+        Raises:
+            ContentCodingError: If they are not in the coding.
+        """
+        while data:
+            try:
+                piece = self._inflate.decompress(data, MAX_PIECE_BYTES)
+            except zlib.error as error:
+                raise ContentCodingError(f"its content encoding is broken ({error})") from None
+            if piece:
+                yield piece
+            data = self._inflate.unconsumed_tail
+            if self._inflate.eof:
+                data = self._inflate.unused_data  # members may follow one another
+                if data:
+                    self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    def flush(self) -> None:
+        """Take the end of the body.
+
+        Raises:
+            ContentCodingError: If the body ended in the middle.
+        """
+        if not self._inflate.eof:
+            raise ContentCodingError("its content encoding is broken (it ends too early)")

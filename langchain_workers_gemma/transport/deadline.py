@@ -1,0 +1,97 @@
+"""End a sync read that takes too long after a response has said that it is complete.
+
+httpx sets the time limit of a read when the request is sent. Async calls have `asyncio.timeout`; a blocked sync read
+ends when another thread shuts its socket down.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+_TICK = 0.25  # seconds
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A connection that is shut down at a time, unless it is cancelled before.
+
+    Attributes:
+        deadline: By the monotonic clock.
+        connection: The socket.
+        cancelled: Whether the read has ended.
+    """
+
+    deadline: float
+    connection: socket.socket
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """The read has ended: leave the connection alone."""
+        self.cancelled = True
+
+
+class _Watchdog:
+    """One thread that shuts sockets down whose time is up; it ends when there is nothing to watch."""
+
+    def __init__(self) -> None:
+        self._watched: deque[Watched] = deque()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+
+    def watch(self, watched: Watched) -> None:
+        with self._lock:
+            if self._process != os.getpid():  # a fork has no threads but its own
+                self._watched.clear()
+                self._thread, self._process = None, os.getpid()
+            self._watched.append(watched)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_TICK)
+            with self._lock:
+                now = time.monotonic()
+                while self._watched and (self._watched[0].cancelled or self._watched[0].deadline <= now):
+                    self._shut_down(self._watched.popleft())
+                if not self._watched:
+                    self._thread = None
+                    return
+
+    @staticmethod
+    def _shut_down(watched: Watched) -> None:
+        if watched.cancelled:
+            return
+        try:  # not the method of an SSLSocket, which would take the TLS object from under the reader
+            socket.socket.shutdown(watched.connection, socket.SHUT_RDWR)
+        except OSError:  # the other end was faster
+            return
+
+
+_watchdog = _Watchdog()
+
+
+def shut_down_after(seconds: float, network_stream: Any) -> Watched | None:
+    """Shut the connection of a response down after some seconds.
+
+    Args:
+        seconds: How long to wait; the thread looks at it every quarter of a second.
+        network_stream: httpcore's stream of the response.
+
+    Returns:
+        What cancels it, `None` where the socket is not known.
+    """
+    connection = network_stream.get_extra_info("socket") if network_stream is not None else None
+    if not isinstance(connection, socket.socket):
+        return None
+    watched = Watched(time.monotonic() + seconds, connection)
+    _watchdog.watch(watched)
+    return watched

@@ -1,0 +1,83 @@
+"""What the environment says about connections: certificates and proxies.
+
+httpx reads the same variables when a client is made, for all addresses at once, and raises bare errors for values that
+it cannot read, such as an IPv6 range in `NO_PROXY`. Here a variable counts only for an address that needs it, and the
+error names it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from langchain_workers_gemma.errors import APIConnectionError
+
+if TYPE_CHECKING:
+    import ssl  # not everywhere that Python runs
+
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def tls_context(origin: str) -> ssl.SSLContext:
+    """Return the TLS context for an origin; without TLS, one that knows no certificates.
+
+    Args:
+        origin: Scheme, host and port.
+
+    Raises:
+        APIConnectionError: If the environment names certificates that cannot be read.
+    """
+    return _context(verify=origin.startswith("https:"))
+
+
+@cache
+def _context(*, verify: bool) -> ssl.SSLContext:
+    """Make each context once: reading the certificates costs tens of milliseconds."""
+    try:
+        return httpx.create_ssl_context(verify=verify)
+    except (OSError, ValueError) as error:
+        named = " or ".join(name for name in _CERTIFICATE_VARIABLES if os.environ.get(name))
+        raise unusable(named or "the system's certificates", error) from error
+
+
+def proxy_for(origin: str) -> httpx.Proxy | None:
+    """Return the proxy that the environment names for an origin, `None` for a direct connection.
+
+    Args:
+        origin: Scheme, host and port, such as `https://api.cloudflare.com`.
+
+    Raises:
+        APIConnectionError: If the proxy cannot be used.
+    """
+    proxies = getproxies()
+    parts = urlsplit(origin)
+    scheme = parts.scheme if proxies.get(parts.scheme) else "all"
+    url = proxies.get(scheme)
+    if not url or proxy_bypass(parts.hostname or ""):
+        return None
+    try:
+        proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+        _check_support(proxy)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise unusable(f"{scheme.upper()}_PROXY", error) from error
+    return proxy
+
+
+def _check_support(proxy: httpx.Proxy) -> None:
+    if proxy.url.scheme.startswith("socks"):
+        import_module("socksio")  # httpx needs it, and imports it as late as when a transport is made
+
+
+def unusable(variable: str, error: Exception) -> APIConnectionError:
+    """Return the error for a value of the environment that cannot be used; it does not repeat the value."""
+    typed = APIConnectionError(
+        f"The connection could not be set up: {variable} cannot be used ({type(error).__name__}). Correct or unset it."
+    )
+    typed.is_retryable = False  # the environment will be the same
+    return typed
