@@ -177,14 +177,14 @@ class ChatExchange:
         while data is not None and not data.strip():
             data = yield READ
         is_success = 200 <= self._head.status < 300
-        if is_success and data is not None and self._is_stream(request, data):
+        if is_success and data is not None and self._is_event_stream(request, data):
             return (yield from self._read_stream(data))
         body = yield from read_body(self._head, self._plan.context, first=data)
         if is_success and request.stream and not body:
             return True
         return (yield from self._read_whole(request, body))
 
-    def _is_stream(self, request: Request, data: bytes) -> bool:
+    def _is_event_stream(self, request: Request, data: bytes) -> bool:
         """Whether a body is a stream of events. Some servers send one where a whole response was asked for."""
         if request.stream:
             return data.lstrip()[:1] not in b'{[<"'
