@@ -32,7 +32,7 @@ _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((3036, 4006), errors.QuotaExceededError),
     2003: errors.RateLimitError,
 }
-_NO_ROUTE = (7000, 7003)
+_NO_ROUTE = (7000, 7003)  # a wrong account or base URL (docs/wire.md section 5)
 _GUARDRAILS = (2016, 2017)
 _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((400, 405, 406, 415, 422), errors.BadRequestError),

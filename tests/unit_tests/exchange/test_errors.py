@@ -546,4 +546,4 @@ def test_an_unknown_model_gets_the_nearest_known_id() -> None:
     assert error.message == "No such model"
     assert f"Did you mean model={GEMMA_4!r}?" in str(error)
     known = payload_error(404, {}, envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
-    assert known.advice is None
+    assert known.advice == "No such route: check account_id and base_url."
