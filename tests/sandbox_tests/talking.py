@@ -44,7 +44,7 @@ class Api:
         self.sandbox = sandbox
         self.auth = {"Authorization": f"Bearer {sandbox.api_token}"}
         # Many tests cut connections; without keep-alive none of them meets another's.
-        self.http = httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+        self.http = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -21,12 +21,12 @@ from tests.sandbox_tests.talking import (
     user,
 )
 
-STAND_IN = "stand-in"
+GREETING = "Hello!"
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 def test_run(api: Api, model: str) -> None:
-    assert STAND_IN in api.text(model, "Hello")
+    assert GREETING in api.text(model, "Hello")
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
@@ -46,7 +46,7 @@ def test_chat_completions_give_the_bare_choices(api: Api, model: str) -> None:
     reply = api.chat({"model": model, "messages": user("Hello")}).json()
     assert reply["object"] == "chat.completion"
     assert reply["model"] == model
-    assert STAND_IN in text_of(reply)
+    assert GREETING in text_of(reply)
 
 
 def test_chat_completions_want_a_model_that_chats(api: Api) -> None:
@@ -72,11 +72,11 @@ def test_replies_carry_the_headers_of_the_service(api: Api) -> None:
 def test_the_legacy_form_of_a_gateway(api: Api) -> None:
     url = api.sandbox.gateway_url
     native = api.http.post(f"{url}/{GEMMA_3}", json={"messages": user("Hello")}, headers=api.auth)
-    assert STAND_IN in native.json()["result"]["response"]
+    assert GREETING in native.json()["result"]["response"]
     assert native.headers["cf-aig-log-id"]
     body = {"model": GEMMA_4, "messages": user("Hello")}
     openai = api.http.post(f"{url}/v1/chat/completions", json=body, headers=api.auth)
-    assert STAND_IN in text_of(openai.json())
+    assert GREETING in text_of(openai.json())
     embedded = api.http.post(f"{url}/v1/embeddings", json={"model": EMBEDDING, "input": "a"}, headers=api.auth)
     assert len(embedded.json()["data"]) == 1
 

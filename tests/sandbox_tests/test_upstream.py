@@ -103,7 +103,7 @@ def test_a_conversation_with_tools_is_passed_on(pair: Pair) -> None:
     ]
     result = pair.front.run(GEMMA_4, {"messages": history, "tools": [ADD], "tool_choice": "auto"}).json()["result"]
     assert calls_of(result) == []
-    assert "add says 7" in text_of(result)
+    assert "According to add: 7" in text_of(result)
     assert pair.passed_on["tool_choice"] == "auto"
 
 

@@ -1,15 +1,44 @@
-"""Where a conversation stands: what was asked last, which tools were called since, and what they gave."""
+"""The state of a conversation: the last question, the tools called since, and their results."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from langchain_workers_gemma.sandbox.chat import Tool, Turn
+from langchain_workers_gemma.sandbox.images import Image
 
 from .prompt_tools import question_in
+from .written_calls import called_names
 
 _SYSTEM = ("system", "developer")
+_FAILED = re.compile(r"^\s*(?:error\b|(?:the )?call (?:to )?\S* ?failed\b)", re.IGNORECASE)
+_MAX_NOTICE = 200
+_MAX_QUESTION = 20_000
+"""Characters of a question that the mock model reads."""
+_HAND_OFF = re.compile(r"\btransferr(?:ed|ing)\b.{0,20}\bto\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of a tool call.
+
+    Attributes:
+        name: The tool, empty if it is not known.
+        text: What it returned.
+        images: The images it returned.
+        failed: Whether it failed.
+    """
+
+    name: str
+    text: str
+    images: tuple[Image, ...] = ()
+    failed: bool = False
+
+    @property
+    def hands_off(self) -> bool:
+        """Whether it only says that another agent goes on, as supervisors and swarms do."""
+        return _HAND_OFF.search(self.text) is not None and len(self.text) < _MAX_NOTICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,50 +46,128 @@ class Conversation:
     """The state of a conversation.
 
     Attributes:
-        question: The last user turn that is no tool result.
-        asked: That turn itself, for its images.
+        question: The text of the last user turn that is no tool result.
+        images: The images of that turn.
         system: The system message.
-        results: Name and outcome of each tool call since the question.
+        results: The results of the tool calls since the question.
         called: The names of the tools called since the question.
-        turns: How many turns there are.
+        answered: What the assistant wrote since the question, beside calls.
+        earlier: What the user wrote before the question.
     """
 
     question: str
-    asked: Turn
-    system: str
-    results: tuple[tuple[str, str], ...]
-    called: tuple[str, ...]
-    turns: int
+    images: tuple[Image, ...] = ()
+    system: str = ""
+    results: tuple[Result, ...] = ()
+    called: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass
+class _Reader:
+    """Reads turn by turn; a new question begins anew."""
+
+    tools: tuple[Tool, ...]
+    asked: Turn = field(default_factory=lambda: Turn("user", ""))
+    results: list[Result] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
+
+    def read(self, turns: tuple[Turn, ...]) -> None:
+        names = frozenset(tool.name for tool in self.tools)
+        open_calls: list[str] = []
+        ids: dict[str, str] = {}
+        before = ""
+        for turn in turns:
+            if turn.role == "assistant":
+                open_calls = called_names(turn, names)
+                ids.update((call.id, call.name) for call in turn.calls)
+                self.called += open_calls
+                if turn.text.strip() and (turn.calls or not open_calls):
+                    self.answered.append(turn.text)
+            elif turn.role == "tool":
+                name = ids.get(turn.call_id or "", "")
+                self.results.append(Result(name, turn.text, turn.images, _FAILED.search(turn.text) is not None))
+            elif turn.role == "user":
+                self._read_user(turn, open_calls, before)
+            before = turn.role
+
+    def _read_user(self, turn: Turn, open_calls: list[str], before: str) -> None:
+        """Read results that were sent as a user's turn, or a new question."""
+        parts = _parts_by_heading(turn.text, open_calls)
+        if before == "assistant" and open_calls:
+            self.results += _results_of(turn, open_calls, parts)
+        elif before == "tool" and (
+            turn.images or parts
+        ):  # a tool role takes no images, so they follow in a user's turn
+            self.results += _results_of(turn, open_calls[-1:], parts)
+        else:
+            if self.asked.text:
+                self.earlier.append(self.asked.text)
+            self.asked, self.results, self.called, self.answered = turn, [], [], []
 
 
 def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conversation:
-    """Read where a conversation stands."""
-    names = tuple(tool.name for tool in tools)
-    results: list[tuple[str, str]] = []
-    called: list[str] = []
-    asked = Turn("user", "")
-    for before, turn in zip((asked, *turns), turns, strict=False):
-        if turn.role == "user":
-            answered = _mentioned(names, turn.text) if before.role == "assistant" else []
-            told = [name for name in answered if name in _mentioned(names, before.text)]
-            if told and not before.calls:
-                results.extend((name, turn.text) for name in told[:1])
-                called.extend(told)
-            else:
-                results, called, asked = [], [], turn
-        elif turn.role == "assistant":
-            called.extend(call.name for call in turn.calls)
-        elif turn.role == "tool":
-            results.append((_name_of(turn, turns), turn.text))
-    system = "\n".join(turn.text for turn in turns if turn.role in _SYSTEM)
-    question = question_in(asked.text, tools)
-    return Conversation(question, asked, system, tuple(results), tuple(called), len(turns))
+    """Read the state of a conversation."""
+    reader = _Reader(tools)
+    reader.read(turns)
+    return Conversation(
+        question=_within_bounds(question_in(reader.asked.text, tools)),
+        images=reader.asked.images,
+        system="\n".join(turn.text for turn in turns if turn.role in _SYSTEM),
+        results=tuple(reader.results),
+        called=tuple(reader.called),
+        answered=tuple(reader.answered),
+        earlier=tuple(reader.earlier),
+    )
 
 
-def _mentioned(names: tuple[str, ...], text: str) -> list[str]:
-    return [name for name in names if re.search(rf"(?<![\w]){re.escape(name)}(?!\w)", text)]
+def _within_bounds(text: str) -> str:
+    """Return a text, without the middle of a very long one."""
+    half = _MAX_QUESTION // 2
+    return text if len(text) <= _MAX_QUESTION else f"{text[:half]}\n{text[-half:]}"
 
 
-def _name_of(result: Turn, turns: tuple[Turn, ...]) -> str:
-    named = (call.name for turn in reversed(turns) for call in turn.calls if call.id == result.call_id)
-    return next(named, "the tool")
+def _results_of(turn: Turn, open_calls: list[str], parts: list[tuple[str, str, str]]) -> list[Result]:
+    if not parts:
+        name = open_calls[0] if open_calls else ""
+        return [Result(name, turn.text, turn.images, _FAILED.search(turn.text) is not None)]
+    last = len(parts) - 1
+    return [
+        Result(
+            name,
+            text if heading.endswith(":") else heading,  # `The call f has no result.`
+            turn.images if at == last else (),
+            "failed" in heading or _FAILED.search(text) is not None,
+        )
+        for at, (name, heading, text) in enumerate(parts)
+    ]
+
+
+def _parts_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]:
+    """Split a user's turn into results: the name, the heading and the text of each.
+
+    A heading is a line that names a call and says what follows: `Result of the call f:`, `The call f failed:`.
+    """
+    if not names:
+        return []
+    named = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    heading = re.compile(
+        rf"^(?=[^\n]*\b(?:result|output|response|observation|call|returned|images?)\b)[^\n:]{{0,80}}?"
+        rf"(?<![\w]){_group(named)}(?!\w)[^\n]*?(?::[ \t]*|\.[ \t]*$)",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    found = list(heading.finditer(text))
+    if not found:
+        return []
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    return [
+        (match["name"], match.group().strip(), text[match.end() : end].strip())
+        for match, end in zip(found, ends, strict=True)
+    ]
+
+
+def _group(named: str) -> str:
+    return rf"(?P<name>{named})"

@@ -1,4 +1,4 @@
-"""The stand-in as an engine: a whole reply, or the same reply piece by piece."""
+"""The mock model as an engine: a whole reply, or the same reply piece by piece."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class MockModel:
         self.seed = seed
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Answer at once."""
-        if request.schema is None:
+        """Return the whole reply."""
+        if request.schema is None and not request.tools:
             return self.answer(request)
-        return await asyncio.to_thread(self.answer, request)  # the grammar engine would hold up other requests
+        return await asyncio.to_thread(self.answer, request)  # the grammar engine would block other requests
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
-        """Answer piece by piece."""
+        """Yield the reply piece by piece."""
         completion = await self.complete(request)
         for piece in pieces(completion):
             yield piece
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """No-op."""
 
     def answer(self, request: ChatRequest) -> Completion:
-        """The whole reply."""
-        rng = random.Random(self._seed_of(request))  # noqa: S311 - a stand-in, not a secret
+        """Return the whole reply."""
+        rng = random.Random(self._seed_of(request))  # noqa: S311 - a mock model, not a secret
         tools = tools_of(request)
         conversation = read_conversation(request.turns, tools)
         wanted = select_calls(tools, conversation, request)
@@ -68,7 +68,7 @@ class MockModel:
         return _limited(request, reasoning, text, calls)
 
     def _seed_of(self, request: ChatRequest) -> int:
-        # Greedy decoding takes no notice of the seed.
+        # Greedy decoding ignores the seed.
         seed = 0 if request.temperature == 0 else request.seed or 0
         said = "\0".join(f"{turn.role}:{turn.text}" for turn in request.turns)
         return crc32(f"{self.seed}/{seed}/{said}".encode())
@@ -106,20 +106,20 @@ class MockModel:
     ) -> str:
         if request.habits.schema_fails:
             raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
-        # Where the parameter wants no more than JSON, the prompt may say which.
+        # Where the parameter asks for any JSON object, the prompt may hold the schema.
         wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else requested_schema(request.turns)
         schema = dict(wanted_form or ANY_OBJECT)
-        told = "\n".join(outcome for _, outcome in conversation.results)
+        told = "\n".join(result.text for result in conversation.results)
         hints = read_hints(f"{conversation.question}\n{told}" if told else conversation.question)
         names = frozenset(tool.name for tool in tools_of(request))
         answer = write_answer(conversation, rng)
-        filler = ValueFiller(hints, schema, answer=answer if names else "", wanted=wanted, tools=names)
+        filler = ValueFiller(hints, schema, answer=answer, wanted=wanted, tools=names)
         text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
         return text[:-1] + "\n" * 4 * request.max_tokens if request.habits.runaway else text
 
 
 def pieces(completion: Completion) -> Iterator[Delta]:
-    """A whole reply, token by token."""
+    """Yield a whole reply, token by token."""
     for token in tokenize(completion.reasoning):
         yield ReasoningDelta(token)
     for token in tokenize(completion.text):
@@ -132,7 +132,7 @@ def pieces(completion: Completion) -> Iterator[Delta]:
 
 
 def _limited(request: ChatRequest, reasoning: str, text: str, calls: tuple[Call, ...]) -> Completion:
-    """A reply cut at a stop sequence and at `max_tokens`, with its usage."""
+    """Cut a reply at a stop sequence and at `max_tokens`, and count its usage."""
     stopped = min(((text.find(stop), stop) for stop in request.stop if stop in text), default=None)
     if stopped is not None:
         text = text[: stopped[0]]
@@ -163,7 +163,7 @@ def _limited(request: ChatRequest, reasoning: str, text: str, calls: tuple[Call,
 
 
 class _Budget:
-    """Counts tokens out until there are none left."""
+    """Takes tokens until none are left."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens

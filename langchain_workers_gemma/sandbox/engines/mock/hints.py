@@ -10,10 +10,10 @@ _T = TypeVar("_T")
 _QUOTED = re.compile(r"(?<!\w)(?:'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|`([^`\n]{1,200})`)(?!\w)")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 _TIME = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")
-_EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+@[\w-]{1,64}+(?:\.[\w-]{1,64}+)+")
 _URL = re.compile(r"\bhttps?://[^\s<>\"']+[^\s<>\"'.,;:!?)]")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\d)")
-_EXPRESSION = re.compile(r"[\d(][\d\s().,]*(?:[-+*/^%][\d\s().,]*)+[\d)]")
+_EXPRESSION = re.compile(r"(?<![\d(.,])[\d(][\d\s().,]{0,40}(?:[-+*/^%][\d\s().,]{0,40})+[\d)]")
 _NAME = re.compile(
     r"[A-ZÀ-ÖØ-Þ][\w'\u2019&-]*(?:\s+(?:(?:of|de|da|do|del|la|le|van|von|the|and the)\s+)?[A-ZÀ-ÖØ-Þ][\w'\u2019&-]*)*"
     r"(?:,\s[A-Z]{2}\b)?|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
@@ -33,6 +33,7 @@ _COUNTED = _NUMERALS.split()
 _SUFFIXES = "ations ation ators ator ings ing ers ors ies er or ed es s y e"
 _ENDINGS = tuple(_SUFFIXES.split())
 _SHORTEST_STEM = 3
+_MAX_DIGITS = 30
 
 
 def _set_of(spelled: str) -> frozenset[str]:
@@ -117,7 +118,7 @@ def read_hints(text: str) -> Hints:
         text=text,
         quoted=_unique(quoted),
         names=_unique(names),
-        numbers=_unique([*map(_number, _NUMBER.findall(rest)), *_counted(rest)]),
+        numbers=_unique([*_numbers(rest), *_counted(rest)]),
         dates=_unique(_DATE.findall(text)),
         times=_unique(_TIME.findall(text)),
         emails=_unique(_EMAIL.findall(text)),
@@ -158,6 +159,10 @@ def _phrases(text: str) -> list[str]:
         if kept and kept[0].lower() not in STOPWORDS:
             found.append(" ".join(kept))
     return found
+
+
+def _numbers(text: str) -> list[float]:
+    return [_number(found) for found in _NUMBER.findall(text) if len(found) <= _MAX_DIGITS]
 
 
 def _number(text: str) -> float:

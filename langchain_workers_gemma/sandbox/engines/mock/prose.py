@@ -1,103 +1,223 @@
-"""The stand-in's prose: it says what it is and what it was given."""
+"""The mock model's answers: short sentences made of the prompt and of what tools returned."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from .hints import OPENERS, words
+from .answer_form import calculate, exact_answer
+from .hints import content_stems, read_hints
+from .sentences import write_about
 
 if TYPE_CHECKING:
     import random
 
     from langchain_workers_gemma.sandbox.images import Image
 
-    from .conversation import Conversation
+    from .conversation import Conversation, Result
 
-_OPENINGS = (
-    "I am the sandbox's stand-in, not a Gemma.",
-    "This is the sandbox's stand-in speaking, no Gemma is behind it.",
-    "You have reached the sandbox's stand-in for Gemma.",
-    "The sandbox's stand-in answers here in Gemma's place.",
+_MAX_RESULT_WORDS = 120
+_MAX_TOPIC_WORDS = 12
+_MAX_FOCUS = 400
+_MAX_MATERIAL = 20_000
+"""Characters of a prompt, from its end, that are searched for an answer."""
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\s|$)|\.(?=\S)[^.!?\n]*)*[.!?]*")
+_GREETING = re.compile(r"^\W*(?:hello|hi|hey|good (?:morning|evening|day|afternoon)|greetings)\b", re.IGNORECASE)
+_THANKS = re.compile(r"\b(?:thanks|thank you|cheers)\b", re.IGNORECASE)
+_IDENTITY = re.compile(
+    r"\b(?:who|what|which (?:ai |language )?model) are you\b|\bare you (?:gemma|an? (?:ai|bot|model))\b", re.IGNORECASE
 )
-_QUOTED_WORDS = 40
-_LONG = 400
-_MOST_WORDS = 5000
-_UNITS = {"word": 1, "line": 8, "sentence": 12, "verse": 20, "stanza": 30, "haiku": 17, "paragraph": 60, "page": 400}
-_LENGTH = re.compile(
-    rf"\b(\d+|an?|one|two|three|four|five|six|ten)[\s-]+(?:\w+\s+)?({'|'.join(_UNITS)})s?\b", re.IGNORECASE
+_PRESENCE = re.compile(
+    r"^\W*(?:are you (?:there|ready|ok|awake)|is (?:anybody|anyone) there|who is there|ping)\b", re.IGNORECASE
 )
-_LENGTHY = re.compile(r"\b(?:long|lengthy|detailed|in detail|essay|story|thorough|comprehensive)\b", re.IGNORECASE)
-_NUMERALS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
-
-_MEASURES = frozenset(_UNITS) | frozenset(_NUMERALS)
+_HANDED_TEXT = re.compile(
+    r"^\W*(?:please )?(summari[sz]e|translate|proofread|correct|rewrite|rephrase|shorten)\b[^:\n]{0,80}[:\n]\s*(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_SMALL_TALK = 60
+_NOT_A_FACT = re.compile(
+    r"^\s*(?:answer|explain|describe|tell|write|give|list|name|summar|translate|please|use|you are|question|call|reply|"
+    r"respond|return|what|who|why|how|when|where|which|is|are|do|does|can|could|would|classify)\b",
+    re.IGNORECASE,
+)
+_FRAME = re.compile(
+    r"^(?:\W*(?:please|now|and|so|then|also)\b[,\s]*)*"
+    r"(?:(?:can|could|would|will) you (?:please )?)?"
+    r"(?:(?:explain|describe|summari[sz]e|define|discuss|outline|introduce|tell(?: me)?|write|compose|give(?: me)?|say|"
+    r"talk|think|speak|teach(?: me)?|show(?: me)?|help(?: me)?(?: with)?|what(?:'s| is| are| was| were)|"
+    r"who(?:'s| is| are| was| were))\s+)"
+    r"(?:(?:me|us)\s+)?(?:(?:something|anything|more|a bit|a little|briefly|shortly)\s+)*"
+    r"(?:(?:a|an|one|two|three|four|five|six|ten|\d+)\s+(?:\w+\s+){0,2}?"
+    r"(?:words?|sentences?|paragraphs?|lines?|pages?|haikus?|poems?|stor(?:y|ies)|essays?|jokes?|text|note|summary|"
+    r"explanation|overview)\s+)?(?:(?:about|on|of|regarding)\s+)?",
+    re.IGNORECASE,
+)
+_LENGTH_WISH = re.compile(
+    r"[,\s]*\b(?:in|using|with|within|at)\s+(?:(?:a|an|one|two|three|about|at|most|no|more|than|few|\d+)\s+)+"
+    r"(?:\w+\s+)?(?:words?|sentences?|paragraphs?|lines?)(?:\s+or\s+(?:less|fewer))?\b"
+    r"|\s+(?:in detail|briefly|please)\b",
+    re.IGNORECASE,
+)
 
 
 def write_answer(conversation: Conversation, rng: random.Random) -> str:
-    """An answer to the last question."""
-    if conversation.results:
-        return _from_results(conversation, rng)
-    parts = [rng.choice(_OPENINGS)]
-    parts += [_describe(image) for image in conversation.asked.images]
-    if conversation.system:
-        parts.append(f"My instructions begin: “{_beginning(conversation.system, 12)}”.")
-    question = _beginning(conversation.question, _QUOTED_WORDS)
-    parts.append(f"You wrote: “{question}”." if question else "You wrote nothing.")
-    if conversation.turns > 2:
-        parts.append(f"That was message {conversation.turns} of our conversation.")
-    wanted = _wanted_words(conversation.question)
-    if wanted:
-        parts.append(_filler(conversation.question, wanted, rng))
-    return " ".join(parts)
+    """Write the answer to the last question."""
+    results = [result for result in conversation.results if not result.hands_off]
+    material = "\n".join(result.text for result in results) if results else conversation.question
+    exact = exact_answer(conversation.question[-_MAX_MATERIAL:], conversation.system, material[-_MAX_MATERIAL:], rng)
+    if exact is not None:
+        return exact
+    if results:
+        return " ".join(_report(result) for result in results)
+    if conversation.results and conversation.answered:  # a hand-off came back: another agent has answered
+        return conversation.answered[-1]
+    images = [_describe(image) for image in conversation.images]
+    if images and not _GREETING.match(conversation.question):
+        return " ".join(images)
+    return " ".join([*images, _answer_text(conversation, rng)])
 
 
 def write_reasoning(conversation: Conversation) -> str:
-    """What the stand-in thinks before it answers."""
-    if conversation.results:
-        names = ", ".join(dict.fromkeys(name for name, _ in conversation.results))
-        return f"I have the results of {names}. I can answer with them."
-    return f"The user wrote {len(words(conversation.question))} words. I am a stand-in, so I look at what they ask for."
+    """Write what the mock model thinks before it answers."""
+    names = dict.fromkeys(result.name or "a tool" for result in conversation.results)
+    if names:
+        return f"I have the result of {_listed(list(names))}, so I can go on."
+    topic = topic_of(conversation.question)
+    return f"The user asks about {topic}. I will look at what is needed." if topic else "There is no question yet."
 
 
-def _from_results(conversation: Conversation, rng: random.Random) -> str:
-    told = [f"{name} says {_readable(outcome)}" for name, outcome in conversation.results]
-    return f"{rng.choice(_OPENINGS)} Here is what the tools gave: {'; '.join(told)}."
+def topic_of(question: str) -> str:
+    """Return a phrase that names what a question is about and that fits into a sentence."""
+    focus = _focus(question)
+    wish = _LENGTH_WISH.sub("", focus[:_MAX_FOCUS]).strip()
+    bare = wish.strip(" .!?:;")
+    topic = _FRAME.sub("", bare, count=1).strip(" .!?:;,")
+    if topic and topic != bare and len(topic.split()) <= _MAX_TOPIC_WORDS:
+        return topic
+    if not bare:
+        return ""
+    shown = _beginning(bare)  # a sentence of its own can only be quoted
+    return f"“{shown}?”" if wish.endswith("?") and shown == bare else f"“{shown}”"
 
 
-def _readable(outcome: str) -> str:
-    try:
-        value = json.loads(outcome)
-    except ValueError:
-        return _beginning(outcome, 120).rstrip(".")
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+# --- from the prompt --------------------------------------------------------------------------------------------------
+def _answer_text(conversation: Conversation, rng: random.Random) -> str:
+    question = conversation.question
+    if not question.strip():
+        return "There is no question yet. What would you like to know?"
+    small_talk = _small_talk(question, rng) if len(question) <= _MAX_SMALL_TALK else None
+    if small_talk is not None:
+        return small_talk
+    value = calculate(question)
+    if value is not None:
+        return f"{read_hints(question).expressions[0]} is {value}."
+    handed = _HANDED_TEXT.match(question)
+    if handed is not None:
+        text = _first_sentence(handed[2])
+        return f"In short: {text}" if handed[1].lower().startswith("summ") else text
+    known = _known_fact(conversation)
+    return known if known is not None else write_about(topic_of(question), question, rng)
+
+
+def _small_talk(question: str, rng: random.Random) -> str | None:
+    if _IDENTITY.search(question):
+        return "I am the sandbox's mock model, which answers in place of a Gemma."
+    if _PRESENCE.match(question):
+        return "Yes, I am here."
+    if _GREETING.match(question):
+        return rng.choice(("Hello! How can I help you?", "Hello! What can I do for you today?"))
+    return "You are welcome. Is there anything else?" if _THANKS.search(question) else None
+
+
+def _first_sentence(text: str) -> str:
+    found = _SENTENCE.search(text[:_MAX_MATERIAL])
+    return found.group().strip() if found is not None else text.strip()
+
+
+def _known_fact(conversation: Conversation) -> str | None:
+    """Return the sentence of the prompt, or of an earlier message, that shares most words with the question."""
+    material = conversation.question[-_MAX_MATERIAL:]
+    focus = _focus(material)
+    wanted = content_stems(focus)
+    if not focus.endswith("?") or not wanted:
+        return None
+    here = _best(wanted, _statements(material.replace(focus, " ")))
+    if here is not None:
+        return here
+    earlier = _best(wanted, [one for text in conversation.earlier for one in _statements(text[-_MAX_MATERIAL:])])
+    return f"You said: “{earlier}”" if earlier is not None else None
+
+
+def _statements(text: str) -> list[str]:
+    sentences = (found.group().strip() for found in _SENTENCE.finditer(text))
+    return [one for one in sentences if one and not one.endswith(("?", ":")) and not _NOT_A_FACT.match(one)]
+
+
+def _best(wanted: set[str], statements: list[str]) -> str | None:
+    scored = [(len(wanted & content_stems(one)), -at, one) for at, one in enumerate(statements)]
+    best = max(scored, default=None)
+    return best[2] if best is not None and 2 * best[0] >= len(wanted) and best[0] else None
+
+
+def _focus(question: str) -> str:
+    """Return the sentence that asks: the last question, else the first sentence."""
+    sentences = [found.group().strip() for found in _SENTENCE.finditer(question[-_MAX_MATERIAL:])]
+    asking = [one for one in sentences if one.endswith("?")]
+    focus = asking[-1] if asking else next((one for one in sentences if one), "")
+    return re.sub(r"^(?:question|q|user|human)\s*:\s*", "", focus, flags=re.IGNORECASE)
 
 
 def _describe(image: Image) -> str:
-    return f"I was given a {image.format} image of {image.width} by {image.height} pixels."
+    return f"I see a {image.format} image of {image.width} by {image.height} pixels."
 
 
-def _beginning(text: str, most: int) -> str:
+def _beginning(text: str, most: int = _MAX_TOPIC_WORDS) -> str:
     found = text.split()
     return " ".join(found[:most]) + (" …" if len(found) > most else "")
 
 
-def _wanted_words(question: str) -> int:
-    asked = sum(
-        (int(number) if number.isdigit() else _NUMERALS[number.lower()]) * _UNITS[unit.lower()]
-        for number, unit in _LENGTH.findall(question)
-    )
-    return min(asked or (_LONG if _LENGTHY.search(question) else 0), _MOST_WORDS)
+# --- from results -----------------------------------------------------------------------------------------------------
+def _report(result: Result) -> str:
+    """Report what a tool returned, in a sentence that names the tool where the text alone says too little."""
+    name = result.name or "the tool"
+    if result.failed:
+        return f"I could not finish that: {name} reported “{_shown(result.text)}”."
+    if result.images:
+        pictured = [f"a {one.format} image of {one.width} by {one.height} pixels" for one in result.images]
+        return f"The result of {name} is {_listed(pictured)}."
+    value = _parsed(result.text)
+    if isinstance(value, Mapping | list):
+        return f"According to {name}: {_readable(value)}."
+    text = _shown(value if isinstance(value, str) else result.text)
+    return f"According to {name}: {text}{'' if text.endswith(('.', '!', '?', '…')) else '.'}"
 
 
-def _filler(question: str, wanted: int, rng: random.Random) -> str:
-    """As many words as were asked for, made of the question's own."""
-    plain = dict.fromkeys(word for word in words(question) if word not in OPENERS and word.rstrip("s") not in _MEASURES)
-    stock = list(plain) or ["word"]
-    written: list[str] = []
-    while len(written) < wanted:
-        sentence = [rng.choice(stock) for _ in range(min(rng.randint(5, 9), wanted - len(written)))]
-        written += [sentence[0].capitalize(), *sentence[1:-1], f"{sentence[-1]}."][: len(sentence)]
-    return " ".join(written)
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _shown(text: str) -> str:
+    return _beginning(text, _MAX_RESULT_WORDS).rstrip(".") or "no output"
+
+
+def _readable(value: Any, depth: int = 0) -> str:
+    """Return a JSON value in words."""
+    if depth > 2:
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        pairs = [f"{str(key).replace('_', ' ')} is {_readable(inner, depth + 1)}" for key, inner in value.items()]
+        return _listed(pairs) if pairs else "nothing"
+    if isinstance(value, list):
+        return _listed([_readable(inner, depth + 1) for inner in value[:20]]) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else _beginning(str(value), _MAX_RESULT_WORDS)
+
+
+def _listed(items: list[str]) -> str:
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -83,7 +83,7 @@ def _position(tool: Tool, text: str) -> int:
 
 def _calls_of(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
     """One call, or one for each of several values that the question lists for the tool's only parameter."""
-    parts = [conversation.question, *(outcome for _, outcome in conversation.results)]
+    parts = [conversation.question, *(result.text for result in conversation.results if not result.failed)]
     hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
     several = _several(tool, hints) if alone and not conversation.results else []
     if several:

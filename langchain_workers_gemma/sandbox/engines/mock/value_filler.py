@@ -15,15 +15,15 @@ from .schemas import branches, constants, resolve
 _DEPTH = 10
 _DEEP = 5
 """From here on a value is kept as short as it may be, so that recursive schemas end."""
-_LONGEST = 200
-_MOST_ITEMS = 5
+_MAX_TEXT = 200
+_MAX_ITEMS = 5
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
 EXAMPLES = {
     "date": "2026-01-01",
     "time": "12:00:00Z",
     "date-time": "2026-01-01T12:00:00Z",
     "duration": "P1D",
-    "email": "stand-in@example.com",
+    "email": "ann@example.com",
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
     "ipv4": "192.0.2.1",
@@ -171,7 +171,7 @@ class ValueFiller:
 
     def _array(self, schema: Mapping[str, Any], key: str, depth: int) -> list[Any]:
         fewest = schema.get("minItems", 0)
-        most = min(schema.get("maxItems", _MOST_ITEMS), max(_MOST_ITEMS, fewest))
+        most = min(schema.get("maxItems", _MAX_ITEMS), max(_MAX_ITEMS, fewest))
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list):
             return [self.fill(item, key, depth + 1) for item in prefix]
@@ -222,7 +222,7 @@ class ValueFiller:
 
     def _string(self, schema: Mapping[str, Any], key: str) -> str:
         form = str(schema.get("format"))
-        fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _LONGEST))
+        fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _MAX_TEXT))
         candidates: list[str] = self._of_format(form) if form in EXAMPLES else self._candidates(key)
         for value in candidates:
             suits = fewest <= len(value) <= most and _matches(value, schema.get("pattern"))
@@ -233,7 +233,8 @@ class ValueFiller:
             return EXAMPLES[form]
         if isinstance(schema.get("default"), str):
             return str(schema["default"])
-        return f"stand-in {' '.join(words(key)) or 'text'} about {self.hints.topic}"[:most].rstrip().ljust(fewest, ".")
+        text = f"{' '.join(words(key)).capitalize() or 'Text'} about {self.hints.topic}"
+        return text[:most].rstrip().ljust(fewest, ".")
 
     def _of_format(self, form: str) -> list[str]:
         hints = self.hints
@@ -320,7 +321,7 @@ def _matches(value: str, pattern: object) -> bool:
 
 def _shortened(text: str) -> str:
     plain = " ".join(text.split())
-    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1].rstrip() + "…"
+    return plain if len(plain) <= _MAX_TEXT else plain[: _MAX_TEXT - 1].rstrip() + "…"
 
 
 def _within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The stand-in model: deterministic, honest, and no answer of it is keyed to these words."""
+"""The mock model: deterministic, and no answer of it is keyed to these words. Its prose is in `test_answers`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from tests.sandbox_tests.talking import (
 
 # --- text -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_it_says_that_it_is_a_stand_in_and_what_it_was_told(api: Api, model: str) -> None:
-    text = api.text(model, "Why is the sky blue?")
-    assert "stand-in" in text
-    assert "Why is the sky blue?" in text
+def test_the_answer_uses_the_prompt_and_a_header_names_the_mock_model(api: Api, model: str) -> None:
+    reply = api.say(model, "Why is the sky blue?")
+    assert "Why is the sky blue?" in text_of(reply.json()["result"])
+    assert "mock" not in reply.text.replace("mock-model", "")
+    assert reply.headers["x-sandbox-model"] == "mock-model"
 
 
 def test_it_is_deterministic(api: Api) -> None:
@@ -58,27 +59,27 @@ def test_a_sandbox_has_a_seed_of_its_own() -> None:
     assert len(texts) > 1
 
 
-@pytest.mark.parametrize("stop", ["wrote", ["wrote"], ["never said", "wrote"]])
+@pytest.mark.parametrize("stop", ["can I", ["can I"], ["never said", "can I"]])
 def test_it_stops_where_it_is_told_to(api: Api, stop: object) -> None:
     whole = api.text(GEMMA_4, "Hello", **QUIET)
     result = api.result(GEMMA_4, "Hello", stop=stop, **QUIET)
-    assert text_of(result) == whole[: whole.index("wrote")]
+    assert text_of(result) == whole[: whole.index("can I")]
     assert result["choices"][0]["finish_reason"] == "stop"
-    assert result["choices"][0]["stop_reason"] == "wrote"
+    assert result["choices"][0]["stop_reason"] == "can I"
 
 
 def test_the_earliest_stop_counts(api: Api) -> None:
-    assert "stand" not in api.text(GEMMA_4, "Hello", stop=["Hello", "stand"], **QUIET)
+    assert api.text(GEMMA_4, "Hello", stop=["can", "lo"], **QUIET) == "Hel"
 
 
 def test_the_older_models_have_no_stop(api: Api) -> None:
-    assert api.text(GEMMA_3, "Hello", stop=["wrote"]) == api.text(GEMMA_3, "Hello")
+    assert api.text(GEMMA_3, "Hello", stop=["can I"]) == api.text(GEMMA_3, "Hello")
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 20])
 def test_max_tokens(api: Api, tokens: int) -> None:
-    whole = api.text(GEMMA_3, "Hello")
-    cut = api.text(GEMMA_3, "Hello", max_tokens=tokens)
+    whole = api.text(GEMMA_3, "Write 40 words about tea")
+    cut = api.text(GEMMA_3, "Write 40 words about tea", max_tokens=tokens)
     assert whole.startswith(cut)
     assert count(cut) == tokens
 
@@ -90,17 +91,13 @@ def test_it_writes_as_much_as_it_is_asked_to(api: Api, asked: str, least: int) -
     assert least <= len(api.text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
 
 
-def test_it_knows_its_instructions_and_the_conversation(api: Api) -> None:
+def test_it_knows_what_was_said_before(api: Api) -> None:
     history = [
-        {"role": "system", "content": "Speak like a pirate."},
-        *user("Hello"),
-        {"role": "assistant", "content": "Ahoy"},
-        *user("And now?"),
+        *user("My name is Ann. I live in Oslo."),
+        {"role": "assistant", "content": "Hello, Ann"},
+        *user("What is my name?"),
     ]
-    text = text_of(api.run(GEMMA_4, {"messages": history}).json()["result"])
-    assert "Speak like a pirate." in text
-    assert "And now?" in text
-    assert "message 4" in text
+    assert text_of(api.run(GEMMA_4, {"messages": history}).json()["result"]) == "You said: “My name is Ann.”"
 
 
 def test_a_prompt_is_a_question_too(api: Api) -> None:
@@ -215,7 +212,7 @@ def test_it_answers_with_the_results_of_tools(api: Api, outcome: str) -> None:
     ]
     result = api.run(GEMMA_4, {"messages": history, "tools": ALL}).json()["result"]
     assert calls_of(result) == []
-    assert "get_weather says" in text_of(result)
+    assert "get_weather" in text_of(result)
     assert "22" in text_of(result) or "no such city" in text_of(result)
 
 
@@ -269,7 +266,7 @@ def test_tools_described_in_the_prompt_are_called_in_the_notation_it_teaches(
 def test_tools_described_before_the_question_in_one_turn(api: Api) -> None:
     text = f"Be kind.\n\nYou have functions: {DEFINITIONS}\n\nWhat is the weather in Rome?"
     assert api.text(GEMMA_7B, text) == '```json\n{"name": "get_weather", "parameters": {"city": "Rome"}}\n```'
-    assert "stand-in" in api.text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!"))
+    assert api.text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!")).startswith("Hello!")
 
 
 def test_a_description_of_several_paragraphs_is_not_taken_for_the_question(api: Api) -> None:
@@ -324,7 +321,7 @@ def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
 def test_it_answers_in_json_when_it_is_asked_to(api: Api) -> None:
     text = "Tell me a joke about cats. Return the result as JSON with 'setup' and 'punchline' keys."
     assert set(json.loads(api.text(GEMMA_3, text))) == {"setup", "punchline"}
-    assert "stand-in" in api.text(GEMMA_3, "What is JSON?")
+    assert "JSON" in api.text(GEMMA_3, "What is JSON?")
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,50 @@
+"""Which tools an assistant's turn calls, as data or in any of the notations of `notation`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .json_text import json_spans
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.sandbox.chat import Turn
+
+_ARGUMENTS = ("parameters", "arguments", "args", "input")
+_BRACED = re.compile(r"\bcall:\s*([\w.-]+)\s*[{(]")
+_PYTHON = re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\(")
+_CODE = re.compile(r"```tool_code\s*\n(.*?)(?:```|\Z)|\A\s*+\[?+(\s*+[A-Za-z_]\w*+\(.*\))\s*\]?\s*\Z", re.DOTALL)
+
+
+def called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
+    """Return the names of the tools that a turn calls.
+
+    Args:
+        turn: A turn of any role; only an assistant's calls.
+        tools: The names of the tools that are known now. A call in JSON or in Gemma's markup counts whatever it names,
+            since the tool may belong to another agent; one in Python counts only if it names one of these, since prose
+            has parentheses, too.
+    """
+    if turn.role != "assistant":
+        return []
+    names = [call.name for call in turn.calls]
+    names += [name for value, _, _ in json_spans(turn.text) for name in _names_in(value)]
+    names += _BRACED.findall(turn.text)
+    for fenced, bare in _CODE.findall(turn.text):
+        names += [name for name in _PYTHON.findall(fenced or bare) if name in tools]
+    return list(dict.fromkeys(names))
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """Names in a call, in a list of calls, or in an object that holds a list of calls."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _names_in(item)
+    elif isinstance(value, Mapping):
+        name = value.get("name", value.get("function"))
+        if isinstance(name, str) and any(isinstance(value.get(key), Mapping) for key in _ARGUMENTS):
+            yield name
+        for inner in value.values():
+            if isinstance(inner, list):
+                yield from _names_in(inner)
