@@ -346,9 +346,15 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         method: Literal["guided_json", "json_schema", "json_mode", "function_calling"] | None = None,
         include_raw: bool = False,
         strict: bool | None = None,
+        max_repairs: int = 1,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """Have the model answer in the form of a schema.
+
+        The schema goes into the request in the form that the model takes, and into the prompt, since a service may
+        ignore it. A service that refuses the form is asked in the next one. A reply that is not JSON, or does not fit
+        the schema, is asked for again with the error, up to `max_repairs` times. The form that works is remembered for
+        this model object.
 
         Args:
             schema: A Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.
@@ -356,7 +362,11 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
                 3. `"json_schema"` is `response_format`, or `guided_json` on a model whose parameter that is.
                 `"json_mode"` asks for any JSON object. `"function_calling"` forces a call to one tool.
             include_raw: Give `{"raw": message, "parsed": object, "parsing_error": error}` and raise no parsing error.
+                `raw` is the last reply; its usage is that of all attempts, and `raw.response_metadata["attempts"]`
+                says what was wrong with each, where there were several.
             strict: OpenAI's flag, on models that take it.
+            max_repairs: How often an unusable reply is asked for again; 0 for never, in no other form either. A
+                truncated reply is not asked for again: raise `max_tokens`.
             **kwargs: Further arguments of the call, such as `max_tokens`.
 
         Returns:
@@ -365,7 +375,15 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
 
         Raises:
             ValueError: If the model lacks the method, or the schema is none of these.
+            OutputParserException: When a call gets no reply that fits the schema.
         """
         return structured_runnable(
-            self, schema, model_spec(self), method=method, include_raw=include_raw, strict=strict, options=kwargs
+            self,
+            schema,
+            model_spec(self),
+            method=method,
+            include_raw=include_raw,
+            strict=strict,
+            max_repairs=max_repairs,
+            options=kwargs,
         )

@@ -8,6 +8,7 @@
     ├── ToolChoiceError                a forced tool call is missing
     └── APIStatusError                 the service returned an error
         ├── BadRequestError            the input was refused
+        │   └── ConstraintRefusedError no form of a JSON constraint was taken; an `OutputParserException` too
         ├── AuthenticationError        the token was refused
         ├── PermissionDeniedError      the account may not use this model
         ├── ModelNotFoundError         no such model or fine-tune
@@ -119,6 +120,23 @@ def _rebuild(cls: type[APIStatusError], message: str, state: dict[str, Any]) -> 
 
 class BadRequestError(APIStatusError, core.ModelInvalidRequestError):
     """The service refused the input (400, 405, 422; codes 5004, 5006, 3003, 8001, 8006, ...)."""
+
+
+class ConstraintRefusedError(BadRequestError, core.OutputParserException):
+    """The service refused to constrain its answer, in every form that was tried."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        advice = details.get("advice")
+        self.args = (message if advice is None else f"{message}\n{advice}",)  # without core's own words
+
+    @classmethod
+    def of(cls, error: BadRequestError) -> ConstraintRefusedError:
+        """The last refusal as this error."""
+        state = {**cls("", status_code=0).__dict__, **error.__dict__}
+        refused = _rebuild(cls, error.message, state)
+        assert isinstance(refused, cls)  # noqa: S101 - for the type checker
+        return refused
 
 
 class AuthenticationError(APIStatusError, core.ModelAuthenticationError):

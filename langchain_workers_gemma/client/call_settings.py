@@ -14,6 +14,7 @@ from langchain_workers_gemma.client.connection import Connected
 from langchain_workers_gemma.client.profile import apply_profile
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.models import GemmaModel, resolve_model
+from langchain_workers_gemma.request.constraint_forms import FormMemory
 from langchain_workers_gemma.request.response_format import Answer, parse_response_format
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tools import openai_tool
@@ -25,6 +26,7 @@ _PER_CALL = frozenset({
 })  # fmt: skip
 _CALL_ONLY = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_invalid_calls",
+    "keep_invalid_answer", "max_repairs", "skip_forms",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
@@ -89,6 +91,10 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
         answer=answer,
+        keep_invalid_answer=bool(kwargs.get("keep_invalid_answer")),
+        max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
+        skip_forms=kwargs.get("skip_forms", 0),
+        form_memory=form_memory(chat),
         keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),
         thinking=fields["thinking"],
         reasoning_effort=fields["reasoning_effort"],
@@ -102,6 +108,23 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         retry=RetryPolicy(chat.max_retries),
         context=connection.error_context(chat, spec, gateway),
     )
+
+
+def form_memory(chat: ChatModel) -> FormMemory:
+    """What is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
+    kept: FormMemory = vars(chat).setdefault("_form_memory", FormMemory())
+    return kept
+
+
+def check_max_repairs(value: object) -> int:
+    """Return `max_repairs`.
+
+    Raises:
+        ValueError: If it is not an integer of at least 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"max_repairs must be an integer of at least 0, not {value!r}.")
+    return value
 
 
 @lru_cache

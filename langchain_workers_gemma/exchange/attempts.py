@@ -13,7 +13,7 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 logger = logging.getLogger(__name__)
 
 
-def _always() -> bool:
+def _always(_error: WorkersGemmaError) -> bool:
     return True
 
 
@@ -21,14 +21,14 @@ def with_retries(
     attempt: Callable[[], Generator[Action, Any, T]],
     policy: RetryPolicy,
     *,
-    may_retry: Callable[[], bool] = _always,
+    may_retry: Callable[[WorkersGemmaError], bool] = _always,
 ) -> Generator[Action, Any, T]:
     """Run an attempt, and run it again after a failure that a retry may cure.
 
     Args:
         attempt: Starts one attempt.
         policy: Which failures are retried, and after which delay.
-        may_retry: Whether a retry is still possible: not once a part of a response was delivered.
+        may_retry: Whether a retry is still possible after an error: not once a part of a response was delivered.
 
     Returns:
         What the attempt that succeeded returned.
@@ -41,7 +41,7 @@ def with_retries(
         try:
             return (yield from attempt())
         except WorkersGemmaError as error:
-            delay = policy.delay(error, retries) if may_retry() else None
+            delay = policy.delay(error, retries) if may_retry(error) else None
             if delay is None:
                 raise
             retries += 1

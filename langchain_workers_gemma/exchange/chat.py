@@ -20,6 +20,7 @@ from langchain_workers_gemma.errors import (
     APIStatusError,
     APITimeoutError,
     BadRequestError,
+    ConstraintRefusedError,
     InternalServerError,
     StreamInterruptedError,
     StreamTimeoutError,
@@ -40,7 +41,8 @@ from langchain_workers_gemma.exchange.actions import (
 from langchain_workers_gemma.exchange.attempts import with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import is_error_payload, payload_error, request_id, unreadable_reply
-from langchain_workers_gemma.exchange.request import Plan, Request
+from langchain_workers_gemma.exchange.refusals import refuses_constraint
+from langchain_workers_gemma.exchange.request import Plan, Problem, Request
 from langchain_workers_gemma.json_text.parsing import parse_json
 from langchain_workers_gemma.response.builders import Begin, End, Piece, partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
@@ -99,12 +101,10 @@ class ChatExchange:
 
     def run(self) -> Flow:
         """Send, read, ask again where the plan says so, and deliver the response."""
-        yield from self._send_with_retries()
+        yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; asking once more")
-            self._spent.append(self._reader.tally)
-            self._plan = self._plan.constrained()
-            yield from self._send_with_retries()
+            yield from self._send_again(self._plan.constrained())
         elif self._reader.lacks_claimed_calls:
             yield from self._ask_for_claimed_calls()
         reader = self._reader
@@ -112,6 +112,8 @@ class ChatExchange:
             if not self._plan.reader_options.keep_invalid_calls:
                 raise _missing_call(self._plan, reader)
             yield from self._deliver(reader.withheld_text())
+        yield from self._correct_answer()
+        reader = self._reader
         if self._plan.unreliable_tools and reader.is_empty:
             logger.warning("%s", _unreliable_tools_advice(self._plan))
         if self._surrogates is not None:
@@ -120,6 +122,8 @@ class ChatExchange:
         invalidating = [call.invalidating_delta() for call in calls if call.error] if self._is_stream else []
         ending: list[Piece] = [*invalidating, self._end(calls)]
         yield Deliver(ending if self._begun else [self._begin(), *ending])
+
+    # --- Asking again ---
 
     def _ask_for_claimed_calls(self) -> Generator[Action, Any, None]:
         """Ask once more, without a stream, for calls that the service announced but could not read.
@@ -140,6 +144,60 @@ class ChatExchange:
             self._spent.append(self._reader.tally)
             self._reader = first
 
+    def _send_again(self, plan: Plan) -> Generator[Action, Any, None]:
+        self._spent.append(self._reader.tally)
+        self._plan = plan
+        yield from self._send_in_forms()
+
+    def _send_in_forms(self) -> Generator[Action, Any, None]:
+        """Send, and where the server refuses the form of the constraint, send in the next form."""
+        is_refused = False
+        while True:
+            try:
+                yield from self._send_with_retries()
+            except WorkersGemmaError as error:
+                if self._plan.after_refusal is None or not self._is_refusal(error):
+                    raise self._as_refusal(error, is_refused=is_refused) from error.__cause__
+                logger.info("the server refused the form of the constraint; asking in the next one: %s", error)
+                self._plan = self._plan.after_refusal()
+                is_refused = True
+            else:
+                if is_refused and self._plan.form is not None:
+                    self._plan.form.works()
+                return
+
+    def _as_refusal(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
+        """Return the error for a request whose constraint was refused in every form that may be tried, or itself."""
+        constrains = self._plan.form is not None and self._plan.form.constrains
+        is_last_refusal = is_refused or (constrains and self._is_refusal(error))
+        return ConstraintRefusedError.of(error) if is_last_refusal and type(error) is BadRequestError else error
+
+    def _is_refusal(self, error: WorkersGemmaError) -> bool:
+        """Return whether the constraint of the request may have been refused, before anything was delivered."""
+        is_about_constraint = isinstance(error, APIStatusError) and refuses_constraint(error)
+        return self._plan.form is not None and not self._delivered and is_about_constraint
+
+    def _correct_answer(self) -> Generator[Action, Any, None]:
+        """Ask again for an answer that is not in the form asked for, then deliver what was withheld of it."""
+        is_ignored = False
+        while (again := self._correction()) is not None:
+            plan, problem = again
+            logger.info("the answer is not in the form asked for; asking again: %s", problem.why)
+            is_ignored = problem.is_ignored_constraint
+            yield from self._send_again(plan)
+        if is_ignored and self._plan.form is not None:
+            self._plan.form.works()
+        if self._reader.withheld_answer:
+            yield from self._deliver(self._reader.withheld_text())
+
+    def _correction(self) -> tuple[Plan, Problem] | None:
+        """Return how to ask again, and why; `None` for an answer that is right, or was truncated."""
+        correction, answer = self._plan.correction, self._reader.withheld_answer
+        if correction is None or answer is None or self._reader.truncation is not None:
+            return None
+        problem = correction.problem(answer)
+        return None if problem is None else (correction.plan(answer, problem), problem)
+
     # --- Attempts ---
 
     def _send_with_retries(self) -> Generator[Action, Any, None]:
@@ -148,8 +206,11 @@ class ChatExchange:
         def nothing_delivered() -> bool:
             return len(self._delivered) == delivered_before
 
+        def may_retry(error: WorkersGemmaError) -> bool:
+            return nothing_delivered() and not (self._plan.after_refusal is not None and self._is_refusal(error))
+
         try:
-            yield from with_retries(self._attempt, self._plan.retry, may_retry=nothing_delivered)
+            yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
         except APIStatusError as error:  # the service said what it was
             raise _with_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.retries import RetryPolicy
@@ -57,6 +57,43 @@ class Request:
         return replace(self, data=data, stream=False)
 
 
+class Form(Protocol):
+    """The form in which a request demands JSON, which a server may refuse."""
+
+    @property
+    def constrains(self) -> bool:
+        """Whether the request says anything of it outside the prompt."""
+
+    def works(self) -> None:
+        """Keep for later calls that the server took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps a reply from being the answer.
+
+    Attributes:
+        why: What is wrong, in words for the model.
+        is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
+    """
+
+    why: str
+    is_ignored_constraint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How an answer in the wrong form is asked for again.
+
+    Attributes:
+        problem: What keeps a text from being the answer; `None` if it is one.
+        plan: Gives the plan of asking again, from the text and its problem.
+    """
+
+    problem: Callable[[str], Problem | None]
+    plan: Callable[[str, Problem], Plan]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A call worked out: what to send, and what to make of the reply.
@@ -69,6 +106,9 @@ class Plan:
         context: What makes an error's advice exact.
         metadata: What `response_metadata` says in any case.
         constrained: Gives the plan of asking again for a forced call, under a constraint where the model has one.
+        form: The form of its constraint, which the server may refuse.
+        after_refusal: Gives the plan of asking in the next form.
+        correction: How an answer in the wrong form is asked for again.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
     """
 
@@ -79,4 +119,7 @@ class Plan:
     context: ErrorContext
     metadata: Mapping[str, Any]
     constrained: Callable[[], Plan] | None = None
+    form: Form | None = None
+    after_refusal: Callable[[], Plan] | None = None
+    correction: Correction | None = None
     unreliable_tools: bool = False

@@ -50,6 +50,37 @@ def find_json(text: str) -> Any:
     return _first_object(body)
 
 
+def find_last_object(text: str) -> dict[str, Any]:
+    """The last JSON object in a text that is not inside another one, and not empty.
+
+    Args:
+        text: What the model thought: it may hold drafts.
+
+    Raises:
+        NoJsonError: If there is none.
+
+    Example:
+        >>> find_last_object('First {"a": 1}, no, rather {"a": 2}.')
+        {'a': 2}
+    """
+    body = well_formed(text)
+    last: dict[str, Any] | None = None
+    position = 0
+    while (found := _OBJECT.search(body, position)) is not None:
+        try:
+            value, position = _read(body, found.start())
+        except ValueError:
+            length = ValueScanner().scan(body[found.start() :])
+            if length is None:
+                break
+            position = found.start() + length
+        else:
+            last = value or last
+    if last is None:
+        raise NoJsonError("it holds no whole JSON object")
+    return last
+
+
 def is_cut_json(text: str) -> bool:
     """Whether a text is JSON that breaks off, so that more of it would have been readable."""
     text = well_formed(text)

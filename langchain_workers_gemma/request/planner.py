@@ -15,13 +15,14 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
-from langchain_workers_gemma.exchange.request import Plan, Request
+from langchain_workers_gemma.exchange.request import Correction, Plan, Problem, Request
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
+from langchain_workers_gemma.request.response_format import MAX_QUOTED, correction_request
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.templates import to_wire
 from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, tool_method
-from langchain_workers_gemma.request.tools import ToolMethod, parse_choice, tool_name
+from langchain_workers_gemma.request.tools import parse_choice, tool_name
 from langchain_workers_gemma.request.turns import History, Turn, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
 from langchain_workers_gemma.response.reader import ReaderOptions
@@ -131,33 +132,72 @@ class Preparation:
         Raises:
             ValueError: If the model's template cannot take the turns.
         """
-        ask = self.ask
+        ask, settings = self.ask, self.settings
+        repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
         reader_options = ReaderOptions(
-            thinking=self.settings.spec.thinking,
+            thinking=settings.spec.thinking,
             json_answer=ask.json_answer,
+            # A stream shows JSON while it grows, but an agent has no use for that: there it can still be corrected.
+            withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
             call_reader=ask.call_reader,
             forced=self.forced,
-            keep_invalid_calls=self.settings.keep_invalid_calls,
+            keep_invalid_calls=settings.keep_invalid_calls,
             used_ids=lambda: history.names,
             tools=ask.bound_tools,
             parallel_tool_calls=self.settings.parallel_tool_calls is not False,
             limits=self.limits,
         )
-        constrained = None if ask.fallback is None else partial(self._constrained, ask.fallback, turns, history)
-        wire = to_wire(turns, self.settings.spec, instructions=ask.instructions)
-        return self._plan({"messages": wire}, reader_options, constrained)
+        wire = to_wire(turns, settings.spec, instructions=ask.instructions)
+        plan = self._plan({"messages": wire}, reader_options)
+        answer = settings.answer if repairs else None
+        corrected = partial(self._corrected, turns, history)
+        return replace(
+            plan,
+            constrained=self._after_missing_call(turns, history),
+            form=ask.form,
+            after_refusal=self._after_refusal(turns, history),
+            correction=None if answer is None else Correction(answer.problem, corrected),
+        )
 
-    def _constrained(self, method: ToolMethod, turns: Sequence[Turn], history: History) -> Plan:
-        """The plan of asking again."""
-        again = prepare(replace(self.settings, tool_calling=method), stream=self.stream)
-        return again.plan_of_turns(turns, history)
+    def _after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
+        """Gives the plan of asking for a forced call again: under a constraint, or in the next form of one."""
+        if self.ask.fallback is not None:
+            return partial(self._again, turns, history, tool_calling=self.ask.fallback)
+        form = self.ask.form
+        if self.forced is None or form is None or form.is_last:
+            return None
+        return partial(self._again, turns, history, form=form.next())
+
+    def _after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
+        """Gives the plan of asking in the next form, for a server that refuses this one."""
+        form = self.ask.form
+        if form is None or form.is_last or not self.settings.max_repairs:
+            return None
+        return partial(self._again, turns, history, form=form.next())
+
+    def _corrected(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
+        """The plan of asking again for an answer in the right form: in the next form, and without tools."""
+        said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
+        asked = Turn("user", (correction_request(problem.why),))
+        form = self.ask.form
+        return self._again(
+            [*turns, *said, asked],
+            history,
+            tools=(),
+            tool_choice=None,
+            form=form if form is None or form.is_last else form.next(),
+            max_repairs=self.settings.max_repairs - 1,
+        )
+
+    def _again(self, turns: Sequence[Turn], history: History, **changes: Any) -> Plan:
+        """The plan of asking again with other settings."""
+        return prepare(replace(self.settings, **changes), stream=self.stream).plan_of_turns(turns, history)
 
     def _plan(
         self,
         conversation: Mapping[str, Any],
         reader_options: ReaderOptions,
-        constrained: Callable[[], Plan] | None = None,
     ) -> Plan:
         settings = self.settings
         request = Request(
@@ -175,13 +215,15 @@ class Preparation:
             spec=settings.spec,
             retry=settings.retry,
             context=settings.context,
-            metadata={"model_provider": PROVIDER, "model_name": settings.spec.id},
-            constrained=constrained,
+            metadata=self._metadata(),
             unreliable_tools=self.ask.unreliable_tools,
         )
 
-
-# --- Ways of asking ---------------------------------------------------------------------------------------------------
+    def _metadata(self) -> dict[str, Any]:
+        metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
+        if self.settings.keep_invalid_answer and self.ask.form is not None:
+            metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which goes on from there
+        return metadata
 
 
 def _limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:

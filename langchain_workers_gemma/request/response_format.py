@@ -1,4 +1,4 @@
-"""The form an answer must have, and the parameter by which each model takes it (`docs/wire.md` sections 2 and 3)."""
+"""The form an answer must have, as callers bind it, and what keeps a reply from having it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from langchain_workers_gemma.exchange.request import Problem
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.request.tool_prompts import answer_instructions
 from langchain_workers_gemma.schemas import for_constraint, inline_refs, strict_openai
+from langchain_workers_gemma.schemas.validation import mismatches, value_problems
+
+MAX_QUOTED = 20_000
+"""How many characters of a reply that cannot be used are quoted back to the model."""
 
 _SCHEMA_KEYWORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
 
@@ -26,6 +33,7 @@ class Answer:
         strict: OpenAI's flag; `None` to leave it out.
         description: OpenAI's description of the schema; `None` to leave it out.
         as_given: Whether the schema is sent as it is, since the caller bound the parameter itself.
+        any_object: Whether the request demands just any JSON object, whatever the schema.
     """
 
     name: str
@@ -33,6 +41,7 @@ class Answer:
     strict: bool | None = None
     description: str | None = None
     as_given: bool = False
+    any_object: bool = False
 
     @classmethod
     def of_guided_json(cls, schema: object, spec: GemmaModel) -> Answer:
@@ -55,9 +64,47 @@ class Answer:
             return self.schema
         return _engine_schema(_written(self.schema), bool(self.strict))
 
-    def prompt_schema(self) -> Mapping[str, Any] | None:
-        """The schema as a model is told of it in the prompt: all of it, without references where that can be."""
-        return None if self.schema is None else inline_refs(json.loads(_written(self.schema)))
+    def instructions(self) -> str:
+        """What the prompt says of the form, the schema included: an engine may ignore the constraint."""
+        return answer_instructions(None) if self.schema is None else _schema_instructions(_written(self.schema))
+
+    def problem(self, text: str) -> Problem | None:
+        """What keeps a text from being the answer; `None` if it has the form.
+
+        Example:
+            >>> Answer("age", {"properties": {"age": {"type": "integer"}}}).problem('{"age": "36"}').why
+            "age: '36' is not of type integer"
+        """
+        try:
+            value = find_json(text)
+        except (NoJsonError, RecursionError) as error:
+            if is_cut_json(text):
+                return None  # asking again would be cut again
+            return Problem(str(error), is_ignored_constraint=True)
+        if not isinstance(value, dict):
+            return Problem("it is not a JSON object", is_ignored_constraint=True)
+        if self.schema is None:
+            return None
+        try:
+            found = value_problems(value, self.schema, strict=bool(self.strict))
+        except ValueError:  # a schema sent as the caller gave it, which only the engine can read
+            return None
+        return Problem("; ".join(map(str, found)), self.is_ignored_by(value)) if found else None
+
+    def is_ignored_by(self, value: Any) -> bool:
+        """Whether an engine that obeyed the constraint could not have written a value."""
+        return not self.any_object and bool(mismatches(value, self.constraint_schema()))
+
+
+def correction_request(problem: str) -> str:
+    """What the model is told after a reply that cannot be used."""
+    return f"Your reply cannot be used: {problem}. Reply again with one JSON object in the form asked for, alone."
+
+
+@lru_cache(maxsize=256)
+def _schema_instructions(schema: str) -> str:
+    """The instructions for a schema, without references where that can be; a chain shows the same one every time."""
+    return answer_instructions(inline_refs(json.loads(schema)))
 
 
 def _written(schema: Mapping[str, Any]) -> str:
@@ -93,7 +140,7 @@ def parse_response_format(value: object) -> Answer | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return Answer("answer", None)
+        return _any_object(value)
     inner = value.get("json_schema")
     if kind != "json_schema" or not isinstance(inner, Mapping):
         raise ValueError(
@@ -108,24 +155,16 @@ def parse_response_format(value: object) -> Answer | None:
     return Answer(_name(inner.get("title")), inner)
 
 
+def _any_object(value: Mapping[str, Any]) -> Answer:
+    """The answer's form for type `json_object`: any object, or one by the schema that llama.cpp takes beside it."""
+    schema, described = value.get("schema"), value.get("json_schema")
+    if isinstance(schema, Mapping):
+        return Answer(_name(schema.get("title")), schema)
+    if isinstance(described, Mapping) and isinstance(described.get("schema"), Mapping):
+        return Answer(_name(described.get("name")), described["schema"], described.get("strict"), any_object=True)
+    return Answer("answer", None)
+
+
 def _name(given: object) -> str:
     """A name in the letters that OpenAI's form allows."""
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"
-
-
-def constraint_parameters(answer: Answer, spec: GemmaModel) -> dict[str, Any]:
-    """The parameters that bind a model to a form of answer; none where the model has no such parameter."""
-    if spec.constraint is None:
-        return {}
-    if spec.constraint == "guided_json":
-        return {"guided_json": answer.constraint_schema()}
-    if answer.schema is None:
-        return {"response_format": {"type": "json_object"}}
-    if spec.constraint == "bare_schema":
-        return {"response_format": {"type": "json_schema", "json_schema": answer.constraint_schema()}}
-    envelope: dict[str, Any] = {"name": answer.name, "schema": answer.constraint_schema()}
-    if answer.strict is not None:
-        envelope["strict"] = answer.strict
-    if answer.description is not None:
-        envelope["description"] = answer.description
-    return {"response_format": {"type": "json_schema", "json_schema": envelope}}

@@ -11,6 +11,7 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Address, Api
 from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.request.constraint_forms import FormChoice, FormMemory
 from langchain_workers_gemma.request.response_format import Answer
 
 
@@ -29,7 +30,12 @@ class CallSettings:
         parallel_tool_calls: Whether several calls may come at once; `None` if not said.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
-        keep_broken_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        keep_invalid_answer: Whether an answer in the wrong form is given back rather than asked for again.
+        max_repairs: How often an answer in the wrong form is asked for again; with 0, no other form is tried either.
+        skip_forms: How many of the forms of the constraint to leave out, since they failed.
+        form: The form of the constraint, once one is chosen.
+        form_memory: Which forms work.
+        keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
         lora: The LoRA adapter.
@@ -53,6 +59,11 @@ class CallSettings:
     parallel_tool_calls: bool | None = None
     tool_calling: str = "auto"
     answer: Answer | None = None
+    keep_invalid_answer: bool = False
+    max_repairs: int = 1
+    skip_forms: int = 0
+    form: FormChoice | None = None
+    form_memory: FormMemory = field(default_factory=FormMemory)
     keep_invalid_calls: bool = False
     thinking: bool | None = None
     reasoning_effort: str | None = None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from langchain_workers_gemma.request.constraint_forms import FormChoice, form_key, forms_of
 from langchain_workers_gemma.request.guided_schema import guided_schema
-from langchain_workers_gemma.request.response_format import Answer, constraint_parameters
+from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.request.settings import CallSettings
-from langchain_workers_gemma.request.tool_prompts import answer_instructions, calling_instructions, guided_instructions
+from langchain_workers_gemma.request.tool_prompts import (
+    answer_after_calls_instructions,
+    answer_instructions,
+    calling_instructions,
+    guided_instructions,
+)
 from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, tool_name, wire_tool
 from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.stages.bound_calls import BoundTools
@@ -26,14 +32,26 @@ STRING_TOKENS = StringTokens(QUOTE_TOKENS, (*CALL_TOKENS.values(), *RESULT_TOKEN
 
 @dataclass(frozen=True, slots=True)
 class _Strategy:
-    """What one way of asking adds to the messages, the input and the reading."""
+    """What one way of asking adds to the messages, the input and the reading.
+
+    Attributes:
+        instructions: What the system message says of it.
+        data: What it adds to the input.
+        json_answer: Whether an answer in text is to be JSON.
+        call_reader: Makes the stage that reads calls out of text.
+        needs_token_budget: Whether the reply may be JSON or a call, which must not be cut at the service's default.
+        fallback: The tool method by which a forced call that did not come is asked for again.
+        form: The form of its constraint, where it has one.
+        unreliable_tools: Whether tools go to a model that is not flagged for calling them.
+    """
 
     instructions: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     json_answer: bool = False
     call_reader: Callable[[], Stage] | None = None
-    needs_token_budget: bool = False  # the reply may be JSON or a call, which must not be cut at the service's default
+    needs_token_budget: bool = False
     fallback: ToolMethod | None = None
+    form: FormChoice | None = None
     unreliable_tools: bool = False
     bound_tools: BoundTools | None = None
 
@@ -55,25 +73,41 @@ def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None
         )
     if not settings.tools:
         return None
-    if choice.mode == "none" and not (spec.tool_choice and asked in ("auto", "native")):
+    # Beside `none`, an answer may be constrained: it forbids nothing that is wanted.
+    native_none = spec.tool_choice and asked in ("auto", "native") and settings.answer is None
+    if choice.mode == "none" and not native_none:
         return None
+    if asked == "native" and spec.tool_choice:
+        return "native"
     if asked in ("guided_json", "prompt"):
         return "guided_json" if asked == "guided_json" else "prompt"
     constrained: ToolMethod = "prompt" if spec.constraint is None else "guided_json"
-    # Without `tool_choice` only constrained decoding forces a call; and `guided_json` beside native tools would forbid
-    # every call, since it constrains the whole reply.
-    if not spec.tool_choice and (choice.is_forced or settings.answer is not None):
-        return constrained
-    return "native" if spec.tools else "prompt"
+    if asked == "native":
+        # Without `tool_choice` only constrained decoding forces a call; and `guided_json` beside native tools would
+        # forbid every call, since it constrains the whole reply.
+        return constrained if choice.is_forced or settings.answer is not None else "native"
+    return "native" if spec.tools and spec.function_calling else constrained
+
+
+def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormChoice:
+    """The form in which this call demands JSON: the first that has not failed."""
+    spec = settings.spec
+    names = forms_of(spec.constraint, any_object=any_object)
+    if settings.form is not None and settings.form.names == names:
+        return settings.form
+    key = form_key(spec.host, spec.id, names)
+    position = min(settings.form_memory.first(key) + settings.skip_forms, len(names) - 1)
+    return FormChoice(names, position, key, settings.form_memory)
 
 
 def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
     answer = settings.answer
     if answer is None:
         return _Strategy()
-    parameters = constraint_parameters(answer, settings.spec)
-    instructions = "" if parameters else answer_instructions(answer.prompt_schema())
-    return _Strategy(instructions, parameters, json_answer=True, needs_token_budget=True)
+    choice = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
+    return _Strategy(
+        answer.instructions(), choice.form.parameters(answer), json_answer=True, needs_token_budget=True, form=choice
+    )
 
 
 def _raw(settings: CallSettings) -> _Strategy:
@@ -98,42 +132,59 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
                 f"parallel_tool_calls=False: {spec.id} has no such parameter. "
                 'Use tool_calling="guided_json" or "prompt", which ask for one call at a time.'
             )
-    if settings.answer is not None:
-        data |= constraint_parameters(settings.answer, spec)
+    answer = None if choice.is_forced else settings.answer
+    form = None
+    if answer is not None and settings.tool_calling == "native":
+        form = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
+        data |= form.form.parameters(answer)
     constrained: ToolMethod | None = "guided_json" if spec.constraint is not None else None
     return _Strategy(
-        data=data,
-        json_answer=settings.answer is not None,
+        # Under `auto`, no constraint goes beside tools: in vLLM it covers the whole reply, so that the model would
+        # answer with invented values and never call a tool (docs/wire.md section 10). An answer that is not JSON is
+        # asked for again, constrained and without tools.
+        "" if answer is None else answer_after_calls_instructions(answer.instructions()),
+        data,
+        json_answer=answer is not None,
         call_reader=_written_calls(settings, choice),
         needs_token_budget=True,
         bound_tools=_bound_tools(settings),
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
+        form=form,
         unreliable_tools=not spec.function_calling,
     )
 
 
 def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+    form = _choose_form(settings)
+    if not form.form.constrains:  # the server refused the others
+        return replace(_prompted(settings, choice), fallback=None, form=form)
     answer = None if settings.answer is None or choice.is_forced else settings.answer.constraint_schema()
     parallel = settings.parallel_tool_calls is not False
     schema = guided_schema(settings.tools, choice, parallel=parallel, answer_schema=answer)
-    names = frozenset(map(tool_name, settings.tools))
+    instructions = guided_instructions(settings.tools, choice, answer_schema=answer)
+    if not form.form.carries_schema:
+        instructions += "\n" + answer_instructions(schema)
     return _Strategy(
-        guided_instructions(settings.tools, choice, answer_schema=answer),
-        constraint_parameters(Answer("reply", schema), settings.spec),
-        call_reader=partial(GuidedCalls, names),
+        instructions,
+        form.form.parameters(Answer("reply", schema)),
+        json_answer=answer is not None,
+        call_reader=partial(
+            GuidedCalls, frozenset(map(tool_name, settings.tools)), partial(WrittenCalls, settings.tools)
+        ),
         needs_token_budget=True,
+        form=form,
     )
 
 
 def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     instructions = calling_instructions(settings.tools, choice, parallel=settings.parallel_tool_calls is not False)
-    if settings.answer is not None:
-        instructions += "\n" + answer_instructions(settings.answer.prompt_schema())
+    if settings.answer is not None and not choice.is_forced:
+        instructions += "\n" + settings.answer.instructions()
     constrained = choice.is_forced and settings.spec.constraint is not None
     return _Strategy(
         instructions,
-        json_answer=settings.answer is not None,
+        json_answer=settings.answer is not None and not choice.is_forced,
         call_reader=_written_calls(settings, choice),
         needs_token_budget=True,
         fallback="guided_json" if constrained else None,

@@ -55,13 +55,18 @@ def guided_instructions(
 
 
 def answer_instructions(schema: Mapping[str, Any] | None) -> str:
-    """What a model without any constraint is told about the form of its answer."""
+    """What a model is told about the form of its answer, under a constraint or without one."""
     if schema is None:
         return "Answer with one JSON object and nothing else."
     return (
         "Answer with one JSON object that follows this JSON Schema, and nothing else: "
         f"{json.dumps(schema, ensure_ascii=False)}"
     )
+
+
+def answer_after_calls_instructions(instructions: str) -> str:
+    """What a model is told that has tools beside a form for its answer."""
+    return f"Call functions for whatever you do not know; never invent it. When you know enough: {instructions}"
 
 
 def _demand(choice: ToolChoice) -> str:

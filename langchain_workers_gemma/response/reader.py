@@ -24,7 +24,7 @@ from langchain_workers_gemma.response.events import (
 )
 from langchain_workers_gemma.response.stages.bound_calls import BoundCalls, BoundTools
 from langchain_workers_gemma.response.stages.forced_call import ForcedCall
-from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
+from langchain_workers_gemma.response.stages.json_answer import JsonAnswer, Withholding
 from langchain_workers_gemma.response.stages.stop_sequences import StopSequences
 from langchain_workers_gemma.response.stages.thinking import ThinkingChannel
 from langchain_workers_gemma.response.tool_calls import CallLedger, FinishedCall
@@ -39,6 +39,7 @@ class ReaderOptions:
     Attributes:
         thinking: Whether the model has a thinking channel that may leak into its text.
         json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
+        withholds: What of such an answer is left to the exchange, so that it can be asked for again.
         stops: Stop sequences to apply on our side.
         call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
         forced: Names of the tools of which one must be called, `None` where none must.
@@ -51,6 +52,7 @@ class ReaderOptions:
 
     thinking: bool = False
     json_answer: bool = False
+    withholds: Withholding | None = None
     stops: tuple[str, ...] = ()
     call_reader: Callable[[], Stage] | None = None
     forced: frozenset[str] | None = None
@@ -92,8 +94,9 @@ class ReplyReader:
             stages.append(ThinkingChannel())
         if options.call_reader is not None:
             stages.append(options.call_reader())
-        if options.json_answer:
-            stages.append(JsonAnswer())
+        self._answer = JsonAnswer(options.withholds) if options.json_answer else None
+        if self._answer is not None:
+            stages.append(self._answer)
         if options.stops:
             stages.append(StopSequences(options.stops))
         if self._forced is not None:
@@ -156,7 +159,7 @@ class ReplyReader:
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all has come: no text, no thought, no call."""
-        return not self.has_content and not self.prose_instead_of_call
+        return not (self.has_content or self.prose_instead_of_call or self.withheld_answer)
 
     @property
     def effective_finish_reason(self) -> str:
@@ -173,10 +176,15 @@ class ReplyReader:
         """What the model said where it should have called a tool."""
         return "" if self._forced is None else self._forced.prose
 
+    @property
+    def withheld_answer(self) -> str | None:
+        """The answer that was left to the exchange; `None` if there is none."""
+        return None if self._answer is None else self._answer.withheld
+
     def withheld_text(self) -> list[Event]:
-        """What was held back while the forced call was waited for."""
-        prose = self.prose_instead_of_call
-        return [Text(prose)] if prose else []
+        """What was held back while the forced call, or the end of the answer, was waited for."""
+        text = self.prose_instead_of_call + (self.withheld_answer or "")
+        return [Text(text)] if text else []
 
     @property
     def lacks_runnable_forced_call(self) -> bool:

@@ -72,6 +72,35 @@ def mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
         raise ValueError("the value is nested too deep") from None
 
 
+def value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: bool) -> list[Mismatch]:
+    """Where an answer does not fit its schema.
+
+    Args:
+        value: The answer. Nulls that stand for what was left out are taken out of it.
+        schema: A JSON Schema.
+        strict: Whether OpenAI's strict form was asked for, where every key is required, and null stands for nothing.
+
+    Raises:
+        ValueError: See `mismatches`.
+    """
+    found = mismatches(value, schema)
+    if strict and found and _drop_nulls(value, found):
+        return mismatches(value, schema)
+    return found
+
+
+def _drop_nulls(value: Any, found: Iterable[Mismatch]) -> bool:
+    dropped = False
+    for one in found:
+        inside = value
+        for step in one.path[:-1]:
+            inside = inside[step]
+        if one.path and isinstance(inside, dict) and inside.get(str(one.path[-1]), "") is None:
+            del inside[str(one.path[-1])]
+            dropped = True
+    return dropped
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A value beside the schema that it must fit."""

@@ -10,9 +10,12 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
+from langchain_workers_gemma.client.call_settings import check_max_repairs
+from langchain_workers_gemma.request.constraint_forms import forms_of
+from langchain_workers_gemma.request.response_format import parse_response_format
 from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
-from langchain_workers_gemma.structured_output.parser import StructuredOutputParser
-from langchain_workers_gemma.structured_output.raw import RawAndParsed
+from langchain_workers_gemma.structured_output.parser import AnswerReader
+from langchain_workers_gemma.structured_output.runnable import ModelForms, StructuredOutput
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
@@ -56,36 +59,64 @@ def structured_runnable(
     method: str | None,
     include_raw: bool,
     strict: bool | None,
+    max_repairs: int,
     options: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
     """The runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
     resolved = resolve_method(method, spec)
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
+    check_max_repairs(max_repairs)
     json_schema = None if schema is None else json_schema_of(schema)
-    traced = {
+    asked = {
+        "keep_invalid_answer": True,
+        "max_repairs": max_repairs,
+        **options,
         "ls_structured_output_format": {
             "kwargs": {"method": resolved or "prompt"},
             "schema": _traced(schema, json_schema),
-        }
+        },
     }
-    if resolved == "function_calling":
-        name = schema_name(json_schema)
-        tool = {
-            "type": "function",
-            "function": _function(name, schema_description(json_schema), json_schema or {}, strict=strict),
-        }
-        asked = {"tool_choice": name, "parallel_tool_calls": False, "keep_invalid_calls": True, **options, **traced}
-        bound = llm.bind_tools([tool], **asked)
-    elif resolved == "json_mode" or json_schema is None:
-        bound = llm.bind(response_format={"type": "json_object"}, **options, **traced)
-    else:
-        envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
-        if strict is not None:
-            envelope["strict"] = strict
-        bound = llm.bind(response_format={"type": "json_schema", "json_schema": envelope}, **options, **traced)
-    parser = StructuredOutputParser(schema=schema, from_call=resolved == "function_calling", strict=bool(strict))
-    return cast("Runnable[LanguageModelInput, Any]", bound | (RawAndParsed(parser=parser) if include_raw else parser))
+    response_format = _response_format(json_schema, strict=strict, any_object=resolved == "json_mode")
+    again = llm.bind(response_format=response_format, **asked)
+    answer = parse_response_format(response_format)
+    if answer is None:
+        raise ValueError("schema cannot be asked for.")
+    from_call = resolved == "function_calling"
+    return StructuredOutput(
+        first=_calling(llm, json_schema or {}, strict=strict, options=asked) if from_call else again,
+        again=again,
+        reader=AnswerReader(schema, answer, from_call=from_call),
+        forms=ModelForms(
+            spec.host,
+            spec.id,
+            forms_of(spec.constraint, any_object=answer.schema is None or answer.any_object),
+            llm,
+        ),
+        include_raw=include_raw,
+        max_repairs=max_repairs,
+    )
+
+
+def _response_format(json_schema: Mapping[str, Any] | None, *, strict: bool | None, any_object: bool) -> dict[str, Any]:
+    if json_schema is None:
+        return {"type": "json_object"}
+    envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
+    if strict is not None:
+        envelope["strict"] = strict
+    return {"type": "json_object" if any_object else "json_schema", "json_schema": envelope}
+
+
+def _calling(
+    llm: Any, json_schema: Mapping[str, Any], *, strict: bool | None, options: Mapping[str, Any]
+) -> Runnable[LanguageModelInput, Any]:
+    """The model, bound to one tool that it must call."""
+    name = schema_name(json_schema)
+    function = _function(name, schema_description(json_schema), json_schema, strict=strict)
+    forced = {"tool_choice": name, "parallel_tool_calls": False, "keep_invalid_calls": True, **options}
+    return cast(
+        "Runnable[LanguageModelInput, Any]", llm.bind_tools([{"type": "function", "function": function}], **forced)
+    )
 
 
 def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:

@@ -1,16 +1,13 @@
-"""Structured output: which method and parameter for which model, and reading the object out of the reply."""
+"""Read an object of the caller's type out of a message, and say what is wrong where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.output_parsers import BaseGenerationOutputParser
-from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -19,173 +16,131 @@ from typing_extensions import is_typeddict
 from langchain_workers_gemma.json_text.encoding import encode_json, well_formed
 from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
+from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
-
-if TYPE_CHECKING:
-    pass
-
+from langchain_workers_gemma.schemas.validation import value_problems
 
 _LOOP = 32  # white space in a row that no JSON writer leaves at the end
+_MAX_PROBLEMS = 8  # of Pydantic's, that are shown to a model
 
 
-@dataclass(slots=True)
-class _Accumulator:
-    """A reply that is still growing."""
-
-    from_call: bool
-    said: list[str] = field(default_factory=list)
-    called: list[str] = field(default_factory=list)
-    finish_reason: str | None = None
-
-    def add(self, message: str | BaseMessage) -> str:
-        """Take a message or chunk. Gives the JSON text in it."""
-        if isinstance(message, str):
-            self.said.append(message)
-            return message
-        self.finish_reason = message.response_metadata.get("finish_reason") or self.finish_reason
-        said = message.content if isinstance(message.content, str) else str(message.text)
-        if said:
-            self.said.append(said)
-        if not self.from_call:
-            return said
-        called = _call_text(message)
-        if called:
-            self.called.append(called)
-        return called
-
-    @property
-    def text(self) -> str:
-        """The JSON so far; where a call should have come and none did, what the model said."""
-        return "".join(self.called or self.said)
-
-
-def _call_text(message: BaseMessage) -> str:
-    """The arguments of the first call, as JSON text, or the next piece of them."""
-    if isinstance(message, AIMessageChunk) and message.tool_call_chunks:
-        return "".join(piece["args"] or "" for piece in message.tool_call_chunks if not piece["index"])
-    if isinstance(message, AIMessage) and message.tool_calls:
-        return encode_json(message.tool_calls[0]["args"]).decode()
-    if isinstance(message, AIMessage) and message.invalid_tool_calls:
-        return message.invalid_tool_calls[0]["args"] or ""
-    return ""
-
-
-class StructuredOutputParser(BaseGenerationOutputParser[Any]):
-    """Reads an object of the caller's type out of a reply.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was made of a message.
 
     Attributes:
-        schema_: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
-        from_call: Whether the object is a tool call's arguments rather than the text.
-        strict: Whether the schema was sent in OpenAI's strict form, where null stands for what was left out.
+        value: The object in the caller's type; `None` if there is none.
+        error: Why there is none.
+        problem: The same in words for the model.
+        is_truncated: Whether the reply was cut, so that asking again in another form does not help.
+        is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
     """
 
-    schema_: Any = None
+    value: Any = None
+    error: Exception | None = None
+    problem: str | None = None
+    is_truncated: bool = False
+    is_ignored_constraint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Reads an object of the caller's type out of a message.
+
+    Attributes:
+        schema: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
+        answer: The form that was asked for.
+        from_call: Whether the object is a tool call's arguments rather than the text.
+    """
+
+    schema: Any
+    answer: Answer
     from_call: bool = False
-    strict: bool = False
-
-    def __init__(self, *, schema: Any = None, **fields: Any) -> None:
-        super().__init__(**{"schema_": schema, **fields})
-
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """The object in a whole reply.
-
-        Raises:
-            OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
-        """
-        generation = result[0]
-        message = generation.message if isinstance(generation, ChatGeneration) else generation.text
-        accumulator = _Accumulator(self.from_call)
-        text = accumulator.add(message)
-        if not partial:
-            return self.whole(accumulator)
-        growing = PartialJsonParser()
-        growing.feed(text)
-        return growing.snapshot()
-
-    def transform(
-        self,
-        input: Iterator[str | BaseMessage],  # noqa: A002 - core's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """For a dict schema, growing dicts as the reply streams; else the object at the end."""
-        yield from self._transform_stream_with_config(input, self._growing, config, run_type="parser", **kwargs)
-
-    async def atransform(
-        self,
-        input: AsyncIterator[str | BaseMessage],  # noqa: A002 - core's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """See `transform`."""
-        growing = self._atransform_stream_with_config(input, self._agrowing, config, run_type="parser", **kwargs)
-        async for value in growing:
-            yield value
-
-    def _growing(self, messages: Iterator[str | BaseMessage]) -> Iterator[Any]:
-        growth = _PartialValues(self)
-        for message in messages:
-            yield from growth.add(message)
-        yield from growth.finish()
-
-    async def _agrowing(self, messages: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
-        growth = _PartialValues(self)
-        async for message in messages:
-            for value in growth.add(message):
-                yield value
-        for value in growth.finish():
-            yield value
 
     @property
     def yields_dicts(self) -> bool:
         """Whether the caller's type is a dict, of which a part is worth having."""
-        return not (isinstance(self.schema_, type) and is_basemodel_subclass(self.schema_))
+        return not (isinstance(self.schema, type) and is_basemodel_subclass(self.schema))
 
-    def whole(self, accumulator: _Accumulator) -> Any:
-        """The object in a reply that has ended.
-
-        Raises:
-            OutputParserException: If there is none, or it was cut, or it is not of the caller's type.
-        """
-        text = accumulator.text
-        if self.from_call and not accumulator.called:
-            raise _unreadable(accumulator, f"the model answered without the call that was asked for: {text[:200]!r}")
+    def read(self, message: AIMessage) -> Reading:
+        """Read a whole message."""
+        called = _call_text(message) if self.from_call else None
+        text = str(message.text) if called is None else called
+        if self.from_call and called is None:  # JSON in the text may be anything, and is not taken for arguments
+            why = f"the model answered without the call that was asked for: {text[:200]!r}"
+            return _unreadable(message, text, why)
         try:
-            value = from_json(well_formed(text)) if self.from_call else find_json(text)
+            value = find_json(text) if called is None else from_json(well_formed(text))
         except ValueError as error:
-            raise _unreadable(accumulator, str(error)) from None
+            return _unreadable(message, text, str(error))
+        if called is not None and not message.tool_calls:  # it can be read only because the engine closed what was cut
+            return _unreadable(message, text, _reason_of_invalid_call(message), is_truncated=True)
         if not isinstance(value, dict):
-            raise _unreadable(accumulator, f"it is a {type(value).__name__}, not an object")
+            return _unreadable(message, text, f"it is a {type(value).__name__}, not an object")
+        is_ignored = self.answer.is_ignored_by(value)
         try:
-            return validate_as(value, self.schema_, strict=self.strict)
+            return Reading(self._validated(value))
         except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
             why = f"The reply is JSON, but not of the type asked for: {error}"
-            raise OutputParserException(why, llm_output=text) from error
+            failed = OutputParserException(why, llm_output=text)
+            failed.__cause__ = error
+            return Reading(error=failed, problem=_problem(error), is_ignored_constraint=is_ignored)
+        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
+            return Reading(error=error)
+
+    def _validated(self, value: dict[str, Any]) -> Any:
+        schema = json_schema if (json_schema := self.answer.schema) and isinstance(self.schema, Mapping) else None
+        if schema is None:
+            return validate_as(value, self.schema, strict=bool(self.answer.strict))
+        found = value_problems(value, schema, strict=bool(self.answer.strict))
+        if found:
+            raise ValueError("; ".join(map(str, found)))
+        return value
 
 
-class _PartialValues:
+class PartialValues:
     """The partial values of one streamed reply."""
 
-    def __init__(self, parser: StructuredOutputParser) -> None:
-        self._parser = parser
-        self._accumulator = _Accumulator(parser.from_call)
-        self._json = PartialJsonParser() if parser.yields_dicts else None
-        self._last: Any = None
+    def __init__(self, reader: AnswerReader) -> None:
+        self._from_call = reader.from_call
+        self._json = PartialJsonParser() if reader.yields_dicts else None
+        self._chunks: list[AIMessageChunk] = []
+        self.last: Any = None
 
-    def add(self, message: str | BaseMessage) -> Iterator[Any]:
-        text = self._accumulator.add(message)
-        if text and self._json is not None and self._json.feed(text):
-            self._last = self._json.snapshot()
-            yield self._last
+    def add(self, chunk: AIMessageChunk) -> Iterator[Any]:
+        """Take the next chunk. Yields the value, if it has grown."""
+        self._chunks.append(chunk)
+        if self._json is None:
+            return
+        text = _call_piece(chunk) if self._from_call else str(chunk.text)
+        if text and self._json.feed(text):
+            self.last = self._json.snapshot()
+            yield self.last
 
-    def finish(self) -> Iterator[Any]:
-        whole = self.end()
-        if self._last is None or whole != self._last:
-            yield whole
+    @property
+    def message(self) -> AIMessage:
+        """The reply, whole."""
+        whole = self._chunks[0] + self._chunks[1:] if self._chunks else AIMessageChunk(content="")
+        assert isinstance(whole, AIMessage)  # noqa: S101 - for the type checker
+        return whole
 
-    def end(self) -> Any:
-        """The object in the caller's type."""
-        return self._parser.whole(self._accumulator)
+
+def _call_text(message: AIMessage) -> str | None:
+    """The arguments of the first call, as JSON text; `None` if there is no call."""
+    if message.tool_calls:
+        return encode_json(message.tool_calls[0]["args"]).decode()
+    if message.invalid_tool_calls:
+        return message.invalid_tool_calls[0]["args"] or ""
+    return None
+
+
+def _call_piece(chunk: AIMessageChunk) -> str:
+    """The next piece of the arguments of the first call."""
+    return "".join(piece["args"] or "" for piece in chunk.tool_call_chunks if not piece["index"])
+
+
+def _reason_of_invalid_call(message: AIMessage) -> str:
+    return message.invalid_tool_calls[0]["error"] or "the call is not whole"
 
 
 def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
@@ -233,18 +188,32 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
     return dropped
 
 
-def _unreadable(accumulator: _Accumulator, why: str) -> OutputParserException:
-    text = accumulator.text
+def _problem(error: ValueError) -> str:
+    """What is wrong, in words for the model: Pydantic's own hold links and its name for each kind of error."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_PROBLEMS]
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {one['msg']}" for one in found)
+
+
+def _unreadable(message: AIMessage, text: str, why: str, *, is_truncated: bool = False) -> Reading:
     # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
-    bare = text.rstrip("]}") if accumulator.called else text
+    bare = text.rstrip("]}") if message.invalid_tool_calls else text
     trailing = len(bare) - len(bare.rstrip())
+    is_cut = is_truncated or message.response_metadata.get("finish_reason") == "length" or _breaks_off(message, text)
     if trailing >= _LOOP:
+        is_cut = True
         why = (
             f"it ends in {trailing} characters of white space: the model ran in a loop until max_tokens. "
             "Simplify the schema, leave JSON examples out of the prompt, or ask again"
         )
     elif not text.strip():
         why = "it is empty; if the model was still thinking, raise max_tokens"
-    elif accumulator.finish_reason == "length" or is_cut_json(text) or (accumulator.called and is_cut_json(text[:-1])):
+    elif is_cut:
         why = "it was cut: raise max_tokens"
-    return OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)
+    error = OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)
+    return Reading(error=error, problem=why, is_truncated=is_cut, is_ignored_constraint=not is_cut)
+
+
+def _breaks_off(message: AIMessage, text: str) -> bool:
+    return is_cut_json(text) or (bool(message.invalid_tool_calls) and is_cut_json(text[:-1]))

@@ -6,10 +6,10 @@ The answer's text is told as text, calls as pieces of calls; anything else comes
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from langchain_workers_gemma.json_text.scanner import StringDecoder, ValueScanner
-from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
+from langchain_workers_gemma.response.events import Event, Stage, Text, ToolCallDelta
 
 _WHITE_SPACE = " \t\r\n"
 _KEY = re.compile(r'"([^"\\]*)"\s*:')
@@ -25,10 +25,14 @@ class GuidedCalls:
 
     Args:
         names: The bound tools.
+        unguided: Makes the stage that reads a reply which does not obey, since the service may have ignored the
+            constraint: it may hold calls in another notation.
     """
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], unguided: Callable[[], Stage] | None = None) -> None:
         self._names = frozenset(names)
+        self._make_unguided = unguided
+        self._unguided: Stage | None = None
         self._buffer = ""
         self._raw: list[str] | None = []  # all that came, until something has been told
         self._state = self._start
@@ -50,13 +54,15 @@ class GuidedCalls:
     def flush(self) -> Iterable[Event]:
         """The reply has ended: give what was held back."""
         if self._raw is not None:
-            text = "".join(self._raw)
-            self._raw = None
-            self._state = self._ignore_rest
-            self._buffer = ""
-            return [Text(text)] if text else []
+            self._told = []
+            self._give_up()
+            told, self._told = self._told, []
+            return [*told, *self._flush_unguided()]
         self._buffer = ""
-        return []
+        return self._flush_unguided()
+
+    def _flush_unguided(self) -> list[Event]:
+        return [] if self._unguided is None else list(self._unguided.flush())
 
     def _read(self, text: str) -> list[Event]:
         if self._raw is not None:
@@ -78,16 +84,19 @@ class GuidedCalls:
     def _give_up(self) -> None:
         """The rest, or all if nothing has been told, is text."""
         text = "".join(self._raw) if self._raw is not None else self._buffer
+        if self._raw is not None and self._make_unguided is not None:
+            self._unguided = self._make_unguided()
         self._raw = None
-        self._buffer = ""
+        self._buffer = text
         self._state = self._plain
         if text:
-            self._told.append(Text(text))
+            self._plain()
 
     # --- States: each takes from the buffer and gives whether it is worth going on ---
 
     def _plain(self) -> bool:
-        self._told.append(Text(self._buffer))
+        text = Text(self._buffer)
+        self._told.extend([text] if self._unguided is None else self._unguided.feed(text))
         self._buffer = ""
         return False
 

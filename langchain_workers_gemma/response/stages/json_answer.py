@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias
 
-from langchain_workers_gemma.json_text.finder import NoJsonError, find_json
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, find_last_object
 from langchain_workers_gemma.json_text.scanner import ValueScanner
-from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
+from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta
 
 _OPENING = re.compile(r'\s*(?:```[ \t]*(?:json)?[ \t]*\r?\n?\s*)?(?=\{\s*")', re.IGNORECASE)
 _STILL_OPENING = re.compile(
@@ -18,37 +19,74 @@ _STILL_OPENING = re.compile(
 MAX_HEAD_BYTES = 1000  # white space and a fence; more than that is an endless run of white space
 
 
+Withholding: TypeAlias = Literal["all", "prose"]
+"""What of an answer is left to the exchange, so that it can ask again: all of it, or what does not begin with JSON."""
+
+
 class JsonAnswer:
     """Takes the fence and the prose off, since programs that asked with `response_format` parse the text as it is.
 
     JSON that comes first, bare or fenced, streams as it grows; where prose comes first, the reply is held to its end.
+    With a thinking model, everything can land in the thoughts, JSON too (docs/wire.md section 10): the last object
+    there is the answer of a reply that says nothing else, unless it was cut while it thought.
+
+    Args:
+        withholds: What is left in `withheld` at the end of the reply; `None`: nothing, all is told.
+
+    Attributes:
+        withheld: The answer that was not told; `None` if there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, withholds: Withholding | None = None) -> None:
+        self.withheld: str | None = None
+        self._withholds = withholds
         self._held: list[str] = []
         self._head = ""
-        self._state: Callable[[str], Iterable[Event]] = self._opening
+        self._thoughts: list[str] = []
+        self._is_answered = False
+        self._state: Callable[[str], Iterable[Event]] = self._holding if withholds == "all" else self._opening
         self._scanner = ValueScanner()
 
     def feed(self, event: Event) -> Iterable[Event]:
         """Take one event and give those that can be told now."""
         if isinstance(event, Text):
             return self._state(event.text)
-        if isinstance(event, ToolCallDelta):
-            return (*self.flush(), event)
+        if isinstance(event, Reasoning):
+            self._thoughts.append(event.text)
+        elif isinstance(event, ToolCallDelta):
+            self._is_answered = True
+            return (*_as_text(self._take_held()), event)
+        elif isinstance(event, Finish):
+            self._is_answered = self._is_answered or event.reason == "length"
         return (event,)
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
-        text = self._head + "".join(self._held)
-        self._head = ""
-        self._held = []
-        if not text:
+        """The reply has ended: give what was held back, or leave it in `withheld`."""
+        text = self._take_held()
+        if not (self._is_answered or text.strip()):
+            text = self._answer_in_thoughts() or text
+        if self._withholds is not None and not self._is_answered:
+            self.withheld = text
             return ()
+        return _as_text(text)
+
+    def _take_held(self) -> str:
+        """The JSON in what was held back, or all of it where there is none."""
+        text, self._head, self._held = self._head + "".join(self._held), "", []
+        opening = _OPENING.match(text)
+        if opening is not None:
+            end = ValueScanner().scan(text[opening.end() :])
+            return text[opening.end() :] if end is None else text[opening.end() : opening.end() + end]
         try:
-            return (Text(json.dumps(find_json(text), ensure_ascii=False)),)
+            return json.dumps(find_json(text), ensure_ascii=False)
         except (NoJsonError, RecursionError):
-            return (Text(text),)
+            return text
+
+    def _answer_in_thoughts(self) -> str:
+        try:
+            return json.dumps(find_last_object("".join(self._thoughts)), ensure_ascii=False)
+        except (NoJsonError, RecursionError):
+            return ""
 
     def _opening(self, text: str) -> Iterable[Event]:
         self._head += text
@@ -60,6 +98,7 @@ class JsonAnswer:
             return ()
         rest, self._head = self._head[match.end() :], ""
         self._state = self._inside
+        self._is_answered = True
         return self._inside(rest)
 
     def _holding(self, text: str) -> Iterable[Event]:
@@ -75,3 +114,7 @@ class JsonAnswer:
 
     def _after(self, _text: str) -> Iterable[Event]:
         return ()
+
+
+def _as_text(text: str) -> Iterable[Event]:
+    return (Text(text),) if text else ()

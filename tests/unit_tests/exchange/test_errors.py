@@ -411,7 +411,7 @@ def test_context_overflow_and_redirect_say_what_to_do(service: Service) -> None:
 def test_tools_refused_by_a_model_that_was_not_taught_them(service: Service) -> None:
     service.answers(body(envelope(5006, "tools: unexpected"), 400))
     with pytest.raises(BadRequestError, match="guided_json") as raised:
-        gemma(model=GEMMA_3).bind_tools([WEATHER]).invoke("Hi")
+        gemma(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER]).invoke("Hi")
     assert raised.value.message == "tools: unexpected"
 
 

@@ -478,9 +478,18 @@ def test_an_image_in_the_body(service: Service) -> None:
 @pytest.mark.parametrize("model", CHAT_MODELS)
 def test_tools_in_the_body(service: Service, model: str, way: str) -> None:
     answered(service, way)
-    ask(gemma(model=model).bind_tools([WEATHER]), way)
+    ask(gemma(model=model, tool_calling="native").bind_tools([WEATHER]), way)
     assert service.sent["tools"] == [WEATHER]
     assert "tool_choice" not in service.sent
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+def test_tools_reach_only_models_that_are_flagged_for_them(service: Service, model: str) -> None:
+    ask(gemma(model=model).bind_tools([WEATHER]), "invoke")
+    assert ("tools" in service.sent) is (model == GEMMA_4)
+    constraint = service.sent.get("guided_json") or service.sent.get("response_format")
+    assert (constraint is not None) is (model not in (GEMMA_4, GEMMA_7B_LORA))
+    assert ("get_weather" in service.sent["messages"][0]["content"]) is (model != GEMMA_4)
 
 
 @pytest.mark.parametrize("way", ["batch", "abatch"])

@@ -195,7 +195,7 @@ def test_strict_and_parallel_tool_calls_reach_the_model_that_has_them(route: res
 
 def test_parallel_tool_calls_false_is_refused_where_nothing_could_obey_it(route: respx.Route) -> None:
     with pytest.raises(ValueError, match="parallel_tool_calls=False: @cf/google/gemma-3-12b-it has no such parameter"):
-        model(GEMMA_3).bind_tools([plain], parallel_tool_calls=False).invoke("hi")
+        model(GEMMA_3, tool_calling="native").bind_tools([plain], parallel_tool_calls=False).invoke("hi")
     assert not route.called
 
 
@@ -321,14 +321,14 @@ def test_nothing_at_all_from_an_unflagged_model_is_warned_about(
     route: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     route.return_value = httpx.Response(200, json={"result": {"response": "", "tool_calls": []}, "success": True})
-    model(GEMMA_3).bind_tools([plain]).invoke("hi")
+    model(GEMMA_3, tool_calling="native").bind_tools([plain]).invoke("hi")
     assert 'use tool_calling="guided_json"' in caplog.text
 
 
 def test_refused_tools_on_an_unflagged_model_name_the_cure(route: respx.Route) -> None:
     route.return_value = httpx.Response(400, json={"errors": [{"code": 5006, "message": "tools not supported"}]})
     with pytest.raises(BadRequestError, match=r'tools not supported\n.*tool_calling="guided_json"'):
-        model(GEMMA_3).bind_tools([plain]).invoke("hi")
+        model(GEMMA_3, tool_calling="native").bind_tools([plain]).invoke("hi")
 
 
 # --- guided_json ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,35 @@
+"""Whether an error is about the constraint that a request carried, so that another form of it may be taken."""
+
+from __future__ import annotations
+
+import re
+
+from langchain_workers_gemma.errors import APIStatusError, BadRequestError, InternalServerError
+
+# `Grammar error: ...` (vLLM), `JSON Mode couldn't be met` and `JSON mode is not enabled` (Workers AI, AI/ML API),
+# `body.response_format.type` (servers that validate with pydantic), docs/wire.md sections 3 and 10.
+_ABOUT_CONSTRAINT = re.compile(
+    r"json[ _-]?(mode|schema|object)|response[ _]?format|grammar|guided|constrain|structured[ _-]?output", re.IGNORECASE
+)
+_ABOUT_ANYTHING_ELSE = re.compile(
+    r"image|base64|audio|tool|function|max_tokens|max_model_len|context|prompt is too long|role|alternat|"
+    r"system message|lora|temperature|top_[pk]|seed|penalty|stop|logprobs",
+    re.IGNORECASE,
+)
+_MAX_SEARCHED = 4_000  # characters of a body
+
+
+def refuses_constraint(error: APIStatusError) -> bool:
+    """Whether a server may have refused a request for its constraint.
+
+    An error that does not say what it is about is taken for such a refusal, since the request without it will tell.
+
+    Args:
+        error: The answer to a request that carried a constraint.
+    """
+    if not isinstance(error, BadRequestError | InternalServerError):
+        return False
+    words = f"{error.message} {str(error.body)[:_MAX_SEARCHED]}"
+    if _ABOUT_CONSTRAINT.search(words):
+        return True
+    return isinstance(error, BadRequestError) and not _ABOUT_ANYTHING_ELSE.search(words)

@@ -1,0 +1,172 @@
+"""The forms in which servers take the demand for JSON, as data, and which of them a server was seen to take.
+
+Public evidence conflicts (`docs/wire.md` sections 3, 7 and 10), so no form is relied on: a model has an order of forms,
+and the next one is tried when a server refuses or ignores one. What worked is remembered for the model object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from langchain_workers_gemma.models import Constraint
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.request.response_format import Answer
+
+FormName: TypeAlias = Literal[
+    "guided_json", "guided_object", "openai_schema", "bare_schema", "object_with_schema", "json_object", "prompt"
+]
+"""The name of a form."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintForm:
+    """One form in which a server takes the demand for JSON.
+
+    Attributes:
+        name: Its name.
+        parameters: The keys of the request that make the demand, for the form of an answer.
+        carries_schema: Whether the schema itself is in those keys, so that an engine can enforce it.
+    """
+
+    name: FormName
+    parameters: Callable[[Answer], dict[str, Any]]
+    carries_schema: bool = True
+
+    @property
+    def constrains(self) -> bool:
+        """Whether the request says anything of it outside the prompt."""
+        return self.name != "prompt"
+
+
+def _response_format(kind: str, **more: Any) -> dict[str, Any]:
+    return {"response_format": {"type": kind, **more}}
+
+
+def _envelope(answer: Answer) -> dict[str, Any]:
+    """OpenAI's envelope, without what the caller left out."""
+    optional = {"strict": answer.strict, "description": answer.description}
+    given = {key: value for key, value in optional.items() if value is not None}
+    return {"name": answer.name, "schema": answer.constraint_schema(), **given}
+
+
+_FORMS = (
+    # Workers AI's own parameter, on Gemma 3.
+    ConstraintForm("guided_json", lambda answer: {"guided_json": answer.constraint_schema()}),
+    ConstraintForm("guided_object", lambda _: {"guided_json": {"type": "object"}}, carries_schema=False),
+    # OpenAI's: Gemma 4's published schema, vLLM, newer llama.cpp.
+    ConstraintForm("openai_schema", lambda answer: _response_format("json_schema", json_schema=_envelope(answer))),
+    # The JSON-mode page of Workers AI, for older models.
+    ConstraintForm(
+        "bare_schema", lambda answer: _response_format("json_schema", json_schema=answer.constraint_schema())
+    ),
+    # llama-cpp-python, which refuses `json_schema`.
+    ConstraintForm(
+        "object_with_schema", lambda answer: _response_format("json_object", schema=answer.constraint_schema())
+    ),
+    # What langchain-cloudflare was tested with live on Gemma 4, the schema being in the prompt.
+    ConstraintForm("json_object", lambda _: _response_format("json_object"), carries_schema=False),
+    ConstraintForm("prompt", lambda _: {}, carries_schema=False),
+)
+
+FORMS: Mapping[FormName, ConstraintForm] = MappingProxyType({form.name: form for form in _FORMS})
+"""Every form, by its name."""
+
+_FOR_SCHEMA: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxyType({
+    "guided_json": ("guided_json", "prompt"),
+    "bare_schema": ("bare_schema", "json_object", "prompt"),
+    "openai_schema": ("openai_schema", "json_object", "prompt"),
+    None: ("prompt",),
+})  # fmt: skip
+"""The forms that a model has for a schema, the best first, by its entry in the table of models."""
+
+_FOR_ANY_OBJECT: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxyType({
+    "guided_json": ("guided_object", "prompt"),
+    "bare_schema": ("json_object", "prompt"),
+    "openai_schema": ("json_object", "prompt"),
+    None: ("prompt",),
+})  # fmt: skip
+"""The forms that a model has for any JSON object."""
+
+
+def forms_of(constraint: Constraint | None, *, any_object: bool) -> tuple[FormName, ...]:
+    """The forms that a model has, in the order in which they are tried.
+
+    Args:
+        constraint: How the model takes a schema, by the table of models.
+        any_object: Whether the demand is for any JSON object, not for one that fits a schema.
+    """
+    return (_FOR_ANY_OBJECT if any_object else _FOR_SCHEMA)[constraint]
+
+
+def form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashable:
+    """What a model's forms are remembered under."""
+    return (host, model, names)
+
+
+class FormMemory:
+    """Which forms a server was seen to take, for the life of a model object.
+
+    Threads share it. A copy of the model object, a pickle included, starts without it.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[Hashable, int] = {}
+        self._lock = Lock()
+
+    def first(self, key: Hashable) -> int:
+        """The position of the first form that has not failed."""
+        return self._first.get(key, 0)
+
+    def works(self, key: Hashable, position: int) -> None:
+        """Keep that those before a form failed, and that it did not."""
+        with self._lock:
+            self._first[key] = max(position, self._first.get(key, 0))
+
+    def __reduce__(self) -> tuple[type[FormMemory], tuple[()]]:
+        return FormMemory, ()
+
+
+@dataclass(frozen=True, slots=True)
+class FormChoice:
+    """The form that one request uses.
+
+    Attributes:
+        names: The forms that the model has, the best first.
+        position: Which of them it is.
+        key: What they are remembered under.
+        memory: Where what works is kept.
+    """
+
+    names: tuple[FormName, ...]
+    position: int
+    key: Hashable
+    memory: FormMemory = field(repr=False)
+
+    @property
+    def form(self) -> ConstraintForm:
+        """The form."""
+        return FORMS[self.names[self.position]]
+
+    @property
+    def constrains(self) -> bool:
+        """Whether the request says anything of it outside the prompt."""
+        return self.form.constrains
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other form is left."""
+        return self.position + 1 >= len(self.names)
+
+    def next(self) -> FormChoice:
+        """The next form."""
+        return replace(self, position=self.position + 1)
+
+    def works(self) -> None:
+        """Keep for later calls that the server took this form, and not those before it."""
+        if self.position > self.memory.first(self.key):
+            self.memory.works(self.key, self.position)

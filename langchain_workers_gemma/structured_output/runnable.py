@@ -1,0 +1,341 @@
+"""The runnable of `with_structured_output`: ask, check, and ask again in the next form with the error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable, patch_config
+from pydantic import ConfigDict
+
+from langchain_workers_gemma.client.call_settings import form_memory
+from langchain_workers_gemma.request.constraint_forms import FormName, form_key
+from langchain_workers_gemma.request.response_format import MAX_QUOTED, correction_request
+from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues, Reading
+
+_ADDED_UP = ("neurons", "cost_usd")  # keys of `response_metadata` that the attempts share
+
+
+class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
+    """Answers in the form of a schema.
+
+    Attributes:
+        first: The model, bound to the method that was asked for.
+        again: The model, bound to a form of JSON, for another attempt.
+        reader: Reads the object out of the first reply.
+        forms: Which forms of JSON the model has.
+        include_raw: Whether the reply and the error stand beside the object.
+        max_repairs: How often it is asked again.
+    """
+
+    first: Runnable[LanguageModelInput, AIMessage]
+    again: Runnable[LanguageModelInput, AIMessage]
+    reader: AnswerReader
+    forms: ModelForms
+    include_raw: bool = False
+    max_repairs: int = 1
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    def invoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the object, or with `include_raw` a dict that holds it."""
+        return self._call_with_config(self._invoke, input, config, **kwargs)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """See `invoke`."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Yield growing dicts for a dict schema, and the object at the end."""
+        yield from self.transform(iter([input]), config, **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """See `stream`."""
+
+        async def only() -> AsyncIterator[LanguageModelInput]:
+            yield input
+
+        async for value in self.atransform(only(), config, **kwargs):
+            yield value
+
+    def transform(
+        self,
+        input: Iterator[LanguageModelInput],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """See `stream`."""
+        yield from self._transform_stream_with_config(input, self._stream, config, **kwargs)
+
+    async def atransform(
+        self,
+        input: AsyncIterator[LanguageModelInput],  # noqa: A002 - core's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """See `stream`."""
+        async for value in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
+            yield value
+
+    # --- One way each; all they decide is in `_Attempts` ---
+
+    def _invoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Any:
+        attempts = _Attempts(self, input)
+        while attempts.is_open:
+            child = patch_config(config, callbacks=run_manager.get_child())
+            attempts.take(attempts.runnable.invoke(attempts.messages, child, **kwargs))
+        return attempts.result()
+
+    async def _ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - core's name
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Any:
+        attempts = _Attempts(self, input)
+        while attempts.is_open:
+            child = patch_config(config, callbacks=run_manager.get_child())
+            attempts.take(await attempts.runnable.ainvoke(attempts.messages, child, **kwargs))
+        return attempts.result()
+
+    def _stream(
+        self,
+        input: Iterator[LanguageModelInput],  # noqa: A002 - core's name
+        run_manager: CallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        attempts = _Attempts(self, _added(list(input)))
+        growth = _Growth(self)
+        child = patch_config(config, callbacks=run_manager.get_child())
+        for chunk in attempts.runnable.stream(attempts.messages, child, **kwargs):
+            yield from growth.add(chunk)
+        attempts.take(growth.message)
+        while attempts.is_open:  # whole: a second object cannot grow out of the first
+            child = patch_config(config, callbacks=run_manager.get_child())
+            attempts.take(attempts.runnable.invoke(attempts.messages, child, **kwargs))
+        yield from growth.finish(attempts)
+
+    async def _astream(
+        self,
+        input: AsyncIterator[LanguageModelInput],  # noqa: A002 - core's name
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        attempts = _Attempts(self, _added([one async for one in input]))
+        growth = _Growth(self)
+        child = patch_config(config, callbacks=run_manager.get_child())
+        async for chunk in attempts.runnable.astream(attempts.messages, child, **kwargs):
+            for value in growth.add(chunk):
+                yield value
+        attempts.take(growth.message)
+        while attempts.is_open:
+            child = patch_config(config, callbacks=run_manager.get_child())
+            attempts.take(await attempts.runnable.ainvoke(attempts.messages, child, **kwargs))
+        for value in growth.finish(attempts):
+            yield value
+
+
+@dataclass(frozen=True, slots=True)
+class ModelForms:
+    """The forms of JSON that a model has, and what is remembered of them.
+
+    Attributes:
+        host: Who serves the model.
+        model: Its id.
+        names: The forms, the best first.
+        owner: The model object, which holds the memory.
+    """
+
+    host: str
+    model: str
+    names: tuple[FormName, ...]
+    owner: Any = field(repr=False)
+
+    def works(self, name: str) -> None:
+        """Keep for later calls that a form works, and that those before it do not."""
+        if name in self.names:
+            key = form_key(self.host, self.model, self.names)
+            form_memory(self.owner).works(key, list(self.names).index(name))
+
+
+class _Attempts:
+    """The attempts of one call: what is asked next, and what comes of all of them."""
+
+    def __init__(self, spec: StructuredOutput, input: LanguageModelInput) -> None:  # noqa: A002 - core's name
+        self.runnable: Runnable[LanguageModelInput, AIMessage] = spec.first
+        self.messages: LanguageModelInput = input
+        self.is_open = True
+        self.replies: list[AIMessage] = []
+        self._spec = spec
+        self._input = input
+        self._readings: list[Reading] = []
+
+    def take(self, reply: AIMessage) -> None:
+        """Read a reply, and work out whether it is asked again."""
+        count = len(self.replies)
+        reader = self._spec.reader
+        reading = AnswerReader(reader.schema, reader.answer, from_call=reader.from_call and not count).read(reply)
+        self.replies.append(reply)
+        self._readings.append(reading)
+        self.is_open = reading.problem is not None and not reading.is_truncated and count < self._spec.max_repairs
+        if self.is_open:
+            skipped = count if reader.from_call else count + 1
+            self.runnable = self._spec.again.bind(skip_forms=skipped)
+            self.messages = [*_as_messages(self._input), *_correction(reply, reading.problem or "")]
+        elif reading.error is None and count and self._readings[-2].is_ignored_constraint and not reader.from_call:
+            self._spec.forms.works(str(reply.response_metadata.get("json_form")))
+
+    @property
+    def reading(self) -> Reading:
+        """What was made of the last reply."""
+        return self._readings[-1]
+
+    @property
+    def raw(self) -> AIMessage:
+        """The last reply, with the usage of all attempts, and what became of each."""
+        last = self.replies[-1]
+        if len(self.replies) == 1:
+            return last
+        metadata = {**last.response_metadata, "attempts": self.history}
+        for key in _ADDED_UP:
+            values = [reply.response_metadata[key] for reply in self.replies if key in reply.response_metadata]
+            metadata |= {key: sum(values)} if values else {}
+        return last.model_copy(update={"usage_metadata": self._usage(), "response_metadata": metadata})
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Of each attempt, the form of JSON that was asked for, and what was wrong with the reply."""
+        return [
+            {"form": reply.response_metadata.get("json_form"), "problem": reading.problem}
+            for reply, reading in zip(self.replies, self._readings, strict=True)
+        ]
+
+    def _usage(self) -> UsageMetadata | None:
+        total: UsageMetadata | None = None
+        for reply in self.replies:
+            total = total if reply.usage_metadata is None else add_usage(total, reply.usage_metadata)
+        return total
+
+    def result(self) -> Any:
+        """The object, or with `include_raw` a dict that holds it.
+
+        Raises:
+            OutputParserException: If there is none, and it is not to stand in a dict.
+        """
+        reading = self.reading
+        if self._spec.include_raw:
+            return {"raw": self.raw, "parsed": reading.value, "parsing_error": reading.error}
+        if reading.error is not None:
+            raise reading.error
+        return reading.value
+
+
+class _Growth:
+    """What a stream yields: partial values, and with `include_raw` chunks that add up to what `invoke` gives."""
+
+    def __init__(self, spec: StructuredOutput) -> None:
+        self._include_raw = spec.include_raw
+        self._values = PartialValues(spec.reader)
+
+    @property
+    def message(self) -> AIMessage:
+        """The reply that was streamed."""
+        return self._values.message
+
+    def add(self, chunk: Any) -> Iterator[Any]:
+        """Take a chunk of the first reply."""
+        if self._include_raw:
+            yield AddableDict(raw=chunk)
+        for value in self._values.add(chunk):
+            yield AddableDict(parsed=_ReplaceOnAdd(value)) if self._include_raw else value
+
+    def finish(self, attempts: _Attempts) -> Iterator[Any]:
+        """Yield what came of all attempts."""
+        if not self._include_raw:
+            value = attempts.result()
+            if self._values.last is None or value != self._values.last:
+                yield value
+            return
+        if len(attempts.replies) > 1:
+            yield AddableDict(raw=_NewMessage(**_chunk_fields(attempts.raw)))
+        yield AddableDict(parsed=attempts.reading.value, parsing_error=attempts.reading.error)
+
+
+class _ReplaceOnAdd(dict[str, Any]):
+    """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
+
+    def __add__(self, later: Any) -> Any:
+        return later
+
+
+class _NewMessage(AIMessageChunk):
+    """The message of another attempt: added to the chunks of an earlier one, it takes their place."""
+
+    def __radd__(self, earlier: object) -> _NewMessage:
+        return self
+
+
+def _chunk_fields(message: AIMessage) -> dict[str, Any]:
+    fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
+    return {**fields, "chunk_position": "last"}
+
+
+def _added(inputs: list[Any]) -> Any:
+    """The input, of which a chain may give pieces that add up."""
+    total = inputs[0]
+    for more in inputs[1:]:
+        total = total + more
+    return total
+
+
+def _as_messages(value: Any) -> list[BaseMessage]:
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    return [HumanMessage(value)] if isinstance(value, str) else convert_to_messages(value)
+
+
+def _correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
+    """The reply and what is wrong with it, as the end of a conversation."""
+    said = str(reply.text)
+    for call in (*reply.tool_calls, *reply.invalid_tool_calls):
+        said += str(call["args"])
+    quoted: list[BaseMessage] = [AIMessage(said[:MAX_QUOTED])] if said.strip() else []
+    return [*quoted, HumanMessage(correction_request(problem))]
+
+
+StructuredOutput.model_rebuild()
