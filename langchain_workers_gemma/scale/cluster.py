@@ -9,6 +9,7 @@ sends it, and also for the attempts that Dask repeats.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import pickle
 import time
@@ -84,6 +85,7 @@ class ClusterRunner:
             MapStoppedError: If the scheduler cannot be reached, or is lost.
         """
         distributed = _distributed()
+        closed: type[OSError] = distributed.comm.CommClosedError
         try:
             client = await distributed.Client(
                 self._scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_TIMEOUT
@@ -98,16 +100,19 @@ class ClusterRunner:
                 helper.add_done_callback(lambda _: self.wake.set())
             try:
                 await self._loop(client, completed, helpers)
+            except closed as error:
+                raise self._lost() from error
             except asyncio.CancelledError:
                 self._plan.stop("interrupted.")
-                while self._rows:
+                while self._rows and not any(helper.done() for helper in helpers):
                     await self.wake.wait(1.0)
                 raise
             finally:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
-                await self._return_unclaimed(queue)
+                with contextlib.suppress(closed):  # permits that cannot be taken back count as lost answers
+                    await self._return_unclaimed(queue)
 
     async def _loop(self, client: Client, completed: Completed, helpers: list[asyncio.Task[None]]) -> None:
         while True:
@@ -180,6 +185,9 @@ class ClusterRunner:
             return Outcome("failed", error=f"KilledWorker: each worker that attempted this row died. {error}")
         # An attempt catches what its row raises, so this is about the worker, such as a package that it lacks.
         return Outcome("stop", error=f"a worker cannot run an attempt. {type(error).__name__}: {error}")
+
+    def _lost(self) -> MapStoppedError:
+        return MapStoppedError(f"The scheduler at {self._scheduler!r} was lost. Run again to go on.")
 
     # --- Permits ------------------------------------------------------------------------------------------------------
 

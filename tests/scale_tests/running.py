@@ -107,7 +107,9 @@ class Cluster:
         self._environment = environment
         self._stack = stack
         file = folder / "scheduler.json"
-        self._start("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
+        self.scheduler = self._start(
+            "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+        )
         self.address: str = ""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self.address:
@@ -121,6 +123,8 @@ class Cluster:
         return self._start(
             "dask_worker",
             self.address,
+            "--host",
+            "127.0.0.1",
             "--no-nanny",
             "--nthreads",
             str(threads),

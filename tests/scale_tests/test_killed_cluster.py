@@ -96,6 +96,20 @@ def test_a_quota_stops_all_workers(cluster: Cluster, job: Job, service: MapServi
     assert len(job.output()) == 300
 
 
+@pytest.mark.slow
+def test_a_lost_scheduler_ends_the_run_and_another_goes_on(cluster: Cluster, job: Job, service: MapService) -> None:
+    cluster.add_worker(THREADS)
+    process = job.start("--scheduler", cluster.address)
+    service.wait_for_answers(50)
+    cluster.scheduler.kill()
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"The scheduler at {cluster.address!r} was lost. Run again to go on." in error
+    assert "Traceback" not in error.partition("workers-gemma map:")[2]
+    assert job.run_here() == 0
+    job.check_complete()
+
+
 def test_a_scheduler_that_does_not_answer_is_exit_code_1(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
