@@ -121,7 +121,11 @@ def _raw(settings: CallSettings) -> _Strategy:
 
 def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     spec = settings.spec
-    data: dict[str, Any] = {"tools": [wire_tool(tool, strict_allowed=spec.tool_choice) for tool in settings.tools]}
+    data: dict[str, Any] = {
+        "tools": [
+            wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role) for tool in settings.tools
+        ]
+    }
     if settings.tool_choice is not None and spec.tool_choice:
         data["tool_choice"] = choice.wire()
     if settings.parallel_tool_calls is not None:

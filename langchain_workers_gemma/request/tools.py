@@ -107,15 +107,21 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
     )
 
 
-def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool) -> dict[str, Any]:
-    """A tool as the request carries it: self-contained, and in the subset of JSON Schema that the services publish."""
+def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False) -> dict[str, Any]:
+    """A tool as the request carries it: self-contained, and in the subset of JSON Schema that the services publish.
+
+    Args:
+        tool: The tool in OpenAI's form.
+        strict_allowed: Whether `strict` is sent if it is set.
+        engine_types: Whether an engine types the arguments of calls by the parameters (see `for_tool`).
+    """
     function = tool["function"]
     strict = function.get("strict") if strict_allowed else None
     converted = {
         "name": function["name"],
         # Required by the published schema (docs/wire.md section 2), and often left out by users.
         "description": function.get("description") or function["name"],
-        "parameters": _parameters(json.dumps(function.get("parameters") or {}, default=str)),
+        "parameters": _parameters(json.dumps(function.get("parameters") or {}, default=str), engine_types=engine_types),
     }
     if strict is not None:
         converted["strict"] = strict
@@ -123,6 +129,6 @@ def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool) -> dict[str, Any
 
 
 @lru_cache(maxsize=512)
-def _parameters(schema: str) -> dict[str, Any]:
+def _parameters(schema: str, *, engine_types: bool) -> dict[str, Any]:
     """The converted parameters; an agent sends the same tools with every call."""
-    return for_tool(json.loads(schema))
+    return for_tool(json.loads(schema), engine_types=engine_types)

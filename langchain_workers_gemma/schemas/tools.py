@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from langchain_workers_gemma.schemas.all_of import intersect, prepared
@@ -21,7 +22,7 @@ from langchain_workers_gemma.schemas.traversal import map_schemas, required_name
 _NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
 
 
-def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
+def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
     """Rewrites a schema as the parameters of a tool, in the form that Workers AI publishes for them.
 
     Workers AI wants `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type` that
@@ -29,11 +30,15 @@ def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
     are kept as documentation for it.
 
     - `Optional[X]` is X; one that is required says in its description that it may be null.
+    - With `engine_types`, what may be null or anything lists its types in `anyOf` as well: engines that type a call's
+      arguments by the schema make the string `"null"` of null, and `"8"` of 8, where only a string may stand
+      (docs/wire.md section 10). Gemma 4's template shows `nullable`.
     - A union has the `type` of its first member and keeps `anyOf`. So it is for reading, not for checking arguments.
     - A missing description is made of the title or the name.
 
     Args:
         schema: A JSON Schema of an object.
+        engine_types: Whether an engine types the arguments of calls by the parameters.
 
     Returns:
         The parameters, with `properties` even if there are none; recursive definitions stay under `$defs`.
@@ -52,15 +57,17 @@ def for_tool(schema: Mapping[str, Any]) -> JSONSchema:
     properties = {key: value for key, value in named if value is not False}
     shared = {key for key in properties if members and all(key in required_names(one) for one in members)}
     required = list(dict.fromkeys([*required_names(root), *(key for key in properties if key in shared)]))
-    whole = _tool({**root, "type": "object", "properties": properties, "required": required})
+    convert = partial(_tool, engine_types=engine_types)
+    whole = convert({**root, "type": "object", "properties": properties, "required": required})
     found = {"type": "object", "properties": whole.get("properties", {})}
     found |= {key: whole[key] for key in ("required", "additionalProperties", "anyOf") if key in whole}
-    return inline_refs(with_definitions(found, {name: _tool(one) for name, one in definitions.items()}))
+    return inline_refs(with_definitions(found, {name: convert(one) for name, one in definitions.items()}))
 
 
-def _tool(schema: Any) -> Any:
+def _tool(schema: Any, *, engine_types: bool) -> Any:
     if not isinstance(schema, dict):
         return schema
+    convert = partial(_tool, engine_types=engine_types)
     schema, _ = _without_null(schema)
     schema = {key: value for key, value in schema.items() if key not in _NOISE}
     if "oneOf" in schema and "anyOf" not in schema:
@@ -68,29 +75,44 @@ def _tool(schema: Any) -> Any:
     required = required_names(schema)
     if not required:
         schema.pop("required", None)
-    within = map_schemas({key: schema[key] for key in ("items", "prefixItems", "anyOf") if key in schema}, _tool)
+    within = map_schemas({key: schema[key] for key in ("items", "prefixItems", "anyOf") if key in schema}, convert)
     if isinstance(extra := schema.get("additionalProperties"), dict):
-        within["additionalProperties"] = _tool(extra) if extra else True
+        within["additionalProperties"] = convert(extra) if extra else True
     if "properties" in schema:
         named = schema["properties"].items()
-        within["properties"] = {key: _property(key, one, required) for key, one in named if one is not False}
+        within["properties"] = {
+            key: _property(key, one, required, engine_types=engine_types) for key, one in named if one is not False
+        }
     rest = {key: value for key, value in schema.items() if key != "type"}
     return {"type": _tool_type(schema) or "string", **rest, **within}
 
 
-def _property(name: str, schema: Any, required: list[str]) -> JSONSchema:
+def _property(name: str, schema: Any, required: list[str], *, engine_types: bool) -> JSONSchema:
     schema = {} if schema is True else schema
-    found = _tool(schema)
+    found = _tool(schema, engine_types=engine_types)
+    takes_null = _without_null(schema)[1] or schema.get("nullable") is True
+    takes_anything = _tool_type(_without_null(schema)[0]) is None
     said = found.get("description") or schema.get("title") or name.replace("_", " ").strip().capitalize() or name
-    if name in required and _without_null(schema)[1]:
+    if engine_types and (takes_null or takes_anything):
+        found |= _alternatives(found, takes_anything=takes_anything)
+    if name in required and takes_null:
         said = f"{said} (may be null)"
-    if _tool_type(_without_null(schema)[0]) is None:
+    if takes_anything:
         said = f"{said} (any JSON value)"
     return {
         "type": found.pop("type"),
         "description": str(said),
         **{key: found[key] for key in found if key != "description"},
     }
+
+
+def _alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
+    """What tells an engine that a parameter may be null, or anything."""
+    if takes_anything:
+        return {"anyOf": [{"type": kind} for kind in TYPES]}
+    null = {"type": "null"}
+    members = found.get("anyOf", [{"type": found["type"]}])
+    return {"anyOf": members if null in members else [*members, null], "nullable": True}
 
 
 def _without_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:

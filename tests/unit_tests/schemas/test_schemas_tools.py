@@ -49,6 +49,35 @@ def test_a_required_optional_says_that_null_will_do() -> None:
     assert made["required"] == ["a"]
 
 
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+        {"type": ["string", "null"]},
+        {"type": "string", "nullable": True},
+    ],
+)
+def test_an_optional_keeps_null_for_engines_that_type_by_the_schema(given_: Any) -> None:
+    made = for_tool(
+        {"properties": {"a": given_, "b": {"type": "object", "properties": {"a": given_}}}}, engine_types=True
+    )
+    for properties in (made["properties"], made["properties"]["b"]["properties"]):
+        assert properties["a"]["type"] == "string"
+        assert properties["a"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
+        assert properties["a"]["nullable"] is True
+    assert not {"anyOf", "nullable"} & made["properties"]["b"].keys()
+
+
+def test_engines_read_every_type_that_a_parameter_takes() -> None:
+    parameters = {
+        "properties": {"union": {"type": ["string", "integer", "null"]}, "any": {}, "enum": {"enum": ["a", None]}}
+    }
+    made = for_tool(parameters, engine_types=True)["properties"]
+    assert [one["type"] for one in made["union"]["anyOf"]] == ["string", "integer", "null"]
+    assert {one["type"] for one in made["any"]["anyOf"]} >= {"string", "number", "object", "array", "null"}
+    assert made["enum"] == {"type": "string", "description": "Enum", "enum": ["a", None]}
+
+
 def test_a_reference_never_ends_up_at_the_root() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
     for function in FUNCTIONS:
