@@ -6,11 +6,10 @@ import argparse
 import base64
 import mimetypes
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments
+from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments, model_from_arguments
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -92,25 +91,10 @@ def _image(source: str) -> dict[str, Any]:
 
 
 def _model(options: argparse.Namespace) -> ChatWorkersGemma:
-    from pydantic import ValidationError
-
-    from langchain_workers_gemma.chat_models import ChatWorkersGemma
-    from langchain_workers_gemma.cli.findings import problems
-
-    settings: dict[str, Any] = {"host": options.host, "max_tokens": options.max_tokens}
-    if options.model:
-        settings["model"] = options.model
+    settings: dict[str, Any] = {"max_tokens": options.max_tokens}
     if any(image.startswith(_REMOTE) for image in options.image):
         settings["inline_image_urls"] = True
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            llm = ChatWorkersGemma(**settings)
-    except ValidationError as error:
-        raise CommandError(problems(error)) from None
-    for warning in caught:
-        print(f"workers-gemma: {warning.message}", file=sys.stderr)
-    return llm
+    return model_from_arguments(options, **settings)
 
 
 def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChunk | None:

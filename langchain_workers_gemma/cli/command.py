@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.hosts import HOSTS
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.chat_models import ChatWorkersGemma
 
 
 class CommandError(Exception):
@@ -46,3 +51,32 @@ def add_model_arguments(parser: Any) -> None:
     """Add the arguments that choose who answers."""
     parser.add_argument("--model", default="", metavar="ID", help="the model; the host's default if left out")
     parser.add_argument("--host", choices=list(HOSTS), default="cloudflare", help="the hosting provider")
+
+
+def model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settings: Any) -> ChatWorkersGemma:
+    """Return the model that `--model`, `--host` and the environment name; its warnings go to standard error.
+
+    Args:
+        options: The parsed arguments.
+        code: The exit code if the model cannot be made.
+        settings: Further fields of the model.
+
+    Raises:
+        CommandError: If an argument or a credential is missing or wrong.
+    """
+    from pydantic import ValidationError
+
+    from langchain_workers_gemma.chat_models import ChatWorkersGemma
+    from langchain_workers_gemma.cli.findings import problems
+
+    if options.model:
+        settings["model"] = options.model
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            llm = ChatWorkersGemma(host=options.host, **settings)
+    except ValidationError as error:
+        raise CommandError(problems(error), code) from None
+    for warning in caught:
+        print(f"workers-gemma: {warning.message}", file=sys.stderr)
+    return llm

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_workers_gemma.hosts import HOSTS
+from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments, model_from_arguments
 
 SUCCEEDED = 0
 INCOMPLETE = 1
@@ -21,21 +21,18 @@ plus `error`, in the same order.
 The command can be stopped or killed at any moment. Run it again with the same arguments and it goes on: finished rows
 are not paid for twice, rows with an error are tried again. It keeps its journal in OUTPUT.journal.
 
-Exit codes: 0 if every row has its output, 1 if not, 2 for bad arguments.
+Exit codes: 0 if every row has its output, 1 if not, 2 for bad arguments."""
+_EXAMPLES = """
+workers-gemma map reviews.jsonl labelled.jsonl --prompt "Good or bad? {text}" --rate 300 --max-cost 5
+workers-gemma map reviews.jsonl labelled.jsonl --prompt "{text}" --schema label.json --max-tokens 200
+workers-gemma map reviews.jsonl labelled.jsonl --prompt "{text}" --scheduler tcp://scheduler:8786
 """
 
 
 def add_map_command(commands: Any) -> None:
-    """Add the command to the subcommands of a parser.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
-    parser = commands.add_parser(
-        "map",
-        help="put every row of a data set to a model",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Add the command to the subcommands of a parser."""
+    parser = add_command(
+        commands, "map", "put every row of a data set to a model", description=_DESCRIPTION, examples=_EXAMPLES
     )
     parser.add_argument("input", metavar="INPUT.jsonl", type=Path, help="one JSON object a line")
     parser.add_argument("output", metavar="OUTPUT.jsonl", type=Path, help="the rows with their answers")
@@ -44,8 +41,7 @@ def add_map_command(commands: Any) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
     parser.add_argument("--schema", type=Path, metavar="FILE", help="a JSON Schema that each answer must fit")
-    parser.add_argument("--model", default="", help="the model; the host's default if left out")
-    parser.add_argument("--host", choices=list(HOSTS), default="cloudflare", help="the hosting provider")
+    add_model_arguments(parser)
     parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of one answer")
     parser.add_argument("--max-concurrency", type=int, metavar="N", help="rows that are under way at the same time")
     parser.add_argument("--rate", type=float, metavar="N", help="requests a minute, over all workers")
@@ -62,6 +58,9 @@ def run_map(options: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        CommandError: If the run cannot be started, or its machinery fails.
     """
     from langchain_workers_gemma.scale import MapStoppedError, map_file
 
@@ -69,7 +68,7 @@ def run_map(options: argparse.Namespace) -> int:
         report = map_file(
             options.input,
             options.output,
-            _model(options),
+            model_from_arguments(options, code=BAD_ARGUMENTS, max_tokens=options.max_tokens),
             prompt=options.prompt,
             system=options.system,
             schema=None if options.schema is None else _schema(options.schema),
@@ -80,25 +79,11 @@ def run_map(options: argparse.Namespace) -> int:
             show_progress=True,
         )
     except ValueError as error:
-        return _fail(error, BAD_ARGUMENTS)
+        raise CommandError(error, BAD_ARGUMENTS) from error
     except (ImportError, MapStoppedError, OSError) as error:
-        return _fail(error, INCOMPLETE)
+        raise CommandError(error, INCOMPLETE) from error
     print(report, file=sys.stderr)
     return SUCCEEDED if report.complete else INCOMPLETE
-
-
-def _model(options: argparse.Namespace) -> Any:
-    """Make the model.
-
-    Raises:
-        ValueError: If an argument or a credential is missing or wrong.
-    """
-    from langchain_workers_gemma import ChatWorkersGemma
-
-    settings: dict[str, Any] = {"host": options.host, "max_tokens": options.max_tokens}
-    if options.model:
-        settings["model"] = options.model
-    return ChatWorkersGemma(**settings)
 
 
 def _schema(path: Path) -> dict[str, Any]:
@@ -114,8 +99,3 @@ def _schema(path: Path) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise ValueError(f"--schema {str(path)!r} holds no JSON Schema: it must be an object.")
     return schema
-
-
-def _fail(error: Exception, code: int) -> int:
-    print(f"workers-gemma map: {error}", file=sys.stderr)
-    return code
