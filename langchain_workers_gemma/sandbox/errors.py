@@ -1,4 +1,4 @@
-"""What the service says when it refuses: statuses, codes and the body around them (docs/wire.md section 5)."""
+"""Errors of the service: statuses, codes, messages and bodies (docs/wire.md section 5)."""
 
 from __future__ import annotations
 
@@ -58,16 +58,19 @@ MESSAGES: dict[int, str] = {
     5018: "The account is not allowed to access this model",
     5035: "A paid plan is needed for this model",
 }
-"""What the service says with a code when nothing more is known."""
+"""The service's default message of each code."""
+
+
+_MAX_MESSAGE = 2_000
 
 
 class ServiceError(Exception):
-    """A refusal by the service.
+    """An error reply of the service.
 
     Attributes:
         status: The HTTP status.
-        code: Workers AI's own number, `None` where it gives none.
-        message: What the service says.
+        code: Workers AI's own number, `None` where there is none.
+        message: The message.
         retry_after: Seconds for the `Retry-After` header.
     """
 
@@ -87,15 +90,16 @@ class ServiceError(Exception):
 
 
 def bad_input(*problems: str) -> ServiceError:
-    """A request that breaks the model's schema, in the words of the service's own checker.
+    """Return the refusal of a request that breaks the model's schema, in the words of the service's own checker.
 
     The words are those that users report (anomalyco/opencode#30381): `AiError: Bad input: Error: ...`.
     """
-    return ServiceError(BAD_INPUT, f"AiError: Bad input: Error: {', '.join(problems)}")
+    message = f"AiError: Bad input: Error: {', '.join(problems)}"
+    return ServiceError(BAD_INPUT, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…")
 
 
 def envelope(error: ServiceError) -> dict[str, Any]:
-    """The native error body."""
+    """Return the native error body."""
     return {
         "errors": [{"message": error.message, "code": error.code or error.status}],
         "success": False,
@@ -105,7 +109,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
 
 
 def binding_error(error: ServiceError) -> dict[str, Any]:
-    """The error body that Cloudflare's own `env.AI` client reads: it throws `internalCode: description`."""
+    """Return the error body that Cloudflare's own `env.AI` client reads; it throws `internalCode: description`."""
     return {
         "name": "AiError",
         "internalCode": error.code or error.status,
@@ -116,5 +120,5 @@ def binding_error(error: ServiceError) -> dict[str, Any]:
 
 
 def plain_error(error: ServiceError) -> dict[str, Any]:
-    """The error body of AI/ML API."""
+    """Return the error body of OpenAI's API, which AI/ML API has as well."""
     return {"error": {"message": error.message, "type": "invalid_request_error", "code": error.status}}

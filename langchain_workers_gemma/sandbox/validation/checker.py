@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from langchain_workers_gemma.models import Range
 
+MAX_PROBLEMS = 20
+_MAX_NUMBER = 10**300
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "boolean": (bool,),
@@ -49,8 +51,8 @@ class Checker:
         self.nullable = nullable
 
     def say(self, problem: str) -> None:
-        """Note a problem."""
-        if problem not in self.problems:
+        """Note a problem; after the first `MAX_PROBLEMS`, further ones are not noted."""
+        if len(self.problems) < MAX_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
     def value(self, value: object, path: str, *types: str) -> bool:
@@ -78,6 +80,9 @@ class Checker:
         """A number that may be missing, checked against its published range."""
         found = self.optional(holder, key, "", "integer" if allowed.integer else "number")
         if found is None:
+            return None
+        if abs(found) > _MAX_NUMBER:
+            self.say(f"'/{key}' is out of range")
             return None
         if allowed.low is not None and found < allowed.low:
             self.say(f"'/{key}' must be >= {allowed.low:g}")

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
 
+from .grammar import EOS, Grammar
+from .schema_validation import is_valid
 from .value_filler import EXAMPLES
+from .work_limit import spend
 
-_EOS = 256
 _TRIES = 12
+_MAX_OFFERED = 50
 _SOON = 200
 """Bytes after which the walk takes only what closes."""
-_MOST = 2000
+_MAX_BYTES = 2000
 _PRINTABLE = frozenset(range(0x20, 0x7F)) - {ord("\\")}
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _SPACES = frozenset(b" \t\r\n")
+_QUOTATION_MARK, _BACKSLASH = b'"\\'
 _QUOTE = frozenset(b'"')
 _BRACKETS = frozenset(b"}]")
 _BEGINNINGS = (b"", b"[", b"{", b'"', b":", b",")
@@ -33,60 +36,6 @@ _FREE = b'"~"'
 """A string that nothing but a free string allows."""
 
 _EXAMPLES = [json.dumps(text) for text in EXAMPLES.values()]
-
-# The service decodes without free white space, so that a reply cannot run away in it (docs/wire.md section 7).
-_COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-
-
-class _Bytes:
-    """A tokenizer whose tokens are the bytes, and the end."""
-
-    eos_token_id = _EOS
-    bos_token_id = None
-    special_token_ids = (_EOS,)
-    tokens = (*(bytes([byte]) for byte in range(256)), b"<eos>")
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        return list(text if isinstance(text, bytes) else text.encode())
-
-
-@cache
-def _tokenizer() -> Any:
-    import llguidance
-
-    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
-
-
-class Grammar:
-    """A JSON Schema compiled on the engine.
-
-    Raises:
-        ServiceError: For a schema that the engine refuses, with the engine's own words.
-    """
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        import llguidance
-
-        self.schema = schema
-        try:
-            self._grammar = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=_COMPACT)
-            problem = llguidance.LLMatcher.validate_grammar(self._grammar, _tokenizer())
-        except ValueError as error:
-            problem = str(error)
-        if problem:
-            raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {problem}")
-
-    def matcher(self) -> Any:
-        """A fresh run of the grammar."""
-        import llguidance
-
-        return llguidance.LLMatcher(_tokenizer(), self._grammar)
-
-    def accepts(self, text: str) -> bool:
-        """Whether a text is wholly one that the grammar allows."""
-        matcher = self.matcher()
-        data = list(text.encode())
-        return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
 
 
 def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed: int) -> str:
@@ -106,24 +55,13 @@ def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed
     if grammar.accepts(wanted) and is_valid(schema, proposal):
         return wanted
     for attempt in range(_TRIES):
-        text = _Walk(grammar.matcher(), proposal, offered, random.Random(f"{seed}/{attempt}")).run()  # noqa: S311
-        if text is not None and is_valid(schema, json.loads(text)):
+        walk = _Walk(grammar.matcher(), proposal, offered, random.Random(f"{seed}/{attempt}"))  # noqa: S311
+        text = walk.run()
+        if text and is_valid(schema, json.loads(text)):
             return text
+        if walk.ran_away and attempt:
+            break
     raise ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met")
-
-
-def is_valid(schema: Mapping[str, Any], value: object) -> bool:
-    """Whether a value obeys a schema, formats included; a schema that cannot be read forbids nothing."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(dict(schema))
-        return bool(
-            Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
-        )
-    except (SchemaError, RecursionError):
-        return False
 
 
 class _Walk:
@@ -132,27 +70,35 @@ class _Walk:
     def __init__(self, matcher: Any, proposal: object, offered: list[str], rng: random.Random) -> None:
         self._matcher = matcher
         self._by_key: dict[str, list[str]] = {}
-        self._offered = [json.dumps(text, ensure_ascii=False) for text in offered]
+        self._offered = [json.dumps(text, ensure_ascii=False) for text in offered[:_MAX_OFFERED]]
         self._rng = rng
         self._out = bytearray()
+        self._in_string = False
+        self._escaped = False
         for key, literal in _leaves(proposal, ""):
             self._by_key.setdefault(key, []).append(literal)
 
     def run(self) -> str | None:
         """The text, `None` if the walk got lost."""
-        while len(self._out) < _MOST and not self._matcher.is_stopped():
+        while len(self._out) < _MAX_BYTES and not self._matcher.is_stopped():
+            spend()
             allowed = self._allowed()
             if not allowed:
                 return None
-            if _EOS in allowed and (len(allowed) == 1 or self._complete()):
+            if EOS in allowed and (len(allowed) == 1 or self._complete()):
                 return self._out.decode()
             if not self._take_preferred(allowed):
                 self._take(self._one_of(allowed))
         return self._out.decode() if self._matcher.is_accepting() else None
 
+    @property
+    def ran_away(self) -> bool:
+        """Whether it reached the limit of its length."""
+        return len(self._out) >= _MAX_BYTES
+
     def _allowed(self) -> set[int]:
         mask = self._matcher.compute_bitmask()
-        return {token for token in range(_EOS + 1) if mask[token // 8] >> (token % 8) & 1}
+        return {token for token in range(EOS + 1) if mask[token // 8] >> (token % 8) & 1}
 
     def _complete(self) -> bool:
         try:
@@ -163,8 +109,13 @@ class _Walk:
 
     def _take(self, *tokens: int) -> None:
         if not self._matcher.consume_tokens(list(tokens)):
-            raise RuntimeError(self._matcher.get_error())
+            reason = (self._matcher.get_error() or "").partition("\n")[0]
+            raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {reason}")
         self._out.extend(tokens)
+        for token in tokens:
+            if token == _QUOTATION_MARK and not self._escaped:
+                self._in_string = not self._in_string
+            self._escaped = token == _BACKSLASH and not self._escaped
 
     # --- preferring ---------------------------------------------------------------------------------------------------
     def _take_preferred(self, allowed: set[int]) -> bool:
@@ -173,7 +124,7 @@ class _Walk:
             return False
         if ord('"') not in allowed and not allowed & set(b"-0123456789tfn"):
             return False
-        if self._in_string():
+        if self._in_string:
             return False
         known = self._by_key.get(self._current_key(), [])
         everything = [literal for literals in self._by_key.values() for literal in literals]
@@ -196,7 +147,7 @@ class _Walk:
         if data.endswith(b'"'):
             return True
         # A number must be able to end here, or a longer one was meant.
-        return any(self._matcher.validate_tokens([*data, end]) > len(data) for end in (*b",}]", _EOS))
+        return any(self._matcher.validate_tokens([*data, end]) > len(data) for end in (*b",}]", EOS))
 
     def _current_key(self) -> str:
         text = bytes(self._out)
@@ -205,20 +156,10 @@ class _Walk:
             return text[start + 1 : -2].decode(errors="replace")
         return ""
 
-    def _in_string(self) -> bool:
-        quotes, at = 0, 0
-        while at < len(self._out):
-            if self._out[at] == ord("\\"):
-                at += 1
-            elif self._out[at] == ord('"'):
-                quotes += 1
-            at += 1
-        return quotes % 2 == 1
-
     def _one_of(self, allowed: set[int]) -> int:
         """One of the bytes allowed: what closes the value, unless it has just begun, else something printable."""
-        allowed = allowed - {_EOS}
-        in_string = self._in_string()
+        allowed = allowed - {EOS}
+        in_string = self._in_string
         last = bytes(self._out[-1:])
         if not in_string and last.isdigit() and allowed & _AFTER_A_NUMBER:
             return min(allowed & _AFTER_A_NUMBER, key=b"]},".index)

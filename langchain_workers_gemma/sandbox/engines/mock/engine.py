@@ -22,12 +22,15 @@ from .prose import write_answer, write_reasoning
 from .requested_schema import ANY_OBJECT, requested_schema
 from .tool_selection import select_calls
 from .value_filler import ValueFiller
+from .work_limit import limited_work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_workers_gemma.sandbox.chat import ChatRequest, Delta
 
+_MAX_RUNAWAY = 16_384
+"""Tokens of white space in a runaway reply: the output limit that users report (docs/wire.md section 2)."""
 _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""
 
@@ -57,6 +60,10 @@ class MockModel:
 
     def answer(self, request: ChatRequest) -> Completion:
         """Return the whole reply."""
+        with limited_work():
+            return self._answer(request)
+
+    def _answer(self, request: ChatRequest) -> Completion:
         rng = random.Random(self._seed_of(request))  # noqa: S311 - a mock model, not a secret
         tools = tools_of(request)
         conversation = read_conversation(request.turns, tools)
@@ -115,7 +122,7 @@ class MockModel:
         answer = write_answer(conversation, rng)
         filler = ValueFiller(hints, schema, answer=answer, wanted=wanted, tools=names)
         text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
-        return text[:-1] + "\n" * 4 * request.max_tokens if request.habits.runaway else text
+        return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY) if request.habits.runaway else text
 
 
 def pieces(completion: Completion) -> Iterator[Delta]:

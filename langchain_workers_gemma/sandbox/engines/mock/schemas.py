@@ -1,4 +1,4 @@
-"""Walking JSON Schemas: references, branches and the constants inside."""
+"""Traverse JSON Schemas: references, branches and the constants inside."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .work_limit import spend
+
 _DEPTH = 12
-_MOST_SCHEMAS = 400
+_MAX_SCHEMAS = 400
 
 
 def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema with its local reference followed and `allOf` merged; booleans are the open schema."""
+    """Return a schema with its local reference followed and `allOf` merged; booleans are the open schema."""
     for _ in range(_DEPTH):
+        spend()
         if not isinstance(schema, Mapping):
             return {}
         if isinstance(schema.get("$ref"), str):
@@ -29,7 +32,7 @@ def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def branches(schema: Mapping[str, Any]) -> list[Any]:
-    """The alternatives of a schema, none where it has only one form."""
+    """Return the alternatives of a schema, none where it has only one form."""
     for key in ("anyOf", "oneOf"):
         found = schema.get(key)
         if isinstance(found, list) and found:
@@ -44,9 +47,9 @@ def branches(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A schema and those inside of it, references followed, the nearest first; of an endless one the beginning."""
+    """Yield a schema and those inside it, references followed, the nearest first; of an endless one the beginning."""
     waiting: deque[object] = deque([schema])
-    for _ in range(_MOST_SCHEMAS):
+    for _ in range(_MAX_SCHEMAS):
         if not waiting:
             return
         found = resolve(waiting.popleft(), root)
@@ -56,7 +59,7 @@ def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]
 
 
 def constants(schema: object, root: Mapping[str, Any]) -> set[str]:
-    """Every text that a schema names as a constant or a choice, however deep."""
+    """Return every string that a schema names as a constant or a choice, at any depth."""
     return {
         value
         for found in walk(schema, root)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NAME, _DESCRIPTION, _PARAMETER, _EXACT = 3.0, 1.0, 1.0, 100.0
 _ENOUGH = 3.0
-_MOST_REPEATS = 8
+_MAX_REPEATS = 8
 
 
 def select_calls(
@@ -103,7 +103,7 @@ def _several(tool: Tool, hints: Hints) -> list[str]:
             if re.search(rf"(?:,|\band\b|\bor\b)\s+(?:\w+\s+)?['\"“]?{re.escape(value)}", hints.text)
         ]
         if listed and len(values) > 1 and len(listed) >= len(values) - 1:
-            return values[:_MOST_REPEATS]
+            return values[:_MAX_REPEATS]
     return []
 
 
@@ -118,7 +118,8 @@ def _only(hints: Hints, value: str, several: list[str]) -> str:
 
 def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     """Arguments for a tool, valid by its schema wherever that can be met."""
-    from .constrained_decoding import decode, is_valid
+    from .constrained_decoding import decode
+    from .schema_validation import is_valid
 
     schema = {"type": "object", **tool.parameters}
     filled = ValueFiller(hints, schema).propose()

@@ -9,14 +9,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .grammar import matches
 from .hints import Hints, content_stems, stem, stems_of, words
 from .schemas import branches, constants, resolve
+from .work_limit import MAX_ITEMS, MAX_STRING, spend, too_complex
 
+_STEPS_OF_A_VALUE = 25
 _DEPTH = 10
 _DEEP = 5
 """From here on a value is kept as short as it may be, so that recursive schemas end."""
 _MAX_TEXT = 200
-_MAX_ITEMS = 5
+_USUAL_ITEMS = 5
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
 EXAMPLES = {
     "date": "2026-01-01",
@@ -72,6 +75,7 @@ class ValueFiller:
 
     def fill(self, schema: object, key: str = "", depth: int = 0) -> Any:
         """Propose a value."""
+        spend(_STEPS_OF_A_VALUE)
         found = resolve(schema, self.root)
         if "const" in found:
             return found["const"]
@@ -100,6 +104,7 @@ class ValueFiller:
     def _choice(self, options: list[Any]) -> Any:
         if self.called is not None and self.called[0] in options:
             return self.called[0]
+        spend(len(options))
         named = [option for option in options if self._mentioned(option)]
         return max(named, key=lambda option: len(str(option))) if named else options[0]
 
@@ -171,7 +176,9 @@ class ValueFiller:
 
     def _array(self, schema: Mapping[str, Any], key: str, depth: int) -> list[Any]:
         fewest = schema.get("minItems", 0)
-        most = min(schema.get("maxItems", _MAX_ITEMS), max(_MAX_ITEMS, fewest))
+        if fewest > MAX_ITEMS:
+            raise too_complex()
+        most = min(schema.get("maxItems", _USUAL_ITEMS), max(_USUAL_ITEMS, fewest))
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list):
             return [self.fill(item, key, depth + 1) for item in prefix]
@@ -223,10 +230,13 @@ class ValueFiller:
     def _string(self, schema: Mapping[str, Any], key: str) -> str:
         form = str(schema.get("format"))
         fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _MAX_TEXT))
+        if fewest > MAX_STRING:
+            raise too_complex()
         candidates: list[str] = self._of_format(form) if form in EXAMPLES else self._candidates(key)
         for value in candidates:
-            suits = fewest <= len(value) <= most and _matches(value, schema.get("pattern"))
-            if suits and ("string", value) not in self._used:
+            spend()
+            suits = fewest <= len(value) <= most and ("string", value) not in self._used
+            if suits and matches(value, schema.get("pattern")):
                 self._used.add(("string", value))
                 return value
         if form in EXAMPLES:
@@ -310,13 +320,6 @@ _WANTED: tuple[tuple[frozenset[str], _Offer], ...] = (
 
 def _kind(kind: str) -> str:
     return "string" if kind == "string" else "number"
-
-
-def _matches(value: str, pattern: object) -> bool:
-    try:
-        return not isinstance(pattern, str) or re.search(pattern, value) is not None
-    except re.error:
-        return True
 
 
 def _shortened(text: str) -> str:

@@ -1,0 +1,64 @@
+"""Check a value against a JSON Schema, within the limits of one answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from langchain_workers_gemma.sandbox.errors import ServiceError
+
+from .grammar import Grammar, matches
+from .work_limit import MAX_SCHEMA_CHARACTERS, spend, too_complex
+
+
+def is_valid(schema: Mapping[str, Any], value: object) -> bool:
+    """Whether a value obeys a schema, formats included; nothing obeys a schema that cannot be read.
+
+    Raises:
+        ServiceError: 400 for a schema that takes too much work.
+    """
+    text = json.dumps(schema)
+    if len(text) > MAX_SCHEMA_CHARACTERS:
+        raise too_complex()
+    if "patternProperties" in text:  # the validator would use Python's `re` for it
+        return _accepted(schema, value)
+    from jsonschema.exceptions import SchemaError
+    from referencing.exceptions import Unresolvable
+
+    validator = _validator_class()
+    try:
+        validator.check_schema(dict(schema))
+        return bool(validator(dict(schema), format_checker=validator.FORMAT_CHECKER).is_valid(value))
+    except (SchemaError, Unresolvable, RecursionError):
+        return False
+
+
+def _accepted(schema: Mapping[str, Any], value: object) -> bool:
+    try:
+        return Grammar(schema).accepts(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    except ServiceError:
+        return False
+
+
+@cache
+def _validator_class() -> Any:
+    """Return a validator that counts its steps, and that matches patterns in linear time."""
+    from jsonschema import Draft202012Validator, validators
+    from jsonschema.exceptions import ValidationError
+
+    def counted(check: Any) -> Any:
+        def run(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            spend()
+            yield from check(validator, value, instance, schema) or ()
+
+        return run
+
+    def pattern(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+        if validator.is_type(instance, "string") and not matches(instance, value):
+            yield ValidationError(f"{instance!r} does not match {value!r}")
+
+    keywords = {name: counted(check) for name, check in Draft202012Validator.VALIDATORS.items()}
+    extend: Any = validators.extend
+    return extend(Draft202012Validator, validators={**keywords, "pattern": counted(pattern)})

@@ -1,0 +1,66 @@
+"""A limit on the work of one answer, so that no schema can hold the sandbox up.
+
+A schema of 2 kB can ask for more than any computer does: references that double at each level, millions of items. Every
+step that follows a schema counts, and an answer that takes too many is refused as an engine refuses such a schema.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_STEPS = 100_000
+"""Steps of one answer; a second or two of work."""
+MAX_SCHEMA_CHARACTERS = 200_000
+MAX_STRING = 20_000
+"""The longest string that a schema may demand."""
+MAX_ITEMS = 1_000
+"""The most items that a schema may demand."""
+
+
+class _Steps:
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+
+_current: ContextVar[_Steps | None] = ContextVar("steps of the answer", default=None)
+
+
+def too_complex() -> ServiceError:
+    """Return the refusal of a schema that takes too much work."""
+    return ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met: the schema is too complex")
+
+
+@contextlib.contextmanager
+def limited_work() -> Iterator[None]:
+    """Limit the work that is done within a `with` block.
+
+    Raises:
+        ServiceError: 400 when it takes too many steps, or nests too deeply.
+    """
+    token = _current.set(_Steps())
+    try:
+        yield
+    except RecursionError:
+        raise too_complex() from None
+    finally:
+        _current.reset(token)
+
+
+def spend(steps: int = 1) -> None:
+    """Count steps.
+
+    Raises:
+        ServiceError: 400 when the answer has taken too many.
+    """
+    current = _current.get()
+    if current is not None:
+        current.left -= steps
+        if current.left < 0:
+            raise too_complex()
