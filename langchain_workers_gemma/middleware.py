@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import Annotated, Any, NotRequired
 
 from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolCall, ToolMessage
@@ -181,11 +182,12 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any, Any]):
             if not handled:
                 refusal = _NO_TOOLS if answer_now else _REPEATED.format(count=count - 1)
                 verdict.results.append(_result(call["id"], call["name"], refusal))
-        for broken in reply.invalid_tool_calls:
+        reasons = reply.response_metadata.get("invalid_tool_call_errors") or []
+        for broken, reason in zip_longest(reply.invalid_tool_calls, reasons[: len(reply.invalid_tool_calls)]):
             name = broken["name"] or "unknown"
             verdict.invalid.append(name)
             if broken["id"] not in answered:
-                verdict.results.append(_result(broken["id"], name, _correction(broken, reply)))
+                verdict.results.append(_result(broken["id"], name, _correction(broken.get("error") or reason, reply)))
         return verdict
 
 
@@ -248,14 +250,14 @@ def _result(call_id: str | None, name: str, content: str) -> ToolMessage:
     return ToolMessage(content, name=name, tool_call_id=call_id or "", status="error")
 
 
-def _correction(call: Mapping[str, Any], reply: AIMessage) -> str:
+def _correction(error: str | None, reply: AIMessage) -> str:
     cure = "Make the call again with complete arguments that fit its schema."
     if reply.response_metadata.get("finish_reason") == "length":
         cure = (
             "The reply reached the token limit before the call was complete. Make the call again with shorter "
             "arguments, or split the work into several calls."
         )
-    return f"Not run: {call.get('error') or 'The arguments are not one JSON object.'} {cure}"
+    return f"Not run: {error or 'The arguments are not one JSON object.'} {cure}"
 
 
 def _notice(verdict: _Verdict) -> str:

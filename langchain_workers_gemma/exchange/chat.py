@@ -384,6 +384,8 @@ class ChatExchange:
         for earlier in filter(None, (spent.metadata() for spent in self._spent)):
             usage = add_usage(earlier, usage)
         metadata: dict[str, Any] = {"finish_reason": self._reader.effective_finish_reason}
+        if errors := [call.error for call in calls if call.error]:
+            metadata["invalid_tool_call_errors"] = errors  # core keeps no reasons for the calls of a stream
         neurons = tally.neurons
         if neurons is None:
             neurons = _as_float(self._head.headers.get("cf-ai-neurons"))

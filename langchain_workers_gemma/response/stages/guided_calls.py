@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 from langchain_workers_gemma.json_text.scanner import StringDecoder, ValueScanner
-from langchain_workers_gemma.response.events import Event, Stage, Text, ToolCallDelta
+from langchain_workers_gemma.response.events import CallsEnd, Event, Stage, Text, ToolCallDelta
 
 _WHITE_SPACE = " \t\r\n"
 _KEY = re.compile(r'"([^"\\]*)"\s*:')
@@ -210,6 +210,7 @@ class GuidedCalls:
         elif character == "}":
             if self._call_name is None:
                 raise _NotGuided
+            self._tell(CallsEnd())  # the model wrote the end of the call, whatever cuts the reply later
             self._state = self._list_item if self._in_list else self._ignore_rest
         return bool(character)
 

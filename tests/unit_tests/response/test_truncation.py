@@ -164,3 +164,25 @@ def test_one_call_where_parallel_calls_are_forbidden(*, streamed: bool) -> None:
     assert call["name"] == "write"
     if not streamed:  # core keeps no reasons for the calls of a stream
         assert "parallel_tool_calls=False" in str(call["error"])
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_the_reasons_are_told_however_the_model_was_asked(*, streamed: bool) -> None:
+    player = reply(ending={"finish_reason": "length"}, tokens=20, total=400, text_after=False)
+    message = answered(player, streamed=streamed)
+    (reason,) = message.response_metadata["invalid_tool_call_errors"]
+    assert "max_tokens=100" in reason
+
+
+GUIDED = '{"tool_calls": [{"name": "write", "arguments": {"path": "/a"}}, {"name": "write", "arguments": {"path": "/b"}}'
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("lost", "valid"), [(0, 2), (1, 1), (2, 1), (8, 1), (40, 1), (56, 0)])
+def test_a_call_under_a_constraint_is_whole_once_its_object_is(lost: int, valid: int, *, streamed: bool) -> None:
+    text = GUIDED[: len(GUIDED) - lost]
+    usage = {"prompt_tokens": 300, "completion_tokens": LIMIT, "total_tokens": 400}
+    events = [*({"response": character} for character in text), {"response": "", "usage": usage}]
+    llm = model(Player({"response": text, "usage": usage}, events), max_tokens=LIMIT, tool_calling="guided_json")
+    message = ask(llm.bind_tools([WRITE]), streamed=streamed)
+    assert calls_of(message) == [("write", {"path": "/a"}), ("write", {"path": "/b"})][:valid]
