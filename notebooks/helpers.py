@@ -71,6 +71,15 @@ def show_messages(state: Mapping[str, Any]) -> None:
         print(f"{message.type:6} {'; '.join([*([message.text] if message.text else []), *calls])}")
 
 
+def truncate_next_call(sandbox: Sandbox | None) -> None:
+    """Make the sandbox answer once with a tool call that the token limit truncated; with an account, do nothing."""
+    if sandbox is None:
+        return
+    call = {"id": "call-1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Par'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    sandbox.script({"result": {"choices": [{"message": message, "finish_reason": "length"}]}, "success": True})
+
+
 # --- Plots ---
 
 
