@@ -135,12 +135,11 @@ class Preparation:
         ask, settings = self.ask, self.settings
         repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
         reader_options = ReaderOptions(
-            thinking=settings.spec.thinking,
             json_answer=ask.json_answer,
             # A stream shows JSON while it grows, but an agent has no use for that: there it can still be corrected.
             withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
-            call_reader=ask.call_reader,
+            text_stages=ask.text_stages,
             forced=self.forced,
             keep_invalid_calls=settings.keep_invalid_calls,
             used_ids=lambda: history.names,

@@ -23,10 +23,11 @@ from langchain_workers_gemma.response.stages.bound_calls import BoundTools
 from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
 from langchain_workers_gemma.response.string_tokens import StringTokens
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
-from langchain_workers_gemma.tool_text.reader import WrittenCalls
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTE_TOKENS, RESULT_TOKENS
+from langchain_workers_gemma.tool_text.stage import TextStage
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTES, RESULTS, TURN_ENDS, markup_of
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
-STRING_TOKENS = StringTokens(QUOTE_TOKENS, (*CALL_TOKENS.values(), *RESULT_TOKENS), tuple(CALL_TOKENS))
+STRING_TOKENS = StringTokens(QUOTES, (*CALL_TOKENS.values(), *RESULTS, *TURN_ENDS), tuple(CALL_TOKENS))
 """The special tokens that an engine may leave in the arguments of a call."""
 
 
@@ -38,7 +39,7 @@ class _Strategy:
         instructions: What the system message says of it.
         data: What it adds to the input.
         json_answer: Whether an answer in text is to be JSON.
-        call_reader: Makes the stage that reads calls out of text.
+        text_stages: Make the stages that read what the model wrote into its text, in this order.
         needs_token_budget: Whether the reply may be JSON or a call, which must not be cut at the service's default.
         fallback: The tool method by which a forced call that did not come is asked for again.
         form: The form of its constraint, where it has one.
@@ -48,7 +49,7 @@ class _Strategy:
     instructions: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     json_answer: bool = False
-    call_reader: Callable[[], Stage] | None = None
+    text_stages: tuple[Callable[[], Stage], ...] = ()
     needs_token_budget: bool = False
     fallback: ToolMethod | None = None
     form: FormChoice | None = None
@@ -103,10 +104,15 @@ def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormCho
 def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
     answer = settings.answer
     if answer is None:
-        return _Strategy()
+        return _Strategy(text_stages=_text_stages(settings))
     choice = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
     return _Strategy(
-        answer.instructions(), choice.form.parameters(answer), json_answer=True, needs_token_budget=True, form=choice
+        answer.instructions(),
+        choice.form.parameters(answer),
+        json_answer=True,
+        text_stages=_text_stages(settings),
+        needs_token_budget=True,
+        form=choice,
     )
 
 
@@ -149,7 +155,7 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         "" if answer is None else answer_after_calls_instructions(answer.instructions()),
         data,
         json_answer=answer is not None,
-        call_reader=_written_calls(settings, choice),
+        text_stages=_text_stages(settings, choice),
         needs_token_budget=True,
         bound_tools=_bound_tools(settings),
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
@@ -166,6 +172,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     answer = None if settings.answer is None or choice.is_forced else settings.answer.constraint_schema()
     parallel = settings.parallel_tool_calls is not False
     schema = guided_schema(settings.tools, choice, parallel=parallel, answer_schema=answer)
+    tools = ToolNames.of(settings.tools)
     instructions = guided_instructions(settings.tools, choice, answer_schema=answer)
     if not form.form.carries_schema:
         instructions += "\n" + answer_instructions(schema)
@@ -173,9 +180,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         instructions,
         form.form.parameters(Answer("reply", schema)),
         json_answer=answer is not None,
-        call_reader=partial(
-            GuidedCalls, frozenset(map(tool_name, settings.tools)), partial(WrittenCalls, settings.tools)
-        ),
+        text_stages=(*_text_stages(settings), partial(GuidedCalls, tools.parameters, partial(TextStage, tools))),
         needs_token_budget=True,
         form=form,
     )
@@ -189,7 +194,7 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     return _Strategy(
         instructions,
         json_answer=settings.answer is not None and not choice.is_forced,
-        call_reader=_written_calls(settings, choice),
+        text_stages=_text_stages(settings, choice),
         needs_token_budget=True,
         fallback="guided_json" if constrained else None,
     )
@@ -198,9 +203,11 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
 _STRATEGIES = {None: _without_tools, "native": _native, "guided_json": _guided, "prompt": _prompted}
 
 
-def _written_calls(settings: CallSettings, choice: ToolChoice) -> Callable[[], Stage] | None:
-    """Calls written as text are recovered whenever tools are bound and may be called."""
-    return None if choice.mode == "none" else partial(WrittenCalls, settings.tools)
+def _text_stages(settings: CallSettings, choice: ToolChoice | None = None) -> tuple[Callable[[], Stage], ...]:
+    """The stages that read thoughts and special tokens and, with a choice that allows them, calls of bound tools."""
+    spec = settings.spec
+    tools = ToolNames.of(settings.tools if choice is not None and choice.mode != "none" else ())
+    return (partial(TextStage, tools, markup_of(spec.family).thinking if spec.thinking else None),)
 
 
 def _bound_tools(settings: CallSettings) -> BoundTools:

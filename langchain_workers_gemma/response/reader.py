@@ -1,8 +1,8 @@
 """Reads one reply: payloads in, events out, with every habit of Gemma and its hosts handled on the way.
 
-Decoder -> calls as data -> thinking channel -> calls in text -> JSON answer -> stop sequences -> forced choice
--> ledger of calls. Each step is a `Stage` and is there only if this reply needs it, so a plain stream pays for none of
-them. No I/O happens here.
+Decoder -> calls as data -> what the model wrote into its text (thoughts, special tokens, calls) -> JSON answer -> stop
+sequences -> forced choice -> ledger of calls. Each step is a `Stage` and is there only if this reply needs it. No I/O
+happens here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from langchain_workers_gemma.response.stages.bound_calls import BoundCalls, Boun
 from langchain_workers_gemma.response.stages.forced_call import ForcedCall
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer, Withholding
 from langchain_workers_gemma.response.stages.stop_sequences import StopSequences
-from langchain_workers_gemma.response.stages.thinking import ThinkingChannel
 from langchain_workers_gemma.response.tool_calls import CallLedger, FinishedCall
 from langchain_workers_gemma.response.truncation import NO_LIMITS, TokenLimits, truncation
 from langchain_workers_gemma.response.usage import UsageTally
@@ -37,11 +36,10 @@ class ReaderOptions:
     """How a reply is to be read.
 
     Attributes:
-        thinking: Whether the model has a thinking channel that may leak into its text.
         json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
         withholds: What of such an answer is left to the exchange, so that it can be asked for again.
         stops: Stop sequences to apply on our side.
-        call_reader: Makes the stage that reads calls out of text, `None` where no tools are bound.
+        text_stages: Make the stages that read what the model wrote into its text: thoughts, special tokens, calls.
         forced: Names of the tools of which one must be called, `None` where none must.
         keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
@@ -50,11 +48,10 @@ class ReaderOptions:
         limits: What bounds the reply's tokens.
     """
 
-    thinking: bool = False
     json_answer: bool = False
     withholds: Withholding | None = None
     stops: tuple[str, ...] = ()
-    call_reader: Callable[[], Stage] | None = None
+    text_stages: tuple[Callable[[], Stage], ...] = ()
     forced: frozenset[str] | None = None
     keep_invalid_calls: bool = False
     used_ids: Callable[[], Collection[str]] = tuple
@@ -90,10 +87,7 @@ class ReplyReader:
         stages: list[Stage] = []
         if options.tools is not None:
             stages.append(BoundCalls(options.tools, lambda: self.truncation is not None))
-        if options.thinking:
-            stages.append(ThinkingChannel())
-        if options.call_reader is not None:
-            stages.append(options.call_reader())
+        stages.extend(make() for make in options.text_stages)
         self._answer = JsonAnswer(options.withholds) if options.json_answer else None
         if self._answer is not None:
             stages.append(self._answer)

@@ -9,104 +9,97 @@ The notations are those of `docs/wire.md` section 6:
 - Gemma 4 writes `<|tool_call>call:f{x:<|"|>a<|"|>}<tool_call|>`. Special tokens can be missing, parentheses can stand
   for braces, and strings can be in plain quotes.
 
-Every reader gives up at the first character that cannot belong to a call of a bound tool, so that a stream of text
-waits no longer than it must.
+Between the marks of a call any of these can stand, with the drifts that users report. A reader without marks gives up
+at the first character that cannot belong to a call of a bound tool, so that a stream of text waits no longer than it
+must.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_workers_gemma.tool_text.gemma_fields import read_fields
-from langchain_workers_gemma.tool_text.literals import BLANK, constant, read_literal, read_text, skip
+from langchain_workers_gemma.tool_text.calls import MAX_NAME_LENGTH, Call, CallState, fits
+from langchain_workers_gemma.tool_text.gemma_fields import GemmaFields
+from langchain_workers_gemma.tool_text.json_calls import read_json_call
+from langchain_workers_gemma.tool_text.literals import BLANK, skip
+from langchain_workers_gemma.tool_text.python_calls import PythonCalls
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tokens import _NAMESPACES, CALL_TOKENS, RESULT_TOKENS
+from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_ENDS, CODE_FENCE, QUOTES, SPECIAL
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-
-_FUNCTION_KEYS = ("name", "parameters", "arguments")
-_KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
-"""The keys of a call in JSON; an object with others is data. In OpenAI's form the first three stand in `function`."""
-
-MAX_NAME_LENGTH = 256
-_NAME = re.compile(r"[\w.\-]")
-_KEYWORD = re.compile(r"\w+")
-IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _SPACE = re.compile(r"[ \t\r]+")
-
-
-def _prefixes(words: Collection[str]) -> frozenset[str]:
-    return frozenset(word[:end] for word in words for end in range(len(word) + 1))
-
-
-_KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: _prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
-_LINE_PREFIXES = _prefixes(("print", "call", *_NAMESPACES))
-
-
-class Call(NamedTuple):
-    """A call that was read."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
-class ToolNames:
-    """The names of the bound tools.
-
-    Args:
-        names: The names.
-        parameters: The names of each tool's parameters in order, where known. Python arguments without a keyword can be
-            read for those tools alone.
-    """
-
-    def __init__(self, names: Collection[str], parameters: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.names = frozenset(names)
-        self.parameters = parameters or {}
-        self._prefixes = _prefixes(self.names)
-
-    def named(self, path: str) -> str | None:
-        """The tool that `path` names, by itself or as the last part of a dotted name."""
-        last = path.rpartition(".")[2]
-        return path if path in self.names else last if last in self.names else None
-
-    def can_be_named(self, word: str) -> bool:
-        """Whether `word` is the beginning of a tool's name, or the whole of it."""
-        namespace = next((module for module in _NAMESPACES if word.startswith(module)), "")
-        return word.removeprefix(namespace) in self._prefixes or any(module.startswith(word) for module in _NAMESPACES)
-
-    def can_begin_line(self, word: str) -> bool:
-        """Whether `word` is the beginning of what a line of calls without markup can start with."""
-        return word in _LINE_PREFIXES or self.can_be_named(word)
+_PATH = re.compile(r"[\w.\-:/]+")
+_HEAD = re.compile(r"[^<{(\[\n]+")
+_LAST_PATH = re.compile(r"[\w.\-:/]+$")
+_BEFORE_NAME = frozenset({"call:", ":call:", "call", ":"})
+_JUNK = re.compile(r"[^<\n]+")
+_HARMLESS_JUNK = re.compile(r"[^\"'`{\[(:=]*")  # it holds no argument that the call has lost
+_CLOSING_JUNK = re.compile(r"[\s)}\]]*")
+_NOT_A_TOKEN = re.compile(r"[^<]+")
 
 
 class Block:
     """Reads one block of calls: what is between two marks, or one line without marks.
 
+    Args:
+        source: Where to read.
+        tools: The bound tools.
+        ends: Tokens that end a line of calls.
+
     Attributes:
-        calls: What has been read.
+        closed: Whether what follows the calls shows that they are complete.
     """
 
-    def __init__(self, source: Source, tools: ToolNames) -> None:
-        self.calls: list[Call] = []
+    def __init__(self, source: Source, tools: ToolNames, ends: tuple[str, ...] = CALL_ENDS) -> None:
+        self.closed = False
         self._source = source
         self._tools = tools
-        self._marked = False  # whether a fence, a token or a list says that calls stand here
-        self._name: str | None = None  # the call that is being read, once its name is known
-        self._start = 0  # where its arguments start
+        self._ends = ends
+        self._state = CallState(source, tools)
+        self._python = PythonCalls(self._state)
+        self._opener = ""  # the special token or the tag that opened the block
+        self._in_prose = False  # whether the block stands among words, where it may be an example
+        self._begun = False  # whether arguments were begun, of whatever tool
 
-    def rest(self) -> tuple[str, str] | None:
-        """The call inside which the text ended, if its tool is known: its name and the text of its arguments.
+    @property
+    def calls(self) -> list[Call]:
+        """What has been read."""
+        return self._state.calls
+
+    def partial_call(self) -> tuple[str, str] | None:
+        """Return the call inside which the text ended, if its tool is known: its name and the text of its arguments.
 
         That text is never JSON: its own brace or quote is still open, or the brace of the call around it.
         """
-        return (self._name, self._source.held(self._start) or "{") if self._name is not None else None
+        return self._state.partial_call()
 
     def is_cut_short(self) -> bool:
         """Whether calls were read or begun that count though the text ended before the block did."""
-        return self._name is not None or (self._marked and bool(self.calls))
+        return self._state.name is not None or (self._state.marked and bool(self.calls))
+
+    def is_cut_markup(self) -> bool:
+        """Whether nothing was read but the special token that opens a call."""
+        return self._opener in SPECIAL and not self.calls
+
+    def is_unreadable_call(self) -> bool:
+        """Whether a call of a bound tool stands between special tokens here, with arguments that cannot be read."""
+        return bool(self._opener) and not self._in_prose and self._state.name is not None
+
+    def is_example(self) -> bool:
+        """Whether what looks like a call between special tokens names no bound tool, or stands in prose."""
+        return self._begun
+
+    def unreadable_call(self) -> Steps[tuple[str, str]]:
+        """Pass what is left of a call that cannot be read, and return its tool and the text of its arguments."""
+        source = self._source
+        while True:
+            yield from source.run(_NOT_A_TOKEN)
+            if not (yield from source.peek()) or (yield from source.startswith(*CALL_CLOSERS, *self._ends)):
+                break
+            source.advance()
+        arguments = source.held(self._state.start)
+        yield from source.accept(*CALL_CLOSERS)
+        return self._state.name or "", arguments
 
     def fenced(self, fence: str, *, inline: bool = False) -> Steps[None]:
         """Read a fenced block of Python calls or JSON, from its opening line to its closing one.
@@ -120,76 +113,165 @@ class Block:
         blank = yield from source.run(BLANK)
         if not blank or (inline and "\n" not in blank):
             raise source.unreadable()
-        self._marked = True
+        self._state.marked = True
+        self._python = PythonCalls(self._state, statements=fence == CODE_FENCE)
         yield from skip(source)
-        while not (self.calls and (yield from source.closes("```"))):  # at the end of the text it may be missing
+        while not (self.calls and (yield from self._fence_ends())):
             yield from self._written()
             yield from skip(source)
             if (yield from source.accept(",", ";")):
                 yield from skip(source)
 
-    def tokens(self, opening: str, *, inline: bool = False) -> Steps[None]:
-        """Read a call, or several, between the special tokens of Gemma 4 or FunctionGemma.
+    def _fence_ends(self) -> Steps[bool]:
+        self.closed = bool((yield from self._source.accept("```")) or (yield from self._source.startswith(*self._ends)))
+        return self.closed or self._source.accept_cut("```")  # at the end of the text it may be missing
+
+    def tokens(self, opening: str, *, in_prose: bool = False) -> Steps[None]:
+        """Read a call, or several, between the special tokens of Gemma 4 or FunctionGemma, or between tags.
 
         Args:
             opening: What opens it.
-            inline: Whether text stands before it on its line. With text behind it too, it is an example in prose: a
-                Gemma that makes a call stops after it.
+            in_prose: Whether words stand before it on its line. With words behind it too, it is an example: a Gemma
+                that makes a call stops after it.
         """
         source = self._source
-        yield from source.accept(opening)
-        self._marked = True
-        yield from source.run(BLANK)
-        while not self.calls or (yield from source.startswith("call:")):
-            yield from self._gemma()
+        self._opener, self._in_prose = opening, in_prose
+        while (yield from source.accept(opening)):
             yield from source.run(BLANK)
-        if (yield from source.startswith(*CALL_TOKENS, *RESULT_TOKENS)):  # its own closing token is missing
+        self._state.marked = True
+        while True:
+            yield from self._between_tokens()
+            if self.closed or (yield from self._tokens_end()):
+                break
+        if in_prose and self.closed and not (yield from self._stands_apart()):
+            raise source.unreadable()
+
+    def _between_tokens(self) -> Steps[None]:
+        """Read one call, or a list of them, in whatever notation."""
+        source = self._source
+        if (yield from source.peek()) in ("{", "["):
+            self._begun = True
+            yield from self._written()
             return
-        if not (yield from source.closes(*CALL_TOKENS.values(), *CALL_TOKENS, *RESULT_TOKENS)):
+        name = self._tools.find((yield from (self._strict_head() if self._in_prose else self._head())))
+        self._begun = (yield from source.peek()) in ("{", "(")
+        if name is None:
             raise source.unreadable()
-        if inline and not (yield from self._ends_line()):
-            raise source.unreadable()
+        if not (yield from self._state.begins(name, "{", "(")):
+            if not (yield from source.startswith(*CALL_ENDS)):
+                raise source.unreadable()
+            self._state.finish(name, {})  # `call:now<tool_call|>`
+            return
+        yield from self._gemma_arguments(name)
+
+    def _head(self) -> Steps[str]:
+        """Read what stands before a call's arguments, and return the name at its end."""
+        head = yield from self._source.run(_HEAD)
+        found = _LAST_PATH.search(head.rstrip()[-MAX_NAME_LENGTH:])
+        return found[0] if found else ""
+
+    def _strict_head(self) -> Steps[str]:
+        """Read `call:name`, and give up at anything else."""
+        source = self._source
+        word = yield from source.run(_PATH)
+        blank = yield from source.run(BLANK)
+        if blank and word in _BEFORE_NAME:
+            word = yield from source.run(_PATH)
+            yield from source.run(BLANK)
+        return word
+
+    def _gemma_arguments(self, name: str) -> Steps[None]:
+        reader = GemmaFields(self._source)
+        self._state.finish(name, (yield from reader.read(self._tools.parameters[name])))
+        self.closed = reader.ended_in_string
+
+    def _tokens_end(self) -> Steps[bool]:
+        """Whether the block ends here, with or without its closing token; junk before that is passed."""
+        source = self._source
+        blank = yield from source.run(BLANK)
+        junk = yield from source.accept(",", ";")
+        blank += yield from source.run(BLANK)
+        if (yield from source.startswith("call:", ":call:", "{", "[")):
+            return False
+        if junk or "\n" not in blank:
+            junk += yield from source.run(_JUNK)
+        if (yield from source.startswith(*CALL_CLOSERS, *QUOTES, *self._ends)):
+            if not _HARMLESS_JUNK.fullmatch(junk) or (yield from source.startswith(*QUOTES)):
+                self._state.name = self.calls.pop().name  # behind its brace stand arguments that it has lost
+                raise UnreadableError("arguments behind the call")
+            yield from source.accept(*CALL_CLOSERS)
+            self.closed = True
+            return True
+        if not _CLOSING_JUNK.fullmatch(junk):
+            raise UnreadableError("words behind the call: an example in prose")
+        source.accept_cut(*CALL_CLOSERS)
+        self.closed = bool((yield from source.peek()))
+        return True
+
+    def _stands_apart(self) -> Steps[bool]:
+        """Whether no words of the same line follow, unless right behind the token."""
+        before = self._source.tell()
+        if (yield from self._ends_line()):
+            return True
+        character = yield from self._source.peek()
+        return self._source.tell() == before and character.isalnum()
 
     def line(self) -> Steps[None]:
         """Read calls without any marks: nothing else is on their line."""
         source = self._source
         while True:
             if (yield from source.startswith("call:")):  # Gemma 4 without its special tokens
-                yield from self._gemma()
-                yield from source.closes(*CALL_TOKENS.values())
+                yield from self._stripped()
             else:
                 yield from self._written()
             if (yield from self._ends_line()):
+                self.closed = bool((yield from source.peek()))
                 return
+
+    def _stripped(self) -> Steps[None]:
+        source = self._source
+        path = yield from self._state.word(fits)
+        if path == "call:":
+            yield from source.run(_SPACE)
+            path = yield from self._state.word(fits)
+        name = self._tools.find(path)
+        if name is None:
+            raise source.unreadable()
+        yield from source.run(_SPACE)
+        if not (yield from self._state.begins(name, "{", "(")):
+            raise source.unreadable()
+        yield from self._gemma_arguments(name)
+        yield from source.accept(*CALL_CLOSERS)
+        source.accept_cut(*CALL_CLOSERS)
 
     def _ends_line(self) -> Steps[bool]:
         """Whether nothing but more special tokens comes after here on the line."""
         yield from self._source.run(_SPACE)
         if (yield from self._source.peek()) in ("", "\n"):
             return True
-        return bool((yield from self._source.startswith(*CALL_TOKENS, *CALL_TOKENS.values(), *RESULT_TOKENS)))
+        return bool((yield from self._source.startswith(*self._ends)))
 
     def _written(self) -> Steps[None]:
         """Read a call in Python or JSON, or a list of them."""
         source = self._source
         opener = yield from source.peek()
         if opener == "{":
-            yield from self._json()
+            yield from read_json_call(self._state)
         elif opener == "[":
             source.advance()
             yield from skip(source)
             yield from self._listed()
         else:
-            yield from self._python()
+            yield from self._python.read()
 
     def _listed(self) -> Steps[None]:
         source = self._source
         while True:
             if (yield from source.peek()) == "{":
-                yield from self._json()
+                yield from read_json_call(self._state)
             else:
-                yield from self._python()
-            self._marked = True
+                yield from self._python.read()
+            self._state.marked = True
             yield from skip(source)
             comma = yield from source.accept(",")
             yield from skip(source)
@@ -197,165 +279,3 @@ class Block:
                 return
             if not comma:
                 raise source.unreadable()
-
-    def _json(self) -> Steps[None]:
-        """Read `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it."""
-        start = self._source.tell()
-        fields = yield from self._json_fields(start, _KEYS)
-        function = fields.pop("function", fields)
-        arguments = [function[key] for key in ("parameters", "arguments") if key in function]
-        if (function is not fields and fields.keys() - {"id", "type"}) or len(arguments) != 1 or "name" not in function:
-            raise UnreadableError("an object that is no call")
-        self._finish(Call(function["name"], arguments[0]))
-
-    def _json_fields(self, start: int, keys: tuple[str, ...]) -> Steps[dict[str, Any]]:
-        """Read an object that has no other keys than `keys`; the call that it belongs to began at `start`."""
-        source = self._source
-        viable = _KEY_PREFIXES[keys].__contains__
-        fields: dict[str, Any] = {}
-        source.advance()
-        yield from skip(source)
-        while True:
-            key = yield from self._json_word(viable)
-            yield from skip(source)
-            if key not in keys or key in fields or not (yield from source.accept(":")):
-                raise source.unreadable()
-            yield from skip(source)
-            fields[key] = yield from self._json_value(key, start)
-            yield from skip(source)
-            comma = yield from source.accept(",")
-            yield from skip(source)
-            if (yield from source.accept("}")):
-                return fields
-            if not comma:
-                raise source.unreadable()
-
-    def _json_value(self, key: str, start: int) -> Steps[Any]:
-        source = self._source
-        if key == "name":
-            name = self._tools.named((yield from self._json_word(self._tools.can_be_named)))
-            if name is None:
-                raise UnreadableError("no bound tool")
-            self._name, self._start = name, start
-            return name
-        opener = yield from source.peek()
-        if key == "function":
-            if opener != "{":
-                raise source.unreadable()
-            return (yield from self._json_fields(start, _FUNCTION_KEYS))
-        self._start = source.tell() if opener in ("{", '"') and key in _FUNCTION_KEYS else start
-        value = yield from read_literal(source)
-        self._start = start
-        if key in _FUNCTION_KEYS:
-            return _arguments(value)
-        if value is None or isinstance(value, str):
-            return value
-        raise UnreadableError("an object that is no call")
-
-    def _json_word(self, viable: Callable[[str], bool]) -> Steps[str]:
-        """Read a string in quotes, for as long as `viable` agrees to it."""
-        quote = yield from self._source.accept('"', "'")
-        word = (yield from self._word(viable, quote)) if quote else ""
-        if not (quote and (yield from self._source.accept(quote))):
-            raise self._source.unreadable()
-        return word
-
-    def _word(self, viable: Callable[[str], bool], stop: str = "") -> Steps[str]:
-        """Read a name up to `stop` or to what is no name, for as long as `viable` agrees to it."""
-        word = ""
-        while (character := (yield from self._source.peek())) and character != stop:
-            if not stop and not _NAME.match(character):
-                break
-            word += character
-            if not viable(word):
-                raise UnreadableError("no bound tool")
-            self._source.advance()
-        return word
-
-    def _python(self, *, printed: bool = False) -> Steps[None]:
-        """Read `name(key=value, ...)`, also with `print(...)` around it."""
-        source = self._source
-        path = yield from self._word(_fits if self._marked else self._tools.can_begin_line)
-        name = self._tools.named(path)
-        if path == "print" and not (name or printed) and (yield from source.accept("(")):
-            yield from skip(source)
-            yield from self._python(printed=True)
-            yield from skip(source)
-            if not (yield from source.closes(")")):
-                raise source.unreadable()
-            return
-        if name is None or not (yield from self._begins(name, "(")):
-            raise source.unreadable()
-        source.advance()
-        self._finish(Call(name, (yield from self._python_arguments(name))))
-
-    def _python_arguments(self, name: str) -> Steps[dict[str, Any]]:
-        source = self._source
-        arguments: dict[str, Any] = {}
-        free = list(self._tools.parameters.get(name, ()))[::-1]
-        yield from skip(source)
-        while not (yield from source.accept(")")):
-            new = yield from self._python_argument(free)
-            if not arguments.keys().isdisjoint(new):
-                raise UnreadableError("an argument given twice")
-            arguments |= new
-            yield from skip(source)
-            if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
-                raise source.unreadable()
-            yield from skip(source)
-        return arguments
-
-    def _python_argument(self, free: list[str]) -> Steps[dict[str, Any]]:
-        """Read `key=value`, `**{...}`, or a value alone for the last of the `free` parameters."""
-        source = self._source
-        if (yield from source.accept("**")):
-            free.clear()
-            return _arguments((yield from read_literal(source)))
-        word = ""
-        if IDENTIFIER.match((yield from source.peek())):
-            word = yield from source.run(_KEYWORD)
-            yield from source.run(BLANK)
-            if (yield from source.accept("=")):
-                free.clear()  # as in Python, nothing without a key comes after it
-                yield from skip(source)
-                return {word: (yield from read_literal(source))}
-        if not free or not (yield from source.peek()):
-            raise source.unreadable()
-        return {free.pop(): constant(word) if word else (yield from read_literal(source))}
-
-    def _gemma(self) -> Steps[None]:
-        """Read `call:name{key:value}`."""
-        source = self._source
-        if not (yield from source.accept("call:")):
-            raise source.unreadable()
-        name = self._tools.named((yield from self._word(_fits if self._marked else self._tools.can_be_named)))
-        if name is None or not (yield from self._begins(name, "{", "(")):
-            raise source.unreadable()
-        self._finish(Call(name, (yield from read_fields(source, self._tools.parameters.get(name, ())))))
-
-    def _begins(self, name: str, *openers: str) -> Steps[bool]:
-        """Whether the arguments of `name` start here. Where marks announce calls, its name alone is a call too, cut."""
-        self._start = self._source.tell()
-        opener = yield from self._source.startswith(*openers)
-        if opener or (self._marked and not (yield from self._source.peek())):
-            self._name = name
-        return bool(opener)
-
-    def _finish(self, call: Call) -> None:
-        self.calls.append(call)
-        self._name = None
-
-
-def _fits(word: str) -> bool:
-    return len(word) <= MAX_NAME_LENGTH
-
-
-def _arguments(value: Any) -> dict[str, Any]:
-    """The arguments that `value` is or, as OpenAI's API writes them, is the JSON text of."""
-    if isinstance(value, str):
-        value = read_text(value)
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return value
-    raise UnreadableError("arguments that are no object")

@@ -1,172 +1,306 @@
-"""Read Gemma's own notation for the arguments of a call."""
+"""Reads arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and the drifts from it.
+
+Strings stand between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, both can be
+stripped, and plain quotes or backticks can stand in their place (`docs/wire.md` section 6; sgl-project/sglang#39240,
+ollama/ollama#15315).
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+from langchain_workers_gemma.schemas.argument_types import ArgumentType, Word
 from langchain_workers_gemma.tool_text.literals import (
-    _FLOAT,
-    _INTEGER,
     BLANK,
     CLOSERS,
     MAX_DEPTH,
-    _read_character,
-    constant,
+    is_constant,
+    read_character,
     read_quoted,
+    unescape_json,
 )
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tokens import _NOT_IN_WORDS, QUOTE_TOKENS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-
-_NO_TOKEN = re.compile(r"[^<]+")
-
+from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_OPENERS, QUOTES, RESULTS, SPECIAL, TURN_ENDS
 
 KEY = re.compile(r"[\w$@./\-]+")
-
-
+_SPACED_KEY = re.compile(r"[^\n:=,<>\"'`(){}\[\]]+")
+_NO_TOKEN = re.compile(r"[^<]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
+_PLAIN_QUOTES = "\"'`"
+_NOT_IN_WORDS = tuple(dict.fromkeys((*SPECIAL, *CALL_CLOSERS)))
+_MAX_TAIL = 4 * MAX_DEPTH  # characters looked at for the brackets that close a call
 
 
-def read_fields(source: Source, known: Collection[str] = (), depth: int = 0) -> Steps[dict[str, Any]]:
-    """Read arguments or an object in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`.
+class _Value(NamedTuple):
+    """A value that was read.
 
-    Where the special tokens were stripped, strings have lost their quotes. Such a string goes on over a comma that no
-    key follows: `{q:Paris, France}` holds one string.
+    Attributes:
+        value: The value.
+        words: In its place, the words so far of a value without quotes, which may go on after a comma.
+    """
+
+    value: Any
+    words: list[str] | None = None
+
+
+class _Bare(NamedTuple):
+    """Words without quotes.
+
+    Attributes:
+        text: The words.
+        quoted: Whether they turned out to be a string whose opening token is missing.
+    """
+
+    text: str
+    quoted: bool = False
+
+
+class GemmaFields:
+    """Reads the arguments of one call.
 
     Args:
-        source: Where to read, before the opening brace or parenthesis.
-        known: The keys there can be, if that is known, so that `{q:Paris, and: more}` is one string too.
-        depth: How many lists and objects are open around it.
+        source: Where to read.
 
-    Raises:
-        UnreadableError: It is no such object.
+    Attributes:
+        ended_in_string: Whether the call ended in a string without a closing token, `{command:<|"|>ls}<tool_call|>`.
+            The closing token of the call has been passed then.
     """
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested too deep")
-    closer = CLOSERS[(yield from source.peek())]
-    source.advance()
-    fields: dict[str, Any] = {}
-    key, bare = "", None
-    while True:
-        before = yield from source.run(BLANK)
-        if (yield from source.peek()) == closer:
-            source.advance()
-            _settle(fields, key, bare)
-            return fields
-        new_key, words = yield from _read_key(source)
-        if bare is not None and (new_key is None or _goes_on(bare, new_key, known)):
-            bare += [",", before, words, (yield from _read_bare(source, closer))]
-        elif new_key is None:
-            raise source.unreadable()
-        else:
-            _settle(fields, key, bare)
-            key = new_key
-            fields[key], bare = yield from _read_value(source, closer, depth)
+
+    def __init__(self, source: Source) -> None:
+        self.ended_in_string = False
+        self._source = source
+        self._closers: list[str] = []  # of the brackets that are open
+
+    def read(self, parameters: ArgumentType) -> Steps[dict[str, Any]]:
+        """Read arguments with braces or parentheses around them; these can be doubled.
+
+        Where the special tokens were stripped, strings have lost their quotes. Such a string goes on over a comma that
+        no key follows: `{q:Paris, France}` holds one string.
+
+        Args:
+            parameters: What the tool's arguments can be. Other keys are words: `{q:Paris, and: more}` is one string.
+
+        Raises:
+            UnreadableError: If these are no such arguments.
+        """
+        source = self._source
+        closer = CLOSERS[(yield from source.peek())]
+        self._open(closer)
         yield from source.run(BLANK)
-        if not (yield from source.accept(",")) and (yield from source.peek()) != closer:
-            raise source.unreadable()
+        if (yield from source.peek()) != "{":
+            return (yield from self._fields(closer, parameters))
+        fields = yield from self.read(parameters)
+        if not self.ended_in_string:
+            yield from source.run(BLANK)
+            if (yield from source.peek()) != closer:
+                raise source.unreadable()
+            self._close()
+        return fields
 
+    def _open(self, closer: str) -> None:
+        if len(self._closers) > MAX_DEPTH:
+            raise UnreadableError("nested too deep")
+        self._source.advance()
+        self._closers.append(closer)
 
-def _goes_on(bare: list[str], key: str, known: Collection[str]) -> bool:
-    """Whether words go on with what looks like a key, because there is no such key."""
-    return bool(known) and key not in known and (len(bare) > 1 or isinstance(_bare_value(bare[0]), str))
+    def _close(self) -> None:
+        self._source.advance()
+        self._closers.pop()
 
+    def _fields(self, closer: str, kind: ArgumentType) -> Steps[dict[str, Any]]:
+        """Read keys and values up to the closing bracket."""
+        source = self._source
+        fields: dict[str, Any] = {}
+        key, words = "", None
+        while True:
+            before = yield from source.run(BLANK)
+            if (yield from source.peek()) == closer:
+                self._close()
+                break
+            new_key, passed = yield from self._key(required=words is None)
+            if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
+                more = yield from self._bare(closer)
+                words = [*words, ",", before, passed, more.text]
+                if more.quoted:
+                    fields[key], words = "".join(words), None
+            elif new_key is None:
+                raise source.unreadable()
+            else:
+                _settle(fields, key, words)
+                key = new_key
+                fields[key], words = yield from self._value(closer, kind.argument(key))
+            if self.ended_in_string:
+                break
+            yield from self._expect_next(closer)
+        _settle(fields, key, words)
+        return fields
 
-def _settle(fields: dict[str, Any], key: str, bare: list[str] | None) -> None:
-    """Give `key` the value that its words stand for, now that they are complete."""
-    if bare is not None:
-        fields[key] = _bare_value("".join(bare))
+    def _expect_next(self, closer: str) -> Steps[None]:
+        """Pass the comma behind a value, if its container does not end there."""
+        yield from self._source.run(BLANK)
+        if not (yield from self._source.accept(",")) and (yield from self._source.peek()) != closer:
+            raise self._source.unreadable()
 
+    def _key(self, *, required: bool) -> Steps[tuple[str | None, str]]:
+        """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm-project/vllm#51307).
 
-def _bare_value(words: str) -> Any:
-    words = words.strip()
-    try:
-        return constant(words)
-    except UnreadableError:
-        if _INTEGER.fullmatch(words) or _FLOAT.fullmatch(words):
-            raise  # a number beyond what can be read is no string
-        return words
+        Args:
+            required: Whether nothing else can stand here. A key within a value can hold blanks then.
 
-
-def _read_key(source: Source) -> Steps[tuple[str | None, str]]:
-    """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm#51307).
-
-    Returns:
-        The key, `None` if none stands here, and what was passed.
-    """
-    if (quoted := (yield from _read_string(source))) is not None:
-        yield from source.run(BLANK)
-        if not (yield from source.accept(":", "=")):
-            raise source.unreadable()
-        return quoted, quoted
-    word = yield from source.run(KEY)
-    blank = yield from source.run(BLANK)
-    separator = (yield from source.accept(":", "=")) if word else ""
-    return word if separator else None, word + blank + separator
-
-
-def _read_value(source: Source, closer: str, depth: int) -> Steps[tuple[Any, list[str] | None]]:
-    """Read a value; its words instead if it has no quotes, since they may go on after a comma."""
-    yield from source.run(BLANK)
-    opener = yield from source.peek()
-    if opener == "{":
-        return (yield from read_fields(source, depth=depth + 1)), None
-    if opener == "[":
-        return (yield from _read_items(source, depth + 1)), None
-    if (quoted := (yield from _read_string(source))) is not None:
-        return quoted, None
-    return None, [(yield from _read_bare(source, closer))]
-
-
-def _read_items(source: Source, depth: int) -> Steps[list[Any]]:
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested too deep")
-    source.advance()
-    items: list[Any] = []
-    while True:
-        yield from source.run(BLANK)
-        if (yield from source.accept("]")):
-            return items
-        value, bare = yield from _read_value(source, "]", depth)
-        items.append(value if bare is None else _bare_value("".join(bare)))
-        yield from source.run(BLANK)
-        if not (yield from source.accept(",")) and (yield from source.peek()) != "]":
-            raise source.unreadable()
-
-
-def _read_string(source: Source) -> Steps[str | None]:
-    """Read a string in quotes of any kind, `None` if none stands here."""
-    character = yield from source.peek()
-    if character in ('"', "'"):
-        return (yield from read_quoted(source))
-    token = (yield from source.accept(*QUOTE_TOKENS)) if character == "<" else ""
-    if not token:
-        return None
-    pieces = []
-    while True:
-        pieces.append((yield from source.run(_NO_TOKEN)))
-        if (yield from source.accept(token)):
-            return "".join(pieces)
-        pieces.append((yield from _read_character(source)))
-
-
-def _read_bare(source: Source, closer: str) -> Steps[str]:
-    """Read words without quotes up to a comma or `closer`; brackets within them come in pairs."""
-    pieces = []
-    depth = 0
-    while True:
-        pieces.append((yield from source.run(_BARE)))
+        Returns:
+            The key, `None` if none stands here, and what was passed.
+        """
+        source = self._source
         character = yield from source.peek()
-        if not depth and character in (",", closer):
-            return "".join(pieces)
-        if character == "<" and (yield from source.startswith(*_NOT_IN_WORDS)):
-            raise UnreadableError("a special token inside words")
-        if character in CLOSERS:
-            depth += 1
-        elif depth and character in CLOSERS.values():
-            depth -= 1
-        pieces.append((yield from _read_character(source)))
+        if character and (character in _PLAIN_QUOTES or character == "<"):
+            string = yield from self._string()
+            if string is None:
+                return None, ""
+            raw, key = string
+        else:
+            spaced = required and len(self._closers) > 1
+            raw = yield from source.run(_SPACED_KEY if spaced else KEY)
+            key = raw.rstrip()
+        blank = yield from source.run(BLANK)
+        separator = (yield from source.accept(":", "=")) if raw else ""
+        if self.ended_in_string or (character == "<" and not separator):
+            raise source.unreadable()
+        return key if separator else None, raw + blank + separator
+
+    def _value(self, closer: str, kind: ArgumentType) -> Steps[_Value]:
+        source = self._source
+        yield from source.run(BLANK)
+        opener = yield from source.peek()
+        if opener == "{":
+            self._open("}")
+            return _Value((yield from self._fields("}", kind)))
+        if opener == "[":
+            self._open("]")
+            return _Value((yield from self._items(kind.item)))
+        string = yield from self._string()
+        if string is None:
+            more = yield from self._bare(closer)
+            return _Value(more.text) if more.quoted else _Value(None, [more.text])
+        raw, text = string
+        if self.ended_in_string:
+            return _Value(text)
+        blank = yield from source.run(BLANK)
+        if (yield from source.peek()) in (",", closer):
+            return _Value(text)
+        if (yield from source.accept(*QUOTES)):  # one too many, or the closing one of a string in two kinds of quotes
+            return _Value(text)
+        if raw[0] not in _PLAIN_QUOTES:
+            raise source.unreadable()
+        more = yield from self._bare(closer)  # quotes around the first words alone: `"machine learning" site:arxiv.org`
+        words = [raw, blank, more.text]
+        return _Value("".join(words)) if more.quoted else _Value(None, words)
+
+    def _items(self, kind: ArgumentType) -> Steps[list[Any]]:
+        source = self._source
+        items: list[Any] = []
+        while True:
+            yield from source.run(BLANK)
+            if (yield from source.peek()) == "]":
+                self._close()
+                return items
+            value, words = yield from self._value("]", kind)
+            items.append(value if words is None else _word(words))
+            if self.ended_in_string:
+                return items
+            yield from self._expect_next("]")
+
+    def _string(self) -> Steps[tuple[str, str] | None]:
+        """Read a string in quotes of any kind: as it stands there, and what it says. `None` if none stands here."""
+        source = self._source
+        character = yield from source.peek()
+        if character and character in _PLAIN_QUOTES:
+            return (yield from read_quoted(source, quotes=_PLAIN_QUOTES, unescape=unescape_json))
+        token = (yield from source.accept(*QUOTES)) if character == "<" else ""
+        if not token:
+            return None
+        if (yield from source.accept(token)):  # an empty string, or a doubled token
+            yield from source.run(BLANK)
+            if (yield from source.peek()) in (",", ":", self._closers[-1]):
+                return token * 2, ""
+        text = yield from self._quoted(token)
+        return f"{token}{text}{token}", text
+
+    def _quoted(self, token: str) -> Steps[str]:
+        """Read a string up to its closing token."""
+        source = self._source
+        pieces = []
+        calls = 0  # examples of calls that are open within the string
+        while True:
+            run = yield from source.run(_NO_TOKEN)
+            pieces.append(run)
+            if (yield from source.accept(token)):
+                return "".join(pieces)
+            if opener := (yield from source.accept(*CALL_OPENERS)):
+                calls += 1
+                pieces.append(opener)
+            elif closer := (yield from source.accept(*CALL_CLOSERS)):
+                tail = self._tail(run) if not calls else None
+                if tail is not None and (yield from self._is_over(passed := [closer])):
+                    self.ended_in_string = True
+                    pieces[-1] = run[: len(run) - tail]
+                    return "".join(pieces)
+                calls = max(0, calls - 1)
+                pieces += passed if tail is not None else [closer]
+            else:
+                pieces.append((yield from read_character(source)))
+
+    def _tail(self, run: str) -> int | None:
+        """Return the length of the brackets that close the call at the end of `run`, `None` if they do not."""
+        end = len(run)
+        for closer in self._closers:
+            end = len(run[max(0, end - _MAX_TAIL) : end].rstrip()) + max(0, end - _MAX_TAIL)
+            if not run[:end].endswith(closer):
+                return None
+            end -= 1
+        return len(run) - end
+
+    def _is_over(self, passed: list[str]) -> Steps[bool]:
+        """Whether nothing but calls and special tokens follows the closing token of a call."""
+        passed.append((yield from self._source.run(BLANK)))
+        if not (yield from self._source.peek()):
+            return True
+        return bool((yield from self._source.startswith(*CALL_OPENERS, *RESULTS, *TURN_ENDS)))
+
+    def _bare(self, closer: str) -> Steps[_Bare]:
+        """Read words without quotes up to a comma or `closer`; brackets within them come in pairs."""
+        source = self._source
+        pieces = []
+        depth = 0
+        while True:
+            pieces.append((yield from source.run(_BARE)))
+            character = yield from source.peek()
+            if not depth and character in (",", closer):
+                return _Bare("".join(pieces))
+            if character == "<" and (yield from source.accept(*QUOTES)):  # the opening token is missing
+                yield from source.run(BLANK)
+                if (yield from source.peek()) not in (",", closer):
+                    raise source.unreadable()
+                return _Bare("".join(pieces), quoted=True)
+            if character == "<" and (yield from source.startswith(*_NOT_IN_WORDS)):
+                raise UnreadableError("a special token inside words")
+            if character in CLOSERS:
+                depth += 1
+            elif depth and character in CLOSERS.values():
+                depth -= 1
+            pieces.append((yield from read_character(source)))
+
+
+def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:
+    """Whether words go on with what looks like a key, because there is no such key."""
+    return bool(kind.names) and key not in kind.names and (len(words) > 1 or not is_constant(words[0].strip()))
+
+
+def _settle(fields: dict[str, Any], key: str, words: list[str] | None) -> None:
+    """Set `key` to the value of its words, now that they are complete."""
+    if words is not None:
+        fields[key] = _word(words)
+
+
+def _word(words: list[str]) -> Word:
+    return Word("".join(words).strip())

@@ -1,44 +1,101 @@
-"""Safe readers of the values in a call: JSON and Python literals, and Gemma's own notation for arguments.
+"""Safe readers of the values in a call: JSON and Python literals.
 
-Nothing is evaluated. A value that JSON cannot hold (NaN, a set, bytes, an f-string, a name, a sum), one nested deeper
-than `MAX_DEPTH` and an integer longer than Python reads are refused with `UnreadableError`.
+Nothing is evaluated. A value that JSON cannot hold (NaN, a set, bytes, an f-string, a name, a sum) and one nested
+deeper than `MAX_DEPTH` are refused with `UnreadableError`. A word without quotes comes back as a `Constant`, since the
+tool's schema decides whether `02134` is a string.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING, Any
+import unicodedata
+from collections.abc import Callable
+from typing import Any
 
+from langchain_workers_gemma.schemas.argument_types import Constant, read_constant
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
-
-if TYPE_CHECKING:
-    pass
 
 MAX_DEPTH = 64
 """How deep lists and objects may be nested: no tool's arguments come near it, and no reader's stack overflows."""
-
-MAX_DIGITS = 4300
-"""The longest number read: Python refuses longer integers, because reading them takes quadratic time."""
-
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 BLANK = re.compile(r"[ \t\r\n\f]+")
 _COMMENT = re.compile(r"[^\n]+")
 _WORD = re.compile(r"[\w.+\-]+")
-_UNQUOTED = {'"': re.compile(r'[^"\\]+'), "'": re.compile(r"[^'\\]+")}
-
-_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*+)")
-_FLOAT = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
-_LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
+_UNQUOTED = {quote: re.compile(rf"[^{quote}\\]+") for quote in "\"'`"}
+_NULLS = ("null", "None")
+_NUMBER_LIKE = re.compile(r"[+-]?\.?[0-9][\w.+\-]*")
 
 _ESCAPE = re.compile(
-    r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{1,3})|(\r?\n)|([\"'\\/abfnrtv]))"
+    r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{1,3})|N\{([^{}]{1,99})\}"
+    r"|(\r?\n)|([\"'\\/abfnrtv`]))"
 )
 _SIMPLE_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_OTHER_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_JSON_ESCAPES = "\"'`\\/nrtu"
+# A text that was written without escapes: `\new` in such a path is no line end.
+_RAW_PATH = re.compile(
+    r"""(?:^|(?<=[\s"'=(,;]))(?:[A-Za-z]:\\(?!["'`\\nrtbf]|u[0-9a-fA-F]{4})"""  # C:\Users
+    r"""|[A-Za-z]:\\(?!u[0-9a-fA-F]{4})[\w.-]+(?:\\[\w.-]+)*\\?$"""  # C:\new\table, and nothing else
+    r"""|\\\\[\w.-]{2,}\\(?!\\)"""  # \\server\share
+    r"""|\.\.\\(?!u[0-9a-fA-F]{4})\w"""  # ..\new
+    r"""|%[A-Za-z_]\w*%\\(?!\\|u[0-9a-fA-F]{4}))"""  # %TEMP%\new
+)
+_DOUBTFUL_PATH = re.compile(r"""(?:^|(?<=[\s"'=(,;]))[A-Za-z]:\\[nrtbf][a-z]""")  # `C:\new` among other words
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a string in quotes may hold a Windows path with single backslashes."""
+    return bool(_RAW_PATH.search(text) or _DOUBTFUL_PATH.search(text))
+
+
+def unescape(text: str) -> str:
+    r"""Return what a string says, with JSON's and Python's escapes read.
+
+    A text that holds a Windows path with single backslashes was written without escapes: `C:\new` is no line end.
+
+    Example:
+        >>> unescape(r"one\ntwo") == "one\ntwo", unescape(r"C:\new\table") == r"C:\new\table"
+        (True, True)
+    """
+    if _RAW_PATH.search(text):
+        return text
+    text = _ESCAPE.sub(_unescape_one, text)  # a backslash that starts no escape stays, as Python has it
+    if _SURROGATE.search(text):  # JSON writes a character beyond U+FFFF as two
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
+
+
+def unescape_json(text: str) -> str:
+    r"""Return what a string in plain quotes says in a notation whose own strings have no escapes.
+
+    Only JSON's escapes for line ends, quotes and characters are read; the `\b` of a regular expression stays.
+
+    Raises:
+        UnreadableError: If a Windows path in it could as well be a line end behind a letter and a colon.
+    """
+    if _RAW_PATH.search(text):
+        return text
+    if _DOUBTFUL_PATH.search(text):
+        raise UnreadableError("a path or an escape")
+    return unescape(_OTHER_ESCAPE.sub(lambda match: match[0] if match[1] in _JSON_ESCAPES else "\\" + match[0], text))
+
+
+def _unescape_one(match: re.Match[str]) -> str:
+    short, long, byte, octal, name, line_end, simple = match.groups()
+    if digits := short or long or byte:
+        code = int(digits, 16)
+        return chr(code) if code <= 0x10FFFF else match[0]
+    if octal:
+        return chr(int(octal, 8))
+    if name:
+        try:
+            return unicodedata.lookup(name)
+        except KeyError:
+            return match[0]
+    return "" if line_end else _SIMPLE_ESCAPES.get(simple, simple)
 
 
 def skip(source: Source) -> Steps[None]:
@@ -49,39 +106,50 @@ def skip(source: Source) -> Steps[None]:
         yield from source.run(BLANK)
 
 
-def read_literal(source: Source, depth: int = 0) -> Steps[Any]:
+def read_literal(source: Source, depth: int = 0, *, python: bool = False) -> Steps[Any]:
     """Read a JSON value or a Python literal: the two differ in a few words and in quotes, and Gemma mixes them.
 
     Args:
         source: Where to read.
         depth: How many lists and objects are open around the value.
+        python: Whether strings side by side are one, as in Python.
 
     Raises:
-        UnreadableError: It is neither, or JSON cannot hold it.
+        UnreadableError: If it is neither, or JSON cannot hold it.
     """
     opener = yield from source.peek()
     if depth == MAX_DEPTH and opener in CLOSERS:
         raise UnreadableError("nested too deep")
     if opener == "{":
-        return (yield from _read_object(source, depth + 1))
+        return (yield from _read_object(source, depth + 1, python=python))
     if opener in ("[", "("):
-        return (yield from _read_sequence(source, opener, depth + 1))
+        return (yield from _read_sequence(source, opener, depth + 1, python=python))
     if opener in ('"', "'"):
-        return (yield from read_quoted(source))
+        return (yield from _read_strings(source, joined=python))
     word = yield from source.run(_WORD)
     if word in ("r", "R", "u", "U") and (yield from source.peek()) in ('"', "'"):
-        return (yield from read_quoted(source, raw=word in "rR"))
+        return (yield from _read_strings(source, raw=word in "rR", joined=python))
+    if word in _NULLS:
+        return None
+    if not is_constant(word):
+        raise source.unreadable()  # where the text ends inside the word, it is cut
+    return Constant(word)
+
+
+def is_constant(word: str) -> bool:
+    """Whether a word without quotes is one that can stand for a value: a number, or what a schema may make a string."""
     try:
-        return constant(word)
-    except UnreadableError:
-        raise source.unreadable() from None  # where the text ends inside the word, it is cut
+        read_constant(word)
+    except ValueError:
+        return bool(_NUMBER_LIKE.fullmatch(word))
+    return True
 
 
 def read_text(text: str) -> Any:
     """Read a text that is one JSON value or Python literal.
 
     Raises:
-        UnreadableError: It is not.
+        UnreadableError: If it is not.
     """
     source = Source()
     source.feed(text)
@@ -104,25 +172,25 @@ def _read_all(source: Source) -> Steps[Any]:
     return value
 
 
-def _read_object(source: Source, depth: int) -> Steps[dict[str, Any]]:
+def _read_object(source: Source, depth: int, *, python: bool) -> Steps[dict[str, Any]]:
     source.advance()
     fields: dict[str, Any] = {}
     while True:
         yield from skip(source)
         if (yield from source.accept("}")):
             return fields
-        key = yield from read_quoted(source)
+        key = (yield from read_quoted(source))[1]
         yield from skip(source)
         if not (yield from source.accept(":")):
             raise source.unreadable()
         yield from skip(source)
-        fields[key] = yield from read_literal(source, depth)
+        fields[key] = yield from read_literal(source, depth, python=python)
         yield from skip(source)
         if not (yield from source.accept(",")) and (yield from source.peek()) != "}":
             raise source.unreadable()
 
 
-def _read_sequence(source: Source, opener: str, depth: int) -> Steps[Any]:
+def _read_sequence(source: Source, opener: str, depth: int, *, python: bool) -> Steps[Any]:
     source.advance()
     items: list[Any] = []
     comma = ""
@@ -132,7 +200,7 @@ def _read_sequence(source: Source, opener: str, depth: int) -> Steps[Any]:
             break
         if items and not comma:
             raise source.unreadable()
-        items.append((yield from read_literal(source, depth)))
+        items.append((yield from read_literal(source, depth, python=python)))
         yield from skip(source)
         comma = yield from source.accept(",")
     if opener == "(" and len(items) == 1 and not comma:
@@ -140,15 +208,38 @@ def _read_sequence(source: Source, opener: str, depth: int) -> Steps[Any]:
     return items
 
 
-def read_quoted(source: Source, *, raw: bool = False) -> Steps[str]:
+def _read_strings(source: Source, *, raw: bool = False, joined: bool) -> Steps[str]:
+    """Read a string and, if `joined`, those right behind it, which Python joins to it."""
+    texts = [(yield from read_quoted(source, unescape=str if raw else unescape))[1]]
+    while joined:
+        yield from skip(source)
+        prefix = yield from source.startswith(*_PREFIXES)
+        if not prefix:
+            break
+        if prefix not in "\"'":
+            source.advance()
+        texts.append((yield from read_quoted(source, unescape=str if prefix[0] in "rR" else unescape))[1])
+    return "".join(texts)
+
+
+_PREFIXES = tuple(prefix + quote for prefix in ("", *"rRuU") for quote in "\"'")
+
+
+def read_quoted(
+    source: Source, *, quotes: str = "\"'", unescape: Callable[[str], str] = unescape
+) -> Steps[tuple[str, str]]:
     """Read a string in plain quotes as JSON or Python write it, triple ones included; line ends may stand in it.
 
     Args:
         source: Where to read.
-        raw: Whether backslashes are left alone.
+        quotes: Which characters are quotes.
+        unescape: Reads the escapes in it.
+
+    Returns:
+        The string as it stands there, and what it says.
     """
     quote = yield from source.peek()
-    if quote not in ('"', "'"):
+    if not quote or quote not in quotes:
         raise source.unreadable()
     close = yield from source.accept(quote * 3)
     if not close:
@@ -159,56 +250,17 @@ def read_quoted(source: Source, *, raw: bool = False) -> Steps[str]:
         pieces.append((yield from source.run(_UNQUOTED[quote])))
         if (yield from source.accept(close)):
             break
-        pieces.append((yield from _read_character(source)))
+        pieces.append((yield from read_character(source)))
         if pieces[-1] == "\\":
-            pieces.append((yield from _read_character(source)))
+            pieces.append((yield from read_character(source)))
     text = "".join(pieces)
-    return text if raw or "\\" not in text else _unescape(text)
+    return f"{close}{text}{close}", unescape(text) if "\\" in text else text
 
 
-def _read_character(source: Source) -> Steps[str]:
+def read_character(source: Source) -> Steps[str]:
+    """Pass one character of a string."""
     character = yield from source.peek()
     if not character:
         raise CutError("the text ends inside a string")
     source.advance()
     return character
-
-
-def _unescape(text: str) -> str:
-    text = _ESCAPE.sub(_unescape_one, text)  # a backslash that starts no escape stays, as Python has it
-    if _SURROGATE.search(text):  # JSON writes a character beyond U+FFFF as two
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-    return text
-
-
-def _unescape_one(match: re.Match[str]) -> str:
-    short, long, byte, octal, line_end, simple = match.groups()
-    if digits := short or long or byte:
-        code = int(digits, 16)
-        return chr(code) if code <= 0x10FFFF else match[0]
-    if octal:
-        return chr(int(octal, 8))
-    return "" if line_end else _SIMPLE_ESCAPES.get(simple, simple)
-
-
-def constant(word: str) -> Any:
-    """What a word stands for: a number, true, false or null, in JSON's spelling or Python's.
-
-    Raises:
-        UnreadableError: It is none of them, or a number that JSON cannot hold.
-    """
-    if word in _CONSTANTS:
-        return _CONSTANTS[word]
-    if len(word) > MAX_DIGITS:
-        raise UnreadableError("too long for a number")
-    if _INTEGER.fullmatch(word):
-        try:
-            return int(word)
-        except ValueError:  # this process has set a lower limit than Python's own
-            raise UnreadableError("too long for an integer") from None
-    if _LEADING_ZERO.match(word) or not _FLOAT.fullmatch(word):
-        raise UnreadableError("no constant")
-    number = float(word)
-    if not math.isfinite(number):
-        raise UnreadableError("too large for a float")
-    return number

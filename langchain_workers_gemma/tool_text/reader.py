@@ -1,127 +1,443 @@
-"""Calls to bound tools read out of a reply's text, piece by piece."""
+"""Reads the text of a reply as a Gemma writes it: calls, thoughts and special tokens among the words."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-from langchain_workers_gemma.response.events import Event, Text, ToolCallDelta
-from langchain_workers_gemma.tool_text.blocks import Block, Call, ToolNames
+from langchain_workers_gemma.response.events import Reasoning, Text, ToolCallDelta
+from langchain_workers_gemma.tool_text.blocks import Block
+from langchain_workers_gemma.tool_text.emitter import Emitter
+from langchain_workers_gemma.tool_text.literals import BLANK
+from langchain_workers_gemma.tool_text.markdown import MarkdownState
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, FENCES, RESULT_TOKENS
+from langchain_workers_gemma.tool_text.tokens import (
+    CALL_CLOSERS,
+    CALL_ENDS,
+    CALL_OPENERS,
+    FENCES,
+    QUOTES,
+    SPECIAL,
+    TURN_ENDS,
+    TURN_STARTS,
+    ThinkingMarkup,
+)
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-_BLANKS = " \t\r\n"
 _STRETCH = re.compile(r"[ \t\r]+|\n+|`+|.[^\n`<]*", re.DOTALL)
-_MARKDOWN = re.compile(r"\n|`+|[(\[{]|[)\]}]|[ \t\r]+|[^\n`()\[\]{} \t\r]+")
-_FENCE = 3
+_NOT_A_TOKEN = re.compile(r"[^<]+")
+_ANYTHING = re.compile(r".+", re.DOTALL)
+_SPACE = re.compile(r"[ \t\r]+")
+_ROLE = re.compile(r"\w+")
+_MODEL_ROLES = ("model", "assistant")
+_AFTER_WORDS = frozenset(".,;:!?)]}\"'\u201d\u2019»`*_|")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_AROUND_CALLS = frozenset({*CALL_OPENERS, *CALL_CLOSERS, *QUOTES})
 
 
-class TextCallReader:
-    """Reads calls to bound tools out of a reply's text, piece by piece.
+TextEvent: TypeAlias = Text | Reasoning | ToolCallDelta
+"""What can be read out of a text."""
 
-    Text goes through at once, except for what could still become a call and the line ends that could still turn out to
-    stand before one. A call is given when it is complete, as one delta without an id. What names no bound tool or
-    cannot be read stays text, unaltered; so does everything in inline code and in a fence that is not for calls.
 
-    Where the reply ends inside a call of a bound tool, the call is given with the text of its arguments so far, which
+class TextReader:
+    """Reads a reply's text, piece by piece.
+
+    Text goes through at once, except for what could still become a call, a thought or a special token, and the line
+    ends that could still turn out to stand before one. A call is emitted when it is complete, as one delta without an
+    id. What names no bound tool or cannot be read stays text, unaltered; so does everything in inline code and in a
+    fence that is not for calls.
+
+    Where the reply ends inside a call of a bound tool, the call is emitted with the text of its arguments so far, which
     is no JSON, so that it is neither run nor lost.
 
+    A thought is closed by its closing token. A call in a thought is one if nothing but calls follows: the model has
+    left the closing token out. Special tokens are dropped, unless one stands among the words of a line like a word.
+
     Args:
-        tool_names: The names of the bound tools.
+        tools: The bound tools.
+        thinking: How the model marks its thoughts, `None` if it has none.
         first_index: The index of the first call found.
-        tool_parameters: The names of each tool's parameters in order. With them Python calls can be read that give
-            arguments without keywords.
     """
 
-    def __init__(
-        self,
-        tool_names: Collection[str],
-        *,
-        first_index: int = 0,
-        tool_parameters: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        self._tools = ToolNames(tool_names, tool_parameters)
+    def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None, *, first_index: int = 0) -> None:
+        self._tools = tools
+        self._thinking = thinking
+        markers = () if thinking is None else (thinking.opening, thinking.closing)
+        self._ends = (*CALL_ENDS, *markers)
+        self._tokens = (*(token for token in SPECIAL if tools or token not in _AROUND_CALLS), *markers)
+        self._emitter = Emitter(first_index, holds_blanks=bool(tools))
+        self._text_page = MarkdownState()
+        self._thought_page: MarkdownState | None = None  # of the thought that is open
+        self._in_reasoning = False  # whether the service itself says that this is a thought
+        self._text_follows = False  # whether text follows the thought that ends here
+        self._calls: list[_Emitted] = []  # calls in the open thought, real if nothing but calls follows
+        self._calls_text: list[str] = []  # what they were read from
+        self._at_start = True
+        self._turn_ended = False
+        self._rescanned = False  # whether no thought can be closed any more
+        self._idle = False  # whether the next character is waited for, outside of everything
         self._source = Source()
-        self._page = _MarkdownState()
-        self._outlet = _Emitter(first_index)
         self._reading = self._read()
 
-    def feed(self, text: str) -> list[Text | ToolCallDelta]:
-        """Take the next piece of the text and give what can be told now."""
+    @property
+    def in_reasoning(self) -> bool:
+        """Whether the last piece was a thought by the service's own account."""
+        return self._in_reasoning
+
+    @property
+    def holds_call(self) -> bool:
+        """Whether a thought may hold a call, which depends on what follows."""
+        return bool(self._calls) or not self._idle
+
+    def feed(self, text: str) -> list[TextEvent]:
+        """Take the next piece of the text and return the events that can be emitted now."""
+        if self._can_pass(text):
+            self._page.add_plain(text)
+            if self._thought_page is None:
+                return [Text(text)]
+            self._emitter.thought(text)
+            return self._emitter.take()
         self._source.feed(text)
         next(self._reading, None)
-        return self._outlet.take()
+        return self._emitter.take()
 
-    def flush(self) -> list[Text | ToolCallDelta]:
-        """The reply's text has ended, here or for a while: give what was held back.
+    def begin_reasoning(self) -> None:
+        """Note that the next pieces are a thought by the service's own account."""
+        self._in_reasoning = True
+        self._at_start = False
+        self._thought_page = MarkdownState()
+
+    def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
+        """End the text, here or for a while, and return what was held back.
 
         Text may come after it again, as when the service itself gives a call in between. No call reaches across.
+
+        Args:
+            call_follows: Whether a call follows that the service has read. The beginning of its token may be left.
+            text_follows: Whether text follows a thought, so that what looks like a call in it is none.
         """
+        self._text_follows = text_follows or (call_follows and self._in_reasoning)
+        if call_follows and not self._source.holding and _is_cut_opener(self._source.waiting):
+            self._source = Source()
         self._source.end()
         next(self._reading, None)
-        self._outlet.close()
+        self._emitter.close()
         self._source = Source()
         self._reading = self._read()
-        return self._outlet.take()
+        self._idle = self._in_reasoning = self._rescanned = False
+        self._thought_page = None
+        return self._emitter.take()
+
+    @property
+    def _page(self) -> MarkdownState:
+        return self._text_page if self._thought_page is None else self._thought_page
+
+    def _can_pass(self, text: str) -> bool:
+        """Whether a piece holds nothing that must be looked at."""
+        return (
+            self._idle
+            and "<" not in text
+            and "`" not in text
+            and bool(text)
+            and (not self._tools or self._in_reasoning)
+            and not (self._calls or self._turn_ended or self._source.waiting)
+            and self._page.is_plain
+        )
+
+    # --- The text as a whole ---
 
     def _read(self) -> Steps[None]:
-        source = self._source
-        block = Block(source, self._tools)
-        while character := (yield from source.peek()):
-            if self._outlet.after_call and (yield from source.accept(*RESULT_TOKENS, *CALL_TOKENS.values())):
+        if self._at_start and self._thinking is not None and not self._in_reasoning:
+            yield from self._bare_thought(self._thinking)
+        while True:
+            self._idle = True
+            character = yield from self._source.peek()
+            self._idle = False
+            if not character:
+                break
+            self._at_start = False
+            code = self._page.is_code(character)
+            if character == "<" and (yield from self._token(in_code=code)):
                 continue
-            if reading := (yield from self._begin(block, character)):
-                yield from self._attempt(block, reading)
-                block = Block(source, self._tools)
-            else:
-                self._append_text(source.chunk(_STRETCH))
+            if not code and self._tools and (yield from self._block(character)):
+                continue
+            self._append(self._source.chunk(_STRETCH))
+        self._end_thought(calls_are_real=not self._text_follows)
 
-    def _begin(self, block: Block, character: str) -> Steps[Steps[None] | None]:
-        """How to read the calls that could begin here, `None` if none could."""
-        if not self._tools.names or self._page.is_code(character):
-            return None
-        if character == "`":
-            fence = yield from self._source.startswith(*FENCES)
-            return block.fenced(fence, inline=not self._page.line_is_blank) if fence else None
+    def _append(self, text: str, *, refused: bool = False) -> None:
+        """Emit text or a piece of a thought."""
+        blank = text.isspace()
+        if self._calls and blank:
+            self._calls_text.append(text)
+            return
+        if self._calls:
+            self._drop_calls()
+        self._turn_ended = self._turn_ended and blank
+        self._page.add(text, refused=refused)
+        if self._thought_page is None:
+            self._emitter.text(text)
+        else:
+            self._emitter.thought(text)
+
+    # --- Calls ---
+
+    def _block(self, character: str) -> Steps[bool]:
+        """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
+        source, page = self._source, self._page
+        block = Block(source, self._tools, self._ends)
+        reading: Steps[None] | None = None
         if character == "<":
-            token = yield from self._source.startswith(*CALL_TOKENS)
-            return block.tokens(token, inline=not self._page.line_is_blank) if token else None
-        if self._page.line_is_free and (character in "[{" or self._tools.can_begin_line(character)):
-            return block.line()
-        return None
+            token = yield from source.startswith(*CALL_OPENERS)
+            in_prose = not page.line_is_blank and page.stands_apart
+            reading = block.tokens(token, in_prose=in_prose) if token else None
+        elif self._in_reasoning:
+            pass  # engines leave calls between tokens in a thought; anything else in it is a thought
+        elif character == "`":
+            fence = yield from source.startswith(*FENCES)
+            reading = block.fenced(fence, inline=not page.line_is_blank) if fence else None
+        elif page.line_is_free and (character in "[{" or self._tools.can_begin_line(character)):
+            reading = block.line()
+        if reading is not None:
+            yield from self._attempt(block, reading)
+        return reading is not None
 
     def _attempt(self, block: Block, reading: Steps[None]) -> Steps[None]:
-        self._source.hold()
+        source = self._source
+        source.hold()
+        example = False
         try:
             yield from reading
         except CutError:
-            if block.is_cut_short():
-                self._call(block.calls, block.rest())
-            else:
-                self._append_text(self._source.held(), refused=True)
+            if block.is_cut_short() and not self._text_follows:
+                self._found(block, block.partial_call())
+            elif not block.is_cut_markup() or self._text_follows:
+                self._append(source.held(), refused=True)
         except UnreadableError:
-            self._append_text(self._source.held(), refused=True)
+            if block.is_unreadable_call():
+                self._found(block, (yield from block.unreadable_call()))
+            else:
+                example = block.is_example() and not block.closed
+                self._append(source.held(), refused=True)
         else:
-            self._call(block.calls)
-        self._source.release()
+            self._found(block, None)
+        source.release()
+        if example:
+            yield from self._example()
 
-    def _append_text(self, text: str, *, refused: bool = False) -> None:
-        self._page.add(text, refused=refused)
-        self._outlet.text(text)
+    def _example(self) -> Steps[None]:
+        """Pass the rest of what is no call as text, with its closing token."""
+        source = self._source
+        while (yield from source.peek()) and not (yield from source.startswith(*CALL_OPENERS)):
+            if closer := (yield from source.accept(*CALL_CLOSERS)):
+                self._append(closer)
+                return
+            self._append(source.chunk(_STRETCH), refused=True)
 
-    def _call(self, calls: Sequence[Call], rest: tuple[str, str] | None = None) -> None:
+    def _found(self, block: Block, partial: tuple[str, str] | None) -> None:
+        """Emit calls. In a thought they wait for what follows."""
+        calls = [_Emitted(name, _to_json(arguments), closed=True) for name, arguments in block.calls]
+        if partial is not None:
+            calls.append(_Emitted(partial[0], _unlike_json(*partial), closed=False))
+        elif calls:
+            calls[-1] = calls[-1]._replace(closed=block.closed)
         self._page.begin_line()
-        for name, arguments in calls:
-            self._outlet.call(name, _to_json(arguments))
-        if rest is not None:
-            self._outlet.call(*rest)
+        if self._thought_page is None:
+            self._emit(calls)
+        else:
+            self._calls += calls
+            self._calls_text.append(self._source.held())
+
+    def _emit(self, calls: Sequence[_Emitted]) -> None:
+        for call in calls:
+            self._emitter.call(call.name, call.arguments, closed=call.closed)
+
+    def _drop_calls(self) -> None:
+        """Make what looked like calls in a thought part of the thought."""
+        text = "".join(self._calls_text)
+        self._calls.clear()
+        self._calls_text.clear()
+        self._page.add(text, refused=True)
+        self._emitter.thought(text)
+
+    # --- Special tokens ---
+
+    def _token(self, *, in_code: bool) -> Steps[bool]:
+        """Read a special token that is none of a call's opening ones, if one stands here."""
+        source, thinking = self._source, self._thinking
+        token = yield from source.startswith(*self._tokens)
+        if not token or (token in CALL_OPENERS and self._tools):
+            return False
+        if self._thought_page is not None and thinking is not None and token == thinking.closing:
+            yield from self._close_thought(token)
+        elif in_code:
+            yield from self._token_in_code(token)
+        elif token in TURN_STARTS:
+            yield from self._turn_start(token)
+        elif thinking is not None and token == thinking.opening:
+            yield from self._open_thought(thinking)
+        else:
+            yield from self._stray(token)
+        return True
+
+    def _stray(self, token: str) -> Steps[None]:
+        """Drop a token that means nothing here, unless it is a word in a line of prose, as in `Use <eos> there`."""
+        source, page = self._source, self._page
+        apart, first = page.stands_apart, page.line_is_blank
+        yield from source.accept(token)
+        after_call = self._emitter.after_call or bool(self._calls)
+        self._turn_ended = self._turn_ended or token in TURN_ENDS
+        if apart and not after_call:
+            space = yield from source.run(_SPACE)
+            following = yield from source.peek()
+            if space:
+                is_word = following not in ("", "\n", "<") or (
+                    following == "<" and not (yield from source.startswith(*self._tokens))
+                )
+            else:
+                is_word = not first and following in _AFTER_WORDS
+            if is_word or space:
+                self._append(token + space if is_word else space)
+        if self._turn_ended:
+            blank = yield from source.run(BLANK)
+            at_end = not (yield from source.peek()) or (yield from source.startswith(*TURN_STARTS))
+            if blank and not at_end:  # at the end it only sets the token apart
+                self._append(blank)
+
+    def _token_in_code(self, token: str) -> Steps[None]:
+        """Keep a token in code, unless it ends the whole reply."""
+        yield from self._source.accept(token)
+        blank = yield from self._source.run(BLANK)
+        if token not in TURN_ENDS or (yield from self._source.peek()):
+            self._append(token + blank)
+
+    def _turn_start(self, token: str) -> Steps[None]:
+        """Drop the model's own header. Behind the end of its turn, what others would say is no part of the reply."""
+        source = self._source
+        if not (self._turn_ended or self._page.line_is_blank):
+            yield from self._stray(token)
+            return
+        yield from source.accept(token)
+        role = yield from source.run(_ROLE)
+        line_end = yield from source.accept("\n")
+        if role in _MODEL_ROLES and line_end:
+            return
+        if not self._turn_ended:
+            self._append(token + role + line_end)
+            return
+        while (yield from source.peek()):
+            source.chunk(_ANYTHING)
+
+    # --- Thoughts ---
+
+    def _bare_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
+        """Open a thought if the reply begins with its name alone: the opening token was part of the prompt."""
+        if not thinking.name:
+            return
+        blank = yield from self._source.run(BLANK)
+        if (yield from self._source.startswith(thinking.name + "\n", thinking.name + thinking.closing)):
+            yield from self._source.accept(thinking.name)
+            yield from self._source.accept("\n")
+            self._thought_page = MarkdownState()
+        elif blank:
+            self._append(blank)
+
+    def _open_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
+        """Read what opens a thought: the token, doubled ones, and the name behind it."""
+        source, page = self._source, self._page
+        is_prose = page.stands_apart and not page.line_is_blank
+        glued = not page.stands_apart
+        yield from source.accept(thinking.opening)
+        if is_prose and self._thought_page is None:
+            self._append(thinking.opening)
+            return
+        yield from source.run(BLANK)
+        while (yield from source.accept(thinking.opening)):
+            yield from source.run(BLANK)
+        name = yield from source.accept(thinking.name) if thinking.name else _nothing()
+        if thinking.name and not name and source.accept_cut(thinking.name):
+            return
+        if self._thought_page is not None:  # it is open already
+            if name and not (yield from source.accept("\n")):
+                self._append(name)
+            return
+        following = yield from source.peek()
+        if thinking.name and (not name or (following.isalnum() and not following.isupper())):
+            yield from self._nameless(thinking, name, glued=glued)
+            return
+        if following in ("\n", " ", ":"):
+            source.advance()
+        self._thought_page = MarkdownState()
+
+    def _nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
+        """Read a thought without its name. If nothing closes it, the opening token stood there by itself."""
+        source = self._source
+        if glued or self._rescanned:
+            if begun:
+                self._append(begun)
+            return
+        pieces = [begun]
+        while True:
+            pieces.append((yield from source.run(_NOT_A_TOKEN)))
+            if not (yield from source.peek()):
+                self._source = Source.of("".join(pieces))
+                self._rescanned = True
+                return
+            if (yield from source.accept(thinking.closing)):
+                break
+            source.advance()
+            pieces.append("<")
+        self._thought_page = MarkdownState()
+        self._append("".join(pieces))
+        self._end_thought(calls_are_real=False)
+
+    def _close_thought(self, closing: str) -> Steps[None]:
+        """Read what closes a thought. Between backticks it is a word."""
+        source = self._source
+        after_tick = self._page.after_tick
+        yield from source.accept(closing)
+        if after_tick and (yield from source.peek()) == "`":
+            self._append(closing)
+            return
+        blank = ""
+        if self._calls:
+            blank = yield from source.run(BLANK)
+            nothing = not (yield from source.peek()) or bool((yield from source.startswith(*CALL_OPENERS)))
+            self._end_thought(calls_are_real=nothing)
+        else:
+            self._end_thought(calls_are_real=False)
+        if blank:
+            self._append(blank)
+
+    def _end_thought(self, *, calls_are_real: bool) -> None:
+        if self._calls and not calls_are_real:
+            self._drop_calls()
+        self._emitter.end_thought()
+        self._emit(self._calls)
+        self._calls.clear()
+        self._calls_text.clear()
+        if self._thought_page is not None:
+            self._thought_page = None
+            self._text_page.begin_line()
+
+
+class _Emitted(NamedTuple):
+    """A call on its way out."""
+
+    name: str
+    arguments: str
+    closed: bool
+
+
+def _is_cut_opener(text: str) -> bool:
+    """Whether a text is the beginning of the token that opens a call."""
+    return bool(text) and any(opener.startswith(text) for opener in CALL_OPENERS)
+
+
+def _nothing() -> Steps[str]:
+    yield from ()
+    return ""
 
 
 def _to_json(arguments: Mapping[str, object]) -> str:
@@ -129,191 +445,10 @@ def _to_json(arguments: Mapping[str, object]) -> str:
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
 
 
-class _MarkdownState:
-    """Where in its Markdown the text has come to: which stretches are code, and where a line of calls can stand.
-
-    The same characters lead to the same place, however they were cut.
-
-    Attributes:
-        line_is_blank: Whether nothing but white space stands on the line so far.
-    """
-
-    def __init__(self) -> None:
-        self.line_is_blank = True
-        self._depth = 0  # how many brackets are open
-        self._refused = False  # whether they may be those of something that is no call
-        self._last = ""  # the last character that is not white space
-        self._code = 0  # how many backticks opened the code that is open
-        self._fenced = False
-        self._ticks = 0  # how many backticks stand just before here
-        self._ticks_lead = False
-
-    @property
-    def line_is_free(self) -> bool:
-        """Whether a line of calls can begin here: it is blank and does not go on with what the lines before began.
-
-        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in prose
-        does not count, unless its line ends in it or in a comma.
-        """
-        return self.line_is_blank and not (self._depth and (self._refused or self._last in "([{,"))
-
-    def begin_line(self) -> None:
-        """A block of calls was taken out: what comes next stands as if on a line of its own."""
-        self._end_ticks("\n")
-        self.line_is_blank = True
-
-    def is_code(self, character: str) -> bool:
-        """Whether `character`, which comes next, is in code or belongs to what opens or closes it."""
-        if character == "`":
-            return bool(self._ticks or self._code)
-        self._end_ticks(character)
-        return bool(self._code)
-
-    def add(self, text: str, *, refused: bool = False) -> None:
-        """Take the next piece of the text.
-
-        Args:
-            text: The piece.
-            refused: Whether it is the beginning of what could have been a call.
-        """
-        self._refused |= refused
-        for token in _MARKDOWN.findall(text):
-            kind = token[0]
-            if kind == "`":
-                self._ticks_lead = self._ticks_lead if self._ticks else self.line_is_blank
-                self._ticks += len(token)
-                self.line_is_blank = False
-                continue
-            self._end_ticks(kind)
-            if kind == "\n":
-                self._end_line()
-            elif kind not in _BLANKS:
-                self.line_is_blank = False
-                self._last = token[-1]
-                if kind in "([{" and not self._code:
-                    self._depth += 1
-                elif kind in ")]}" and not self._code:
-                    self._depth = max(0, self._depth - 1)
-
-    def _end_line(self) -> None:
-        if self.line_is_blank:
-            self._depth = 0
-        self._refused = self._refused and self._depth > 0
-        if not self._fenced:  # what is still open is a fence or, if too short for one, a stray backtick
-            self._fenced = self._code >= _FENCE
-            self._code = self._code if self._fenced else 0
-        self.line_is_blank = True
-
-    def _end_ticks(self, following: str) -> None:
-        ticks, self._ticks = self._ticks, 0
-        if not ticks:
-            return
-        if self._fenced:
-            if self._ticks_lead and ticks >= self._code and following in _BLANKS:
-                self._code, self._fenced = 0, False
-        elif self._code in (0, ticks):
-            self._code = 0 if self._code else ticks
-
-
-class _Emitter:
-    """Gives text and calls out, without the white space that only set a call apart from the text around it."""
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-        self._events: list[Text | ToolCallDelta] = []
-        self._pieces: list[str] = []  # text that goes behind the events
-        self._said = False  # whether there has been any text
-        self._blank: list[str] = []  # white space that waits for what comes after it
-        self._separator: str | None = None  # after a call: what stood between it and the text before
-
-    @property
-    def after_call(self) -> bool:
-        """Whether nothing but white space has come since a call."""
-        return self._separator is not None
-
-    def text(self, text: str) -> None:
-        """Take a piece of text."""
-        body = text.rstrip(_BLANKS)
-        if body:
-            self._put(self._gap() + body)
-        tail = text[len(body) :]
-        if self._said and not self._blank and not self.after_call:  # blanks that end no line need not wait
-            line_end = tail.find("\n")
-            spaces = tail if line_end < 0 else tail[:line_end]
-            self._put(spaces)
-            tail = tail[len(spaces) :]
-        if tail:
-            self._blank.append(tail)
-
-    def call(self, name: str, arguments: str) -> None:
-        """Take a call."""
-        blank = "".join(self._blank)
-        self._separator = self._separator or blank[: blank.rfind("\n") + 1]  # what follows indents the call
-        self._blank.clear()
-        self._end_text()
-        self._events.append(ToolCallDelta(self._index, None, name, arguments))
-        self._index += 1
-
-    def close(self) -> None:
-        """The text has ended: white space at its end is part of it, unless it stood around a call."""
-        if not self.after_call:
-            self._put("".join(self._blank))
-        self._blank.clear()
-        self._separator = None
-
-    def take(self) -> list[Text | ToolCallDelta]:
-        """Give what has come since it was last asked for."""
-        self._end_text()
-        events, self._events = self._events, []
-        return events
-
-    def _gap(self) -> str:
-        blank = "".join(self._blank)
-        self._blank.clear()
-        if self._separator is None:
-            return blank
-        gap, self._separator = (self._separator or blank) if self._said else "", None
-        return gap
-
-    def _put(self, text: str) -> None:
-        if text:
-            self._said = True
-            self._pieces.append(text)
-
-    def _end_text(self) -> None:
-        if self._pieces:
-            self._events.append(Text("".join(self._pieces)))
-            self._pieces.clear()
-
-
-class WrittenCalls:
-    """Feeds text to the reader of notations.
-
-    Args:
-        tools: The bound tools, in OpenAI's form.
-    """
-
-    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        functions = [tool["function"] for tool in tools]
-        parameters = {
-            str(function["name"]): tuple((function.get("parameters") or {}).get("properties") or ())
-            for function in functions
-        }
-        self._reader = TextCallReader(parameters, tool_parameters=parameters)
-
-    def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
-        if isinstance(event, Text):
-            return _apart(self._reader.feed(event.text))
-        if isinstance(event, ToolCallDelta):
-            return (*self.flush(), event)
-        return (event,)
-
-    def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
-        return _apart(self._reader.flush())
-
-
-def _apart(events: Iterable[Text | ToolCallDelta]) -> list[Event]:
-    """Calls found in text are counted downwards from -1, apart from those that the service numbers from 0."""
-    return [replace(event, index=-1 - event.index) if isinstance(event, ToolCallDelta) else event for event in events]
+def _unlike_json(name: str, arguments: str) -> str:
+    """Return arguments that cannot be read in a form that nobody takes for JSON."""
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return name + arguments

@@ -1,9 +1,9 @@
 """Characters that arrive in pieces, for readers that are written as if all were there.
 
 A reader is a generator that yields where it needs characters that have not come yet, and otherwise is plain recursive
-descent. All of them go through the few methods of `Source`, whose answers depend on the characters alone and never on
-where the pieces were cut, so that a stream reads as the whole reply does. No character is looked at again after a
-reader has given up, so that the time is linear in the text.
+descent. All of them use the few methods of `Source`, whose results depend on the characters alone and never on where
+the pieces were cut, so that a stream reads as the whole reply does. No character is looked at again after a reader has
+given up, so that the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -43,6 +43,24 @@ class Source:
         self._hold_base = 0
         self._hold_pos = 0
 
+    @classmethod
+    def of(cls, text: str) -> Source:
+        """Return a source of a text that is all there."""
+        source = cls()
+        source.feed(text)
+        source.end()
+        return source
+
+    @property
+    def waiting(self) -> str:
+        """What has come and is not passed yet: the beginning of a literal that may go on."""
+        return self._text[self._pos :]
+
+    @property
+    def holding(self) -> bool:
+        """Whether what is passed is kept, for a reader that may give up."""
+        return self._holding
+
     def feed(self, piece: str) -> None:
         """Add a piece at the end."""
         if self._holding and self._pos > self._hold_pos:
@@ -52,11 +70,11 @@ class Source:
         self._pos = self._hold_pos = 0
 
     def end(self) -> None:
-        """Say that no more will come."""
+        """Note that no more will come."""
         self._ended = True
 
     def tell(self) -> int:
-        """How many characters have been passed."""
+        """Return how many characters have been passed."""
         return self._base + self._pos
 
     def hold(self) -> None:
@@ -67,7 +85,7 @@ class Source:
         self._hold_base = self.tell()
 
     def held(self, start: int | None = None) -> str:
-        """What was passed since `hold`, or since the later place `start` that `tell` gave."""
+        """Return what was passed since `hold`, or since the later place `start` that `tell` returned."""
         text = "".join([*self._held, self._text[self._hold_pos : self._pos]])
         return text if start is None else text[start - self._hold_base :]
 
@@ -77,7 +95,7 @@ class Source:
         self._held = []
 
     def peek(self) -> Steps[str]:
-        """The next character, an empty string at the end."""
+        """Return the next character, an empty string at the end."""
         while self._pos >= len(self._text):
             if self._ended:
                 return ""
@@ -85,7 +103,7 @@ class Source:
         return self._text[self._pos]
 
     def startswith(self, *literals: str) -> Steps[str]:
-        """Which of `literals` stands here, an empty string for none; nothing is passed."""
+        """Return which of `literals` stands here, an empty string if none does; nothing is passed."""
         while not self._text.startswith(literals, self._pos):
             rest = self._text[self._pos : self._pos + max(map(len, literals))]
             if self._ended or not any(literal.startswith(rest) for literal in literals):
@@ -94,23 +112,21 @@ class Source:
         return next(literal for literal in literals if self._text.startswith(literal, self._pos))
 
     def accept(self, *literals: str) -> Steps[str]:
-        """As `startswith`, and passes it."""
+        """Do as `startswith`, and pass what it returns."""
         literal = yield from self.startswith(*literals)
         self._pos += len(literal)
         return literal
 
-    def closes(self, *literals: str) -> Steps[bool]:
-        """Whether one of `literals` ends here, and passes it; at the end of the text its beginning is enough."""
-        if (yield from self.accept(*literals)):
-            return True
-        rest = self._text[self._pos : self._pos + max(map(len, literals))]
+    def accept_cut(self, *literals: str) -> bool:
+        """Pass the beginning of one of `literals`, if the text ended within it. To be used after `accept`."""
+        rest = self._text[self._pos :]
         if not self._ended or not any(literal.startswith(rest) for literal in literals):
             return False
         self._pos = len(self._text)
         return True
 
     def advance(self) -> None:
-        """Pass the character that `peek` gave."""
+        """Pass the character that `peek` returned."""
         self._pos += 1
 
     def chunk(self, pattern: re.Pattern[str]) -> str:
@@ -129,7 +145,7 @@ class Source:
         return "".join(pieces)
 
     def unreadable(self) -> UnreadableError:
-        """The error for what stands here: something else, or the end."""
+        """Return the error for what stands here: something else, or the end."""
         if self._ended and self._pos >= len(self._text):
             return CutError("the text ends here")
         return UnreadableError("no call in this notation")

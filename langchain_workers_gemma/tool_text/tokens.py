@@ -1,25 +1,135 @@
-"""Gemma's special tokens, as data."""
+"""The special tokens of each generation of Gemma, as data.
+
+A next generation with other markers is one more entry of `MARKUPS`, under its family in `models.py`. The tokens are
+those of the published tokenizers and chat templates (`docs/wire.md` sections 6 and 10).
+"""
 
 from __future__ import annotations
 
-FENCES = ("```tool_code", "```tool_call", "```json")
-"""What opens a fenced block that can hold calls; others are examples for the reader of the text."""
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 
-_NAMESPACES = ("default_api.", "tools.", "functions.")
-"""The modules that Gemmas believe tools to be in; inside a fence any other is read too."""
+@dataclass(frozen=True, slots=True)
+class ThinkingMarkup:
+    """How a model marks its thoughts.
+
+    Attributes:
+        opening: What opens a thought.
+        closing: What closes it.
+        name: The word behind the opener, on a line of its own; empty where there is none.
+    """
+
+    opening: str
+    closing: str
+    name: str = ""
 
 
-QUOTE_TOKENS = ('<|"|>', "<escape>")
-"""What stands around strings where a Gemma writes special tokens: Gemma 4's and FunctionGemma's."""
+@dataclass(frozen=True, slots=True)
+class CallMarkup:
+    """What stands around a call, or around several.
+
+    Attributes:
+        opening: What opens it.
+        closing: What closes it.
+    """
+
+    opening: str
+    closing: str
 
 
-CALL_TOKENS = {"<|tool_call>": "<tool_call|>", "<start_function_call>": "<end_function_call>"}
-"""The special tokens that open and close a call: Gemma 4's and FunctionGemma's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Markup:
+    """The special tokens of one generation, which a reply can hold as text.
+
+    Attributes:
+        turn_start: What opens a turn; the role follows on the same line.
+        turn_ends: What ends a turn or the text.
+        thinking: How it marks its thoughts, `None` if it has none.
+        call: What stands around a call, `None` if the generation writes calls as plain text.
+        quote: What stands around a string in a call; empty if strings have plain quotes.
+        results: What stands around the result of a call.
+        others: Tokens that mean nothing in a reply.
+    """
+
+    turn_start: str = "<start_of_turn>"
+    turn_ends: tuple[str, ...] = ("<end_of_turn>", "<eos>")
+    thinking: ThinkingMarkup | None = None
+    call: CallMarkup | None = None
+    quote: str = ""
+    results: tuple[str, ...] = ()
+    others: tuple[str, ...] = ("<bos>", "<pad>")
 
 
-RESULT_TOKENS = ("<|tool_response>", "<start_function_response>")
-"""The special tokens that can trail behind a call: a Gemma goes on to its result unless it is stopped there."""
+MARKUPS: Mapping[str, Markup] = MappingProxyType(
+    {
+        "gemma": Markup(),  # Gemma 1 to 3
+        "functiongemma": Markup(
+            call=CallMarkup("<start_function_call>", "<end_function_call>"),
+            quote="<escape>",
+            results=("<start_function_response>", "<end_function_response>"),
+        ),
+        "gemma-4": Markup(
+            turn_start="<|turn>",
+            turn_ends=("<turn|>", "<|end_of_turn>", "<eos>"),
+            thinking=ThinkingMarkup("<|channel>", "<channel|>", "thought"),
+            call=CallMarkup("<|tool_call>", "<tool_call|>"),
+            quote='<|"|>',
+            results=("<|tool_response>", "<tool_response|>"),
+            others=("<bos>", "<pad>", "<|think|>"),
+        ),
+    }
+)
+"""The markup of each generation, by the family that `models.py` names."""
 
 
-_NOT_IN_WORDS = (*QUOTE_TOKENS, *CALL_TOKENS, *CALL_TOKENS.values(), *RESULT_TOKENS)
+def markup_of(family: str) -> Markup:
+    """Return the markup of a family of models; that of Gemma 1 to 3 where it has no entry of its own."""
+    return MARKUPS.get(family, MARKUPS["gemma"])
+
+
+TAGS = (
+    CallMarkup("<tool_call>", "</tool_call>"),
+    CallMarkup("<call>", "</call>"),
+)
+"""What Gemmas write in place of their own tokens around a call; plain text, not special tokens."""
+
+CODE_FENCE = "```tool_code"
+"""What opens a fenced block of Python."""
+
+FENCES = (CODE_FENCE, "```tool_call", "```json")
+"""What opens a fenced block that can hold calls; other fences are examples for the reader of the text."""
+
+
+def _unique(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(token for token in tokens if token))
+
+
+# A Gemma drifts into the notations of other generations, so all of them are read on every model.
+_ALL = tuple(MARKUPS.values())
+CALL_TOKENS = {markup.call.opening: markup.call.closing for markup in _ALL if markup.call is not None}
+"""The special tokens that open and close a call."""
+
+CALLS = (*(CallMarkup(*tokens) for tokens in CALL_TOKENS.items()), *TAGS)
+QUOTES = _unique(markup.quote for markup in _ALL)
+RESULTS = _unique(token for markup in _ALL for token in markup.results)
+TURN_STARTS = _unique(markup.turn_start for markup in _ALL)
+TURN_ENDS = _unique(token for markup in _ALL for token in markup.turn_ends)
+
+CALL_OPENERS = tuple(call.opening for call in CALLS)
+CALL_CLOSERS = tuple(call.closing for call in CALLS)
+CALL_ENDS = (*CALL_CLOSERS, *CALL_OPENERS, *RESULTS, *TURN_ENDS, *TURN_STARTS)
+"""What shows that the call before it is complete."""
+
+SPECIAL = _unique(
+    (
+        *(token for markup in _ALL if markup.call for token in (markup.call.opening, markup.call.closing)),
+        *QUOTES,
+        *RESULTS,
+        *TURN_STARTS,
+        *TURN_ENDS,
+        *(token for markup in _ALL for token in markup.others),
+    )
+)
+"""Every special token but those around thoughts: no user is to see one."""

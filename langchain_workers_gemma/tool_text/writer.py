@@ -1,23 +1,23 @@
-"""Tool calls written as a Gemma writes them, in each of the notations that `notation` reads."""
+"""Tool calls written as a Gemma writes them, in each of the notations that `blocks` reads."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from langchain_workers_gemma.tool_text.blocks import IDENTIFIER
 from langchain_workers_gemma.tool_text.gemma_fields import KEY
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTE_TOKENS
+from langchain_workers_gemma.tool_text.literals import looks_like_path
+from langchain_workers_gemma.tool_text.python_calls import IDENTIFIER
+from langchain_workers_gemma.tool_text.tokens import MARKUPS
 
-Notation: TypeAlias = Literal["json", "python", "functiongemma", "gemma4"]
+Notation: TypeAlias = Literal["json", "python", "functiongemma", "gemma-4"]
 """A way in which a Gemma writes a call."""
 
-
-_TOKENS: Mapping[str, tuple[str, str, str]] = {
-    notation: (*tokens, quote)
-    for notation, tokens, quote in zip(("gemma4", "functiongemma"), CALL_TOKENS.items(), QUOTE_TOKENS, strict=True)
-}
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SHORT_ESCAPE = re.compile(r"\\([\\nrtbf])")
+_CODES = {"\\": "\\u005c", "n": "\\u000a", "r": "\\u000d", "t": "\\u0009", "b": "\\u0008", "f": "\\u000c"}
 
 
 def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "json") -> str:
@@ -30,29 +30,15 @@ def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "j
             each can express every JSON value.
     """
     if notation == "json":
-        return json.dumps({"name": name, "parameters": arguments}, ensure_ascii=False)
+        return _json({"name": name, "parameters": arguments})
     if notation == "python":
         named = {key: value for key, value in arguments.items() if IDENTIFIER.fullmatch(key)}
         others = {key: value for key, value in arguments.items() if key not in named}
-        written = [f"{key}={value!r}" for key, value in named.items()] + ([f"**{others!r}"] if others else [])
-        return f"{name}({', '.join(written)})"
-    opening, closing, quote = _TOKENS[notation]
-    return f"{opening}call:{name}{_gemma_value(arguments, quote)}{closing}"
-
-
-def _gemma_value(value: Any, quote: str) -> str:
-    if isinstance(value, str) and quote not in value:
-        return f"{quote}{value}{quote}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_gemma_value(item, quote) for item in value)}]"
-    if isinstance(value, Mapping):
-        fields = (f"{_gemma_key(key, quote)}:{_gemma_value(item, quote)}" for key, item in value.items())
-        return f"{{{','.join(fields)}}}"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _gemma_key(key: str, quote: str) -> str:
-    return key if KEY.fullmatch(key) else _gemma_value(key, quote)
+        written = [f"{key}={_python(value)}" for key, value in named.items()]
+        return f"{name}({', '.join([*written, *([f'**{_python(others)}'] if others else [])])})"
+    markup = MARKUPS[notation]
+    written = f"call:{name}{_gemma_value(arguments, markup.quote)}"
+    return written if markup.call is None else f"{markup.call.opening}{written}{markup.call.closing}"
 
 
 def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -63,3 +49,40 @@ def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """
     written = [render_call(name, arguments) for name, arguments in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]" if written else ""
+
+
+def _json(value: Any) -> str:
+    """Write JSON in which no line end behind a letter and a colon can be taken for a Windows path."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _STRING.sub(_spelled_out, text) if "\\" in text else text
+
+
+def _spelled_out(string: re.Match[str]) -> str:
+    if not looks_like_path(string[0][1:-1]):
+        return string[0]
+    return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], string[0])
+
+
+def _python(value: Any) -> str:
+    if isinstance(value, str):
+        return _json(value) if looks_like_path(repr(value)[1:-1]) else repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_python, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_python(key)}: {_python(item)}' for key, item in value.items())}}}"
+    return repr(value)
+
+
+def _gemma_value(value: Any, quote: str) -> str:
+    if isinstance(value, str) and quote not in value:
+        return f"{quote}{value}{quote}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_gemma_value(item, quote) for item in value)}]"
+    if isinstance(value, Mapping):
+        fields = (f"{_gemma_key(key, quote)}:{_gemma_value(item, quote)}" for key, item in value.items())
+        return f"{{{','.join(fields)}}}"
+    return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], json.dumps(value, ensure_ascii=False))
+
+
+def _gemma_key(key: str, quote: str) -> str:
+    return key if KEY.fullmatch(key) else _gemma_value(key, quote)

@@ -19,7 +19,9 @@ from langchain_workers_gemma.response.arguments import ArgumentsReader
 from langchain_workers_gemma.response.call_pieces import CallPieces
 from langchain_workers_gemma.schemas import json_schema_of
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
-from langchain_workers_gemma.tool_text.reader import TextCallReader
+from langchain_workers_gemma.tool_text.reader import TextReader
+from langchain_workers_gemma.tool_text.tokens import markup_of
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
 from tests.helpers.schema_engines import FUNCTIONS
 
 _PACKAGE = str(Path(langchain_workers_gemma.__file__).parent)
@@ -52,6 +54,8 @@ def lines_run(act: Callable[[], object]) -> int:
 
 Act: TypeAlias = Callable[[], object]
 
+_TOOLS = ToolNames({name: ArgumentType.of({}) for name in ("get_weather", "f")})
+
 PIECE = 4  # characters, as much as a chunk often has
 
 ADVERSARIES = {
@@ -67,6 +71,14 @@ ADVERSARIES = {
     "objects in objects": '{"name": "f", "parameters": {"a": [\n',
     "strings without an end": "f(a='x\n\n",
     "white space": "\n",
+    "thoughts": "<|channel>thought\n",
+    "thoughts without a name": "<|channel>\nx",
+    "thoughts with calls": "<|channel>thought\n<|tool_call>call:f{}<tool_call|>",
+    "calls of an unknown tool": "<|tool_call>call:g{",
+    "calls that cannot be read": "<|tool_call>call:f{a}",
+    "ends of calls in a string": '<|tool_call>call:f{a:<|"|>' + "}<tool_call|>x" * 9,
+    "ends of turns": "<turn|> ",
+    "words that go on": "call:f{a:b" + ",c" * 9,
 }
 """What a reader of calls in text may wait on for ever."""
 
@@ -84,7 +96,7 @@ def read_calls(adversary: str, piece: int, size: int) -> Act:
     text = unit * (size // len(unit))
 
     def act() -> None:
-        reader = TextCallReader(["get_weather", "f"])
+        reader = TextReader(_TOOLS, markup_of("gemma-4").thinking)
         for at in range(0, len(text), piece):
             reader.feed(text[at : at + piece])
         reader.flush()

@@ -284,10 +284,10 @@ LEAKS = [
     ("<|channel>thought\nfor ever", "for ever", ""),
     ("<|channel>thought\na<channel|><|channel>thought\nb<channel|>c", "ab", "c"),
     ("The marker <|channel>thought\n is prose.", "", "The marker <|channel>thought\n is prose."),
-    ("<|channel>thoughtful", "", "<|channel>thoughtful"),
+    ("<|channel>thoughtful", "", "thoughtful"),
     ("a < b", "", "a < b"),
     ("<", "", "<"),
-    ("end <channel|>", "", "end <channel|>"),
+    ("end<channel|>", "", "end"),
 ]
 
 

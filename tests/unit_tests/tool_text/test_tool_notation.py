@@ -9,18 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.response.events import Text, ToolCallDelta
-from langchain_workers_gemma.tool_text.reader import TextCallReader
+from langchain_workers_gemma.schemas.argument_types import ArgumentType
+from langchain_workers_gemma.tool_text.reader import TextReader
+from langchain_workers_gemma.tool_text.tokens import SPECIAL, markup_of
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
 from langchain_workers_gemma.tool_text.writer import Notation, render_call, render_calls
 
 Reply: TypeAlias = list[Any]
+THINKING = markup_of("gemma-4").thinking
 
 TOOLS = ["get_weather", "f", "search-web"]
 PARIS: tuple[str, dict[str, Any]] = ("get_weather", {"city": "Paris"})
 
 
+def text_reader(
+    tools: Iterable[str] = TOOLS, parameters: dict[str, list[str]] | None = None, **options: Any
+) -> TextReader:
+    """A reader for tools with these parameters, of any type."""
+    schemas = {name: {"properties": {key: {} for key in (parameters or {}).get(name, ())}} for name in tools}
+    return TextReader(
+        ToolNames({name: ArgumentType.of(schema) for name, schema in schemas.items()}), THINKING, **options
+    )
+
+
 def read(pieces: Iterable[str], **options: Any) -> Reply:
     """The reply that `pieces` make: texts and calls in order, neighbouring texts joined."""
-    reader = TextCallReader(TOOLS, **options)
+    reader = text_reader(**options)
     events = [event for piece in pieces for event in reader.feed(piece)] + reader.flush()
     reply: Reply = []
     for event in events:
@@ -207,14 +221,10 @@ PROSE = [
     "``<|tool_call>call:f{}<tool_call|>`` is how",
     "the token <|tool_call> starts a call",
     "It writes <|tool_call>call:f{a:1}<tool_call|> to call f.",
-    "<|tool_call> and <tool_call|>, <|tool_response>",
-    "<|tool_call>",
-    "<|tool_call>call:",
-    "<|tool_call>call:get_wea",
+    "<|tool_call> and <tool_call|>, <|tool_response> or so",
     '<|tool_call>call:other{a:<|"|>\ncall:f{a:1}\n<|"|>}<tool_call|>',
-    "<|tool_call>call:f{a:1} b<tool_call|>",
-    "<|tool_call>call:f{a}<tool_call|>",
-    "<|tool_call>call:f{a:b<tool_call|>",
+    "<|tool_call>call:f{a:1} calls f.",
+    "See <|tool_call>call:f{a}<tool_call|> there",
     "<start_function_call>call:other{}<end_function_call>",
     "call:other{a:1}",
     "call:f{a:1} is it",
@@ -285,8 +295,6 @@ PROSE = [
     "f(x=1j)",
     'call:f{a:[1 <|"|>}',
     'call:f{"a" 1}',
-    'call:f{a:"b" c}',
-    "<|tool_response>",
 ]
 
 
@@ -323,7 +331,7 @@ def test_text_between_calls() -> None:
 
 def test_a_call_in_place_of_one_that_breaks_off() -> None:
     text = "<|tool_call>call:f{a:<|tool_call>call:f{b:1}<tool_call|>"
-    assert read_everywhere(text) == ["<|tool_call>call:f{a:", ("f", '{"b": 1}')]
+    assert read_everywhere(text) == [("f", "{a:"), ("f", '{"b": 1}')]
 
 
 def test_prose_does_not_stop_calls_for_good() -> None:
@@ -391,7 +399,7 @@ def test_positional_arguments() -> None:
     known = {"get_weather": ["city", "unit"]}
     text = "get_weather('Paris', unit='c')\nget_weather(None)"
     expected = calls(("get_weather", {"city": "Paris", "unit": "c"}), ("get_weather", {"city": None}))
-    assert read_everywhere(text, tool_parameters=known) == expected
+    assert read_everywhere(text, parameters=known) == expected
     for prose in (
         "get_weather(1, 2, 3)",
         "get_weather(1, city=2)",
@@ -399,8 +407,8 @@ def test_positional_arguments() -> None:
         "get_weather(x)",
         "f('a')",
     ):
-        assert read_everywhere(prose, tool_parameters=known) == [prose]
-    [call] = read(["get_weather('Pa"], tool_parameters=known)
+        assert read_everywhere(prose, parameters=known) == [prose]
+    [call] = read(["get_weather('Pa"], parameters=known)
     assert call == ("get_weather", "('Pa")
 
 
@@ -408,19 +416,22 @@ def test_known_parameters_tell_keys_from_words() -> None:
     text = "call:f{q:note, namely: this,n:1,new:2}"
     assert read([text]) == calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
     expected = calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
-    assert read_everywhere(text, tool_parameters={"f": ["q", "n"]}) == expected
+    assert read_everywhere(text, parameters={"f": ["q", "n"]}) == expected
 
 
 def test_first_index() -> None:
-    reader = TextCallReader(["f"], first_index=3)
-    assert reader.feed("f()\nf()\n") == [ToolCallDelta(3, None, "f", "{}"), ToolCallDelta(4, None, "f", "{}")]
+    reader = text_reader(["f"], first_index=3)
+    assert reader.feed("f()\nf()\n") == [ToolCallDelta(index, None, "f", "{}", closed=True) for index in (3, 4)]
 
 
-def test_without_tools_nothing_is_held_back() -> None:
-    reader = TextCallReader([])
-    for character in "A\n```tool_code f( <|tool_call>call:{[":
-        events = reader.feed(character)
-        assert events == ([Text(character)] if character != "\n" else []) or events == [Text("\n`")]
+def test_without_tools_no_more_is_held_back_than_could_become_a_special_token() -> None:
+    reader = text_reader([])
+    text = "A\n```tool_code f( <|tool_call>call:{[ \n\n"
+    emitted = [reader.feed(character) for character in text]
+    assert [event for events in emitted for event in events] == [
+        *map(Text, text[: text.index("<")]), Text("<|tool_c"), *map(Text, text[text.index("all>") :])
+    ]  # fmt: skip
+    assert reader.flush() == []
 
 
 HELD = {
@@ -446,8 +457,10 @@ HELD = {
     "tools.g": "tools.g",
     "tools.x": "",
     "call:f": "call:f",
-    "call:x": "",
-    "call: ": "",
+    "call:x": "call:x",
+    "call:x ": "",
+    "call: ": "call: ",
+    "call: x ": "",
     "[": "[",
     "[ ": "[ ",
     "[1": "",
@@ -455,13 +468,15 @@ HELD = {
     '{"na': '{"na',
     '{"no': "",
     '{"name": "f': '{"name": "f',
-    '{"name": "b': "",
+    '{"name": "b': '{"name": "b',
+    '{"name": "b"': "",
     '{"name": "f"}': "",
     "f(x=1) ": "f(x=1) ",
     "f(x=1) y": "",
     "```json\n{": "```json\n{",
     '```json\n{"x': "",
-    "```tool_code\nfor ": "",
+    "```tool_code\nfor ": "```tool_code\nfor ",
+    "```tool_code\nfor x": "",
     "```python\nf(x=1)": "",
 }
 
@@ -469,29 +484,29 @@ HELD = {
 @pytest.mark.parametrize("text", HELD)
 def test_no_more_is_held_back_than_could_become_a_call(text: str) -> None:
     for pieces in ([text], text):
-        reader = TextCallReader(TOOLS)
+        reader = text_reader()
         said = "".join(event.text for piece in pieces for event in reader.feed(piece) if isinstance(event, Text))
         assert said == text.removesuffix(HELD[text])
 
 
 def test_calls_are_given_as_soon_as_they_are_complete() -> None:
-    reader = TextCallReader(TOOLS)
+    reader = text_reader()
     assert reader.feed("<|tool_call>call:f{}<tool_call|") == []
-    assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}")]
+    assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}", closed=True)]
     assert reader.feed("\n```tool_code\nf()\n``") == []
-    assert reader.feed("`") == [ToolCallDelta(1, None, "f", "{}")]
+    assert reader.feed("`") == [ToolCallDelta(1, None, "f", "{}", closed=True)]
     assert reader.feed("\n[f()]") == []
-    assert reader.feed("\n") == [ToolCallDelta(2, None, "f", "{}")]
+    assert reader.feed("\n") == [ToolCallDelta(2, None, "f", "{}", closed=True)]
     assert reader.flush() == []
 
 
 def test_text_can_go_on_after_a_flush() -> None:
-    reader = TextCallReader(TOOLS)
+    reader = text_reader()
     assert reader.feed("One moment.\n\n") + reader.flush() == [Text("One moment."), Text("\n\n")]
     assert reader.flush() == []
     assert reader.feed("Then\n```tool_code\nf(x=") == [Text("Then")]
     assert reader.flush() == [ToolCallDelta(0, None, "f", "(x=")]
-    assert reader.feed("1)\nf(x=1)\n") == [Text("1)"), ToolCallDelta(1, None, "f", '{"x": 1}')]
+    assert reader.feed("1)\nf(x=1)\n") == [Text("1)"), ToolCallDelta(1, None, "f", '{"x": 1}', closed=True)]
 
 
 MARKS = [
@@ -525,7 +540,7 @@ FORMS: dict[str, tuple[Notation, str]] = {
     "tool_code fence": ("python", "```tool_code\n{}\n```"),
     "print": ("python", "```tool_code\nprint({})\n```"),
     "functiongemma": ("functiongemma", "{}"),
-    "gemma4": ("gemma4", "{}"),
+    "gemma4": ("gemma-4", "{}"),
 }
 
 
@@ -563,7 +578,7 @@ PLAIN_VALUES = st.recursive(
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), PLAIN_VALUES, max_size=4))
 @settings(deadline=None)
 def test_what_is_rendered_is_read_back_without_special_tokens(arguments: dict[str, Any]) -> None:
-    text = render_call("f", arguments, "gemma4")
+    text = render_call("f", arguments, "gemma-4")
     for token in ("<|tool_call>", "<tool_call|>", '<|"|>'):
         text = text.replace(token, "")
     assert read([text]) == calls(("f", arguments))
@@ -581,6 +596,7 @@ def test_our_own_notation() -> None:
     assert render_calls([PARIS, ("f", {})]) == f'[{render_calls([PARIS])}, {{"name": "f", "parameters": {{}}}}]'
 
 
+MARKERS = [*SPECIAL, "<|channel>", "<channel|>", "thought\n"]
 SCRAPS = [*MARKS, "`", "f", "f(", "get_weather(city=", "[", "]", "{", "}", "(", ")", ",", ":", "=", "1", "x", " ", "a:",
           "```json\n", "```tool_code\n", '{"name": "f", ', '"parameters": {', "print(", "<|tool_response>",
           "<start_function_call>call:f{", "f(x=1)\n", "call:f{a:1}", "<|tool_call>call:f{a:1}<tool_call|>"]  # fmt: skip
@@ -594,10 +610,13 @@ def test_any_text_reads_the_same_however_it_is_cut(text: str, data: st.DataObjec
     assert read(text) == whole
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     assert read([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == whole
-    if all(isinstance(part, str) for part in whole):
-        assert "".join(whole) == text
+    said = "".join(part for part in whole if isinstance(part, str))
+    if len(said) == sum(map(len, whole)) and not any(token in text for token in MARKERS):
+        assert said == text
+    rest = iter(text)
+    assert all(character in rest for character in said)  # nothing is added, and the order is the same
     for _, arguments in (part for part in whole if not isinstance(part, str)):
         try:
             assert isinstance(json.loads(arguments), dict)
         except json.JSONDecodeError:
-            assert text.endswith(arguments) or arguments == "{"  # only the last call of a reply can be cut
+            assert arguments in text or arguments == "{"

@@ -1,0 +1,117 @@
+"""Text, thoughts and calls on their way out of the reader."""
+
+from __future__ import annotations
+
+from langchain_workers_gemma.response.events import Reasoning, Text, ToolCallDelta
+
+_BLANKS = " \t\r\n"
+
+
+class Emitter:
+    """Emits text, thoughts and calls, without the white space that only set a call apart from the text around it.
+
+    Args:
+        first_index: The index of the first call.
+        holds_blanks: Whether a call can follow, so that line ends must wait for what comes after them.
+    """
+
+    def __init__(self, first_index: int, *, holds_blanks: bool) -> None:
+        self._index = first_index
+        self._holds_blanks = holds_blanks
+        self._events: list[Text | Reasoning | ToolCallDelta] = []
+        self._pieces: list[str] = []  # text that goes behind the events
+        self._thoughts: list[str] = []  # thoughts that go behind the events; never beside text
+        self._has_text = False
+        self._blank: list[str] = []  # white space that waits for what comes after it
+        self._thought_blank: list[str] = []
+        self._separator: str | None = None  # after a call: what stood between it and the text before
+
+    @property
+    def after_call(self) -> bool:
+        """Whether nothing but white space has come since a call."""
+        return self._separator is not None
+
+    def text(self, text: str) -> None:
+        """Take a piece of text."""
+        if not self._holds_blanks:
+            self._put(text)
+            return
+        body = text.rstrip(_BLANKS)
+        if body:
+            self._put(self._gap() + body)
+        tail = text[len(body) :]
+        if self._has_text and not self._blank and not self.after_call:  # blanks that end no line need not wait
+            line_end = tail.find("\n")
+            spaces = tail if line_end < 0 else tail[:line_end]
+            self._put(spaces)
+            tail = tail[len(spaces) :]
+        if tail:
+            self._blank.append(tail)
+
+    def thought(self, text: str) -> None:
+        """Take a piece of a thought. Line ends at its end are no part of it."""
+        body = text.rstrip(_BLANKS)
+        if body:
+            self._put_thought("".join([*self._thought_blank, body]))
+            self._thought_blank.clear()
+        tail = text[len(body) :]
+        if tail and not self._thought_blank and "\n" not in tail:
+            self._put_thought(tail)
+        elif tail:
+            self._thought_blank.append(tail)
+
+    def end_thought(self) -> None:
+        """Note that a thought has ended."""
+        self._thought_blank.clear()
+
+    def call(self, name: str, arguments: str, *, closed: bool) -> None:
+        """Take a call."""
+        blank = "".join(self._blank)
+        self._separator = self._separator or blank[: blank.rfind("\n") + 1]  # what follows indents the call
+        self._blank.clear()
+        self._end_pieces()
+        self._events.append(ToolCallDelta(self._index, None, name, arguments, closed=closed))
+        self._index += 1
+
+    def close(self) -> None:
+        """End the text: white space at its end is part of it, unless it stood around a call."""
+        if not self.after_call:
+            self._put("".join(self._blank))
+        self._blank.clear()
+        self._separator = None
+        self._thought_blank.clear()
+
+    def take(self) -> list[Text | Reasoning | ToolCallDelta]:
+        """Return what has come since the last time."""
+        self._end_pieces()
+        events, self._events = self._events, []
+        return events
+
+    def _gap(self) -> str:
+        blank = "".join(self._blank)
+        self._blank.clear()
+        if self._separator is None:
+            return blank
+        gap, self._separator = (self._separator or blank) if self._has_text else "", None
+        return gap
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._has_text = True
+            if self._thoughts:
+                self._end_pieces()
+            self._pieces.append(text)
+
+    def _put_thought(self, text: str) -> None:
+        if text:
+            if self._pieces:
+                self._end_pieces()
+            self._thoughts.append(text)
+
+    def _end_pieces(self) -> None:
+        if self._thoughts:
+            self._events.append(Reasoning("".join(self._thoughts)))
+            self._thoughts.clear()
+        if self._pieces:
+            self._events.append(Text("".join(self._pieces)))
+            self._pieces.clear()

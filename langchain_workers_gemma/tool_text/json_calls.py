@@ -1,0 +1,91 @@
+"""Reads calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_workers_gemma.tool_text.calls import CallState, fits, to_arguments
+from langchain_workers_gemma.tool_text.literals import read_literal, skip
+from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
+from langchain_workers_gemma.tool_text.tool_names import prefixes
+
+_ARGUMENTS = ("parameters", "arguments", "args")
+_FUNCTION_KEYS = ("name", *_ARGUMENTS)
+_KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
+"""The keys of a call; an object with others is data. In OpenAI's form the first ones stand in `function`."""
+
+_KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
+
+
+def read_json_call(state: CallState) -> Steps[None]:
+    """Read one call.
+
+    Args:
+        state: What the block has given so far; the call is kept in it.
+
+    Raises:
+        UnreadableError: If no call of a bound tool stands here.
+    """
+    start = state.source.tell()
+    fields = yield from _read_fields(state, start, _KEYS)
+    function = fields.pop("function", fields)
+    arguments = [function[key] for key in _ARGUMENTS if key in function]
+    if (function is not fields and fields.keys() - {"id", "type"}) or len(arguments) != 1 or "name" not in function:
+        raise UnreadableError("an object that is no call")
+    state.finish(function["name"], arguments[0])
+
+
+def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[dict[str, Any]]:
+    """Read an object that has no other keys than `keys`; the call that it belongs to began at `start`."""
+    source = state.source
+    viable = _KEY_PREFIXES[keys].__contains__
+    fields: dict[str, Any] = {}
+    source.advance()
+    yield from skip(source)
+    while True:
+        key = yield from _read_word(state, viable)
+        yield from skip(source)
+        if key not in keys or key in fields or not (yield from source.accept(":")):
+            raise source.unreadable()
+        yield from skip(source)
+        fields[key] = yield from _read_value(state, key, start)
+        yield from skip(source)
+        comma = yield from source.accept(",")
+        yield from skip(source)
+        if (yield from source.accept("}")):
+            return fields
+        if not comma:
+            raise source.unreadable()
+
+
+def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
+    source = state.source
+    if key == "name":
+        name = state.tools.find((yield from _read_word(state, fits)))
+        if name is None:
+            raise UnreadableError("no bound tool")
+        state.name, state.start = name, start
+        return name
+    opener = yield from source.peek()
+    if key == "function":
+        if opener != "{":
+            raise source.unreadable()
+        return (yield from _read_fields(state, start, _FUNCTION_KEYS))
+    state.start = source.tell() if opener in ("{", '"') and key in _ARGUMENTS else start
+    value = yield from read_literal(source)
+    state.start = start
+    if key in _ARGUMENTS:
+        return to_arguments(value)
+    if value is None or isinstance(value, str):
+        return value
+    raise UnreadableError("an object that is no call")
+
+
+def _read_word(state: CallState, viable: Callable[[str], bool]) -> Steps[str]:
+    """Read a string in quotes, for as long as `viable` agrees to it."""
+    quote = yield from state.source.accept('"', "'")
+    word = (yield from state.word(viable, quote)) if quote else ""
+    if not (quote and (yield from state.source.accept(quote))):
+        raise state.source.unreadable()
+    return word

@@ -1,0 +1,121 @@
+"""Where in its Markdown a text has come to."""
+
+from __future__ import annotations
+
+import re
+
+_BLANKS = " \t\r\n"
+_MARKDOWN = re.compile(r"\n|`+|[(\[{]|[)\]}]|[ \t\r]+|[^\n`()\[\]{} \t\r]+")
+_FENCE = 3
+_BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
+
+
+class MarkdownState:
+    """Where in its Markdown the text has come to: which stretches are code, and where a line of calls can stand.
+
+    The same characters lead to the same place, however they were cut.
+
+    Attributes:
+        line_is_blank: Whether nothing but white space stands on the line so far.
+    """
+
+    def __init__(self) -> None:
+        self.line_is_blank = True
+        self._depth = 0  # how many brackets are open
+        self._refused = False  # whether they may be those of something that is no call
+        self._last = ""  # the last character that is not white space
+        self._code = 0  # how many backticks opened the code that is open
+        self._fenced = False
+        self._ticks = 0  # how many backticks stand just before here
+        self._ticks_lead = False
+        self._previous = "\n"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no code is open, and no backticks stand just before here."""
+        return not (self._code or self._ticks)
+
+    @property
+    def stands_apart(self) -> bool:
+        """Whether a word can begin here: nothing but a blank, an opening bracket or a quote stands before it."""
+        return self._previous in _BEFORE_WORDS
+
+    @property
+    def after_tick(self) -> bool:
+        """Whether a backtick stands just before here."""
+        return self._previous == "`"
+
+    @property
+    def line_is_free(self) -> bool:
+        """Whether a line of calls can begin here: it is blank and does not go on with what the lines before began.
+
+        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in prose
+        does not count, unless its line ends in it or in a comma.
+        """
+        return self.line_is_blank and not (self._depth and (self._refused or self._last in "([{,"))
+
+    def begin_line(self) -> None:
+        """A block of calls was taken out: what comes next stands as if on a line of its own."""
+        self._end_ticks("\n")
+        self._previous = "\n"
+        self.line_is_blank = True
+
+    def is_code(self, character: str) -> bool:
+        """Whether `character`, which comes next, is in code or belongs to what opens or closes it."""
+        if character == "`":
+            return bool(self._ticks or self._code)
+        self._end_ticks(character)
+        return bool(self._code)
+
+    def add(self, text: str, *, refused: bool = False) -> None:
+        """Take the next piece of the text.
+
+        Args:
+            text: The piece.
+            refused: Whether it is the beginning of what could have been a call.
+        """
+        self._refused |= refused
+        self._previous = text[-1:] or self._previous
+        for token in _MARKDOWN.findall(text):
+            kind = token[0]
+            if kind == "`":
+                self._ticks_lead = self._ticks_lead if self._ticks else self.line_is_blank
+                self._ticks += len(token)
+                self.line_is_blank = False
+                continue
+            self._end_ticks(kind)
+            if kind == "\n":
+                self._end_line()
+            elif kind not in _BLANKS:
+                self.line_is_blank = False
+                self._last = token[-1]
+                if kind in "([{" and not self._code:
+                    self._depth += 1
+                elif kind in ")]}" and not self._code:
+                    self._depth = max(0, self._depth - 1)
+
+    def add_plain(self, text: str) -> None:
+        """Take a piece without backticks, where no code is open and no call without marks can begin."""
+        if text:
+            self._previous = text[-1]
+            line = text[text.rfind("\n") + 1 :]
+            self.line_is_blank = not line.strip(_BLANKS) and (self.line_is_blank or "\n" in text)
+
+    def _end_line(self) -> None:
+        if self.line_is_blank:
+            self._depth = 0
+        self._refused = self._refused and self._depth > 0
+        if not self._fenced:  # what is still open is a fence or, if too short for one, a stray backtick
+            self._fenced = self._code >= _FENCE
+            self._code = self._code if self._fenced else 0
+        self.line_is_blank = True
+
+    def _end_ticks(self, following: str) -> None:
+        ticks, self._ticks = self._ticks, 0
+        if not ticks:
+            return
+        if self._fenced:
+            if self._ticks_lead and ticks >= self._code and following in _BLANKS:
+                self._code, self._fenced = 0, False
+        elif self._code in (0, ticks):
+            self._code = 0 if self._code else ticks

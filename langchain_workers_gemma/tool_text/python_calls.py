@@ -1,0 +1,147 @@
+"""Reads calls in Python, `name(key=value, ...)`, and the statements that Gemmas write around them in `tool_code`.
+
+Nothing is evaluated. What a statement does with the result of a call, `print(result)`, has been left to the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from langchain_workers_gemma.schemas.argument_types import Constant
+from langchain_workers_gemma.tool_text.calls import CallState, fits, to_arguments
+from langchain_workers_gemma.tool_text.literals import BLANK, is_constant, read_literal, read_quoted, skip
+from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
+
+IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_KEYWORD = re.compile(r"\w+")
+_SPACE = re.compile(r"[ \t]+")
+_LINE = re.compile(r"[^\n]+")
+_STRING_PREFIXES = ("f", "F", "r", "R", "b", "B", "u", "U", "rf", "fr", "Rf", "fR", "rF", "Fr", "RF", "FR", "")
+
+
+class PythonCalls:
+    """Reads the calls of one block.
+
+    Args:
+        state: What the block has given so far; calls are kept in it.
+        statements: Whether the block holds Python code, and not calls alone.
+    """
+
+    def __init__(self, state: CallState, *, statements: bool = False) -> None:
+        self._state = state
+        self._source = state.source
+        self._statements = statements
+        self._results: set[str] = set()  # variables that hold the result of a call
+
+    def read(self) -> Steps[None]:
+        """Read a call, also with `print(...)` around it, or a statement that makes one or uses its result.
+
+        Raises:
+            UnreadableError: If it is anything else.
+        """
+        state, source = self._state, self._source
+        path = yield from state.word(fits if state.marked else state.tools.can_begin_line)
+        if self._statements and path in ("await", "return"):
+            yield from source.run(_SPACE)
+            path = yield from state.word(fits)
+        if path == "print" and not state.tools.find(path) and (yield from source.accept("(")):
+            yield from self._printed()
+        elif not self._statements or (yield from source.peek()) in ("", "("):
+            yield from self._call(path)
+        else:
+            yield from self._statement(path)
+
+    def _statement(self, name: str) -> Steps[None]:
+        """Read the rest of a statement that begins with a name and is no call."""
+        source = self._source
+        if name in ("import", "from"):
+            yield from source.run(_LINE)
+            return
+        yield from source.run(_SPACE)
+        if not (yield from source.accept("=")):
+            if name not in self._results:
+                raise source.unreadable()
+            return
+        yield from source.run(_SPACE)
+        path = yield from self._state.word(fits)
+        if path == "await":
+            yield from source.run(_SPACE)
+            path = yield from self._state.word(fits)
+        yield from self._call(path)
+        self._results.add(name)
+
+    def _printed(self) -> Steps[None]:
+        """Read what stands in `print(...)`: a call, or results and strings."""
+        source = self._source
+        yield from skip(source)
+        while not (yield from source.accept(")")):
+            path = yield from self._state.word(fits)
+            if not (yield from self._shown(path)):
+                yield from self._call(path)
+            yield from skip(source)
+            if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
+                if self._state.calls and not (yield from source.peek()):
+                    return  # the text ended behind a call that is complete
+                raise source.unreadable()
+            yield from skip(source)
+
+    def _shown(self, path: str) -> Steps[bool]:
+        """Whether a string or the result of a call stands here; it is passed then."""
+        source = self._source
+        if not self._statements:
+            return False
+        if path in _STRING_PREFIXES and (yield from source.peek()) in ('"', "'"):
+            yield from read_quoted(source, unescape=str)
+            return True
+        if path.partition(".")[0] not in self._results:
+            return False
+        while (yield from source.accept("[")):
+            yield from read_literal(source)
+            if not (yield from source.accept("]")):
+                raise source.unreadable()
+        return True
+
+    def _call(self, path: str) -> Steps[None]:
+        state = self._state
+        name = state.tools.find(path)
+        if name is None or not (yield from state.begins(name, "(")):
+            raise self._source.unreadable()
+        self._source.advance()
+        state.finish(name, (yield from self._arguments(name)))
+
+    def _arguments(self, name: str) -> Steps[dict[str, Any]]:
+        source = self._source
+        arguments: dict[str, Any] = {}
+        free = list(self._state.tools.parameters[name].names)[::-1]
+        yield from skip(source)
+        while not (yield from source.accept(")")):
+            new = yield from self._argument(free)
+            if not arguments.keys().isdisjoint(new):
+                raise UnreadableError("an argument given twice")
+            arguments |= new
+            yield from skip(source)
+            if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
+                raise source.unreadable()
+            yield from skip(source)
+        return arguments
+
+    def _argument(self, free: list[str]) -> Steps[dict[str, Any]]:
+        """Read `key=value`, `**{...}`, or a value alone for the last of the `free` parameters."""
+        source = self._source
+        if (yield from source.accept("**")):
+            free.clear()
+            return to_arguments((yield from read_literal(source, python=True)))
+        word = ""
+        if IDENTIFIER.match((yield from source.peek())):
+            word = yield from source.run(_KEYWORD)
+            yield from source.run(BLANK)
+            if (yield from source.accept("=")):
+                free.clear()  # as in Python, nothing without a key comes after it
+                yield from skip(source)
+                return {word: (yield from read_literal(source, python=True))}
+        if not free or not (yield from source.peek()) or (word and not is_constant(word)):
+            raise source.unreadable()
+        if word:
+            return {free.pop(): None if word in ("None", "null") else Constant(word)}
+        return {free.pop(): (yield from read_literal(source, python=True))}

@@ -1,0 +1,79 @@
+"""The stage that reads what a model wrote into its text, beside what the service reads itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from langchain_workers_gemma.response.events import CallsEnd, Event, Reasoning, Text, ToolCallDelta
+from langchain_workers_gemma.tool_text.reader import TextEvent, TextReader
+from langchain_workers_gemma.tool_text.tokens import ThinkingMarkup
+from langchain_workers_gemma.tool_text.tool_names import ToolNames
+from langchain_workers_gemma.tool_text.twins import TwinFilter
+
+
+class TextStage:
+    """Reads calls, thoughts and special tokens in a reply's text and reasoning.
+
+    Args:
+        tools: The bound tools.
+        thinking: How the model marks its thoughts, `None` if it has none.
+    """
+
+    def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None) -> None:
+        self._reader = TextReader(tools, thinking)
+        self._reads_reasoning = thinking is not None
+        self._blank = ""  # white space behind a thought that may hold a call
+        self._twins = TwinFilter()
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Take one event and return those that can be emitted now."""
+        if type(event) is Text:
+            return self._emit(self._text(event.text))
+        if isinstance(event, Reasoning) and self._reads_reasoning:
+            return self._emit(self._reasoning(event.text))
+        if isinstance(event, ToolCallDelta):
+            return [*self._emit(self._end(call_follows=True)), *self._twins.given(event)]
+        return [*self._twins.release(), event] if isinstance(event, CallsEnd) else (event,)
+
+    def flush(self) -> Iterable[Event]:
+        """End the reply: return what was held back."""
+        return [*self._emit(self._end()), *self._twins.release()]
+
+    def _text(self, text: str) -> list[TextEvent]:
+        reader = self._reader
+        if not reader.in_reasoning:
+            return reader.feed(text)
+        if text.isspace() and reader.holds_call:
+            self._blank += text
+            return []
+        events = reader.flush(text_follows=True)
+        return [*events, *reader.feed(self._take_blank() + text)]
+
+    def _reasoning(self, text: str) -> list[TextEvent]:
+        reader = self._reader
+        if reader.in_reasoning:
+            return reader.feed(self._take_blank() + text)
+        events = reader.flush()
+        reader.begin_reasoning()
+        return [*events, *reader.feed(text)]
+
+    def _end(self, *, call_follows: bool = False) -> list[TextEvent]:
+        events = self._reader.flush(call_follows=call_follows)
+        blank = self._take_blank()
+        if blank and not any(isinstance(event, ToolCallDelta) for event in events):
+            events.append(Text(blank))
+        return events
+
+    def _take_blank(self) -> str:
+        blank, self._blank = self._blank, ""
+        return blank
+
+    def _emit(self, events: Iterable[TextEvent]) -> Iterator[Event]:
+        """Number calls downwards from -1, apart from those that the service numbers from 0."""
+        for event in events:
+            if not isinstance(event, ToolCallDelta):
+                yield from self._twins.release()
+                yield event
+            elif self._twins.written(event):
+                yield replace(event, index=-1 - event.index)

@@ -1,0 +1,59 @@
+"""The names of the bound tools, as a Gemma may write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from langchain_workers_gemma.schemas.argument_types import ArgumentType
+
+_NAMESPACES = ("default_api.", "tools.", "functions.")
+"""The modules that Gemmas believe tools to be in; between marks any other is read too."""
+
+_SEPARATOR = re.compile(r"[.:/]")
+
+
+def prefixes(words: Collection[str]) -> frozenset[str]:
+    """Return every beginning of every word."""
+    return frozenset(word[:end] for word in words for end in range(len(word) + 1))
+
+
+_LINE_PREFIXES = prefixes(("print", "call", *_NAMESPACES))
+
+
+class ToolNames:
+    """The names of the bound tools, and what their arguments can be.
+
+    Args:
+        parameters: What the arguments of each tool can be, by its name.
+    """
+
+    def __init__(self, parameters: Mapping[str, ArgumentType]) -> None:
+        self.parameters = parameters
+        self._prefixes = prefixes(parameters)
+
+    @classmethod
+    def of(cls, tools: Sequence[Mapping[str, Any]]) -> ToolNames:
+        """Return the names of tools in OpenAI's form."""
+        functions = [tool["function"] for tool in tools]
+        return cls({str(function["name"]): ArgumentType.of(function.get("parameters")) for function in functions})
+
+    def __bool__(self) -> bool:
+        return bool(self.parameters)
+
+    def find(self, path: str) -> str | None:
+        """Return the tool that `path` names, by itself or behind a namespace: `default_api.f`, `google:mcp:f`."""
+        if path in self.parameters:
+            return path
+        names = (path[separator.end() :] for separator in _SEPARATOR.finditer(path))
+        return next((name for name in names if name in self.parameters), None)
+
+    def can_be_named(self, word: str) -> bool:
+        """Whether `word` is the beginning of a tool's name, or the whole of it."""
+        namespace = next((module for module in _NAMESPACES if word.startswith(module)), "")
+        return word.removeprefix(namespace) in self._prefixes or any(module.startswith(word) for module in _NAMESPACES)
+
+    def can_begin_line(self, word: str) -> bool:
+        """Whether `word` is the beginning of what a line of calls without markup can start with."""
+        return word in _LINE_PREFIXES or self.can_be_named(word)
