@@ -35,10 +35,11 @@ def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "j
         named = {key: value for key, value in arguments.items() if IDENTIFIER.fullmatch(key)}
         others = {key: value for key, value in arguments.items() if key not in named}
         written = [f"{key}={_python(value)}" for key, value in named.items()]
-        return f"{name}({', '.join([*written, *([f'**{_python(others)}'] if others else [])])})"
+        written += [f"**{_python(others)}"] if others else []
+        return f"{name}({', '.join(written)})"
     markup = MARKUPS[notation]
-    written = f"call:{name}{_gemma_value(arguments, markup.quote)}"
-    return written if markup.call is None else f"{markup.call.opening}{written}{markup.call.closing}"
+    call = f"call:{name}{_gemma_value(arguments, markup.quote)}"
+    return call if markup.call is None else f"{markup.call.opening}{call}{markup.call.closing}"
 
 
 def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

@@ -88,7 +88,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             "<|channel>thought It is so.<channel|>Answer.", [], "Answer.", "It is so."),
         "hipfire#678: orphan opener": Sample("<|channel>\nHere is the game.", [], "Here is the game."),
         "orphan opener, a call": Sample(f"<|channel>\nLook:\n{WEATHER}", [ROME], "Look:"),
-        "orphan opener, a fence": Sample("<|channel>\n```python\nx = '<|channel>'\n```", [], "```python\nx = '<|channel>'\n```"),
+        "orphan opener, a fence": Sample(
+            "<|channel>\n```python\nx = '<|channel>'\n```", [], "```python\nx = '<|channel>'\n```"),
         "orphan opener, code for a call": Sample("<|channel>\n```tool_code\nnow()\n```", [("now", {})]),
         "nameless over lines": Sample("<|channel>\nI think\nso.<channel|>Yes.", [], "Yes.", "I think\nso."),
         "glued to the thought": Sample("<|channel>thoughtI see.<channel|>Yes.", [], "Yes.", "I see."),
@@ -106,17 +107,21 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "stray closer between words": Sample("one<channel|>two", [], "onetwo"),
         "closer at the start": Sample("<channel|>Yes.", [], "Yes."),
         "a word of a sentence": Sample("Then <channel|> closes it.", [], "Then <channel|> closes it."),
-        "in backticks": Sample("Use `<|channel>thought` and `<channel|>`.", [], "Use `<|channel>thought` and `<channel|>`."),
+        "in backticks": Sample(
+            "Use `<|channel>thought` and `<channel|>`.", [], "Use `<|channel>thought` and `<channel|>`."),
         "in a thought, in backticks": Sample(
             "<|channel>thought\nIt ends in `<channel|>`.<channel|>Yes.", [], "Yes.", "It ends in `<channel|>`."),
-        "in a fence": Sample("```\n<|channel>thought\nabc<channel|>def\n```", [], "```\n<|channel>thought\nabc<channel|>def\n```"),
-        "opener in prose": Sample("The marker <|channel>thought\n is prose.", [], "The marker <|channel>thought\n is prose."),
+        "in a fence": Sample(
+            "```\n<|channel>thought\nabc<channel|>def\n```", [], "```\n<|channel>thought\nabc<channel|>def\n```"),
+        "opener in prose": Sample(
+            "The marker <|channel>thought\n is prose.", [], "The marker <|channel>thought\n is prose."),
     },
     "a call inside a thought that is never closed": {
         "vllm-mlx#609, #625, slime#2097, omlx#1854": Sample(
             f"<|channel>thought\nI should list.\n{WEATHER}", [ROME], "", "I should list."),
         "two calls": Sample(
-            f"<|channel>thought\nBoth.{WEATHER}\n<|tool_call>call:now{{}}<tool_call|>", [ROME, ("now", {})], "", "Both."),
+            f"<|channel>thought\nBoth.{WEATHER}\n<|tool_call>call:now{{}}<tool_call|>", [ROME,
+            ("now", {})], "", "Both."),
         "result token": Sample(f"<|channel>thought\nI list.{WEATHER}<|tool_response>", [ROME], "", "I list."),
         "turn token": Sample(f"<|channel>thought\nI list.{WEATHER}<turn|>\n", [ROME], "", "I list."),
         "a fence": Sample(
@@ -124,7 +129,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "json": Sample(
             '<|channel>thought\nI list.\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME], "", "I list."),
         "closed too late": Sample(f"<|channel>thought\nI list.{WEATHER}<channel|>", [ROME], "", "I list."),
-        "a cut call": Sample(f"<|channel>thought\nI list.<|tool_call>call:weather{{city:{Q}Ro", [], "", "I list.", ("weather",)),
+        "a cut call": Sample(
+            f"<|channel>thought\nI list.<|tool_call>call:weather{{city:{Q}Ro", [], "", "I list.", ("weather",)),
         "an example in a closed thought": Sample(
             f"<|channel>thought\nI could {WEATHER} but no.<channel|>No.", [], "No.", f"I could {WEATHER} but no."),
         "an example at the end of a closed thought": Sample(
@@ -142,7 +148,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             "```tool_code\nwrite(content='''\n<|channel>thought\nabc<channel|>''')\n```",
             [("write", {"content": "\n<|channel>thought\nabc<channel|>"})]),
         "tokens in a string": _call(
-            f"write{{path:{Q}<tool_call|> <|tool_call> <turn|>{Q}}}", ("write", {"path": "<tool_call|> <|tool_call> <turn|>"})),
+            f"write{{path:{Q}<tool_call|> <|tool_call> <turn|>{Q}}}",
+            ("write", {"path": "<tool_call|> <|tool_call> <turn|>"})),
         "a call in a string": _call(
             f"write{{content:{Q}Use <|tool_call>call:f{{a:1}}<tool_call|>{Q}}}",
             ("write", {"content": "Use <|tool_call>call:f{a:1}<tool_call|>"})),
@@ -179,7 +186,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "in backticks": Sample("`<eos>` ends it.", [], "`<eos>` ends it."),
         "the model's own header": Sample("<start_of_turn>model\nHello.<end_of_turn>", [], "Hello."),
         "the next turn": Sample("Hello.<end_of_turn>\n<start_of_turn>user\nWho?<end_of_turn>", [], "Hello."),
-        "the next turn, with a call": Sample(f"Hello.<turn|>\n<|turn>user\nLook.<turn|>\n<|turn>model\n{WEATHER}", [], "Hello."),
+        "the next turn, with a call": Sample(
+            f"Hello.<turn|>\n<|turn>user\nLook.<turn|>\n<|turn>model\n{WEATHER}", [], "Hello."),
     },
     "drifts of the envelope": {
         "vllm#53444": Sample(f"<|tool_call>:call:sh{{command:{Q}pytest{Q}}}", [("sh", {"command": "pytest"})]),
@@ -204,7 +212,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "a namespace of dots": _call(f"default_api.fs.read{{path:{Q}a{Q}}}", ("fs.read", {"path": "a"})),
         "a namespace of slashes": _call(f"mcp/web-search{{q:{Q}a{Q}}}", ("web-search", {"q": "a"})),
         "json in a namespace": Sample('{"name": "google:weather", "args": {"city": "Rome"}}', [ROME]),
-        "a list between the tokens": Sample('<|tool_call>[{"name": "now", "arguments": {}}]<tool_call|>', [("now", {})]),
+        "a list between the tokens": Sample(
+            '<|tool_call>[{"name": "now", "arguments": {}}]<tool_call|>', [("now", {})]),
         "python between the tokens": Sample("<|tool_call>weather(city='Rome')<tool_call|>", [ROME]),
         "behind a sentence": Sample(f"Sure.{WEATHER}", [ROME], "Sure."),
         "behind a sentence and a blank": Sample(f"Sure. {WEATHER}", [ROME], "Sure. "),
@@ -215,9 +224,11 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "an unknown tool, then a call": Sample(
             f"<|tool_call>call:zzz{{a:1}}<tool_call|>{WEATHER}", [ROME], "<|tool_call>call:zzz{a:1}<tool_call|>"),
         "a placeholder in a sentence": Sample(
-            "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call.", [], "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call."),
+            "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call.",
+            [], "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call."),
         "functiongemma": Sample(
-            "<start_function_call>call:weather{city:<escape>Rome<escape>}<end_function_call><start_function_response>", [ROME]),
+            "<start_function_call>call:weather{city:<escape>Rome<escape>}<end_function_call><start_function_response>",
+            [ROME]),
         "stripped, a blank": Sample("call: weather{city:Rome}", [ROME]),
         "stripped, a namespace": Sample("call:google:weather{city:Rome}", [ROME]),
         "the token alone": Sample("<|tool_call>", []),
@@ -230,18 +241,22 @@ SAMPLES: dict[str, dict[str, Sample]] = {
     "drifts inside the arguments": {
         "sglang#39240": _call(f"search{{query:weather in Tokyo{Q}}}", ("search", {"query": "weather in Tokyo"})),
         "sglang#39240: nested": _call(
-            f"search{{filters:{{city:Tokyo{Q}}},query:{Q}x{Q}}}", ("search", {"filters": {"city": "Tokyo"}, "query": "x"})),
+            f"search{{filters:{{city:Tokyo{Q}}},query:{Q}x{Q}}}",
+            ("search", {"filters": {"city": "Tokyo"}, "query": "x"})),
         "ollama#15315": _call(
-            f"grep{{include:{Q}*.py{Q},pattern:':\\s*\\w+'{Q}}}", ("grep", {"include": "*.py", "pattern": ":\\s*\\w+"})),
+            f"grep{{include:{Q}*.py{Q},pattern:':\\s*\\w+'{Q}}}",
+            ("grep", {"include": "*.py", "pattern": ":\\s*\\w+"})),
         "Rapid-MLX": _call("add{a:1}}", ("add", {"a": 1})),
         "ollama#15315, LiteRT-LM#2418": _call(f"sh{{command:{Q}ls}}", ("sh", {"command": "ls"})),
         "ollama#18390": _call(
             f"flow{{connections:{{Basic LLM Chain:{{main:[[{{node:{Q}Chat Model{Q},index:0}}]]}}}},name:{Q}x{Q}}}",
-            ("flow", {"connections": {"Basic LLM Chain": {"main": [[{"node": "Chat Model", "index": 0}]]}}, "name": "x"})),
+            ("flow", {"connections": {"Basic LLM Chain": {"main": [[{"node": "Chat Model", "index": 0}]]}},
+                      "name": "x"})),
         "half quoted": Sample('call:search{query:"machine learning" site:arxiv.org,limit:5}',
                               [("search", {"query": '"machine learning" site:arxiv.org', "limit": 5})]),
         "ollama#15315: backticks": _call(
-            "write{content:`.coin {\n  padding: 20px, 3px;\n}`}", ("write", {"content": ".coin {\n  padding: 20px, 3px;\n}"})),
+            "write{content:`.coin {\n  padding: 20px, 3px;\n}`}",
+            ("write", {"content": ".coin {\n  padding: 20px, 3px;\n}"})),
         "opener missing, more keys": _call(
             f"search{{query:Paris, France{Q},limit:5}}", ("search", {"query": "Paris, France", "limit": 5})),
         "opener missing in a list": _call(f"search{{tags:[a b{Q},{Q}c{Q}]}}", ("search", {"tags": ["a b", "c"]})),
@@ -268,11 +283,13 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "windows path of a user": _call('open{path:"C:\\Users\\me"}', ("open", {"path": "C:\\Users\\me"})),
         "windows path, escaped": _call('open{path:"C:\\\\new\\\\table.txt"}', ("open", {"path": "C:\\new\\table.txt"})),
         "windows path in tokens": _call(f"open{{path:{Q}C:\\new{Q}}}", ("open", {"path": "C:\\new"})),
-        "windows path in a command": _call('sh{command:"dir C:\\Users\\new x"}', ("sh", {"command": "dir C:\\Users\\new x"})),
+        "windows path in a command": _call(
+            'sh{command:"dir C:\\Users\\new x"}', ("sh", {"command": "dir C:\\Users\\new x"})),
         "windows path in doubt": _call('sh{command:"cd C:\\new && dir"}', invalid=("sh",)),
         "windows share": _call('open{path:"\\\\nas\\new"}', ("open", {"path": "\\\\nas\\new"})),
         "windows path in json": Sample(
-            '{"name": "open", "parameters": {"path": "C:\\new\\table.txt"}}', [("open", {"path": "C:\\new\\table.txt"})]),
+            '{"name": "open", "parameters": {"path": "C:\\new\\table.txt"}}',
+            [("open", {"path": "C:\\new\\table.txt"})]),
         "line ends": _call('write{content:"one\\ntwo"}', ("write", {"content": "one\ntwo"})),
         "a regular expression": _call('grep{pattern:"\\bfoo\\d+"}', ("grep", {"pattern": "\\bfoo\\d+"})),
         "no value": _call("weather{city}", invalid=("weather",)),
@@ -294,7 +311,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "quoted object": _call(f'conf{{config:{Q}{{"a": 1}}{Q}}}', ("conf", {"config": {"a": 1}})),
         "quoted list": _call(f'search{{tags:{Q}["a"]{Q}}}', ("search", {"tags": ["a"]})),
         "quoted words": _call(f"add{{a:{Q}many{Q}}}", ("add", {"a": "many"})),
-        "json number for a string": Sample('{"name": "find", "parameters": {"version": 1.10}}', [("find", {"version": "1.10"})]),
+        "json number for a string": Sample(
+            '{"name": "find", "parameters": {"version": 1.10}}', [("find", {"version": "1.10"})]),
         "python": Sample("find(zip=02134)", [("find", {"zip": "02134"})]),
         "number for a number": Sample("call:conf{ratio:1}", [("conf", {"ratio": 1})]),
         "digits beyond an integer": Sample(f"call:find{{id:{'9' * 5000}}}", [("find", {"id": "9" * 5000})]),
@@ -309,7 +327,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "kinds of strings": Sample(
             "```tool_code\nwrite(path=r'C:\\new', content=u'é' \"\"\"x'\n\"\"\" r'\\d')\n```",
             [("write", {"path": "C:\\new", "content": "éx'\n\\d"})]),
-        "escapes": Sample("```tool_code\nsh(command='\\x41\\101\\u00e9\\N{BULLET}\\\\n')\n```", [("sh", {"command": "AAé•\\n"})]),
+        "escapes": Sample(
+            "```tool_code\nsh(command='\\x41\\101\\u00e9\\N{BULLET}\\\\n')\n```", [("sh", {"command": "AAé•\\n"})]),
         "tuple": Sample("```tool_code\nsearch(tags=('a', 'b'))\n```", [("search", {"tags": ["a", "b"]})]),
         "several results": Sample(
             "```tool_code\na = weather(city='Rome')\nb = now()\nprint(a, b)\n```", [ROME, ("now", {})]),
@@ -332,8 +351,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>', [ROME]),
         "ollama#18357, cactus gemma_tool_use": Sample('{"name": "weather", "args": {"city": "Rome"}}', [ROME]),
         "two calls": Sample(
-            '<tool_call>{"name": "now", "arguments": {}}</tool_call>\n<tool_call>{"name": "weather", "args": {"city": "Rome"}}'
-            "</tool_call>", [("now", {}), ROME]),
+            '<tool_call>{"name": "now", "arguments": {}}</tool_call>\n<tool_call>'
+            '{"name": "weather", "args": {"city": "Rome"}}</tool_call>', [("now", {}), ROME]),
         "an end that is missing": Sample('<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME]),
         "an unknown tool": Sample('<tool_call>{"name": "zzz", "arguments": {}}</tool_call>', [],
                                   '<tool_call>{"name": "zzz", "arguments": {}}</tool_call>'),

@@ -1,4 +1,4 @@
-"""What Gemmas were reported to write, read through the public API: whole and streamed, in both dialects, in any cuts."""
+"""What Gemmas were reported to write, read through the public API: whole and streamed, both dialects, any cuts."""
 
 from __future__ import annotations
 

@@ -26,10 +26,9 @@ def text_reader(
     tools: Iterable[str] = TOOLS, parameters: dict[str, list[str]] | None = None, **options: Any
 ) -> TextReader:
     """A reader for tools with these parameters, of any type."""
-    schemas = {name: {"properties": {key: {} for key in (parameters or {}).get(name, ())}} for name in tools}
-    return TextReader(
-        ToolNames({name: ArgumentType.of(schema) for name, schema in schemas.items()}), THINKING, **options
-    )
+    known = parameters or {}
+    types = {name: ArgumentType.of({"properties": dict.fromkeys(known.get(name, ()), True)}) for name in tools}
+    return TextReader(ToolNames(types), THINKING, **options)
 
 
 def read(pieces: Iterable[str], **options: Any) -> Reply:
