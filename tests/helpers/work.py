@@ -68,7 +68,7 @@ ADVERSARIES = {
     "calls in words": "<|tool_call>call:f{a:",
     "fences": "```json\n",
     "tool fences": "```tool_code\nf(",
-    "objects in objects": '{"name": "f", "parameters": {"a": [\n',
+    "objects in objects": '{"name": "f", "parameters": {"a": [[[[\n',
     "strings without an end": "f(a='x\n\n",
     "white space": "\n",
     "thoughts": "<|channel>thought\n",

@@ -10,4 +10,4 @@ from tests.helpers.work import WORK, lines_run
 @pytest.mark.parametrize("name", WORK)
 def test_ten_times_the_input_is_no_more_than_ten_times_the_work(name: str) -> None:
     prepare = WORK[name]
-    assert lines_run(prepare(24_000)) < 11 * lines_run(prepare(2_400))
+    assert lines_run(prepare(20_000)) < 11 * lines_run(prepare(2_000))
