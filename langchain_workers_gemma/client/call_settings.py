@@ -93,6 +93,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         answer=answer,
         keep_invalid_answer=bool(kwargs.get("keep_invalid_answer")),
         max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
+        tries_forms=kwargs.get("max_repairs", 1) > 0,
         skip_forms=kwargs.get("skip_forms", 0),
         form_memory=form_memory(chat),
         keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),

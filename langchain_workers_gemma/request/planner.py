@@ -171,7 +171,7 @@ class Preparation:
     def _after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Gives the plan of asking in the next form, for a server that refuses this one."""
         form = self.ask.form
-        if form is None or form.is_last or not self.settings.max_repairs:
+        if form is None or form.is_last or not self.settings.tries_forms:
             return None
         return partial(self._again, turns, history, form=form.next())
 

@@ -31,7 +31,8 @@ class CallSettings:
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
         keep_invalid_answer: Whether an answer in the wrong form is given back rather than asked for again.
-        max_repairs: How often an answer in the wrong form is asked for again; with 0, no other form is tried either.
+        max_repairs: How often an answer in the wrong form is asked for again.
+        tries_forms: Whether the next form of a constraint is tried where a server refuses one.
         skip_forms: How many of the forms of the constraint to leave out, since they failed.
         form: The form of the constraint, once one is chosen.
         form_memory: Which forms work.
@@ -61,6 +62,7 @@ class CallSettings:
     answer: Answer | None = None
     keep_invalid_answer: bool = False
     max_repairs: int = 1
+    tries_forms: bool = True
     skip_forms: int = 0
     form: FormChoice | None = None
     form_memory: FormMemory = field(default_factory=FormMemory)

@@ -1,0 +1,199 @@
+"""Agents with tools and a schema: tools are called first, also where a constraint covers the whole reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import respx
+from langchain.agents import create_agent
+from langchain.agents.structured_output import AutoStrategy, ProviderStrategy
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, gemma, run
+from tests.helpers.uncertain_service import Habit, UncertainService
+
+
+class Forecast(BaseModel):
+    """A forecast."""
+
+    city: str
+    degrees: int
+
+
+class ForecastDict(TypedDict):
+    """A forecast."""
+
+    city: str
+    degrees: int
+
+
+KINDS: dict[str, Any] = {
+    "pydantic": Forecast,
+    "typed dict": ForecastDict,
+    "json schema": {**Forecast.model_json_schema(), "title": "Forecast"},
+}
+TRUE = {"city": "Paris", "degrees": 24}
+INVENTED = '{"city": "Paris", "degrees": -99}'
+WAYS = ("invoke", "ainvoke", "stream", "astream", "messages")
+ways = pytest.mark.parametrize("way", WAYS)
+Engine = Callable[..., UncertainService]
+
+
+class WholeReplyEngine(UncertainService):
+    """As vLLM: a constraint covers the whole reply, so that no tool is ever called beside it."""
+
+    def __init__(self, router: respx.MockRouter, habits: dict[str, Habit], *, final: str = "prose") -> None:
+        super().__init__(router, habits, json.dumps(TRUE), INVENTED)
+        self.final = final
+        self.calls = self._calls
+
+    def _calls(self, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        if "response_format" in body or "guided_json" in body or self._has_result(body):
+            return []
+        return [("look_up", {"city": "Paris"})] if body.get("tools") else []
+
+    def _has_result(self, body: dict[str, Any]) -> bool:
+        return "24 degrees" in json.dumps(body["messages"])
+
+    def _says(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
+        body = self.bodies[-1]
+        if not self._has_result(body):
+            return self.wrong, "stop"
+        if self.final == "prose" and body.get("tools"):
+            return "It is 24 degrees in Paris.", "stop"
+        if self.final == "thoughts" and body.get("tools"):
+            return super()._says("thinks only")
+        return super()._says("fences" if self.final == "fence" and body.get("tools") else habit)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with respx.mock(assert_all_called=False) as router:
+
+        def engine(final: str = "prose", **habits: Habit) -> UncertainService:
+            return WholeReplyEngine(router, habits, final=final)
+
+        yield engine
+
+
+class Tools:
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+    def tool(self) -> Callable[..., str]:
+        def look_up(city: str) -> str:
+            """Look a city up."""
+            self.runs.append(city)
+            return f"{city}: 24 degrees"
+
+        return look_up
+
+
+def ask_agent(agent: Any, way: str) -> Any:
+    asked = {"messages": [("user", "How warm is it in Paris?")]}
+
+    async def last_state() -> Any:
+        return [state async for state in agent.astream(asked, stream_mode="values")][-1]
+
+    if way == "invoke":
+        return agent.invoke(asked)
+    if way == "ainvoke":
+        return run(agent.ainvoke(asked))
+    if way == "astream":
+        return run(last_state())
+    if way == "stream":
+        return list(agent.stream(asked, stream_mode="values"))[-1]
+    return [state for mode, state in agent.stream(asked, stream_mode=["messages", "values"]) if mode == "values"][-1]
+
+
+def response_of(kind: str, state: dict[str, Any]) -> Any:
+    response = state["structured_response"]
+    return response.model_dump() if kind == "pydantic" else response
+
+
+@ways
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("final", ["prose", "json", "fence", "thoughts"])
+@pytest.mark.parametrize(
+    "strategy", [ProviderStrategy, AutoStrategy, lambda schema: schema], ids=["provider", "auto", "bare"]
+)
+def test_gemma_4_calls_its_tools_first(engine: Engine, strategy: Any, final: str, kind: str, way: str) -> None:
+    service, tools = engine(final), Tools()
+    llm = gemma(streaming=way == "messages")
+    agent: Any = create_agent(llm, [tools.tool()], response_format=strategy(KINDS[kind]))
+    state = ask_agent(agent, way)
+    assert response_of(kind, state) == TRUE
+    assert tools.runs == ["Paris"]
+    assert len(service.bodies) == (3 if final == "prose" else 2)
+    for body in service.bodies[:2]:
+        assert body["tools"][0]["function"]["name"] == "look_up"
+        assert "response_format" not in body
+        assert '"degrees"' in body["messages"][0]["content"]
+    for body in service.bodies[2:]:
+        assert body["response_format"]["type"] == "json_schema"
+        assert "tools" not in body
+        assert [message["role"] for message in body["messages"]][-3:] == ["tool", "assistant", "user"]
+
+
+@ways
+def test_the_answer_after_calls_goes_through_the_forms_too(engine: Engine, way: str) -> None:
+    service, tools = engine(openai_schema="refuses"), Tools()
+    llm = gemma(streaming=way == "messages")
+    agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
+    assert ask_agent(agent, way)["structured_response"] == Forecast(**TRUE)
+    assert service.forms == ["prompt", "prompt", "openai_schema", "json_object"]
+    assert ask_agent(agent, way)["structured_response"] == Forecast(**TRUE)
+    assert service.forms[4:] == ["prompt", "prompt", "json_object"]
+
+
+@ways
+def test_an_answer_beside_tools_is_checked(engine: Engine, way: str) -> None:
+    service, tools = engine("json", prompt="misfits"), Tools()
+    service.wrong = '{"city": "Paris", "degrees": "warm"}'
+    llm = gemma(streaming=way == "messages")
+    agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
+    assert ask_agent(agent, way)["structured_response"] == Forecast(**TRUE)
+    assert "degrees" in service.bodies[-1]["messages"][-1]["content"]
+    assert len(service.bodies) == 3
+
+
+@pytest.mark.parametrize("choice", ["none", "look_up"])
+def test_a_choice_beside_a_schema(engine: Engine, choice: str) -> None:
+    """`none` leaves nothing that a constraint could forbid; a forced call is no answer."""
+    service, tools = engine("json"), Tools()
+    bound = gemma().bind_tools(
+        [tools.tool()],
+        tool_choice=choice,
+        response_format={"type": "json_schema", "json_schema": {"name": "Forecast", "schema": KINDS["json schema"]}},
+        max_repairs=0,
+    )
+    message = bound.invoke("Go")
+    body = service.bodies[0]
+    if choice == "none":
+        assert "tools" not in body
+        assert body["response_format"]["type"] == "json_schema"
+    else:
+        assert "response_format" not in body
+        assert message.tool_calls[0]["name"] == "look_up"
+
+
+def test_the_callers_explicit_native_keeps_the_constraint(engine: Engine) -> None:
+    service, tools = engine(), Tools()
+    llm = gemma(tool_calling="native")
+    agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
+    agent.invoke({"messages": [("user", "Go")]})
+    assert service.forms == ["openai_schema"]
+    assert "tools" in service.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [(GEMMA_4, True), (GEMMA_3, True), (GEMMA_7B, True), (GEMMA_7B_LORA, False)]
+)
+def test_the_profile_says_what_create_agent_should_do(model: str, expected: bool) -> None:
+    profile = gemma(model=model).profile
+    assert profile is not None
+    assert profile["structured_output"] is expected
