@@ -5,7 +5,9 @@ A task is pickled to the workers of a cluster, so it holds nothing but data and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -14,13 +16,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from pydantic import BaseModel
 
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
 from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, failure
 from langchain_workers_gemma.scale.prompt import RowPrompt
 from langchain_workers_gemma.scale.rows import dump_line
+from langchain_workers_gemma.transport.driver import REQUEST_GATE
 
 AnyRunnable: TypeAlias = Runnable[Any, Any]
 Gate: TypeAlias = Callable[[], int | None]
@@ -49,22 +52,24 @@ class RowTask:
             permit: The number of the request that may be sent at once.
             gate: Called before each further request, such as the repair of a structured output.
         """
-        meter = _Meter(permit)
-        try:
-            answer = self.runnable.invoke(self._input(row), _config(_GatedHandler(meter, gate)))
-            outcome = _answer(answer, meter)
-        except Exception as error:  # noqa: BLE001 - whatever a row raises is that row's outcome
-            outcome = failure(error)
+        meter = _Meter(permit, gate)
+        with _gated(meter):
+            try:
+                answer = self.runnable.invoke(self._input(row), {"callbacks": [_Handler(meter)]})
+                outcome = _answer(answer, meter)
+            except Exception as error:  # noqa: BLE001 - whatever a row raises is that row's outcome
+                outcome = failure(error)
         return meter.complete(outcome)
 
     async def arun(self, row: Mapping[str, Any], permit: int, gate: AsyncGate) -> Outcome:
         """Attempt a row. See `run`."""
-        meter = _Meter(permit)
-        try:
-            answer = await self.runnable.ainvoke(self._input(row), _config(_AsyncGatedHandler(meter, gate)))
-            outcome = _answer(answer, meter)
-        except Exception as error:  # noqa: BLE001 - as above
-            outcome = failure(error)
+        meter = _Meter(permit, async_gate=gate)
+        with _gated(meter):
+            try:
+                answer = await self.runnable.ainvoke(self._input(row), {"callbacks": [_AsyncHandler(meter)]})
+                outcome = _answer(answer, meter)
+            except Exception as error:  # noqa: BLE001 - as above
+                outcome = failure(error)
         return meter.complete(outcome)
 
     def _input(self, row: Mapping[str, Any]) -> Any:
@@ -113,21 +118,68 @@ def without_own_retries(runnable: AnyRunnable) -> AnyRunnable:
 
 
 class _Meter:
-    """Counts the calls of one attempt, their tokens and their cost."""
+    """Counts the requests of one attempt, their tokens and their cost; each request but the first waits for a permit.
 
-    def __init__(self, permit: int) -> None:
+    It is the `RequestGate` of the models of this package, which have it wait before each request, repairs included. For
+    any other chat model, LangChain's callbacks have it wait before each call.
+    """
+
+    def __init__(self, permit: int, gate: Gate | None = None, async_gate: AsyncGate | None = None) -> None:
         self.permits = [permit]
-        self._started = 0
+        self._gate = gate
+        self._async_gate = async_gate
+        self._loop = None if async_gate is None else asyncio.get_running_loop()
+        self._calls = 0
+        self._requests = 0
         self._answered = 0
         self._usage: UsageMetadata | None = None
         self._cost: float | None = None
 
-    def first(self) -> bool:
-        """Note that a call starts; return whether it is the first, which the attempt's own permit allows."""
-        self._started += 1
-        return self._started == 1
+    def wait(self) -> None:
+        """Wait until the next request may be sent."""
+        self._requests += 1
+        self._acquire()
 
-    def allow(self, permit: int | None) -> None:
+    async def await_turn(self) -> None:
+        """Wait until the next request may be sent."""
+        self._requests += 1
+        await self._aacquire()
+
+    def begin_call(self) -> None:
+        """Wait until the next call may begin. The first request of a call needs no permit beside the call's."""
+        self._calls += 1
+        self._acquire()
+
+    async def abegin_call(self) -> None:
+        """Wait until the next call may begin. See `begin_call`."""
+        self._calls += 1
+        await self._aacquire()
+
+    def _acquire(self) -> None:
+        if not self._lacks_permit:
+            return
+        if self._gate is not None:
+            self._add_permit(self._gate())
+        elif self._loop is not None and not _is_running(self._loop):
+            # An asynchronous attempt that calls a model synchronously, in another thread.
+            self._add_permit(asyncio.run_coroutine_threadsafe(self._turn(), self._loop).result())
+        # Else the call blocks the very event loop that it would wait for, so it is sent without a permit.
+
+    async def _aacquire(self) -> None:
+        if self._lacks_permit:
+            self._add_permit(await self._turn())
+
+    async def _turn(self) -> int | None:
+        if self._async_gate is not None:
+            return await self._async_gate()
+        # A synchronous attempt that runs an event loop of its own.
+        return None if self._gate is None else await asyncio.to_thread(self._gate)
+
+    @property
+    def _lacks_permit(self) -> bool:
+        return max(self._calls, self._requests) > len(self.permits)
+
+    def _add_permit(self, permit: int | None) -> None:
         if permit is None:
             raise NoPermitError("The run is stopping.")
         self.permits.append(permit)
@@ -157,8 +209,33 @@ class _Meter:
         )
 
 
-class _Handler:
-    """What the two handlers share: LangChain calls them inline and lets their errors through."""
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether an event loop is the one of this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+@contextmanager
+def _gated(meter: _Meter) -> Iterator[None]:
+    """Have the requests of this context wait for their permits."""
+    token = REQUEST_GATE.set(meter)
+    try:
+        yield
+    finally:
+        REQUEST_GATE.reset(token)
+
+
+def _count(meter: _Meter, response: LLMResult) -> None:
+    for generations in response.generations:
+        for generation in generations[:1]:
+            if isinstance(generation, ChatGeneration):
+                meter.add(generation.message)
+
+
+class _Handler(BaseCallbackHandler):
+    """LangChain calls it inline and lets its errors through."""
 
     raise_error = True
     run_inline = True
@@ -166,41 +243,27 @@ class _Handler:
     def __init__(self, meter: _Meter) -> None:
         self._meter = meter
 
-    def _count(self, response: LLMResult) -> None:
-        for generations in response.generations:
-            for generation in generations[:1]:
-                if isinstance(generation, ChatGeneration):
-                    self._meter.add(generation.message)
-
-
-class _GatedHandler(_Handler, BaseCallbackHandler):
-    def __init__(self, meter: _Meter, gate: Gate) -> None:
-        super().__init__(meter)
-        self._gate = gate
-
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
-        if not self._meter.first():
-            self._meter.allow(self._gate())
+        self._meter.begin_call()
 
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
-        self._count(response)
+        _count(self._meter, response)
 
 
-class _AsyncGatedHandler(_Handler, AsyncCallbackHandler):
-    def __init__(self, meter: _Meter, gate: AsyncGate) -> None:
-        super().__init__(meter)
-        self._gate = gate
+class _AsyncHandler(AsyncCallbackHandler):
+    """The same for an asynchronous attempt."""
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, meter: _Meter) -> None:
+        self._meter = meter
 
     async def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
-        if not self._meter.first():
-            self._meter.allow(await self._gate())
+        await self._meter.abegin_call()
 
     async def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
-        self._count(response)
-
-
-def _config(handler: BaseCallbackHandler) -> RunnableConfig:
-    return {"callbacks": [handler]}
+        _count(self._meter, response)
 
 
 def _answer(answer: Any, meter: _Meter) -> Outcome:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
-from typing import Any, Protocol, Self
+from contextvars import ContextVar
+from typing import Any, Final, Protocol, Self
 
 from langchain_workers_gemma.exchange.actions import (
     Action,
@@ -29,6 +30,20 @@ from langchain_workers_gemma.transport.image_inlining import afetch_images, fetc
 
 GRACE_SECONDS = 2.0
 """How long a response that is complete may take to end, late usage reports and all."""
+
+
+class RequestGate(Protocol):
+    """Decides when each request of a call may be sent, its retries and repairs included."""
+
+    def wait(self) -> None:
+        """Wait until the next request may be sent, or raise to end the call."""
+
+    async def await_turn(self) -> None:
+        """Wait without blocking the event loop. See `wait`."""
+
+
+REQUEST_GATE: Final[ContextVar[RequestGate | None]] = ContextVar("workers_gemma_request_gate", default=None)
+"""The gate of the calls made in this context, such as one that keeps a rate limit over many calls."""
 
 
 class Connection(Protocol):
@@ -142,6 +157,8 @@ def _outcome(action: Action, connection: Connection) -> Any:
         case Read():
             return connection.read(is_complete=action.is_complete)
         case Send():
+            if (gate := REQUEST_GATE.get()) is not None:
+                gate.wait()
             return connection.send(action.request)
         case CloseConnection():
             return connection.abort()
@@ -160,6 +177,8 @@ async def _aoutcome(action: Action, connection: AsyncConnection) -> Any:
         case Read():
             return await connection.read(is_complete=action.is_complete)
         case Send():
+            if (gate := REQUEST_GATE.get()) is not None:
+                await gate.await_turn()
             return await connection.send(action.request)
         case CloseConnection():
             return await connection.abort()

@@ -174,7 +174,9 @@ def test_the_reasons_are_told_however_the_model_was_asked(*, streamed: bool) -> 
     assert "max_tokens=100" in reason
 
 
-GUIDED = '{"tool_calls": [{"name": "write", "arguments": {"path": "/a"}}, {"name": "write", "arguments": {"path": "/b"}}'
+GUIDED = (
+    '{"tool_calls": [{"name": "write", "arguments": {"path": "/a"}}, {"name": "write", "arguments": {"path": "/b"}}'
+)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import respx
 from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableLambda, RunnableSequence
@@ -104,6 +106,47 @@ async def test_each_further_call_of_a_row_is_gated_and_counted(service: Any, att
     assert outcome.cost_usd == pytest.approx(2 * PRICE)
     assert outcome.usage == {"input_tokens": 20, "output_tokens": 40, "total_tokens": 60}
     assert outcome.answered == 2
+
+
+async def test_each_repair_of_an_answer_is_gated_and_counted(service: Any, attempt: Any) -> None:
+    """It happens within one call of the model, so LangChain's callbacks do not see it."""
+    service.side_effect = [reply('{"label": 5}'), reply('{"label": "good"}')]
+    schema = {"title": "L", "type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
+    outcome, asked = await attempt(make_task(make_llm(), prompt="{text}", schema=schema), 5)
+    assert (outcome.output, asked, outcome.permits) == ({"label": "good"}, 1, (1, 5))
+    assert outcome.cost_usd == pytest.approx(2 * PRICE)
+
+
+async def test_each_retry_of_a_model_that_stays_is_gated(service: Any, attempt: Any) -> None:
+    """Such as one inside a runnable that a run does not know."""
+    service.side_effect = [httpx.Response(500, headers={"retry-after": "0"}), reply("Good")]
+    llm = make_llm(max_retries=1)
+    hidden: Runnable[Any, Any] = RunnableLambda(lambda row: llm.invoke(row["text"]))
+    outcome, asked = await attempt(make_task(hidden), 5)
+    assert (outcome.output, asked, outcome.permits) == ("Good", 1, (1, 5))
+
+
+async def test_a_model_called_the_other_way_is_gated_too(service: Any) -> None:
+    service.mock(return_value=reply("Good"))
+    llm = make_llm()
+    numbers = [5, 6]
+
+    def twice(row: dict[str, Any]) -> str:
+        return asyncio.run(again(row))
+
+    async def again(row: dict[str, Any]) -> str:
+        await llm.ainvoke(row["text"])
+        return str((await llm.ainvoke(row["text"])).text)
+
+    outcome = await asyncio.to_thread(make_task(RunnableLambda(twice)).run, ROW, 1, lambda: numbers.pop(0))
+    assert (outcome.output, outcome.permits) == ("Good", (1, 5))
+
+
+async def test_other_chat_models_are_gated_by_their_calls(attempt: Any) -> None:
+    model = GenericFakeChatModel(messages=iter(["a", "b", "c"]))
+    chain = RunnableLambda(lambda row: row["text"]) | model | RunnableLambda(lambda message: message.text) | model
+    outcome, asked = await attempt(make_task(chain), 5)
+    assert (outcome.output, asked, outcome.permits) == ("b", 1, (1, 5))
 
 
 async def test_a_further_call_without_a_permit_is_not_sent(service: Any, attempt: Any) -> None:
