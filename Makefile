@@ -14,7 +14,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-templates test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -77,6 +77,15 @@ test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 
 test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd against the sandbox
 	@$(BIN)/python -m tests.workerd.run
+
+# The first run keeps the histories that unit tests put to a model, the second renders them.
+test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templates, and check the prompts
+	@rm -rf build/templates/histories
+	@$(BIN)/python -c 'from tests.templates.templates import fetch_templates; fetch_templates()'
+	@$(BIN)/pytest -p tests.templates.recording $(PYTEST_FLAGS) -q -m "not slow" -k "not any_history" \
+		tests/unit_tests/request tests/unit_tests/structured_output/test_structured_agents.py \
+		tests/unit_tests/test_middleware.py
+	@$(BIN)/pytest $(PYTEST_FLAGS) -q tests/templates/check_*.py
 
 test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types
 	@$(BIN)/python -m tests.workers_types.run

@@ -173,6 +173,14 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     reasoning_effort: str | None = None
     """Passed where the model has it."""
 
+    replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
+    """Which thoughts Gemma 4 sees again: those since the last human message, as it needs them between its tool calls,
+    or none. Older thoughts are never sent."""
+
+    unsupported_content: Literal["error", "note"] = "error"
+    """What becomes of content in human and tool messages that the model cannot take, such as a PDF: a `ValueError`
+    before the request, or a note in the text that names what was left out."""
+
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
     """How bound tools reach the model."""
 

@@ -22,7 +22,7 @@ from langchain_workers_gemma.request.tools import openai_tool
 # Fields that a call may override, and what a call may say beside them.
 _PER_CALL = frozenset({
     "model", "tool_calling", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway", "session_affinity",
-    "reject_if_busy", "model_kwargs", *SAMPLING,
+    "reject_if_busy", "model_kwargs", "replay_reasoning", "unsupported_content", *SAMPLING,
 })  # fmt: skip
 _CALL_ONLY = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_invalid_calls",
@@ -99,6 +99,8 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),
         thinking=fields["thinking"],
         reasoning_effort=fields["reasoning_effort"],
+        replay_reasoning=fields["replay_reasoning"],
+        unsupported_content=fields["unsupported_content"],
         lora=fields["lora"],
         raw=fields["raw"],
         gateway=gateway,

@@ -109,6 +109,7 @@ class Plan:
         form: The form of its constraint, which the server may refuse.
         after_refusal: Gives the plan of asking in the next form.
         correction: How an answer in the wrong form is asked for again.
+        changes: What was changed in the history to fit the model's template, in words.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
     """
 
@@ -122,4 +123,5 @@ class Plan:
     form: Form | None = None
     after_refusal: Callable[[], Plan] | None = None
     correction: Correction | None = None
+    changes: tuple[str, ...] = ()
     unreliable_tools: bool = False

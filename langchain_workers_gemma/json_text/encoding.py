@@ -1,9 +1,18 @@
-"""JSON as it is sent: compact UTF-8, without lone surrogates."""
+"""JSON as it is sent: compact UTF-8, without lone surrogates; and Python values that JSON cannot hold."""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
+import math
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from datetime import date, time
+from enum import Enum
+from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 
@@ -28,3 +37,69 @@ def encode_json(value: object) -> bytes:
     except (PydanticSerializationError, UnicodeEncodeError):
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+_MAX_DEPTH = 100  # levels that a template's own recursion can still write
+
+
+def dump_json(value: object) -> str:
+    """Return a value as JSON text, whatever it holds.
+
+    JSON has no infinity, no dates, no sets: what it cannot hold is written as the text or the list that names it.
+
+    Args:
+        value: The value.
+
+    Raises:
+        ValueError: If it is nested too deeply, or contains itself.
+
+    Example:
+        >>> dump_json({"limit": float("inf"), "day": date(2026, 5, 30), "tags": {"a"}})
+        '{"limit": "Infinity", "day": "2026-05-30", "tags": ["a"]}'
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(_jsonable(value, 0), ensure_ascii=False)
+
+
+def _jsonable(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"a value is nested more than {_MAX_DEPTH} levels deep, or contains itself.")
+    if isinstance(value, Mapping):
+        return {_key(key): _jsonable(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list | tuple | AbstractSet):
+        return [_jsonable(one, depth + 1) for one in value]
+    if isinstance(value, BaseModel):
+        return _jsonable(value.model_dump(), depth + 1)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _jsonable(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)}
+    return _plain(value)
+
+
+def _key(key: object) -> str:
+    plain = _plain(key)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, float):
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray):
+        return _text_of_bytes(bytes(value))
+    return str(value)
+
+
+def _text_of_bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()

@@ -22,12 +22,12 @@ class Image:
     url: str
 
 
+class UnsupportedContentError(ValueError):
+    """The model, or the host, does not take this content; a note can stand for it."""
+
+
 _DATA_URI = re.compile(r"data:(image/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})")
-
-
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-
-
 _MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
 
 
@@ -45,19 +45,28 @@ class ImageRules:
     images: bool
     inlined: Mapping[str, str] | None = field(default=None, hash=False)
 
-    def check(self, url: str) -> Image:
-        """The image behind a URL, if it may be sent.
+    def check(self, url: str | None) -> Image:
+        """Return the image behind a URL, if it may be sent.
+
+        Args:
+            url: The URL; `None` for an image that is only named by a file id.
 
         Raises:
-            ValueError: If the model reads no images, or not this one.
+            UnsupportedContentError: If the model reads no images, or none that is given like this.
+            ValueError: If it is no image.
         """
         if not self.images:
-            raise ValueError(
-                f"messages: {self.model} reads text only, so an image cannot be sent. Use a model that reads images."
+            raise UnsupportedContentError(
+                f"messages: {self.model} reads text only, so an image cannot be sent. Use a model that reads images, "
+                'or pass unsupported_content="note" to have a note stand for it.'
+            )
+        if url is None:
+            raise UnsupportedContentError(
+                "messages: an image block needs `base64` with `mime_type`, or `url`; a file id cannot be sent."
             )
         if _is_remote(url):
             if self.inlined is None:
-                raise ValueError(
+                raise UnsupportedContentError(
                     "messages: image URLs are refused by the service, which takes data: URIs only. Pass "
                     "inline_image_urls=True to have images fetched and sent inline, or send the image as base64."
                 )
@@ -69,19 +78,19 @@ class ImageRules:
 
 
 def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
-    """The http(s) URLs of images in the messages, each once."""
+    """Return the http(s) URLs of images in the messages, each once. Those of assistants are not sent."""
     found: dict[str, None] = {}
     for message in messages:
-        for block in message.content if isinstance(message.content, list) else ():
+        for block in message.content if isinstance(message.content, list) and message.type != "ai" else ():
             if isinstance(block, dict) and block.get("type") in ("image", "image_url"):
-                url = _image_url(block)
+                url = image_url(block)
                 if url is not None and _is_remote(url):
                     found[url] = None
     return list(found)
 
 
-def _image_url(block: Mapping[str, Any]) -> str | None:
-    """The URL of an image block, whichever of the four forms it is in: OpenAI's, v1, v0, Anthropic's."""
+def image_url(block: Mapping[str, Any]) -> str | None:
+    """Return the URL of an image block, whichever of the four forms it is in: OpenAI's, v1, v0, Anthropic's."""
     nested = block.get("image_url")
     if nested is not None:
         nested = nested.get("url") if isinstance(nested, Mapping) else nested

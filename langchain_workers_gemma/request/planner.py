@@ -17,13 +17,15 @@ from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Correction, Plan, Problem, Request
 from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.request.content import ContentRules
 from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, correction_request
 from langchain_workers_gemma.request.settings import CallSettings
+from langchain_workers_gemma.request.template_data import template_data
 from langchain_workers_gemma.request.templates import to_wire
-from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, tool_method
+from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, notation_of, tool_method
 from langchain_workers_gemma.request.tools import parse_choice, tool_name
-from langchain_workers_gemma.request.turns import History, Turn, to_turns
+from langchain_workers_gemma.request.turns import Changes, History, Turn, TurnOptions, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
 from langchain_workers_gemma.response.reader import ReaderOptions
 from langchain_workers_gemma.response.truncation import TokenLimits
@@ -98,9 +100,15 @@ class Preparation:
         """
         if self.settings.raw:
             return self._plan({"prompt": _only_prompt(messages)}, ReaderOptions(stops=self.stops))
-        rules = ImageRules(self.settings.spec.id, self.settings.spec.images, inlined_images)
-        history = History(messages)
-        return self.plan_of_turns(to_turns(history, rules), history)
+        spec = self.settings.spec
+        images = ImageRules(spec.id, spec.images, inlined_images)
+        options = TurnOptions(
+            content=ContentRules(images, notes=self.settings.unsupported_content == "note"),
+            replays_thoughts=self.settings.replay_reasoning == "tool_loop" and bool(template_data(spec).thought_keys),
+        )
+        changes: Changes = []
+        turns = to_turns(messages, options, changes)
+        return self.plan_of_turns(turns, History(messages), changes)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
         """The exchange of one call: fetch images where that is asked for, then send and read.
@@ -122,12 +130,13 @@ class Preparation:
             return []
         return remote_image_urls(messages)
 
-    def plan_of_turns(self, turns: Sequence[Turn], history: History) -> Plan:
+    def plan_of_turns(self, turns: Sequence[Turn], history: History, changes: Sequence[str] = ()) -> Plan:
         """The plan of one call.
 
         Args:
             turns: The conversation.
             history: The conversation that they were made of.
+            changes: What was changed in it already, in words.
 
         Raises:
             ValueError: If the model's template cannot take the turns.
@@ -142,17 +151,20 @@ class Preparation:
             text_stages=ask.text_stages,
             forced=self.forced,
             keep_invalid_calls=settings.keep_invalid_calls,
-            used_ids=lambda: history.names,
+            used_ids=lambda: history.call_ids,
             tools=ask.bound_tools,
             parallel_tool_calls=self.settings.parallel_tool_calls is not False,
             limits=self.limits,
         )
-        wire = to_wire(turns, settings.spec, instructions=ask.instructions)
+        noted = list(changes)
+        notation = notation_of(settings.spec, ask)
+        wire = to_wire(turns, settings.spec, notation, instructions=ask.instructions, changes=noted)
         plan = self._plan({"messages": wire}, reader_options)
         answer = settings.answer if repairs else None
         corrected = partial(self._corrected, turns, history)
         return replace(
             plan,
+            changes=tuple(noted),
             constrained=self._after_missing_call(turns, history),
             form=ask.form,
             after_refusal=self._after_refusal(turns, history),

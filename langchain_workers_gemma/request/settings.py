@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.retries import RetryPolicy
@@ -39,6 +39,8 @@ class CallSettings:
         keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
+        replay_reasoning: Whether the model sees its thoughts between tool calls again.
+        unsupported_content: What becomes of content that the model cannot take.
         lora: The LoRA adapter.
         raw: Whether one prompt is sent without a chat template.
         gateway: The AI Gateway.
@@ -69,6 +71,8 @@ class CallSettings:
     keep_invalid_calls: bool = False
     thinking: bool | None = None
     reasoning_effort: str | None = None
+    replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
+    unsupported_content: Literal["error", "note"] = "error"
     lora: str | None = None
     raw: bool | None = None
     gateway: AIGateway | None = None

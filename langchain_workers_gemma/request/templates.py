@@ -1,167 +1,142 @@
-"""Turns -> turns that the model's chat template accepts -> wire messages.
+"""Turns -> turns that the model's chat template accepts -> messages of the request.
 
-What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says
-(`docs/wire.md` section 6). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has
-tools, but one system message only, first. LangGraph writes other histories every day, so they are made to fit:
+What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says (`docs/wire.md`
+sections 6 and 11). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has tools, but one
+system message only, first. LangGraph writes other histories every day, so they are made to fit:
 
 - leading system messages become one; without a system role they open the first user turn
 - a later system message goes into the next user turn
-- neighbours of one role become one turn
+- consecutive messages of one role become one turn
 - a conversation that starts with the assistant gets a user turn before it
-- without a tool role, calls become text in the notation that our prompt teaches, and results user turns naming them
+- every call gets its one result (`results`), written in the notation that the model reads (`notations`)
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, cast
 
+from langchain_workers_gemma.json_text.encoding import dump_json
 from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.request.content import Part
 from langchain_workers_gemma.request.images import Image
-from langchain_workers_gemma.request.turns import Part, ToolResult, Turn
-from langchain_workers_gemma.tool_text.writer import render_calls
+from langchain_workers_gemma.request.notations import GAP, Notation, is_blank, with_gaps
+from langchain_workers_gemma.request.results import pair_results
+from langchain_workers_gemma.request.template_data import template_data
+from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
 
 _ROLE = attrgetter("role")
-_GAP = "\n\n"
+_CALLS = attrgetter("calls")
 _OPENING = "(The conversation begins.)"
-_SILENT_RESULT = "(no output)"
 
 
-def to_wire(turns: Sequence[Turn], spec: GemmaModel, *, instructions: str = "") -> list[dict[str, Any]]:
-    """The messages of a request.
+def to_wire(
+    turns: Sequence[Turn], spec: GemmaModel, notation: Notation, *, instructions: str = "", changes: Changes
+) -> list[dict[str, Any]]:
+    """Return the messages of a request.
 
     Args:
         turns: The conversation.
         spec: What the model's template knows.
+        notation: How calls, answers and results are written.
         instructions: Text to add to the system message, such as a description of tools.
+        changes: Where to note what was changed.
 
     Raises:
         ValueError: If a message is longer than the model's schema allows.
     """
-    wire = [_message(turn, spec) for turn in fit(turns, spec, instructions=instructions)]
+    fitted = fit(turns, spec, notation, instructions=instructions, changes=changes)
+    wire = [_message(turn, spec) for turn in fitted]
     limit = spec.max_content_characters
     if limit is not None and any(len(message["content"]) > limit for message in wire):
         raise ValueError(f"messages: {spec.id} takes at most {limit:,} characters in one message.")
     return wire
 
 
-def fit(turns: Sequence[Turn], spec: GemmaModel, *, instructions: str = "") -> list[Turn]:
-    """The same conversation in the form that the template accepts."""
-    system, rest = _split_system(turns, instructions)
-    if not spec.tool_role:
-        rest = list(map(_as_plain, rest))
-    elif "tool" in map(_ROLE, rest):
-        rest = list(_with_lone_results_as_text(rest))
-    rest = _merge(rest)
+def fit(
+    turns: Sequence[Turn], spec: GemmaModel, notation: Notation, *, instructions: str = "", changes: Changes
+) -> list[Turn]:
+    """Return the same conversation in the form that the template accepts."""
+    system, rest = _split_system(turns, instructions, changes)
+    if "tool" in map(_ROLE, rest) or any(map(_CALLS, rest)):
+        rest = pair_results(rest, changes)
+    rest = _merge(notation(_without_blanks(rest, changes), changes), changes)
     if system and (not spec.system_role or not rest):
-        opening = Turn("user", system)
-        rest = _merge([opening, *rest])
+        changes.append("The system message opens the first turn of the user: the template wants it there.")
+        rest = _merge([Turn("user", system), *rest], [])
         system = ()
     if not rest or rest[0].role != "user":
+        changes.append("A turn of the user opens the conversation: the template wants one.")
         rest.insert(0, Turn("user", (_OPENING,)))
     return [Turn("system", system), *rest] if system else rest
 
 
-def _split_system(turns: Sequence[Turn], instructions: str) -> tuple[tuple[Part, ...], list[Turn]]:
+def _split_system(turns: Sequence[Turn], instructions: str, changes: Changes) -> tuple[tuple[Part, ...], list[Turn]]:
     leading = 0
     while leading < len(turns) and turns[leading].role == "system":
         leading += 1
+    if leading > 1:
+        changes.append(f"{leading} system messages are merged into one: the template takes one.")
     texts = [turn.text for turn in turns[:leading]] + [instructions]
-    text = _GAP.join(text for text in texts if text)
+    text = GAP.join(text for text in texts if text)
     return ((text,) if text else ()), list(turns[leading:])
 
 
-def _merge(turns: Iterable[Turn]) -> list[Turn]:
-    """Neighbours of one role as one turn; an assistant's turn that says and calls nothing is no turn.
+def _without_blanks(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
+    """Drop an assistant's turns that say and call nothing."""
+    kept = [turn for turn in turns if turn.role != "assistant" or turn.calls or not is_blank(turn)]
+    if len(kept) < len(turns):
+        changes.append("An assistant's message that says nothing is left out.")
+    return kept
+
+
+def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
+    """Merge consecutive turns of one role.
 
     A system message that comes later speaks with the next user turn, or as one if there is none.
     """
     merged: list[Turn] = []
-    groups: dict[int, list[Turn]] = {}  # of neighbours, by their place
+    groups: dict[int, list[Turn]] = {}  # of consecutive turns, by their place
     last: Turn | None = None
     for turn in turns:
         if turn.role == "system":
-            turn = replace(turn, role="user")  # noqa: PLW2901 - from here on it is one
-        elif turn.role == "assistant" and not turn.parts and not turn.calls:
-            continue
+            changes.append(
+                "A later system message speaks in a turn of the user: the template takes one at the start only."
+            )
+            turn = Turn("user", turn.parts)  # noqa: PLW2901 - from here on it is one
         if last is not None and last.role == turn.role != "tool" and not last.calls:
             groups.setdefault(len(merged) - 1, [last]).append(turn)
         else:
             merged.append(turn)
         last = turn
     for at, group in groups.items():
+        changes.append(
+            f"{len(group)} consecutive turns of the {group[0].role} are merged: the template wants roles to alternate."
+        )
         merged[at] = _joined(group)
     return merged
 
 
-def _joined(group: list[Turn]) -> Turn:
-    parts: list[Part] = []
-    for turn in group:
-        if parts and turn.parts:
-            parts.append(_GAP)
-        parts.extend(turn.parts)
-    return replace(group[-1], parts=tuple(parts))
-
-
-def _as_plain(turn: Turn) -> Turn:
-    """A turn without tool markup, for a template that knows none."""
-    if isinstance(turn, ToolResult):
-        return _result_as_user(turn)
-    if not turn.calls:
-        return turn
-    calls = render_calls([(call.name, call.arguments) for call in turn.calls])
-    return Turn("assistant", (*turn.parts, _GAP, calls) if turn.parts else (calls,))
-
-
-def _result_as_user(turn: ToolResult) -> Turn:
-    subject = f"the call {turn.name}" if turn.name else f"the call with id {turn.call_id}"
-    heading = f"{subject[0].upper()}{subject[1:]} failed:" if turn.failed else f"Result of {subject}:"
-    return Turn("user", (heading + "\n", *(turn.parts or (_SILENT_RESULT,))))
-
-
-def _with_lone_results_as_text(turns: Sequence[Turn]) -> Iterator[Turn]:
-    """For a template with a tool role: a result must answer a call, and holds text only.
-
-    Trimmed histories hold results whose call is gone: those become text. They, the images in results and what a system
-    message says in between follow in a user turn, behind all the results of one assistant's turn, which stay together.
-    """
-    open_calls: set[str] = set()
-    later: list[Turn] = []
-    for turn in turns:
-        if turn.role == "system" and open_calls:
-            later.append(turn)  # it must not come between calls and their results
-        elif not isinstance(turn, ToolResult):
-            yield from later
-            later = []
-            open_calls = {call.id for call in turn.calls}
-            yield turn
-        elif turn.call_id in open_calls:
-            if turn.images:
-                later.append(Turn("user", (f"Images in the result of the call {turn.name}:\n", *turn.images)))
-            yield replace(turn, parts=(_result_text(turn),))
-        else:
-            later.append(_result_as_user(turn))
-    yield from later
-
-
-def _result_text(turn: ToolResult) -> str:
-    """A result for a tool role, which has no mark for failure: a tool that failed silently says so at least."""
-    return turn.text or ("(failed)" if turn.failed else _SILENT_RESULT)
+def _joined(group: Sequence[Turn]) -> Turn:
+    thoughts = [turn.thought for turn in group if turn.thought]
+    parts = with_gaps([turn.parts for turn in group])
+    return replace(group[-1], parts=parts, thought=GAP.join(thoughts) or None)
 
 
 def _message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
     parts = turn.parts
     content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _content(parts, spec)
     message: dict[str, Any] = {"role": turn.role, "content": content}
+    if turn.thought:
+        message |= dict.fromkeys(template_data(spec).thought_keys, turn.thought)
     if turn.calls:
         message["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+                "function": {"name": call.name, "arguments": dump_json(call.arguments)},
             }
             for call in turn.calls
         ]
@@ -170,12 +145,8 @@ def _message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
     return message
 
 
-def _arguments(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(arguments, ensure_ascii=False, default=str)
-
-
 def _content(parts: Sequence[Part], spec: GemmaModel) -> str | list[dict[str, Any]]:
-    """One string where there is only text: every model takes it. Else a list of parts, never two texts in a row."""
+    """Return one string where there is only text: every model takes it. Else a list, never two texts in a row."""
     if Image not in map(type, parts):
         return "".join(cast("Sequence[str]", parts))
     if not spec.content_parts:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.constraint_forms import FormChoice, form_key, forms_of
 from langchain_workers_gemma.request.guided_schema import guided_schema
+from langchain_workers_gemma.request.notations import Notation, guided_calls, native_calls, prompted_calls
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tool_prompts import (
@@ -44,6 +46,7 @@ class _Strategy:
         fallback: The tool method by which a forced call that did not come is asked for again.
         form: The form of its constraint, where it has one.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
+        notation: How calls, answers and results of the history are written; as the template has it if `None`.
     """
 
     instructions: str = ""
@@ -55,6 +58,12 @@ class _Strategy:
     form: FormChoice | None = None
     unreliable_tools: bool = False
     bound_tools: BoundTools | None = None
+    notation: Notation | None = None
+
+
+def notation_of(spec: GemmaModel, strategy: _Strategy) -> Notation:
+    """Return how calls, answers and results of a history are written."""
+    return strategy.notation or (native_calls if spec.tool_role else prompted_calls)
 
 
 def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
@@ -183,6 +192,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         text_stages=(*_text_stages(settings), partial(GuidedCalls, tools.parameters, partial(TextStage, tools))),
         needs_token_budget=True,
         form=form,
+        notation=partial(guided_calls, one_call=choice.is_forced or not parallel, json_answer=answer is not None),
     )
 
 
@@ -197,6 +207,7 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         text_stages=_text_stages(settings, choice),
         needs_token_budget=True,
         fallback="guided_json" if constrained else None,
+        notation=prompted_calls,
     )
 
 

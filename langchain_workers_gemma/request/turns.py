@@ -1,7 +1,7 @@
-"""LangChain messages -> turns, a neutral form that knows text, images, calls and results, and nothing of any wire.
+"""LangChain messages -> turns, a neutral form that knows text, images, calls and results, and nothing of any template.
 
-Takes string content, v0 and v1 content blocks, and the block forms of OpenAI and Anthropic that agents carry along.
-What no Gemma on these hosts can take raises `ValueError` here, before any request.
+Takes string content, v0 and v1 content blocks, and the block forms of other providers that agents carry along. What no
+Gemma on these hosts can take raises `ValueError` here, before any request.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_workers_gemma.request.images import Image, ImageRules, _image_url
+from langchain_workers_gemma.request.content import ContentRules, Part, assistant_parts, input_parts
+from langchain_workers_gemma.request.images import Image
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
-
-Part: TypeAlias = str | Image
+Changes: TypeAlias = list[str]
+"""What was changed in a history, in words. Whoever changes something appends to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Call:
         id: Its id.
         name: The tool.
         arguments: Its arguments; for a call that could not be read, `{"unreadable_arguments": text}`.
+        unreadable: Whether it could not be read. Such a call counts only if a result answers it.
     """
 
     id: str
     name: str
     arguments: Mapping[str, Any]
+    unreadable: bool = False
 
 
 @dataclass(slots=True)  # not frozen, which would make it three times as slow to make; nothing changes one all the same
@@ -44,11 +47,13 @@ class Turn:
         role: Who speaks.
         parts: What is said.
         calls: The tools that an assistant calls.
+        thought: What an assistant thought before it; `None` where the model does not see its thoughts again.
     """
 
     role: Role
     parts: tuple[Part, ...] = ()
     calls: tuple[Call, ...] = ()
+    thought: str | None = None
 
     @property
     def text(self) -> str:
@@ -61,19 +66,36 @@ class Turn:
         return tuple(part for part in self.parts if isinstance(part, Image))
 
 
+Outcome: TypeAlias = Literal["success", "error", "missing", "later"]
+"""What became of a call: `missing` if the history has no result of it, `later` if it has one that comes too late."""
+
+
 @dataclass(slots=True)
 class ToolResult(Turn):
-    """What a tool gave.
+    """What a tool returned, or that it returned nothing.
 
     Attributes:
         call_id: The call it answers.
-        name: The tool.
-        failed: Whether it failed.
+        name: The tool, or more of the call where its name does not identify it.
+        outcome: What became of the call.
     """
 
     call_id: str = ""
     name: str = ""
-    failed: bool = False
+    outcome: Outcome = "success"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOptions:
+    """How messages become turns.
+
+    Attributes:
+        content: Which content blocks may be sent.
+        replays_thoughts: Whether thoughts after the last human message are shown to the model again.
+    """
+
+    content: ContentRules
+    replays_thoughts: bool = False
 
 
 _ROLE_BY_NAME: Mapping[str, Role] = {
@@ -104,16 +126,11 @@ class _RoleByKind(dict[type[BaseMessage], Role | None]):
 _ROLE_BY_KIND = _RoleByKind({
     HumanMessage: "user", AIMessage: "assistant", ToolMessage: "tool", SystemMessage: "system", ChatMessage: None
 })  # fmt: skip
-# Blocks of an assistant's message that say what its other fields say too, or what must not be shown to a model again.
-_SKIPPED_FOR_ASSISTANT = frozenset({
-    "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
-    "function_call", "input_json_delta",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class History:
-    """The messages of a conversation, and what one of them may ask of the others; most never do.
+    """The messages of a conversation, and what a reply may need to know of them; most never do.
 
     Attributes:
         messages: The messages.
@@ -122,58 +139,53 @@ class History:
     messages: Sequence[BaseMessage]
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """The tools that calls name, by the calls' ids."""
-        return {
-            str(call["id"]): str(call["name"] or "")
+    def call_ids(self) -> frozenset[str]:
+        """The ids of its calls."""
+        return frozenset(
+            str(call["id"])
             for message in self.messages
             if isinstance(message, AIMessage)
             for call in (*message.tool_calls, *message.invalid_tool_calls)
-        }
-
-    @cached_property
-    def answered(self) -> set[str]:
-        """Ids of the calls that a result answers."""
-        return {message.tool_call_id for message in self.messages if isinstance(message, ToolMessage)}
+        )
 
 
-def to_turns(history: History, rules: ImageRules) -> list[Turn]:
-    """The messages as turns.
+def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Changes) -> list[Turn]:
+    """Return the messages as turns.
+
+    Args:
+        messages: The conversation.
+        options: What the model takes.
+        changes: Where to note what is left out.
 
     Raises:
         ValueError: If a message or block is of a kind that cannot be sent; the text says which, and what to do.
     """
-    if not history.messages:
+    if not messages:
         raise ValueError("messages is empty: give at least one message.")
+    rules = options.content
     turns: list[Turn] = []
-    for message in history.messages:
+    for message in messages:
         role = _ROLE_BY_KIND[type(message)] or _role_by_name(message)
         content = message.content
-        parts = _parts(content, rules, role) if not isinstance(content, str) else (content,) if content else ()
+        if isinstance(content, str):
+            parts: tuple[Part, ...] = (content,) if content else ()
+        elif role == "assistant":
+            parts = assistant_parts(content, changes)
+        else:
+            parts = input_parts(content, rules, role, changes)
         if role == "user":
             turns.append(Turn("user", parts))
         elif isinstance(message, AIMessage):
-            calls = _calls(message, history) if message.tool_calls or message.invalid_tool_calls else ()
+            calls = _calls(message) if message.tool_calls or message.invalid_tool_calls else ()
             turns.append(Turn("assistant", parts, calls))
         elif isinstance(message, ToolMessage):
-            turns.append(_result(message, parts, history))
+            name = message.name or ""
+            turns.append(ToolResult("tool", parts, (), None, message.tool_call_id, name, message.status))
         else:
-            turns.append(_checked(Turn(role, parts)))
+            turns.append(Turn(role, parts))
+    if options.replays_thoughts:
+        _add_thoughts(turns, messages)
     return turns
-
-
-# --- One message ------------------------------------------------------------------------------------------------------
-
-
-def _result(message: ToolMessage, parts: tuple[Part, ...], history: History) -> ToolResult:
-    name = message.name or history.names.get(message.tool_call_id, "")
-    return ToolResult("tool", parts, (), message.tool_call_id, name, message.status == "error")
-
-
-def _checked(turn: Turn) -> Turn:
-    if turn.role == "system" and turn.images:
-        raise ValueError("messages: a system message holds text only. Put images into a HumanMessage.")
-    return turn
 
 
 def _role_by_name(message: BaseMessage) -> Role:
@@ -184,38 +196,41 @@ def _role_by_name(message: BaseMessage) -> Role:
     return role
 
 
-def _calls(message: AIMessage, history: History) -> tuple[Call, ...]:
-    """The calls of an assistant's message. One that could not be read counts only if a result answers it."""
+def _calls(message: AIMessage) -> tuple[Call, ...]:
     calls = [Call(str(call["id"] or ""), call["name"], call["args"]) for call in message.tool_calls]
     calls += [
-        Call(str(call["id"]), call["name"] or "", {"unreadable_arguments": call["args"]})
+        Call(str(call["id"] or ""), call["name"] or "", {"unreadable_arguments": call["args"]}, unreadable=True)
         for call in message.invalid_tool_calls
-        if call["id"] in history.answered
     ]
     return tuple(calls)
 
 
-def _parts(content: Sequence[str | dict[str, Any]], rules: ImageRules, role: Role) -> tuple[Part, ...]:
-    parts = (
-        block if isinstance(block, str) else _part(block, rules)
-        for block in content
-        if isinstance(block, str) or role != "assistant" or block.get("type") not in _SKIPPED_FOR_ASSISTANT
-    )
-    return tuple(part for part in parts if part)
+# --- Thoughts ---------------------------------------------------------------------------------------------------------
 
 
-def _part(block: Mapping[str, Any], rules: ImageRules) -> Part:
+def _add_thoughts(turns: Sequence[Turn], messages: Sequence[BaseMessage]) -> None:
+    """Add the thoughts of the messages after the last human one: the model needs those between its tool calls."""
+    for turn, message in zip(reversed(turns), reversed(messages), strict=True):
+        if turn.role == "user":
+            return
+        if turn.role == "assistant":
+            turn.thought = _thought(message)
+
+
+def _thought(message: BaseMessage) -> str:
+    """Return what a message says that its author thought, in whichever provider's form."""
+    thought = message.additional_kwargs.get("reasoning_content")
+    if isinstance(thought, str):
+        return thought
+    blocks = message.content if isinstance(message.content, list) else ()
+    return "\n".join(text for block in blocks if isinstance(block, dict) for text in _thought_texts(block))
+
+
+def _thought_texts(block: Mapping[str, Any]) -> list[str]:
     kind = block.get("type")
-    if kind in ("text", "text-plain") and isinstance(block.get("text"), str):
-        return str(block["text"])
-    if kind in ("image", "image_url"):
-        url = _image_url(block)
-        if url is None:
-            raise ValueError(
-                "messages: an image block needs `base64` with `mime_type`, or `url`; a file id cannot be sent."
-            )
-        return rules.check(url)
-    raise ValueError(
-        f"messages: a content block of type {kind!r} cannot be sent: Gemma on these services takes text"
-        f"{' and images' if rules.images else ''} only. Leave it out, or turn it into text."
-    )
+    if kind not in ("reasoning", "thinking"):
+        return []
+    text = block.get(kind)
+    summary = block.get("summary")
+    texts = [text] if text else [part.get("text") for part in summary] if isinstance(summary, list) else []
+    return [text for text in texts if isinstance(text, str) and text]

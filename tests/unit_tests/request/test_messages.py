@@ -210,10 +210,13 @@ def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: Service)
         HumanMessage("x"),
         AIMessage(blocks, tool_calls=[call], additional_kwargs={"reasoning_content": "I think."}),
         ToolMessage("y", tool_call_id="c1"),
+        AIMessage([{"type": "text", "text": "Done."}, {"type": "reasoning", "reasoning": "I think."}]),
+        HumanMessage("z"),
     )
-    assert messages[1]["content"] == "Let me see."
     assert len(messages[1]["tool_calls"]) == 1
-    assert "I think" not in json.dumps(messages)
+    assert messages[3]["content"] == "Done."
+    assert "I think" not in json.dumps(messages), "thoughts of before the last human message"
+    assert "hm" not in json.dumps(messages)
 
 
 def test_our_own_reply_goes_back_as_it_came(service: Service) -> None:
@@ -231,8 +234,45 @@ def test_our_own_reply_in_the_v1_form_goes_back_too(service: Service) -> None:
     assert isinstance(reply.content, list)
     service.requests.clear()
     messages = sent(service, HumanMessage("a"), reply, ToolMessage("b", tool_call_id="c1"))
-    assert messages[1]["content"] == "Hi"
+    assert messages[1]["content"] == ""
+    assert messages[1]["reasoning"] == messages[1]["reasoning_content"] == "hm\n\nHi"
     assert [made["id"] for made in messages[1]["tool_calls"]] == ["c1"]
+
+
+# --- Messages of other providers --------------------------------------------------------------------------------------
+
+FOREIGN_BLOCKS: list[dict[str, Any]] = [
+    {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
+    {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result", "url": "u"}]},
+    {"type": "refusal", "refusal": "No."},
+    {"type": "image", "base64": PNG, "mime_type": "image/png"},
+    {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+    {"type": "image_generation_call", "id": "ig", "result": PNG},
+    {"type": "executable_code", "executable_code": "1", "language": "python"},
+    {"type": "non_standard", "value": {"a": 1}},
+    {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
+    {"type": "hologram"},
+    {"no": "type"},
+]
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+@pytest.mark.parametrize("block", FOREIGN_BLOCKS, ids=lambda block: str(block.get("type")))
+def test_no_block_of_another_provider_ends_a_conversation(
+    service: Service, model: str, block: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[Any] = [block, {"type": "text", "text": "Paris.", "annotations": [], "citations": [{"url": "u"}]}]
+    with caplog.at_level("DEBUG", logger="langchain_workers_gemma"):
+        messages = sent(service, HumanMessage("a"), AIMessage(said), HumanMessage("b"), model=model)
+    assert messages[1] == {"role": "assistant", "content": "Paris."}
+    assert repr(block.get("type")) in caplog.text
+
+
+def test_images_of_an_assistant_are_not_fetched(service: Service) -> None:
+    block = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}
+    llm = gemma(inline_image_urls=True)
+    ask(llm, "invoke", [HumanMessage("a"), AIMessage([block, {"type": "text", "text": "b"}]), HumanMessage("c")])
+    assert service.messages[1] == {"role": "assistant", "content": "b"}
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------
@@ -287,8 +327,56 @@ def test_refused_blocks(service: Service, case: str) -> None:
 def test_refused_blocks_in_other_messages(service: Service, case: str) -> None:
     block: dict[str, Any] = dict(REFUSED_BLOCKS[case][0])
     refused(service, SystemMessage([block]))
-    refused(service, AIMessage([block]))
-    refused(service, ToolMessage([block], tool_call_id="c1"))
+    assert 'unsupported_content="note"' in refused(service, ToolMessage([block], tool_call_id="c1"))
+
+
+NOTED_BLOCKS: dict[str, str] = {
+    "audio v1": "an audio file (audio/wav)",
+    "audio openai": "an audio file (audio/wav)",
+    "video": "a video (video/mp4)",
+    "pdf v1": "a file (application/pdf)",
+    "pdf openai": "a file (a.pdf)",
+    "pdf anthropic": "a document (application/pdf)",
+    "file id": "an image",
+    "unknown": "a content block of type 'hologram'",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", NOTED_BLOCKS)
+def test_a_note_stands_for_what_the_model_cannot_take(service: Service, case: str, way: str) -> None:
+    block = REFUSED_BLOCKS[case][0]
+    ask(gemma(unsupported_content="note"), way, [HumanMessage(["look", block, "at it"])])
+    note = f"[Left out: {NOTED_BLOCKS[case]}, which this model cannot read.]"
+    assert service.messages == [{"role": "user", "content": f"look\n{note}\nat it"}]
+
+
+def test_a_note_in_the_result_of_a_tool(service: Service) -> None:
+    call = {"name": "read", "args": {}, "id": "c1", "type": "tool_call"}
+    pdf = {"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "a.pdf"}
+    llm = gemma(unsupported_content="note")
+    asked = [HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage(["one", pdf], tool_call_id="c1")]
+    ask(llm, "invoke", asked)
+    assert service.messages[2]["content"] == (
+        "one\n[Left out: a file (application/pdf, a.pdf), which this model cannot read.]"
+    )
+
+
+@pytest.mark.parametrize("model", TEXT_ONLY)
+def test_a_note_stands_for_an_image_of_a_text_only_model(service: Service, model: str) -> None:
+    ask(gemma(model=model, unsupported_content="note"), "invoke", [HumanMessage(["a", IMAGE_FORMS["openai"]])])
+    assert service.messages[0]["content"] == "a\n[Left out: an image, which this model cannot read.]"
+
+
+def test_a_note_stands_for_an_image_url_that_is_not_fetched(service: Service) -> None:
+    block = {"type": "image", "url": "https://example.org/a.png"}
+    ask(gemma().bind(unsupported_content="note"), "invoke", [HumanMessage([block])])
+    assert "https://example.org/a.png" in service.messages[0]["content"]
+
+
+@pytest.mark.parametrize("case", ["bad base64", "not an image", "svg in a data uri without base64"])
+def test_a_broken_image_is_refused_all_the_same(service: Service, case: str) -> None:
+    refused(service, HumanMessage([REFUSED_BLOCKS[case][0]]), unsupported_content="note")
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)

@@ -1,0 +1,183 @@
+"""How the calls, the answers and the results of a history are written for a model.
+
+With the template's own tokens, in the JSON that our prompt teaches, or in the JSON that a constraint allows. Each way
+takes turns whose calls have their results (`pair_results`) and gives turns that a template can write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from langchain_workers_gemma.json_text.encoding import dump_json
+from langchain_workers_gemma.request.content import Part
+from langchain_workers_gemma.request.results import result_as_user, result_text, subject_of
+from langchain_workers_gemma.request.turns import Call, Changes, ToolResult, Turn
+
+Notation: TypeAlias = Callable[[Sequence[Turn], Changes], list[Turn]]
+"""Writes the calls, the answers and the results of a history."""
+
+GAP = "\n\n"
+CONTINUES = "(The conversation continues.)"
+
+
+def is_blank(turn: Turn) -> bool:
+    """Return whether a turn says nothing."""
+    return not turn.images and not turn.text.strip()
+
+
+# --- Gemma 4: calls and results have tokens of their own --------------------------------------------------------------
+
+
+def native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
+    """Write calls and results for a template with a tool role.
+
+    Such a template writes the text of a message with calls behind their results and closes the turn there
+    (`docs/wire.md` section 11). So that text goes as a thought while thoughts are shown, and is left out later on. The
+    text of an assistant's message right before one with calls cannot stand in their turn either: it becomes a thought
+    as well, or a turn of the user parts the two. Results hold text only: their images follow in a turn of the user.
+    """
+    written: list[Turn] = []
+    images: list[Turn] = []
+    for turn in turns:
+        if isinstance(turn, ToolResult):
+            if turn.images:
+                images.append(_images_of(turn, changes))
+            written.append(ToolResult("tool", (result_text(turn),), call_id=turn.call_id))
+            continue
+        if images:
+            written += images
+            images = []
+        if turn.calls:
+            _write_native(turn, written, changes)
+        else:
+            written.append(turn)
+    return written + images
+
+
+def _write_native(turn: Turn, written: list[Turn], changes: Changes) -> None:
+    names = ", ".join(call.name for call in turn.calls)
+    if turn.thought is None:
+        if not is_blank(turn):
+            changes.append(
+                f"The text beside the calls of {names} is left out: the template would write it in a wrong place."
+            )
+        if written and _is_plain_answer(written[-1]):
+            changes.append(f"A turn of the user is put before the calls of {names}: they need a turn of their own.")
+            written.append(Turn("user", (CONTINUES,)))
+        written.append(Turn("assistant", (), turn.calls))
+        return
+    thoughts = [turn.thought, turn.text]
+    while written and _is_plain_answer(written[-1]):
+        before = written.pop()
+        thoughts[:0] = [before.thought or "", before.text]
+    if any(text.strip() for text in thoughts[1::2]):
+        changes.append(
+            f"The text beside the calls of {names} goes as a thought: the template has no other place for it."
+        )
+    thought = GAP.join(text.strip() for text in thoughts if text.strip())
+    written.append(Turn("assistant", (), turn.calls, thought))
+
+
+def _is_plain_answer(turn: Turn) -> bool:
+    return turn.role == "assistant" and not turn.calls
+
+
+def _images_of(result: ToolResult, changes: Changes) -> Turn:
+    changes.append(
+        f"The images in the result of {subject_of(result)} follow in a turn of the user: a tool's holds text only."
+    )
+    noun = "Image" if len(result.images) == 1 else "Images"
+    return Turn("user", (f"{noun} in the result of {subject_of(result)}:\n", *result.images))
+
+
+# --- Text: for templates without tool tokens, and where no tools are sent ---------------------------------------------
+
+
+def prompted_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:  # noqa: ARG001 - nothing gets lost
+    """Write calls as the JSON that our prompt teaches, and results as turns of the user."""
+    return [_as_prompted(turn) for turn in turns]
+
+
+def _as_prompted(turn: Turn) -> Turn:
+    if isinstance(turn, ToolResult):
+        return result_as_user(turn)
+    if not turn.calls:
+        return turn
+    texts = [dump_json({"name": call.name, "parameters": call.arguments}) for call in turn.calls]
+    calls = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return Turn("assistant", (calls,) if is_blank(turn) else (*turn.parts, GAP, calls))
+
+
+def guided_calls(
+    turns: Sequence[Turn], changes: Changes, *, one_call: bool = False, json_answer: bool = False
+) -> list[Turn]:
+    """Write calls and answers as `guided_schema` allows them, so that the model sees no second notation.
+
+    Args:
+        turns: The conversation.
+        changes: Where to note what was changed.
+        one_call: Whether a reply is one call rather than a list: several calls then become several rounds.
+        json_answer: Whether an answer is JSON of a schema of its own.
+    """
+    written: list[Turn] = []
+    answer: list[str] = []
+    results: list[ToolResult] = []
+    calls: list[Call] = []
+    for turn in turns:
+        if isinstance(turn, ToolResult):
+            results.append(turn)
+            continue
+        if calls:
+            written += _guided_rounds(calls, results, one_call=one_call)
+            calls, results = [], []
+        if turn.role == "assistant" and not turn.calls:
+            answer.append(turn.text)
+            continue
+        if answer:
+            written.append(_guided_answer(GAP.join(answer), json_answer=json_answer))
+            answer = []
+        if turn.calls:
+            if not is_blank(turn):
+                names = ", ".join(call.name for call in turn.calls)
+                changes.append(f"The text beside the calls of {names} is left out: the constraint has no place for it.")
+            if written and written[-1].role == "assistant":
+                changes.append("A turn of the user parts an answer from the calls after it.")
+                written.append(Turn("user", (CONTINUES,)))
+            calls = list(turn.calls)
+        else:
+            written.append(turn)
+    if calls:
+        written += _guided_rounds(calls, results, one_call=one_call)
+    return [*written, _guided_answer(GAP.join(answer), json_answer=json_answer)] if answer else written
+
+
+def _guided_answer(text: str, *, json_answer: bool) -> Turn:
+    answer: Any = text
+    if json_answer:
+        try:
+            answer = json.loads(text)
+        except ValueError:  # an answer from before the schema was asked for
+            answer = text
+    return Turn("assistant", (dump_json({"answer": answer}),))
+
+
+def _guided_rounds(calls: Sequence[Call], results: Sequence[ToolResult], *, one_call: bool) -> list[Turn]:
+    said = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    users = [result_as_user(result) for result in results]
+    if not one_call:
+        return [Turn("assistant", (dump_json({"tool_calls": said}),)), *users]
+    return [
+        turn for call, user in zip(said, users, strict=True) for turn in (Turn("assistant", (dump_json(call),)), user)
+    ]
+
+
+def with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
+    """Return what several turns say as what one says, with an empty line between them."""
+    parts: list[Part] = []
+    for group in groups:
+        if parts and group:
+            parts.append(GAP)
+        parts.extend(group)
+    return tuple(parts)

@@ -1,0 +1,189 @@
+"""Each tool call with its one result: what every chat template needs, and what histories often lack.
+
+Templates write the results of a round in the order of its calls, some by position: so they are brought into that order,
+a call without a result gets one that says so, and a result whose call is not the nearest round's becomes text that
+names it. Ids that turns reuse are resolved to the nearest call before the result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from langchain_workers_gemma.request.turns import Call, Changes, Outcome, ToolResult, Turn
+
+
+def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
+    """Return the turns with every call followed by its one result, and every other result as text of the user.
+
+    Args:
+        turns: The conversation.
+        changes: Where to note what was changed.
+    """
+    paired: list[Turn] = []
+    calls_by_id: dict[str, _Open] = {}  # the nearest call before, by its id
+    at = 0
+    while at < len(turns):
+        turn = turns[at]
+        at += 1
+        if isinstance(turn, ToolResult):
+            paired.append(_late_result(turn, calls_by_id.get(turn.call_id), changes))
+        elif turn.calls:
+            end = at
+            while end < len(turns) and turns[end].role in ("tool", "system"):
+                end += 1
+            _pair_round(turn, turns[at:end], paired, calls_by_id, changes)
+            at = end
+        else:
+            paired.append(turn)
+    return paired
+
+
+class _Open:
+    """A call, the results that were found for it, and what stands for a result where there is none."""
+
+    __slots__ = ("call", "label", "placeholder", "results")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.label = call.name
+        self.placeholder: ToolResult | None = None
+        self.results: list[ToolResult] = []
+
+
+def _pair_round(
+    turn: Turn, following: Sequence[Turn], paired: list[Turn], calls_by_id: dict[str, _Open], changes: Changes
+) -> None:
+    """Add an assistant's turn, the results of its calls, and what stood among those."""
+    opened = [_Open(call) for call in turn.calls]
+    by_id: dict[str, list[_Open]] = {}
+    for one in opened:
+        by_id.setdefault(one.call.id, []).append(one)
+    rest: list[Turn] = []
+    for other in following:
+        candidates = by_id.get(other.call_id) if isinstance(other, ToolResult) else None
+        if candidates is None or not isinstance(other, ToolResult):
+            rest.append(other)
+        else:
+            (candidates.pop(0) if len(candidates) > 1 else candidates[0]).results.append(other)
+    kept = _readable_or_answered(opened, changes)
+    _label(kept)
+    calls_by_id.update((one.call.id, one) for one in kept)
+    ids = _unique_ids([one.call for one in kept])
+    calls = tuple(
+        one.call if one.call.id == call_id else replace(one.call, id=call_id)
+        for one, call_id in zip(kept, ids, strict=True)
+    )
+    paired.append(turn if calls == turn.calls else replace(turn, calls=calls))
+    for one, call_id in zip(kept, ids, strict=True):
+        if not one.results:
+            one.placeholder = ToolResult("tool", call_id=call_id, name=one.label, outcome="missing")
+            changes.append(
+                f"The call {one.label} has no result, so it gets one that says so: no template can do without."
+            )
+            paired.append(one.placeholder)
+        else:
+            paired.append(replace(_as_one(one.results, changes), call_id=call_id, name=one.label))
+    for other in rest:
+        if isinstance(other, ToolResult):
+            paired.append(_late_result(other, calls_by_id.get(other.call_id), changes))
+        else:
+            paired.append(other)
+
+
+def _readable_or_answered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
+    kept = [one for one in opened if one.results or not one.call.unreadable]
+    if len(kept) < len(opened):
+        changes.append("A tool call that could not be read and that no result answers is left out.")
+    return kept
+
+
+def _label(opened: Sequence[_Open]) -> None:
+    """Tell the calls of one tool apart."""
+    counts = Counter(one.call.name for one in opened)
+    seen: Counter[str] = Counter()
+    for one in opened:
+        name = one.call.name
+        if counts[name] > 1:
+            seen[name] += 1
+            one.label = f"{name} ({seen[name]} of {counts[name]})"
+
+
+def _unique_ids(calls: Sequence[Call]) -> list[str]:
+    """Return an id for each call that no other call of the turn has: a template finds a result's name by it."""
+    used: set[str] = set()
+    ids: list[str] = []
+    for number, call in enumerate(calls):
+        call_id = call.id or f"call_{number}"
+        while call_id in used:
+            call_id = f"{call_id}_{number}"
+        used.add(call_id)
+        ids.append(call_id)
+    return ids
+
+
+def _as_one(results: Sequence[ToolResult], changes: Changes) -> ToolResult:
+    """Return several results of one call as one; each says whether it failed."""
+    if len(results) == 1:
+        return results[0]
+    changes.append("Several results of one call are merged into one.")
+    texts = [result_text(one) for one in results]
+    images = [image for one in results for image in one.images]
+    return replace(results[0], parts=("\n".join(texts), *images), outcome="success")
+
+
+def _late_result(result: ToolResult, opened: _Open | None, changes: Changes) -> Turn:
+    """Return a result that does not follow its call as text; the placeholder of the call then says where to look."""
+    if opened is not None:
+        if opened.placeholder is not None:
+            opened.placeholder.outcome = "later"
+        result = replace(result, name=result.name or opened.label)
+    changes.append(f"The result of {subject_of(result)} does not follow its call, so it is sent as text of the user.")
+    return result_as_user(result)
+
+
+# --- Results in words -------------------------------------------------------------------------------------------------
+
+_SILENT = "(no output)"
+_AS_USER: Mapping[Outcome, str] = {
+    "success": "Result of {subject}:\n",
+    "error": "{Subject} failed:\n",
+    "missing": "{Subject} has no result.",
+    "later": "The result of {subject} follows below.",
+}
+_AS_TOOL: Mapping[Outcome, str] = {
+    "success": "",
+    "error": "The call failed:\n",
+    "missing": "The call has no result.",
+    "later": "The result of the call follows below.",
+}
+
+
+def subject_of(result: ToolResult) -> str:
+    """Return what a result is the result of, in words."""
+    return f"the call {result.name}" if result.name else f"the call with id {result.call_id}"
+
+
+def result_as_user(result: ToolResult) -> Turn:
+    """Return a result as a turn of the user, which names the call and says what became of it."""
+    subject = subject_of(result)
+    heading = _AS_USER[result.outcome].format(subject=subject, Subject=f"{subject[0].upper()}{subject[1:]}")
+    if result.outcome in ("missing", "later"):
+        return Turn("user", (heading,))
+    silent = not result.images and not result.text.strip()
+    return Turn("user", (heading, *((_SILENT,) if silent else result.parts)))
+
+
+def result_text(result: ToolResult) -> str:
+    """Return a result for a template's own tool role, which has no mark for failure and holds text only."""
+    text = result.text
+    if result.outcome in ("success", "error") and not text.strip():
+        text = _images_follow(len(result.images)) if result.images else _SILENT
+    return f"{_AS_TOOL[result.outcome]}{text}"
+
+
+def _images_follow(count: int) -> str:
+    if count == 1:
+        return "The result is an image, which follows below."
+    return f"The result is {count} images, which follow below."

@@ -1,0 +1,1 @@
+"""Requests rendered through Gemma's own chat templates: `make test-templates`."""

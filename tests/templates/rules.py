@@ -1,0 +1,227 @@
+"""The rules that a rendered prompt must keep, whatever the history: nothing lost, doubled, invented or out of order."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jsonschema
+
+from tests.templates.marking import MARK, Expected, Marked
+from tests.templates.prompt import Item, read_prompt
+from tests.templates.templates import ChatTemplate
+
+# All words that the client may put into a prompt beside those of the history and the instructions for tools.
+OUR_WORDS = re.compile(
+    r"\(The conversation begins\.\)|\(The conversation continues\.\)"
+    r"|Result of the call [^\n:]*:|The call( [^\n:]*)? failed[.:]|The call( [^\n:]*)? gave no output\."
+    r"|The call( [^\n:]*)? has no result\.|The result of the call( [^\n:]*)? follows below\."
+    r"|Images? in the result of the call [^\n]*:|The result is an image, which follows below\."
+    r"|The result is \d+ images, which follow below\.|\[Left out: [^\n]*\.\]|\(no output\)"
+)
+
+
+def check_prompt(
+    history: Marked, body: Mapping[str, Any], template: ChatTemplate, *, instructions: str = "", one_call: bool = False
+) -> None:
+    """Check the prompt that a template makes of a request.
+
+    Args:
+        history: What the request was made of.
+        body: The body of the request.
+        template: The model's template.
+        instructions: What describes tools in the prompt.
+        one_call: Whether several calls of one message are written one after another, each with its result.
+
+    Raises:
+        AssertionError: If a rule is broken.
+    """
+    prompt = template.render(body)
+    items = read_prompt(prompt)
+    tokens = template.knows_tools and not instructions
+    try:
+        _check_end(items)
+        _check_marks(history, items, tokens=tokens, one_call=one_call)
+        if tokens:
+            _check_rounds(items)
+        _check_texts(history, items)
+        _check_words(history, items, instructions)
+        assert sum(item.kind == "image" for item in items) == history.images, "every image once"
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{prompt}\n{json.dumps(body, ensure_ascii=False, indent=1)[:6000]}") from error
+
+
+def _check_end(items: Sequence[Item]) -> None:
+    """The prompt ends where the model is to speak."""
+    assert not any(item.kind == "open result" for item in items), "no result is left open"
+    last = items[-1]
+    assert last.role == "model", "the last turn is the model's"
+    assert last.kind in ("turn", "result"), f"the model starts to speak, or goes on after a result: {last}"
+
+
+def _check_rounds(items: Sequence[Item]) -> None:
+    """Calls stand in the model's turn, each with its result; text ends the turn."""
+    for before, item in zip([None, *items], items, strict=False):
+        if item.kind in ("call", "result", "thought"):
+            assert item.role == "model", f"{item.kind} stands in a turn of {item.role}"
+        if before is not None and before.kind == "text" and before.role == "model":
+            assert item.kind == "end", f"text of the model is followed by {item.kind}"
+        if before is not None and before.kind == "result" and item.kind == "turn":
+            assert item.role == "user"
+    for calls, results in _rounds(items):
+        assert calls == results, f"calls {calls} have results {results}"
+
+
+def _rounds(items: Sequence[Item]) -> Iterator[tuple[list[str], list[str]]]:
+    calls: list[str] = []
+    results: list[str] = []
+    for item in items:
+        if item.kind == "call" and results:
+            yield calls, results
+            calls, results = [], []
+        if item.kind in ("call", "result"):
+            (calls if item.kind == "call" else results).append(item.name)
+    yield calls, results
+
+
+_TOGETHER = (frozenset({"system", "user", "assistant", "call", "result", "thought"}),)
+_CALLS_APART = (frozenset({"call"}), _TOGETHER[0] - {"call"})
+
+
+def _check_marks(history: Marked, items: Sequence[Item], *, tokens: bool, one_call: bool) -> None:
+    """Everything stands in the prompt once, in order, where it belongs."""
+    found = [(mark, item) for item in items for mark in MARK.findall(item.text)]
+    order = [expected.mark for expected in history.expected]
+    marks = [mark for mark, _ in found]
+    assert len(set(marks)) == len(marks), f"nothing is doubled: {marks}"
+    where = dict(found)
+    for among in _CALLS_APART if one_call else _TOGETHER:
+        given = [one.mark for one in history.expected if one.speaker in among and one.mark in where]
+        assert [mark for mark in marks if mark in given] == given, f"the order is {marks}, not {order}"
+    last_user = max((at for at, item in enumerate(items) if item.kind == "turn" and item.role == "user"), default=-1)
+    for expected in history.expected:
+        item = where.get(expected.mark)
+        if item is None:
+            assert _may_be_lost(expected, history, where, items, last_user, tokens=tokens), f"lost: {expected}"
+        else:
+            heading = _turn_text(items, items.index(item)) + item.text[: item.text.index(expected.mark)]
+            assert _belongs(expected, item, heading, tokens=tokens), f"{expected} stands in {item}"
+
+
+def _turn_text(items: Sequence[Item], at: int) -> str:
+    """The text of a turn before one of its items."""
+    texts: list[str] = []
+    while items[at].kind != "turn":
+        at -= 1
+        texts.append(items[at].text)
+    return "".join(reversed(texts))
+
+
+def _may_be_lost(
+    expected: Expected,
+    history: Marked,
+    where: Mapping[str, Item],
+    items: Sequence[Item],
+    last_user: int,
+    *,
+    tokens: bool,
+) -> bool:
+    """Thoughts and the text beside calls are lost once the user has spoken, and without tokens for them."""
+    if expected.speaker == "thought" and not (tokens and expected.beside_calls):
+        return True
+    if expected.speaker not in ("thought", "assistant") or not expected.beside_calls:
+        return False
+    call = next(one for one in history.expected if one.message == expected.message and one.speaker == "call")
+    return not tokens or items.index(where[call.mark]) < last_user
+
+
+_HEADING = re.compile(r"(?:of the|The) call (?!failed|has|gave)(?P<name>[^\s:]+)")
+
+
+def _belongs(expected: Expected, item: Item, heading: str, *, tokens: bool) -> bool:
+    speaker, kind, role = expected.speaker, item.kind, item.role
+    if speaker == "system":
+        return kind == "text" and role in ("system", "user")
+    if speaker == "user":
+        return kind == "text" and role == "user"
+    if speaker == "thought":
+        return kind == "thought"
+    if speaker == "assistant":
+        return (kind == "text" and role == "model") or (kind == "thought" and tokens)
+    if speaker == "call":
+        return kind == "call" and item.name == expected.name if tokens else (kind, role) == ("text", "model")
+    if tokens and not expected.late:
+        return kind == "result" and item.name == expected.name and (not expected.failed or "failed" in item.text)
+    names = list(_HEADING.finditer(heading))
+    named = not expected.name or (bool(names) and names[-1]["name"] == expected.name)
+    failed = not expected.failed or (bool(names) and "failed" in heading[names[-1].end() :])
+    return kind == "text" and role == "user" and named and failed
+
+
+def _check_texts(history: Marked, items: Sequence[Item]) -> None:
+    """Texts are whole."""
+    whole = "\0".join(item.text for item in items)
+    escaped = whole.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")  # of answers within JSON
+    for expected in history.expected:
+        text = expected.text.strip()
+        if expected.speaker != "call" and expected.mark in whole:
+            assert text in whole or text in escaped or json.dumps(text)[1:-1] in whole, f"changed: {expected}"
+
+
+def _check_words(history: Marked, items: Sequence[Item], instructions: str) -> None:
+    """No word stands in the prompt that neither the history nor a list of the client's own words has."""
+    texts = sorted((one.text.strip() for one in history.expected if one.speaker != "call"), key=len, reverse=True)
+    for item in items:
+        if item.kind not in ("text", "result", "thought"):
+            continue
+        rest = item.text.replace(instructions.strip(), "") if instructions else item.text
+        if item.role == "model" and item.kind == "text":
+            rest = _without_json(rest, history)
+        for text in texts:
+            rest = rest.replace(text, "")
+        rest = OUR_WORDS.sub("", rest)
+        assert not rest.strip(), f"invented in a turn of {item.role}: {rest!r}"
+
+
+def _without_json(text: str, history: Marked) -> str:
+    """The text without the calls and the answers that are written in JSON; calls must be those of the history."""
+    known = [(name, args) for calls in history.calls.values() for name, args in calls]
+    starts = [at for at in (text.find('{"'), text.find('[{"')) if at >= 0]
+    if not starts:
+        return text
+    start = min(starts)
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except ValueError:
+        return text
+    if isinstance(value, dict) and set(value) == {"answer"} and isinstance(value["answer"], str):
+        return text[:start] + value["answer"] + text[end:]
+    calls = value.get("tool_calls", [value]) if isinstance(value, dict) else value
+    for call in calls:
+        arguments = call.get("parameters", call.get("arguments"))
+        marks = MARK.findall(json.dumps(arguments))
+        match = next((one for one in known if one[0] == call["name"] and MARK.findall(str(one[1])) == marks), None)
+        assert match is not None, f"a call that the history does not have: {call}"
+        assert arguments.keys() == match[1].keys()
+    return text[:start] + text[end:]
+
+
+def check_constraint(body: Mapping[str, Any]) -> None:
+    """Check that every message of the assistant has the form that the request's own constraint allows.
+
+    Raises:
+        AssertionError: If one has another form.
+    """
+    schema = body.get("guided_json") or body["response_format"]["json_schema"]
+    validator = jsonschema.Draft202012Validator(schema.get("schema", schema))
+    for message in body["messages"]:
+        assert "tool_calls" not in message
+        if message["role"] == "assistant":
+            try:
+                written = json.loads(message["content"])
+            except ValueError as error:
+                raise AssertionError(f"{message['content']} is not JSON") from error
+            errors = [error.message for error in validator.iter_errors(written)]
+            assert not errors, f"{message['content']} is not what the constraint allows: {errors}"
