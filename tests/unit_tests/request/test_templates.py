@@ -282,6 +282,7 @@ def test_guided_calls_one_at_a_time(service: Service) -> None:
 def test_guided_answers_with_a_schema_of_their_own(service: Service) -> None:
     schema = {"title": "weather", "type": "object", "properties": {"sky": {"type": "string"}}, "required": ["sky"]}
     format_ = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
+    service.replies({"response": '{"answer": {"sky": "grey"}}'})
     llm = gemma(model=GEMMA_3, tool_calling="guided_json").bind_tools([WEATHER], response_format=format_)
     ask(llm, "invoke", [*ROUND, AIMessage('{"sky": "blue"}'), HumanMessage("And now?")])
     assert service.messages[-2]["content"] == '{"answer": {"sky": "blue"}}'
