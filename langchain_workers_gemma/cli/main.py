@@ -13,6 +13,7 @@ from langchain_workers_gemma.cli.command import CommandError, add_command
 from langchain_workers_gemma.cli.map import add_map_command
 from langchain_workers_gemma.cli.model_table import add_models_command
 from langchain_workers_gemma.cli.sandbox import add_sandbox_command
+from langchain_workers_gemma.cli.verify import add_verify_command
 from langchain_workers_gemma.version import __version__
 
 _EXAMPLES = """\
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sandbox_command(commands)
     add_models_command(commands)
     add_check_command(commands)
+    add_verify_command(commands)
     return parser
 
 

@@ -184,7 +184,7 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "chat", "map", "sandbox", "models", "check"])
+@pytest.mark.parametrize("command", ["demo", "chat", "map", "sandbox", "models", "check", "verify"])
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -1,0 +1,5 @@
+"""`workers-gemma verify`: compare what the live service sends with what this package takes for granted."""
+
+from langchain_workers_gemma.cli.verify.command import add_verify_command
+
+__all__ = ["add_verify_command"]

@@ -1,0 +1,162 @@
+"""The command `workers-gemma verify`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.chat_models import ChatWorkersGemma
+    from langchain_workers_gemma.cli.verify.checks import Check
+    from langchain_workers_gemma.cli.verify.report import Report
+    from langchain_workers_gemma.models import GemmaModel
+
+_DECLINED = 2
+_EXAMPLES = """
+workers-gemma verify
+workers-gemma verify --yes --output report
+workers-gemma verify --model @cf/google/gemma-2b-it-lora --yes --json
+"""
+sleep = time.sleep
+
+
+def add_verify_command(commands: Any) -> None:
+    """Add the command to the subcommands of a parser."""
+    verify = add_command(
+        commands,
+        "verify",
+        "compare the live service with what this package expects",
+        description=(
+            "Make about twenty small live calls and compare what comes back with docs/wire.md and models.py.\n"
+            "The report goes to standard output, fit to be pasted into an issue.\n"
+            "Exits with 0 if every fact holds, 1 if not, 2 if nothing was called."
+        ),
+        examples=_EXAMPLES,
+    )
+    add_model_arguments(verify)
+    verify.add_argument("--yes", action="store_true", help="do not ask before the calls are made")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON instead of Markdown")
+    verify.add_argument("--output", type=Path, metavar="NAME", help="also write NAME.md and NAME.json")
+    verify.set_defaults(command=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from langchain_workers_gemma.cli.diagnosis import make_model
+    from langchain_workers_gemma.cli.findings import FailedError
+    from langchain_workers_gemma.cli.verify.checks import CHECKS
+    from langchain_workers_gemma.models import resolve_model
+
+    try:
+        llm = make_model(options.host, options.model)
+    except FailedError as error:
+        raise CommandError(error.finding.message) from None
+    spec = resolve_model(llm.model, llm.host)
+    chosen = [check for check in CHECKS if check.applies(spec)]
+    _show_estimate(llm, spec, chosen)
+    if not options.yes and not _is_confirmed():
+        print("Nothing was called.", file=sys.stderr)
+        return _DECLINED
+    report = run_checks(llm, chosen, [check.name for check in CHECKS if not check.applies(spec)])
+    text = json.dumps(report.json(), indent=2, ensure_ascii=False)
+    if options.output is not None:
+        _write(options.output.with_suffix(".md"), report.markdown())
+        _write(options.output.with_suffix(".json"), text)
+    print(text if options.json else report.markdown())
+    return 0 if report.ok else 1
+
+
+def estimate_cost(spec: GemmaModel, checks: list[Check]) -> tuple[int, int, float | None]:
+    """Return the tokens that checks send, the most that they generate, and what both cost in US dollars."""
+    sent = sum(check.input_tokens for check in checks)
+    generated = sum(check.output_tokens for check in checks)
+    return sent, generated, spec.cost_usd(sent, generated)
+
+
+def _show_estimate(llm: ChatWorkersGemma, spec: GemmaModel, checks: list[Check]) -> None:
+    sent, generated, cost = estimate_cost(spec, checks)
+    price = f"about ${cost:.4f} at most" if cost is not None else "a cost that is not published"
+    print(
+        f"About {sum(check.calls for check in checks)} calls of {llm.model} at {llm.base_url}: "
+        f"{sent:,} tokens in, up to {generated:,} out, {price}.",
+        file=sys.stderr,
+    )
+
+
+def _is_confirmed() -> bool:
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def run_checks(llm: ChatWorkersGemma, checks: list[Check], skipped: list[str]) -> Report:
+    """Make the calls.
+
+    Args:
+        llm: The model object whose credentials are used.
+        checks: What to try.
+        skipped: The names of what is not tried.
+    """
+    from datetime import UTC, datetime
+
+    from langchain_workers_gemma.cli.verify.probe import InconclusiveError, Probe, RefusedCredentialsError
+    from langchain_workers_gemma.cli.verify.report import Report
+    from langchain_workers_gemma.cli.verify.result import Result
+
+    results: list[Result] = []
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with Probe(llm, sleep=sleep) as probe:
+        for number, check in enumerate(checks, 1):
+            print(f"[{number}/{len(checks)}] {check.name}", file=sys.stderr, flush=True)
+            try:
+                results.extend(check.run(probe))
+            except RefusedCredentialsError as error:
+                raise CommandError(f"The credentials are refused: run `workers-gemma check`. ({error})") from None
+            except InconclusiveError as error:
+                name = check.name.replace(" ", "_")
+                results.append(Result(name, f"{check.name}: could not be tried", "", "inconclusive", "", str(error)))
+                if error.final:
+                    break
+        calls = probe.calls
+        results = [_redacted(probe, result) for result in results]
+    return Report(
+        host=llm.host,
+        model=llm.model,
+        base_url=llm.base_url or "",
+        versions=_versions(),
+        started=started,
+        calls=calls,
+        results=tuple(results),
+        skipped=tuple(skipped),
+    )
+
+
+def _redacted(probe: Any, result: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(result, observed=probe.redact(result.observed))
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    from langchain_workers_gemma.version import __version__
+
+    return {
+        "langchain-workers-gemma": __version__,
+        "langchain-core": version("langchain-core"),
+        "httpx": version("httpx"),
+        "Python": platform.python_version(),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--output {str(path)!r} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,168 @@
+"""Send requests as they are and keep what comes back, unread: a check must see the bytes, not our reading of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from langchain_workers_gemma.chat_models import ChatWorkersGemma
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.hosts import Api, Route
+from langchain_workers_gemma.models import GemmaModel, resolve_model
+
+MAX_BYTES = 2_000_000
+"""Bytes of one response that are read."""
+MAX_ATTEMPTS = 3
+MAX_WAIT = 30.0
+"""Seconds between two attempts, whatever `Retry-After` says."""
+_TIMEOUT = httpx.Timeout(300.0, connect=20.0)
+"""A cold start can take over 200 s (docs/wire.md section 5)."""
+_BUSY = frozenset({429, 502, 503, 504})
+_REFUSED = frozenset({401, 403})
+_QUOTA = "daily free allocation"
+"""Words of the refusals 3036 and 4006 (docs/wire.md section 5)."""
+
+
+class InconclusiveError(Exception):
+    """A call that says nothing about its facts: no connection, no capacity, no quota.
+
+    Attributes:
+        final: Whether no later call can do better today.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class RefusedCredentialsError(Exception):
+    """The service refuses the credentials, so nothing can be verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, names in lower case.
+        body: The body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON, `None` for what is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def result(self) -> Any:
+        """What the native envelope holds, or the body itself where there is no envelope."""
+        value = self.json
+        return value["result"] if isinstance(value, dict) and "result" in value else value
+
+
+class Probe(AbstractContextManager["Probe"]):
+    """Calls one model on one host with the credentials of a model object.
+
+    Attributes:
+        spec: What is published about the model.
+        calls: How many requests were sent.
+    """
+
+    def __init__(self, llm: ChatWorkersGemma, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.spec: GemmaModel = resolve_model(llm.model, llm.host)
+        self.calls = 0
+        self._address = connection.address(llm)
+        self._token = llm.api_token.get_secret_value() if llm.api_token is not None else ""
+        self._headers = connection.call_headers(llm, None, connection.gateway(llm.ai_gateway))
+        self._http = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    @property
+    def api(self) -> Api:
+        """The dialect in which the host is asked by default."""
+        return next(iter(self._address.host.chat))
+
+    def chat(self, body: Mapping[str, Any], *, api: Api | None = None, token: str | None = None) -> Response:
+        """Send a chat.
+
+        Args:
+            body: The model's input.
+            api: The route; the host's default if left out.
+            token: Another token than that of the model object.
+        """
+        return self.post(self._address.chat(api or self.api), self.spec.id, body, token=token)
+
+    def post(
+        self, route: Route, model: str, body: Mapping[str, Any], *, query: str = "", token: str | None = None
+    ) -> Response:
+        """Send a model's input by a route."""
+        url = self._address.url(route, model) + query
+        return self._send("POST", url, dict(route.envelope(model, body)), token)
+
+    def get(self, path: str) -> Response:
+        """Ask for a path below the base URL, with `{account}` filled in."""
+        return self._send("GET", self._address.url(Route(path, lambda _model, data: data), ""), None, None)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self._sleep(seconds)
+
+    def redact(self, text: str) -> str:
+        """Return a text without the token."""
+        return text.replace(self._token, "•••") if len(self._token) > 5 else text
+
+    def _send(self, method: str, url: str, body: Any, token: str | None) -> Response:
+        given = self._token if token is None else token
+        headers = {**self._headers, **({"authorization": f"Bearer {given}"} if given else {})}
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                response = self._once(method, url, body, headers)
+            except httpx.HTTPError as error:
+                raise InconclusiveError(self.redact(f"{type(error).__name__}: {error}")) from error
+            text = self.redact(
+                f"HTTP {response.status}: {' '.join(response.body[:300].decode(errors='replace').split())}"
+            )
+            if response.status in _REFUSED and token is None:
+                raise RefusedCredentialsError(text)
+            if response.status not in _BUSY:
+                return response
+            if _QUOTA in text:
+                raise InconclusiveError(text, final=True)
+            if attempt < MAX_ATTEMPTS:
+                self._sleep(_wait(response, attempt))
+        raise InconclusiveError(text)
+
+    def _once(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Response:
+        self.calls += 1
+        with self._http.stream(method, url, json=body, headers=dict(headers)) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MAX_BYTES:
+                    break
+            return Response(response.status_code, dict(response.headers), bytes(content))
+
+
+def _wait(response: Response, attempt: int) -> float:
+    given = response.headers.get("retry-after", "")
+    return min(float(given), MAX_WAIT) if given.isascii() and given.isdigit() else float(2**attempt)

@@ -1,0 +1,221 @@
+"""`workers-gemma verify` against the sandbox: it tells dialects apart, and says so in a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.cli.main import main
+from langchain_workers_gemma.cli.verify import command
+from langchain_workers_gemma.cli.verify.report import Report
+from langchain_workers_gemma.cli.verify.result import Result
+from langchain_workers_gemma.models import MODELS
+from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
+from tests.helpers.asking import GEMMA_3, GEMMA_4
+
+TRANSPARENT = {"documented", "joined_packets", "split_packets"}
+"""Dialects that no HTTP client can see: the same bytes in other packets."""
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(started: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    started.clear()
+    started.dialect = None
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", started.base_url)
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", started.account_id)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", started.api_token)
+    monkeypatch.setattr(command, "sleep", lambda _seconds: None)
+    yield started
+    started.dialect = None
+
+
+def verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    code = main(["verify", "--yes", "--json", *options])
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert report["ok"] is (code == 0)
+    return code, report
+
+
+def signature(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {one["id"]: (one["status"], one["observed"]) for one in report["results"]}
+
+
+@pytest.mark.parametrize(
+    "model", [one.id for one in MODELS.values() if one.host == "cloudflare" and not one.embeds], ids=str
+)
+def test_every_fact_holds_as_documented(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], model: str) -> None:
+    code, report = verify(capsys, "--model", model)
+    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    assert code == 0
+    assert report["calls"] == len(sandbox.requests) <= 30
+    assert report["counts"]["holds"] > 20
+    assert len({one["id"] for one in report["results"]}) == len(report["results"])
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, dict[str, tuple[str, str]]]:
+    return {}
+
+
+@pytest.mark.parametrize("name", sorted(set(DIALECTS) - TRANSPARENT))
+def test_dialects_are_told_apart(
+    sandbox: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    documented: dict[str, dict[str, tuple[str, str]]],
+    name: str,
+) -> None:
+    """Each dialect shows on one of two models: Gemma 4 answers in OpenAI's form, Gemma 3 in the native one."""
+    for model in (GEMMA_4, GEMMA_3):
+        if model not in documented:
+            documented[model] = signature(verify(capsys, "--model", model)[1])
+        sandbox.dialect = name
+        found = signature(verify(capsys, "--model", model)[1])
+        sandbox.dialect = None
+        if found != documented[model]:
+            assert found not in [seen for key, seen in documented.items() if key.startswith(f"{model} ")]
+            documented[f"{model} {name}"] = found
+            return
+    assert DIALECTS[name].shape == "choices" or name in ("function_calls", "arguments_as_string"), (
+        "a dialect that spells what the model does anyway"
+    )
+
+
+def test_a_difference_is_named_in_the_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.dialect = ["crlf", "no_usage"]
+    assert main(["verify", "--yes"]) == 1
+    text = capsys.readouterr().out
+    differing = text.split("## Facts that do not hold")[1].split("## All facts")[0]
+    assert "| ✗ | What ends its lines | `LF` | `CRLF` (reported before) | docs/wire.md 4 |" in differing
+    assert "| ✗ | Usage of a reply | `counts that add up` | `none` | docs/wire.md 3 |" in differing
+    assert f"# Verification of `{GEMMA_4}` on cloudflare" in text
+    folded = json.loads(re.findall(r"```json\n(.*)\n```", text, re.DOTALL)[0])
+    assert folded["ok"] is False
+    assert folded["versions"]["langchain-workers-gemma"]
+
+
+def test_it_says_what_it_costs_and_asks(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in ("", "n\n", "perhaps\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        assert main(["verify"]) == 2
+        asked = capsys.readouterr().err
+        assert re.search(r"About \d+ calls of .*: [\d,]+ tokens in, up to [\d,]+ out, about \$0\.00\d\d at most", asked)
+        assert "Nothing was called." in asked
+    assert sandbox.requests == []
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert main(["verify"]) == 0
+    assert sandbox.requests
+
+
+def test_the_estimate_is_an_upper_bound(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["verify", "--yes"])
+    estimate = re.search(r"([\d,]+) tokens in, up to ([\d,]+) out", capsys.readouterr().err)
+    assert estimate is not None
+    limits = [one.json.get("max_tokens", 0) for one in sandbox.requests if one.json and "messages" in one.json]
+    refused = 2
+    assert sum(limits) - refused <= int(estimate[2].replace(",", "")) + 64
+
+
+def test_a_price_that_is_not_published(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["verify", "--yes", "--model", "@cf/google/gemma-2b-it-lora"])
+    assert "a cost that is not published" in capsys.readouterr().err
+
+
+def test_both_reports_are_written(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["verify", "--yes", "--output", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report.md").read_text().startswith("# Verification of")
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
+    capsys.readouterr()
+    assert main(["verify", "--yes", "--output", str(tmp_path / "nowhere" / "report")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_no_token_is_in_the_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.script({"result": {"response": f"Your token is {sandbox.api_token}"}, "success": True}, times=30)
+    main(["verify", "--yes"])
+    printed = capsys.readouterr()
+    assert sandbox.api_token not in printed.out + printed.err
+
+
+def test_credentials_that_are_missing_or_refused(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-other-token")
+    assert main(["verify", "--yes"]) == 1
+    assert "run `workers-gemma check`" in capsys.readouterr().err
+    assert len(sandbox.requests) == 1
+    monkeypatch.delenv("CLOUDFLARE_API_TOKEN")
+    assert main(["verify", "--yes"]) == 1
+    assert "CLOUDFLARE_API_TOKEN" in capsys.readouterr().err
+
+
+def test_what_cannot_be_tried_is_inconclusive(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.fail(next=3, status=429, code=3040, path="/ai/run/")
+    code, report = verify(capsys)
+    assert code == 1
+    inconclusive = [one for one in report["results"] if one["status"] == "inconclusive"]
+    assert [one["id"] for one in inconclusive] == ["a_chat"]
+    assert "Capacity temporarily exceeded" in inconclusive[0]["observed"]
+
+
+def test_a_busy_service_is_asked_again(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.fail(next=2, status=429, code=3040, path="/ai/run/")
+    assert verify(capsys)[0] == 0
+
+
+def test_a_used_up_quota_ends_it(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.fail(next=99, status=429, code=3036, path="/ai/run/")
+    code, report = verify(capsys)
+    assert code == 1
+    assert report["calls"] == 2
+    assert report["results"][-1]["status"] == "inconclusive"
+
+
+@pytest.mark.parametrize("fault", ["html", "garbage", "empty", "reset", "cut"])
+def test_broken_responses_end_in_a_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], fault: str) -> None:
+    getattr(sandbox, fault)(times=99)
+    code, report = verify(capsys)
+    assert code == 1
+    assert report["results"]
+
+
+def test_what_a_service_writes_is_no_markup() -> None:
+    hostile = "a | b\n`x` <img src=x> @someone ```json"
+    result = Result("id", "A fact", "docs/wire.md 1", "differs", "", hostile)
+    report = Report("cloudflare", GEMMA_4, "http://x", {"Python": "3"}, "now", 1, (result, replace(result, id="b")), ())
+    text = report.markdown()
+    row = next(line for line in text.splitlines() if "A fact" in line)
+    assert row == "| ✗ | A fact |  | `a \\| b 'x' <img src=x> @someone '''json` | docs/wire.md 1 |"
+    assert "````json" in text
+    assert json.loads(text.split("````json\n")[1].split("\n````")[0])["results"][0]["observed"] == hostile
+
+
+def test_an_embedding_model_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--yes", "--model", "@cf/google/embeddinggemma-300m"]) == 1
+    assert "makes embeddings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "variable"), [("dataoorts", "DATAOORTS_API_KEY"), ("aimlapi", "AIMLAPI_API_KEY")])
+def test_other_hosts(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, variable: str
+) -> None:
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", getattr(sandbox, f"{host}_url"))
+    monkeypatch.setenv(variable, sandbox.api_token)
+    code, report = verify(capsys, "--host", host)
+    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    assert code == 0
