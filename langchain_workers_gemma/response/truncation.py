@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _CUT_REASONS = frozenset({"length", "max_tokens", "model_length", "content_filter", "abort", "error", "cancelled"})
+_CUT = "The reply was cut"
 _TOKEN_REASONS = frozenset({"length", "max_tokens", "model_length"})
 
 
@@ -52,12 +53,17 @@ def truncation(
     reason = next((reason for reason in finish_reasons if reason.lower() in _CUT_REASONS), "")
     ended_itself = isinstance(stop_reason, int) and not isinstance(stop_reason, bool)
     if limits.max_tokens is not None and output_tokens >= limits.max_tokens and not ended_itself:
-        return f"The reply was cut at max_tokens={limits.max_tokens}: raise max_tokens."
+        return f"{_CUT} at max_tokens={limits.max_tokens}: raise max_tokens."
     if limits.context_window is not None and total_tokens >= limits.context_window and not ended_itself:
-        return f"The reply was cut at the end of the context window of {limits.context_window} tokens: send less."
+        return f"{_CUT} at the end of the context window of {limits.context_window} tokens: send less."
     if reason.lower() in _TOKEN_REASONS:
         sent = "" if limits.max_tokens is None else f"={limits.max_tokens}"
-        return f"The reply was cut at max_tokens{sent} (finish reason {reason!r}): raise max_tokens."
+        return f"{_CUT} at max_tokens{sent} (finish reason {reason!r}): raise max_tokens."
     if isinstance(stop_reason, str) and stop_reason not in limits.call_closers:
-        return f"The reply was cut by the stop sequence {stop_reason!r}: choose one that no argument holds."
-    return f"The reply was cut by the service (finish reason {reason!r})." if reason else None
+        return f"{_CUT} by the stop sequence {stop_reason!r}: choose one that no argument holds."
+    return f"{_CUT} by the service (finish reason {reason!r})." if reason else None
+
+
+def is_truncation(error: str) -> bool:
+    """Whether the error of an invalid call says that the reply was cut."""
+    return error.startswith(_CUT)

@@ -17,6 +17,7 @@ from langchain_workers_gemma.json_text.encoding import encode_json, well_formed
 from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.response_format import Answer
+from langchain_workers_gemma.response.truncation import is_truncation
 from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
 from langchain_workers_gemma.schemas.validation import value_problems
 
@@ -66,6 +67,8 @@ class AnswerReader:
         """Read a whole message."""
         called = _call_text(message) if self.from_call else None
         text = str(message.text) if called is None else called
+        if called is not None and (reason := _cut_call(message)):
+            return _unreadable(message, text, reason, is_truncated=True)
         if self.from_call and called is None:  # JSON in the text may be anything, and is not taken for arguments
             why = f"the model answered without the call that was asked for: {text[:200]!r}"
             return _unreadable(message, text, why)
@@ -73,8 +76,6 @@ class AnswerReader:
             value = find_json(text) if called is None else from_json(well_formed(text))
         except ValueError as error:
             return _unreadable(message, text, str(error))
-        if called is not None and not message.tool_calls:  # it can be read only because the engine closed what was cut
-            return _unreadable(message, text, _reason_of_invalid_call(message), is_truncated=True)
         if not isinstance(value, dict):
             return _unreadable(message, text, f"it is a {type(value).__name__}, not an object")
         is_ignored = self.answer.is_ignored_by(value)
@@ -139,8 +140,10 @@ def _call_piece(chunk: AIMessageChunk) -> str:
     return "".join(piece["args"] or "" for piece in chunk.tool_call_chunks if not piece["index"])
 
 
-def _reason_of_invalid_call(message: AIMessage) -> str:
-    return message.invalid_tool_calls[0]["error"] or "the call is not whole"
+def _cut_call(message: AIMessage) -> str | None:
+    """Return why the call was cut, `None` if it was not: engines close the JSON of a call that was."""
+    reasons = [] if message.tool_calls else message.response_metadata.get("invalid_tool_call_errors", [])
+    return next((reason for reason in reasons if is_truncation(reason)), None)
 
 
 def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:

@@ -127,7 +127,7 @@ def expected_part(generation: Generation, method: str | None, schema: Any) -> di
     function = {
         "name": name,
         "description": schema_description(schema) or name,
-        "parameters": for_tool(parameters),
+        "parameters": for_tool(parameters, engine_types=True),
     }
     return {
         "tools": [{"type": "function", "function": function}],

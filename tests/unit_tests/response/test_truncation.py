@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 
 from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
 
-WRITE = {
+WRITE: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "write",
@@ -188,3 +189,24 @@ def test_a_call_under_a_constraint_is_whole_once_its_object_is(lost: int, valid:
     llm = model(Player({"response": text, "usage": usage}, events), max_tokens=LIMIT, tool_calling="guided_json")
     message = ask(llm.bind_tools([WRITE]), streamed=streamed)
     assert calls_of(message) == [("write", {"path": "/a"}), ("write", {"path": "/b"})][:valid]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("case", [case for case, ending in ENDINGS.items() if ending[3]])
+def test_a_cut_call_is_no_structured_output(case: str, *, streamed: bool) -> None:
+    ending, tokens, total, _ = ENDINGS[case]
+    call = {"id": "c", "type": "function", "index": 0, "function": {"name": "write", "arguments": '{"path": "/home"}'}}
+    usage = {"prompt_tokens": total - tokens, "completion_tokens": tokens, "total_tokens": total}
+    events = [
+        {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
+        {"choices": [{"index": 0, "delta": {}, **ending}]},
+        {"choices": [], "usage": usage},
+    ]
+    player = Player(
+        {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}], "usage": usage}, events
+    )
+    schema = {"title": "write", "description": "d", **WRITE["function"]["parameters"]}
+    llm = model(player, max_tokens=LIMIT).with_structured_output(schema, method="function_calling")
+    with pytest.raises(OutputParserException, match="max_tokens"):
+        _ = list(llm.stream("Go")) if streamed else llm.invoke("Go")
+    assert len(player.requests) == 1  # asking again would be cut again
