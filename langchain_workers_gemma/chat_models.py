@@ -24,9 +24,9 @@ from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, m
 from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import call_settings, model_spec
 from langchain_workers_gemma.client.fields import ClientFields
-from langchain_workers_gemma.client.profile import published_profile
+from langchain_workers_gemma.client.profile import ResolvedProfile, callers_profile, published_profile
 from langchain_workers_gemma.gateway import AIGateway
-from langchain_workers_gemma.models import DEFAULT_MODEL, get_model
+from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
@@ -128,7 +128,11 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
     """
 
-    aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "stop_sequences": "stop"}
+    aliases: ClassVar[Mapping[str, str]] = {
+        **ClientFields.aliases,
+        "stop_sequences": "stop",
+        "max_completion_tokens": "max_tokens",
+    }
     """Other names of the fields."""
 
     inline_image_urls: bool = False
@@ -171,7 +175,8 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`)."""
 
     reasoning_effort: str | None = None
-    """Passed where the model has it."""
+    """On Gemma 4 `"none"` is `thinking=False` and any other level `thinking=True`; elsewhere passed where the model has
+    it."""
 
     replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
     """Which thoughts Gemma 4 sees again: those since the last human message, as it needs them between its tool calls,
@@ -184,25 +189,56 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
     """How bound tools reach the model."""
 
+    logprobs: bool | None = None
+    """Return the log probabilities of the tokens, in `response_metadata["logprobs"]`."""
+
+    top_logprobs: int | None = None
+    """For how many tokens at each place; needs `logprobs=True`."""
+
     streaming: bool = False
     """Have `invoke` use a stream."""
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        self.model = self.model or DEFAULT_MODEL[self.host]
+        self.model = self.model or DEFAULT_MODEL.get(self.host, "")
         connection.resolve(self)
         spec = model_spec(self)
         if spec.embeds:
             raise ValueError(f"model: {spec.id} makes embeddings; use WorkersGemmaEmbeddings.")
         check_sampling({name: getattr(self, name) for name in SAMPLING}, spec)
         merge_stops(self.stop, None)
-        self.profile = {**(self._resolve_model_profile() or {}), **(self.profile or {})} or None
-        call_settings(self, None, {})  # whatever else a call would refuse
+        self._resolve_profile()
+        prepare(call_settings(self, None, {}), stream=False)  # whatever else a call would refuse
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_callers_profile(cls, values: Any) -> Any:
+        """Take a profile that another model object resolved for what its caller said in it."""
+        if isinstance(values, dict) and isinstance(values.get("profile"), ResolvedProfile):
+            return {**values, "profile": callers_profile(values["profile"]) or None}
+        return values
+
+    def _resolve_profile(self) -> None:
+        overrides = callers_profile(self.profile)
+        resolved = ResolvedProfile(self._resolve_model_profile(), overrides)
+        super().__setattr__("profile", resolved or None)
+
     def _resolve_model_profile(self) -> ModelProfile | None:
-        published = get_model(self.model, self.host)
-        return None if published is None else published_profile(published)
+        return published_profile(resolve_model(self.model, self.host))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; another model has another profile."""
+        super().__setattr__(name, value)
+        if name in ("model", "host"):
+            self._resolve_profile()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; another model has another profile."""
+        duplicate = super().model_copy(update=update, deep=deep)
+        if update and not update.keys().isdisjoint(("model", "host")):
+            duplicate._resolve_profile()  # noqa: SLF001 - a copy of ours
+        return duplicate
 
     # --- What LangChain asks a model about itself ---
 
@@ -260,7 +296,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     ) -> ChatResult:
         flow = self._preparation(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        with closing(connection.transport(self).run(flow)) as exchange:
+        with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -275,7 +311,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     ) -> ChatResult:
         flow = self._preparation(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        async with aclosing(connection.transport(self).arun(flow)) as exchange:
+        async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.message())])
@@ -289,7 +325,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         flow = self._preparation(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        with closing(connection.transport(self).run(flow)) as exchange:
+        with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 yield from builder.chunks(pieces)
 
@@ -302,7 +338,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         flow = self._preparation(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        async with aclosing(connection.transport(self).arun(flow)) as exchange:
+        async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 for chunk in builder.chunks(pieces):
                     yield chunk

@@ -17,12 +17,12 @@ from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.payload_chunks import MAX_PAYLOAD_BYTES, split
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import get_model, resolve_model
 from langchain_workers_gemma.response.vectors import VectorsError, read_vectors
 from langchain_workers_gemma.transport.driver import arun, run
 
-_DEFAULT_MODEL = "@cf/google/embeddinggemma-300m"
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
 MAX_TEXTS_PER_REQUEST = 100
 _ROOM = MAX_PAYLOAD_BYTES - 100_000  # what stands beside the texts: the model's id, further keys
@@ -91,18 +91,20 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        if not self.model and self.host != "cloudflare":
+        host = HOSTS[self.host]
+        self.model = self.model or host.default_embedding_model or ""
+        if not self.model:
             raise ValueError(f"model is missing: no embedding model of host={self.host!r} is published, so name one.")
-        self.model = self.model or _DEFAULT_MODEL
         connection.resolve(self)
         spec = resolve_model(self.model, self.host)
         if get_model(self.model, self.host) is not None and not spec.embeds:
             raise ValueError(f"model: {spec.id} makes text; use ChatWorkersGemma.")
         if self.prompts and not spec.embeds:
             raise ValueError(f"prompts: they are EmbeddingGemma's, and {spec.id} is another model. Leave it out.")
-        if self.host == "cloudflare" and self.batch_size > MAX_TEXTS_PER_REQUEST:
+        if host.max_embedding_texts is not None and self.batch_size > host.max_embedding_texts:
             raise ValueError(
-                f"batch_size={self.batch_size}: Workers AI takes at most {MAX_TEXTS_PER_REQUEST} texts in a request."
+                f"batch_size={self.batch_size}: {host.label} takes at most {host.max_embedding_texts} texts in a "
+                "request."
             )
         return self
 

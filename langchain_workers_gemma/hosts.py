@@ -57,6 +57,14 @@ class Host:
         account_variables: The same for the account id; empty where there are no accounts.
         chat: Its ways of asking for a chat, by dialect; the first is the default.
         embeddings: Its ways of asking for embeddings, by dialect.
+        default_embedding_model: The embedding model that is used when none is named.
+        max_embedding_texts: How many texts one request may hold, `None` where that is not published.
+        needs_token: Whether it takes no request without a token.
+        has_gateway: Whether it has what Cloudflare's platform has: AI Gateway, session affinity, refusing when busy,
+            and a binding.
+        has_queue: Whether it has an asynchronous queue.
+        has_account_api: Whether its account, tokens and models can be asked about.
+        serves_any_model: Whether it may serve models that are no Gemma, so that `base_url` and `model` must be given.
     """
 
     name: HostName
@@ -66,6 +74,13 @@ class Host:
     account_variables: tuple[str, ...] = ()
     chat: Mapping[Api, Route]
     embeddings: Mapping[Api, Route]
+    default_embedding_model: str | None = None
+    max_embedding_texts: int | None = None
+    needs_token: bool = True
+    has_gateway: bool = False
+    has_queue: bool = False
+    has_account_api: bool = False
+    serves_any_model: bool = False
 
 
 _CLOUDFLARE_RUN = Route("/accounts/{account}/ai/run/{model}", _input_alone)
@@ -88,6 +103,11 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                     "native": _CLOUDFLARE_RUN,
                     "openai": Route("/accounts/{account}/ai/v1/embeddings", _beside_model),
                 },
+                default_embedding_model="@cf/google/embeddinggemma-300m",
+                max_embedding_texts=100,  # the published schemas of Workers AI's embedding models
+                has_gateway=True,
+                has_queue=True,
+                has_account_api=True,
             ),
             Host(
                 name="dataoorts",
@@ -104,6 +124,16 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                 token_variables=("AIMLAPI_API_KEY", "AIML_API_KEY"),
                 chat={"openai": Route("/chat/completions", _beside_model)},
                 embeddings={"openai": Route("/embeddings", _beside_model)},
+            ),
+            Host(
+                name="openai_compatible",
+                label="An OpenAI-compatible server",
+                base_url="",
+                token_variables=(),
+                chat={"openai": Route("/chat/completions", _beside_model)},
+                embeddings={"openai": Route("/embeddings", _beside_model)},
+                needs_token=False,
+                serves_any_model=True,
             ),
         )
     }

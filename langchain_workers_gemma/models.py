@@ -10,6 +10,7 @@ No service could be reached when this was written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -18,15 +19,15 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-HostName: TypeAlias = Literal["cloudflare", "dataoorts", "aimlapi"]
-"""Who serves the model."""
+HostName: TypeAlias = Literal["cloudflare", "dataoorts", "aimlapi", "openai_compatible"]
+"""The hosting provider of a model; `openai_compatible` is any server that speaks OpenAI's chat completions."""
 
-Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema"]
+Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema", "unknown_schema"]
 """How a model takes a JSON Schema that its reply must obey.
 
 `guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself, as
 the JSON-mode page of Workers AI has it. `openai_schema`: `response_format` with OpenAI's envelope of name, schema and
-strict.
+strict. `unknown_schema`: some form of `response_format`, found out at run time.
 """
 
 
@@ -75,12 +76,15 @@ class GemmaModel:
         output_price: US dollars per million output tokens.
         parameters: The sampling parameters the model has, with ranges. `None`: not published, so anything is sent.
         default_max_tokens: What the service takes when `max_tokens` is not sent.
+        max_output_tokens: The most tokens that one response may have.
+        family_context: The context window that the family's own model card names, whoever serves it.
         images: Whether it reads images.
         content_parts: Whether a message's content may be a list of parts; else it must be one string.
         system_role: Whether the chat template has a system role.
         tool_role: Whether the chat template has tool calls and a tool role.
         thinking: Whether it has a thinking channel, switched by `chat_template_kwargs.enable_thinking`.
         reasoning_effort: Whether it takes `reasoning_effort`. `None`: not published.
+        logprobs: Whether it takes `logprobs` and `top_logprobs`. `None`: not published, so they are sent.
         tools: Whether its published schema has `tools`.
         function_calling: Whether the service flags it for function calling.
         tool_choice: Whether it takes `tool_choice` and `parallel_tool_calls`.
@@ -105,12 +109,15 @@ class GemmaModel:
     output_price: float | None = None
     parameters: Mapping[str, Range] | None = field(default=None, hash=False)
     default_max_tokens: int | None = None
+    max_output_tokens: int | None = None
+    family_context: int | None = None
     images: bool = False
     content_parts: bool = True
     system_role: bool = True
     tool_role: bool = False
     thinking: bool = False
     reasoning_effort: bool | None = None
+    logprobs: bool | None = None
     tools: bool = True
     function_calling: bool = False
     tool_choice: bool = False
@@ -133,6 +140,11 @@ class GemmaModel:
     def usable_context(self) -> int | None:
         """Tokens of input and output that can be relied on."""
         return self.enforced_context or self.context_window
+
+    @property
+    def max_input_tokens(self) -> int | None:
+        """Tokens of input that can be relied on: by the host, else by the family's model card."""
+        return self.usable_context or self.family_context
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         """What a call costs by the published prices, in US dollars; `None` where none are published."""
@@ -180,8 +192,28 @@ _GEMMA_4_PARAMETERS = MappingProxyType(
 )
 
 # --- The family: what a generation of Gemma is, whoever serves it (docs/wire.md section 6) ----------------------------
-_GEMMA = GemmaModel(id="", family="gemma", system_role=False, content_parts=False, constraint="bare_schema")
-_GEMMA_3 = GemmaModel(id="", family="gemma-3", images=True, constraint="guided_json")
+# Context windows and output limits are those of Google's model cards.
+_GEMMA = GemmaModel(
+    id="",
+    family="gemma",
+    system_role=False,
+    content_parts=False,
+    constraint="bare_schema",
+    family_context=8_192,
+    max_output_tokens=8_192,
+)
+_GEMMA_2 = replace(_GEMMA, family="gemma-2")
+_GEMMA_3 = GemmaModel(
+    id="",
+    family="gemma-3",
+    images=True,
+    constraint="guided_json",
+    family_context=131_072,
+    max_output_tokens=8_192,
+)
+_GEMMA_3_SMALL = replace(_GEMMA_3, images=False, family_context=32_768)  # 1B and 270M read text alone
+_GEMMA_3N = replace(_GEMMA_3, family="gemma-3n", system_role=False, family_context=32_768, max_output_tokens=32_768)
+_FUNCTION_GEMMA = replace(_GEMMA_3_SMALL, family="functiongemma", tool_role=True, function_calling=True)
 _GEMMA_4 = GemmaModel(
     id="",
     family="gemma-4",
@@ -193,17 +225,29 @@ _GEMMA_4 = GemmaModel(
     constraint="openai_schema",
     stream_options=True,
     stop=4,
+    family_context=131_072,
+    max_output_tokens=16_384,  # reported, models.dev
 )
-_SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema")
+_SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema", family_context=128_000)
 _EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
+# What works with every chat template: no system role, strict alternation, no tool role.
+_UNKNOWN = GemmaModel(id="", family="unknown", images=True, system_role=False)
 
 # --- The host: what the service publishes (docs/wire.md section 2) ----------------------------------------------------
 _RETIREMENT = date(2026, 5, 30)
 _CLOUDFLARE_GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 # The schema that the older text-generation models of Workers AI share: no `stop`, no `tool_choice`, `max_tokens` 256.
-_WORKERS_AI: dict[str, Any] = {"default_max_tokens": 256, "raw": True, "lora": True, "reasoning_effort": False}
+_WORKERS_AI: dict[str, Any] = {
+    "default_max_tokens": 256,
+    "raw": True,
+    "lora": True,
+    "reasoning_effort": False,
+    "logprobs": False,
+}
 # Reported: `No endpoints found that support tool use` and `JSON mode is not enabled`. `stop` is OpenAI's.
 _AIMLAPI: dict[str, Any] = {"tools": False, "constraint": None, "stream_options": True, "stop": 4}
+# OpenAI's chat completions on any server: which form of `response_format` it takes is found out at run time.
+_OPENAI_COMPATIBLE: dict[str, Any] = {"constraint": "unknown_schema", "stream_options": True, "stop": 4}
 
 _PUBLISHED = (
     replace(
@@ -217,6 +261,7 @@ _PUBLISHED = (
         parameters=_GEMMA_4_PARAMETERS,
         default_max_tokens=256,
         reasoning_effort=False,
+        logprobs=True,
         async_queue=True,
     ),
     replace(
@@ -284,8 +329,34 @@ _PUBLISHED = (
     ),
     *(
         replace(_GEMMA_3, id=f"google/gemma-3-{size}-it", host="aimlapi", name=f"Gemma 3 {size.upper()} IT", **_AIMLAPI)
-        for size in ("12b", "4b", "27b")
+        for size in ("12b", "4b")
     ),
+    replace(
+        _GEMMA_3,
+        id="google/gemma-3-27b-it",
+        host="aimlapi",
+        name="Gemma 3 27B IT",
+        **{**_AIMLAPI, "constraint": "openai_schema"},
+    ),
+    replace(
+        _GEMMA_4,
+        id="google/gemma-4-26b-a4b-it-maas",
+        host="aimlapi",
+        name="Gemma 4 26B A4B IT (MaaS)",
+        tool_choice=False,
+        **{**_AIMLAPI, "tools": True, "constraint": "openai_schema"},
+    ),
+    replace(
+        _GEMMA_4,
+        id="google/gemma-4-31b-it",
+        host="aimlapi",
+        name="Gemma 4 31B IT",
+        function_calling=False,
+        tool_choice=False,
+        reasoning_effort=True,
+        **{**_AIMLAPI, "constraint": "openai_schema"},
+    ),
+    replace(_GEMMA_3N, id="google/gemma-3n-e4b-it", host="aimlapi", name="Gemma 3n E4B IT", images=False, **_AIMLAPI),
 )
 
 MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m.id): m for m in _PUBLISHED})
@@ -294,14 +365,29 @@ MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m
 DEFAULT_MODEL: Mapping[HostName, str] = MappingProxyType({m.host: m.id for m in reversed(_PUBLISHED)})
 """The model used on a host when none is named: the newest Gemma it serves."""
 
-# A Gemma that is not in the table is treated as its family; the most telling part of an id stands first.
-_FAMILIES: tuple[tuple[str, GemmaModel], ...] = (
-    ("embeddinggemma", _EMBEDDING),
-    ("sea-lion", _SEA_LION),
-    ("gemma-4", _GEMMA_4),
-    ("gemma-3", _GEMMA_3),
-    ("gemma", _GEMMA),
+# A Gemma that is not in the table is treated as its family; the most telling part of an id stands first. A digit that a
+# `b` follows is a size (`gemma-2b`), any other a generation (`gemma-2-9b`, `gemma3:12b`).
+_FAMILIES: tuple[tuple[re.Pattern[str], GemmaModel], ...] = tuple(
+    (re.compile(pattern), spec)
+    for pattern, spec in (
+        (r"embedding-?gemma", _EMBEDDING),
+        (r"sea-?lion", _SEA_LION),
+        (r"function-?gemma", _FUNCTION_GEMMA),
+        (r"gemma[-_ ]?3n", _GEMMA_3N),
+        (r"gemma[-_ ]?[4-9](?![0-9.]*b)", _GEMMA_4),
+        (r"gemma[-_ ]?3(?![0-9.]*b).*\b(?:1b|270m)", _GEMMA_3_SMALL),
+        (r"gemma[-_ ]?3(?![0-9.]*b)", _GEMMA_3),
+        (r"(?:med|translate)-?gemma.*text", replace(_GEMMA_3, images=False)),
+        (r"(?:med|translate)-?gemma", _GEMMA_3),
+        (r"gemma[-_ ]?2(?![0-9.]*b)", _GEMMA_2),
+        (r"gemma", _GEMMA),
+    )
 )
+_ANY_SERVER: HostName = "openai_compatible"
+_HOST_DEFAULTS: Mapping[HostName, Mapping[str, Any]] = MappingProxyType(
+    {"aimlapi": _AIMLAPI, "openai_compatible": _OPENAI_COMPATIBLE}
+)
+"""What a host says of every model that it does not publish more about."""
 
 
 def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None:
@@ -352,13 +438,19 @@ def _comparable(model_id: str) -> str:
 
 @lru_cache(maxsize=256)
 def resolve_model(model_id: str, host: HostName) -> GemmaModel:
-    """The published facts where there are any, else those of the family that the id names.
+    """Return the published facts where there are any, else those of the family that the id names.
 
-    An id that names no family is treated as the newest one, since that is what a new model will most likely resemble.
+    On a host that serves Gemmas alone, an id that names no family is treated as the newest one, which a new model will
+    most likely resemble. On a server that may serve anything, it is treated as what works with every chat template.
+
+    Example:
+        >>> resolve_model("gemma3:12b", "openai_compatible").family
+        'gemma-3'
     """
     known = get_model(model_id, host)
     if known is not None:
         return known
     spelled = model_id.lower()
-    family = next((spec for part, spec in _FAMILIES if part in spelled), _GEMMA_4)
-    return replace(family, id=model_id, host=host, **(_AIMLAPI if host == "aimlapi" else {}))
+    unknown = _UNKNOWN if host == _ANY_SERVER else _GEMMA_4
+    family = next((spec for pattern, spec in _FAMILIES if pattern.search(spelled)), unknown)
+    return replace(family, id=model_id, host=host, **_HOST_DEFAULTS.get(host, {}))

@@ -87,7 +87,7 @@ class BatchMethods(_ChatModel):
         conversations = self._conversations(inputs)
         with progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finished(run(connection.transport(self), flow))
+            return self._finished(run(connection.transport(self, kwargs.get("timeout")), flow))
 
     async def aqueue_batch(
         self,
@@ -106,7 +106,7 @@ class BatchMethods(_ChatModel):
         conversations = self._conversations(inputs)
         with progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finished(await arun(connection.transport(self), flow))
+            return self._finished(await arun(connection.transport(self, kwargs.get("timeout")), flow))
 
     def submit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
@@ -136,7 +136,7 @@ class BatchMethods(_ChatModel):
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
-        return run(connection.transport(self), flow)
+        return run(connection.transport(self, kwargs.get("timeout")), flow)
 
     async def asubmit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
@@ -145,7 +145,7 @@ class BatchMethods(_ChatModel):
         batch_plan = self._batch_plan(stop, kwargs)
         conversations = self._conversations(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
-        return await arun(connection.transport(self), flow)
+        return await arun(connection.transport(self, kwargs.get("timeout")), flow)
 
     def fetch_batch(
         self,
@@ -179,7 +179,9 @@ class BatchMethods(_ChatModel):
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = run(connection.transport(self), batch.fetch(batch_plan, job, poll_policy, progress))
+            outcomes = run(
+                connection.transport(self, kwargs.get("timeout")), batch.fetch(batch_plan, job, poll_policy, progress)
+            )
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)
@@ -199,7 +201,8 @@ class BatchMethods(_ChatModel):
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._batch_plan(stop, kwargs, job)
         with progress_bar(len(job), show=show_progress) as progress:
-            outcomes = await arun(connection.transport(self), batch.fetch(batch_plan, job, poll_policy, progress))
+            driver = connection.transport(self, kwargs.get("timeout"))
+            outcomes = await arun(driver, batch.fetch(batch_plan, job, poll_policy, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
         return self._finished(outcomes)

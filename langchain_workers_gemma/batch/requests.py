@@ -58,7 +58,7 @@ class BatchPlan:
             ValueError: If the host or the model has no queue.
         """
         spec = settings.spec
-        if spec.host != "cloudflare":
+        if not settings.address.host.has_queue:
             raise ValueError(
                 f"The asynchronous batch is Cloudflare's, and host={spec.host!r} has none: use batch or abatch."
             )

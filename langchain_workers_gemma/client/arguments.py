@@ -54,13 +54,19 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def as_python(number: Any) -> Any:
+    """Return a scalar of NumPy as Python's own number, anything else as it is."""
+    return number.item() if type(number).__module__ == "numpy" and hasattr(number, "item") else number
+
+
 def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
     """Check the parameters that are set against what is published about the model.
 
     Raises:
         ValueError: If the model has no such parameter, or the value is out of range.
     """
-    for name, value in values.items():
+    for name, given in values.items():
+        value = as_python(given)
         if value is None:
             continue
         published = spec.parameters

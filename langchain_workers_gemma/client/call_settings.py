@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from langchain_core.language_models import ModelProfile
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, did_you_mean, merge_stops
+from langchain_workers_gemma.client.arguments import (
+    SAMPLING,
+    as_python,
+    check_sampling,
+    did_you_mean,
+    merge_stops,
+    normalised_arguments,
+)
 from langchain_workers_gemma.client.connection import Connected
-from langchain_workers_gemma.client.profile import apply_profile
+from langchain_workers_gemma.client.profile import apply_profile, callers_profile
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.models import GemmaModel, resolve_model
 from langchain_workers_gemma.request.constraint_forms import FormMemory
@@ -22,14 +30,16 @@ from langchain_workers_gemma.request.tools import openai_tool
 # Fields that a call may override, and what a call may say beside them.
 _PER_CALL = frozenset({
     "model", "tool_calling", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway", "session_affinity",
-    "reject_if_busy", "model_kwargs", "replay_reasoning", "unsupported_content", *SAMPLING,
+    "reject_if_busy", "model_kwargs", "logprobs", "top_logprobs", "timeout", "replay_reasoning", "unsupported_content",
+    *SAMPLING,
 })  # fmt: skip
 _CALL_ONLY = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_invalid_calls",
     "keep_invalid_answer", "max_repairs", "skip_forms",
+    "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", *SAMPLING})  # with better words than pydantic's
+_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better words than pydantic's
 
 
 class ChatModel(Connected, Protocol):
@@ -40,13 +50,14 @@ class ChatModel(Connected, Protocol):
 
     profile: ModelProfile | None
     inline_image_urls: bool
+    aliases: ClassVar[Mapping[str, str]]
 
 
 def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
     """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
     model = connection.checked_model(of_call or chat.model)
     spec = resolve_model(model, chat.host)
-    return apply_profile(spec, chat.profile) if model == chat.model else spec
+    return apply_profile(spec, callers_profile(chat.profile)) if model == chat.model else spec
 
 
 def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
@@ -60,6 +71,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     Raises:
         ValueError: If an argument is unknown or not valid.
     """
+    kwargs, stop = _without_aliases(chat, kwargs, stop)
     unknown = kwargs.keys() - _ARGUMENTS
     if unknown:
         name = min(unknown)
@@ -71,7 +83,9 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     of_call = {name: _validate_override(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
     fields = vars(chat) | of_call
     spec = model_spec(chat, kwargs.get("model"))
-    sampling = {name: number for name in SAMPLING if (number := fields[name]) is not None}
+    check_one_answer(kwargs.get("n"), fields["model_kwargs"])
+    connection.check_timeout(fields["timeout"])
+    sampling = {name: as_python(number) for name in SAMPLING if (number := fields[name]) is not None}
     if of_call:
         check_sampling(sampling, spec)
     response_format = kwargs.get("response_format")
@@ -105,7 +119,9 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         raw=fields["raw"],
         gateway=gateway,
         reject_if_busy=fields["reject_if_busy"],
-        headers=connection.call_headers(chat, fields["session_affinity"], gateway),
+        logprobs=fields["logprobs"],
+        top_logprobs=fields["top_logprobs"],
+        headers=connection.call_headers(chat, fields["session_affinity"], gateway, kwargs.get("extra_headers")),
         inline_images=chat.inline_image_urls,
         extra=fields["model_kwargs"],
         retry=RetryPolicy(chat.max_retries),
@@ -128,6 +144,29 @@ def check_max_repairs(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"max_repairs must be an integer of at least 0, not {value!r}.")
     return value
+
+
+def _without_aliases(
+    chat: ChatModel, kwargs: dict[str, Any], stop: list[str] | None
+) -> tuple[dict[str, Any], list[str] | None]:
+    """Return the arguments of a call by their own names; a call knows the same aliases as the constructor."""
+    aliases = {alias: name for alias, name in chat.aliases.items() if name in _PER_CALL or name == "stop"}
+    if kwargs.keys().isdisjoint(aliases):
+        return kwargs, stop
+    named = normalised_arguments(kwargs, aliases, {*kwargs, *aliases.values()})
+    more = named.pop("stop", None)
+    return named, [*merge_stops(stop, more)] if more is not None else stop
+
+
+def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:
+    """Refuse a call for several answers.
+
+    Raises:
+        ValueError: If it asks for another number than one: their pieces would be mixed into one message.
+    """
+    for argument, value in (("n", n), ("model_kwargs['n']", extra.get("n"))):
+        if value not in (None, 1):
+            raise ValueError(f"{argument}={value!r}: a call gives one answer. Use batch, or call again.")
 
 
 @lru_cache

@@ -66,6 +66,8 @@ def resolve(connected: Connected) -> None:
         ValueError: If credentials are missing, or an argument is not one that the host can take.
     """
     host = HOSTS[connected.host]
+    if host.serves_any_model and not connected.model:
+        raise ValueError(f"model is missing: host={host.name!r} may serve any, so name one, such as 'gemma3:12b'.")
     checked_model_id(connected.model)
     connected.api = connected.api or next(iter(host.chat))
     if connected.api not in host.chat:
@@ -76,10 +78,16 @@ def resolve(connected: Connected) -> None:
         ("reject_if_busy", connected.reject_if_busy or None),
         ("binding", connected.binding),
     ):
-        if value is not None and host.name != "cloudflare":
+        if value is not None and not host.has_gateway:
             raise ValueError(f"{name} is of Cloudflare Workers AI; {host.label} has no such thing. Leave it out.")
-    connected.base_url = checked_base_url(connected.base_url or os.environ.get(BASE_URL_VARIABLE) or host.base_url)
-    _check_timeout(connected.timeout)
+    base_url = connected.base_url or os.environ.get(BASE_URL_VARIABLE) or host.base_url
+    if not base_url:
+        raise ValueError(
+            f"base_url is missing: host={host.name!r} needs one, such as 'http://localhost:11434/v1' (or set "
+            f"{BASE_URL_VARIABLE})."
+        )
+    connected.base_url = checked_base_url(base_url)
+    check_timeout(connected.timeout)
     checked_headers("default_headers", connected.default_headers)
     if connected.binding is None:
         _resolve_credentials(connected)
@@ -124,7 +132,7 @@ def _resolve_credentials(connected: Connected) -> None:
     if token.get_secret_value():
         checked_header("api_token", token.get_secret_value())
         connected.api_token = token
-    else:
+    elif host.needs_token:
         missing.append(f"api_token is missing: pass api_token=..., or set {_either(host.token_variables)}.")
     if missing:
         raise ValueError(" ".join(missing))
@@ -139,8 +147,15 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
     return next((value for name in variables if (value := os.environ.get(name))), None)
 
 
-def _check_timeout(timeout: float | httpx.Timeout | None) -> None:
+def check_timeout(timeout: float | httpx.Timeout | None) -> None:
+    """Check a time limit.
+
+    Raises:
+        ValueError: If it is not a number of seconds that a socket can wait for.
+    """
     given = timeout.as_dict().values() if isinstance(timeout, httpx.Timeout) else (timeout,)
+    if not all(seconds is None or isinstance(seconds, int | float) for seconds in given):
+        raise ValueError(f"timeout={timeout!r:.80} must be a number of seconds, an httpx.Timeout, or None.")
     if not all(seconds is None or 0 < seconds <= MAX_TIMEOUT for seconds in given):
         raise ValueError(
             f"timeout={timeout!r} must be a number of seconds above 0 and up to {MAX_TIMEOUT:,}, an httpx.Timeout of "
@@ -150,7 +165,7 @@ def _check_timeout(timeout: float | httpx.Timeout | None) -> None:
 
 def token_variable(host: HostName) -> str:
     """The environment variable that a host's token is best kept in."""
-    return HOSTS[host].token_variables[0]
+    return next(iter(HOSTS[host].token_variables), "OPENAI_COMPATIBLE_API_KEY")
 
 
 def token_source(connected: Connected) -> str:
@@ -178,15 +193,15 @@ def error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | 
     return ErrorContext(
         model=spec.id,
         host=spec.host,
-        replacement=spec.replacement or (None if spec.embeds else _newest(spec)),
+        replacement=spec.replacement or (None if spec.embeds else _newest(connected.host)),
         token_source=token_source(connected),
         secrets=secrets(connected, gateway_),
     )
 
 
-def _newest(spec: GemmaModel) -> str | None:
+def _newest(host: HostName) -> str | None:
     """What to use where a model is retired that nothing is published about."""
-    return DEFAULT_MODEL[spec.host] if spec.host == "cloudflare" else None
+    return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
 def checked_model(model: object) -> str:
@@ -227,26 +242,42 @@ def address(connected: Connected) -> Address:
     return Address(HOSTS[connected.host], connected.base_url or "", account)
 
 
-def call_headers(connected: Connected, session_affinity: str | None, gateway_: AIGateway | None) -> dict[str, str]:
-    """The headers of one call, beside those of every request."""
+def call_headers(
+    connected: Connected,
+    session_affinity: str | None,
+    gateway_: AIGateway | None,
+    extra_headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the headers of one call, beside those of every request.
+
+    Raises:
+        ValueError: If one cannot be sent.
+    """
+    extra = checked_headers("extra_headers", extra_headers or {})
     own = checked_headers("default_headers", connected.default_headers)  # before a token is among the values here
     affinity = (
         {} if session_affinity is None else {"x-session-affinity": checked_header("session_affinity", session_affinity)}
     )
     routing = {} if gateway_ is None else gateway_.headers(addressed_by_url=is_legacy_gateway(connected.base_url or ""))
-    return {**affinity, **routing, **own}
+    return {**affinity, **routing, **own, **extra}
 
 
-def transport(connected: Connected) -> Driver:
-    """What sends the requests."""
+def transport(connected: Connected, timeout_of_call: float | httpx.Timeout | None = None) -> Driver:
+    """Return what sends the requests.
+
+    Args:
+        connected: The model object.
+        timeout_of_call: In place of its own `timeout`.
+    """
+    limits = timeout_of_call or connected.timeout
     if connected.binding is not None:
         from langchain_workers_gemma.transport.binding import BindingTransport
 
-        return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(connected.timeout).read)
+        return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(limits).read)
     token = _as_secret(connected.api_token)
-    if token is None:
+    if token is None and HOSTS[connected.host].needs_token:
         raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
-    timeout = _httpx_timeout(connected.timeout)
+    timeout = _httpx_timeout(limits)
     return Transport(token, timeout, connected.http_client, connected.http_async_client)
 
 

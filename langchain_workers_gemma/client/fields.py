@@ -94,6 +94,13 @@ class ClientFields(Serializable):
         kwargs = connection.with_secrets_wrapped(kwargs)  # no frame of ours keeps the token as it was given
         super().__init__(**kwargs)
         spec = resolve_model(self.model, self.host)
+        if spec.family == "unknown":
+            warnings.warn(
+                f"model={self.model!r} names no known Gemma. It is used as every chat template allows: no "
+                "system role, no tools in the request. Name its family in the id if it has one, such as 'gemma-3'.",
+                UserWarning,
+                stacklevel=2,
+            )
         if spec.retired is not None:
             warnings.warn(
                 f"{spec.id} was retired on {spec.retired.isoformat()}. Use model={spec.replacement!r} instead.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast, get_type_hints
 
@@ -18,13 +20,43 @@ _PROFILE_FACTS = {
 }
 
 
+class ResolvedProfile(dict[str, Any]):
+    """The profile of a model object: what is published about its model, and what the caller said in place of it.
+
+    It keeps the two apart, so that a model object whose model changes takes on the new one's capabilities.
+
+    Args:
+        published: What is published.
+        overrides: What the caller said.
+    """
+
+    def __init__(self, published: Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        super().__init__({**(published or {}), **(overrides or {})})
+        self.published = dict(published or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.published, callers_profile(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ResolvedProfile:
+        return type(self)(copy.deepcopy(self.published, memo), copy.deepcopy(callers_profile(self), memo))
+
+
+def callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the caller said in a profile: all of it, unless it is one that we made ourselves."""
+    if isinstance(profile, ResolvedProfile):
+        published = profile.published
+        return {key: value for key, value in profile.items() if key not in published or published[key] != value}
+    return dict(profile or {})
+
+
 def published_profile(spec: GemmaModel) -> ModelProfile:
     """LangChain's profile of a model; keys that this version of core does not know are left out."""
     values: dict[str, Any] = {
         "name": spec.name or None,
         "status": "deprecated" if spec.retired else "active",
         "open_weights": True,
-        "max_input_tokens": spec.usable_context,
+        "max_input_tokens": spec.max_input_tokens,
+        "max_output_tokens": spec.max_output_tokens,
         "text_inputs": True,
         "image_inputs": spec.images,
         "image_url_inputs": False,
@@ -48,17 +80,13 @@ def published_profile(spec: GemmaModel) -> ModelProfile:
     return cast("ModelProfile", {key: value for key, value in values.items() if key in known and value is not None})
 
 
-def apply_profile(spec: GemmaModel, profile: ModelProfile | None) -> GemmaModel:
+def apply_profile(spec: GemmaModel, profile: Mapping[str, Any] | None) -> GemmaModel:
     """The facts, with what a caller's profile says in place of what is published."""
     if profile is None:
         return spec
-    said: dict[str, Any] = {
-        fact: profile[key]  # type: ignore[literal-required]
-        for key, fact in _PROFILE_FACTS.items()
-        if profile.get(key) is not None
-    }
-    usable = said.pop("enforced_context", spec.usable_context)
-    if usable != spec.usable_context:
+    said: dict[str, Any] = {fact: profile[key] for key, fact in _PROFILE_FACTS.items() if profile.get(key) is not None}
+    usable = said.pop("enforced_context", spec.max_input_tokens)
+    if usable != spec.max_input_tokens:
         said["enforced_context"] = usable
     changed = {fact: value for fact, value in said.items() if value != getattr(spec, fact)}
     return replace(spec, **changed) if changed else spec

@@ -203,7 +203,7 @@ def _messages(payload: object) -> Iterator[str]:
     if not isinstance(payload, dict):
         return
     found = False
-    for key in ("errors", "error", "message", "description", "detail"):
+    for key in ("errors", "error", "message", "description", "detail", "msg"):
         for text in _messages(payload.get(key)):
             found = True
             yield text

@@ -80,6 +80,7 @@ _FOR_SCHEMA: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxyType
     "guided_json": ("guided_json", "prompt"),
     "bare_schema": ("bare_schema", "json_object", "prompt"),
     "openai_schema": ("openai_schema", "json_object", "prompt"),
+    "unknown_schema": ("openai_schema", "object_with_schema", "json_object", "prompt"),
     None: ("prompt",),
 })  # fmt: skip
 """The forms that a model has for a schema, the best first, by its entry in the table of models."""
@@ -88,6 +89,7 @@ _FOR_ANY_OBJECT: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxy
     "guided_json": ("guided_object", "prompt"),
     "bare_schema": ("json_object", "prompt"),
     "openai_schema": ("json_object", "prompt"),
+    "unknown_schema": ("json_object", "prompt"),
     None: ("prompt",),
 })  # fmt: skip
 """The forms that a model has for any JSON object."""

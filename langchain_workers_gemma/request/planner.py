@@ -144,6 +144,7 @@ class Preparation:
         ask, settings = self.ask, self.settings
         repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
         reader_options = ReaderOptions(
+            logprobs=bool(settings.logprobs),
             json_answer=ask.json_answer,
             # A stream shows JSON while it grows, but an agent has no use for that: there it can still be corrected.
             withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
@@ -252,21 +253,49 @@ _THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it,
 def _parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str, Any]:
     spec = settings.spec
     data = dict(settings.parameters)
+    is_thinking_off = settings.thinking is False or settings.reasoning_effort == "none"
     if needs_token_budget and "max_tokens" not in data:
-        room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and settings.thinking is not False else 0)
+        room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
         data["max_tokens"] = min(room, (spec.usable_context or 2 * room) // 2)
-    if settings.thinking is not None:
-        if not spec.thinking:
-            raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
-        data["chat_template_kwargs"] = {"enable_thinking": settings.thinking}
-    if settings.reasoning_effort is not None:
-        if spec.reasoning_effort is False:
-            raise ValueError(f"reasoning_effort: {spec.id} has no levels of effort. Leave it out.")
-        data["reasoning_effort"] = settings.reasoning_effort
+    data |= _thinking(settings)
+    data |= _logprobs(settings)
     if settings.lora is not None:
         if not spec.lora or settings.api != "native":
             raise ValueError(f"lora: {spec.id} takes no LoRA on the {settings.api} API of {spec.host}.")
         data["lora"] = settings.lora
+    return data
+
+
+def _thinking(settings: CallSettings) -> dict[str, Any]:
+    """The switch of thinking. Levels of effort are passed where a model has them; else Gemma 4 knows on and off."""
+    spec, effort, thinking = settings.spec, settings.reasoning_effort, settings.thinking
+    if thinking is not None and not spec.thinking:
+        raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
+    if effort is not None and spec.reasoning_effort is False and not spec.thinking:
+        raise ValueError(f"reasoning_effort: {spec.id} has no levels of effort. Leave it out.")
+    if effort is not None and (spec.reasoning_effort or not spec.thinking):
+        effort_data: dict[str, Any] = {"reasoning_effort": effort}
+        return effort_data | _switch(thinking=thinking)
+    wanted = None if effort is None else effort != "none"
+    if thinking is not None and wanted is not None and thinking is not wanted:
+        raise ValueError(
+            f"reasoning_effort={effort!r} and thinking={thinking!r} disagree: {spec.id} knows thinking on or off. "
+            "Give one of them."
+        )
+    return _switch(thinking=wanted if thinking is None else thinking)
+
+
+def _switch(*, thinking: bool | None) -> dict[str, Any]:
+    return {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}
+
+
+def _logprobs(settings: CallSettings) -> dict[str, Any]:
+    asked = {"logprobs": settings.logprobs, "top_logprobs": settings.top_logprobs}
+    data = {name: value for name, value in asked.items() if value is not None}
+    if data and settings.spec.logprobs is False:
+        raise ValueError(f"{min(data)}: {settings.spec.id} has no log probabilities. Leave it out.")
+    if data.get("top_logprobs") is not None and not settings.logprobs:
+        raise ValueError("top_logprobs needs logprobs=True.")
     return data
 
 

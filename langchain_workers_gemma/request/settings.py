@@ -41,6 +41,8 @@ class CallSettings:
         reasoning_effort: Passed where the model has it.
         replay_reasoning: Whether the model sees its thoughts between tool calls again.
         unsupported_content: What becomes of content that the model cannot take.
+        logprobs: Whether the log probabilities of tokens are asked for.
+        top_logprobs: For how many tokens at each place.
         lora: The LoRA adapter.
         raw: Whether one prompt is sent without a chat template.
         gateway: The AI Gateway.
@@ -73,6 +75,8 @@ class CallSettings:
     reasoning_effort: str | None = None
     replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
     unsupported_content: Literal["error", "note"] = "error"
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     lora: str | None = None
     raw: bool | None = None
     gateway: AIGateway | None = None

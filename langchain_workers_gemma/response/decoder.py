@@ -31,6 +31,20 @@ def is_empty(result: object) -> bool:
     return result is None or result == "" or result == {} or result == []
 
 
+def logprobs_of(result: object) -> list[Any]:
+    """Return the log probabilities in a whole reply or one event of a stream: OpenAI's `logprobs.content`.
+
+    Example:
+        >>> logprobs_of({"choices": [{"logprobs": {"content": [{"token": "Hi", "logprob": -0.5}]}}]})
+        [{'token': 'Hi', 'logprob': -0.5}]
+    """
+    choices = result.get("choices") if isinstance(result, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    logprobs = first.get("logprobs") if isinstance(first, dict) else None
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return content if isinstance(content, list) else []
+
+
 class FrameDecoder:
     """Reads the events of one reply. Keeps which tool call the next piece belongs to, and nothing else."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_workers_gemma.response.decoder import FrameDecoder
+from langchain_workers_gemma.response.decoder import FrameDecoder, logprobs_of
 from langchain_workers_gemma.response.events import (
     CallsEnd,
     Event,
@@ -36,6 +36,7 @@ class ReaderOptions:
     """How a reply is to be read.
 
     Attributes:
+        logprobs: Whether log probabilities are kept.
         json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
         withholds: What of such an answer is left to the exchange, so that it can be asked for again.
         stops: Stop sequences to apply on our side.
@@ -48,6 +49,7 @@ class ReaderOptions:
         limits: What bounds the reply's tokens.
     """
 
+    logprobs: bool = False
     json_answer: bool = False
     withholds: Withholding | None = None
     stops: tuple[str, ...] = ()
@@ -70,12 +72,14 @@ class ReplyReader:
         tally: What it used.
         finish_reason: Why it ended, as the service said it.
         has_content: Whether any text, thought or call has come.
+        logprobs: The log probabilities of its tokens, as the service sent them.
     """
 
     def __init__(self, options: ReaderOptions) -> None:
         self.tally = UsageTally()
         self.finish_reason: str | None = None
         self.has_content = False
+        self.logprobs: list[Any] = []
         self._options = options
         self._finish_reasons: list[str] = []
         self._stop_reason: object = None
@@ -103,6 +107,8 @@ class ReplyReader:
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
         """
+        if self._options.logprobs:
+            self.logprobs += logprobs_of(frame)
         events = self._decoder.frame(frame)
         self._note_usage(events)
         return self._settle(self._through(events))
@@ -114,6 +120,8 @@ class ReplyReader:
             UnknownShapeError: If it is in no known form.
             ToolCallLimitError: If it holds more calls than any model would make.
         """
+        if self._options.logprobs:
+            self.logprobs += logprobs_of(result)
         return self._settle(self._through(self._decoder.whole(result)))
 
     def flush(self) -> list[Event]:

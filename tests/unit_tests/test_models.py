@@ -47,8 +47,20 @@ FACTS: dict[tuple[str, str], tuple[Any, ...]] = {
         ("aimlapi", f"google/gemma-3-{size}-it"): (
             None, None, None, True, False, False, False, None, False, False, 4, None, False,
         )
-        for size in ("4b", "12b", "27b")
+        for size in ("4b", "12b")
     },
+    ("aimlapi", "google/gemma-3-27b-it"): (
+        None, None, None, True, False, False, False, "openai_schema", False, False, 4, None, False,
+    ),
+    ("aimlapi", "google/gemma-4-26b-a4b-it-maas"): (
+        None, None, None, True, True, False, True, "openai_schema", False, False, 4, None, False,
+    ),
+    ("aimlapi", "google/gemma-4-31b-it"): (
+        None, None, None, True, False, False, False, "openai_schema", False, False, 4, None, False,
+    ),
+    ("aimlapi", "google/gemma-3n-e4b-it"): (
+        None, None, None, False, False, False, False, None, False, False, 4, None, False,
+    ),
 }  # fmt: skip
 
 
@@ -115,7 +127,8 @@ def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     spec = MODELS[host, model_id]
     profile = gemma(host=host, model=model_id).profile
     assert profile is not None
-    assert profile.get("max_input_tokens") == spec.usable_context
+    assert profile.get("max_input_tokens") == (spec.usable_context or spec.family_context)
+    assert profile.get("max_output_tokens") == spec.max_output_tokens
     assert profile["image_inputs"] == spec.images
     assert profile["tool_calling"] == spec.tools
     assert profile["structured_output"] == (spec.constraint is not None)

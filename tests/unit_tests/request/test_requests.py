@@ -28,6 +28,7 @@ from tests.helpers.asking import (
     ask,
     gemma,
     message_reply,
+    refused,
     run,
     sse,
     stream,
@@ -405,9 +406,24 @@ def test_thinking_and_model_kwargs_of_the_template(service: Service) -> None:
     assert service.sent["chat_template_kwargs"] == {"enable_thinking": False, "clear_thinking": True}
 
 
-def test_reasoning_effort_on_an_unknown_model(service: Service) -> None:
-    ask(gemma(model="@cf/google/gemma-5-1b-it", reasoning_effort="low"), "invoke")
+def test_reasoning_effort_where_the_host_lists_it(service: Service) -> None:
+    ask(gemma(host="aimlapi", model="google/gemma-4-31b-it", reasoning_effort="low"), "invoke")
     assert service.sent["reasoning_effort"] == "low"
+    assert "chat_template_kwargs" not in service.sent
+
+
+@pytest.mark.parametrize(("effort", "thinks"), [("none", False), ("low", True), ("high", True)])
+@pytest.mark.parametrize("model", [GEMMA_4, "@cf/google/gemma-5-1b-it"])
+def test_reasoning_effort_is_a_switch_of_thinking(service: Service, model: str, effort: str, thinks: bool) -> None:
+    ask(gemma(model=model, reasoning_effort=effort), "invoke")
+    assert service.sent["chat_template_kwargs"] == {"enable_thinking": thinks}
+    assert "reasoning_effort" not in service.sent
+
+
+def test_reasoning_effort_that_disagrees_with_thinking() -> None:
+    assert "disagree" in refused(reasoning_effort="none", thinking=True)
+    assert "disagree" in refused(reasoning_effort="high", thinking=False)
+    gemma(reasoning_effort="none", thinking=False)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,0 +1,158 @@
+"""Options of a call: time limits, headers, log probabilities, aliases; and model objects whose model changes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.runnables import ConfigurableField
+
+from langchain_workers_gemma import ChatWorkersGemma
+from tests.helpers.asking import GEMMA_3, GEMMA_4, STREAMED, WAYS, WEATHER, Service, ask, gemma
+
+TOKENS = [{"token": "Hel", "logprob": -0.25, "top_logprobs": []}, {"token": "lo", "logprob": -1.5, "top_logprobs": []}]
+
+
+def choice(text: str, logprobs: Any, **more: Any) -> dict[str, Any]:
+    return {"index": 0, "delta": {"content": text}, "logprobs": logprobs, "finish_reason": None, **more}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_logprobs(service: Service, way: str) -> None:
+    if way in STREAMED:
+        service.streams(
+            {"choices": [choice("Hel", {"content": TOKENS[:1]})]},
+            {"choices": [choice("lo", {"content": TOKENS[1:]})]},
+            {"choices": [choice("", None, finish_reason="stop")]},
+        )
+    else:
+        message = {"role": "assistant", "content": "Hello"}
+        service.replies({"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]})
+    reply = ask(gemma(logprobs=True, top_logprobs=2), way)
+    assert reply.response_metadata["logprobs"] == {"content": TOKENS}
+    assert (service.sent["logprobs"], service.sent["top_logprobs"]) == (True, 2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_logprobs_none_are_kept(service: Service, way: str) -> None:
+    message = {"role": "assistant", "content": "Hello"}
+    service.replies({"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]})
+    assert "logprobs" not in ask(gemma(), way).response_metadata
+
+
+def test_top_logprobs_need_logprobs() -> None:
+    with pytest.raises(ValueError, match="top_logprobs needs logprobs=True"):
+        gemma(top_logprobs=2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_timeout_of_a_call(service: Service, way: str) -> None:
+    ask(gemma(timeout=100).bind(timeout=7), way)
+    assert service.request.extensions["timeout"]["read"] == 7
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_httpx_timeout_of_a_call(service: Service, way: str) -> None:
+    ask(gemma().bind(timeout=httpx.Timeout(9, connect=3)), way)
+    assert service.request.extensions["timeout"] == {"connect": 3, "read": 9, "write": 9, "pool": 9}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_extra_headers_of_a_call(service: Service, way: str) -> None:
+    ask(gemma(default_headers={"x-a": "1", "x-b": "2"}).bind(extra_headers={"x-b": "3", "x-c": "4"}), way)
+    sent = service.request.headers
+    assert (sent["x-a"], sent["x-b"], sent["x-c"]) == ("1", "3", "4")
+
+
+def test_max_completion_tokens_is_max_tokens(service: Service) -> None:
+    assert gemma(max_completion_tokens=7).max_tokens == 7
+    gemma().invoke("Hi", max_completion_tokens=9)
+    assert service.sent["max_tokens"] == 9
+
+
+def test_stop_sequences_of_a_call(service: Service) -> None:
+    gemma(stop=["A"]).invoke("Hi", stop_sequences=["B"])
+    assert service.sent["stop"] == ["A", "B"]
+
+
+@pytest.mark.parametrize("options", [{"n": 2}, {"model_kwargs": {"n": 3}}])
+def test_n_is_refused_with_a_reason(service: Service, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"n.* a call gives one answer"):
+        gemma().invoke("Hi", **options)
+    assert not service.requests
+
+
+def test_n_of_one_is_allowed(service: Service) -> None:
+    gemma().invoke("Hi", n=1)
+    assert "n" not in service.sent
+
+
+def test_numpy_scalars_of_a_call(service: Service) -> None:
+    numpy = pytest.importorskip("numpy")
+    gemma().invoke("Hi", max_tokens=numpy.int64(5), temperature=numpy.float32(0.5))
+    assert (service.sent["max_tokens"], service.sent["temperature"]) == (5, 0.5)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e308])
+def test_timeouts_that_no_socket_takes(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        gemma(timeout=timeout)
+
+
+# --- The model changes ------------------------------------------------------------------------------------------------
+
+
+def assigned(llm: ChatWorkersGemma, model: str) -> Any:
+    llm.model = model
+    return llm
+
+
+def configured(llm: ChatWorkersGemma, model: str) -> Any:
+    field = llm.configurable_fields(model=ConfigurableField(id="model"))
+    return field.with_config(configurable={"model": model})
+
+
+CHANGES = {
+    "assignment": assigned,
+    "model_copy": lambda llm, model: llm.model_copy(update={"model": model}),
+    "configurable": configured,
+    "after pickle": lambda llm, model: assigned(pickle.loads(pickle.dumps(llm)), model),
+    "after deepcopy": lambda llm, model: assigned(copy.deepcopy(llm), model),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*was retired on")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_another_model_has_its_own_capabilities(service: Service, change: Any) -> None:
+    llm = change(gemma(model=GEMMA_3), GEMMA_4)
+    bound = llm.bind(tools=[WEATHER])
+    bound.invoke("Hi")
+    sent = json.loads(service.requests[-1].content)
+    assert "tools" in sent, "Gemma 4 takes tools natively"
+    assert "guided_json" not in sent
+    if isinstance(llm, ChatWorkersGemma):
+        assert llm.profile is not None
+        assert llm.profile["name"] == "Gemma 4 26B A4B IT"
+        assert llm.profile["max_input_tokens"] == 131_072
+
+
+@pytest.mark.filterwarnings("ignore:.*was retired on")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_the_caller_said_of_the_profile_stays(change: Any) -> None:
+    llm = change(gemma(model=GEMMA_3, profile={"max_input_tokens": 1_000}), GEMMA_4)
+    if isinstance(llm, ChatWorkersGemma):
+        assert llm.profile is not None
+        assert llm.profile["max_input_tokens"] == 1_000
+        assert llm.profile["tool_choice"] is True
+
+
+def test_a_profile_changed_in_place_counts() -> None:
+    llm = gemma()
+    assert llm.profile is not None
+    llm.profile["max_input_tokens"] = 77
+    llm.model = GEMMA_3
+    assert llm.profile["max_input_tokens"] == 77

@@ -1,0 +1,211 @@
+"""Any server that speaks OpenAI's chat completions: addresses, families, requests byte for byte, and errors."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma import (
+    AuthenticationError,
+    BadRequestError,
+    ChatWorkersGemma,
+    ContextOverflowError,
+    ModelNotFoundError,
+    WorkersGemmaEmbeddings,
+)
+from langchain_workers_gemma.models import resolve_model
+from tests.helpers.asking import PNG_URI, WAYS, WEATHER, Service, ask, body
+
+URL = "http://127.0.0.1:11434/v1"
+
+
+def compatible(model: str = "gemma3:12b", **arguments: Any) -> ChatWorkersGemma:
+    return ChatWorkersGemma(
+        **{"host": "openai_compatible", "base_url": URL, "model": model, "max_retries": 0, **arguments}
+    )
+
+
+def message(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], **more}
+
+
+def body_of(service: Service) -> Any:
+    return json.loads(service.requests[-1].content)
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("gemma3:12b", "gemma-3"),
+        ("gemma3", "gemma-3"),
+        ("google/gemma-3-27b-it", "gemma-3"),
+        ("gemma-3-1b-it-Q4_K_M.gguf", "gemma-3"),
+        ("google/gemma-4-31b-it", "gemma-4"),
+        ("gemma4:26b", "gemma-4"),
+        ("google/gemma-4-E4B-it", "gemma-4"),
+        ("gemma-3n-e4b", "gemma-3n"),
+        ("gemma3n:e2b", "gemma-3n"),
+        ("medgemma-27b-it", "gemma-3"),
+        ("functiongemma", "functiongemma"),
+        ("google/functiongemma-270m-it", "functiongemma"),
+        ("gemma2:9b", "gemma-2"),
+        ("google/gemma-2-2b-it", "gemma-2"),
+        ("gemma:7b", "gemma"),
+        ("google/gemma-2b-it", "gemma"),
+        ("google/gemma-7b-it", "gemma"),
+        ("google/gemma-1.1-7b-it", "gemma"),
+        ("my-own-finetune", "unknown"),
+    ],
+)
+def test_the_family_is_read_from_the_id(model: str, family: str) -> None:
+    spec = resolve_model(model, "openai_compatible")
+    assert (spec.id, spec.host, spec.family) == (model, "openai_compatible", family)
+    assert spec.input_price is None
+
+
+@pytest.mark.parametrize(
+    ("model", "images"),
+    [("gemma3:12b", True), ("gemma3:1b", False), ("gemma-3-270m-it", False), ("medgemma-27b-text-it", False)],
+)
+def test_images_by_family(model: str, images: bool) -> None:
+    assert resolve_model(model, "openai_compatible").images is images
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_without_a_token(service: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "a-token-of-somebody-else")
+    service.says(message())
+    ask(compatible(), way)
+    assert str(service.request.url) == f"{URL}/chat/completions"
+    assert "authorization" not in service.request.headers
+    expected: dict[str, Any] = {"model": "gemma3:12b", "messages": [{"role": "user", "content": "Hello"}]}
+    if "stream" in way:
+        expected |= {"stream": True, "stream_options": {"include_usage": True}}
+    assert service.sent == expected
+
+
+def test_a_request_with_a_token(service: Service) -> None:
+    service.says(message())
+    compatible(api_token="a-key").invoke("Hi")
+    assert service.request.headers["authorization"] == "Bearer a-key"
+
+
+def test_no_cost_is_claimed(service: Service) -> None:
+    service.says(message(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
+    reply = compatible("google/gemma-4-31b-it").invoke("Hi")
+    assert reply.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    assert "cost_usd" not in reply.response_metadata
+
+
+def test_tools_are_native_on_gemma_4(service: Service) -> None:
+    service.says(message())
+    compatible("google/gemma-4-31b-it").bind_tools([WEATHER]).invoke("Hi")
+    assert [tool["function"]["name"] for tool in body_of(service)["tools"]] == ["get_weather"]
+    assert "response_format" not in body_of(service)
+
+
+@pytest.mark.parametrize("model", ["gemma3:12b", "gemma2:9b", "gemma:7b", "medgemma-27b-it", "gemma-3n-e4b"])
+def test_tools_are_guided_on_gemma_1_to_3(service: Service, model: str) -> None:
+    service.says(message(json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})))
+    compatible(model).bind_tools([WEATHER]).invoke("Hi")
+    sent = body_of(service)
+    assert "tools" not in sent
+    assert sent["response_format"]["type"] == "json_schema"
+    assert "get_weather" in json.dumps(sent["messages"])
+
+
+def test_system_messages_by_family(service: Service) -> None:
+    service.says(message())
+    history = [("system", "Be brief."), ("human", "Hi")]
+    compatible("gemma3:12b").invoke(history)
+    assert [entry["role"] for entry in body_of(service)["messages"]] == ["system", "user"]
+    compatible("gemma2:9b").invoke(history)
+    assert [entry["role"] for entry in body_of(service)["messages"]] == ["user"]
+
+
+def test_thinking_by_family(service: Service) -> None:
+    service.says(message())
+    compatible("google/gemma-4-31b-it", thinking=True).invoke("Hi")
+    assert body_of(service)["chat_template_kwargs"] == {"enable_thinking": True}
+    with pytest.raises(ValueError, match="thinking: gemma3:12b has no thinking"):
+        compatible("gemma3:12b", thinking=True)
+
+
+def test_images_are_sent_as_parts(service: Service) -> None:
+    service.says(message())
+    picture = {"type": "image_url", "image_url": {"url": PNG_URI}}
+    compatible("gemma3:12b").invoke([("human", [{"type": "text", "text": "What?"}, picture])])
+    assert picture in body_of(service)["messages"][0]["content"]
+    with pytest.raises(ValueError, match="image"):
+        compatible("gemma2:9b").invoke([("human", [picture])])
+
+
+def test_an_unknown_model_works_and_says_so_once(service: Service) -> None:
+    service.says(message())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            llm = compatible("my-own-finetune")
+    assert len(caught) == 1
+    assert "names no known Gemma" in str(caught[0].message)
+    llm.invoke([("system", "Be brief."), ("human", "Hi")])
+    assert [entry["role"] for entry in body_of(service)["messages"]] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"base_url": None}, "base_url is missing"),
+        ({"model": ""}, "model is missing"),
+        ({"api": "native"}, "api='native'"),
+        ({"ai_gateway": "x"}, "ai_gateway"),
+        ({"reject_if_busy": True}, "reject_if_busy"),
+    ],
+)
+def test_what_is_refused_before_a_request(arguments: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKERS_GEMMA_BASE_URL", raising=False)
+    with pytest.raises(ValueError, match=why):
+        compatible(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("status", "payload", "cls", "words"),
+    [
+        (400, {"error": {"message": "bad input", "type": "invalid_request_error"}}, BadRequestError, "bad input"),
+        (404, {"error": "model 'gemma3:12b' not found"}, ModelNotFoundError, "model 'gemma3:12b' not found"),
+        (422, {"detail": "Unprocessable"}, BadRequestError, "Unprocessable"),
+        (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, BadRequestError, "field required"),
+        (401, {"error": {"message": "no key"}}, AuthenticationError, "no key"),
+        (
+            400,
+            {"error": {"message": "This model's maximum context length is 4096 tokens. However, you requested 9."}},
+            ContextOverflowError,
+            "maximum context length",
+        ),
+    ],
+)
+def test_errors_of_such_servers_are_typed(
+    service: Service, status: int, payload: Any, cls: type[Exception], words: str
+) -> None:
+    service.answers(body(payload, status))
+    with pytest.raises(cls, match=words):
+        compatible().invoke("Hi")
+
+
+def test_the_profile_by_family() -> None:
+    profile = compatible("google/gemma-4-31b-it").profile
+    assert profile is not None
+    assert (profile["max_input_tokens"], profile["max_output_tokens"]) == (131_072, 16_384)
+    assert profile["tool_calling"] is True
+    assert compatible("gemma3:1b").profile["max_input_tokens"] == 32_768  # type: ignore[index]
+
+
+def test_embeddings(service: Service) -> None:
+    service.says({"data": [{"index": 0, "embedding": [0.5, 1.0]}]})
+    embeddings = WorkersGemmaEmbeddings(host="openai_compatible", base_url=URL, model="embeddinggemma")
+    assert embeddings.embed_query("a") == [0.5, 1.0]
+    assert str(service.request.url) == f"{URL}/embeddings"
+    assert service.sent == {"model": "embeddinggemma", "input": ["a"]}
