@@ -87,6 +87,8 @@ class MapService:
         self.behaviour = behaviour or Behaviour()
         self.counts = Counts()
         self.base_url = ""
+        self.most_at_once = 0
+        self._at_once = 0
         self.changed = threading.Condition()
         self._random = random.Random(seed)
         self._accepted: deque[float] = deque()
@@ -151,7 +153,10 @@ class MapService:
             _write(writer, 429, _error(10000 + 429, "Rate limit exceeded"), retry_after=1)
             return True
         fault = self._random.choice(_FAULTS) if self._random.random() < self.behaviour.fault_rate else None
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(self.behaviour.latency * (0.5 + self._random.random()))
+        self._at_once -= 1
         if fault is not None:
             self.counts.faults += 1
             return _fail(fault, writer)

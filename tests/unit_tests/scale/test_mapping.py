@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.runnables import RunnableLambda
 
 from langchain_workers_gemma import ChatWorkersGemma, errors
@@ -396,6 +397,30 @@ def test_the_rate_holds_for_every_attempt(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(map_rows(make_rows(40), Timed(failures), rate=60, max_concurrency=8))) == 40
     assert len(sent) == 60
     assert all(later - earlier >= 0.999 for earlier, later in itertools.pairwise(sent))
+
+
+def test_every_call_of_a_row_counts_as_a_request() -> None:
+    model = GenericFakeChatModel(messages=itertools.cycle(["yes"]))
+    chain = RunnableLambda(lambda row: row["text"]) | model | RunnableLambda(lambda message: message.text) | model
+    rows = map_rows(make_rows(20), chain, rate=60_000, max_concurrency=4)
+    assert [row["output"] for row in rows] == ["yes"] * 20
+    assert rows.report.requests == 40
+
+
+def test_a_stopped_run_makes_no_further_call_of_a_row() -> None:
+    model = GenericFakeChatModel(messages=itertools.cycle(["yes"]))
+
+    def stop(message: Any) -> str:
+        rows._emitter.abandon()  # as closing does
+        return str(message.text)
+
+    calls: list[Any] = []
+    chain: Any = (
+        RunnableLambda(lambda row: row["text"]) | model | stop | model | (lambda message: calls.append(message))
+    )
+    rows = map_rows(make_rows(1), chain)
+    list(rows)
+    assert calls == []
 
 
 def test_at_most_so_many_rows_are_under_way() -> None:
