@@ -55,6 +55,22 @@ class Habits:
         schema_fails: Refuse with the error that JSON mode could not be met.
         runaway: End a constrained reply in white space until `max_tokens`.
         thinking_as_text: Let the thinking channel leak into the text.
+        closed_calls: Close the JSON of a cut call, and finish with this reason.
+        announced_calls: Say `tool_calls` in a stream without any call.
+        garbled: Put the quotes of `keys` and strings, or of `strings` alone, into their text.
+        stringified_values: Send every argument as a string.
+        namespaced_calls: Put a namespace before a tool's name.
+        other_tool_for_named: Call another tool than the one that the choice names.
+        doubled_calls: Send a call as text and as data.
+        stop_beside_calls: Finish with `stop` beside calls.
+        stray_pieces: Leave a piece of a special token in the text before a call.
+        leaked_tokens: Leave special tokens at the end of the text.
+        orphan_channel: Begin inside a thought, so that only its end is marked.
+        all_in_reasoning: Put the whole reply into the reasoning.
+        empty_for_required: Answer a required call with nothing.
+        whole_reply_constraint: Let a schema cover the whole reply, so that it forbids calls.
+        call_breaks_constraint: Fail with a 500 when a call is due under a schema.
+        grammar_errors: Refuse a schema in the words of the engine, `Grammar error: ...`.
     """
 
     calls_as: str | None = None
@@ -62,6 +78,22 @@ class Habits:
     schema_fails: bool = False
     runaway: bool = False
     thinking_as_text: bool = False
+    closed_calls: Literal["length", "tool_calls"] | None = None
+    announced_calls: bool = False
+    garbled: Literal["keys", "strings"] | None = None
+    stringified_values: bool = False
+    namespaced_calls: bool = False
+    other_tool_for_named: bool = False
+    doubled_calls: bool = False
+    stop_beside_calls: bool = False
+    stray_pieces: bool = False
+    leaked_tokens: bool = False
+    orphan_channel: bool = False
+    all_in_reasoning: bool = False
+    empty_for_required: bool = False
+    whole_reply_constraint: bool = False
+    call_breaks_constraint: bool = False
+    grammar_errors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +161,7 @@ class Completion:
         completion_tokens: Tokens of output, reasoning included.
         reasoning_tokens: Tokens of reasoning.
         cached_tokens: Tokens of input that were cached.
-        stop_text: The stop sequence that ended it.
+        stop_reason: The stop sequence that ended it, or the number of the token with which the model did.
     """
 
     text: str = ""
@@ -140,7 +172,7 @@ class Completion:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     cached_tokens: int = 0
-    stop_text: str | None = None
+    stop_reason: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Each oddity of the service that was seen in the wild, as a switch (docs/wire.md sections 3, 4 and 6)."""
+"""Each behaviour of the service and its engines that users met, as a switch (docs/wire.md sections 3, 4, 6 and 10)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from .chat import Habits, Shape
 
@@ -11,13 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+SchemaForm: TypeAlias = Literal["guided_json", "json_object", "bare_schema", "schema_envelope"]
+"""A form in which a request asks for structured output: the parameter `guided_json`, or `response_format` with any JSON
+object, with the schema itself, or with OpenAI's envelope around the schema."""
+SCHEMA_FORMS: tuple[SchemaForm, ...] = get_args(SchemaForm)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How replies and streams are spelled; the default is the documented way.
+    """The form of replies and streams; the default is the documented one.
 
     Attributes:
-        shape: The reply's layout, whatever the model's own is.
-        numbers: Text that reads as a number comes as a number (cloudflare/ai#651).
+        shape: The reply's form, whatever the model's own is.
+        numbers: Text that reads as a number is sent as a number (cloudflare/ai#651).
         response: The native `response`: a `text`, `null` where there is none, the `object` that JSON text stands for,
             or a list of `generated_text`.
         usage: Reported `last`, on `every` event so far, as `deltas` of each event, or not at all (`none`).
@@ -26,7 +32,8 @@ class Dialect:
         tool_calls: What stands beside text for no calls: as documented, `empty`, `null` or `missing`.
         finaliser: A last event of tool calls without index, id, name and arguments.
         whole_calls: Each call in one event.
-        call_ids: Unique, `missing` or `repeated` in every turn.
+        call_ids: Unique, `missing`, `repeated` in every turn, or `changing` with each piece of a streamed call.
+        call_index: The index of streamed calls: counted, `zero` for every call, or `missing`.
         call_form: The form of calls in a native reply: `flat` or OpenAI's `function`.
         arguments: Arguments as an `object` or a `string`.
         body: What answers a streamed request: a `stream`, one `json` body or an `empty` result.
@@ -39,7 +46,11 @@ class Dialect:
         error_code_in_text: The code inside the message, `AiError: 3040: ...`.
         error_internal_codes: Errors with `internalCode` and `httpCode`.
         error_object: `errors` as one object, as users of the OpenAI route report (anomalyco/opencode#30381).
-        habits: What the stand-in does.
+        refused_forms: Forms of structured output that are refused with a 400.
+        ignored_forms: Forms of structured output that are ignored.
+        refusals_in_stream: A streamed request is refused by an error event under status 200.
+        stop_reason: Whether choices tell why the model stopped (docs/wire.md section 10).
+        habits: What the mock model does.
     """
 
     shape: Shape | None = None
@@ -51,7 +62,8 @@ class Dialect:
     tool_calls: Literal["documented", "empty", "null", "missing"] = "documented"
     finaliser: bool = False
     whole_calls: bool = False
-    call_ids: Literal["unique", "missing", "repeated"] = "unique"
+    call_ids: Literal["unique", "missing", "repeated", "changing"] = "unique"
+    call_index: Literal["counted", "zero", "missing"] = "counted"
     call_form: Literal["flat", "function"] | None = None
     arguments: Literal["object", "string"] | None = None
     body: Literal["stream", "json", "empty"] = "stream"
@@ -64,10 +76,14 @@ class Dialect:
     error_code_in_text: bool = False
     error_internal_codes: bool = False
     error_object: bool = False
+    refused_forms: frozenset[SchemaForm] = frozenset()
+    ignored_forms: frozenset[SchemaForm] = frozenset()
+    refusals_in_stream: bool = False
+    stop_reason: bool = True
     habits: Habits = field(default_factory=Habits)
 
     def also(self, other: Dialect) -> Dialect:
-        """Both dialects at once; where both say something, the other has the last word."""
+        """Return both dialects at once; where they differ, the other one counts."""
         both: Dialect = _merged(Dialect, self, other)
         return both
 
@@ -77,8 +93,10 @@ def _merged(kind: type[Any], left: Any, right: Any) -> Any:
     default = kind()
     for one in fields(kind):
         a, b = getattr(left, one.name), getattr(right, one.name)
-        if one.name == "habits":
+        if isinstance(a, Habits):
             values[one.name] = _merged(Habits, a, b)
+        elif isinstance(a, frozenset):
+            values[one.name] = a | b
         else:
             values[one.name] = b if b != getattr(default, one.name) else a
     return kind(**values)
@@ -123,6 +141,31 @@ DIALECTS: Mapping[str, Dialect] = {
     "error_code_in_text": Dialect(error_code_in_text=True),
     "error_internal_codes": Dialect(error_internal_codes=True),
     "error_object": Dialect(error_object=True),
+    "changing_call_ids": Dialect(call_ids="changing"),
+    "calls_at_index_zero": Dialect(call_index="zero", whole_calls=True),
+    "calls_without_index": Dialect(call_index="missing", whole_calls=True),
+    "no_stop_reason": Dialect(stop_reason=False),
+    "refusals_in_stream": Dialect(refusals_in_stream=True),
+    **{f"refuse_{form}": Dialect(refused_forms=frozenset({form})) for form in SCHEMA_FORMS},
+    **{f"ignore_{form}": Dialect(ignored_forms=frozenset({form})) for form in SCHEMA_FORMS},
+    "closed_calls": Dialect(habits=Habits(closed_calls="length")),
+    "closed_calls_as_tool_calls": Dialect(habits=Habits(closed_calls="tool_calls")),
+    "announced_calls": Dialect(habits=Habits(announced_calls=True)),
+    "garbled_keys": Dialect(habits=Habits(garbled="keys")),
+    "garbled_strings": Dialect(habits=Habits(garbled="strings")),
+    "stringified_values": Dialect(habits=Habits(stringified_values=True)),
+    "namespaced_calls": Dialect(habits=Habits(namespaced_calls=True)),
+    "other_tool_for_named": Dialect(habits=Habits(other_tool_for_named=True)),
+    "doubled_calls": Dialect(habits=Habits(doubled_calls=True)),
+    "stop_beside_calls": Dialect(habits=Habits(stop_beside_calls=True)),
+    "stray_pieces": Dialect(habits=Habits(stray_pieces=True)),
+    "leaked_tokens": Dialect(habits=Habits(leaked_tokens=True)),
+    "orphan_channel": Dialect(habits=Habits(orphan_channel=True)),
+    "all_in_reasoning": Dialect(response="null", reasoning_key="reasoning", habits=Habits(all_in_reasoning=True)),
+    "empty_for_required": Dialect(tool_calls="empty", habits=Habits(empty_for_required=True)),
+    "whole_reply_constraint": Dialect(habits=Habits(whole_reply_constraint=True)),
+    "call_breaks_constraint": Dialect(refusals_in_stream=True, habits=Habits(call_breaks_constraint=True)),
+    "grammar_errors": Dialect(refusals_in_stream=True, habits=Habits(grammar_errors=True)),
     "prose_for_required": Dialect(habits=Habits(prose_for_required=True)),
     "schema_fails": Dialect(habits=Habits(schema_fails=True)),
     "runaway": Dialect(habits=Habits(runaway=True)),
@@ -135,14 +178,15 @@ DIALECTS: Mapping[str, Dialect] = {
     "calls_as_tool_call": Dialect(habits=Habits(calls_as="tool_call")),
     "calls_as_function_gemma": Dialect(habits=Habits(calls_as="function_gemma")),
     "calls_as_gemma_4": Dialect(habits=Habits(calls_as="gemma_4")),
+    "calls_as_gemma_4_json": Dialect(habits=Habits(calls_as="gemma_4_json")),
     "calls_as_gemma_4_response": Dialect(habits=Habits(calls_as="gemma_4_response")),
     "calls_as_gemma_4_stripped": Dialect(habits=Habits(calls_as="gemma_4_stripped")),
 }
-"""The oddities by name; `get_dialect("crlf", "numbers")` has several at once."""
+"""The behaviours by name; `get_dialect("crlf", "numbers")` has several at once."""
 
 
 def get_dialect(*names: str) -> Dialect:
-    """A dialect that has every oddity named.
+    """Return a dialect that has each of the named behaviours.
 
     Raises:
         ValueError: For a name that is not in `DIALECTS`.

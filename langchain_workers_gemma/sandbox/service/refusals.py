@@ -46,7 +46,8 @@ def fault_reply(call: Call, fault: Fault) -> Reply:
 
 def error_event(call: Call, error: ServiceError) -> bytes:
     """Return the event that stands for an error in a stream."""
-    return frame(json.dumps(error_body(call.style, error)), call.dialect)
+    body = plain_error(error) if call.dialect.refusals_in_stream else error_body(call.style, error)
+    return frame(json.dumps(body), call.dialect)
 
 
 def fault_event(call: Call, fault: Fault) -> bytes:

@@ -23,7 +23,7 @@ from langchain_workers_gemma.sandbox.faults import FaultQueue
 from langchain_workers_gemma.sandbox.json_body import parse_body
 from langchain_workers_gemma.sandbox.records import ReceivedRequest, RequestLog
 from langchain_workers_gemma.sandbox.tokens import turn_tokens
-from langchain_workers_gemma.sandbox.validation import read_chat
+from langchain_workers_gemma.sandbox.validation import SchemaRules, read_chat
 from langchain_workers_gemma.sandbox.wire.frames import closing_stream, frames_of, packets_of
 from langchain_workers_gemma.sandbox.wire.replies import Layout, lay_out, shape_of
 from langchain_workers_gemma.sandbox.wire.reply import EVENT_STREAM, Reply, json_reply
@@ -161,7 +161,9 @@ class Service:
         if model.embeds:
             return self._embeddings(call, model, body)
         request = replace(
-            read_chat(model, body),
+            read_chat(
+                model, body, SchemaRules(call.dialect.refused_forms, call.dialect.ignored_forms, call.openai_form)
+            ),
             cached_tokens=0,
             habits=call.dialect.habits,
         )
@@ -172,6 +174,7 @@ class Service:
             shape_of(request, call.dialect, openai_route=call.openai_form),
             f"{'gen' if call.style == 'aimlapi' else 'chatcmpl'}-{call.ray[:16]}",
             aimlapi=call.style == "aimlapi",
+            fingerprint=self.engine.description,
         )
         if request.stream and self._streams(call, request):
             return await self._stream(call, layout)
@@ -191,7 +194,8 @@ class Service:
     async def _stream(self, call: Call, layout: Layout) -> Reply:
         events = events_of(layout, [self._deltas(one) for one in _choices(layout.request)])
         frames = frames_of(events, layout.dialect)
-        first = [frame async for frame in _first(frames)]  # what is refused is refused before the stream begins
+        # A refusal comes before the stream begins, except where the dialect sends it as an event.
+        first = [] if call.dialect.refusals_in_stream else [frame async for frame in _first(frames)]
         packets = packets_of(self._guarded(call, first, frames), layout.dialect)
         return Reply(200, packets, EVENT_STREAM, {"cache-control": "no-cache"})
 

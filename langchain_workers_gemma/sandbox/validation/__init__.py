@@ -1,5 +1,6 @@
-"""Turns a request's JSON into a `ChatRequest`, or refuses it as the service would."""
+"""Parse a request's JSON into a `ChatRequest`, or refuse it as the service would."""
 
 from .chat import read_chat
+from .constraint import SchemaRules
 
-__all__ = ["read_chat"]
+__all__ = ["SchemaRules", "read_chat"]

@@ -1,7 +1,7 @@
-"""Reads a chat request by the schema that its model publishes.
+"""Parse a chat request by the schema that its model publishes.
 
-Unknown fields are let through: the published schemas are open. A field that is known and has a wrong type or value is
-refused, with everything that is wrong in one message.
+Unknown fields pass: the published schemas are open. A known field of a wrong type or value is refused, with every
+problem in one message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from langchain_workers_gemma.sandbox.chat import ChatRequest, Turn
 from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, bad_input
 
 from .checker import Checker
-from .constraint import read_constraint
+from .constraint import DOCUMENTED_FORMS, SchemaRules, read_constraint
 from .context import check_context
 from .messages import read_messages
 from .templates import check_template
@@ -48,22 +48,23 @@ _OPENAI_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _CHOICES = Range(low=1, high=128, integer=True)
 
 
-def read_chat(model: GemmaModel, body: Mapping[str, Any]) -> ChatRequest:
+def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: SchemaRules = DOCUMENTED_FORMS) -> ChatRequest:
     """Read a request.
 
     Args:
-        model: The facts about the model asked.
-        body: The input, without what the route wraps around it.
+        model: The published facts about the model.
+        body: The input, without the route's wrapper.
+        rules: Which forms of structured output are taken.
 
     Raises:
-        ServiceError: For what the service would refuse.
+        ServiceError: For a request that the service would refuse.
     """
     openai_form = not model.raw  # Gemma 4, and every model of AI/ML API, takes OpenAI's input
     check = Checker(nullable=openai_form)
     turns, prompt = _read_turns(check, model, body)
     tools = read_tools(check, model, body) if model.tools else _refuse_tools(body)
     choice = read_tool_choice(check, body, tools) if model.tool_choice else "auto"
-    schema = read_constraint(check, model.constraint, body)
+    schema = read_constraint(check, model.constraint, body, rules)
     numbers = _read_numbers(check, model, body)
     request = ChatRequest(
         model=model,

@@ -1,56 +1,108 @@
-"""Reads the JSON Schema that a reply must obey, from whichever parameter the model has for it."""
+"""Read the JSON Schema that a reply must obey, from the model's own parameter for it (docs/wire.md section 3)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.sandbox.errors import bad_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_workers_gemma.models import Constraint
+    from langchain_workers_gemma.sandbox.dialects import SchemaForm
 
     from .checker import Checker
 
 _ANY_OBJECT = {"type": "object"}
+_SCHEMA_KEYS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items", "$defs"})
+"""Keywords that tell a schema from OpenAI's envelope around one."""
 
 
-def read_constraint(check: Checker, kind: Constraint | None, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The schema; a parameter that the model does not have is ignored, as every unknown field is."""
-    if kind == "guided_json":
-        schema: Mapping[str, Any] | None = check.optional(body, "guided_json", "", "object")
-        return schema
+@dataclass(frozen=True, slots=True)
+class SchemaRules:
+    """Which forms of structured output are taken.
+
+    Attributes:
+        refused: Forms that are refused.
+        ignored: Forms that are ignored, as unknown parameters are.
+        openai_route: Whether the request came by the OpenAI-compatible route, which knows the envelope alone.
+    """
+
+    refused: frozenset[SchemaForm] = frozenset()
+    ignored: frozenset[SchemaForm] = frozenset()
+    openai_route: bool = False
+
+
+DOCUMENTED_FORMS = SchemaRules()
+
+
+def read_constraint(
+    check: Checker, kind: Constraint | None, body: Mapping[str, Any], rules: SchemaRules
+) -> Mapping[str, Any] | None:
+    """Read the schema; a parameter that the model does not have is ignored, as every unknown field is.
+
+    Raises:
+        ServiceError: For a form that is refused.
+    """
     if kind is None:
         return None
+    if kind == "guided_json":
+        guided: Mapping[str, Any] | None = check.optional(body, "guided_json", "", "object")
+        return None if guided is None else _taken("guided_json", guided, rules)
     wanted = check.optional(body, "response_format", "", "object")
     if wanted is None:
         return None
-    return _bare(check, wanted) if kind == "bare_schema" else _openai(check, wanted)
+    found = _bare(check, wanted, rules) if kind == "bare_schema" else _openai(check, wanted, rules)
+    return None if found is None else _taken(*found, rules)
 
 
-def _bare(check: Checker, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _taken(form: SchemaForm, schema: Mapping[str, Any], rules: SchemaRules) -> Mapping[str, Any] | None:
+    if form in rules.refused:
+        parameter = "guided_json" if form == "guided_json" else "response_format"
+        raise bad_input(f"'/{parameter}' of this form ({form}) is not supported")
+    return None if form in rules.ignored else schema
+
+
+def _bare(check: Checker, wanted: Mapping[str, Any], rules: SchemaRules) -> tuple[SchemaForm, Mapping[str, Any]] | None:
+    """Read the `response_format` of the older models, which holds the schema itself."""
     if "type" not in wanted or not check.enum(wanted["type"], "/response_format/type", ["json_object", "json_schema"]):
         return None
     schema = wanted.get("json_schema")
     if wanted["type"] == "json_object" or schema is None:
-        return _ANY_OBJECT
-    return schema if check.value(schema, "/response_format/json_schema", "object") else None
+        return "json_object", _ANY_OBJECT
+    if not check.value(schema, "/response_format/json_schema", "object"):
+        return None
+    if rules.openai_route and _is_envelope(schema):
+        return "schema_envelope", schema["schema"]
+    return "bare_schema", schema
 
 
-def _openai(check: Checker, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _openai(
+    check: Checker, wanted: Mapping[str, Any], rules: SchemaRules
+) -> tuple[SchemaForm, Mapping[str, Any]] | None:
+    """Read OpenAI's `response_format`; the native route takes the schema itself as well."""
     path = "/response_format"
     if not check.required(wanted, ["type"], path) or not check.enum(
         wanted["type"], f"{path}/type", ["text", "json_object", "json_schema"]
     ):
         return None
     if wanted["type"] != "json_schema":
-        return _ANY_OBJECT if wanted["type"] == "json_object" else None
+        return ("json_object", _ANY_OBJECT) if wanted["type"] == "json_object" else None
     if not check.required(wanted, ["type", "json_schema"], path):
         return None
     held = check.optional(wanted, "json_schema", path, "object")
     where = f"{path}/json_schema"
+    if held is not None and not rules.openai_route and _SCHEMA_KEYS & held.keys() and not _is_envelope(held):
+        return "bare_schema", held
     if held is None or not check.required(held, ["name"], where):
         return None
     check.value(held["name"], f"{where}/name", "string")
     check.optional(held, "strict", where, "boolean")
     schema = check.optional(held, "schema", where, "object")
-    return schema if schema is not None else _ANY_OBJECT
+    return "schema_envelope", schema if schema is not None else _ANY_OBJECT
+
+
+def _is_envelope(held: Mapping[str, Any]) -> bool:
+    return isinstance(held.get("schema"), dict) and not _SCHEMA_KEYS & held.keys()

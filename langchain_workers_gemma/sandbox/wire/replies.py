@@ -1,4 +1,4 @@
-"""Lays a whole reply out as the service does, or as a dialect has it (docs/wire.md section 3)."""
+"""Write a whole reply as the service does, or as a dialect has it (docs/wire.md section 3)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _REPEATED_ID = "call_0"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where and how a reply is laid out.
+    """The form of a reply.
 
     Attributes:
-        request: What is answered.
-        dialect: The oddities switched on.
+        request: The request.
+        dialect: The behaviours that are switched on.
         shape: The reply's form.
         id: The reply's id.
-        aimlapi: Whether the extras of AI/ML API are wanted.
+        aimlapi: Whether it has the extra fields of AI/ML API.
+        fingerprint: The `system_fingerprint`, which names what answers.
     """
 
     request: ChatRequest
@@ -37,14 +38,15 @@ class Layout:
     shape: Shape
     id: str
     aimlapi: bool = False
+    fingerprint: str = ""
 
     @property
     def details(self) -> bool:
-        """Whether usage tells cached and reasoning tokens apart."""
+        """Whether the usage has cached and reasoning tokens."""
         return self.shape in ("choices", "text")
 
     def usage(self, completion: Completion) -> dict[str, Any]:
-        """The usage of a reply."""
+        """Return the usage of a reply."""
         found = report(self.request.model, completion, details=self.details)
         if self.aimlapi:
             del found["neurons"]
@@ -53,23 +55,34 @@ class Layout:
         return found
 
     def head(self, kind: str) -> dict[str, Any]:
-        """The first fields of a reply or event in OpenAI's form."""
-        found = {"id": self.id, "object": kind, "created": int(time.time()), "model": self.request.model.id}
+        """Return the first fields of a reply or event in OpenAI's form."""
+        found: dict[str, Any] = {
+            "id": self.id,
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.request.model.id,
+        }
+        if self.fingerprint:
+            found["system_fingerprint"] = self.fingerprint
         return {**found, "provider": "sandbox"} if self.aimlapi else found
 
+    def stop_reason(self, completion: Completion) -> str | int | None:
+        """Return the stop reason as the dialect has it."""
+        return completion.stop_reason if self.dialect.stop_reason else None
+
     def spelled(self, text: str) -> str | int:
-        """A text, or the number it reads as."""
+        """Return a text, or under the dialect the number that it reads as."""
         return int(text) if self.dialect.numbers and _NUMBER.fullmatch(text) else text
 
     def call_id(self, call_id: str | None) -> str | None:
-        """The id of a call as the dialect has it."""
+        """Return the id of a call as the dialect has it."""
         if self.dialect.call_ids == "missing" or call_id is None:
             return None
         return _REPEATED_ID if self.dialect.call_ids == "repeated" else call_id
 
 
 def shape_of(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> Shape:
-    """The form in which a request is answered."""
+    """Return the form in which a request is answered."""
     if dialect.shape is not None:
         return dialect.shape
     if openai_route:
@@ -79,7 +92,7 @@ def shape_of(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> S
 
 
 def lay_out(layout: Layout, completions: list[Completion]) -> Any:
-    """The result of a request."""
+    """Return the result of a request."""
     first = completions[0]
     if layout.shape == "native":
         return _native(layout, first)
@@ -173,7 +186,7 @@ def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str
         "message": message,
         "logprobs": None,
         "finish_reason": completion.finish_reason,
-        "stop_reason": completion.stop_text,
+        "stop_reason": layout.stop_reason(completion),
     }
     if layout.aimlapi:
         found["native_finish_reason"] = completion.finish_reason.upper()
@@ -186,5 +199,5 @@ def _text_choice(layout: Layout, index: int, completion: Completion) -> dict[str
         "text": layout.spelled(completion.text),
         "logprobs": None,
         "finish_reason": completion.finish_reason,
-        "stop_reason": completion.stop_text,
+        "stop_reason": layout.stop_reason(completion),
     }

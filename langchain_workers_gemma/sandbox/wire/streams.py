@@ -51,6 +51,7 @@ class _Writer:
         self.dialect = layout.dialect
         self.index = 0
         self._counted = 0
+        self._pieces = 0
         self._prompt_told = False
 
     async def gathered(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
@@ -79,13 +80,18 @@ class _Writer:
     def call_piece(self, delta: CallDelta) -> dict[str, Any]:
         """A piece of a call; its id and name come with the first."""
         function: dict[str, Any] = {"arguments": delta.arguments}
-        piece: dict[str, Any] = {"index": delta.index}
+        piece: dict[str, Any] = {}
+        if self.dialect.call_index != "missing":
+            piece["index"] = delta.index if self.dialect.call_index == "counted" else 0
+        call_id = self.layout.call_id(delta.id)
+        if self.dialect.call_ids == "changing":
+            self._pieces += 1
+            call_id = f"call_{self._pieces}"
+        if call_id is not None:
+            piece = {"id": call_id, **piece}
         if delta.name is not None:
             function = {"name": delta.name, **function}
             piece["type"] = "function"
-            call_id = self.layout.call_id(delta.id)
-            if call_id is not None:
-                piece = {"id": call_id, **piece}
         return {**piece, "function": function}
 
     def metered(self, event: Event, delta: Delta) -> Event:
@@ -190,7 +196,7 @@ class _Choices(_Writer):
         if self.layout.shape == "text":
             choice = {"index": self.index, "text": delta.get("content", ""), "logprobs": None, "finish_reason": None}
         if completion is not None:
-            choice |= {"finish_reason": completion.finish_reason, "stop_reason": completion.stop_text}
+            choice |= {"finish_reason": completion.finish_reason, "stop_reason": self.layout.stop_reason(completion)}
         return {**self._head(), "choices": [choice]}
 
     def _head(self) -> dict[str, Any]:

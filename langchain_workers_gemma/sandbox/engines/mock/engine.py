@@ -15,6 +15,7 @@ from langchain_workers_gemma.sandbox.tokens import prompt_tokens, tokenize
 
 from .constrained_decoding import decode
 from .conversation import Conversation, read_conversation
+from .draft import Draft, as_engine_sends_it, close_json
 from .hints import read_hints
 from .notation import taught_notation, write_calls
 from .prompt_tools import tools_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _MAX_RUNAWAY = 16_384
 """Tokens of white space in a runaway reply: the output limit that users report (docs/wire.md section 2)."""
+_END_TOKENS = {False: 106, True: 50}
+"""The numbers of the tokens that end a turn, and a turn with calls (docs/wire.md section 10)."""
 _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""
 
@@ -72,7 +75,7 @@ class MockModel:
         reasoning = write_reasoning(conversation) if request.thinking else ""
         if reasoning and request.habits.thinking_as_text:
             reasoning, text = "", f"<|channel>thought\n{reasoning}<channel|>{text}"
-        return _limited(request, reasoning, text, calls)
+        return _limited(request, as_engine_sends_it(Draft(reasoning, text, calls), request))
 
     def _seed_of(self, request: ChatRequest) -> int:
         # Greedy decoding ignores the seed.
@@ -87,19 +90,25 @@ class MockModel:
         wanted: tuple[tuple[str, dict[str, Any]], ...],
         rng: random.Random,
     ) -> tuple[str, tuple[Call, ...]]:
-        if request.forced and request.habits.prose_for_required:
+        habits = request.habits
+        if request.forced and habits.empty_for_required:
+            return "", ()
+        if request.forced and habits.prose_for_required:
             wanted = ()
+        if request.schema is not None and request.tools and wanted:
+            if habits.call_breaks_constraint:
+                raise ServiceError(None, "Internal server error: the grammar does not accept the token", status=500)
+            if habits.whole_reply_constraint:
+                wanted = ()
         calls = tuple(Call(_call_id(rng), name, _dumps(arguments)) for name, arguments in wanted)
         if calls and request.tools:
-            if request.habits.calls_as is None:
-                return "", calls
-            return write_calls(calls, request.habits.calls_as), ()
+            return ("", calls) if habits.calls_as is None else (write_calls(calls, habits.calls_as), ())
         if request.schema is not None:
             return self._constrained(request, conversation, wanted, rng), ()
         if calls:
             prompt = "\n".join(turn.text for turn in request.turns[:2])
             notation, key = taught_notation(request.model.family, prompt)
-            return write_calls(calls, request.habits.calls_as or notation, key), ()
+            return write_calls(calls, habits.calls_as or notation, key), ()
         if requested_schema(request.turns) is not None:
             return self._constrained(request, conversation, wanted, rng), ()
         return write_answer(conversation, rng), ()
@@ -121,7 +130,13 @@ class MockModel:
         names = frozenset(tool.name for tool in tools_of(request))
         answer = write_answer(conversation, rng)
         filler = ValueFiller(hints, schema, answer=answer, wanted=wanted, tools=names)
-        text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
+        try:
+            text = decode(schema, filler.propose(), [*hints.quoted, *hints.names], rng.getrandbits(32))
+        except ServiceError as error:
+            if not request.habits.grammar_errors:
+                raise
+            reason = error.message.rpartition("couldn't be met: ")[2]
+            raise ServiceError(error.code, f"Grammar error: {reason}", status=error.status) from None
         return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY) if request.habits.runaway else text
 
 
@@ -138,35 +153,45 @@ def pieces(completion: Completion) -> Iterator[Delta]:
     yield End(completion)
 
 
-def _limited(request: ChatRequest, reasoning: str, text: str, calls: tuple[Call, ...]) -> Completion:
+def _limited(request: ChatRequest, draft: Draft) -> Completion:
     """Cut a reply at a stop sequence and at `max_tokens`, and count its usage."""
-    stopped = min(((text.find(stop), stop) for stop in request.stop if stop in text), default=None)
-    if stopped is not None:
-        text = text[: stopped[0]]
+    closing = request.habits.closed_calls
+    text, stop = _stopped(draft.text, request.stop)
     left = _Budget(request.max_tokens)
-    thought, said = left.take(reasoning), left.take(text)
-    kept = []
-    for call in calls:
-        if left.cut:
+    reasoning, text = left.take(draft.reasoning), left.take(text)
+    calls: list[Call] = []
+    for call in draft.calls:
+        if left.cut or stop is not None:
             break
         left.spend(_CALL_MARKUP)
-        kept.append(replace(call, arguments=left.take(call.arguments)))
-    if left.cut and calls and request.forced:
+        arguments, stop = _stopped(call.arguments, request.stop) if closing else (call.arguments, None)
+        arguments = left.take(arguments)
+        calls.append(replace(call, arguments=close_json(arguments) if closing else arguments))
+    if left.cut and draft.calls and request.forced and not closing:
         raise ServiceError(
             INVALID_DATA, "AiError: Invalid data: max_tokens is too small for the call that tool_choice asks for"
         )
-    reason = "length" if left.cut else "tool_calls" if kept else "stop"
+    stop = None if left.cut else stop
+    reason = "tool_calls" if calls else "stop"
+    if left.cut:
+        reason = closing if closing and calls else "length"
     return Completion(
-        text=said,
-        reasoning=thought,
-        calls=tuple(kept),
-        finish_reason=reason,
+        text=text,
+        reasoning=reasoning,
+        calls=tuple(calls),
+        finish_reason=reason if left.cut else draft.finish_reason or reason,
         prompt_tokens=prompt_tokens(request),
         completion_tokens=left.spent,
-        reasoning_tokens=len(tokenize(thought)),
+        reasoning_tokens=len(tokenize(reasoning)),
         cached_tokens=request.cached_tokens,
-        stop_text=stopped[1] if stopped is not None and not left.cut else None,
+        stop_reason=stop if stop is not None or left.cut or not request.model.tool_role else _END_TOKENS[bool(calls)],
     )
+
+
+def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+    """Cut a text at the first stop sequence; return the rest and the sequence."""
+    at, stop = min(((text.find(stop), stop) for stop in stops if stop in text), default=(len(text), None))
+    return text[:at], stop
 
 
 class _Budget:

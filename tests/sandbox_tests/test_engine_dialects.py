@@ -1,0 +1,293 @@
+"""The behaviours of the engine behind Gemma 4 (docs/wire.md section 10), each as its dialect sends it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
+from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, active_dialects, get_dialect
+from langchain_workers_gemma.sandbox.engines.mock.draft import close_json
+from tests.sandbox_tests.talking import (
+    GEMMA_3,
+    GEMMA_4,
+    QUIET,
+    SEA_LION,
+    WEATHER,
+    Api,
+    error_of,
+    read_events,
+    text_of,
+    tool,
+    user,
+)
+
+WRITE = tool("write_file", "Write a text into a file", path={"type": "string"}, lines={"type": "integer"})
+ASKED = "Call write_file with path '/home/ann/notes.txt' and lines 12"
+SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+ENVELOPE = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA}}
+BARE = {"type": "json_schema", "json_schema": SCHEMA}
+
+
+def choice_of(api: Api, text: str = ASKED, *tools: dict[str, Any], **more: Any) -> dict[str, Any]:
+    result = api.result(GEMMA_4, text, tools=list(tools or (WRITE,)), **{**QUIET, **more})
+    choice: dict[str, Any] = result["choices"][0]
+    return choice
+
+
+def calls_in(choice: dict[str, Any]) -> list[tuple[str, Any]]:
+    functions = [call["function"] for call in choice["message"].get("tool_calls") or ()]
+    return [(one["name"], json.loads(one["arguments"])) for one in functions]
+
+
+def streamed(api: Api, text: str = ASKED, *tools: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The pieces of a stream put together, and its last finish reason."""
+    events = api.events(GEMMA_4, text, tools=list(tools or (WRITE,)), **{**QUIET, **more})
+    choices = [choice for event in events if event != "[DONE]" for choice in event.get("choices", ())]
+    return {
+        "content": "".join(choice["delta"].get("content") or "" for choice in choices),
+        "reasoning": "".join(
+            choice["delta"].get("reasoning") or choice["delta"].get("reasoning_content") or "" for choice in choices
+        ),
+        "pieces": [piece for choice in choices for piece in choice["delta"].get("tool_calls") or ()],
+        "finish_reason": next(choice["finish_reason"] for choice in reversed(choices) if choice["finish_reason"]),
+    }
+
+
+# --- what was cut -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("cut", "closed"),
+    [
+        ("", "{}"),
+        ("{", "{}"),
+        ('{"pa', "{}"),
+        ('{"path"', "{}"),
+        ('{"path":', "{}"),
+        ('{"path": "/ho', '{"path": "/ho"}'),
+        ('{"path": "a\\', '{"path": "a"}'),
+        ('{"path": "a\\u00', '{"path": "a"}'),
+        ('{"path": "a", ', '{"path": "a"}'),
+        ('{"path": "a", "n": 4', '{"path": "a", "n": 4}'),
+        ('{"path": "a", "n": tr', '{"path": "a"}'),
+        ('{"a": {"b": [1, {"c": "d', '{"a": {"b": [1, {"c": "d"}]}}'),
+        ('{"a": 1}', '{"a": 1}'),
+    ],
+)
+def test_cut_json_is_closed(cut: str, closed: str) -> None:
+    assert close_json(cut) == closed
+
+
+@pytest.mark.parametrize(("name", "reason"), [("closed_calls", "length"), ("closed_calls_as_tool_calls", "tool_calls")])
+def test_cut_calls_are_closed(api: Api, name: str, reason: str) -> None:
+    seen = set()
+    with api.sandbox.using_dialect(name):
+        for tokens in range(5, 30):
+            choice = choice_of(api, max_tokens=tokens)
+            ((called, arguments),) = calls_in(choice)
+            assert called == "write_file"
+            if choice["finish_reason"] != "tool_calls" or choice["stop_reason"] is None:
+                assert (choice["finish_reason"], choice["stop_reason"]) == (reason, None)
+            seen.add(json.dumps(arguments))
+            pieces = streamed(api, max_tokens=tokens)["pieces"]
+            assert json.loads("".join(piece["function"]["arguments"] for piece in pieces)) == arguments
+    assert "{}" in seen
+    assert len(seen) > 5
+    whole = choice_of(api)
+    assert (whole["finish_reason"], whole["stop_reason"]) == ("tool_calls", 50)
+
+
+def test_a_stop_sequence_inside_an_argument_closes_the_call(api: Api) -> None:
+    with api.sandbox.using_dialect("closed_calls"):
+        choice = choice_of(api, stop=["notes"])
+    assert calls_in(choice) == [("write_file", {"path": "/home/ann/"})]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("tool_calls", "notes")
+
+
+def test_stop_reasons(api: Api) -> None:
+    def reason(**more: Any) -> object:
+        return api.result(GEMMA_4, "Hello", **{**QUIET, **more})["choices"][0]["stop_reason"]
+
+    assert reason() == 106
+    assert reason(max_tokens=2) is None
+    assert reason(stop=["can"]) == "can"
+    with api.sandbox.using_dialect("no_stop_reason"):
+        assert reason() is None
+
+
+# --- calls that arrive in other ways ----------------------------------------------------------------------------------
+def test_calls_that_are_announced_and_missing(api: Api) -> None:
+    with api.sandbox.using_dialect("announced_calls"):
+        stream, choice = streamed(api), choice_of(api)
+    assert stream["finish_reason"] == "tool_calls"
+    assert (stream["pieces"], stream["content"]) == ([], "")
+    assert choice["message"]["content"].startswith("<|tool_call>call:write_file{")
+    assert choice["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "arguments"),
+    [
+        ("garbled_keys", "write_file", {'"path"': '"/home/ann/notes.txt"', '"lines"': "12"}),
+        ("garbled_strings", "write_file", {"path": '"/home/ann/notes.txt"', "lines": 12}),
+        ("stringified_values", "write_file", {"path": "/home/ann/notes.txt", "lines": "12"}),
+        ("namespaced_calls", "default_api.write_file", {"path": "/home/ann/notes.txt", "lines": 12}),
+    ],
+)
+def test_garbled_calls(api: Api, name: str, called: str, arguments: dict[str, Any]) -> None:
+    with api.sandbox.using_dialect(name):
+        assert calls_in(choice_of(api)) == [(called, arguments)]
+
+
+def test_a_named_choice_that_is_not_kept(api: Api) -> None:
+    choice = {"type": "function", "function": {"name": "write_file"}}
+    with api.sandbox.using_dialect("other_tool_for_named"):
+        assert [name for name, _ in calls_in(choice_of(api, ASKED, WRITE, WEATHER, tool_choice=choice))] == [
+            "get_weather"
+        ]
+
+
+def test_other_oddities_of_calls(api: Api) -> None:
+    with api.sandbox.using_dialect("doubled_calls"):
+        doubled = choice_of(api)
+    assert len(calls_in(doubled)) == 1
+    assert doubled["message"]["content"].startswith("<|tool_call>call:write_file")
+    with api.sandbox.using_dialect("stop_beside_calls"):
+        assert choice_of(api)["finish_reason"] == "stop"
+    with api.sandbox.using_dialect("stray_pieces"):
+        assert choice_of(api)["message"]["content"] == "<|too"
+    with api.sandbox.using_dialect("empty_for_required"):
+        message = choice_of(api, "Hello", WRITE, tool_choice="required")["message"]
+        assert (message["content"], message["tool_calls"]) == ("", [])
+
+
+TWO = "Call get_weather for Rome and write_file with path '/a' and lines 1"
+
+
+def test_the_ids_and_indices_of_streamed_calls(api: Api) -> None:
+    with api.sandbox.using_dialect("changing_call_ids"):
+        pieces = streamed(api, TWO, WRITE, WEATHER)["pieces"]
+        assert len({piece["id"] for piece in pieces}) == len(pieces) > 4
+    with api.sandbox.using_dialect("calls_at_index_zero"):
+        pieces = streamed(api, TWO, WRITE, WEATHER)["pieces"]
+        assert [piece["index"] for piece in pieces] == [0, 0]
+    with api.sandbox.using_dialect("calls_without_index"):
+        assert all("index" not in piece for piece in streamed(api, TWO, WRITE, WEATHER)["pieces"])
+
+
+# --- tokens and channels ----------------------------------------------------------------------------------------------
+def test_leaked_tokens(api: Api) -> None:
+    plain = api.text(GEMMA_4, "Hello", **QUIET)
+    with api.sandbox.using_dialect("leaked_tokens"):
+        assert api.text(GEMMA_4, "Hello", **QUIET) == f"{plain}<turn|><eos>"
+        assert choice_of(api)["message"]["content"] == "<|tool_response>"
+    with api.sandbox.using_dialect("orphan_channel"):
+        assert api.text(GEMMA_4, "Hello", **QUIET).endswith(f"<channel|>{plain}")
+
+
+def test_everything_in_the_reasoning(api: Api) -> None:
+    plain = api.text(GEMMA_4, "Hello", **QUIET)
+    with api.sandbox.using_dialect("all_in_reasoning"):
+        message = api.result(GEMMA_4, "Hello", **QUIET)["choices"][0]["message"]
+        assert (message["content"], message["reasoning"]) == (None, plain)
+        assert "call:write_file" in choice_of(api)["message"]["reasoning"]
+        assert streamed(api, "Hello")["reasoning"] == plain
+
+
+# --- constraints ------------------------------------------------------------------------------------------------------
+def test_a_constraint_that_covers_the_whole_reply_forbids_calls(api: Api) -> None:
+    assert calls_in(choice_of(api, response_format=ENVELOPE))
+    with api.sandbox.using_dialect("whole_reply_constraint"):
+        choice = choice_of(api, response_format=ENVELOPE)
+    assert calls_in(choice) == []
+    assert isinstance(json.loads(choice["message"]["content"])["age"], int)
+
+
+def test_a_call_under_a_constraint_fails(api: Api) -> None:
+    body = {"messages": user(ASKED), "tools": [WRITE], "response_format": ENVELOPE, **QUIET}
+    with api.sandbox.using_dialect("call_breaks_constraint"):
+        assert api.run(GEMMA_4, body).status_code == 500
+        reply = api.run(GEMMA_4, {**body, "stream": True})
+    assert reply.status_code == 200
+    assert read_events(reply.text)[0]["error"]["code"] == 500
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+        {"type": "array", "contains": {"type": "integer"}},
+        {"type": "string", "format": "no-such-format"},
+        {"type": "string", "pattern": "(["},
+        {"type": "integer", "minimum": 5, "maximum": 1},
+        {"enum": []},
+        {"$ref": "#/$defs/missing"},
+    ],
+    ids=lambda schema: next(reversed(schema)),
+)
+def test_a_schema_that_the_grammar_refuses(api: Api, schema: dict[str, Any]) -> None:
+    wrapped = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    status, _, message = error_of(api.say(GEMMA_4, "Hello", response_format=wrapped, **QUIET))
+    assert (status, "JSON Mode couldn't be met" in message) == (400, True)
+    with api.sandbox.using_dialect("grammar_errors"):
+        status, _, message = error_of(api.say(GEMMA_4, "Hello", response_format=wrapped, **QUIET))
+        assert (status, message.startswith("Grammar error: ")) == (400, True)
+        reply = api.say(GEMMA_4, "Hello", response_format=wrapped, stream=True, **QUIET)
+    assert reply.status_code == 200
+    assert read_events(reply.text)[0]["error"]["message"].startswith("Grammar error: ")
+
+
+def test_gemma_4_takes_both_forms_of_a_schema_on_the_native_route(api: Api) -> None:
+    for form in (ENVELOPE, BARE):
+        assert json.loads(api.text(GEMMA_4, "Ann is 41", response_format=form, **QUIET)) == {"age": 41}
+    openai = {"model": GEMMA_4, "messages": user("Ann is 41"), **QUIET}
+    assert json.loads(text_of(api.chat({**openai, "response_format": ENVELOPE}).json())) == {"age": 41}
+    assert error_of(api.chat({**openai, "response_format": BARE}))[:2] == (400, 5006)
+
+
+def test_the_openai_route_unwraps_the_envelope_for_the_older_models(api: Api) -> None:
+    for form in (ENVELOPE, BARE):
+        body = {"model": SEA_LION, "messages": user("Ann is 41"), "response_format": form}
+        assert json.loads(text_of(api.chat(body).json())) == {"age": 41}
+
+
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "guided_json": (GEMMA_3, {"guided_json": SCHEMA}),
+    "json_object": (GEMMA_4, {"response_format": {"type": "json_object"}, **QUIET}),
+    "bare_schema": (GEMMA_4, {"response_format": BARE, **QUIET}),
+    "schema_envelope": (GEMMA_4, {"response_format": ENVELOPE, **QUIET}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_of_structured_output_can_be_refused_or_ignored(api: Api, form: str) -> None:
+    model, body = FORMS[form]
+    with api.sandbox.using_dialect(f"refuse_{form}"):
+        status, code, message = error_of(api.say(model, "Hello", **body))
+        assert (status, code, form in message) == (400, 5006, True)
+        for other in FORMS.keys() - {form}:
+            assert api.say(FORMS[other][0], "Hello", **FORMS[other][1]).status_code == 200
+    with api.sandbox.using_dialect(f"ignore_{form}"):
+        assert api.text(model, "Hello", **body).startswith("Hello!")
+
+
+# --- dialects by name -------------------------------------------------------------------------------------------------
+def test_every_dialect_can_be_told_from_its_switches() -> None:
+    assert active_dialects(DOCUMENTED) == ()
+    for name in DIALECTS:
+        assert name == "documented" or name in active_dialects(get_dialect(name))
+    both = get_dialect("refuse_json_object", "refuse_bare_schema", "crlf")
+    assert set(active_dialects(both)) == {"refuse_json_object", "refuse_bare_schema", "crlf"}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_dialect_answers(name: str, sandbox: Sandbox, api: Api) -> None:
+    with sandbox.using_dialect(name):
+        for model, text, more in (
+            (GEMMA_4, ASKED, {"tools": [WRITE]}),
+            (GEMMA_3, "Hello", {}),
+            (SEA_LION, "Hello", {}),
+        ):
+            for stream in (True, False):
+                assert api.say(model, text, stream=stream, max_tokens=300, **more).status_code == 200
