@@ -63,6 +63,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         stop: Stop sequences. Applied on our side where the model has no such parameter.
         thinking: Switches Gemma 4's thinking.
         tool_calling: How bound tools reach the model: `"auto"`, `"native"`, `"guided_json"` or `"prompt"`.
+        repair_tool_calls: Ask once more, under a constraint, for a tool call that does not fit its tool's schema.
 
     Key init args, client:
         account_id, api_token: Credentials; from the environment if left out.
@@ -194,6 +195,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
 
     top_logprobs: int | None = None
     """For how many tokens at each place; needs `logprobs=True`."""
+
+    repair_tool_calls: bool = False
+    """Ask once more for a tool call that came back invalid or does not fit its tool's schema, constrained to it."""
 
     streaming: bool = False
     """Have `invoke` use a stream."""

@@ -29,9 +29,9 @@ from langchain_workers_gemma.request.tools import openai_tool
 
 # Fields that a call may override, and what a call may say beside them.
 _PER_CALL = frozenset({
-    "model", "tool_calling", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway", "session_affinity",
-    "reject_if_busy", "model_kwargs", "logprobs", "top_logprobs", "timeout", "replay_reasoning", "unsupported_content",
-    *SAMPLING,
+    "model", "tool_calling", "repair_tool_calls", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway",
+    "session_affinity", "reject_if_busy", "model_kwargs", "logprobs", "top_logprobs", "timeout", "replay_reasoning",
+    "unsupported_content", *SAMPLING,
 })  # fmt: skip
 _CALL_ONLY = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "stream", "keep_invalid_calls",
@@ -105,6 +105,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
         answer=answer,
+        repair_tool_calls=fields["repair_tool_calls"],
         keep_invalid_answer=bool(kwargs.get("keep_invalid_answer")),
         max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
         tries_forms=kwargs.get("max_repairs", 1) > 0,

@@ -24,7 +24,6 @@ from langchain_workers_gemma.errors import (
     InternalServerError,
     StreamInterruptedError,
     StreamTimeoutError,
-    ToolChoiceError,
     WorkersGemmaError,
 )
 from langchain_workers_gemma.exchange import body as response_body
@@ -38,6 +37,7 @@ from langchain_workers_gemma.exchange.actions import (
     ResponseHead,
     Send,
 )
+from langchain_workers_gemma.exchange.advice import missing_call, reply_advice, with_advice
 from langchain_workers_gemma.exchange.attempts import with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import is_error_payload, payload_error, request_id, unreadable_reply
@@ -107,18 +107,22 @@ class ChatExchange:
             yield from self._send_again(self._plan.constrained())
         elif self._reader.lacks_claimed_calls:
             yield from self._ask_for_claimed_calls()
-        reader = self._reader
-        if reader.lacks_runnable_forced_call:
+        calls = yield from self._repaired_calls()
+        if self._reader.lacks_runnable_forced_call(calls):
             if not self._plan.reader_options.keep_invalid_calls:
-                raise _missing_call(self._plan, reader)
-            yield from self._deliver(reader.withheld_text())
+                raise missing_call(self._plan, self._reader)
+            yield from self._deliver(self._reader.withheld_text())
         yield from self._correct_answer()
-        reader = self._reader
-        if self._plan.unreliable_tools and reader.is_empty:
-            logger.warning("%s", _unreliable_tools_advice(self._plan))
         if self._surrogates is not None:
             yield from self._deliver(self._surrogates.flush())
-        calls = reader.finished_calls()
+        advice = reply_advice(self._plan, self._reader)
+        if advice is not None:
+            logger.warning("%s", advice)
+        yield from self._finish(calls)
+
+    def _finish(self, calls: Sequence[FinishedCall]) -> Generator[Action, Any, None]:
+        if self._plan.reader_options.withholds_calls:
+            yield from self._deliver([ToolCallDelta(one.position, one.id, one.name, one.text) for one in calls])
         invalidating = [call.invalidating_delta() for call in calls if call.error] if self._is_stream else []
         ending: list[Piece] = [*invalidating, self._end(calls)]
         yield Deliver(ending if self._begun else [self._begin(), *ending])
@@ -175,7 +179,43 @@ class ChatExchange:
     def _is_refusal(self, error: WorkersGemmaError) -> bool:
         """Return whether the constraint of the request may have been refused, before anything was delivered."""
         is_about_constraint = isinstance(error, APIStatusError) and refuses_constraint(error)
-        return self._plan.form is not None and not self._delivered and is_about_constraint
+        is_open = not self._delivered or self._withheld is not None
+        return self._plan.form is not None and is_open and is_about_constraint
+
+    def _repaired_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
+        """Ask once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
+        calls = self._reader.finished_calls()
+        repair = self._plan.call_repair
+        if repair is None:
+            return calls
+        allowed = calls if self._plan.reader_options.parallel_tool_calls else calls[:1]
+        for at, call in enumerate(allowed):
+            problem = call.error if call.arguments is None else repair.problem(call.name, call.arguments)
+            plan = None if problem is None else repair.plan(call.name, call.text, problem)
+            if plan is not None:
+                logger.info("a call of %s cannot be used, asking once more: %s", call.name, problem)
+                calls[at] = (yield from self._repaired_call(plan, call)) or call
+        return calls
+
+    def _repaired_call(self, plan: Plan, call: FinishedCall) -> Generator[Action, Any, FinishedCall | None]:
+        """Ask for one call, beside the response. Return it, or `None` if what came is no better."""
+        mine = self._plan, self._reader, self._head
+        self._plan, self._withheld = plan, []
+        try:
+            yield from self._send_in_forms()
+        except WorkersGemmaError as error:
+            logger.warning("a call of %s cannot be used, and asking once more failed: %s", call.name, error)
+            return None
+        else:
+            self._spent.append(self._reader.tally)
+            repaired = next((one for one in self._reader.finished_calls() if one.name == call.name), None)
+        finally:
+            (self._plan, self._reader, self._head), self._withheld = mine, None
+        repair = self._plan.call_repair
+        if repaired is None or repaired.arguments is None or repair is None:
+            return None
+        fits = repair.problem(repaired.name, repaired.arguments) is None
+        return replace(repaired, position=call.position, id=call.id) if fits else None
 
     def _correct_answer(self) -> Generator[Action, Any, None]:
         """Ask again for an answer that is not in the form asked for, then deliver what was withheld of it."""
@@ -212,7 +252,7 @@ class ChatExchange:
         try:
             yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
         except APIStatusError as error:  # the service said what it was
-            raise _with_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
+            raise with_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:
             if nothing_delivered():
                 raise
@@ -440,27 +480,3 @@ def _as_float(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < float("inf") else None
-
-
-def _missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
-    names = ", ".join(sorted(plan.reader_options.forced or ()))
-    why = reader.truncation or "None came that can run."
-    prose = reader.prose_instead_of_call
-    said = f" The model said: {prose[:200]!r}" if prose else ""
-    return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")
-
-
-def _unreliable_tools_advice(plan: Plan) -> str:
-    return (
-        f"{plan.spec.id} is not flagged for function calling and gave nothing at all when tools were bound: "
-        'use tool_calling="guided_json".'
-    )
-
-
-def _with_advice(plan: Plan, error: APIStatusError) -> APIStatusError:
-    """Return the same error; where a model refused `tools` that it was never taught, with the cure."""
-    if plan.unreliable_tools and isinstance(error, BadRequestError | InternalServerError) and error.advice is None:
-        advice = f'{plan.spec.id} is not flagged for function calling: use tool_calling="guided_json".'
-        error.advice = advice
-        error.args = (f"{error.message}\n{advice}",)
-    return error

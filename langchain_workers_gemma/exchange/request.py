@@ -95,6 +95,20 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class CallRepair:
+    """How a tool call that cannot run is asked for again.
+
+    Attributes:
+        problem: What keeps arguments from fitting a tool's schema, from its name and them; `None` if they fit.
+        plan: Gives the plan of asking again under a constraint to the tool, from its name, the text of the arguments
+            and the problem; `None` for a tool that is not bound.
+    """
+
+    problem: Callable[[str, Mapping[str, Any]], str | None]
+    plan: Callable[[str, str, str], Plan | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A call worked out: what to send, and what to make of the reply.
 
@@ -110,6 +124,8 @@ class Plan:
         after_refusal: Gives the plan of asking in the next form.
         correction: How an answer in the wrong form is asked for again.
         changes: What was changed in the history to fit the model's template, in words.
+        call_repair: How a tool call that cannot run is asked for again; `None` where that is not wanted.
+        unset_limit: Which token limit applies that the caller did not set; `None` if the caller set one.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
     """
 
@@ -124,4 +140,6 @@ class Plan:
     after_refusal: Callable[[], Plan] | None = None
     correction: Correction | None = None
     changes: tuple[str, ...] = ()
+    call_repair: CallRepair | None = None
+    unset_limit: str | None = None
     unreliable_tools: bool = False

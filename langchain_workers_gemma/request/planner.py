@@ -15,7 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
-from langchain_workers_gemma.exchange.request import Correction, Plan, Problem, Request
+from langchain_workers_gemma.exchange.request import CallRepair, Correction, Plan, Problem, Request
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.content import ContentRules
 from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
@@ -24,7 +24,8 @@ from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.template_data import template_data
 from langchain_workers_gemma.request.templates import to_wire
 from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, notation_of, tool_method
-from langchain_workers_gemma.request.tools import parse_choice, tool_name
+from langchain_workers_gemma.request.tool_prompts import call_correction_request
+from langchain_workers_gemma.request.tools import argument_problem, parse_choice, tool_name
 from langchain_workers_gemma.request.turns import Changes, History, Turn, TurnOptions, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
 from langchain_workers_gemma.response.reader import ReaderOptions
@@ -155,6 +156,7 @@ class Preparation:
             used_ids=lambda: history.call_ids,
             tools=ask.bound_tools,
             parallel_tool_calls=self.settings.parallel_tool_calls is not False,
+            withholds_calls=settings.repair_tool_calls and bool(settings.tools),
             limits=self.limits,
         )
         noted = list(changes)
@@ -170,7 +172,34 @@ class Preparation:
             form=ask.form,
             after_refusal=self._after_refusal(turns, history),
             correction=None if answer is None else Correction(answer.problem, corrected),
+            call_repair=self._call_repair(turns, history) if reader_options.withholds_calls else None,
         )
+
+    def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
+        """How a call that cannot run is asked for again: constrained to its tool, where the model has a constraint."""
+        tools = {tool_name(tool): tool for tool in self.settings.tools}
+
+        def problem(name: str, arguments: Mapping[str, Any]) -> str | None:
+            return argument_problem(tools[name], arguments) if name in tools else None
+
+        def plan(name: str, text: str, why: str) -> Plan | None:
+            if name not in tools:
+                return None
+            asked = Turn("user", (call_correction_request(name, text[:MAX_QUOTED], why),))
+            method = "prompt" if self.settings.spec.constraint is None else "guided_json"
+            return self._again(
+                [*turns, asked],
+                history,
+                tools=[tools[name]],
+                tool_choice=name,
+                tool_calling=method,
+                answer=None,
+                parallel_tool_calls=None,
+                keep_invalid_calls=True,
+                repair_tool_calls=False,
+            )
+
+        return CallRepair(problem, plan)
 
     def _after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Gives the plan of asking for a forced call again: under a constraint, or in the next form of one."""
@@ -228,8 +257,19 @@ class Preparation:
             retry=settings.retry,
             context=settings.context,
             metadata=self._metadata(),
+            unset_limit=self._unset_limit(),
             unreliable_tools=self.ask.unreliable_tools,
         )
+
+    def _unset_limit(self) -> str | None:
+        """Which token limit applies that the caller did not set; `None` if the caller set one."""
+        settings = self.settings
+        if not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra)):
+            return None
+        if "max_tokens" in self.data:
+            return f"the max_tokens={self.data['max_tokens']} that is sent with tools and structured output"
+        default = settings.spec.default_max_tokens
+        return "the service's default" if default is None else f"the service's default of {default} tokens"
 
     def _metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
@@ -246,6 +286,7 @@ def _limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
 
 # --- The input --------------------------------------------------------------------------------------------------------
 
+_TOKEN_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 _JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
 _THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
 

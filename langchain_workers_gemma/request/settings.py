@@ -30,6 +30,7 @@ class CallSettings:
         parallel_tool_calls: Whether several calls may come at once; `None` if not said.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
+        repair_tool_calls: Whether a call that cannot run, or does not fit its tool, is asked for again.
         keep_invalid_answer: Whether an answer in the wrong form is given back rather than asked for again.
         max_repairs: How often an answer in the wrong form is asked for again.
         tries_forms: Whether the next form of a constraint is tried where a server refuses one.
@@ -64,6 +65,7 @@ class CallSettings:
     parallel_tool_calls: bool | None = None
     tool_calling: str = "auto"
     answer: Answer | None = None
+    repair_tool_calls: bool = False
     keep_invalid_answer: bool = False
     max_repairs: int = 1
     tries_forms: bool = True

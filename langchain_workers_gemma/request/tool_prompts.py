@@ -69,6 +69,11 @@ def answer_after_calls_instructions(instructions: str) -> str:
     return f"Call functions for whatever you do not know; never invent it. When you know enough: {instructions}"
 
 
+def call_correction_request(name: str, arguments: str, problem: str) -> str:
+    """What a model is told after a call that cannot be used."""
+    return f"Your call of {name} with the arguments {arguments or 'missing'} cannot be used: {problem} Make it again."
+
+
 def _demand(choice: ToolChoice) -> str:
     return f"You MUST invoke {choice.name} now." if choice.mode == "named" else "You MUST invoke a function now."
 

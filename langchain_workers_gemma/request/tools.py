@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_workers_gemma.schemas import for_tool
+from langchain_workers_gemma.schemas.validation import mismatches
 
 ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 """What can be bound as a tool."""
@@ -76,6 +77,15 @@ def _check_name(name: object) -> None:
 def tool_name(tool: Mapping[str, Any]) -> str:
     """The name of a tool in OpenAI's form."""
     return str(tool["function"]["name"])
+
+
+def argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
+    """What keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
+    try:
+        found = mismatches(dict(arguments), tool["function"].get("parameters") or {})
+    except ValueError:  # a schema that only the service can read
+        return None
+    return "; ".join(map(str, found)) + "." if found else None
 
 
 def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:

@@ -46,6 +46,7 @@ class ReaderOptions:
         used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
         tools: The bound tools whose calls the service reads itself, `None` where there are none.
         parallel_tool_calls: Whether more than one call may run.
+        withholds_calls: Whether calls are left to the exchange, so that they can be asked for again.
         limits: What bounds the reply's tokens.
     """
 
@@ -59,6 +60,7 @@ class ReaderOptions:
     used_ids: Callable[[], Collection[str]] = tuple
     tools: BoundTools | None = None
     parallel_tool_calls: bool = True
+    withholds_calls: bool = False
     limits: TokenLimits = NO_LIMITS
 
 
@@ -73,6 +75,7 @@ class ReplyReader:
         finish_reason: Why it ended, as the service said it.
         has_content: Whether any text, thought or call has come.
         logprobs: The log probabilities of its tokens, as the service sent them.
+        has_answer: Whether any text or call has come.
     """
 
     def __init__(self, options: ReaderOptions) -> None:
@@ -80,6 +83,7 @@ class ReplyReader:
         self.finish_reason: str | None = None
         self.has_content = False
         self.logprobs: list[Any] = []
+        self.has_answer = False
         self._options = options
         self._finish_reasons: list[str] = []
         self._stop_reason: object = None
@@ -188,13 +192,12 @@ class ReplyReader:
         text = self.prose_instead_of_call + (self.withheld_answer or "")
         return [Text(text)] if text else []
 
-    @property
-    def lacks_runnable_forced_call(self) -> bool:
-        """Whether a call was forced and none came that can run."""
+    def lacks_runnable_forced_call(self, calls: Sequence[FinishedCall]) -> bool:
+        """Return whether a call was forced, and none of the reply's calls is one that can run."""
         if self._forced is None or (self._options.keep_invalid_calls and self._forced.begun):
             return False
         names = self._forced.names
-        return not any(call.name in names and call.error is None for call in self.finished_calls())
+        return not any(call.name in names and call.error is None for call in calls)
 
     def _note_usage(self, events: Sequence[Event]) -> None:
         """Tell a final usage report from one that stands beside every piece of content."""
@@ -216,11 +219,13 @@ class ReplyReader:
         told: list[Event] = []
         for event in events:
             if type(event) is Text:
-                self.has_content = True
+                self.has_content = self.has_answer = True
                 told.append(event)
             elif isinstance(event, ToolCallDelta):
-                self.has_content = True
-                told.append(self._ledger.record(event))
+                self.has_content = self.has_answer = True
+                recorded = self._ledger.record(event)
+                if not self._options.withholds_calls:
+                    told.append(recorded)
             elif isinstance(event, Usage):
                 self.tally.add(event.report)
             elif isinstance(event, Finish):

@@ -34,6 +34,11 @@ class UsageTally:
         """Tokens of prompt and reply together, as far as reported."""
         return max(self._total, self._input + self._output)
 
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens of the reply that went into reasoning, as far as reported."""
+        return _detail(self._report or {}, "completion_tokens_details", "reasoning_tokens") or 0
+
     def add(self, report: Mapping[str, Any]) -> None:
         """Take one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
         prompt, completion = _count(report, "prompt_tokens"), _count(report, "completion_tokens")
