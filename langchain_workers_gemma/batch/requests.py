@@ -68,7 +68,7 @@ class BatchPlan:
         # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
         preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
         plan = preparation.plan([HumanMessage("-")])
-        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None))
+        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None, asks_again=False))
 
     @property
     def settings(self) -> CallSettings:

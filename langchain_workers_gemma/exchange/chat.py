@@ -105,7 +105,7 @@ class ChatExchange:
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; asking once more")
             yield from self._send_again(self._plan.constrained())
-        elif self._reader.lacks_claimed_calls:
+        elif self._plan.asks_again and self._reader.lacks_claimed_calls:
             yield from self._ask_for_claimed_calls()
         calls = yield from self._repaired_calls()
         if self._reader.lacks_runnable_forced_call(calls):

@@ -120,6 +120,7 @@ class Plan:
         context: What makes an error's advice exact.
         metadata: What `response_metadata` says in any case.
         constrained: Gives the plan of asking again for a forced call, under a constraint where the model has one.
+        asks_again: Whether calls that a reply announced and did not have are asked for once more.
         form: The form of its constraint, which the server may refuse.
         after_refusal: Gives the plan of asking in the next form.
         correction: How an answer in the wrong form is asked for again.
@@ -136,6 +137,7 @@ class Plan:
     context: ErrorContext
     metadata: Mapping[str, Any]
     constrained: Callable[[], Plan] | None = None
+    asks_again: bool = True
     form: Form | None = None
     after_refusal: Callable[[], Plan] | None = None
     correction: Correction | None = None

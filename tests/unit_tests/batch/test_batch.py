@@ -352,6 +352,13 @@ def test_a_forced_call_that_did_not_come_is_an_error_of_its_input(service: Servi
     assert len(service.requests) == 2
 
 
+def test_calls_that_were_announced_and_did_not_come_are_not_asked_for_again(service: Service) -> None:
+    service.replies(queued(), finished(item(0, message_reply("Sure.", finish_reason="tool_calls"))))
+    (message,) = gemma().bind_tools([WEATHER]).queue_batch(["a"])  # type: ignore[attr-defined]
+    assert message.content == "Sure."
+    assert len(service.requests) == 2
+
+
 def test_inputs_that_cannot_be_taken(service: Service, way: str) -> None:
     picture = [HumanMessage([{"type": "image_url", "image_url": {"url": PNG_URI}}])]
     llm = gemma(model=SEA_LION)
