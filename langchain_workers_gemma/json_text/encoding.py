@@ -39,6 +39,7 @@ def encode_json(value: object) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # `json.dumps` would make one with each call
 _MAX_DEPTH = 100  # levels that a template's own recursion can still write
 
 
@@ -58,9 +59,9 @@ def dump_json(value: object) -> str:
         '{"limit": "Infinity", "day": "2026-05-30", "tags": ["a"]}'
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError):
-        return json.dumps(_jsonable(value, 0), ensure_ascii=False)
+        return _ENCODER.encode(_jsonable(value, 0))
 
 
 def _jsonable(value: Any, depth: int) -> Any:

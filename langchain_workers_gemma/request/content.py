@@ -40,7 +40,7 @@ class ContentRules:
 
 
 def assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str]) -> tuple[Part, ...]:
-    """Return the texts of an assistant's message; any other block is left out.
+    """Return the texts of an assistant's message, none if all are blank; any other block is left out.
 
     Messages of other providers hold server tools, citations, refusals, images and more: none of them may end a
     conversation that goes on with a Gemma.
@@ -61,7 +61,7 @@ def assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str])
             changes.append(
                 f"A content block of type {kind!r} in an assistant's message is left out: no Gemma reads it."
             )
-    return tuple(text for text in texts if text)
+    return tuple(text for text in texts if text) if any(map(str.strip, texts)) else ()
 
 
 def input_parts(

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from langchain_workers_gemma.json_text.encoding import dump_json
 from langchain_workers_gemma.request.content import Part
 from langchain_workers_gemma.request.results import result_as_user, result_text, subject_of
 from langchain_workers_gemma.request.turns import Call, Changes, ToolResult, Turn
 
-Notation: TypeAlias = Callable[[Sequence[Turn], Changes], list[Turn]]
-"""Writes the calls, the answers and the results of a history."""
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """A way to write the calls, the answers and the results of a history.
+
+    Attributes:
+        write: Writes them.
+        of_answers: Whether answers are written in another way as well; else a history without calls stays as it is.
+    """
+
+    write: Callable[[Sequence[Turn], Changes], list[Turn]]
+    of_answers: bool = False
+
 
 GAP = "\n\n"
 CONTINUES = "(The conversation continues.)"
 
 
-def is_blank(turn: Turn) -> bool:
-    """Return whether a turn says nothing."""
-    return not turn.images and not turn.text.strip()
-
-
 # --- Gemma 4: calls and results have tokens of their own --------------------------------------------------------------
 
 
-def native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
+def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     """Write calls and results for a template with a tool role.
 
     Such a template writes the text of a message with calls behind their results and closes the turn there
@@ -38,9 +46,10 @@ def native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     text of an assistant's message right before one with calls cannot stand in their turn either: it becomes a thought
     as well, or a turn of the user parts the two. Results hold text only: their images follow in a turn of the user.
     """
+    last_user = max((at for at, turn in enumerate(turns) if _speaks_as_user(turn)), default=-1)
     written: list[Turn] = []
     images: list[Turn] = []
-    for turn in turns:
+    for at, turn in enumerate(turns):
         if isinstance(turn, ToolResult):
             if turn.images:
                 images.append(_images_of(turn, changes))
@@ -50,34 +59,36 @@ def native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
             written += images
             images = []
         if turn.calls:
-            _write_native(turn, written, changes)
+            _write_native(turn, written, changes, thoughts_shown=at > last_user)
         else:
             written.append(turn)
     return written + images
 
 
-def _write_native(turn: Turn, written: list[Turn], changes: Changes) -> None:
-    names = ", ".join(call.name for call in turn.calls)
-    if turn.thought is None:
-        if not is_blank(turn):
-            changes.append(
-                f"The text beside the calls of {names} is left out: the template would write it in a wrong place."
-            )
-        if written and _is_plain_answer(written[-1]):
-            changes.append(f"A turn of the user is put before the calls of {names}: they need a turn of their own.")
+def _speaks_as_user(turn: Turn) -> bool:
+    """Return whether a turn becomes one of the user, behind which the template shows no earlier thought."""
+    return turn.role in ("user", "system") or (turn.role == "tool" and bool(turn.images))
+
+
+def _write_native(turn: Turn, written: list[Turn], changes: Changes, *, thoughts_shown: bool) -> None:
+    texts = [turn.thought or "", turn.text]
+    if written and _is_plain_answer(written[-1]):
+        if turn.thought is not None and thoughts_shown:
+            while written and _is_plain_answer(written[-1]):
+                before = written.pop()
+                texts[:0] = [before.thought or "", before.text]
+        else:
+            changes.append(f"A turn of the user is put before the calls of {_names(turn)}: they need their own turn.")
             written.append(Turn("user", (CONTINUES,)))
-        written.append(Turn("assistant", (), turn.calls))
-        return
-    thoughts = [turn.thought, turn.text]
-    while written and _is_plain_answer(written[-1]):
-        before = written.pop()
-        thoughts[:0] = [before.thought or "", before.text]
-    if any(text.strip() for text in thoughts[1::2]):
-        changes.append(
-            f"The text beside the calls of {names} goes as a thought: the template has no other place for it."
-        )
-    thought = GAP.join(text.strip() for text in thoughts if text.strip())
+    thought = None if turn.thought is None else GAP.join(text.strip() for text in texts if text and not text.isspace())
+    if any(texts[1::2]):
+        becomes = "is left out" if thought is None else "goes as a thought"
+        changes.append(f"The text beside the calls of {_names(turn)} {becomes}: the template would misplace it.")
     written.append(Turn("assistant", (), turn.calls, thought))
+
+
+def _names(turn: Turn) -> str:
+    return ", ".join(call.name for call in turn.calls)
 
 
 def _is_plain_answer(turn: Turn) -> bool:
@@ -95,7 +106,7 @@ def _images_of(result: ToolResult, changes: Changes) -> Turn:
 # --- Text: for templates without tool tokens, and where no tools are sent ---------------------------------------------
 
 
-def prompted_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:  # noqa: ARG001 - nothing gets lost
+def _write_prompted_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:  # noqa: ARG001 - nothing gets lost
     """Write calls as the JSON that our prompt teaches, and results as turns of the user."""
     return [_as_prompted(turn) for turn in turns]
 
@@ -107,10 +118,10 @@ def _as_prompted(turn: Turn) -> Turn:
         return turn
     texts = [dump_json({"name": call.name, "parameters": call.arguments}) for call in turn.calls]
     calls = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    return Turn("assistant", (calls,) if is_blank(turn) else (*turn.parts, GAP, calls))
+    return Turn("assistant", (*turn.parts, GAP, calls) if turn.parts else (calls,))
 
 
-def guided_calls(
+def _write_guided_calls(
     turns: Sequence[Turn], changes: Changes, *, one_call: bool = False, json_answer: bool = False
 ) -> list[Turn]:
     """Write calls and answers as `guided_schema` allows them, so that the model sees no second notation.
@@ -139,9 +150,8 @@ def guided_calls(
             written.append(_guided_answer(GAP.join(answer), json_answer=json_answer))
             answer = []
         if turn.calls:
-            if not is_blank(turn):
-                names = ", ".join(call.name for call in turn.calls)
-                changes.append(f"The text beside the calls of {names} is left out: the constraint has no place for it.")
+            if turn.parts:
+                changes.append(f"The text beside the calls of {_names(turn)} is left out: the constraint has no place.")
             if written and written[-1].role == "assistant":
                 changes.append("A turn of the user parts an answer from the calls after it.")
                 written.append(Turn("user", (CONTINUES,)))
@@ -171,6 +181,24 @@ def _guided_rounds(calls: Sequence[Call], results: Sequence[ToolResult], *, one_
     return [
         turn for call, user in zip(said, users, strict=True) for turn in (Turn("assistant", (dump_json(call),)), user)
     ]
+
+
+NATIVE = Notation(_write_native_calls)
+"""The tokens of a template with a tool role."""
+
+PROMPTED = Notation(_write_prompted_calls)
+"""The JSON that our prompt teaches."""
+
+
+def guided(*, one_call: bool, json_answer: bool) -> Notation:
+    """Return the notation that a constraint allows.
+
+    Args:
+        one_call: Whether a reply is one call rather than a list.
+        json_answer: Whether an answer is JSON of a schema of its own.
+    """
+    write = partial(_write_guided_calls, one_call=one_call, json_answer=json_answer)
+    return Notation(write, of_answers=True)
 
 
 def with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:

@@ -7,7 +7,7 @@ names it. Ids that turns reuse are resolved to the nearest call before the resul
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -22,18 +22,26 @@ def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
         changes: Where to note what was changed.
     """
     paired: list[Turn] = []
-    calls_by_id: dict[str, _Open] = {}  # the nearest call before, by its id
+    opened: dict[str, _Open] = {}  # the nearest call before, by its id
     at = 0
     while at < len(turns):
         turn = turns[at]
         at += 1
         if isinstance(turn, ToolResult):
-            paired.append(_late_result(turn, calls_by_id.get(turn.call_id), changes))
+            paired.append(_late_result(turn, opened.get(turn.call_id), changes))
         elif turn.calls:
             end = at
             while end < len(turns) and turns[end].role in ("tool", "system"):
                 end += 1
-            _pair_round(turn, turns[at:end], paired, calls_by_id, changes)
+            round_of_calls = [_Open(call) for call in turn.calls]
+            _label(round_of_calls)
+            following = turns[at:end]
+            if _is_tidy(turn.calls, following):
+                paired.append(turn)
+                paired.extend(_named(one, result) for one, result in zip(round_of_calls, following, strict=True))
+                opened.update((one.call.id, one) for one in round_of_calls)
+            else:
+                _pair_round(turn, round_of_calls, following, paired, opened, changes)
             at = end
         else:
             paired.append(turn)
@@ -52,44 +60,60 @@ class _Open:
         self.results: list[ToolResult] = []
 
 
+def _is_tidy(calls: Sequence[Call], following: Sequence[Turn]) -> bool:
+    """Return whether each call has its one result, in order, as almost every round has it."""
+    ids = [call.id for call in calls]
+    return (
+        ids == [turn.call_id if isinstance(turn, ToolResult) else None for turn in following]
+        and all(ids)
+        and (len(ids) == 1 or len(set(ids)) == len(ids))
+    )
+
+
+def _named(opened: _Open, result: Turn) -> ToolResult:
+    outcome = result.outcome if isinstance(result, ToolResult) else "success"
+    return ToolResult("tool", result.parts, (), None, opened.call.id, opened.label, outcome)
+
+
 def _pair_round(
-    turn: Turn, following: Sequence[Turn], paired: list[Turn], calls_by_id: dict[str, _Open], changes: Changes
+    turn: Turn,
+    round_of_calls: Sequence[_Open],
+    following: Sequence[Turn],
+    paired: list[Turn],
+    opened: dict[str, _Open],
+    changes: Changes,
 ) -> None:
     """Add an assistant's turn, the results of its calls, and what stood among those."""
-    opened = [_Open(call) for call in turn.calls]
-    by_id: dict[str, list[_Open]] = {}
-    for one in opened:
-        by_id.setdefault(one.call.id, []).append(one)
-    rest: list[Turn] = []
-    for other in following:
-        candidates = by_id.get(other.call_id) if isinstance(other, ToolResult) else None
-        if candidates is None or not isinstance(other, ToolResult):
-            rest.append(other)
+    rest = _distribute(round_of_calls, following)
+    kept = _readable_or_answered(round_of_calls, changes)
+    opened.update((one.call.id, one) for one in kept)
+    calls = _with_unique_ids([one.call for one in kept])
+    paired.append(Turn("assistant", turn.parts, calls, turn.thought))
+    for one, call in zip(kept, calls, strict=True):
+        if one.results:
+            paired.append(replace(_as_one(one.results, changes), call_id=call.id, name=one.label))
         else:
-            (candidates.pop(0) if len(candidates) > 1 else candidates[0]).results.append(other)
-    kept = _readable_or_answered(opened, changes)
-    _label(kept)
-    calls_by_id.update((one.call.id, one) for one in kept)
-    ids = _unique_ids([one.call for one in kept])
-    calls = tuple(
-        one.call if one.call.id == call_id else replace(one.call, id=call_id)
-        for one, call_id in zip(kept, ids, strict=True)
-    )
-    paired.append(turn if calls == turn.calls else replace(turn, calls=calls))
-    for one, call_id in zip(kept, ids, strict=True):
-        if not one.results:
-            one.placeholder = ToolResult("tool", call_id=call_id, name=one.label, outcome="missing")
-            changes.append(
-                f"The call {one.label} has no result, so it gets one that says so: no template can do without."
-            )
+            changes.append(f"The call {one.label} has no result, so it gets one that says so: templates need one.")
+            one.placeholder = ToolResult("tool", call_id=call.id, name=one.label, outcome="missing")
             paired.append(one.placeholder)
-        else:
-            paired.append(replace(_as_one(one.results, changes), call_id=call_id, name=one.label))
     for other in rest:
-        if isinstance(other, ToolResult):
-            paired.append(_late_result(other, calls_by_id.get(other.call_id), changes))
-        else:
-            paired.append(other)
+        late = isinstance(other, ToolResult)
+        paired.append(_late_result(other, opened.get(other.call_id), changes) if late else other)
+
+
+def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> list[Turn]:
+    """Give each call its results, and return the turns that are none."""
+    by_id: dict[str, deque[_Open]] = {}
+    for one in round_of_calls:
+        by_id.setdefault(one.call.id, deque()).append(one)
+    rest: list[Turn] = []
+    for turn in following:
+        candidates = by_id.get(turn.call_id) if isinstance(turn, ToolResult) else None
+        if candidates is None or not isinstance(turn, ToolResult):
+            rest.append(turn)
+        else:  # of calls that share an id, each gets one; the last gets what is left
+            (candidates.popleft() if len(candidates) > 1 else candidates[0]).results.append(turn)
+    return rest
 
 
 def _readable_or_answered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
@@ -101,6 +125,8 @@ def _readable_or_answered(opened: Sequence[_Open], changes: Changes) -> list[_Op
 
 def _label(opened: Sequence[_Open]) -> None:
     """Tell the calls of one tool apart."""
+    if len(opened) == 1:
+        return
     counts = Counter(one.call.name for one in opened)
     seen: Counter[str] = Counter()
     for one in opened:
@@ -110,17 +136,17 @@ def _label(opened: Sequence[_Open]) -> None:
             one.label = f"{name} ({seen[name]} of {counts[name]})"
 
 
-def _unique_ids(calls: Sequence[Call]) -> list[str]:
-    """Return an id for each call that no other call of the turn has: a template finds a result's name by it."""
+def _with_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """Return the calls with ids that no other call of the turn has: a template finds a result's name by it."""
     used: set[str] = set()
-    ids: list[str] = []
+    unique: list[Call] = []
     for number, call in enumerate(calls):
         call_id = call.id or f"call_{number}"
         while call_id in used:
             call_id = f"{call_id}_{number}"
         used.add(call_id)
-        ids.append(call_id)
-    return ids
+        unique.append(call if call_id == call.id else replace(call, id=call_id))
+    return tuple(unique)
 
 
 def _as_one(results: Sequence[ToolResult], changes: Changes) -> ToolResult:

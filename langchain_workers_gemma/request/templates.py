@@ -22,7 +22,7 @@ from langchain_workers_gemma.json_text.encoding import dump_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.content import Part
 from langchain_workers_gemma.request.images import Image
-from langchain_workers_gemma.request.notations import GAP, Notation, is_blank, with_gaps
+from langchain_workers_gemma.request.notations import GAP, Notation, with_gaps
 from langchain_workers_gemma.request.results import pair_results
 from langchain_workers_gemma.request.template_data import template_data
 from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
@@ -60,9 +60,12 @@ def fit(
 ) -> list[Turn]:
     """Return the same conversation in the form that the template accepts."""
     system, rest = _split_system(turns, instructions, changes)
-    if "tool" in map(_ROLE, rest) or any(map(_CALLS, rest)):
+    has_calls = "tool" in map(_ROLE, rest) or any(map(_CALLS, rest))
+    if has_calls:
         rest = pair_results(rest, changes)
-    rest = _merge(notation(_without_blanks(rest, changes), changes), changes)
+    if has_calls or notation.of_answers:
+        rest = notation.write([turn for turn in rest if not _is_silent(turn)], changes)
+    rest = _merge(rest, changes)
     if system and (not spec.system_role or not rest):
         changes.append("The system message opens the first turn of the user: the template wants it there.")
         rest = _merge([Turn("user", system), *rest], [])
@@ -84,12 +87,9 @@ def _split_system(turns: Sequence[Turn], instructions: str, changes: Changes) ->
     return ((text,) if text else ()), list(turns[leading:])
 
 
-def _without_blanks(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
-    """Drop an assistant's turns that say and call nothing."""
-    kept = [turn for turn in turns if turn.role != "assistant" or turn.calls or not is_blank(turn)]
-    if len(kept) < len(turns):
-        changes.append("An assistant's message that says nothing is left out.")
-    return kept
+def _is_silent(turn: Turn) -> bool:
+    """Return whether a turn is an assistant's that says and calls nothing: no template has a place for it."""
+    return turn.role == "assistant" and not turn.parts and not turn.calls
 
 
 def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
@@ -106,6 +106,8 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
                 "A later system message speaks in a turn of the user: the template takes one at the start only."
             )
             turn = Turn("user", turn.parts)  # noqa: PLW2901 - from here on it is one
+        elif not turn.parts and _is_silent(turn):
+            continue
         if last is not None and last.role == turn.role != "tool" and not last.calls:
             groups.setdefault(len(merged) - 1, [last]).append(turn)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.constraint_forms import FormChoice, form_key, forms_of
 from langchain_workers_gemma.request.guided_schema import guided_schema
-from langchain_workers_gemma.request.notations import Notation, guided_calls, native_calls, prompted_calls
+from langchain_workers_gemma.request.notations import NATIVE, PROMPTED, Notation, guided
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tool_prompts import (
@@ -63,7 +63,7 @@ class _Strategy:
 
 def notation_of(spec: GemmaModel, strategy: _Strategy) -> Notation:
     """Return how calls, answers and results of a history are written."""
-    return strategy.notation or (native_calls if spec.tool_role else prompted_calls)
+    return strategy.notation or (NATIVE if spec.tool_role else PROMPTED)
 
 
 def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
@@ -192,7 +192,7 @@ def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         text_stages=(*_text_stages(settings), partial(GuidedCalls, tools.parameters, partial(TextStage, tools))),
         needs_token_budget=True,
         form=form,
-        notation=partial(guided_calls, one_call=choice.is_forced or not parallel, json_answer=answer is not None),
+        notation=guided(one_call=choice.is_forced or not parallel, json_answer=answer is not None),
     )
 
 
@@ -207,7 +207,7 @@ def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         text_stages=_text_stages(settings, choice),
         needs_token_budget=True,
         fallback="guided_json" if constrained else None,
-        notation=prompted_calls,
+        notation=PROMPTED,
     )
 
 

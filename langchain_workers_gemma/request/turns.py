@@ -168,7 +168,8 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
         role = _ROLE_BY_KIND[type(message)] or _role_by_name(message)
         content = message.content
         if isinstance(content, str):
-            parts: tuple[Part, ...] = (content,) if content else ()
+            blank = not content or (role == "assistant" and content.isspace())
+            parts: tuple[Part, ...] = () if blank else (content,)
         elif role == "assistant":
             parts = assistant_parts(content, changes)
         else:

@@ -42,7 +42,7 @@ def check_prompt(
     items = read_prompt(prompt)
     tokens = template.knows_tools and not instructions
     try:
-        _check_end(items)
+        _check_end(items, may_be_closed=template.closes_answers_after_results and _ends_with_answer(body))
         _check_marks(history, items, tokens=tokens, one_call=one_call)
         if tokens:
             _check_rounds(items)
@@ -53,10 +53,17 @@ def check_prompt(
         raise AssertionError(f"{error}\n{prompt}\n{json.dumps(body, ensure_ascii=False, indent=1)[:6000]}") from error
 
 
-def _check_end(items: Sequence[Item]) -> None:
+def _ends_with_answer(body: Mapping[str, Any]) -> bool:
+    roles = [message["role"] for message in body["messages"][-2:]]
+    return roles == ["tool", "assistant"]
+
+
+def _check_end(items: Sequence[Item], *, may_be_closed: bool) -> None:
     """The prompt ends where the model is to speak."""
     assert not any(item.kind == "open result" for item in items), "no result is left open"
     last = items[-1]
+    if may_be_closed and last.kind == "end":
+        return
     assert last.role == "model", "the last turn is the model's"
     assert last.kind in ("turn", "result"), f"the model starts to speak, or goes on after a result: {last}"
 

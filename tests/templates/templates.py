@@ -183,14 +183,19 @@ class ChatTemplate:
         name: Its name.
         render: Renders a request.
         knows_tools: Whether calls, results and thoughts have tokens of their own.
+        closes_answers_after_results: Whether it opens no turn of the model behind an answer that follows results, when
+            that ends the history. No request can change that but one that invents words of the user.
     """
 
     name: str
     render: Renderer
     knows_tools: bool = False
+    closes_answers_after_results: bool = False
 
 
 GEMMA_2 = ChatTemplate("gemma-2", _gemma_2)
 GEMMA_3 = ChatTemplate("gemma-3", _gemma_3)
 GEMMA_4 = ChatTemplate("gemma-4-31B", _gemma_4_by_id, knows_tools=True)
-GEMMA_4_INTERLEAVED = ChatTemplate("gemma-4-31B-interleaved", _gemma_4_interleaved, knows_tools=True)
+GEMMA_4_INTERLEAVED = ChatTemplate(
+    "gemma-4-31B-interleaved", _gemma_4_interleaved, knows_tools=True, closes_answers_after_results=True
+)
