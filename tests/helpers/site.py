@@ -17,13 +17,14 @@ from typing import Any
 from unittest.mock import patch
 
 from langchain_workers_gemma.hosts import HOSTS
-from langchain_workers_gemma.models import MODELS, GemmaModel
+from langchain_workers_gemma.models import MODELS, GemmaModel, resolve_model
 from langchain_workers_gemma.sandbox import Sandbox
 
 from . import pages
 
 DOCS = pages.ROOT / "docs"
 MODELS_PAGE = DOCS / "models.md"
+OWN_SERVER_PAGE = DOCS / "guides" / "own_server.md"
 LLMS = DOCS / "llms.txt"
 NOT_PUBLISHED = "\N{EN DASH}"
 _GENERATED = re.compile(r"(<!-- generated: \w+ -->\n).*?(?=<!-- end of generated -->)", re.DOTALL)
@@ -50,7 +51,11 @@ def in_sandbox() -> Iterator[None]:
 def models_page() -> str:
     """Return the page of models, with its tables made from `models.py`."""
     tables = "\n\n".join([*_tables_of_hosts(), _parameters_table()])
-    return _GENERATED.sub(lambda found: f"{found[1]}\n{tables}\n\n", MODELS_PAGE.read_text(encoding="utf-8"))
+    return _with_generated(MODELS_PAGE, tables)
+
+
+def _with_generated(page: Path, content: str) -> str:
+    return _GENERATED.sub(lambda found: f"{found[1]}\n{content}\n\n", page.read_text(encoding="utf-8"))
 
 
 def _tables_of_hosts() -> Iterator[str]:
@@ -127,6 +132,44 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+# --- The families, on the page of your own server ---
+
+_FAMILY_IDS = (
+    ("google/gemma-4-26b-a4b-it", "gemma-4-31b-it"),
+    ("gemma3:12b", "google/gemma-3-27b-it", "medgemma-27b-it"),
+    ("gemma3:1b", "gemma-3-270m-it"),
+    ("medgemma-27b-text-it",),
+    ("gemma-3n-e4b-it", "gemma3n:e2b"),
+    ("functiongemma",),
+    ("gemma-2-9b-it", "gemma2:9b"),
+    ("gemma:7b", "codegemma", "shieldgemma-9b"),
+)
+"""Ids as servers spell them, one row for those that are treated alike."""
+
+
+def own_server_page() -> str:
+    """Return the page of your own server, with what is known of the family that an id names."""
+    header = ["an id such as", "family", "tools", "system role", "images", "thinking", "context window"]
+    return _with_generated(OWN_SERVER_PAGE, _table(header, [_family(ids) for ids in _FAMILY_IDS]))
+
+
+def _family(ids: tuple[str, ...]) -> list[str]:
+    (facts,) = {_family_facts(model_id) for model_id in ids}  # alike, or the row would be wrong
+    return [", ".join(f"`{model_id}`" for model_id in ids), *facts]
+
+
+def _family_facts(model_id: str) -> tuple[str, ...]:
+    model = resolve_model(model_id, "openai_compatible")
+    return (
+        model.family,
+        "native" if model.function_calling else "guided",
+        "yes" if model.system_role else "no",
+        "yes" if model.images else "no",
+        "yes" if model.thinking else "no",
+        f"{model.family_context:,}" if model.family_context else NOT_PUBLISHED,
+    )
+
+
 # --- llms.txt ---
 
 
@@ -166,7 +209,7 @@ def _summary(page: Path) -> str:
 
 def outdated() -> dict[Path, str]:
     """Return the generated files that differ from what is generated now, each with its new text."""
-    texts: dict[Path, Any] = {MODELS_PAGE: models_page(), LLMS: llms_txt()}
+    texts: dict[Path, Any] = {MODELS_PAGE: models_page(), OWN_SERVER_PAGE: own_server_page(), LLMS: llms_txt()}
     return {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
 
 
