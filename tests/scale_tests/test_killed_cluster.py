@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
+from langchain_workers_gemma.scale import map_rows
 from tests.helpers.map_service import Behaviour, MapService
 from tests.scale_tests.running import COST, Cluster, Job, kill, running_cluster
 
@@ -118,3 +123,19 @@ def test_a_scheduler_that_does_not_answer_is_exit_code_1(
     monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT", 0.5)
     assert job.run_here("--scheduler", "tcp://127.0.0.1:1") == 1
     assert "No scheduler answers at 'tcp://127.0.0.1:1'" in capsys.readouterr().err
+
+
+def _poison(row: dict[str, Any]) -> str:
+    if row["id"] == 3:
+        os._exit(1)
+    return f"answer {row['id']}"
+
+
+@pytest.mark.slow
+def test_a_row_that_kills_its_workers_has_an_error_and_the_others_an_answer() -> None:
+    local_cluster = import_module("distributed").LocalCluster
+    with local_cluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        rows = [{"id": index} for index in range(8)]
+        found = list(map_rows(rows, RunnableLambda(_poison), scheduler=cluster.scheduler_address))
+    assert [row.get("output") for row in found] == [None if index == 3 else f"answer {index}" for index in range(8)]
+    assert found[3]["error"].startswith("KilledWorker: each worker that attempted this row died.")

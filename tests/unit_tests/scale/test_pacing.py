@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -140,3 +142,35 @@ def test_spacing_has_bounds() -> None:
         pacer.succeed()
     assert pacer.interval == pytest.approx(60 / 297)
     assert math.isfinite(pacer.delay(now))
+
+
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+@pytest.mark.parametrize("rate", [None, 600])
+def test_a_run_finds_the_limit_of_the_service_by_itself(rate: float | None, retry_after: float | None) -> None:
+    """300 requests in any minute are accepted, 32 are under way, and each answer takes 2 seconds."""
+    pacer, now, minutes = Pacer(rate), 0.0, 30
+    accepted: deque[float] = deque()
+    under_way: list[tuple[float, bool]] = []
+    answered = refused = 0
+    while now < minutes * 60:
+        delay = pacer.delay(now)
+        if len(under_way) < 32 and delay == 0.0:
+            pacer.take(now)
+            while accepted and now - accepted[0] >= 60.0:
+                accepted.popleft()
+            is_accepted = len(accepted) < 300
+            if is_accepted:
+                accepted.append(now)
+            heapq.heappush(under_way, (now + (2.0 if is_accepted else 0.05), is_accepted))
+            continue
+        ends = under_way[0][0] if under_way else math.inf
+        now = max(now, min(ends, now + delay) if len(under_way) < 32 else ends)
+        while under_way and under_way[0][0] <= now:
+            if heapq.heappop(under_way)[1]:
+                answered += 1
+                pacer.succeed()
+            else:
+                refused += 1
+                pacer.refuse(now, retry_after, rate_limit=True)
+    assert answered >= 0.8 * 300 * minutes
+    assert refused <= 0.1 * answered
