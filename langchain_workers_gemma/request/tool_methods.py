@@ -166,7 +166,7 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         json_answer=answer is not None,
         text_stages=_text_stages(settings, choice),
         needs_token_budget=True,
-        bound_tools=_bound_tools(settings),
+        bound_tools=None if choice.mode == "none" else _bound_tools(settings),
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
         form=form,

@@ -29,6 +29,7 @@ from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
 _STRUCTURE = re.compile(r'["{}\[\],]')
 _IN_STRING = re.compile(r'["\\]')
+_NOT_PLAIN = re.compile(r'["\\<]')
 _ANYTHING = ArgumentType((), {})
 
 
@@ -111,6 +112,7 @@ class ArgumentsReader:
 
     __slots__ = (
         "_begins",
+        "_flows",
         "_has_token",
         "_held",
         "_is_escaped",
@@ -137,9 +139,13 @@ class ArgumentsReader:
         self._is_escaped = False
         self._begins = False
         self._has_token = False
+        self._flows = False  # whether a string goes through, and nothing of it is held
 
     def feed(self, text: str) -> str:
         """Take the next piece and return what can be told now."""
+        if self._flows and not self._out and not _NOT_PLAIN.search(text):
+            return text  # most pieces of long arguments
+        self._flows = False
         position = 0
         while position < len(text):
             position = self._take(text, position)
@@ -155,6 +161,7 @@ class ArgumentsReader:
             self._out.append('"' * self._begins + self._held)
         self._raw.clear()
         self._held = ""
+        self._flows = False
         self._take = self._structure
         return self._told()
 
@@ -236,6 +243,7 @@ class ArgumentsReader:
         if self._patterns is not None and not self._has_token and ("<" in inside or "\\" in inside):
             inside = self._without_tail(inside, self._patterns, is_over=is_over)
         self._out.append(inside + '"' if is_over else inside)
+        self._flows = not (is_over or self._held or self._is_escaped)
         if is_over:
             self._take = self._structure
         return position

@@ -89,10 +89,11 @@ class FrameDecoder:
             events.insert(-1, CallsEnd())
         if calls:
             events.extend(self._calls.read(calls, are_whole=is_whole))
-        ending = choice or frame
-        reason = ending.get("finish_reason") or frame.get("finish_reason")
-        if reason or ending.get("stop_reason") is not None:
-            events.append(Finish(str(reason or ""), ending.get("stop_reason")))
+        reason = (choice and choice.get("finish_reason")) or frame.get("finish_reason")
+        if reason or is_whole:
+            stop_reason = (choice or frame).get("stop_reason")
+            if reason or stop_reason is not None:
+                events.append(Finish(str(reason or ""), stop_reason))
         usage = frame.get("usage")
         if usage and isinstance(usage, dict):
             events.append(Usage(usage))

@@ -98,6 +98,12 @@ def test_nothing_else_is_asked_for_again(events: list[Any]) -> None:
     assert len(player.requests) == 1
 
 
+def test_a_reply_to_a_request_that_forbids_calls_is_taken_as_it_is() -> None:
+    player = Player(whole({"tool_calls": [CALL]}), stream({"content": "Hi"}))
+    assert ask(model(player).bind_tools([NOW], tool_choice="none"), streamed=True).content == "Hi"
+    assert len(player.requests) == 1
+
+
 def test_a_reply_without_bound_tools_is_taken_as_it_is() -> None:
     player = Player(whole({}), stream({"content": "Hi"}))
     assert ask(model(player), streamed=True).content == "Hi"
