@@ -31,6 +31,15 @@ class Emitter:
         """Whether nothing but white space has come since a call."""
         return self._separator is not None
 
+    @property
+    def passes_text(self) -> bool:
+        """Whether text that ends no line can be emitted as it is."""
+        return self._has_text and not self._blank and self._separator is None
+
+    def passes_thought(self, text: str) -> bool:
+        """Whether a piece of a thought can be emitted as it is."""
+        return not self._thought_blank and ("\n" not in text or text[-1] not in _BLANKS)
+
     def text(self, text: str) -> None:
         """Take a piece of text."""
         if not self._holds_blanks:

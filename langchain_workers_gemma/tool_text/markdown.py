@@ -95,11 +95,15 @@ class MarkdownState:
                     self._depth = max(0, self._depth - 1)
 
     def add_plain(self, text: str) -> None:
-        """Take a piece without backticks, where no code is open and no call without marks can begin."""
-        if text:
-            self._previous = text[-1]
+        """Take a piece without backticks and, if calls without marks are read, without line ends and brackets."""
+        self._previous = text[-1]
+        if self.line_is_blank or "\n" in text:
             line = text[text.rfind("\n") + 1 :]
-            self.line_is_blank = not line.strip(_BLANKS) and (self.line_is_blank or "\n" in text)
+            self.line_is_blank = not line.strip(_BLANKS)
+        if self._previous not in _BLANKS:
+            self._last = self._previous
+        else:
+            self._last = text.rstrip(_BLANKS)[-1:] or self._last
 
     def _end_line(self) -> None:
         if self.line_is_blank:

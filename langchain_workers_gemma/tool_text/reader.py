@@ -27,6 +27,8 @@ from langchain_workers_gemma.tool_text.tokens import (
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 _STRETCH = re.compile(r"[ \t\r]+|\n+|`+|.[^\n`<]*", re.DOTALL)
+_NO_MARK = re.compile(r"[^<`]+")
+_WITHIN_LINE = re.compile(r"[^<`\n()\[\]{}]+")
 _NOT_A_TOKEN = re.compile(r"[^<]+")
 _ANYTHING = re.compile(r".+", re.DOTALL)
 _SPACE = re.compile(r"[ \t\r]+")
@@ -59,6 +61,9 @@ class TextReader:
         tools: The bound tools.
         thinking: How the model marks its thoughts, `None` if it has none.
         first_index: The index of the first call found.
+
+    Attributes:
+        in_reasoning: Whether the last piece was a thought by the service's own account.
     """
 
     def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None, *, first_index: int = 0) -> None:
@@ -70,7 +75,7 @@ class TextReader:
         self._emitter = Emitter(first_index, holds_blanks=bool(tools))
         self._text_page = MarkdownState()
         self._thought_page: MarkdownState | None = None  # of the thought that is open
-        self._in_reasoning = False  # whether the service itself says that this is a thought
+        self.in_reasoning = False
         self._text_follows = False  # whether text follows the thought that ends here
         self._calls: list[_Emitted] = []  # calls in the open thought, real if nothing but calls follows
         self._calls_text: list[str] = []  # what they were read from
@@ -82,31 +87,44 @@ class TextReader:
         self._reading = self._read()
 
     @property
-    def in_reasoning(self) -> bool:
-        """Whether the last piece was a thought by the service's own account."""
-        return self._in_reasoning
-
-    @property
     def holds_call(self) -> bool:
         """Whether a thought may hold a call, which depends on what follows."""
         return bool(self._calls) or not self._idle
 
     def feed(self, text: str) -> list[TextEvent]:
         """Take the next piece of the text and return the events that can be emitted now."""
-        if self._can_pass(text):
-            self._page.add_plain(text)
-            if self._thought_page is None:
-                return [Text(text)]
-            self._emitter.thought(text)
-            return self._emitter.take()
         self._source.feed(text)
         next(self._reading, None)
         return self._emitter.take()
 
+    def passes(self, text: str, *, reasoning: bool = False) -> bool:
+        """Whether a piece can be emitted as it is, since nothing in it or before it has to be looked at.
+
+        Such a piece is taken note of. Any other is to be fed.
+
+        Args:
+            text: The piece.
+            reasoning: Whether it is a thought by the service's own account.
+        """
+        if not self._idle or self._calls or self._turn_ended or self.in_reasoning is not reasoning:
+            return False
+        page = self._page
+        if reasoning:
+            passes = self._thought_page is not None and _NO_MARK.fullmatch(text) and self._emitter.passes_thought(text)
+        elif self._thought_page is not None:
+            return False
+        elif self._tools:
+            passes = not page.line_is_blank and self._emitter.passes_text and _WITHIN_LINE.fullmatch(text)
+        else:
+            passes = _NO_MARK.fullmatch(text)
+        if not passes or not page.is_plain:
+            return False
+        page.add_plain(text)
+        return True
+
     def begin_reasoning(self) -> None:
         """Note that the next pieces are a thought by the service's own account."""
-        self._in_reasoning = True
-        self._at_start = False
+        self.in_reasoning = True
         self._thought_page = MarkdownState()
 
     def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
@@ -118,7 +136,7 @@ class TextReader:
             call_follows: Whether a call follows that the service has read. The beginning of its token may be left.
             text_follows: Whether text follows a thought, so that what looks like a call in it is none.
         """
-        self._text_follows = text_follows or (call_follows and self._in_reasoning)
+        self._text_follows = text_follows or (call_follows and self.in_reasoning)
         if call_follows and not self._source.holding and _is_cut_opener(self._source.waiting):
             self._source = Source()
         self._source.end()
@@ -126,7 +144,7 @@ class TextReader:
         self._emitter.close()
         self._source = Source()
         self._reading = self._read()
-        self._idle = self._in_reasoning = self._rescanned = False
+        self._idle = self.in_reasoning = self._rescanned = False
         self._thought_page = None
         return self._emitter.take()
 
@@ -134,22 +152,10 @@ class TextReader:
     def _page(self) -> MarkdownState:
         return self._text_page if self._thought_page is None else self._thought_page
 
-    def _can_pass(self, text: str) -> bool:
-        """Whether a piece holds nothing that must be looked at."""
-        return (
-            self._idle
-            and "<" not in text
-            and "`" not in text
-            and bool(text)
-            and (not self._tools or self._in_reasoning)
-            and not (self._calls or self._turn_ended or self._source.waiting)
-            and self._page.is_plain
-        )
-
     # --- The text as a whole ---
 
     def _read(self) -> Steps[None]:
-        if self._at_start and self._thinking is not None and not self._in_reasoning:
+        if self._at_start and self._thinking is not None:
             yield from self._bare_thought(self._thinking)
         while True:
             self._idle = True
@@ -186,22 +192,27 @@ class TextReader:
     def _block(self, character: str) -> Steps[bool]:
         """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
         source, page = self._source, self._page
-        block = Block(source, self._tools, self._ends)
-        reading: Steps[None] | None = None
         if character == "<":
             token = yield from source.startswith(*CALL_OPENERS)
-            in_prose = not page.line_is_blank and page.stands_apart
-            reading = block.tokens(token, in_prose=in_prose) if token else None
-        elif self._in_reasoning:
-            pass  # engines leave calls between tokens in a thought; anything else in it is a thought
+            if not token:
+                return False
+            block = Block(source, self._tools, self._ends)
+            reading = block.tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
+        elif self.in_reasoning and self._thought_page is not None:
+            return False  # engines leave calls between tokens in a thought; anything else in it is a thought
         elif character == "`":
             fence = yield from source.startswith(*FENCES)
-            reading = block.fenced(fence, inline=not page.line_is_blank) if fence else None
+            if not fence:
+                return False
+            block = Block(source, self._tools, self._ends)
+            reading = block.fenced(fence, inline=not page.line_is_blank)
         elif page.line_is_free and (character in "[{" or self._tools.can_begin_line(character)):
+            block = Block(source, self._tools, self._ends)
             reading = block.line()
-        if reading is not None:
-            yield from self._attempt(block, reading)
-        return reading is not None
+        else:
+            return False
+        yield from self._attempt(block, reading)
+        return True
 
     def _attempt(self, block: Block, reading: Steps[None]) -> Steps[None]:
         source = self._source

@@ -28,9 +28,14 @@ class TextStage:
 
     def feed(self, event: Event) -> Iterable[Event]:
         """Take one event and return those that can be emitted now."""
-        if type(event) is Text:
+        kind = type(event)
+        if kind is Text:
+            if not self._twins.held and self._reader.passes(event.text):
+                return (event,)
             return self._emit(self._text(event.text))
-        if isinstance(event, Reasoning) and self._reads_reasoning:
+        if kind is Reasoning and self._reads_reasoning:
+            if not (self._twins.held or self._blank) and self._reader.passes(event.text, reasoning=True):
+                return (event,)
             return self._emit(self._reasoning(event.text))
         if isinstance(event, ToolCallDelta):
             return [*self._emit(self._end(call_follows=True)), *self._twins.given(event)]

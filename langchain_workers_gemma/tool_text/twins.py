@@ -23,12 +23,15 @@ class TwinFilter:
     """Drops the second of two equal calls of which one was read out of text and the other came as data.
 
     A call as data is held back only while one of the same name has been read out of text.
+
+    Attributes:
+        held: The pieces of a call as data that are held back.
     """
 
     def __init__(self) -> None:
         self._written: list[tuple[str, Any]] = []  # calls out of text, without those that came as data too
         self._given: dict[int, _Given] = {}
-        self._held: list[ToolCallDelta] = []  # the pieces of the newest call as data
+        self.held: list[ToolCallDelta] = []
 
     def written(self, call: ToolCallDelta) -> bool:
         """Whether a call that was read out of text is new."""
@@ -47,16 +50,16 @@ class TwinFilter:
             yield from self.release()
             call = self._given[delta.index] = _Given(delta.name or "")
             if any(name == delta.name for name, _ in self._written):
-                self._held.append(delta)
-        elif self._held and self._held[0].index == delta.index:
-            self._held.append(delta)
+                self.held.append(delta)
+        elif self.held and self.held[0].index == delta.index:
+            self.held.append(delta)
         call.pieces.append(delta.arguments)
-        if not self._held or self._held[0].index != delta.index:
+        if not self.held or self.held[0].index != delta.index:
             yield delta
 
     def release(self) -> Iterable[Event]:
         """Return the pieces held back, now that the call is complete; none if it was read out of text already."""
-        held, self._held = self._held, []
+        held, self.held = self.held, []
         if not held:
             return held
         call = self._given[held[0].index]
