@@ -77,9 +77,9 @@ class Block:
         """Whether calls were read or begun that count though the text ended before the block did."""
         return self._state.name is not None or (self._state.marked and bool(self.calls))
 
-    def is_cut_markup(self) -> bool:
-        """Whether nothing was read but the special token that opens a call."""
-        return self._opener in SPECIAL and not self.calls
+    def is_cut_markup(self, *, after_call: bool) -> bool:
+        """Whether nothing was read but what opens a call: a special token or, behind another call, a tag."""
+        return not self.calls and (self._opener in SPECIAL or (bool(self._opener) and after_call))
 
     def is_unreadable_call(self) -> bool:
         """Whether a call of a bound tool stands between special tokens here, with arguments that cannot be read."""
@@ -153,8 +153,13 @@ class Block:
             self._begun = True
             yield from self._written()
             return
-        name = self._tools.find((yield from (self._strict_head() if self._in_prose else self._head())))
+        is_strict = self._in_prose or self._opener not in SPECIAL
+        head = yield from (self._strict_head() if is_strict else self._head())
         self._begun = (yield from source.peek()) in ("{", "(")
+        if head in _BEFORE_NAME and (yield from source.peek()) == "{":
+            yield from read_json_call(self._state)  # `call:{"name": ...}`
+            return
+        name = self._tools.find(head)
         if name is None:
             raise source.unreadable()
         if not (yield from self._state.begins(name, "{", "(")):
@@ -167,7 +172,10 @@ class Block:
     def _head(self) -> Steps[str]:
         """Read what stands before a call's arguments, and return the name at its end."""
         head = yield from self._source.run(_HEAD)
-        found = _LAST_PATH.search(head.rstrip()[-MAX_NAME_LENGTH:])
+        yield from self._source.run(BLANK)
+        if head.strip() in _BEFORE_NAME:
+            return head.strip()
+        found = _LAST_PATH.search(head.rstrip(" \t\r:\"'`")[-MAX_NAME_LENGTH:])
         return found[0] if found else ""
 
     def _strict_head(self) -> Steps[str]:

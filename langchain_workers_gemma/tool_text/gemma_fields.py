@@ -17,7 +17,6 @@ from langchain_workers_gemma.tool_text.literals import (
     MAX_DEPTH,
     is_constant,
     read_character,
-    read_quoted,
     unescape_json,
 )
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
@@ -28,6 +27,8 @@ _SPACED_KEY = re.compile(r"[^\n:=,<>\"'`(){}\[\]]+")
 _NO_TOKEN = re.compile(r"[^<]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
 _PLAIN_QUOTES = "\"'`"
+_QUOTED = {quote: re.compile(rf"[^{quote}<\\]+") for quote in _PLAIN_QUOTES}
+_TEXT_TYPES = frozenset({"string", "null"})
 _NOT_IN_WORDS = tuple(dict.fromkeys((*SPECIAL, *CALL_CLOSERS)))
 _MAX_TAIL = 4 * MAX_DEPTH  # characters looked at for the brackets that close a call
 
@@ -172,12 +173,13 @@ class GemmaFields:
         source = self._source
         yield from source.run(BLANK)
         opener = yield from source.peek()
-        if opener == "{":
-            self._open("}")
-            return _Value((yield from self._fields("}", kind)))
-        if opener == "[":
-            self._open("]")
-            return _Value((yield from self._items(kind.item)))
+        if opener in ("{", "["):
+            start = source.tell()
+            self._open(CLOSERS[opener])
+            value: Any = yield from (self._fields("}", kind) if opener == "{" else self._items(kind.item))
+            if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_in_string:
+                return _Value(source.held(start))  # the text of some JSON, without its quotes
+            return _Value(value)
         string = yield from self._string()
         if string is None:
             more = yield from self._bare(closer)
@@ -215,7 +217,7 @@ class GemmaFields:
         source = self._source
         character = yield from source.peek()
         if character and character in _PLAIN_QUOTES:
-            return (yield from read_quoted(source, quotes=_PLAIN_QUOTES, unescape=unescape_json))
+            return (yield from self._plain_quoted(character))
         token = (yield from source.accept(*QUOTES)) if character == "<" else ""
         if not token:
             return None
@@ -225,6 +227,30 @@ class GemmaFields:
                 return token * 2, ""
         text = yield from self._quoted(token)
         return f"{token}{text}{token}", text
+
+    def _plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
+        """Read a string in plain quotes; a quote token can stand in place of the closing one."""
+        source = self._source
+        close = (yield from source.accept(quote * 3)) or quote
+        if close == quote:
+            source.advance()
+        pieces = []
+        while True:
+            pieces.append((yield from source.run(_QUOTED[quote])))
+            if (yield from source.accept(close)):
+                end = close
+                break
+            if token := (yield from source.accept(*QUOTES)):
+                pieces.append(token)
+                if (yield from source.peek()) in (",", self._closers[-1]):
+                    end = pieces.pop()
+                    break
+                continue
+            pieces.append((yield from read_character(source)))
+            if pieces[-1] == "\\":
+                pieces.append((yield from read_character(source)))
+        text = "".join(pieces)
+        return f"{close}{text}{end}", unescape_json(text) if "\\" in text else text
 
     def _quoted(self, token: str) -> Steps[str]:
         """Read a string up to its closing token."""

@@ -108,16 +108,16 @@ class TextReader:
         """
         if not self._idle or self._calls or self._turn_ended or self.in_reasoning is not reasoning:
             return False
-        page = self._page
+        page, plain = self._page, _NO_MARK
         if reasoning:
-            passes = self._thought_page is not None and _NO_MARK.fullmatch(text) and self._emitter.passes_thought(text)
+            passes = self._thought_page is not None and self._emitter.passes_thought(text)
         elif self._thought_page is not None:
             return False
         elif self._tools:
-            passes = not page.line_is_blank and self._emitter.passes_text and _WITHIN_LINE.fullmatch(text)
+            passes, plain = not page.line_is_blank and self._emitter.passes_text, _WITHIN_LINE
         else:
-            passes = _NO_MARK.fullmatch(text)
-        if not passes or not page.is_plain:
+            passes = True
+        if not (passes and page.is_plain and plain.fullmatch(text)):
             return False
         page.add_plain(text)
         return True
@@ -223,7 +223,7 @@ class TextReader:
         except CutError:
             if block.is_cut_short() and not self._text_follows:
                 self._found(block, block.partial_call())
-            elif not block.is_cut_markup() or self._text_follows:
+            elif not block.is_cut_markup(after_call=self._emitter.after_call) or self._text_follows:
                 self._append(source.held(), refused=True)
         except UnreadableError:
             if block.is_unreadable_call():

@@ -86,8 +86,16 @@ class Source:
 
     def held(self, start: int | None = None) -> str:
         """Return what was passed since `hold`, or since the later place `start` that `tell` returned."""
-        text = "".join([*self._held, self._text[self._hold_pos : self._pos]])
-        return text if start is None else text[start - self._hold_base :]
+        pieces = [self._text[self._hold_pos : self._pos]]
+        length = self.tell() - (self._hold_base if start is None else start)
+        missing = length - len(pieces[0])
+        for piece in reversed(self._held):
+            if missing <= 0:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        text = "".join(reversed(pieces))
+        return text[len(text) - length :]
 
     def release(self) -> None:
         """Forget what was kept."""

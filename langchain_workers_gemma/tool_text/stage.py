@@ -28,12 +28,11 @@ class TextStage:
 
     def feed(self, event: Event) -> Iterable[Event]:
         """Take one event and return those that can be emitted now."""
-        kind = type(event)
-        if kind is Text:
+        if type(event) is Text:
             if not self._twins.held and self._reader.passes(event.text):
                 return (event,)
             return self._emit(self._text(event.text))
-        if kind is Reasoning and self._reads_reasoning:
+        if type(event) is Reasoning and self._reads_reasoning:
             if not (self._twins.held or self._blank) and self._reader.passes(event.text, reasoning=True):
                 return (event,)
             return self._emit(self._reasoning(event.text))
