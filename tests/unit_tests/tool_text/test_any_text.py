@@ -19,11 +19,13 @@ _TOOLS = ToolNames.of(TOOLS)
 _THINKING = markup_of("gemma-4").thinking
 _MARKERS = (*SPECIAL, "<|channel>", "<channel|>", "thought")
 
-_SCRAPS = ["<|channel>", "<channel|>", "thought\n", "thought", "Thinking. ", "\n", " ", "<", "`", "```\n",
-           "```tool_code\n", "<|tool_call>", "call:now{}", "<tool_call|>", "<|tool_response>", "<turn|>", "<eos>", "<|turn>",
-           "user\n", "model\n", '<|"|>', "call:sh{command:", "ls", "}", "{", "(", ")", ",", ":", "call:", "weather(city='Rome')",
-           '{"name": "now", ', '"args": {}}', "now()", "print(", "w = ", "<call>", "</call>", "Use ", ".", '"', "'",
-           "C:\\new", "02134", "null", "[", "]", "zip:", "find"]  # fmt: skip
+_SCRAPS = [
+    *("<|channel>", "<channel|>", "thought\n", "thought", "Thinking. ", "\n", " ", "<", "`", "```\n", "```tool_code\n"),
+    *("<|tool_call>", "call:now{}", "<tool_call|>", "<|tool_response>", "<turn|>", "<eos>", "<|turn>", "user\n"),
+    *("model\n", '<|"|>', "call:sh{command:", "ls", "}", "{", "(", ")", ",", ":", "call:", "weather(city='Rome')"),
+    *('{"name": "now", ', '"args": {}}', "now()", "print(", "w = ", "<call>", "</call>", "Use ", ".", '"', "'"),
+    *("C:\\new", "02134", "null", "[", "]", "zip:", "find"),
+]
 _REPLIES = [sample.reply for _, sample in samples()]
 _TEXTS = st.lists(st.sampled_from(_SCRAPS), max_size=14).map("".join) | st.text(max_size=20)
 _MIXED = _TEXTS | st.tuples(_TEXTS, st.sampled_from(_REPLIES), _TEXTS).map("".join)
