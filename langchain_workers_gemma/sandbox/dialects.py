@@ -50,6 +50,7 @@ class Dialect:
         ignored_forms: Forms of structured output that are ignored.
         refusals_in_stream: A streamed request is refused by an error event under status 200.
         stop_reason: Whether choices tell why the model stopped (docs/wire.md section 10).
+        lenient_templates: Histories pass that Gemma 4's chat template renders wrongly (docs/wire.md section 11).
         habits: What the mock model does.
     """
 
@@ -80,6 +81,7 @@ class Dialect:
     ignored_forms: frozenset[SchemaForm] = frozenset()
     refusals_in_stream: bool = False
     stop_reason: bool = True
+    lenient_templates: bool = False
     habits: Habits = field(default_factory=Habits)
 
     def also(self, other: Dialect) -> Dialect:
@@ -145,6 +147,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "calls_at_index_zero": Dialect(call_index="zero", whole_calls=True),
     "calls_without_index": Dialect(call_index="missing", whole_calls=True),
     "no_stop_reason": Dialect(stop_reason=False),
+    "lenient_templates": Dialect(lenient_templates=True),
     "refusals_in_stream": Dialect(refusals_in_stream=True),
     **{f"refuse_{form}": Dialect(refused_forms=frozenset({form})) for form in SCHEMA_FORMS},
     **{f"ignore_{form}": Dialect(ignored_forms=frozenset({form})) for form in SCHEMA_FORMS},

@@ -228,7 +228,8 @@ def test_an_agent_that_was_handed_the_question_answers_it(api: Api) -> None:
         {"role": "assistant", "content": "", "tool_calls": [call("transfer_back_to_supervisor", 2)]},
         {"role": "tool", "content": "Successfully transferred back to supervisor", "tool_call_id": "c2"},
     ]
-    supervisor = api.run(GEMMA_4, {"messages": back, "tools": [HAND_OFF], **QUIET}).json()["result"]
+    with api.sandbox.using_dialect("lenient_templates"):
+        supervisor = api.run(GEMMA_4, {"messages": back, "tools": [HAND_OFF], **QUIET}).json()["result"]
     assert calls_of(supervisor) == []
     assert text_of(supervisor) == "It is sunny in Paris."
 

@@ -37,8 +37,6 @@ def test_gemma_1_and_2_accept(api: Api, model: str, history: str) -> None:
 @pytest.mark.parametrize(
     ("history", "words"),
     [
-        ("su", NO_SYSTEM),
-        ("us", NO_SYSTEM),
         ("uu", ALTERNATE),
         ("au", ALTERNATE),
         ("uaa", ALTERNATE),
@@ -48,6 +46,16 @@ def test_gemma_1_and_2_accept(api: Api, model: str, history: str) -> None:
 )
 def test_gemma_1_and_2_refuse(api: Api, model: str, history: str, words: str) -> None:
     assert error_of(api.run(model, {"messages": turns(history)})) == (500, 8001, f"AiError: {words}")
+
+
+@pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
+@pytest.mark.parametrize("history", ["su", "us", "suau"])
+def test_gemma_1_and_2_say_where_a_system_message_belongs(api: Api, model: str, history: str) -> None:
+    """The page of Gemma 7B shows a system message, and its own template refuses one: docs/wire.md section 6."""
+    status, code, message = error_of(api.run(model, {"messages": turns(history)}))
+    assert (status, code) == (400, 8001)
+    assert message.startswith(f"AiError: {NO_SYSTEM}")
+    assert "first user message" in message
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION])
@@ -82,7 +90,7 @@ def conversation(*call_ids: str, results: tuple[str, ...]) -> list[dict[str, Any
     return [*turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}, *answers]
 
 
-@pytest.mark.parametrize("results", [("a",), ("a", "b"), ("b", "a"), ()])
+@pytest.mark.parametrize("results", [("a", "b"), ("b", "a")])
 def test_gemma_4_takes_results_of_the_calls_before(api: Api, results: tuple[str, ...]) -> None:
     assert api.run(GEMMA_4, {"messages": conversation("a", "b", results=results)}).status_code == 200
 
@@ -104,6 +112,35 @@ def test_gemma_4_refuses_a_result_without_its_call(api: Api) -> None:
         status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
         assert (status, code) == (400, 8001)
         assert "does not answer a tool call" in message
+
+
+def with_text(text: str) -> list[dict[str, Any]]:
+    messages = conversation("a", results=("a",))
+    messages[1]["content"] = text
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        (with_text("Let me see."), "text is rendered behind the results"),
+        ([*with_text("Let me see."), *turns("au")], "text is rendered behind the results"),
+        (conversation("a", results=()), "has no result"),
+        (conversation("a", "b", results=("a",)), "'b' has no result"),
+        ([*conversation("a", results=()), *turns("u")], "has no result"),
+        (conversation("a", results=("a", "a")), "several results"),
+        ([*turns("ua"), *conversation("a", results=("a",))[1:]], "outside any turn"),
+    ],
+)
+def test_gemma_4_refuses_what_its_template_renders_wrongly(
+    api: Api, messages: list[dict[str, Any]], problem: str
+) -> None:
+    """docs/wire.md section 11; the service itself says nothing."""
+    status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
+    assert (status, code) == (400, 8001)
+    assert problem in message
+    with api.sandbox.using_dialect("lenient_templates"):
+        assert api.run(GEMMA_4, {"messages": messages}).status_code == 200
 
 
 def test_a_prompt_has_no_template(api: Api) -> None:

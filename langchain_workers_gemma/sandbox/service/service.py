@@ -23,7 +23,7 @@ from langchain_workers_gemma.sandbox.faults import FaultQueue
 from langchain_workers_gemma.sandbox.json_body import parse_body
 from langchain_workers_gemma.sandbox.records import ReceivedRequest, RequestLog
 from langchain_workers_gemma.sandbox.tokens import turn_tokens
-from langchain_workers_gemma.sandbox.validation import SchemaRules, read_chat
+from langchain_workers_gemma.sandbox.validation import RequestRules, read_chat
 from langchain_workers_gemma.sandbox.wire.frames import closing_stream, frames_of, packets_of
 from langchain_workers_gemma.sandbox.wire.replies import Layout, lay_out, shape_of
 from langchain_workers_gemma.sandbox.wire.reply import EVENT_STREAM, Reply, json_reply
@@ -161,9 +161,7 @@ class Service:
         if model.embeds:
             return self._embeddings(call, model, body)
         request = replace(
-            read_chat(
-                model, body, SchemaRules(call.dialect.refused_forms, call.dialect.ignored_forms, call.openai_form)
-            ),
+            read_chat(model, body, self._rules(call)),
             cached_tokens=0,
             habits=call.dialect.habits,
         )
@@ -185,6 +183,16 @@ class Service:
         if call.of_cloudflare:
             reply.headers["cf-ai-neurons"] = str(_neurons(model, completions))
         return reply
+
+    def _rules(self, call: Call) -> RequestRules:
+        dialect = call.dialect
+        return RequestRules(
+            refused=dialect.refused_forms,
+            ignored=dialect.ignored_forms,
+            openai_route=call.openai_form,
+            # A server behind the sandbox renders by its own template.
+            lenient_templates=dialect.lenient_templates or not isinstance(self.engine, MockModel),
+        )
 
     def _streams(self, call: Call, request: ChatRequest) -> bool:
         # "JSON mode does not support streaming": the older models answer with one body.

@@ -1,6 +1,6 @@
 """Parse a request's JSON into a `ChatRequest`, or refuse it as the service would."""
 
 from .chat import read_chat
-from .constraint import SchemaRules
+from .constraint import RequestRules
 
-__all__ = ["SchemaRules", "read_chat"]
+__all__ = ["RequestRules", "read_chat"]

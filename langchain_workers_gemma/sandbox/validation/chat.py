@@ -14,7 +14,7 @@ from langchain_workers_gemma.sandbox.chat import ChatRequest, Turn
 from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, bad_input
 
 from .checker import Checker
-from .constraint import DOCUMENTED_FORMS, SchemaRules, read_constraint
+from .constraint import DOCUMENTED_RULES, RequestRules, read_constraint
 from .context import check_context
 from .messages import read_messages
 from .templates import check_template
@@ -48,13 +48,13 @@ _OPENAI_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _CHOICES = Range(low=1, high=128, integer=True)
 
 
-def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: SchemaRules = DOCUMENTED_FORMS) -> ChatRequest:
+def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = DOCUMENTED_RULES) -> ChatRequest:
     """Read a request.
 
     Args:
         model: The published facts about the model.
         body: The input, without the route's wrapper.
-        rules: Which forms of structured output are taken.
+        rules: What the dialect and the route change.
 
     Raises:
         ServiceError: For a request that the service would refuse.
@@ -89,7 +89,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: SchemaRules = D
     if check.problems:
         raise bad_input(*_explained(model, body, check.problems))
     if prompt is None:
-        check_template(model, turns)
+        check_template(model, turns, lenient=rules.lenient_templates)
     check_context(request, asked="max_tokens" in numbers)
     return request
 

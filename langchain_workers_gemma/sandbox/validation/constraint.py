@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_workers_gemma.sandbox.errors import bad_input
 
@@ -21,25 +21,28 @@ _SCHEMA_KEYS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf
 
 
 @dataclass(frozen=True, slots=True)
-class SchemaRules:
-    """Which forms of structured output are taken.
+class RequestRules:
+    """What a dialect and a route change about which requests are accepted.
 
     Attributes:
-        refused: Forms that are refused.
-        ignored: Forms that are ignored, as unknown parameters are.
+        refused: Forms of structured output that are refused.
+        ignored: Forms of structured output that are ignored, as unknown parameters are.
         openai_route: Whether the request came by the OpenAI-compatible route, which knows the envelope alone.
+        lenient_templates: Whether histories pass that the chat template renders wrongly.
     """
 
     refused: frozenset[SchemaForm] = frozenset()
     ignored: frozenset[SchemaForm] = frozenset()
     openai_route: bool = False
+    lenient_templates: bool = False
 
 
-DOCUMENTED_FORMS = SchemaRules()
+DOCUMENTED_RULES = RequestRules()
+_Found: TypeAlias = "tuple[SchemaForm, Mapping[str, Any]]"
 
 
 def read_constraint(
-    check: Checker, kind: Constraint | None, body: Mapping[str, Any], rules: SchemaRules
+    check: Checker, kind: Constraint | None, body: Mapping[str, Any], rules: RequestRules
 ) -> Mapping[str, Any] | None:
     """Read the schema; a parameter that the model does not have is ignored, as every unknown field is.
 
@@ -58,14 +61,14 @@ def read_constraint(
     return None if found is None else _taken(*found, rules)
 
 
-def _taken(form: SchemaForm, schema: Mapping[str, Any], rules: SchemaRules) -> Mapping[str, Any] | None:
+def _taken(form: SchemaForm, schema: Mapping[str, Any], rules: RequestRules) -> Mapping[str, Any] | None:
     if form in rules.refused:
         parameter = "guided_json" if form == "guided_json" else "response_format"
         raise bad_input(f"'/{parameter}' of this form ({form}) is not supported")
     return None if form in rules.ignored else schema
 
 
-def _bare(check: Checker, wanted: Mapping[str, Any], rules: SchemaRules) -> tuple[SchemaForm, Mapping[str, Any]] | None:
+def _bare(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
     """Read the `response_format` of the older models, which holds the schema itself."""
     if "type" not in wanted or not check.enum(wanted["type"], "/response_format/type", ["json_object", "json_schema"]):
         return None
@@ -79,9 +82,7 @@ def _bare(check: Checker, wanted: Mapping[str, Any], rules: SchemaRules) -> tupl
     return "bare_schema", schema
 
 
-def _openai(
-    check: Checker, wanted: Mapping[str, Any], rules: SchemaRules
-) -> tuple[SchemaForm, Mapping[str, Any]] | None:
+def _openai(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
     """Read OpenAI's `response_format`; the native route takes the schema itself as well."""
     path = "/response_format"
     if not check.required(wanted, ["type"], path) or not check.enum(
