@@ -25,6 +25,7 @@ from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import call_settings, model_spec
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.profile import ResolvedProfile, callers_profile, published_profile
+from langchain_workers_gemma.client.token_count import count_messages, count_text
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
@@ -269,6 +270,25 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         if stops:
             params["ls_stop"] = list(stops)
         return params
+
+    # --- Counting tokens ---
+
+    def get_num_tokens(self, text: str) -> int:
+        """Count the tokens of a text: an estimate, or exact with `custom_get_token_ids`.
+
+        The estimate needs no network and no other library. It is within 20 % of Gemma's own tokenizer on prose in
+        large languages and on code.
+        """
+        return count_text(text, self.custom_get_token_ids)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Count the tokens of messages, tool calls and images included, and of tools bound beside them.
+
+        Args:
+            messages: The messages.
+            tools: Tools in any form that `bind_tools` takes.
+        """
+        return count_messages(messages, tools, self.custom_get_token_ids)
 
     # --- From arguments to a plan ---
 

@@ -6,13 +6,13 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from langchain_workers_gemma.token_estimate import IMAGE_TOKENS, MESSAGE_TOKENS, estimate_text_tokens
+
 if TYPE_CHECKING:
     from .chat import ChatRequest, Turn
 
 # Digits come one by one, as Gemma's own tokenizer has them; a word takes the space before it along.
 _TOKEN = re.compile(r"\d| ?[^\W\d_]{1,12}| ?[^\w\s]|_+|\s{1,4}")
-_TURN_MARKUP = 4
-_IMAGE_TOKENS = 256
 
 
 def tokenize(text: str) -> list[str]:
@@ -36,13 +36,15 @@ def count(text: str) -> int:
 
 def turn_tokens(turn: Turn) -> int:
     """Tokens of one turn as its chat template writes it."""
-    calls = sum(count(call.name) + count(call.arguments) for call in turn.calls)
-    return count(turn.text) + calls + _IMAGE_TOKENS * len(turn.images) + _TURN_MARKUP
+    calls = sum(estimate_text_tokens(call.name + call.arguments) for call in turn.calls)
+    return estimate_text_tokens(turn.text) + calls + IMAGE_TOKENS * len(turn.images) + MESSAGE_TOKENS
 
 
 def prompt_tokens(request: ChatRequest) -> int:
     """Tokens of the whole input."""
     if request.prompt is not None and request.body.get("raw"):
-        return count(request.prompt)
-    tools = sum(count(tool.name + tool.description + json.dumps(tool.parameters)) for tool in request.tools)
+        return estimate_text_tokens(request.prompt)
+    tools = sum(
+        estimate_text_tokens(tool.name + tool.description + json.dumps(tool.parameters)) for tool in request.tools
+    )
     return sum(map(turn_tokens, request.turns)) + tools

@@ -474,8 +474,8 @@ def test_context_overflow_of_gemma_4(api: Api) -> None:
 
 
 def test_context_overflow_of_the_older_models(api: Api) -> None:
-    refused(api, GEMMA_3, {"messages": user("word " * 80_000)}, "exceeded this model context window limit (80000)")
-    refused(api, GEMMA_7B, {"messages": user("word " * 8_192)}, "exceeded this model context window limit (8192)")
+    refused(api, GEMMA_3, {"messages": user("word " * 120_000)}, "exceeded this model context window limit (80000)")
+    refused(api, GEMMA_7B, {"messages": user("word " * 12_288)}, "exceeded this model context window limit (8192)")
 
 
 def test_everything_wrong_is_said_at_once(api: Api) -> None:
