@@ -33,10 +33,11 @@ class Pacer:
         self._least = 0.0
         self._tolerance = 0.0
         if rate is not None:
-            burst = max(early, int(rate // _BURST_SHARE))
-            spaced = rate - burst if rate > burst + 1 else rate
-            self._least = 60.0 / spaced
-            self._tolerance = self._least * int(rate // _BURST_SHARE)
+            share = int(rate // _BURST_SHARE)
+            burst = max(early, share)
+            self._least = 60.0 / (rate - burst if rate > burst + 1 else rate)
+            # One less than is spaced for: requests also take their time between here and the service.
+            self._tolerance = self._least * max(share - 1, 0)
         self._interval = self._least
         self._next = -math.inf  # when the next request is due
         self._paused_until = -math.inf
