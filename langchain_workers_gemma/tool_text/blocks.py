@@ -59,6 +59,7 @@ class Block:
         self._python = PythonCalls(self._state)
         self._opener = ""  # the special token or the tag that opened the block
         self._in_prose = False  # whether the block stands among words, where it may be an example
+        self._is_over = False  # whether the closing token has been passed
         self._begun = False  # whether arguments were begun, of whatever tool
 
     @property
@@ -141,7 +142,7 @@ class Block:
         self._state.marked = True
         while True:
             yield from self._between_tokens()
-            if self.closed or (yield from self._tokens_end()):
+            if self._is_over or (yield from self._tokens_end()):
                 break
         if in_prose and self.closed and not (yield from self._stands_apart()):
             raise source.unreadable()
@@ -191,7 +192,8 @@ class Block:
     def _gemma_arguments(self, name: str) -> Steps[None]:
         reader = GemmaFields(self._source)
         self._state.finish(name, (yield from reader.read(self._tools.parameters[name])))
-        self.closed = reader.ended_in_string
+        self._is_over = reader.ended_in_string
+        self.closed = self._is_over and bool((yield from self._source.peek()))
 
     def _tokens_end(self) -> Steps[bool]:
         """Whether the block ends here, with or without its closing token; junk before that is passed."""

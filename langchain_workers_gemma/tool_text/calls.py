@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 MAX_NAME_LENGTH = 256
 _NAME = re.compile(r"[\w.\-:/]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Call(NamedTuple):
@@ -19,6 +21,20 @@ class Call(NamedTuple):
 
     name: str
     arguments: dict[str, Any]
+
+
+class WrittenCall(NamedTuple):
+    """A call as it is emitted.
+
+    Attributes:
+        name: The tool's name.
+        arguments: Its arguments in JSON, or the text of such as cannot be read.
+        closed: Whether what follows it shows that it is whole.
+    """
+
+    name: str
+    arguments: str
+    closed: bool
 
 
 class CallState:
@@ -99,3 +115,18 @@ def to_arguments(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     raise UnreadableError("arguments that are no object")
+
+
+def to_json(arguments: Mapping[str, object]) -> str:
+    """Return arguments as JSON that can be encoded."""
+    text = json.dumps(arguments, ensure_ascii=False)
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
+
+
+def unlike_json(name: str, arguments: str) -> str:
+    """Return arguments that cannot be read in a form that nobody takes for JSON."""
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return name + arguments

@@ -194,8 +194,10 @@ class GemmaFields:
             return _Value(text)
         if raw[0] not in _PLAIN_QUOTES:
             raise source.unreadable()
-        more = yield from self._bare(closer)  # quotes around the first words alone: `"machine learning" site:arxiv.org`
-        words = [raw, blank, more.text]
+        more = yield from self._bare(closer)
+        if not blank and not more.quoted and more.text.endswith(raw[0]):
+            return _Value((raw + more.text)[1:-1])  # quotes within quotes: `"echo "hi""`
+        words = [raw, blank, more.text]  # quotes around the first words alone: `"machine learning" site:arxiv.org`
         return _Value("".join(words)) if more.quoted else _Value(None, words)
 
     def _items(self, kind: ArgumentType) -> Steps[list[Any]]:

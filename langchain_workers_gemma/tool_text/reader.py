@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from langchain_workers_gemma.response.events import Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.tool_text.blocks import Block
+from langchain_workers_gemma.tool_text.calls import WrittenCall, to_json, unlike_json
 from langchain_workers_gemma.tool_text.emitter import Emitter
 from langchain_workers_gemma.tool_text.literals import BLANK
 from langchain_workers_gemma.tool_text.markdown import MarkdownState
@@ -19,6 +19,7 @@ from langchain_workers_gemma.tool_text.tokens import (
     CALL_OPENERS,
     FENCES,
     QUOTES,
+    RESULTS,
     SPECIAL,
     TURN_ENDS,
     TURN_STARTS,
@@ -35,7 +36,6 @@ _SPACE = re.compile(r"[ \t\r]+")
 _ROLE = re.compile(r"\w+")
 _MODEL_ROLES = ("model", "assistant")
 _AFTER_WORDS = frozenset(".,;:!?)]}\"'\u201d\u2019»`*_|")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _AROUND_CALLS = frozenset({*CALL_OPENERS, *CALL_CLOSERS, *QUOTES})
 
 
@@ -77,7 +77,7 @@ class TextReader:
         self._thought_page: MarkdownState | None = None  # of the thought that is open
         self.in_reasoning = False
         self._text_follows = False  # whether text follows the thought that ends here
-        self._calls: list[_Emitted] = []  # calls in the open thought, real if nothing but calls follows
+        self._calls: list[WrittenCall] = []  # calls in the open thought, real if nothing but calls follows
         self._calls_text: list[str] = []  # what they were read from
         self._at_start = True
         self._turn_ended = False
@@ -248,9 +248,9 @@ class TextReader:
 
     def _found(self, block: Block, partial: tuple[str, str] | None) -> None:
         """Emit calls. In a thought they wait for what follows."""
-        calls = [_Emitted(name, _to_json(arguments), closed=True) for name, arguments in block.calls]
+        calls = [WrittenCall(name, to_json(arguments), closed=True) for name, arguments in block.calls]
         if partial is not None:
-            calls.append(_Emitted(partial[0], _unlike_json(*partial), closed=False))
+            calls.append(WrittenCall(partial[0], unlike_json(*partial), closed=False))
         elif calls:
             calls[-1] = calls[-1]._replace(closed=block.closed)
         self._page.begin_line()
@@ -260,7 +260,7 @@ class TextReader:
             self._calls += calls
             self._calls_text.append(self._source.held())
 
-    def _emit(self, calls: Sequence[_Emitted]) -> None:
+    def _emit(self, calls: Sequence[WrittenCall]) -> None:
         for call in calls:
             self._emitter.call(call.name, call.arguments, closed=call.closed)
 
@@ -298,6 +298,8 @@ class TextReader:
         apart, first = page.stands_apart, page.line_is_blank
         yield from source.accept(token)
         after_call = self._emitter.after_call or bool(self._calls)
+        if after_call and token in RESULTS:
+            yield from self._invented_result()
         self._turn_ended = self._turn_ended or token in TURN_ENDS
         if apart and not after_call:
             space = yield from source.run(_SPACE)
@@ -315,6 +317,17 @@ class TextReader:
             at_end = not (yield from source.peek()) or (yield from source.startswith(*TURN_STARTS))
             if blank and not at_end:  # at the end it only sets the token apart
                 self._append(blank)
+
+    def _invented_result(self) -> Steps[None]:
+        """Drop the result that a model makes up for its own call if it is not stopped there."""
+        source = self._source
+        if not (yield from source.startswith(*(f"response:{name}{{" for name in self._tools.parameters))):
+            return
+        while (yield from source.run(_NOT_A_TOKEN)) or (yield from source.peek()):
+            if (yield from source.accept(*RESULTS)) or (yield from source.startswith(*TURN_ENDS)):
+                break
+            if (yield from source.peek()):
+                source.advance()
 
     def _token_in_code(self, token: str) -> Steps[None]:
         """Keep a token in code, unless it ends the whole reply."""
@@ -433,14 +446,6 @@ class TextReader:
             self._text_page.begin_line()
 
 
-class _Emitted(NamedTuple):
-    """A call on its way out."""
-
-    name: str
-    arguments: str
-    closed: bool
-
-
 def _is_cut_opener(text: str) -> bool:
     """Whether a text is the beginning of the token that opens a call."""
     return bool(text) and any(opener.startswith(text) for opener in CALL_OPENERS)
@@ -449,17 +454,3 @@ def _is_cut_opener(text: str) -> bool:
 def _nothing() -> Steps[str]:
     yield from ()
     return ""
-
-
-def _to_json(arguments: Mapping[str, object]) -> str:
-    text = json.dumps(arguments, ensure_ascii=False)
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
-
-
-def _unlike_json(name: str, arguments: str) -> str:
-    """Return arguments that cannot be read in a form that nobody takes for JSON."""
-    try:
-        json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    return name + arguments

@@ -178,6 +178,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "behind code that goes on": Sample("```python\nx = 1<end_of_turn>", [], "```python\nx = 1"),
         "in a thought": Sample("<|channel>thought\nhm<turn|>", [], "", "hm"),
         "result token": Sample("Hello.<|tool_response>", [], "Hello."),
+        "an invented result": Sample(
+            f"{WEATHER}<|tool_response>response:weather{{temp:{Q}5{Q}}}<tool_response|>It is 5.", [ROME], "It is 5."),
         "result token behind a call": Sample(f"{WEATHER}<|tool_response>\n", [ROME]),
         "between words": Sample("text<tool_call|>more", [], "textmore"),
         "begin and padding": Sample("<bos>Hi<bos> there<pad>.", [], "Hi there."),
@@ -301,6 +303,10 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "plain quote, then a quote token": _call(f"weather{{city:'Rome{Q}}}", ROME),
         "plain quote, then a quote token, more keys": _call(
             f"write{{path:'a.txt{Q},content:{Q}it's{Q}}}", ("write", {"path": "a.txt", "content": "it's"})),
+        "quotes within quotes": _call('sh{command:"echo "hi""}', ("sh", {"command": 'echo "hi"'})),
+        "two strings in one": _call(
+            'search{query:"deep learning" OR "machine learning"}',
+            ("search", {"query": '"deep learning" OR "machine learning"'})),
         "no value": _call("weather{city}", invalid=("weather",)),
         "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", invalid=("weather",)),
     },
