@@ -172,7 +172,8 @@ def token_source(connected: Connected) -> str:
     """Where the token came from, for people; empty where none is needed."""
     if connected.binding is not None:
         return ""
-    token = connected.api_token.get_secret_value() if connected.api_token else None
+    secret = _as_secret(connected.api_token)
+    token = secret.get_secret_value() if secret else None
     for name in HOSTS[connected.host].token_variables:
         value = os.environ.get(name)
         if value:
@@ -184,7 +185,7 @@ def token_source(connected: Connected) -> str:
 
 def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
     """Texts that must not show in an error."""
-    tokens = (connected.api_token, gateway_.token if gateway_ else None)
+    tokens = (_as_secret(connected.api_token), gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
