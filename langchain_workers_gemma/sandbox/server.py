@@ -45,8 +45,8 @@ class Sandbox:
         upstream: The base URL of an OpenAI-compatible server that answers in place of the mock model.
         upstream_model: The model's name there.
         upstream_api_key: Its key, where it wants one.
-        upstream_schema: How that server takes a JSON Schema: OpenAI's `json_schema`, or llama-cpp-python's
-            `json_object` with a schema.
+        upstream_schema: How that server takes a JSON Schema: OpenAI's `json_schema`, llama-cpp-python's `json_object`
+            with a schema, any `json_object` with the schema in the `prompt`, or `auto`: whichever it takes.
         seed: Changes the mock model's answers.
         dialect: Behaviours of the service to reproduce: a `Dialect`, or names from `DIALECTS`.
         latency: Seconds before each reply.
@@ -66,7 +66,7 @@ class Sandbox:
         upstream: str | None = None,
         upstream_model: str | None = None,
         upstream_api_key: str | None = None,
-        upstream_schema: Literal["json_schema", "json_object"] = "json_schema",
+        upstream_schema: Literal["auto", "json_schema", "json_object", "prompt"] = "auto",
         seed: int = 0,
         dialect: Dialect | str | Iterable[str] | None = None,
         latency: float = 0.0,
@@ -381,7 +381,7 @@ def _engine(
     upstream: str | None,
     model: str | None,
     api_key: str | None,
-    schema_form: Literal["json_schema", "json_object"],
+    schema_form: Literal["auto", "json_schema", "json_object", "prompt"],
 ) -> Engine:
     if upstream is None:
         return MockModel(seed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from langchain_workers_gemma import ChatWorkersGemma, ContextOverflowError
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.sandbox_tests.talking import (
     ADD,
@@ -19,6 +20,7 @@ from tests.sandbox_tests.talking import (
     Api,
     calls_of,
     error_of,
+    read_events,
     text_of,
     user,
 )
@@ -122,6 +124,57 @@ def test_guided_json_is_passed_on_in_the_form_of_llama_cpp(behind: Sandbox) -> N
     with front, Api(front) as api:
         json.loads(api.text(GEMMA_3, "Ann is 41", guided_json=SCHEMA))
     assert behind.requests[-1].json["response_format"] == {"type": "json_object", "schema": SCHEMA}
+
+
+@pytest.mark.parametrize(
+    ("dialects", "form"),
+    [
+        ((), "json_schema"),
+        (("refuse_schema_envelope",), "both"),
+        (("ignore_schema_envelope",), "both"),
+        (("refuse_schema_envelope", "refuse_json_object"), None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_is_asked_in_the_form_that_it_takes(dialects: tuple[str, ...], form: str | None, stream: bool) -> None:
+    """Servers that know `json_object` alone, whether they refuse or ignore `json_schema`, need no option."""
+    with Sandbox() as back, Sandbox(upstream=back.openai_url, upstream_model="google/gemma-3-12b-it") as front:
+        back.dialect = dialects
+        with Api(front) as api:
+            for _ in range(2):
+                reply = api.say(GEMMA_3, "Ann is 41", guided_json=SCHEMA, stream=stream)
+                if form is None:
+                    assert error_of(reply)[:2] == (400, 5006)
+                    continue
+                text = text_in(read_events(reply.text)) if stream else text_of(reply.json()["result"])
+                assert json.loads(text) == {"age": 41}
+        tried = [request.json["response_format"]["type"] for request in back.requests]
+    if form == "json_schema":
+        assert tried == ["json_schema"] * 2
+    elif form == "both":
+        assert tried == ["json_schema", "json_object", "json_object"]  # what was found out is remembered
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"),
+        (
+            400,
+            "the request exceeds the available context size. try increasing the context size or enable context shift",
+        ),
+        (500, "context window exceeded"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_overflow_there_is_an_overflow_here(pair: Pair, status: int, message: str, stream: bool) -> None:
+    sandbox = pair.front.sandbox
+    llm = ChatWorkersGemma(
+        base_url=sandbox.base_url, account_id=sandbox.account_id, api_token=sandbox.api_token, max_retries=0
+    )
+    pair.back.fail(status=status, message=message)
+    with pytest.raises(ContextOverflowError):
+        list(llm.stream("Hello")) if stream else llm.invoke("Hello")
 
 
 def test_sampling_is_passed_on(pair: Pair) -> None:

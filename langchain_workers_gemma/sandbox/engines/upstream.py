@@ -1,10 +1,12 @@
-"""A real Gemma behind the sandbox: forwards to any OpenAI-compatible server and answers in Workers AI's form."""
+"""A real Gemma behind the sandbox: forward to any OpenAI-compatible server, and answer in Workers AI's form."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import httpx
 
@@ -21,6 +23,8 @@ from langchain_workers_gemma.sandbox.chat import (
 from langchain_workers_gemma.sandbox.errors import OUT_OF_CAPACITY, TIMEOUT, ServiceError
 from langchain_workers_gemma.sandbox.tokens import count, prompt_tokens
 
+from .mock.engine import pieces
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
@@ -36,9 +40,23 @@ _PASSED = (
     "parallel_tool_calls",
     "tool_choice",
 )
-"""Parameters that mean the same there; servers take no notice of those they do not have."""
+"""Parameters that mean the same there; servers ignore those they do not have."""
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0)
 _REFUSALS = frozenset({400, 404, 413, 422})
+_MAX_REPLY = 64_000_000
+"""Bytes of a whole reply that are read."""
+_MAX_ERROR = 2_000
+"""Characters of an error that are passed on."""
+_OVERFLOW = re.compile(
+    r"context (?:length|size|window)|exceed_context_size|maximum context|too many tokens|prompt is too long",
+    re.IGNORECASE,
+)
+_FORM_REFUSED = re.compile(r"response_format|json_schema|json_object|schema|grammar|not supported", re.IGNORECASE)
+
+UpstreamForm: TypeAlias = Literal["json_schema", "json_object", "both", "prompt"]
+"""How a server takes a JSON Schema: as OpenAI's `json_schema`; as llama-cpp-python's `json_object` with a schema; in
+the prompt, beside `json_object`; or in both of these places."""
+_FORMS: tuple[UpstreamForm, ...] = ("json_schema", "both", "prompt")
 
 
 @dataclass(slots=True)
@@ -49,13 +67,13 @@ class Upstream:
         url: The server's base URL, up to and with `/v1`.
         model: The model's name there.
         api_key: Its key, where it wants one.
-        schema_form: How it takes a JSON Schema.
+        schema_form: How it takes a JSON Schema; `auto` tries each form until the server takes one, and remembers it.
     """
 
     url: str
     model: str
     api_key: str | None = None
-    schema_form: Literal["json_schema", "json_object"] = "json_schema"
+    schema_form: UpstreamForm | Literal["auto"] = "auto"
     _client: httpx.AsyncClient | None = field(default=None, repr=False)
 
     @property
@@ -64,21 +82,38 @@ class Upstream:
         return self.model.encode("ascii", "replace").decode()
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Answer at once."""
-        try:
-            response = await self._http().post(self._endpoint, json=self.body(request))
-            await _raise_for_status(response)
-            return _completion(request, response.json())
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            raise _unreachable(error) from error
+        """Return the whole reply."""
+        if request.schema is None:
+            return await self._complete(request, self.body(request))
+        forms = _FORMS if self.schema_form == "auto" else (self.schema_form,)
+        for form in forms[:-1]:
+            try:
+                made = await self._complete(request, self._body_with_schema(request, form))
+            except ServiceError as error:
+                if not _FORM_REFUSED.search(error.message):
+                    raise
+            else:
+                if made.finish_reason == "length" or _is_json(made.text):  # else the server ignored the form
+                    self.schema_form = form
+                    return made
+        made = await self._complete(request, self._body_with_schema(request, forms[-1]))
+        self.schema_form = forms[-1]
+        return made
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
-        """Answer piece by piece."""
+        """Yield the reply piece by piece; whole where it is not known yet how the server takes a schema."""
+        if request.schema is not None and self.schema_form == "auto":
+            for delta in pieces(await self.complete(request)):
+                yield delta
+            return
+        body = (
+            self.body(request)
+            if request.schema is None or self.schema_form == "auto"
+            else self._body_with_schema(request, self.schema_form)
+        )
         reader = _Reader(request)
-        body = {**self.body(request), "stream": True, "stream_options": {"include_usage": True}}
         try:
-            async with self._http().stream("POST", self._endpoint, json=body) as response:
-                await _raise_for_status(response)
+            async with self._open({**body, "stream": True, "stream_options": {"include_usage": True}}) as response:
                 async for line in response.aiter_lines():
                     if line.startswith("data:") and line[5:].strip() != "[DONE]":
                         for delta in reader.read(json.loads(line[5:])):
@@ -93,8 +128,23 @@ class Upstream:
         if client is not None:
             await client.aclose()
 
+    async def _complete(self, request: ChatRequest, body: dict[str, Any]) -> Completion:
+        try:
+            async with self._open(body) as response:
+                return _completion(request, json.loads(await _read(response)))
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            raise _unreachable(error) from error
+
+    @contextlib.asynccontextmanager
+    async def _open(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+        """Send a request; leaving the block closes the connection, which stops the server's work."""
+        async with self._http().stream("POST", self._endpoint, json=body) as response:
+            if not response.is_success:
+                raise _error_of(response.status_code, (await _read(response)).decode(errors="replace"))
+            yield response
+
     def body(self, request: ChatRequest) -> dict[str, Any]:
-        """The request in OpenAI's form."""
+        """Return the request in OpenAI's form, without its schema."""
         found: dict[str, Any] = {"model": self.model, "messages": _messages(request), "max_tokens": request.max_tokens}
         found |= {key: request.body[key] for key in _PASSED if request.body.get(key) is not None}
         if request.stop:
@@ -111,15 +161,20 @@ class Upstream:
                 }
                 for tool in request.tools
             ]
-        if request.schema is not None:
-            found["response_format"] = self._response_format(request.schema)
         return found
 
-    def _response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        if self.schema_form == "json_object":  # llama-cpp-python
-            return {"type": "json_object", "schema": dict(schema)}
-        held = {"name": "reply", "schema": dict(schema), "strict": True}
-        return {"type": "json_schema", "json_schema": held}
+    def _body_with_schema(self, request: ChatRequest, form: UpstreamForm) -> dict[str, Any]:
+        body, schema = self.body(request), dict(request.schema or {})
+        if form == "json_schema":
+            held = {"name": "reply", "schema": schema, "strict": True}
+            return {**body, "response_format": {"type": "json_schema", "json_schema": held}}
+        if form == "json_object":
+            return {**body, "response_format": {"type": "json_object", "schema": schema}}
+        wish = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {json.dumps(schema)}"
+        wanted: dict[str, Any] = (
+            {"type": "json_object", "schema": schema} if form == "both" else {"type": "json_object"}
+        )
+        return {**body, "messages": _with_wish(body["messages"], wish), "response_format": wanted}
 
     @property
     def _endpoint(self) -> str:
@@ -138,15 +193,46 @@ def _messages(request: ChatRequest) -> list[Any]:
     return list(request.body["messages"])
 
 
-async def _raise_for_status(response: httpx.Response) -> None:
-    if response.is_success:
-        return
-    text = (await response.aread()).decode(errors="replace")
-    if response.status_code in _REFUSALS:
-        raise ServiceError(5006, f"AiError: Bad input: Error: the upstream server says: {text}")
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        raise ServiceError(OUT_OF_CAPACITY)
-    raise ServiceError(None, f"AiError: the upstream server answered {response.status_code}: {text}", status=502)
+def _with_wish(messages: list[Any], wish: str) -> list[Any]:
+    """Add a text to the last user message, since not every template has a system role."""
+    last = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "user"), None)
+    if last is None:
+        return [*messages, {"role": "user", "content": wish}]
+    content = messages[last].get("content")
+    added = [*content, {"type": "text", "text": wish}] if isinstance(content, list) else f"{content}\n\n{wish}"
+    return [*messages[:last], {**messages[last], "content": added}, *messages[last + 1 :]]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Read a whole body, within bounds."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > _MAX_REPLY:
+            raise ValueError(f"the reply is longer than {_MAX_REPLY:,} bytes")
+    return bytes(body)
+
+
+def _error_of(status: int, text: str) -> ServiceError:
+    """Return the service's error for one of the server behind."""
+    text = text[:_MAX_ERROR]
+    if _OVERFLOW.search(text):  # some servers answer with a 400, some with a 500
+        return ServiceError(
+            5006, f"AiError: exceeded this model context window limit; the upstream server says: {text}"
+        )
+    if status in _REFUSALS:
+        return ServiceError(5006, f"AiError: Bad input: Error: the upstream server says: {text}")
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return ServiceError(OUT_OF_CAPACITY)
+    return ServiceError(None, f"AiError: the upstream server answered {status}: {text}", status=502)
 
 
 def _unreachable(error: Exception) -> ServiceError:
@@ -168,12 +254,13 @@ def _completion(request: ChatRequest, body: Mapping[str, Any]) -> Completion:
         reasoning=message.get("reasoning_content") or message.get("reasoning") or "",
         calls=calls,
         finish_reason=choice.get("finish_reason") or ("tool_calls" if calls else "stop"),
+        stop_reason=choice.get("stop_reason"),
     )
     return _with_usage(request, made, body.get("usage"))
 
 
 def _with_usage(request: ChatRequest, made: Completion, usage: Mapping[str, Any] | None) -> Completion:
-    """A completion with the server's usage, or our own count where it tells none."""
+    """Return a completion with the server's usage, or with our own count where it has none."""
     usage = usage or {}
     written = made.text + made.reasoning + "".join(call.name + call.arguments for call in made.calls)
     return replace(
@@ -186,7 +273,7 @@ def _with_usage(request: ChatRequest, made: Completion, usage: Mapping[str, Any]
 
 
 class _Reader:
-    """Reads a stream's chunks into pieces and keeps what the end needs."""
+    """Reads a stream's chunks into pieces, and accumulates the completion."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
@@ -194,7 +281,7 @@ class _Reader:
         self._usage: Mapping[str, Any] | None = None
 
     def read(self, chunk: Mapping[str, Any]) -> list[Delta]:
-        """The pieces of a chunk."""
+        """Return the pieces of a chunk."""
         if "error" in chunk:
             raise ServiceError(None, f"AiError: the upstream server says: {chunk['error']}", status=502)
         self._usage = chunk.get("usage") or self._usage
@@ -202,7 +289,9 @@ class _Reader:
         for choice in chunk.get("choices") or ():
             found += self._delta(choice.get("delta") or {})
             if choice.get("finish_reason"):
-                self._made = replace(self._made, finish_reason=choice["finish_reason"])
+                self._made = replace(
+                    self._made, finish_reason=choice["finish_reason"], stop_reason=choice.get("stop_reason")
+                )
         return found
 
     def _delta(self, delta: Mapping[str, Any]) -> list[Delta]:
@@ -231,6 +320,6 @@ class _Reader:
         return CallDelta(index, arguments, id=call_id, name=name or None)
 
     def completion(self) -> Completion:
-        """The whole reply."""
+        """Return the whole reply."""
         reason = self._made.finish_reason or ("tool_calls" if self._made.calls else "stop")
         return _with_usage(self._request, replace(self._made, finish_reason=reason), self._usage)

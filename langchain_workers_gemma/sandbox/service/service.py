@@ -134,7 +134,7 @@ class Service:
         """
         if not isinstance(model_id, str) or "gemma" not in model_id.lower():
             raise ServiceError(NO_SUCH_MODEL, f"The model `{model_id}` does not exist.", status=404)
-        known = resolve_model(model_id, "cloudflare")
+        known = resolve_model(model_id, "openai_compatible")
         return known if known.embeds else replace(known, tools=known.function_calling, **_COMPATIBLE)
 
     # --- answering ------------------------------------------------------------------------------------------------

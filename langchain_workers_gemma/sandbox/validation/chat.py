@@ -62,7 +62,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
     openai_form = not model.raw  # Gemma 4, and every model of AI/ML API, takes OpenAI's input
     check = Checker(nullable=openai_form)
     turns, prompt = _read_turns(check, model, body)
-    tools = read_tools(check, model, body) if model.tools else _refuse_tools(body)
+    tools = read_tools(check, model, body) if model.tools else _refuse_tools(model, body)
     choice = read_tool_choice(check, body, tools) if model.tool_choice else "auto"
     schema = read_constraint(check, model.constraint, body, rules)
     numbers = _read_numbers(check, model, body)
@@ -166,10 +166,10 @@ def _read_thinking(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -
     return check.optional(kwargs, "enable_thinking", "/chat_template_kwargs", "boolean") is not False
 
 
-def _refuse_tools(body: Mapping[str, Any]) -> tuple[()]:
+def _refuse_tools(model: GemmaModel, body: Mapping[str, Any]) -> tuple[()]:
     if body.get("tools"):
         raise ServiceError(None, "No endpoints found that support tool use", status=404)
-    if body.get("response_format", {"type": "text"}) != {"type": "text"}:
+    if model.constraint is None and body.get("response_format", {"type": "text"}) != {"type": "text"}:
         raise ServiceError(None, "JSON mode is not enabled", status=400)
     return ()
 

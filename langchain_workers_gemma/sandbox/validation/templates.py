@@ -93,8 +93,8 @@ def _results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
 
 def _rendering_error(at: int, problem: str) -> ServiceError:
     return _template_error(
-        f"messages[{at}] is rendered wrongly by the chat template: {problem}. (The service says nothing about this. The "
-        "sandbox's dialect lenient_templates lets it pass.)",
+        f"messages[{at}] is rendered wrongly by the chat template: {problem}. (The service says nothing about this. "
+        "The sandbox's dialect lenient_templates lets it pass.)",
         status=400,
     )
 
