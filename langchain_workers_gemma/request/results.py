@@ -97,8 +97,10 @@ def _pair_round(
             one.placeholder = ToolResult("tool", call_id=call.id, name=one.label, outcome="missing")
             paired.append(one.placeholder)
     for other in rest:
-        late = isinstance(other, ToolResult)
-        paired.append(_late_result(other, opened.get(other.call_id), changes) if late else other)
+        if isinstance(other, ToolResult):
+            paired.append(_late_result(other, opened.get(other.call_id), changes))
+        else:
+            paired.append(other)
 
 
 def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> list[Turn]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.schemas import ShownKeywords
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +21,6 @@ class TemplateData:
 
     thought_keys: tuple[str, ...] = ()
     declarations: ShownKeywords | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShownKeywords:
-    """What a template shows of the JSON Schema of a tool's parameters (`docs/wire.md` section 11).
-
-    Attributes:
-        of_every_type: The keywords that it shows of every parameter.
-        of_type: Those that it shows of parameters of one type.
-        hidden_names: Names of parameters that it takes for keywords and does not show.
-    """
-
-    of_every_type: frozenset[str]
-    of_type: Mapping[str, frozenset[str]]
-    hidden_names: frozenset[str]
 
 
 _TEMPLATES: Mapping[str, TemplateData] = {

@@ -13,6 +13,7 @@ from langchain_workers_gemma.request.guided_schema import guided_schema
 from langchain_workers_gemma.request.notations import NATIVE, PROMPTED, Notation, guided
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.request.settings import CallSettings
+from langchain_workers_gemma.request.template_data import template_data
 from langchain_workers_gemma.request.tool_prompts import (
     answer_after_calls_instructions,
     answer_instructions,
@@ -136,9 +137,11 @@ def _raw(settings: CallSettings) -> _Strategy:
 
 def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     spec = settings.spec
+    shown = template_data(spec).declarations
     data: dict[str, Any] = {
         "tools": [
-            wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role) for tool in settings.tools
+            wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role, shown=shown)
+            for tool in settings.tools
         ]
     }
     if settings.tool_choice is not None and spec.tool_choice:

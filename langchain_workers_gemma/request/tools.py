@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_workers_gemma.schemas import for_tool
+from langchain_workers_gemma.schemas import ShownKeywords, declare, for_tool
 from langchain_workers_gemma.schemas.validation import mismatches
 
 ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -117,21 +117,27 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
     )
 
 
-def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False) -> dict[str, Any]:
-    """A tool as the request carries it: self-contained, and in the subset of JSON Schema that the services publish.
+def wire_tool(
+    tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False, shown: ShownKeywords | None = None
+) -> dict[str, Any]:
+    """Return a tool as the request carries it: in the subset of JSON Schema that the services publish.
 
     Args:
         tool: The tool in OpenAI's form.
         strict_allowed: Whether `strict` is sent if it is set.
         engine_types: Whether an engine types the arguments of calls by the parameters (see `for_tool`).
+        shown: What the model's template shows of the parameters, where it is known: the rest is then said in words.
     """
     function = tool["function"]
     strict = function.get("strict") if strict_allowed else None
+    schema = json.dumps(function.get("parameters") or {}, default=str)
+    parameters, lines = _parameters(schema, engine_types=engine_types, shown=shown)
+    # Required by the published schema (docs/wire.md section 2), and often left out by users.
+    description = function.get("description") or function["name"]
     converted = {
         "name": function["name"],
-        # Required by the published schema (docs/wire.md section 2), and often left out by users.
-        "description": function.get("description") or function["name"],
-        "parameters": _parameters(json.dumps(function.get("parameters") or {}, default=str), engine_types=engine_types),
+        "description": "\n".join([description, *lines]),
+        "parameters": parameters,
     }
     if strict is not None:
         converted["strict"] = strict
@@ -139,6 +145,7 @@ def wire_tool(tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bo
 
 
 @lru_cache(maxsize=512)
-def _parameters(schema: str, *, engine_types: bool) -> dict[str, Any]:
-    """The converted parameters; an agent sends the same tools with every call."""
-    return for_tool(json.loads(schema), engine_types=engine_types)
+def _parameters(schema: str, *, engine_types: bool, shown: ShownKeywords | None) -> tuple[dict[str, Any], list[str]]:
+    """Return the converted parameters, and lines for the description; an agent sends the same tools with every call."""
+    parameters = for_tool(json.loads(schema), engine_types=engine_types)
+    return (parameters, []) if shown is None else declare(parameters, shown)

@@ -11,6 +11,7 @@ vLLM's own list of what it lacks (`has_xgrammar_unsupported_json_features` in
 """
 
 from langchain_workers_gemma.schemas.constraint import for_constraint
+from langchain_workers_gemma.schemas.declarations import ShownKeywords, declare
 from langchain_workers_gemma.schemas.from_user import json_schema_of, schema_description, schema_name
 from langchain_workers_gemma.schemas.keywords import JSONSchema
 from langchain_workers_gemma.schemas.references import inline_refs
@@ -19,6 +20,8 @@ from langchain_workers_gemma.schemas.tools import for_tool
 
 __all__ = [
     "JSONSchema",
+    "ShownKeywords",
+    "declare",
     "for_constraint",
     "for_tool",
     "inline_refs",

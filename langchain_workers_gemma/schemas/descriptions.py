@@ -21,7 +21,9 @@ _PHRASES: dict[str, str] = {
     "multipleOf": "a multiple of {}",
 }
 
-_TOLD = (
+_COUNTS = frozenset({"minItems", "minProperties", "minLength"})  # at least none of them is no bound
+
+TOLD = (
     *(*_PHRASES, "pattern", "format", "uniqueItems", "contains", "minContains", "maxContains", "patternProperties"),
     *("propertyNames", "dependentRequired", "dependentSchemas", "not", "if", "then", "else"),
     *("contentEncoding", "contentMediaType", "default"),
@@ -32,7 +34,7 @@ _TOLD = (
 def noted(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
     """Adds the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
     text = schema.get("description")
-    notes = list(filter(None, (describe(key, schema[key]) for key in _TOLD if key in schema and key not in taken)))
+    notes = list(filter(None, (describe(key, schema[key]) for key in TOLD if key in schema and key not in taken)))
     said = [text] if isinstance(text, str) and text else []
     if notes:
         said.append(f"({', '.join(notes)})")
@@ -46,7 +48,10 @@ def describe(key: str, value: Any) -> str:
     if key == "uniqueItems":
         return "no item twice" if value is True else ""
     if key in _PHRASES:
-        return _PHRASES[key].format(value, "s" if value != 1 else "", "ies" if value != 1 else "y") if value else ""
+        says_nothing = value == 0 and key in _COUNTS
+        return (
+            "" if says_nothing else _PHRASES[key].format(value, "s" if value != 1 else "", "ies" if value != 1 else "y")
+        )
     if key == "patternProperties":
         return f"keys match {' or '.join(value)}"
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -75,12 +75,12 @@ class Client:
         self._bodies.append(json.loads(request.content))
         return httpx.Response(200, json={"result": {"response": "Hi"}, "success": True})
 
-    def body(self, messages: Sequence[BaseMessage], tools: Sequence[str]) -> dict[str, Any]:
-        """Return the body of the request for a history."""
+    def body(self, messages: Sequence[BaseMessage], tools: Sequence[str | dict[str, Any]]) -> dict[str, Any]:
+        """Return the body of the request for a history, with tools in OpenAI's form, or of these names."""
         llm: Any = self._llm
         if self.way.method != "without tools":
             options = {"parallel_tool_calls": False} if self.way.method.endswith("one call") else {}
-            llm = llm.bind_tools([_tool(name) for name in tools], **options)
+            llm = llm.bind_tools([_tool(one) if isinstance(one, str) else one for one in tools], **options)
         llm.invoke(list(messages))
         body = self._bodies.pop()
         assert not self._bodies

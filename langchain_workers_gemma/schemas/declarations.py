@@ -1,0 +1,168 @@
+"""The declaration of a tool as a chat template shows it: what it would hide is said in words, nothing is made up.
+
+A template writes some keywords of a parameter's schema, in an order and a notation of its own, and leaves the others
+out. Of an object without `properties` it takes the keywords for parameters (`docs/wire.md` section 11).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_workers_gemma.schemas.descriptions import TOLD, describe
+from langchain_workers_gemma.schemas.keywords import JSONSchema
+
+_MAX_SHOWN = 2000  # characters of JSON in one note
+_REF = "#/$defs/"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKeywords:
+    """What a template shows of the JSON Schema of a tool's parameters.
+
+    Attributes:
+        of_every_type: The keywords that it shows of every parameter.
+        of_type: Those that it shows of parameters of one type. All that is in `items` is shown.
+        hidden_names: Names of parameters that it takes for keywords and does not show.
+    """
+
+    of_every_type: frozenset[str]
+    of_type: Mapping[str, frozenset[str]] = field(hash=False)
+    hidden_names: frozenset[str]
+
+    def shows(self, key: str, kind: object) -> bool:
+        """Return whether a keyword of a parameter of some type is shown."""
+        return key in self.of_every_type or key in self.of_type.get(str(kind), ())
+
+
+def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
+    """Say in words what a template does not show of a tool's parameters.
+
+    Args:
+        parameters: The parameters as `for_tool` gives them.
+        shown: What the template shows.
+
+    Returns:
+        The parameters with longer descriptions, and what the tool's own description must say.
+    """
+    definitions = parameters.get("$defs", {})
+    declared, lines = _with_properties(parameters, shown)
+    members = parameters.get("anyOf")
+    if members:
+        lines.append(f"The parameters must fit {_either(members)}.")
+    extra = _extra_keys(parameters, noun="parameter")
+    if extra:
+        lines.append(f"{extra[0].upper()}{extra[1:]}.")
+    lines += [f"{name} is a value of this JSON Schema: {_json(one)}" for name, one in definitions.items()]
+    return declared, lines
+
+
+def _with_properties(schema: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
+    """Return an object's schema with its properties declared, and lines on those that the template hides."""
+    required = schema.get("required", ())
+    properties = {name: _declared(one, shown) for name, one in schema.get("properties", {}).items()}
+    lines = [
+        f'Parameter "{name}" ({one.get("type")}{", required" if name in required else ""}): {_told(one, shown)}'
+        for name, one in properties.items()
+        if name in shown.hidden_names
+    ]
+    return {**schema, "properties": properties}, lines
+
+
+def _declared(schema: Any, shown: ShownKeywords) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type")
+    lines: list[str] = []
+    if kind == "object":
+        schema, lines = _with_properties(schema, shown)
+    elif kind == "array" and isinstance(schema.get("items"), dict):
+        schema = {**schema, "items": _declared_items(schema["items"], shown)}
+    notes = _notes(schema, shown)
+    return _described(schema, [f"({'; '.join(notes)})", *lines] if notes else lines)
+
+
+def _described(schema: JSONSchema, more: Sequence[str]) -> JSONSchema:
+    """Return a schema with more in its description."""
+    return {**schema, "description": " ".join(filter(None, [schema.get("description", ""), *more]))} if more else schema
+
+
+def _declared_items(items: JSONSchema, shown: ShownKeywords) -> JSONSchema:
+    """Return the schema of a list's items: a template shows all its keywords, but properties as it always does."""
+    return _described(*_with_properties(items, shown)) if "properties" in items else items
+
+
+def _told(schema: JSONSchema, shown: ShownKeywords) -> str:
+    """Return the description of a parameter whose own keywords are all hidden."""
+    hidden = {
+        key: schema[key]
+        for key in ("enum", "items", "properties")
+        if schema.get(key) and shown.shows(key, schema["type"])
+    }
+    return f"{schema.get('description', '')}{f' {_json(hidden)}' if hidden else ''}"
+
+
+# --- Notes ------------------------------------------------------------------------------------------------------------
+
+
+def _notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
+    """Return in words what a schema says by keywords that the template does not show."""
+    kind = schema.get("type")
+    hidden = {key: value for key, value in schema.items() if not shown.shows(key, kind)}
+    notes: list[str] = []
+    if "enum" in hidden:
+        notes.append(f"one of {', '.join(map(_json, hidden['enum']))}")
+    if "const" in hidden:
+        notes.append(f"always {_json(hidden['const'])}")
+    if "anyOf" in hidden and not _is_only_nullable(schema):
+        notes.append(_either(hidden["anyOf"]))
+    if "$ref" in hidden:
+        notes.append(f"a value of the form {hidden['$ref'].removeprefix(_REF)}")
+    if "prefixItems" in hidden:
+        notes.append(f"its items in order: {'; '.join(map(_words, hidden['prefixItems']))}")
+    notes.append(_extra_keys(schema, noun="key") if kind == "object" else "")
+    notes += [
+        _default(hidden[key]) if key == "default" else describe(key, hidden[key]) for key in TOLD if key in hidden
+    ]
+    return [note for note in notes if note]
+
+
+def _is_only_nullable(schema: JSONSchema) -> bool:
+    """Return whether a union only says that a value may be null, or anything, as other words do already."""
+    kinds = [one.get("type") for one in schema["anyOf"] if isinstance(one, dict) and one.keys() == {"type"}]
+    if len(kinds) < len(schema["anyOf"]):
+        return False
+    return set(kinds) <= {schema.get("type"), "null"} or len(kinds) > 5  # all types there are
+
+
+def _either(members: Sequence[Any]) -> str:
+    return f"either {' or '.join(map(_words, members))}"
+
+
+def _words(schema: Any) -> str:
+    """Return a schema in words: its type, or the whole of it where it says more."""
+    if not isinstance(schema, dict):
+        return "anything" if schema else "nothing"
+    told = {key: value for key, value in schema.items() if value not in ({}, [])}
+    return str(told["type"]) if told.keys() == {"type"} else _json(told)
+
+
+def _extra_keys(schema: JSONSchema, *, noun: str) -> str:
+    extra = schema.get("additionalProperties")
+    if extra is None or extra is False:
+        return ""
+    which = f"further {noun}s" if schema.get("properties") else f"any {noun}s"
+    return (
+        f"{which} may be given" if extra is True or not extra else f"{which} may be given, each value: {_words(extra)}"
+    )
+
+
+def _default(value: Any) -> str:
+    return "" if value is None else f"default: {_json(value)}"
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"

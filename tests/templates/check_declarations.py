@@ -1,0 +1,188 @@
+"""Renders declarations of tools: they say all that their schemas say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+
+from langchain_workers_gemma.schemas import json_schema_of
+from tests.helpers import asking
+from tests.helpers.schema_examples import EXAMPLES
+from tests.templates.check_renderings import Client, Way
+from tests.templates.conftest import RENDERINGS
+from tests.templates.declarations import read_declaration
+from tests.templates.prompt import read_prompt
+from tests.templates.templates import GEMMA_4, GEMMA_4_INTERLEAVED, ChatTemplate
+
+TEMPLATES = (GEMMA_4, GEMMA_4_INTERLEAVED)
+HIDDEN_NAMES = {"description", "type", "properties", "required", "nullable"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    return Client(Way(asking.GEMMA_4, "native", "native"))
+
+
+def declared(client: Client, parameters: Mapping[str, Any], template: ChatTemplate) -> dict[str, Any]:
+    """Return what a prompt says of a tool with these parameters."""
+    function = {"name": "f", "description": "Do it.", "parameters": parameters}
+    body = client.body([HumanMessage("x")], [{"type": "function", "function": function}])
+    items = read_prompt(template.render(body))
+    RENDERINGS[f"{template.name}, tools"] += 1
+    (declaration,) = [item for item in items if item.kind == "declaration"]
+    return read_declaration(declaration.text)
+
+
+def check_names(said: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> None:
+    """Every parameter is declared, or said in words if the template hides its name; no other is."""
+    shown = said.get("properties", {})
+    names = {name for name, one in schema.get("properties", {}).items() if one is not False}
+    assert shown.keys() == names - HIDDEN_NAMES
+    for name in names & HIDDEN_NAMES:
+        assert f'"{name}"' in text
+    for name in names - HIDDEN_NAMES:
+        inner, one = schema["properties"][name], shown[name]
+        if isinstance(inner, dict) and inner.get("type") == "object":
+            check_names(one, inner, one.get("description", ""))
+        if isinstance(inner, dict) and isinstance(inner.get("items"), dict) and inner["items"].get("type") == "object":
+            items = one["items"]
+            check_names(items, inner["items"], items.get("description", ""))
+
+
+# --- One fact at a time -----------------------------------------------------------------------------------------------
+
+SAID: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "enum of numbers": ({"type": "integer", "enum": [1, 2, 30]}, ("1", "2", "30")),
+    "enum of strings": ({"type": "string", "enum": ["red", "blue"]}, ("red", "blue")),
+    "enum of both": ({"enum": ["auto", 4.5]}, ("auto", "4.5")),
+    "const": ({"const": "fixed"}, ("fixed",)),
+    "const number": ({"const": 7}, ("7",)),
+    "range": ({"type": "integer", "minimum": 0, "maximum": 17}, ("at least 0", "at most 17")),
+    "open range": (
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1.5},
+        ("more than 0", "less than 1.5"),
+    ),
+    "multiple": ({"type": "integer", "multipleOf": 5}, ("multiple of 5",)),
+    "pattern": ({"type": "string", "pattern": "^[a-z]{2}$"}, ("^[a-z]{2}$",)),
+    "format": ({"type": "string", "format": "date-time"}, ("date-time",)),
+    "lengths": ({"type": "string", "minLength": 2, "maxLength": 9}, ("at least 2", "at most 9")),
+    "default": ({"type": "string", "default": "metric"}, ('"metric"',)),
+    "default that is falsy": ({"type": "boolean", "default": False}, ("default: false",)),
+    "default zero": ({"type": "integer", "default": 0}, ("default: 0",)),
+    "default list": ({"type": "array", "items": {"type": "string"}, "default": ["a"]}, ('default: ["a"]',)),
+    "union": ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, ("string", "integer")),
+    "list of types": ({"type": ["string", "boolean"]}, ("string", "boolean")),
+    "one of": (
+        {"oneOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}, {"type": "string"}]},
+        ('"x"', "integer", "string"),
+    ),
+    "free-form object": ({"type": "object", "additionalProperties": True}, ("any keys",)),
+    "map": ({"type": "object", "additionalProperties": {"type": "number"}}, ("any keys", "number")),
+    "object with more keys": (
+        {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
+        ("further keys", "integer"),
+    ),
+    "tuple": ({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]}, ("string", "integer")),
+    "counts": (
+        {"type": "array", "items": {}, "minItems": 1, "maxItems": 3, "uniqueItems": True},
+        ("at least 1", "at most 3", "twice"),
+    ),
+    "optional": ({"anyOf": [{"type": "integer", "minimum": 3}, {"type": "null"}]}, ("at least 3",)),
+    "anything": ({}, ("any JSON value",)),
+    "items with rules": ({"type": "array", "items": {"type": "integer", "minimum": 4}}, ("4",)),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("case", SAID)
+def test_what_the_template_does_not_show_stands_in_the_description(
+    client: Client, case: str, template: ChatTemplate
+) -> None:
+    schema, facts = SAID[case]
+    parameters = {"type": "object", "properties": {"p": {"description": "About p.", **schema}, "q": {"type": "string"}}}
+    said = declared(client, parameters, template)["parameters"]
+    check_names(said, parameters, "")
+    told = json.dumps(said["properties"]["p"], ensure_ascii=False).replace('\\"', '"').replace("\\\\", "\\")
+    assert "About p." in told
+    for fact in facts:
+        assert fact.lower() in told.lower(), f"{fact!r} is not in {told}"
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("deep", [False, True])
+def test_parameters_with_names_that_the_template_takes_for_keywords(
+    client: Client, template: ChatTemplate, deep: bool
+) -> None:
+    properties: dict[str, Any] = {
+        name: {"type": "string", "description": f"The {name} of it."} for name in HIDDEN_NAMES
+    }
+    properties["type"] = {"type": "string", "enum": ["bug", "feature"], "description": "Its kind."}
+    properties["size"] = {"type": "integer"}
+    inner = {"type": "object", "properties": properties, "required": ["type", "size"]}
+    parameters = {"type": "object", "properties": {"issue": inner}} if deep else inner
+    said = declared(client, parameters, template)
+    text = said["parameters"]["properties"]["issue"]["description"] if deep else said["description"]
+    check_names(said["parameters"], parameters, text)
+    assert '"type" (string, required): Its kind.' in text
+    assert '"bug"' in text
+    assert '"nullable" (string): The nullable of it.' in text
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_recursive_parameters(client: Client, template: ChatTemplate) -> None:
+    node = {"type": "object", "properties": {"value": {"type": "integer"}, "next": {"$ref": "#/$defs/Node"}}}
+    parameters = {"type": "object", "properties": {"tree": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}}
+    said = declared(client, parameters, template)
+    assert "Node" in said["description"]
+    assert said["parameters"]["properties"].keys() == {"tree"}
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_a_union_of_objects_at_the_root(client: Client, template: ChatTemplate) -> None:
+    by_name = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    by_id = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
+    said = declared(client, {"anyOf": [by_name, by_id]}, template)
+    assert said["parameters"]["properties"].keys() == {"name", "number"}
+    assert "either" in said["description"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_schemas_of_users(client: Client, name: str, template: ChatTemplate) -> None:
+    """No template loses its way in the schemas that other tests use."""
+    schema = json_schema_of(EXAMPLES[name].schema)
+    said = declared(client, schema, template)
+    top = {name for name, one in schema.get("properties", {}).items() if one is not False}
+    if top:
+        assert set(said["parameters"].get("properties", {})) == top - HIDDEN_NAMES
+
+
+# --- Any schema -------------------------------------------------------------------------------------------------------
+
+_NAMES = st.sampled_from(["a", "b_c", "type", "properties", "required", "nullable", "description", "items", "keys"])
+_LEAVES: st.SearchStrategy[dict[str, Any]] = st.sampled_from([schema for schema, _ in SAID.values()])
+
+
+def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    properties = st.dictionaries(_NAMES, children, min_size=0, max_size=4)
+    objects = st.builds(
+        lambda named: {"type": "object", "properties": named, "required": sorted(named)[:1]}, properties
+    )
+    return st.one_of(objects, st.builds(lambda one: {"type": "array", "items": one}, objects))
+
+
+def test_any_schema(client: Client) -> None:
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(_objects(st.recursive(_LEAVES, _objects, max_leaves=8)).filter(lambda one: one["type"] == "object"))
+    def says_the_truth(parameters: dict[str, Any]) -> None:
+        for template in TEMPLATES:
+            said = declared(client, parameters, template)
+            check_names(said["parameters"], parameters, said["description"])
+
+    says_the_truth()
