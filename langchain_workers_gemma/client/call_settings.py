@@ -21,6 +21,7 @@ from langchain_workers_gemma.client.arguments import (
 from langchain_workers_gemma.client.connection import Connected
 from langchain_workers_gemma.client.profile import apply_profile, callers_profile
 from langchain_workers_gemma.exchange.retries import RetryPolicy
+from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import GemmaModel, resolve_model
 from langchain_workers_gemma.request.constraint_forms import FormMemory
 from langchain_workers_gemma.request.response_format import Answer, parse_response_format
@@ -85,6 +86,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     spec = model_spec(chat, kwargs.get("model"))
     check_one_answer(kwargs.get("n"), fields["model_kwargs"])
     connection.check_timeout(fields["timeout"])
+    check_json("model_kwargs", fields["model_kwargs"])
     sampling = {name: as_python(number) for name in SAMPLING if (number := fields[name]) is not None}
     if of_call:
         check_sampling(sampling, spec)
@@ -157,6 +159,19 @@ def _without_aliases(
     named = normalised_arguments(kwargs, aliases, {*kwargs, *aliases.values()})
     more = named.pop("stop", None)
     return named, [*merge_stops(stop, more)] if more is not None else stop
+
+
+def check_json(argument: str, value: object) -> None:
+    """Check that an argument can be sent.
+
+    Raises:
+        ValueError: If JSON cannot hold it.
+    """
+    if value:
+        try:
+            encode_json(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{argument} cannot be sent as JSON: {error}.") from None
 
 
 def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import httpx
 from langchain_core.load.serializable import Serializable
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import normalised_arguments
@@ -17,6 +17,7 @@ from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Api
 from langchain_workers_gemma.models import HostName, resolve_model
 
+_LIMITS = {"connect", "read", "write", "pool"}
 _TIED_TO_PROCESS = ("http_client", "http_async_client", "binding")
 
 
@@ -117,6 +118,17 @@ class ClientFields(Serializable):
     def is_lc_serializable(cls) -> bool:
         """Whether `langchain_core.load` may write and read it."""
         return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """What is written in another form than the field has: an `httpx.Timeout` as its four limits."""
+        return {"timeout": self.timeout.as_dict()} if isinstance(self.timeout, httpx.Timeout) else {}
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _read_timeout(cls, value: object) -> object:
+        """Read the limits that `lc_attributes` wrote."""
+        return httpx.Timeout(**value) if isinstance(value, dict) and value.keys() == _LIMITS else value
 
     @property
     def lc_secrets(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import pickle
@@ -589,3 +590,57 @@ def test_a_reply_without_end_is_refused(service: Service, way: str, monkeypatch:
     service.replies(finished(item(0, says("one")), item(1, says("two"))))
     with pytest.raises(InternalServerError, match="larger than 50 bytes"):
         fetch_batch(gemma(), way, JOB)
+
+
+# --- What is not lost -------------------------------------------------------------------------------------------------
+
+
+def test_one_missing_answer_fails_its_input_alone(service: Service, way: str) -> None:
+    service.replies(queued(), finished(item(0, says("one")), item(2, says("three"))))
+    first, second, third = queue_batch(gemma(), way, ["a", "b", "c"], return_exceptions=True)
+    assert (first.text, third.text) == ("one", "three")
+    assert isinstance(second, InternalServerError)
+    assert "that of 1 is missing" in str(second)
+
+
+@pytest.mark.parametrize("responses", [None, []])
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_a_poll_that_is_still_running_may_hold_responses(
+    service: Service, way: str, status: str, responses: Any
+) -> None:
+    service.replies(queued(), {"status": status, "responses": responses}, finished(item(0, says("one"))))
+    assert [message.text for message in queue_batch(gemma(), way, ["a"])] == ["one"]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, asyncio.CancelledError])
+def test_an_interrupt_names_the_job(
+    service: Service,
+    way: str,
+    interrupt: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service.replies(queued(), {"status": "running"})
+
+    def stop(_seconds: float) -> None:
+        raise interrupt
+
+    async def astop(_seconds: float) -> None:
+        raise interrupt
+
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.time.sleep", stop)
+    monkeypatch.setattr("langchain_workers_gemma.transport.driver.asyncio.sleep", astop)
+    with pytest.raises(interrupt):
+        gemma().queue_batch(["a"]) if way == "sync" else asyncio.run(gemma().aqueue_batch(["a"]))
+    assert "BatchJob.from_json(" in caplog.text
+    assert "batch-1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nope", "[]", "{}", '{"model": 3, "parts": []}', '{"model": "m", "parts": [{"request_id": "", "count": 1}]}',
+     '{"model": "m", "parts": [{"request_id": "r", "count": "1"}]}', '{"model": "m", "parts": 5}'],
+)  # fmt: skip
+def test_a_damaged_job_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a BatchJob that to_json wrote"):
+        BatchJob.from_json(text)

@@ -103,6 +103,15 @@ def test_timeouts_that_no_socket_takes(timeout: float) -> None:
         gemma(timeout=timeout)
 
 
+@pytest.mark.parametrize("value", [object(), lambda: None])
+def test_what_json_cannot_hold_is_refused_before_a_request(service: Service, value: Any) -> None:
+    with pytest.raises(ValueError, match="model_kwargs cannot be sent as JSON"):
+        gemma(model_kwargs={"x": value})
+    with pytest.raises(ValueError, match="model_kwargs cannot be sent as JSON"):
+        gemma().invoke("Hi", model_kwargs={"x": value})
+    assert not service.requests
+
+
 # --- The model changes ------------------------------------------------------------------------------------------------
 
 

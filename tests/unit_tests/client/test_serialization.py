@@ -97,6 +97,11 @@ def test_a_gateway_s_token_is_a_secret_too() -> None:
     assert back.ai_gateway == llm.ai_gateway
 
 
+def test_an_httpx_timeout_survives_dumps_and_loads() -> None:
+    llm = gemma(timeout=httpx.Timeout(5, connect=2))
+    assert loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}).timeout == llm.timeout
+
+
 def test_dumps_leaves_clients_behind() -> None:
     with httpx.Client() as client:
         text = dumps(gemma(http_client=client))
