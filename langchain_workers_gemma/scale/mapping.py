@@ -37,7 +37,7 @@ DEFAULT_CLUSTER_CONCURRENCY = 256
 """Rows that are with a cluster at the same time; its threads bound how many of them run."""
 
 _FLUSH_INTERVAL = 1.0  # seconds after which the output file shows what is finished
-_QUEUED_ROWS = 1_000  # finished rows that wait for the consumer of `map_rows`
+_QUEUED_ROWS = 250  # finished rows that wait for the consumer of `map_rows`
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
