@@ -24,6 +24,7 @@ from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, m
 from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import call_settings, model_spec
 from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.client.preview import Preview, preview_of
 from langchain_workers_gemma.client.profile import ResolvedProfile, callers_profile, published_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text
 from langchain_workers_gemma.gateway import AIGateway
@@ -289,6 +290,36 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             tools: Tools in any form that `bind_tools` takes.
         """
         return count_messages(messages, tools, self.custom_get_token_ids)
+
+    def preview(self, messages: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any) -> Preview:
+        """Return what a call would send, what its input would cost and what is changed in its messages. Sends nothing.
+
+        Args:
+            messages: What the call would be given.
+            stop: Stop sequences of the call.
+            **kwargs: Further arguments of the call, such as `tools`.
+
+        Raises:
+            ValueError: If the call would be refused before a request.
+
+        Example:
+            ```python
+            preview = llm.preview([("system", "Be brief."), ("human", "Hi.")])
+            preview.request.body["messages"]
+            preview.input_tokens, preview.cost_usd
+            preview.changes  # such as "2 consecutive turns of the user are merged: ..."
+            ```
+        """
+        asked = self._convert_input(messages).to_messages()
+        preparation = self._preparation(stop, kwargs, stream=self.streaming)
+        images = {url: url for url in preparation.image_urls(asked)}  # they would be fetched first
+        gateway = connection.gateway(kwargs.get("ai_gateway", self.ai_gateway))
+        return preview_of(
+            preparation.plan(asked, inlined_images=images if self.inline_image_urls else None),
+            secrets=connection.secrets(self, gateway),
+            by_binding=self.binding is not None,
+            with_token=self.api_token is not None,
+        )
 
     # --- From arguments to a plan ---
 

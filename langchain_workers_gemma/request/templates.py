@@ -29,6 +29,7 @@ from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
 
 _ROLE = attrgetter("role")
 _CALLS = attrgetter("calls")
+_SILENT_LEFT_OUT = "An assistant's message that says nothing is left out."
 _OPENING = "(The conversation begins.)"
 
 
@@ -47,6 +48,8 @@ def to_wire(
     Raises:
         ValueError: If a message is longer than the model's schema allows.
     """
+    if instructions:
+        changes.append("The system message says in which form to reply, and which tools there are if any are bound.")
     fitted = fit(turns, spec, notation, instructions=instructions, changes=changes)
     wire = [_message(turn, spec) for turn in fitted]
     limit = spec.max_content_characters
@@ -64,7 +67,9 @@ def fit(
     if has_calls:
         rest = pair_results(rest, changes)
     if has_calls or notation.of_answers:
-        rest = notation.write([turn for turn in rest if not _is_silent(turn)], changes)
+        spoken = [turn for turn in rest if not _is_silent(turn)]
+        changes += [_SILENT_LEFT_OUT] * (len(rest) - len(spoken))
+        rest = notation.write(spoken, changes)
     rest = _merge(rest, changes)
     if system and (not spec.system_role or not rest):
         changes.append("The system message opens the first turn of the user: the template wants it there.")
@@ -107,6 +112,7 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
             )
             turn = Turn("user", turn.parts)  # noqa: PLW2901 - from here on it is one
         elif not turn.parts and _is_silent(turn):
+            changes.append(_SILENT_LEFT_OUT)
             continue
         if last is not None and last.role == turn.role != "tool" and not last.calls:
             groups.setdefault(len(merged) - 1, [last]).append(turn)

@@ -1,0 +1,111 @@
+"""What a call would send and cost, without sending it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from langchain_workers_gemma.exchange.request import Plan
+from langchain_workers_gemma.token_estimate import estimate_request_tokens
+from langchain_workers_gemma.transport.client_pool import HEADERS
+
+_SECRET_NAMES = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+_MASK = "**********"
+_DATA_URI = re.compile(r"(data:[\w.+/-]+;base64,)([A-Za-z0-9+/=]{64,})")
+
+
+@dataclass(frozen=True)
+class PreviewedRequest:
+    """A request that would be sent.
+
+    Attributes:
+        method: The HTTP method.
+        url: The URL; of a binding, what would be called.
+        headers: The headers, secrets masked.
+        body: The body.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a call would send and cost. In a notebook it shows as a table.
+
+    Attributes:
+        request: The request.
+        input_tokens: How many tokens it holds, by an estimate.
+        cost_usd: What they cost by the published prices, in US dollars; `None` where none are published.
+        changes: What is changed in the messages to fit the model's chat template, and why, in words.
+    """
+
+    request: PreviewedRequest
+    input_tokens: int
+    cost_usd: float | None
+    changes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks. What messages hold is never read as markup."""
+        cost = "not published" if self.cost_usd is None else f"${self.cost_usd:.6f}"
+        changes = "".join(f"<li>{escape(change)}</li>" for change in self.changes)
+        headers = "\n".join(f"{name}: {value}" for name, value in self.request.headers.items())
+        rows = (
+            ("Request", escape(f"{self.request.method} {self.request.url}")),
+            ("Headers", f"<pre>{escape(headers)}</pre>"),
+            ("Body", f"<pre>{escape(_shown_body(self.request.body))}</pre>"),
+            ("Input tokens", f"about {self.input_tokens:,}"),
+            ("Cost of the input", cost),
+            ("Changes", f"<ul>{changes}</ul>" if changes else "none"),
+        )
+        cells = "".join(
+            f'<tr><th style="text-align:left;vertical-align:top">{name}</th>'
+            f'<td style="text-align:left">{value}</td></tr>'
+            for name, value in rows
+        )
+        return f"<table>{cells}</table>"
+
+
+def preview_of(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_token: bool) -> Preview:
+    """Return what a plan would send and cost.
+
+    Args:
+        plan: The plan.
+        secrets: Texts that must not show.
+        by_binding: Whether a binding sends it.
+        with_token: Whether a token goes with it.
+    """
+    request = plan.request
+    if by_binding:
+        previewed = PreviewedRequest("run", f"env.AI.run({request.model!r})", {}, json.loads(json.dumps(request.data)))
+    else:
+        own = {**HEADERS, **({"authorization": f"Bearer {_MASK}"} if with_token else {})}
+        headers = {name.lower(): _masked(name, value, secrets) for name, value in {**own, **request.headers}.items()}
+        previewed = PreviewedRequest(request.method, request.url, headers, json.loads(request.body()))
+    tokens = estimate_request_tokens(previewed.body)
+    return Preview(previewed, tokens, plan.spec.cost_usd(tokens, 0), _counted(plan.changes))
+
+
+def _masked(name: str, value: str, secrets: Sequence[str]) -> str:
+    if _SECRET_NAMES.search(name):
+        return f"Bearer {_MASK}" if value.startswith("Bearer ") else _MASK
+    for secret in secrets:
+        value = value.replace(secret, _MASK)
+    return value
+
+
+def _counted(changes: Sequence[str]) -> tuple[str, ...]:
+    """Return each change once, with how often it was made."""
+    return tuple(change if count == 1 else f"{change} ({count} times)" for change, count in Counter(changes).items())
+
+
+def _shown_body(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=False, indent=2)
+    return _DATA_URI.sub(lambda match: f"{match[1]}… ({len(match[2]):,} characters)", text)
