@@ -50,12 +50,15 @@ def _verify(options: argparse.Namespace) -> int:
     from langchain_workers_gemma.cli.diagnosis import make_model
     from langchain_workers_gemma.cli.findings import FailedError
     from langchain_workers_gemma.cli.verify.checks import CHECKS
+    from langchain_workers_gemma.hosts import is_legacy_gateway
     from langchain_workers_gemma.models import resolve_model
 
     try:
         llm = make_model(options.host, options.model)
     except FailedError as error:
         raise CommandError(error.finding.message) from None
+    if is_legacy_gateway(llm.base_url or ""):
+        raise CommandError("verify needs the API's own base URL: a gateway's has not all routes.", code=2)
     spec = resolve_model(llm.model, llm.host)
     chosen = [check for check in CHECKS if check.applies(spec)]
     _show_estimate(llm, spec, chosen)

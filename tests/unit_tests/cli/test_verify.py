@@ -219,3 +219,12 @@ def test_other_hosts(
     code, report = verify(capsys, "--host", host)
     assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
     assert code == 0
+
+
+def test_a_gateway_has_not_all_routes(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.gateway_url)
+    assert main(["verify", "--yes"]) == 2
+    assert "the API's own base URL" in capsys.readouterr().err
+    assert sandbox.requests == []

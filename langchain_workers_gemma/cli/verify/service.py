@@ -1,0 +1,205 @@
+"""Checks of the service: refusals, images, its list of models, other routes, embeddings, the queue."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_workers_gemma.cli.verify import reading
+from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, chat_body
+from langchain_workers_gemma.cli.verify.probe import Probe
+from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
+from langchain_workers_gemma.hosts import HOSTS, Route
+from langchain_workers_gemma.models import GemmaModel
+
+_ERROR_FORMS = ("200, errors list, success false", "200, errors object, success false")
+
+
+def _error(
+    probe: Probe,
+    name: str,
+    fact: str,
+    body: Mapping[str, Any],
+    status: int,
+    codes: tuple[int, ...],
+    token: str | None = None,
+) -> Iterator[Result]:
+    response = probe.chat(body, token=token)
+    yield compare(
+        f"errors.{name}.form",
+        f"Status and form of {fact}",
+        wire(5),
+        f"{status}, errors list, success false",
+        reading.error_form(response),
+        reported=(
+            *_ERROR_FORMS,
+            f"{status}, errors object, success false",
+            f"{status}, errors list, success false, internalCode",
+        ),
+    )
+    code = reading.error_code(response)
+    expected = code if code in codes else codes[0]
+    yield compare(
+        f"errors.{name}.code",
+        f"Code of {fact}",
+        wire(5),
+        expected,
+        code,
+        reported=[f"{one}, also in the text" for one in codes],
+    )
+
+
+def refusals(probe: Probe) -> Iterator[Result]:
+    """Send what must be refused."""
+    spec = probe.spec
+    ordinary = chat_body(spec, "Hi", 1)
+    yield from _error(probe, "token", "a refused token", ordinary, 401, (10000, 9109), token="not-a-token-of-anybody")  # noqa: S106
+    yield from _error(
+        probe, "input", "an input that breaks the schema", {**ordinary, "temperature": 99}, 400, (5006, 8001)
+    )
+
+
+def unknown_model(probe: Probe) -> Iterator[Result]:
+    """Ask a model that there is not."""
+    spec = probe.spec
+    response = probe.post(HOSTS[spec.host].chat["native"], "@cf/google/no-such-gemma", chat_body(spec, "Hi", 1))
+    yield compare(
+        "errors.model.code",
+        "Code of an unknown model",
+        wire(5),
+        5007,
+        reading.error_code(response),
+        reported=("5007, also in the text",),
+    )
+
+
+def square_png(side: int, red: int = 200) -> str:
+    """Return a `data:` URI of a square of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes((red, 30, 30)) * side) * side
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
+    parts = [{"type": "text", "text": "Name the colour in one word."}, {"type": "image_url", "image_url": {"url": url}}]
+    return {**chat_body(spec, "", TEXT_TOKENS), "messages": [{"role": "user", "content": parts}]}
+
+
+def images(probe: Probe) -> Iterator[Result]:
+    """Send a picture, and one that is too small."""
+    taken = probe.chat(_image_body(probe.spec, square_png(32)))
+    yield compare("images.data_uri", "An image as a `data:` URI", wire(2), 200, taken.status)
+    yield observe(
+        "images.answer",
+        "What does the model see in a red square?",
+        wire(2),
+        reading.shown(reading.text_value(taken.result)),
+    )
+    if probe.spec.family == "gemma-4":
+        small = probe.chat(_image_body(probe.spec, square_png(4)))
+        yield compare("images.small", "Status of an image under 10 px", wire(2), 400, small.status, reported=("200",))
+
+
+def listed_model(probe: Probe) -> Iterator[Result]:
+    """Read the account's list of models."""
+    search = probe.get("/accounts/{account}/ai/models/search?search=gemma&per_page=100&page=1")
+    entries = search.result if isinstance(search.result, list) else []
+    entry = next((one for one in entries if isinstance(one, dict) and one.get("name") == probe.spec.id), None)
+    yield compare("models.listed", "The model is listed", wire(1), "yes", "yes" if entry is not None else "no")
+    properties = {
+        item.get("property_id"): item.get("value")
+        for item in (entry or {}).get("properties") or ()
+        if isinstance(item, dict)
+    }
+    window, listed = probe.spec.context_window, properties.get("context_window")
+    if window is not None and listed is not None:
+        yield compare("models.context", "Context window in the list", "models.py", window, listed)
+    deprecation = properties.get("planned_deprecation_date")
+    yield observe("models.deprecation", "Is a retirement planned?", wire(2), deprecation or "no")
+    yield from _prices(probe.spec, properties.get("price"))
+
+
+def _prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
+    for kind, expected in (("input", spec.input_price), ("output", spec.output_price)):
+        units = (
+            [item for item in prices if isinstance(item, dict) and kind in str(item.get("unit"))]
+            if isinstance(prices, list)
+            else []
+        )
+        price = units[0].get("price") if units else None
+        if expected is not None and isinstance(price, int | float):
+            yield compare(
+                f"models.price.{kind}",
+                f"Price of {kind} tokens, $ per M",
+                "models.py",
+                f"{expected:.2f}",
+                f"{price:.2f}",
+            )
+
+
+def openai_route(probe: Probe) -> Iterator[Result]:
+    """Ask by the OpenAI-compatible route."""
+    response = probe.chat(chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS), api="openai")
+    yield compare(
+        "openai.form",
+        "Form of a reply of the OpenAI route",
+        wire(3),
+        reading.CHAT_CHOICES,
+        reading.form(response.json),
+        reported=(reading.COMPLETION_CHOICES, reading.NATIVE),
+    )
+
+
+def universal_route(probe: Probe) -> Iterator[Result]:
+    """Ask by the route whose body names the model."""
+    route = Route("/accounts/{account}/ai/run", lambda model, data: {"model": model, "input": data})
+    response = probe.post(route, probe.spec.id, chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS))
+    yield compare("universal.status", "The universal route answers", wire(1), 200, response.status)
+
+
+def embeddings(probe: Probe) -> Iterator[Result]:
+    """Embed two texts."""
+    route = HOSTS["cloudflare"].embeddings["native"]
+    response = probe.post(route, "@cf/google/embeddinggemma-300m", {"text": ["Hello", "World"]})
+    result = response.result if isinstance(response.result, dict) else {}
+    data, shape = result.get("data"), result.get("shape")
+    sizes = [len(one) for one in data if isinstance(one, list)] if isinstance(data, list) else []
+    agrees = bool(sizes) and shape == [len(sizes), sizes[0]] and len(set(sizes)) == 1
+    yield compare(
+        "embeddings.form", "Embeddings: `data` and a `shape` that agrees", wire(9), "yes", "yes" if agrees else "no"
+    )
+    yield observe("embeddings.dimensions", "Dimensions of EmbeddingGemma", wire(9), sizes[0] if sizes else "none")
+
+
+_POLLS, _POLL_SECONDS = 5, 3.0
+
+
+def queue(probe: Probe) -> Iterator[Result]:
+    """Queue a batch and poll it."""
+    route = HOSTS["cloudflare"].chat["native"]
+    body = {"requests": [chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS)]}
+    queued = probe.post(route, probe.spec.id, body, query="?queueRequest=true").result
+    queued = queued if isinstance(queued, dict) else {}
+    yield compare("queue.submit", "A batch is queued", wire(8), "queued", queued.get("status"))
+    if not isinstance(queued.get("request_id"), str):
+        return
+    for _ in range(_POLLS):
+        polled = probe.post(
+            route, probe.spec.id, {"request_id": queued["request_id"]}, query="?queueRequest=true"
+        ).result
+        responses = polled.get("responses") if isinstance(polled, dict) else None
+        if isinstance(responses, list):
+            keys = sorted(responses[0]) if responses and isinstance(responses[0], dict) else []
+            found = "yes" if {"id", "result", "success"} <= set(keys) else ", ".join(keys) or "nothing"
+            yield compare("queue.response", "A response has id, result and success", wire(8), "yes", found)
+            return
+        probe.sleep(_POLL_SECONDS)
+    yield observe("queue.response", "How long does a batch take?", wire(8), f"more than {_POLLS * _POLL_SECONDS:.0f} s")
