@@ -51,17 +51,19 @@ def _always(_spec: GemmaModel) -> bool:
     return True
 
 
+def _has_native_form(spec: GemmaModel) -> bool:
+    return expected_form(spec) == NATIVE
+
+
+def _has_response_format(spec: GemmaModel) -> bool:
+    return spec.constraint in ("openai_schema", "bare_schema")
+
+
 CHECKS: tuple[Check, ...] = (
     Check("the account's list of models", service.listed_model, _on_cloudflare),
     Check("a chat", replies.plain_reply, _always, output_tokens=TEXT_TOKENS, input_tokens=20),
-    Check("a number as text", replies.number_as_text, _always, output_tokens=TEXT_TOKENS, input_tokens=20),
-    Check(
-        "JSON as text",
-        replies.json_as_text,
-        lambda spec: expected_form(spec) == NATIVE,
-        output_tokens=TEXT_TOKENS,
-        input_tokens=25,
-    ),
+    Check("a number as text", replies.number_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=20),
+    Check("JSON as text", replies.json_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=25),
     Check("truncation", replies.truncated_reply, _always, output_tokens=5, input_tokens=20),
     Check(
         "a stop sequence", replies.stop_sequence, lambda spec: spec.stop > 0, output_tokens=TEXT_TOKENS, input_tokens=20
@@ -73,16 +75,18 @@ CHECKS: tuple[Check, ...] = (
         output_tokens=TEXT_TOKENS,
         input_tokens=25,
     ),
-    Check("tool calls", tools.tool_calls, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 200),
-    Check("tool choices", tools.tool_choices, lambda spec: spec.tool_choice, 3, 3 * CALL_TOKENS, 300),
+    Check("tool calls", tools.tool_calls, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
+    Check("truncated calls", tools.truncated_call, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
+    Check("tool choices", tools.tool_choices, lambda spec: spec.tool_choice, 3, 3 * CALL_TOKENS, 550),
     Check(
         "response formats",
         tools.response_formats,
-        lambda spec: spec.constraint in ("openai_schema", "bare_schema"),
-        3,
-        3 * JSON_TOKENS,
-        210,
+        _has_response_format,
+        4,
+        4 * JSON_TOKENS,
+        280,
     ),
+    Check("an unsatisfiable schema", tools.unsatisfiable_schema, _has_response_format, 2, 2 * JSON_TOKENS, 140),
     Check("guided_json", tools.guided_json, lambda spec: spec.constraint == "guided_json", 1, JSON_TOKENS, 70),
     Check("thinking", replies.thinking, lambda spec: spec.thinking, 3, 3 * THINKING_TOKENS, 60),
     Check("refusals", service.refusals, _on_cloudflare, 2),

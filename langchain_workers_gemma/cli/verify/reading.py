@@ -225,31 +225,46 @@ def read_stream(response: Response) -> StreamReading:
     return reading
 
 
+def joined_calls(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the calls that the pieces of a stream make: a name begins one, an index or else the order continues it."""
+    found: list[dict[str, Any]] = []
+    for piece in pieces:
+        held = function(piece)
+        if held.get("name") or not found:
+            found.append(
+                {"index": piece.get("index"), "ids": [], "function": {"name": held.get("name"), "arguments": ""}}
+            )
+        same = [call for call in found if call["index"] == piece.get("index")]
+        call = same[-1] if same and piece.get("index") is not None else found[-1]
+        call["ids"] += [piece["id"]] if piece.get("id") else []
+        arguments = held.get("arguments")
+        if isinstance(arguments, str):
+            call["function"]["arguments"] += arguments
+        elif arguments is not None:
+            call["function"]["arguments"] = json.dumps(arguments)
+    return found
+
+
 def piece_form(pieces: list[dict[str, Any]]) -> str:
-    """Name how the pieces of one streamed call come."""
-    if not pieces:
+    """Name how the pieces of streamed calls come."""
+    found = joined_calls(pieces)
+    if not found:
         return "no call"
-    named = [piece for piece in pieces if function(piece).get("name")]
-    parts = ["in pieces" if len(pieces) > len(named) else "whole"]
-    parts += ["without index"] if any("index" not in piece for piece in named) else []
-    parts += ["without id"] if any(not piece.get("id") for piece in named) else []
-    parts += (
-        ["with a finaliser"]
-        if any("index" not in piece and not function(piece).get("name") for piece in pieces)
-        else []
-    )
+    parts = ["in pieces" if len(pieces) > len(found) else "whole"]
+    indexes = [call["index"] for call in found]
+    parts += ["without index"] if None in indexes else []
+    parts += ["all at one index"] if len(found) > 1 and len(set(indexes)) == 1 and None not in indexes else []
+    parts += ["without id"] if any(not call["ids"] for call in found) else []
+    parts += ["ids change"] if any(len(set(call["ids"])) > 1 for call in found) else []
+    finaliser = [piece for piece in pieces if "index" not in piece and not function(piece).get("name")]
+    parts += ["with a finaliser"] if finaliser and None not in indexes else []
     return ", ".join(parts)
 
 
-def joined_call(pieces: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the call that the pieces of a stream make."""
-    if not pieces:
-        return None
-    name = next((function(piece).get("name") for piece in pieces if function(piece).get("name")), None)
-    texts = [function(piece).get("arguments") for piece in pieces]
-    whole = next((one for one in texts if isinstance(one, dict)), None)
-    arguments = whole if whole is not None else "".join(one for one in texts if isinstance(one, str))
-    return {"id": pieces[0].get("id"), "function": {"name": name, "arguments": arguments}}
+def completeness(call: dict[str, Any]) -> str:
+    """Name whether a call's arguments are whole JSON."""
+    arguments = function(call).get("arguments")
+    return "cut JSON" if isinstance(arguments, str) and parsed(arguments) is None else "whole JSON"
 
 
 def _first(items: Any) -> dict[str, Any] | None:

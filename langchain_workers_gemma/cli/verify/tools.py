@@ -13,61 +13,78 @@ from langchain_workers_gemma.models import GemmaModel
 
 _PARAMETERS = {
     "type": "object",
-    "properties": {"city": {"type": "string", "description": "The city"}},
-    "required": ["city"],
+    "properties": {
+        "city": {"type": "string", "description": "The city"},
+        "days": {"type": "integer", "description": "How many days"},
+    },
+    "required": ["city", "days"],
 }
+_TOOLS = [
+    {"type": "function", "function": {"name": name, "description": description, "parameters": _PARAMETERS}}
+    for name, description in (
+        ("get_weather", "Get the weather forecast of a city"),
+        ("get_news", "Get the news of a city"),
+    )
+]
 _SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "population": {"type": "integer"}},
     "required": ["city", "population"],
 }
-_WEATHER_CALL = 'get_weather {{"city": "{city}"}}'
+_ASK_WEATHER = "What is the weather in Paris for the next 3 days? Use the tool get_weather."
+_WEATHER_CALL = 'get_weather {"city": "Paris", "days": 3}'
+_ASK_BOTH = "Get the weather and the news of Rome for the last 2 days: use both tools."
+_BOTH_CALLS = 'get_weather {"city": "Rome", "days": 2}; get_news {"city": "Rome", "days": 2}'
+_CUT_TOKENS = 8
+"""Too few for a call."""
 
 
-def _tool_body(spec: GemmaModel, text: str, **more: Any) -> dict[str, Any]:
-    tool = {"name": "get_weather", "description": "Get the current weather in a city", "parameters": _PARAMETERS}
-    return chat_body(spec, text, CALL_TOKENS, tools=[{"type": "function", "function": tool}], **more)
-
-
-_ASK_WEATHER = "What is the weather in {city}? Use the tool."
+def _tool_body(spec: GemmaModel, text: str, max_tokens: int = CALL_TOKENS, **more: Any) -> dict[str, Any]:
+    return chat_body(spec, text, max_tokens, tools=_TOOLS, **more)
 
 
 def tool_calls(probe: Probe) -> Iterator[Result]:
     """Have a tool called, whole and streamed."""
     openai_form = expected_form(probe.spec) == reading.CHAT_CHOICES
-    result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER.format(city="Paris"))).result
+    result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER)).result
     call = next(iter(reading.calls(result)), None)
     # A call that the server could not parse stands in the text, in one of Gemma's notations (docs/wire.md section 6).
     observed = reading.call_text(call) if call else f"no call, text: {reading.shown(reading.text_value(result))}"
-    yield compare("tools.call", "A tool is called", wire(3), _WEATHER_CALL.format(city="Paris"), observed)
-    yield compare(
-        "tools.text",
-        "Text beside a call",
-        wire(3),
-        "empty string",
-        _emptiness(reading.text_value(result)),
-        reported=("null",),
-    )
+    yield compare("tools.call", "A tool is called", wire(3), _WEATHER_CALL, observed)
+    text = _emptiness(reading.text_value(result))
+    yield compare("tools.text", "Text beside a call", wire(3), "empty string", text, reported=("null",))
     if call is not None:
         yield from _call_facts(call, result, openai_form=openai_form)
-    body = _tool_body(probe.spec, _ASK_WEATHER.format(city="Rome"), stream=True)
-    pieces = reading.read_stream(probe.chat(body)).pieces
-    streamed = reading.joined_call(pieces)
-    expected = _WEATHER_CALL.format(city="Rome")
-    yield compare("tools.stream", "A tool is called in a stream", wire(4), expected, reading.call_text(streamed))
+    found = reading.read_stream(probe.chat(_tool_body(probe.spec, _ASK_BOTH, stream=True)))
+    streamed = reading.joined_calls(found.pieces)
+    observed = "; ".join(map(reading.call_text, streamed)) or f"no call, text: {reading.shown(found.text)}"
+    yield compare("tools.stream", "Two tools are called in a stream", wire(4), _BOTH_CALLS, observed)
     yield compare(
         "tools.pieces",
-        "How a streamed call comes",
+        "How streamed calls come",
         wire(4),
         "in pieces",
-        reading.piece_form(pieces),
+        reading.piece_form(found.pieces),
         reported=("whole", "in pieces, without id", "in pieces, with a finaliser", "no call"),
     )
-    if call is not None and streamed is not None and openai_form:
-        ids = "missing" if not call.get("id") else "repeated" if call["id"] == streamed["id"] else "unique"
-        yield compare(
-            "tools.ids", "Ids of calls in two replies", wire(3), "unique", ids, reported=("missing", "repeated")
-        )
+    if call is not None and streamed and openai_form:
+        ids = [call.get("id"), *(one["ids"][0] if one["ids"] else None for one in streamed)]
+        kind = "missing" if not all(ids) else "unique" if len(set(ids)) == len(ids) else "repeated"
+        yield compare("tools.ids", "Ids of three calls", wire(3), "unique", kind, reported=("missing", "repeated"))
+
+
+def truncated_call(probe: Probe) -> Iterator[Result]:
+    """Cut a call by `max_tokens`, and ask for a call beside a constraint."""
+    result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER, _CUT_TOKENS)).result
+    call = next(iter(reading.calls(result)), None)
+    reason = reading.finish_reason(result)
+    observed = f"{reading.completeness(call) if call else 'no call'}, finish reason {reason}"
+    yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", wire(10), observed)
+    named = {"name": "city", "schema": _SCHEMA, "strict": True}
+    schema: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": named}}
+    response = probe.chat(_tool_body(probe.spec, _ASK_WEATHER, **schema))
+    observed = "a call" if reading.calls(response.result) else f"no call, {reading.error_form(response)}"
+    yield observe("tools.constraint", "Can a tool be called beside `response_format`?", wire(10), observed)
 
 
 def _emptiness(text: Any) -> str:
@@ -93,10 +110,10 @@ def tool_choices(probe: Probe) -> Iterator[Result]:
     greeting = "Say hello."
     for name, choice, expected in (
         ("required", "required", "get_weather"),
-        ("named", {"type": "function", "function": {"name": "get_weather"}}, "get_weather"),
+        ("named", {"type": "function", "function": {"name": "get_news"}}, "get_news"),
         ("none", "none", "no call"),
     ):
-        asked = _ASK_WEATHER.format(city="Paris") if name == "none" else greeting
+        asked = _ASK_WEATHER if name == "none" else greeting
         result = probe.chat(_tool_body(probe.spec, asked, tool_choice=choice)).result
         call = next(iter(reading.calls(result)), None)
         observed = "no call" if call is None else str(reading.function(call).get("name"))
@@ -144,6 +161,22 @@ def response_formats(probe: Probe) -> Iterator[Result]:
     for name, held in (("envelope", named), ("bare", _SCHEMA)):
         found = _structured(probe, {"response_format": {"type": "json_schema", "json_schema": held}})
         yield observe(f"structured.{name}", f"`response_format` of type json_schema, {name} schema", wire(3), found)
+    prose = {"messages": [{"role": "user", "content": "Write one sentence about Paris, in plain prose."}]}
+    enforced = _structured(probe, {"response_format": {"type": "json_object"}, **prose})
+    yield observe("structured.enforced", "What does json_object make of a prompt for prose?", wire(3), enforced)
+
+
+def unsatisfiable_schema(probe: Probe) -> Iterator[Result]:
+    """Send a schema that no value fits, whole and as a stream."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5, "maximum": 1}}, "required": ["n"]}
+    held = {"name": "n", "schema": schema} if probe.spec.constraint == "openai_schema" else schema
+    field = {"response_format": {"type": "json_schema", "json_schema": held}}
+    found = _structured(probe, field)
+    yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", wire(10), found)
+    response = probe.chat(chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, stream=True, **field))
+    form = "an event" if response.headers.get("content-type", "").startswith("text/event-stream") else "a body"
+    observed = f"{response.status}, {form}: {reading.error_text(response)}"
+    yield observe("structured.unsatisfiable_stream", "How is it refused in a stream?", wire(10), observed)
 
 
 def guided_json(probe: Probe) -> Iterator[Result]:
