@@ -134,8 +134,8 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
 
 def form_memory(chat: ChatModel) -> FormMemory:
     """What is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
-    kept: FormMemory = vars(chat).setdefault("_form_memory", FormMemory())
-    return kept
+    kept: FormMemory | None = vars(chat).get("_form_memory")
+    return vars(chat).setdefault("_form_memory", FormMemory()) if kept is None else kept
 
 
 def check_max_repairs(value: object) -> int:

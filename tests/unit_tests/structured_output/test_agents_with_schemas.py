@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, gemma, run
-from tests.helpers.uncertain_service import Habit, UncertainService
+from tests.helpers.uncertain_service import Habit, UncertainService, form_of
 
 
 class Forecast(BaseModel):
@@ -159,6 +159,48 @@ def test_an_answer_beside_tools_is_checked(engine: Engine, way: str) -> None:
     assert ask_agent(agent, way)["structured_response"] == Forecast(**TRUE)
     assert "degrees" in service.bodies[-1]["messages"][-1]["content"]
     assert len(service.bodies) == 3
+
+
+class GuidedEngine(UncertainService):
+    """A Gemma that is told of its tools in the prompt: calls or the answer, in the form that it is asked for."""
+
+    def __init__(self, router: respx.MockRouter, final: str) -> None:
+        super().__init__(router, {}, json.dumps(TRUE), INVENTED)
+        self.final = final
+
+    def _says(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
+        body = self.bodies[-1]
+        if "You have access to" not in json.dumps(body["messages"][0]):
+            return self.right, "stop"
+        if "24 degrees" not in json.dumps(body["messages"]):
+            calls = [{"name": "look_up", "arguments": {"city": "Paris"}}]
+            return json.dumps(calls if form_of(body) == "prompt" else {"tool_calls": calls}), "stop"
+        finals = {
+            "obeys": f'{{"answer": {self.right}}}',
+            "bare": self.right,
+            "fence": f"Here:\n```json\n{self.right}\n```",
+            "prose": "It is 24 degrees in Paris.",
+            "misfits": '{"answer": {"city": "Paris"}}',
+        }
+        return finals[self.final], "stop"
+
+
+@ways
+@pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B, GEMMA_7B_LORA])
+@pytest.mark.parametrize("final", ["obeys", "bare", "fence", "prose", "misfits"])
+def test_a_guided_agent_with_a_schema(model: str, final: str, way: str) -> None:
+    tools = Tools()
+    with respx.mock() as router:
+        service = GuidedEngine(router, final)
+        llm = gemma(model=model, streaming=way == "messages")
+        agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
+        state = ask_agent(agent, way)
+    assert state["structured_response"] == Forecast(**TRUE)
+    assert tools.runs == ["Paris"]
+    is_right = final in ("bare", "fence") or (final == "obeys" and model != GEMMA_7B_LORA)
+    assert len(service.bodies) == (2 if is_right else 3)
+    for body in service.bodies:
+        assert "tools" not in body
 
 
 @pytest.mark.parametrize("choice", ["none", "look_up"])
