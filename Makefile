@@ -14,7 +14,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-types test-templates test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-real-model test-types test-templates test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -77,6 +77,9 @@ test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 
 test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd against the sandbox
 	@$(BIN)/python -m tests.workerd.run
+
+test-real-model: $(VENV)/.test ## Ask a real engine (llama.cpp, SmolLM2) for 30 schemas
+	@$(BIN)/python -m tests.real_model.run
 
 # The first run keeps the histories that unit tests put to a model, the second renders them.
 test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templates, and check the prompts
