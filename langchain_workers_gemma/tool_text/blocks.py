@@ -192,7 +192,7 @@ class Block:
     def _gemma_arguments(self, name: str) -> Steps[None]:
         reader = GemmaFields(self._source)
         self._state.finish(name, (yield from reader.read(self._tools.parameters[name])))
-        self._is_over = reader.ended_in_string
+        self._is_over = reader.ended_early
         self.closed = self._is_over and bool((yield from self._source.peek()))
 
     def _tokens_end(self) -> Steps[bool]:

@@ -23,7 +23,7 @@ from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableEr
 from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_OPENERS, QUOTES, RESULTS, SPECIAL, TURN_ENDS
 
 KEY = re.compile(r"[\w$@./\-]+")
-_SPACED_KEY = re.compile(r"[^\n:=,<>\"'`(){}\[\]]+")
+_SPACED_KEY = re.compile(r"[^\n:=,<{}\[\]]+")
 _NO_TOKEN = re.compile(r"[^<]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
 _PLAIN_QUOTES = "\"'`"
@@ -64,12 +64,12 @@ class GemmaFields:
         source: Where to read.
 
     Attributes:
-        ended_in_string: Whether the call ended in a string without a closing token, `{command:<|"|>ls}<tool_call|>`.
-            The closing token of the call has been passed then.
+        ended_early: Whether the call's closing token was passed before the last quote token or bracket of its
+            arguments, `{command:<|"|>ls}<tool_call|>` or `{command:<|"|>ls<|"|><tool_call|>`.
     """
 
     def __init__(self, source: Source) -> None:
-        self.ended_in_string = False
+        self.ended_early = False
         self._source = source
         self._closers: list[str] = []  # of the brackets that are open
 
@@ -92,7 +92,7 @@ class GemmaFields:
         if (yield from source.peek()) != "{":
             return (yield from self._fields(closer, parameters))
         fields = yield from self.read(parameters)
-        if not self.ended_in_string:
+        if not self.ended_early:
             yield from source.run(BLANK)
             if (yield from source.peek()) != closer:
                 raise source.unreadable()
@@ -113,13 +113,14 @@ class GemmaFields:
         """Read keys and values up to the closing bracket."""
         source = self._source
         fields: dict[str, Any] = {}
+        spaced_names = any(" " in name for name in kind.names)
         key, words = "", None
         while True:
             before = yield from source.run(BLANK)
             if (yield from source.peek()) == closer:
                 self._close()
                 break
-            new_key, passed = yield from self._key(required=words is None)
+            new_key, passed = yield from self._key(required=words is None, spaced_names=spaced_names)
             if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
                 more = yield from self._bare(closer)
                 words = [*words, ",", before, passed, more.text]
@@ -131,23 +132,28 @@ class GemmaFields:
                 _settle(fields, key, words)
                 key = new_key
                 fields[key], words = yield from self._value(closer, kind.argument(key))
-            if self.ended_in_string:
+            if not self.ended_early:
+                yield from self._expect_next(closer)
+            if self.ended_early:
                 break
-            yield from self._expect_next(closer)
         _settle(fields, key, words)
         return fields
 
     def _expect_next(self, closer: str) -> Steps[None]:
-        """Pass the comma behind a value, if its container does not end there."""
-        yield from self._source.run(BLANK)
-        if not (yield from self._source.accept(",")) and (yield from self._source.peek()) != closer:
-            raise self._source.unreadable()
+        """Pass the comma behind a value, if its container does not end there, or the whole call."""
+        source = self._source
+        yield from source.run(BLANK)
+        if not (yield from source.accept(",")) and (yield from source.peek()) != closer:
+            self.ended_early = bool((yield from source.accept(*CALL_CLOSERS)))
+            if not self.ended_early:
+                raise source.unreadable()
 
-    def _key(self, *, required: bool) -> Steps[tuple[str | None, str]]:
+    def _key(self, *, required: bool, spaced_names: bool = False) -> Steps[tuple[str | None, str]]:
         """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm-project/vllm#51307).
 
         Args:
             required: Whether nothing else can stand here. A key within a value can hold blanks then.
+            spaced_names: Whether an argument's name can hold blanks.
 
         Returns:
             The key, `None` if none stands here, and what was passed.
@@ -160,12 +166,12 @@ class GemmaFields:
                 return None, ""
             raw, key = string
         else:
-            spaced = required and len(self._closers) > 1
+            spaced = required and (len(self._closers) > 1 or spaced_names)
             raw = yield from source.run(_SPACED_KEY if spaced else KEY)
             key = raw.rstrip()
         blank = yield from source.run(BLANK)
         separator = (yield from source.accept(":", "=")) if raw else ""
-        if self.ended_in_string or (character == "<" and not separator):
+        if self.ended_early or (character == "<" and not separator):
             raise source.unreadable()
         return key if separator else None, raw + blank + separator
 
@@ -177,7 +183,7 @@ class GemmaFields:
             start = source.tell()
             self._open(CLOSERS[opener])
             value: Any = yield from (self._fields("}", kind) if opener == "{" else self._items(kind.item))
-            if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_in_string:
+            if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_early:
                 return _Value(source.held(start))  # the text of some JSON, without its quotes
             return _Value(value)
         string = yield from self._string()
@@ -185,10 +191,10 @@ class GemmaFields:
             more = yield from self._bare(closer)
             return _Value(more.text) if more.quoted else _Value(None, [more.text])
         raw, text = string
-        if self.ended_in_string:
+        if self.ended_early:
             return _Value(text)
         blank = yield from source.run(BLANK)
-        if (yield from source.peek()) in (",", closer):
+        if (yield from source.peek()) in (",", closer) or (yield from source.startswith(*CALL_CLOSERS)):
             return _Value(text)
         if (yield from source.accept(*QUOTES)):  # one too many, or the closing one of a string in two kinds of quotes
             return _Value(text)
@@ -210,9 +216,10 @@ class GemmaFields:
                 return items
             value, words = yield from self._value("]", kind)
             items.append(value if words is None else _word(words))
-            if self.ended_in_string:
+            if not self.ended_early:
+                yield from self._expect_next("]")
+            if self.ended_early:
                 return items
-            yield from self._expect_next("]")
 
     def _string(self) -> Steps[tuple[str, str] | None]:
         """Read a string in quotes of any kind: as it stands there, and what it says. `None` if none stands here."""
@@ -270,7 +277,7 @@ class GemmaFields:
             elif closer := (yield from source.accept(*CALL_CLOSERS)):
                 tail = self._tail(run) if not calls else None
                 if tail is not None and (yield from self._is_over(passed := [closer])):
-                    self.ended_in_string = True
+                    self.ended_early = True
                     pieces[-1] = run[: len(run) - tail]
                     return "".join(pieces)
                 calls = max(0, calls - 1)
@@ -311,6 +318,8 @@ class GemmaFields:
                     raise source.unreadable()
                 return _Bare("".join(pieces), quoted=True)
             if character == "<" and (yield from source.startswith(*_NOT_IN_WORDS)):
+                if not depth and any(map(str.strip, pieces)) and (yield from source.startswith(*CALL_CLOSERS)):
+                    return _Bare("".join(pieces))
                 raise UnreadableError("a special token inside words")
             if character in CLOSERS:
                 depth += 1

@@ -16,6 +16,7 @@ from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _KEYWORD = re.compile(r"\w+")
 _SPACE = re.compile(r"[ \t]+")
+_ANNOTATION = re.compile(r"[\w\[\]., |]+")
 _LINE = re.compile(r"[^\n]+")
 _STRING_PREFIXES = ("f", "F", "r", "R", "b", "B", "u", "U", "rf", "fr", "Rf", "fR", "rF", "Fr", "RF", "FR", "")
 
@@ -59,6 +60,11 @@ class PythonCalls:
             yield from source.run(_LINE)
             return
         yield from source.run(_SPACE)
+        if name.endswith(":"):  # an annotation
+            yield from source.run(_ANNOTATION)
+        if (yield from source.peek()) == "(":
+            yield from self._call(name)
+            return
         if not (yield from source.accept("=")):
             if name not in self._results:
                 raise source.unreadable()
@@ -69,7 +75,7 @@ class PythonCalls:
             yield from source.run(_SPACE)
             path = yield from self._state.word(fits)
         yield from self._call(path)
-        self._results.add(name)
+        self._results.add(name.removesuffix(":"))
 
     def _printed(self) -> Steps[None]:
         """Read what stands in `print(...)`: a call, or results and strings."""
@@ -96,11 +102,19 @@ class PythonCalls:
             return True
         if path.partition(".")[0] not in self._results:
             return False
-        while (yield from source.accept("[")):
+        yield from self._access()
+        return True
+
+    def _access(self) -> Steps[None]:
+        """Pass what takes a part of a result, `['temperature']` or `.temperature`."""
+        source = self._source
+        while accessor := (yield from source.accept("[", ".")):
+            if accessor == ".":
+                yield from source.run(_KEYWORD)
+                continue
             yield from read_literal(source)
             if not (yield from source.accept("]")):
                 raise source.unreadable()
-        return True
 
     def _call(self, path: str) -> Steps[None]:
         state = self._state
@@ -109,6 +123,8 @@ class PythonCalls:
             raise self._source.unreadable()
         self._source.advance()
         state.finish(name, (yield from self._arguments(name)))
+        if self._statements:
+            yield from self._access()
 
     def _arguments(self, name: str) -> Steps[dict[str, Any]]:
         source = self._source

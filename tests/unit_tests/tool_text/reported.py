@@ -308,7 +308,16 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             'search{query:"deep learning" OR "machine learning"}',
             ("search", {"query": '"deep learning" OR "machine learning"'})),
         "no value": _call("weather{city}", invalid=("weather",)),
-        "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", invalid=("weather",)),
+        "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", ROME),
+        "a brace too few, words": _call("weather{city:Rome", ROME),
+        "a brace too few, nested": _call(
+            f"search{{filters:{{city:{Q}Rome{Q}}}", ("search", {"filters": {"city": "Rome"}})),
+        "a bracket too few": _call("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
+        "a value that is missing": _call(f"write{{path:{Q}a{Q},content:", invalid=("write",)),
+        "a comma, and no more": _call(f"write{{path:{Q}a{Q},", invalid=("write",)),
+        "a nested key with signs": _call(
+            f"flow{{connections:{{Edit Fields (Set) -> Don't:{{a:{Q}b{Q}}}}}}}",
+            ("flow", {"connections": {"Edit Fields (Set) -> Don't": {"a": "b"}}})),
     },
     "a bare value by the schema": {
         "vllm test_gemma4_streaming_reasoning": _call("find{zip:90210}", ("find", {"zip": "90210"})),
@@ -354,6 +363,9 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             "```tool_code\nw = default_api.weather(city='Rome')\nprint(f\"It is {w['temp']} in Rome\")\n```", [ROME]),
         "result by name": Sample("```tool_code\nw = weather(city='Rome')\nw\n```", [ROME]),
         "index": Sample("```tool_code\nw = weather(city='Rome')\nprint(w['temp'], w.unit)\n```", [ROME]),
+        "a part of a result": Sample("```tool_code\nprint(weather(city='Rome')['temp'])\n```", [ROME]),
+        "an annotation": Sample("```tool_code\nw: dict[str, int] = weather(city='Rome')\nprint(w)\n```", [ROME]),
+        "a blank before the bracket": Sample("```tool_code\nweather (city='Rome')\n```", [ROME]),
         "import": Sample("```tool_code\nimport default_api\nprint(default_api.weather(city='Rome'))\n```", [ROME]),
         "positional": Sample("```tool_code\nweather('Rome')\n```", [ROME]),
         "a result as an argument": Sample(
