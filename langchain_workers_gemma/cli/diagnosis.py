@@ -68,14 +68,17 @@ def make_model(host: HostName, model: str) -> ChatWorkersGemma:
 def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
     host = HOSTS[llm.host]
     account = f"account {llm.account_id}, " if llm.account_id else ""
-    yield Finding("ok", "credentials", f"{account}token from {connection.token_source(llm)}")
+    token = llm.api_token.get_secret_value() if llm.api_token else ""
+    source = f"token from {connection.token_source(llm)}" if token else "no token, which this host does not need"
+    yield Finding("ok", "credentials", f"{account}{source}")
     if llm.base_url != host.base_url:
-        yield Finding("note", "base_url", f"requests go to {llm.base_url}, not to {host.base_url}")
-    yield from _odd_credentials(llm, llm.api_token.get_secret_value() if llm.api_token else "")
+        instead = f", not to {host.base_url}" if host.base_url else ""
+        yield Finding("note", "base_url", f"requests go to {llm.base_url}{instead}")
+    yield from _odd_credentials(llm, token)
 
 
 def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
-    if token.lower().startswith("bearer ") or token[:1] in "\"'" or " " in token:
+    if token.lower().startswith("bearer ") or token.startswith(("'", '"')) or " " in token:
         yield Finding("note", "token", "it begins with Bearer, or has quotes or blanks: give the token alone")
     if llm.host != "cloudflare" or not llm.account_id:
         return

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_workers_gemma import errors
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import HostName, nearest_model_id
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "
     """
     topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
     if topic == "model":
+        if not HOSTS[host].account_variables:
+            text = text.replace("such model, or no such account: check both ids", "such model: check its id")
         text += suggestion(model, host)
     return Finding("FAIL", topic, text, one_line(error))
 

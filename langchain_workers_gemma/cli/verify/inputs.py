@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_workers_gemma.cli.verify import reading
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import GemmaModel
 
 _OPENAI_FORM = ("gemma-4", "sea-lion-v4")
@@ -19,8 +20,13 @@ def chat_body(spec: GemmaModel, text: str, max_tokens: int, **more: Any) -> dict
     return {"messages": [{"role": "user", "content": text}], "max_tokens": max_tokens, **quiet, **more}
 
 
+def is_enveloped(spec: GemmaModel) -> bool:
+    """Whether the host's default route is a native one, whose replies stand in an envelope."""
+    return next(iter(HOSTS[spec.host].chat)) == "native"
+
+
 def expected_form(spec: GemmaModel) -> str:
     """Return the form of a model's replies on its host's default route."""
-    if spec.host == "aimlapi" or spec.family in _OPENAI_FORM:
+    if not is_enveloped(spec) or spec.family in _OPENAI_FORM:
         return reading.CHAT_CHOICES
     return reading.NATIVE

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.cli.verify import reading
-from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, THINKING_TOKENS, chat_body, expected_form
+from langchain_workers_gemma.cli.verify.inputs import (
+    TEXT_TOKENS,
+    THINKING_TOKENS,
+    chat_body,
+    expected_form,
+    is_enveloped,
+)
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
 
@@ -27,7 +33,7 @@ def plain_reply(probe: Probe) -> Iterator[Result]:
         reading.form(result),
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE),
     )
-    if spec.host != "aimlapi":
+    if is_enveloped(spec):
         envelope = response.json
         keys = sorted(envelope) if isinstance(envelope, dict) else []
         yield compare(

@@ -36,7 +36,7 @@ _COMPATIBLE = "compatible"
 def model_of(exchange: Exchange, model: str) -> GemmaModel | None:
     """Return what is published about a model on the host that a request goes to, `None` for an unknown one."""
     if exchange.style == _COMPATIBLE:  # any server: what is known of a model is known of its family
-        return resolve_model(model, "cloudflare") if "gemma" in model.lower() else None
+        return resolve_model(model, "openai_compatible") if "gemma" in model.lower() else None
     return get_model(model, _HOSTS.get(exchange.style or "", "cloudflare"))
 
 

@@ -189,3 +189,16 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"workers-gemma {command}" in capsys.readouterr().out
+
+
+def test_any_openai_compatible_server(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.openai_url)
+    code, report = checked(capsys, "--host", "openai_compatible", "--model", "gemma3:12b")
+    assert code == 0
+    assert [one["topic"] for one in report["findings"]] == ["credentials", "base_url", "call"]
+    assert report["findings"][0]["text"].startswith("no token")
+    found = failure(capsys, "--host", "openai_compatible", "--model", "llama3")
+    assert found["text"] == "There is no such model: check its id."
+    assert "model is missing" in failure(capsys, "--host", "openai_compatible")["text"]

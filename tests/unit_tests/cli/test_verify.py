@@ -264,3 +264,13 @@ def test_a_gateway_has_not_all_routes(
     assert main(["verify", "--yes"]) == 2
     assert "the API's own base URL" in capsys.readouterr().err
     assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("model", ["gemma3:12b", "google/gemma-4-31b-it"])
+def test_any_openai_compatible_server(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.openai_url)
+    code, report = verify(capsys, "--host", "openai_compatible", "--model", model)
+    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    assert code == 0
