@@ -68,7 +68,8 @@ class _Limits:
         if journal is not None:
             budget = Budget(self.max_cost, spent=journal.spent, largest=journal.largest_cost)
             budget.lost = journal.lost
-        pacer = Pacer(self.rate, early=1 if self.scheduler else 0)
+        # On a cluster a permit travels before its request is sent, so a fiftieth of the rate is kept in hand.
+        pacer = Pacer(self.rate, early=max(1, int((self.rate or 0.0) / 50)) if self.scheduler else 0)
         next_permit = 0 if journal is None else journal.next_permit
         return MapPlan(source, pacer, budget, next_permit=next_permit, total=total)
 
