@@ -234,7 +234,7 @@ class Block:
                 yield from self._stripped()
             else:
                 yield from self._written()
-            if (yield from self._ends_line()):
+            if self.calls and (yield from self._ends_line()):
                 self.closed = bool((yield from source.peek()))
                 return
 

@@ -78,9 +78,11 @@ class PythonCalls:
         self._results.add(name.removesuffix(":"))
 
     def _printed(self) -> Steps[None]:
-        """Read what stands in `print(...)`: a call, or results and strings."""
+        """Read what stands in `print(...)`: a call or, among statements, results and strings."""
         source = self._source
         yield from skip(source)
+        if not self._statements and (yield from source.peek()) == ")":
+            raise source.unreadable()
         while not (yield from source.accept(")")):
             path = yield from self._state.word(fits)
             if not (yield from self._shown(path)):
