@@ -123,7 +123,7 @@ class ChatExchange:
     def _finish(self, calls: Sequence[FinishedCall]) -> Generator[Action, Any, None]:
         if self._plan.reader_options.withholds_calls:
             yield from self._deliver([ToolCallDelta(one.position, one.id, one.name, one.text) for one in calls])
-        invalidating = [call.invalidating_delta() for call in calls if call.error] if self._is_stream else []
+        invalidating = [call.invalidating_delta for call in calls if call.invalidating_delta] if self._is_stream else []
         ending: list[Piece] = [*invalidating, self._end(calls)]
         yield Deliver(ending if self._begun else [self._begin(), *ending])
 

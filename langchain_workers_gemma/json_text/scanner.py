@@ -7,6 +7,7 @@ import re
 _IN_STRING = re.compile(r'["\\]')
 _STRUCTURAL = re.compile(r'["{}\[\],]')
 _NESTED = re.compile(r'["{}\[\]]')
+_WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _REPLACEMENT = "\ufffd"
 
@@ -50,6 +51,82 @@ class ValueScanner:
         if self._in_string:
             return _IN_STRING.search(text, position)
         return (_NESTED if self._depth else _STRUCTURAL).search(text, position)
+
+
+class JsonLimitError(ValueError):
+    """JSON nests too deeply, or holds too long a number, for the parsers of others."""
+
+
+class JsonTracker:
+    """Follows JSON that arrives in pieces, looking at each character once: its strings, brackets and numbers.
+
+    Args:
+        max_depth: How deep brackets may nest.
+        max_digits: How long a number may be.
+    """
+
+    __slots__ = ("_closers", "_digits", "_escaped", "_in_string", "_is_mismatched", "_max_depth", "_max_digits")
+
+    def __init__(self, max_depth: int, max_digits: int) -> None:
+        self._max_depth = max_depth
+        self._max_digits = max_digits
+        self._closers: list[str] = []  # what closes the brackets that are open, the innermost last
+        self._is_mismatched = False  # whether a bracket closed what it does not match
+        self._digits = 0  # of a number that ends the piece before
+        self._in_string = False
+        self._escaped = False
+
+    def feed(self, text: str) -> None:
+        """Take the next piece.
+
+        Raises:
+            JsonLimitError: If brackets nest too deeply, or a number is too long.
+        """
+        position = 1 if self._escaped and text else 0
+        self._escaped = self._escaped and not text
+        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
+            position = match.end()
+            found = match.group()
+            if found == "\\":
+                self._escaped = position == len(text)
+                position += 1
+            elif found == '"':
+                self._in_string = not self._in_string
+            elif found in "{[":
+                self._open("}" if found == "{" else "]")
+            elif found in "}]":
+                self._is_mismatched = self._is_mismatched or not self._closers or self._closers.pop() != found
+            else:
+                self._check_number(match, ends_piece=position == len(text))
+        if text and not text[-1].isdigit():
+            self._digits = 0
+
+    def invalidating_suffix(self) -> str:
+        r"""Return what makes the text unreadable for `json.loads` and for core's `parse_partial_json` alike.
+
+        The latter closes open strings and brackets, but gives up at a closing bracket that does not match.
+
+        Example:
+            >>> tracker = JsonTracker(max_depth=400, max_digits=4_000)
+            >>> tracker.feed('{"path": "/home/me')
+            >>> tracker.invalidating_suffix()
+            '"]'
+        """
+        if self._is_mismatched:
+            return "]"  # core gives up at that bracket already
+        end_of_string = ('\\"' if self._escaped else '"') if self._in_string else ""
+        return end_of_string + ("]" if self._closers and self._closers[-1] == "}" else "}")
+
+    def _open(self, closer: str) -> None:
+        self._closers.append(closer)
+        if len(self._closers) > self._max_depth:
+            raise JsonLimitError(f"nest more than {self._max_depth} deep")
+
+    def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
+        digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
+        self._digits = digits if ends_piece else 0
+        if digits > self._max_digits:
+            raise JsonLimitError(f"hold a number of more than {self._max_digits:,} digits")
 
 
 class StringDecoder:

@@ -178,7 +178,7 @@ def partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ())
         pieces: What it told.
         calls: Its calls; those that must not run are made invalid.
     """
-    pieces = [*pieces, *(call.invalidating_delta() for call in calls if call.error)]
+    pieces = [*pieces, *(call.invalidating_delta for call in calls if call.invalidating_delta)]
     chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
     merged = chunks[0] + chunks[1:] if chunks else None
     return merged if isinstance(merged, AIMessageChunk) else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from pydantic_core import from_json
 
+from langchain_workers_gemma.json_text.scanner import JsonLimitError, JsonTracker
 from langchain_workers_gemma.response.events import ToolCallDelta
 
 MAX_CALLS = 1_000
@@ -27,55 +28,6 @@ class ToolCallLimitError(ValueError):
     """A reply holds calls as no model would make them, which core's parsers of arguments cannot be trusted with."""
 
 
-_WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
-_IN_STRING = re.compile(r'["\\]')
-
-
-class _Guard:
-    """Watches arguments that arrive in pieces, looking at each character once."""
-
-    __slots__ = ("_depth", "_digits", "_escaped", "_in_string")
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._digits = 0  # of a number that ends the piece before
-        self._in_string = False
-        self._escaped = False
-
-    def check(self, text: str) -> None:
-        """Take the next piece.
-
-        Raises:
-            ToolCallLimitError: If brackets nest too deeply, or a number is too long.
-        """
-        position = 1 if self._escaped and text else 0
-        self._escaped = self._escaped and not text
-        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
-            position = match.end()
-            found = match.group()
-            if found == "\\":
-                self._escaped = position == len(text)
-                position += 1
-            elif found == '"':
-                self._in_string = not self._in_string
-            elif found in "{[":
-                self._depth += 1
-                if self._depth > MAX_ARGUMENT_DEPTH:
-                    raise ToolCallLimitError(f"the arguments of a call nest more than {MAX_ARGUMENT_DEPTH} deep")
-            elif found in "}]":
-                self._depth -= 1
-            else:
-                self._check_number(match, ends_piece=position == len(text))
-        if text and not text[-1].isdigit():
-            self._digits = 0
-
-    def _check_number(self, match: re.Match[str], *, ends_piece: bool) -> None:
-        digits = len(match.group()) + (self._digits if match.start() == 0 else 0)
-        self._digits = digits if ends_piece else 0
-        if digits > MAX_NUMBER_DIGITS:
-            raise ToolCallLimitError(f"the arguments of a call hold a number of more than {MAX_NUMBER_DIGITS:,} digits")
-
-
 @dataclass(slots=True)
 class CollectedCall:
     """One call of a reply, as far as it has come.
@@ -85,19 +37,40 @@ class CollectedCall:
         id: Its id, unique in the conversation.
         name: The tool's name; empty where the server gave none.
         pieces: The arguments' JSON text, in pieces.
-        guard: Watches them.
+        tracker: Follows them.
     """
 
     position: int
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
-    guard: _Guard = field(default_factory=_Guard)
+    tracker: JsonTracker = field(default_factory=partial(JsonTracker, MAX_ARGUMENT_DEPTH, MAX_NUMBER_DIGITS))
 
     @property
     def arguments(self) -> str:
         """The arguments' JSON text so far."""
         return "".join(self.pieces)
+
+    def add(self, arguments: str) -> None:
+        """Take the next piece of the arguments.
+
+        Raises:
+            ToolCallLimitError: If they are out of all measure.
+        """
+        try:
+            self.tracker.feed(arguments)
+        except JsonLimitError as error:
+            raise ToolCallLimitError(f"the arguments of a call {error}") from None
+        self.pieces.append(arguments)
+
+    def invalidating_delta(self) -> ToolCallDelta:
+        """Return a last piece, for a stream, that makes every reader of the arguments give up.
+
+        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
+        `max_tokens`, would become a call and an agent would run it. No arguments at all would be none.
+        """
+        suffix = self.tracker.invalidating_suffix() if any(self.pieces) else "{]"
+        return ToolCallDelta(self.position, None, None, suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +84,7 @@ class FinishedCall:
         text: The arguments' JSON text.
         arguments: The arguments, `None` if the call must not run.
         error: Why it must not run.
+        invalidating_delta: What keeps it from running in a stream, `None` if it may run.
     """
 
     position: int
@@ -119,14 +93,7 @@ class FinishedCall:
     text: str
     arguments: dict[str, Any] | None
     error: str | None = None
-
-    def invalidating_delta(self) -> ToolCallDelta:
-        """A last piece, for a stream, that makes every reader of the arguments give up.
-
-        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
-        `max_tokens`, would become a call and an agent would run it.
-        """
-        return ToolCallDelta(self.position, None, None, invalidating_suffix(self.text))
+    invalidating_delta: ToolCallDelta | None = None
 
 
 class CallLedger:
@@ -162,14 +129,13 @@ class CallLedger:
                 raise ToolCallLimitError(f"it holds more than {MAX_CALLS:,} tool calls")
             if not self._by_index:
                 self._used.update(self._used_ids())
-            call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "", [delta.arguments])
-            call.guard.check(delta.arguments)
+            call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "")
+            call.add(delta.arguments)
             self._by_index[delta.index] = call
             self._last = set() if delta.closed else {call.position}
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)
         call.name += delta.name or ""
-        call.guard.check(delta.arguments)
-        call.pieces.append(delta.arguments)
+        call.add(delta.arguments)
         if delta.arguments:
             self._last.add(call.position)
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
@@ -199,7 +165,11 @@ class CallLedger:
                 error = broken or "The arguments are not one JSON object."
             elif call.position and not parallel:
                 error = "parallel_tool_calls=False allows one call in a reply: make this call again, by itself."
-            calls.append(FinishedCall(call.position, call.id, call.name, text, None if error else arguments, error))
+            if error:
+                delta = call.invalidating_delta()
+                calls.append(FinishedCall(call.position, call.id, call.name, text, None, error, delta))
+            else:
+                calls.append(FinishedCall(call.position, call.id, call.name, text, arguments))
         return calls
 
     def _fresh(self, call_id: str | None) -> str:
@@ -218,41 +188,3 @@ def read_arguments(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return arguments if isinstance(arguments, dict) else None
-
-
-_STRUCTURAL = re.compile(r'["\\{}\[\]]')
-
-
-def invalidating_suffix(arguments: str) -> str:
-    r"""A suffix that makes arguments unreadable for `json.loads` and for core's `parse_partial_json` alike.
-
-    The latter closes open strings and brackets, but gives up at a closing bracket that does not match.
-
-    Example:
-        >>> invalidating_suffix('{"path": "/home/me')
-        '"]'
-        >>> invalidating_suffix('[1, 2')
-        '}'
-    """
-    if not arguments:
-        return "{]"
-    closers: list[str] = []
-    in_string = False
-    position = 0
-    while match := _STRUCTURAL.search(arguments, position):
-        position = match.end()
-        character = match.group()
-        if in_string:
-            if character == "\\":
-                position += 1
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "{[":
-            closers.append("}" if character == "{" else "]")
-        elif character in "}]" and (not closers or closers.pop() != character):
-            return "]"  # core gives up at this bracket already
-    ends_in_escape = position > len(arguments)
-    end_of_string = ('\\"' if ends_in_escape else '"') if in_string else ""
-    return end_of_string + ("]" if closers and closers[-1] == "}" else "}")
