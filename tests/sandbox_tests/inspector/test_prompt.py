@@ -176,3 +176,51 @@ def test_no_request_is_too_odd_to_be_rendered(spec: GemmaModel, body: dict[str, 
     rendered = render_prompt(spec, body)
     assert rendered.text.startswith("<bos>")
     assert not [segment for segment in rendered.segments if not segment.text]
+
+
+def test_gemma_4_declares_what_its_template_can_say() -> None:
+    """Nested objects, lists of objects, unions with null; parameters named like keywords vanish."""
+    q = '<|"|>'
+    schema = {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "free": {"type": "object"},
+            "rows": {
+                "type": "array",
+                "items": {
+                    "type": ["object", "null"],
+                    "properties": {"n": {"type": "integer", "nullable": True}},
+                    "required": ["n", "m"],
+                    "minimum": None,
+                },
+            },
+        },
+    }
+    tool = {"name": "flat", "description": "Flat.", "parameters": schema}
+    text = prompt(GEMMA_4, [USER], tools=[tool], chat_template_kwargs=QUIET)
+    assert f"declaration:flat{{description:{q}Flat.{q},parameters:{{properties:{{free:{{properties:{{}}," in text
+    assert (
+        f"rows:{{items:{{properties:{{n:{{nullable:true,type:{q}INTEGER{q}}}}},required:[{q}n{q},{q}m{q}],"
+        f"type:[{q}OBJECT{q},{q}NULL{q}]}},type:{q}ARRAY{q}}}" in text
+    )
+
+
+def test_gemma_4_shows_media_and_results_of_every_kind() -> None:
+    q = '<|"|>'
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}, {"type": "audio"}]
+    results = [
+        {
+            "role": "tool",
+            "tool_call_id": "1",
+            "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}],
+        },
+        {"role": "tool", "tool_call_id": "other", "name": "g", "content": {"k": None}},
+    ]
+    unread = {"id": "1", "function": {"name": "f", "arguments": "not JSON"}}
+    messages = [{"role": "user", "content": parts}, {**CALL, "reasoning": "", "tool_calls": [unread]}, *results]
+    text = prompt(GEMMA_4, messages, chat_template_kwargs=QUIET)
+    assert "<|turn>user\na<|image|><|audio|><turn|>\n" in text
+    assert "<|tool_call>call:f{not JSON}<tool_call|>" in text
+    assert f"<|tool_response>response:f{{value:{q}xy{q}}}<tool_response|>" in text
+    assert text.endswith("<|tool_response>response:g{k:None}<tool_response|>")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,11 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.sandbox.inspector.exchanges import Exchange, Packet
 from langchain_workers_gemma.sandbox.inspector.redaction import HIDDEN, Redactor, secrets_of
 from langchain_workers_gemma.sandbox.inspector.replies import read_reply
-from langchain_workers_gemma.sandbox.inspector.requests import inputs_of, preview, readable_body
+from langchain_workers_gemma.sandbox.inspector.requests import input_view, inputs_of, preview, readable_body
 from langchain_workers_gemma.sandbox.inspector.stream_events import split_events
+from tests.sandbox_tests.talking import GEMMA_4
 
+SQUARE = Path(__file__).parents[2] / "data" / "square.png"
 EVENT_STREAM = (("content-type", "text/event-stream"),)
 
 
@@ -169,3 +174,26 @@ def test_secrets_are_hidden_wherever_they_stand() -> None:
     )
     assert shown == {"a": [HIDDEN, f"{HIDDEN} {HIDDEN}", f"{HIDDEN} {HIDDEN}"], HIDDEN: 1}
     assert redactor.headers(headers) == [["authorization", HIDDEN], ["x-api-key", HIDDEN], ["accept", "tok"]]
+
+
+def test_images_are_named_without_their_bytes() -> None:
+    square = "data:image/png;base64," + base64.b64encode(SQUARE.read_bytes()).decode()
+    urls = [square, "https://example.com/cat.png", "data:image/png;base64,???", None]
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    body = {"messages": [{"role": "user", "content": [*parts, {"type": "file"}]}]}
+    (message,) = input_view(exchange(), GEMMA_4, body)["messages"]
+    labels = [image["label"] for image in message["images"]]
+    assert re.fullmatch(r"PNG, \d+x\d+ px, [\d,]+ characters", labels[0])
+    assert labels[1] == "https://example.com/cat.png"
+    assert "base64" in labels[2]
+    assert labels[3] == "an image without a URL"
+    assert message["other_parts"] == ["file"]
+
+
+def test_a_model_of_any_server_is_known_by_its_family() -> None:
+    made = exchange()
+    made.style = "compatible"
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    segments = input_view(made, "gemma3:12b", body)["prompt"]["segments"]
+    assert ["token", "<start_of_turn>"] in segments
+    assert "There is no model" in input_view(made, "llama3", body)["prompt"]["refusal"]

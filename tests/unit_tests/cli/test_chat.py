@@ -121,3 +121,19 @@ def test_missing_credentials_are_named(capsys: pytest.CaptureFixture[str], monke
     error = capsys.readouterr().err
     assert "CLOUDFLARE_ACCOUNT_ID" in error
     assert "validation error" not in error
+
+
+def test_a_truncated_answer_says_so(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "Tell me a long story.", "--max-tokens", "3"]) == 0
+    assert "truncated: raise --max-tokens" in capsys.readouterr().err
+
+
+def test_a_retired_model_is_used_with_a_warning(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "Hello", "--model", "@cf/google/gemma-3-12b-it"]) == 0
+    assert "2026-05-30" in capsys.readouterr().err
+
+
+def test_a_picture_by_url_is_fetched_with_care(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "What is this?", "--image", "http://127.0.0.1:9/private.png"]) == 2
+    assert "127.0.0.1" in capsys.readouterr().err
+    assert sandbox.requests == []
