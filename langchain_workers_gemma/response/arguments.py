@@ -142,14 +142,14 @@ class ArgumentsReader:
         self._flows = False  # whether a string goes through, and nothing of it is held
 
     def feed(self, text: str) -> str:
-        """Take the next piece and return what can be told now."""
+        """Take the next piece and return what is ready."""
         if self._flows and not self._out and not _NOT_PLAIN.search(text):
             return text  # most pieces of long arguments
         self._flows = False
         position = 0
         while position < len(text):
             position = self._take(text, position)
-        return self._told()
+        return self._ready()
 
     def flush(self) -> str:
         """The arguments end here, whole or not: return what was held back, as it was sent."""
@@ -163,18 +163,18 @@ class ArgumentsReader:
         self._held = ""
         self._flows = False
         self._take = self._structure
-        return self._told()
+        return self._ready()
 
-    def _told(self) -> str:
-        told: list[str] = []
+    def _ready(self) -> str:
+        ready: list[str] = []
         while self._out:
             part = self._out[0]
             text = part.text if isinstance(part, _Undecided) else part
             if text is None:
                 break
-            told.append(text)
+            ready.append(text)
             self._out.popleft()
-        return "".join(told)
+        return "".join(ready)
 
     # --- Steps: each takes from the text at a position and returns where the next one goes on -------------------------
 
@@ -183,8 +183,8 @@ class ArgumentsReader:
         match = _STRUCTURE.search(text, position)
         found = match[0] if match else ""
         end = match.end() if match else len(text)
-        if told := text[position : end - (found == '"')]:
-            self._out.append(told)
+        if ready := text[position : end - (found == '"')]:
+            self._out.append(ready)
         place = self._places[-1] if self._places else None
         if found == '"':
             self._open_string(place)

@@ -1,4 +1,4 @@
-"""From events to what LangChain hands on: stream chunks, or one message."""
+"""Build what LangChain returns from events: stream chunks, or one message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROVIDER = "workers_gemma"
 
 @dataclass(slots=True)
 class Begin:
-    """The reply has begun: what its headers tell."""
+    """The reply has begun: what its headers say."""
 
     metadata: dict[str, Any]
 
@@ -172,10 +172,10 @@ class MessageBuilder:
 
 
 def partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
-    """What a broken stream had told, merged; `None` if it had told nothing.
+    """Return what had arrived of an interrupted stream, merged; `None` if nothing had.
 
     Args:
-        pieces: What it told.
+        pieces: What had arrived.
         calls: Its calls; those that must not run are made invalid.
     """
     pieces = [*pieces, *(call.invalidating_delta for call in calls if call.invalidating_delta)]

@@ -75,12 +75,12 @@ Event: TypeAlias = Text | Reasoning | ToolCallDelta | CallsEnd | Usage | Finish
 
 
 class Stage(Protocol):
-    """One step between the decoder and the message: takes events, gives events, does no I/O."""
+    """One step between the decoder and the message: takes events, returns events, does no I/O."""
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
+        """Take one event and return the events that are ready."""
         ...
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
+        """End the reply and return what was held back."""
         ...

@@ -42,7 +42,7 @@ class ReaderOptions:
         stops: Stop sequences to apply on our side.
         text_stages: Make the stages that read what the model wrote into its text: thoughts, special tokens, calls.
         forced: Names of the tools of which one must be called, `None` where none must.
-        keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        keep_invalid_calls: Whether what came in place of a runnable forced call is returned rather than raised.
         used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
         tools: The bound tools whose calls the service reads itself, `None` where there are none.
         parallel_tool_calls: Whether more than one call may run.
@@ -129,7 +129,7 @@ class ReplyReader:
         return self._settle(self._through(self._decoder.whole(result)))
 
     def flush(self) -> list[Event]:
-        """The reply has ended: give what the stages held back."""
+        """End the reply and return what the stages held back."""
         events: list[Event] = []
         for position, stage in enumerate(self._stages):
             events.extend(self._through(stage.flush(), position + 1))
@@ -211,21 +211,21 @@ class ReplyReader:
 
     def _through(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
         for stage in self._stages[first:]:
-            events = [told for event in events for told in stage.feed(event)]
+            events = [ready for event in events for ready in stage.feed(event)]
         return events
 
     def _settle(self, events: Iterable[Event]) -> list[Event]:
-        """Keep what belongs to the end, record calls, and give what can be told."""
-        told: list[Event] = []
+        """Keep what belongs to the end, record calls, and return the events that are ready."""
+        ready: list[Event] = []
         for event in events:
             if type(event) is Text:
                 self.has_content = self.has_answer = True
-                told.append(event)
+                ready.append(event)
             elif isinstance(event, ToolCallDelta):
                 self.has_content = self.has_answer = True
                 recorded = self._ledger.record(event)
                 if not self._options.withholds_calls:
-                    told.append(recorded)
+                    ready.append(recorded)
             elif isinstance(event, Usage):
                 self.tally.add(event.report)
             elif isinstance(event, Finish):
@@ -236,5 +236,5 @@ class ReplyReader:
                 self._ledger.end_calls()
             else:
                 self.has_content = True
-                told.append(event)
-        return told
+                ready.append(event)
+        return ready

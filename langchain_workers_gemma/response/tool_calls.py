@@ -118,7 +118,7 @@ class CallLedger:
         return list(self._by_index.values())
 
     def record(self, delta: ToolCallDelta) -> ToolCallDelta:
-        """Take a piece and give it back with its final index and, on a call's first piece, its id.
+        """Take a piece and return it with its final index and, on a call's first piece, its id.
 
         Raises:
             ToolCallLimitError: If there are more calls than any model would make, or arguments out of all measure.

@@ -77,13 +77,13 @@ class BoundCalls:
         self._held: list[ToolCallDelta] = []  # of a call of an unknown tool, without arguments so far
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and return those that can be told now."""
+        """Take one event and return the events that are ready."""
         if isinstance(event, ToolCallDelta):
             return self._piece(event)
         return (*self._release(), event) if self._held and isinstance(event, Text | CallsEnd) else (event,)
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: return what was held back."""
+        """End the reply and return what was held back."""
         if self._held and self._is_cut():
             self._held.clear()
         events = self._release()
@@ -103,10 +103,10 @@ class BoundCalls:
         arguments = delta.arguments if call.reader is None else call.reader.feed(delta.arguments)
         if not (name or delta.id or arguments):
             return events
-        told = ToolCallDelta(delta.index, delta.id, name, arguments)
+        ready = ToolCallDelta(delta.index, delta.id, name, arguments)
         if not (call.name and call.reader is None and self._may_be_cut_name(call, arguments)):
-            return [*events, *self._release(), told]
-        self._held.append(told)
+            return [*events, *self._release(), ready]
+        self._held.append(ready)
         return events
 
     def _may_be_cut_name(self, call: _Call, arguments: str) -> bool:

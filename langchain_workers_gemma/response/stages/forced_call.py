@@ -1,4 +1,4 @@
-"""A forced choice: nothing is told before the call that was asked for has begun."""
+"""A forced choice: nothing is emitted before the demanded call has begun."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ForcedCall:
         return "".join(event.text for event in self._held if isinstance(event, Text))
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
+        """Take one event and return the events that are ready."""
         if self.begun or isinstance(event, Reasoning | Usage | Finish):
             return (event,)
         self._held.append(event)
@@ -39,5 +39,5 @@ class ForcedCall:
         return held
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: what is still held is no call, and is not told."""
+        """End the reply: what is still held is no call, and is not emitted."""
         return ()

@@ -24,7 +24,7 @@ class StopSequences:
         self._stopped = False
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
+        """Take one event and return the events that are ready."""
         if isinstance(event, Text):
             return () if self._stopped else self._read(self._held + event.text)
         if self._stopped:
@@ -34,7 +34,7 @@ class StopSequences:
         return (event,)
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
+        """End the reply and return what was held back."""
         held, self._held = self._held, ""
         return (Text(held),) if held else ()
 
@@ -46,8 +46,8 @@ class StopSequences:
             return [*([Text(text[:at])] if at else []), Finish("stop")]
         keep = longest_open_suffix(text, self._stops)
         self._held = text[len(text) - keep :]
-        told = text[: len(text) - keep]
-        return [Text(told)] if told else []
+        ready = text[: len(text) - keep]
+        return [Text(ready)] if ready else []
 
     def _first_stop(self, text: str) -> int | None:
         """Where the answer ends: at the start of the sequence that is completed first."""
