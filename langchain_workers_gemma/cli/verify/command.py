@@ -33,8 +33,8 @@ def add_verify_command(commands: Any) -> None:
         "verify",
         "compare the live service with what this package expects",
         description=(
-            "Make about twenty small live calls and compare what comes back with docs/wire.md and models.py.\n"
-            "The report goes to standard output, fit to be pasted into an issue.\n"
+            "Make about thirty small live calls, of which about twenty are billed, and compare what comes back with\n"
+            "docs/wire.md and models.py. The report goes to standard output, fit to be pasted into an issue.\n"
             "Exits with 0 if every fact holds, 1 if not, 2 if nothing was called."
         ),
         examples=_EXAMPLES,
@@ -68,8 +68,8 @@ def _verify(options: argparse.Namespace) -> int:
     report = run_checks(llm, chosen, [check.name for check in CHECKS if not check.applies(spec)])
     text = json.dumps(report.json(), indent=2, ensure_ascii=False)
     if options.output is not None:
-        _write(options.output.with_suffix(".md"), report.markdown())
-        _write(options.output.with_suffix(".json"), text)
+        _write(options.output.with_name(f"{options.output.name}.md"), report.markdown())
+        _write(options.output.with_name(f"{options.output.name}.json"), text)
     print(text if options.json else report.markdown())
     return 0 if report.ok else 1
 

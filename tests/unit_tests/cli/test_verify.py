@@ -173,9 +173,9 @@ def test_a_price_that_is_not_published(sandbox: Sandbox, capsys: pytest.CaptureF
 
 
 def test_both_reports_are_written(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["verify", "--yes", "--output", str(tmp_path / "report")]) == 0
-    assert (tmp_path / "report.md").read_text().startswith("# Verification of")
-    assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
+    assert main(["verify", "--yes", "--output", str(tmp_path / "report.v1")]) == 0
+    assert (tmp_path / "report.v1.md").read_text().startswith("# Verification of")
+    assert json.loads((tmp_path / "report.v1.json").read_text())["ok"] is True
     capsys.readouterr()
     assert main(["verify", "--yes", "--output", str(tmp_path / "nowhere" / "report")]) == 1
     assert "cannot be written" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import { byId, counted, dollars, el, milliseconds, number } from "./dom.js";
 
 const MAX_ROWS = 500;
+const MAX_OPTIONS = 100;
 const PAGE = 10;
 
 export class RequestList {
@@ -56,7 +57,7 @@ export class RequestList {
 
   addOption(id, value) {
     const select = byId(id);
-    if (value && ![...select.options].some((option) => option.value === value)) {
+    if (value && select.options.length < MAX_OPTIONS && ![...select.options].some((option) => option.value === value)) {
       select.append(el("option", { value }, value));
     }
   }
