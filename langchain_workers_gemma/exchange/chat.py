@@ -90,7 +90,7 @@ class ChatExchange:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._reader = ReplyReader(plan.reader_options)
+        self._reader: ReplyReader  # of the latest attempt
         self._head = ResponseHead(0, {})
         self._delivered: list[Piece] = []
         self._is_stream = plan.request.stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from langchain_workers_gemma.response.events import Reasoning, Text, ToolCallDelta
@@ -43,6 +44,14 @@ TextEvent: TypeAlias = Text | Reasoning | ToolCallDelta
 """What can be read out of a text."""
 
 
+@lru_cache
+def _markers(thinking: ThinkingMarkup | None, *, with_tools: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what ends a call, and every token that is looked for."""
+    own = () if thinking is None else (thinking.opening, thinking.closing)
+    tokens = (token for token in SPECIAL if with_tools or token not in _AROUND_CALLS)
+    return (*CALL_ENDS, *own), (*tokens, *own)
+
+
 class TextReader:
     """Reads a reply's text, piece by piece.
 
@@ -69,9 +78,7 @@ class TextReader:
     def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None, *, first_index: int = 0) -> None:
         self._tools = tools
         self._thinking = thinking
-        markers = () if thinking is None else (thinking.opening, thinking.closing)
-        self._ends = (*CALL_ENDS, *markers)
-        self._tokens = (*(token for token in SPECIAL if tools or token not in _AROUND_CALLS), *markers)
+        self._ends, self._tokens = _markers(thinking, with_tools=bool(tools))
         self._emitter = Emitter(first_index, holds_blanks=bool(tools))
         self._text_page = MarkdownState()
         self._thought_page: MarkdownState | None = None  # of the thought that is open

@@ -64,11 +64,13 @@ class Transport:
 
     def own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
+        url, body = _parsed(request.url), request.body()
+        headers = {"host": url.netloc.decode("ascii"), **self._headers(request), "content-length": str(len(body))}
         return httpx.Request(
             request.method,
-            _parsed(request.url),
-            headers=self._headers(request),
-            content=request.body(),
+            url,
+            headers=[*headers.items()],
+            stream=httpx.ByteStream(body),
             extensions={"timeout": self.timeout.as_dict()},
         )
 
@@ -77,17 +79,18 @@ class Transport:
         secret = self.token.get_secret_value().encode() if self.token else b""
         return _origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 
-    def _headers(self, request: Request) -> httpx.Headers:
-        headers = _BASE_HEADERS[request.stream].copy()
+    def _headers(self, request: Request) -> dict[str, str]:
+        """Return the headers of a request by their names in lower case, so that each goes out once."""
+        headers = dict(_BASE_HEADERS[request.stream])
         if self.token is not None:
             headers["authorization"] = f"Bearer {checked_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
-            headers[name] = value  # one by one: names may differ in case only, and each goes out once
+            headers[name.lower()] = value
         return headers
 
 
 _BASE_HEADERS = {
-    stream: httpx.Headers({**HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
+    stream: {**HEADERS, "accept": accept, "accept-encoding": ACCEPTED}
     for stream, accept in ((False, "application/json"), (True, "text/event-stream"))
 }
 
@@ -125,14 +128,15 @@ class _Connection:
             self._end_response()
             response = self._sent(request)
             self._response = response
-            self._inflater = _decoder(response)
+            head = _head(response)
+            self._inflater = _decoder(response, head)
         except ContentCodingError as error:
             raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
             raise _typed(error) from _without_frames(error)
         body: Iterator[bytes] = iter(_raw_body(response))
         self._body = body if self._inflater is None else _inflated(body, self._inflater)
-        return _head(response)
+        return head
 
     def read(self, *, is_complete: bool = False) -> bytes | None:
         if is_complete:
@@ -208,14 +212,15 @@ class _AsyncConnection:
             await self._end_response()
             response = await self._sent(request)
             self._response = response
-            self._inflater = _decoder(response)
+            head = _head(response)
+            self._inflater = _decoder(response, head)
         except ContentCodingError as error:
             raise _not_decodable(self._response, error) from None
         except _FAILURES as error:
             raise _typed(error) from _without_frames(error)
         body: AsyncIterator[bytes] = aiter(_raw_body(response))
         self._body = body if self._inflater is None else _ainflated(body, self._inflater)
-        return _head(response)
+        return head
 
     async def read(self, *, is_complete: bool = False) -> bytes | None:
         if self._body is None:
@@ -303,18 +308,22 @@ def _raw_body(response: httpx.Response) -> Any:
     return httpx.ByteStream(b"") if response.is_closed else response.stream
 
 
-def _decoder(response: httpx.Response) -> Inflater | None:
+def _decoder(response: httpx.Response, head: ResponseHead) -> Inflater | None:
     """Return what decodes a body, `None` where httpx has done that already or nothing is to be decoded.
 
     Raises:
         ContentCodingError: If the coding was not asked for.
     """
-    coding = response.headers.get("content-encoding")
+    coding = head.headers.get("content-encoding")
     return None if coding is None or response.is_closed else decoder_for(coding)
 
 
 def _head(response: httpx.Response) -> ResponseHead:
-    return ResponseHead(response.status_code, {name.lower(): value for name, value in response.headers.items()})
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return ResponseHead(response.status_code, headers)
 
 
 def _not_ended() -> APITimeoutError:
