@@ -1,0 +1,91 @@
+"""Agents under each behaviour of the service and its engine (docs/wire.md sections 3, 4 and 10).
+
+They end in the right answer or in a typed error, and no tool runs with arguments that the model did not write whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
+from langgraph.errors import GraphRecursionError
+
+from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
+from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
+
+GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
+QUESTION = "Call write_file with path '/home/ann/notes.txt' and lines 12"
+WHOLE = ("/home/ann/notes.txt", 12)
+
+TYPED_ERROR = frozenset(
+    {"errors_with_200", "call_breaks_constraint", "json_for_stream", "empty_stream", "garbled_keys", "text_choices"}
+)
+"""Dialects under which an error is right as well: no call, or no readable one, came back."""
+WAYS = [("native", False), ("native", True), ("openai", True)]
+
+Outcome: TypeAlias = tuple[list[tuple[str, int]], str | None]
+"""What the tool was called with, and the answer; `None` for a typed error."""
+
+
+def run_agent(
+    sandbox: Sandbox, api: str, *, streaming: bool, **fields: Any
+) -> tuple[list[tuple[str, int]], str | None]:
+    """Run an agent; return what its tool was called with, and its answer (`None` for a typed error)."""
+    ran: list[tuple[str, int]] = []
+
+    @tool
+    def write_file(path: str, lines: int) -> str:
+        """Write a text into a file."""
+        ran.append((path, lines))
+        return f"Wrote {lines} lines to {path}"
+
+    llm = ChatWorkersGemma(
+        model=GEMMA_4,
+        api=api,
+        base_url=sandbox.base_url,
+        account_id=sandbox.account_id,
+        api_token=sandbox.api_token,
+        streaming=streaming,
+        max_retries=1,
+        **({"max_tokens": 1024, "thinking": False} | fields),
+    )
+    agent: Any = create_agent(llm, [write_file])
+    try:
+        messages = agent.invoke({"messages": [HumanMessage(QUESTION)]}, {"recursion_limit": 10})["messages"]
+    except (WorkersGemmaError, GraphRecursionError):
+        return ran, None
+    assert isinstance(messages[-1], AIMessage)
+    return ran, messages[-1].text
+
+
+@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_an_agent_answers(sandbox: Sandbox, name: str, api: str, streaming: bool) -> None:
+    with sandbox.using_dialect(name):
+        ran, answer = run_agent(sandbox, api, streaming=streaming)
+    assert set(ran) <= {WHOLE}, "no tool runs with other arguments"
+    if name not in TYPED_ERROR:
+        assert ran == [WHOLE]
+    if name not in TYPED_ERROR | {"all_in_reasoning"}:
+        assert answer is not None
+        assert "Wrote 12 lines to /home/ann/notes.txt" in answer
+
+
+@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize("name", ["closed_calls", "closed_calls_as_tool_calls"])
+def test_a_cut_call_never_runs(sandbox: Sandbox, name: str, api: str, streaming: bool) -> None:
+    with sandbox.using_dialect(name):
+        for limit in range(4, 30):
+            ran, _ = run_agent(sandbox, api, streaming=streaming, max_tokens=limit)
+            assert set(ran) <= {WHOLE}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["closed_calls", "closed_calls_as_tool_calls"])
+def test_a_call_cut_by_a_stop_sequence_never_runs(sandbox: Sandbox, name: str, streaming: bool) -> None:
+    with sandbox.using_dialect(name):
+        ran, _ = run_agent(sandbox, "native", streaming=streaming, stop=["notes"])
+    assert ran == []
