@@ -13,6 +13,7 @@ from .written_calls import called_names
 
 _SYSTEM = ("system", "developer")
 _FAILED = re.compile(r"^\s*(?:error\b|(?:the )?call (?:to )?\S* ?failed\b)", re.IGNORECASE)
+_FILLER = re.compile(r"\s*\([^()]{1,80}\)\s*$")
 _MAX_NOTICE = 200
 _MAX_QUESTION = 20_000
 """Characters of a question that the mock model reads."""
@@ -99,6 +100,8 @@ class _Reader:
         parts = _parts_by_heading(turn.text, open_calls)
         if before == "assistant" and open_calls:
             self.results += _results_of(turn, open_calls, parts)
+        elif self.asked.text and _FILLER.match(turn.text) and not turn.images:
+            return  # it only separates two assistant messages, where a template wants roles to alternate
         elif before == "tool" and (
             turn.images or parts
         ):  # a tool role takes no images, so they follow in a user's turn
