@@ -281,7 +281,9 @@ class Preparation:
 def _limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
     """What bounds the reply to a request with this input."""
     sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
-    return TokenLimits(min(sent, default=None), spec.usable_context, tuple(CALL_TOKENS.values()))
+    stops = data.get("stop")
+    sent_stops = (stops,) if isinstance(stops, str) else tuple(stops) if isinstance(stops, list) else ()
+    return TokenLimits(min(sent, default=None), spec.usable_context, tuple(CALL_TOKENS.values()), sent_stops)
 
 
 # --- The input --------------------------------------------------------------------------------------------------------

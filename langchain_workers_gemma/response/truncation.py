@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _CUT_REASONS = frozenset({"length", "max_tokens", "model_length", "content_filter", "abort", "error", "cancelled"})
+_END_WORDS = frozenset({"stop", "eos", "eos_token", "end_turn", "tool_use", "tool_call", "tool_calls"})
 _CUT = "The reply was cut"
 _TOKEN_REASONS = frozenset({"length", "max_tokens", "model_length"})
 
@@ -23,11 +24,13 @@ class TokenLimits:
         max_tokens: The limit that the request sent, `None` if it sent none.
         context_window: Tokens of input and output together, `None` if not known.
         call_closers: Special tokens that end a call. A stop sequence that is one of them cuts nothing off a call.
+        stops: The stop sequences that the request sent.
     """
 
     max_tokens: int | None = None
     context_window: int | None = None
     call_closers: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
 
 
 NO_LIMITS = TokenLimits()
@@ -59,9 +62,16 @@ def truncation(
     if reason.lower() in _TOKEN_REASONS:
         sent = "" if limits.max_tokens is None else f"={limits.max_tokens}"
         return f"{_CUT} at max_tokens{sent} (finish reason {reason!r}): raise max_tokens."
-    if isinstance(stop_reason, str) and stop_reason not in limits.call_closers:
+    if isinstance(stop_reason, str) and _is_stop_sequence(stop_reason, limits):
         return f"{_CUT} by the stop sequence {stop_reason!r}: choose one that no argument holds."
     return f"{_CUT} by the service (finish reason {reason!r})." if reason else None
+
+
+def _is_stop_sequence(stop_reason: str, limits: TokenLimits) -> bool:
+    """Whether a stop sequence cut the reply: some servers have a word of their own for an end that nothing cut."""
+    return stop_reason not in limits.call_closers and (
+        stop_reason in limits.stops or stop_reason.lower() not in _END_WORDS
+    )
 
 
 def is_truncation(error: str) -> bool:

@@ -68,6 +68,12 @@ ENDINGS: dict[str, tuple[dict[str, Any], int, int, bool]] = {
     "token limit": ({"finish_reason": "tool_calls", "stop_reason": None}, LIMIT, 400, True),
     "beyond the token limit": ({"finish_reason": "stop"}, LIMIT + 1, 400, True),
     "stop sequence": ({"finish_reason": "tool_calls", "stop_reason": "END"}, 20, 400, True),
+    "a server's word for an end that nothing cut": (
+        {"finish_reason": "stop", "stop_reason": "end_turn"},
+        20,
+        400,
+        False,
+    ),
     "context window": ({"finish_reason": "tool_calls", "stop_reason": None}, 20, WINDOW, True),
 }
 
@@ -119,6 +125,13 @@ def test_a_limit_is_sent_with_tools_so_that_a_cut_is_seen(*, streamed: bool) -> 
     assert sent >= 4096
     cut = reply(ending={"finish_reason": "stop"}, tokens=sent, total=400 + sent, text_after=False)
     assert calls_of(ask(model(cut).bind_tools([WRITE]), streamed=streamed)) == [FIRST]
+
+
+def test_a_stop_sequence_that_is_such_a_word_cuts() -> None:
+    ending = {"finish_reason": "tool_calls", "stop_reason": "stop"}
+    player = reply(ending=ending, tokens=20, total=400, text_after=False)
+    assert calls_of(ask(model(player).bind_tools([WRITE]), streamed=False)) == [FIRST, LAST]
+    assert calls_of(ask(model(player, stop=["stop"]).bind_tools([WRITE]), streamed=False)) == [FIRST]
 
 
 def test_a_limit_that_the_caller_sends_by_its_other_name_counts() -> None:
