@@ -25,7 +25,7 @@ THREADS = 4
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with import_module("distributed").LocalCluster(
-        n_workers=2, threads_per_worker=THREADS, processes=False, dashboard_address=None, protocol="inproc"
+        n_workers=2, threads_per_worker=THREADS, processes=False, dashboard_address="127.0.0.1:0", protocol="inproc"
     ) as cluster:
         yield cluster.scheduler_address
 
