@@ -168,7 +168,11 @@ def _cluster(workers: int) -> Iterator[Any]:
 
     threads = max(THREADS // workers, 1)
     with LocalCluster(
-        n_workers=workers, threads_per_worker=threads, processes=True, dashboard_address="127.0.0.1:0", memory_limit=None
+        n_workers=workers,
+        threads_per_worker=threads,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        memory_limit=None,
     ) as cluster:
         yield cluster
 

@@ -133,7 +133,15 @@ class Cluster:
         )
 
     def _start(self, module: str, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"distributed.cli.{module}", *options, "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+        command = [
+            sys.executable,
+            "-m",
+            f"distributed.cli.{module}",
+            *options,
+            "--no-dashboard",
+            "--dashboard-address",
+            "127.0.0.1:0",
+        ]
         log = self._stack.enter_context((self._folder / f"{module}.log").open("ab"))
         process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         self._stack.callback(process.wait)
