@@ -297,7 +297,7 @@ def _parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str
     spec = settings.spec
     data = dict(settings.parameters)
     is_thinking_off = settings.thinking is False or settings.reasoning_effort == "none"
-    if needs_token_budget and "max_tokens" not in data:
+    if needs_token_budget and _TOKEN_LIMITS.isdisjoint((*data, *settings.extra)):
         room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
         data["max_tokens"] = min(room, (spec.usable_context or 2 * room) // 2)
     data |= _thinking(settings)

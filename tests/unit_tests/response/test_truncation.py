@@ -138,6 +138,7 @@ def test_a_limit_that_the_caller_sends_by_its_other_name_counts() -> None:
     player = reply(ending={"finish_reason": "stop"}, tokens=64, total=400, text_after=False)
     llm = model(player, model_kwargs={"max_completion_tokens": 64}).bind_tools([WRITE])
     assert calls_of(ask(llm, streamed=False)) == [FIRST]
+    assert "max_tokens" not in player.requests[-1]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
