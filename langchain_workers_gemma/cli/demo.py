@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Any
@@ -66,6 +67,7 @@ def run_demo() -> int:
         _stream(llm)
         _agent(llm)
         _structured(llm)
+        _preview(llm)
         print(NEXT_STEPS)
         _wait_for_reader(inspector)
     return 0
@@ -122,6 +124,16 @@ def _structured(llm: ChatWorkersGemma) -> None:
     reply = llm.with_structured_output(Person, include_raw=True).invoke(text)
     print(f"object:  {reply['parsed']!r}")
     _print_usage(reply["raw"])
+
+
+def _preview(llm: ChatWorkersGemma) -> None:
+    _print_title("Preview: what a call would send, without sending it")
+    preview = llm.preview([("human", "Hi."), ("human", "What is the capital of France?")])
+    print(f"{preview.request.method} {preview.request.url}")
+    print(f"body: {json.dumps(preview.request.body)}")
+    print(f"about {preview.input_tokens} tokens in, ${preview.cost_usd or 0:.7f}")
+    for change in preview.changes:
+        print(f"changed: {change}")
 
 
 def _wait_for_reader(inspector: str) -> None:

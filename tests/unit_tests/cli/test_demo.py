@@ -23,9 +23,11 @@ def test_it_shows_each_part(printed: str) -> None:
         "Stream",
         "Agent with two tools",
         "Structured output",
+        "Preview: what a call would send, without sending it",
     ]
     assert "model calls get_weather({'city': 'Paris'}) -> 24 degrees and sunny in Paris" in printed
     assert "model calls add({'a': 19, 'b': 23}) -> 42" in printed
+    assert "changed: 2 consecutive turns of the user are merged" in printed
     assert "object:  Person(name='Ada Lovelace', age=36)" in printed
 
 
