@@ -58,7 +58,7 @@ class _Verdict:
     invalid: list[str] = field(default_factory=list)
 
 
-class ToolCallGuard(AgentMiddleware[_GuardState, Any, Any]):
+class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     """Keeps an agent going after an invalid tool call, and ends a circle of identical calls.
 
     An agent ends when a reply holds no valid tool call, so a call that was truncated or malformed ends it without an
