@@ -118,7 +118,7 @@ class MapService:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def wait_for_answers(self, count: int, timeout: float = 60.0) -> None:
+    def wait_for_answers(self, count: int, timeout: float = 300.0) -> None:
         """Wait until so many answers have been sent in all.
 
         Raises:

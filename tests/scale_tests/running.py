@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COST = (USAGE["prompt_tokens"] * 0.10 + USAGE["completion_tokens"] * 0.30) / 1e6
 """What an answer of the service costs, in US dollars."""
 
-_START_TIMEOUT = 60.0  # seconds
+_START_TIMEOUT = 300.0  # seconds
 
 
 class Job:
@@ -54,7 +54,7 @@ class Job:
             text=True,
         )
 
-    def run(self, *options: str, timeout: float = 120.0) -> tuple[int, str]:
+    def run(self, *options: str, timeout: float = 400.0) -> tuple[int, str]:
         """Run the command to its end; return its exit code and what it wrote to standard error."""
         with self.start(*options) as process:
             try:

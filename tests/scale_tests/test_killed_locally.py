@@ -79,7 +79,7 @@ def test_ctrl_c_keeps_the_answers_that_are_under_way(tmp_path: Path) -> None:
         process = job.start("--max-concurrency", "8")
         service.wait_for_answers(20)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=400)
         assert process.returncode == 130
         answered = job.answered()
         assert len(answered) == service.counts.answered.total() < 1000

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.scale.budget import Budget
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.integers(1, 64), st.floats(0.001, 1.0))
 def test_the_limit_holds_with_many_requests_under_way(seed: int, in_flight: int, limit: float) -> None:
     """Costs vary by half around one another, so that the first estimate covers all."""

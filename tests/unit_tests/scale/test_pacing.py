@@ -7,7 +7,7 @@ import math
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.scale.pacing import Pacer
@@ -31,6 +31,7 @@ def send(pacer: Pacer, now: float) -> float:
     return now
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([0.5, 1, 2, 7, 60, 99, 100, 300, 1500, 10_000]),
     st.lists(st.sampled_from([0.0, 0.001, 0.05, 0.7, 3.0, 61.0]), min_size=1, max_size=400),

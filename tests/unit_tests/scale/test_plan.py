@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.scale import plan as module
@@ -61,7 +61,7 @@ OUTCOMES = [
 ]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 16), st.sampled_from([None, 60, 6000]))
 def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: int, rate: float | None) -> None:
     chance = random.Random(seed)

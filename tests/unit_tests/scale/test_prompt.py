@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, SystemMessage
 
@@ -18,12 +18,14 @@ def ask(prompt: str, row: dict[str, Any]) -> Any:
     return message.content
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_text_goes_in_as_it_is(text: str) -> None:
     """Braces in a row's text are no fields."""
     assert ask("Label: {text}!", {"text": text}) == f"Label: {text}!"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_braces_can_be_escaped(text: str) -> None:
     escaped = text.replace("{", "{{").replace("}", "}}")

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.scale import rows as module
@@ -34,6 +34,7 @@ def read(data: bytes) -> list[Row]:
     return list(JsonlReader(io.BytesIO(data)))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OBJECTS, max_size=6), st.sampled_from(["\n", "\r\n", "\n\n \n"]), st.booleans(), st.booleans())
 def test_every_row_is_read_once_and_in_order(rows: list[Any], end: str, ascii_only: bool, last_end: bool) -> None:
     lines = [json.dumps(row, ensure_ascii=ascii_only) for row in rows]
@@ -53,6 +54,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(OBJECTS, VALUES)
 def test_an_output_row_is_the_input_row_plus_the_result(row: dict[str, Any], output: Any) -> None:
     line = json.dumps(row).encode()
@@ -128,6 +130,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row() -> None:
     assert read(b'\xef\xbb\xbf{"a": 1}')[0].data == {"a": 1}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_a_survey_is_the_same_whether_rows_were_parsed_or_not(data: bytes) -> None:
     parsed = JsonlReader(io.BytesIO(data))
