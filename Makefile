@@ -68,9 +68,7 @@ $(LOWEST)/.ready: pyproject.toml Makefile
 	@touch $@
 
 test-lowest: $(LOWEST)/.ready ## Run unit tests on the lowest versions promised
-	@$(LOWEST)/bin/pytest $(PYTEST_FLAGS) -m "not slow" tests/unit_tests/request tests/unit_tests/response \
-		tests/unit_tests/exchange/test_errors.py tests/unit_tests/exchange/test_broken_streams.py \
-		tests/unit_tests/client/test_changed_objects.py tests/unit_tests/transport/test_connections.py
+	@$(LOWEST)/bin/pytest $(PYTEST_FLAGS) -m lowest tests/unit_tests
 
 test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 	@$(BIN)/python -m tests.pyodide.run

@@ -16,6 +16,8 @@ from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
 from langchain_workers_gemma.request import planner as planning
 from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
 
+pytestmark = pytest.mark.lowest
+
 Change = Callable[[ChatWorkersGemma], object]
 
 

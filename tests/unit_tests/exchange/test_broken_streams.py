@@ -30,7 +30,7 @@ from tests.helpers.fault_server import (
     model,
 )
 
-pytestmark = pytest.mark.usefixtures("naps")
+pytestmark = [pytest.mark.usefixtures("naps"), pytest.mark.lowest]
 
 
 @pytest.mark.parametrize("way", STREAMED)

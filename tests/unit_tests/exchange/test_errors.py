@@ -44,6 +44,8 @@ from langchain_workers_gemma import (
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, is_error_payload, payload_error, status_error
 from tests.helpers.asking import GEMMA_3, GEMMA_4, TOKEN, WAYS, WEATHER, Service, ask, body, gemma, sse, stream
 
+pytestmark = pytest.mark.lowest
+
 Kind = type[APIStatusError]
 
 

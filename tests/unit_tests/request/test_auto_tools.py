@@ -11,6 +11,8 @@ from langchain_workers_gemma import BadRequestError, ToolChoiceError
 from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, WAYS, WEATHER, Service, ask, body, gemma
 from tests.helpers.uncertain_service import form_of
 
+pytestmark = pytest.mark.lowest
+
 ways = pytest.mark.parametrize("way", WAYS)
 PARIS = {"city": "Paris"}
 

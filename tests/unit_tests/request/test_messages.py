@@ -30,6 +30,8 @@ from tests.helpers.asking import (
     gemma,
 )
 
+pytestmark = pytest.mark.lowest
+
 TEXT_ONLY = [model for model in CHAT_MODELS if model not in (GEMMA_3, GEMMA_4)]
 
 

@@ -19,6 +19,8 @@ from langchain_workers_gemma import (
 from langchain_workers_gemma.models import resolve_model
 from tests.helpers.asking import PNG_URI, WAYS, WEATHER, Service, ask, body
 
+pytestmark = pytest.mark.lowest
+
 URL = "http://127.0.0.1:11434/v1"
 
 

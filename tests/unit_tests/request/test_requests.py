@@ -34,6 +34,8 @@ from tests.helpers.asking import (
     stream,
 )
 
+pytestmark = pytest.mark.lowest
+
 RUN = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run/"
 OPENAI = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]

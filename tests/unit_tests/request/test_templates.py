@@ -34,6 +34,8 @@ from tests.helpers.asking import (
     gemma,
 )
 
+pytestmark = pytest.mark.lowest
+
 GEMMA_1 = (GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA)
 WITHOUT_TOOL_ROLE = tuple(model for model in CHAT_MODELS if model != GEMMA_4)
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}

@@ -21,7 +21,7 @@ GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 GEMMA_3 = "@cf/google/gemma-3-12b-it"
 GEMMA_7B = "@hf/google/gemma-7b-it"
 BARE_LORA = "@cf/google/gemma-7b-it-lora"
-pytestmark = pytest.mark.filterwarnings("ignore:.*was retired:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*was retired:UserWarning"), pytest.mark.lowest]
 
 
 @tool

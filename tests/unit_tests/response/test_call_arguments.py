@@ -14,6 +14,8 @@ from langchain_workers_gemma.response.arguments import ArgumentsReader
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from tests.unit_tests.response.engine_recordings import Player, ask, by_character, calls_of, model
 
+pytestmark = pytest.mark.lowest
+
 PARAMETERS: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -8,6 +8,8 @@ import pytest
 
 from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
 
+pytestmark = pytest.mark.lowest
+
 TOOLS = [
     {"type": "function", "function": {"name": name, "description": "d", "parameters": parameters}}
     for name, parameters in {

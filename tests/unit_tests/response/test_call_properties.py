@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.asking import told
 from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model, packet
+
+pytestmark = pytest.mark.lowest
 
 NAMES = ("alpha", "beta")
 TOOLS = [

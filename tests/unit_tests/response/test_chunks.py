@@ -13,6 +13,8 @@ from pydantic import Field
 from langchain_workers_gemma.response import builders as chunks_module
 from tests.helpers.asking import GEMMA_4, STREAMED, Service, ask, chunks, delta, gemma, merged, usage
 
+pytestmark = pytest.mark.lowest
+
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
 
+pytestmark = pytest.mark.lowest
+
 NOW = {
     "type": "function",
     "function": {"name": "now", "description": "d", "parameters": {"type": "object", "properties": {}}},

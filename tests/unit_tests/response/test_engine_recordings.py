@@ -19,6 +19,8 @@ from tests.unit_tests.response.engine_recordings import (
     replay,
 )
 
+pytestmark = pytest.mark.lowest
+
 Replay: TypeAlias = Callable[[Recording], AIMessage]
 
 WAYS: dict[str, Replay] = {

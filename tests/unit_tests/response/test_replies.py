@@ -29,6 +29,8 @@ from tests.helpers.asking import (
     usage,
 )
 
+pytestmark = pytest.mark.lowest
+
 ALL_WAYS = (*WAYS, *EVENTS)
 
 

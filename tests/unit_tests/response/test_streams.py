@@ -30,6 +30,8 @@ from tests.helpers.asking import (
     usage,
 )
 
+pytestmark = pytest.mark.lowest
+
 STREAM_WAYS = (*STREAMED, *EVENTS)
 
 

@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessage
 
 from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
 
+pytestmark = pytest.mark.lowest
+
 WRITE: dict[str, Any] = {
     "type": "function",
     "function": {

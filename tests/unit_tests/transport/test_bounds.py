@@ -54,7 +54,7 @@ from tests.helpers.fault_server import (
     refusing_port,
 )
 
-pytestmark = pytest.mark.usefixtures("naps")
+pytestmark = [pytest.mark.usefixtures("naps"), pytest.mark.lowest]
 
 BODY = json.dumps(envelope({"response": HELLO, "usage": USAGE})).encode()
 
@@ -310,6 +310,8 @@ def test_a_broken_environment_names_its_variable(
 ) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
+    if variable == "SSL_CERT_FILE" and httpx.__version__ < "0.28":
+        pytest.skip("httpx before 0.28 passes over certificates that do not exist")
     monkeypatch.setenv(variable, value)
     with pytest.raises(APIConnectionError, match=variable):
         ask(gemma(base_url=base_url, max_retries=3), way)

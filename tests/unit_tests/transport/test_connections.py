@@ -48,7 +48,7 @@ from tests.helpers.fault_server import (
     refusal,
 )
 
-pytestmark = pytest.mark.usefixtures("naps")
+pytestmark = [pytest.mark.usefixtures("naps"), pytest.mark.lowest]
 
 
 # --- Leaving early ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from tests.helpers.asking import (
     usage,
 )
 
+pytestmark = pytest.mark.lowest
+
 STOPS: list[tuple[list[str], str, str]] = [
     (["END"], "one END two", "one "),
     (["END"], "one EN two", "one EN two"),
