@@ -1,4 +1,4 @@
-"""A Workers AI on your own machine: real HTTP on loopback, strict as the service, no account and no network.
+"""A Workers AI on your own machine: real HTTP on loopback, as strict as the service, no account and no network.
 
 pip install "langchain-workers-gemma[sandbox]"
 """

@@ -1,4 +1,4 @@
-"""Reading an image's true format and size from its first bytes."""
+"""Read an image's true format and size from its first bytes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_data_uri(uri: str) -> Image:
 
 
 def read_image(data: bytes) -> Image | None:
-    """The format and size that an image's header states, `None` for what is no image."""
+    """Return the format and size that an image's header states, `None` for anything else."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return Image("PNG", *struct.unpack(">II", data[16:24]))

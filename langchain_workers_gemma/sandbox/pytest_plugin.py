@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def workers_gemma_sandbox() -> Iterator[Sandbox]:
-    """A fresh sandbox for one test."""
+    """Yield a fresh sandbox for one test."""
     try:
         from langchain_workers_gemma.sandbox import Sandbox
     except ImportError as error:

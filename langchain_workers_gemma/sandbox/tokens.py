@@ -30,18 +30,18 @@ def tokenize(text: str) -> list[str]:
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """Return the number of tokens of a text."""
     return len(tokenize(text))
 
 
 def turn_tokens(turn: Turn) -> int:
-    """Tokens of one turn as its chat template writes it."""
+    """Return the number of tokens of one turn in its chat template."""
     calls = sum(estimate_text_tokens(call.name + call.arguments) for call in turn.calls)
     return estimate_text_tokens(turn.text) + calls + IMAGE_TOKENS * len(turn.images) + MESSAGE_TOKENS
 
 
 def prompt_tokens(request: ChatRequest) -> int:
-    """Tokens of the whole input."""
+    """Return the number of tokens of the whole input."""
     if request.prompt is not None and request.body.get("raw"):
         return estimate_text_tokens(request.prompt)
     tools = sum(

@@ -76,7 +76,7 @@ def openai_models() -> dict[str, Any]:
 
 
 def _fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
-    """The parameters that are no numbers: name, type, and whether the model has it."""
+    """Return the parameters that are no numbers: name, type, and whether the model has it."""
     return (
         ("raw", "boolean", model.raw),
         ("lora", "string", model.lora),

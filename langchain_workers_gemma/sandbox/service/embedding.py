@@ -1,4 +1,4 @@
-"""Embeddings without a model: texts that share words come out near each other."""
+"""Embeddings without a model: texts that share words have similar vectors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 768
 """EmbeddingGemma's own size (its model card)."""
-MOST_TEXTS = 100
+MAX_TEXTS = 100
 """The most texts of a request that the embedding models of Workers AI publish."""
 
 
 def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
-    """The texts of a request.
+    """Return the texts of a request.
 
     Raises:
-        ServiceError: For anything but a text or a list of 1 to `MOST_TEXTS`.
+        ServiceError: For anything but a text or a list of 1 to `MAX_TEXTS`.
     """
     check = Checker()
     texts: list[str] = []
@@ -33,35 +33,35 @@ def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
         texts = [body[key]] if isinstance(body[key], str) else body[key]
         for at, text in enumerate(texts):
             if check.value(text, f"/{key}/{at}", "string") and not text:
-                check.say(f"Length of '/{key}/{at}' must be >= 1 not met")
-        if not 1 <= len(texts) <= MOST_TEXTS:
-            check.say(f"'/{key}' must have from 1 to {MOST_TEXTS} items, got {len(texts)}")
+                check.add(f"Length of '/{key}/{at}' must be >= 1 not met")
+        if not 1 <= len(texts) <= MAX_TEXTS:
+            check.add(f"'/{key}' must have from 1 to {MAX_TEXTS} items, got {len(texts)}")
     if check.problems:
         raise bad_input(*check.problems)
     return texts
 
 
 def embed(text: str) -> list[float]:
-    """A unit vector made of a text's words and their parts."""
+    """Return a unit vector made of a text's words and their parts."""
     vector = [0.0] * DIMENSIONS
     vector[0] = 1e-3  # a text without words still has a direction
     for word in text.lower().split():
-        spelled = f"<{word.strip('.,;:!?()')}>"
-        for part in (spelled, *(spelled[at : at + 3] for at in range(len(spelled) - 2))):
+        bounded = f"<{word.strip('.,;:!?()')}>"
+        for part in (bounded, *(bounded[at : at + 3] for at in range(len(bounded) - 2))):
             digest = hashlib.blake2b(part.encode(), digest_size=8).digest()
-            place, weight = int.from_bytes(digest[:4], "little") % DIMENSIONS, 3.0 if part == spelled else 1.0
+            place, weight = int.from_bytes(digest[:4], "little") % DIMENSIONS, 3.0 if part == bounded else 1.0
             vector[place] += weight if digest[4] % 2 else -weight
     length = math.sqrt(sum(value * value for value in vector))
     return [round(value / length, 7) for value in vector]
 
 
 def native_result(texts: list[str]) -> dict[str, Any]:
-    """The result of the native route."""
+    """Return the result of the native route."""
     return {"data": [embed(text) for text in texts], "shape": [len(texts), DIMENSIONS], "pooling": "mean"}
 
 
 def openai_result(texts: list[str], model: str, encoding: object) -> dict[str, Any]:
-    """The reply of the OpenAI route."""
+    """Return the reply of the OpenAI route."""
     tokens = sum(map(count, texts))
     return {
         "object": "list",

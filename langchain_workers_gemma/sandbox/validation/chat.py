@@ -90,7 +90,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
         raise bad_input(*_explained(model, body, check.problems))
     if prompt is None:
         check_template(model, turns, lenient=rules.lenient_templates)
-    check_context(request, asked="max_tokens" in numbers)
+    check_context(request, explicit="max_tokens" in numbers)
     return request
 
 
@@ -100,18 +100,18 @@ def _read_turns(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> t
         if not check.value(messages, "/messages", "array"):
             return (), None
         if not messages:
-            check.say("minItems at '/messages' is 1, got 0")
+            check.add("minItems at '/messages' is 1, got 0")
         return read_messages(check, model, messages), None
     if not model.raw or "prompt" not in body:
-        check.say(f"required properties at '/' are '{'messages' if not model.raw else 'prompt'}'")
+        check.add(f"required properties at '/' are '{'messages' if not model.raw else 'prompt'}'")
         if model.raw:
-            check.say("required properties at '/' are 'messages'")
+            check.add("required properties at '/' are 'messages'")
         return (), None
     prompt = body["prompt"]
     if not check.value(prompt, "/prompt", "string"):
         return (), None
     if not prompt:
-        check.say("Length of '/prompt' must be >= 1 not met")
+        check.add("Length of '/prompt' must be >= 1 not met")
     return (Turn("user", prompt),), prompt
 
 
@@ -148,13 +148,13 @@ def _read_include_usage(check: Checker, body: Mapping[str, Any]) -> bool:
 
 
 def _read_stop(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The stop sequences; a model whose schema has none takes no notice of them, as of every unknown field."""
+    """Return the stop sequences; a model whose schema has none ignores them, as every unknown field."""
     if not model.stop:
         return ()
     found = check.optional(body, "stop", "", "string", "array")
     stops = [found] if isinstance(found, str) else found or []
     if len(stops) > model.stop:
-        check.say(f"maxItems at '/stop' is {model.stop}, got {len(stops)}")
+        check.add(f"maxItems at '/stop' is {model.stop}, got {len(stops)}")
     return tuple(stop for at, stop in enumerate(stops) if check.value(stop, f"/stop/{at}", "string") and stop)
 
 

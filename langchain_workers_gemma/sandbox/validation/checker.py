@@ -1,4 +1,4 @@
-"""Checks values against published rules and collects what is wrong, in the words of the service's own checker."""
+"""Check values against published rules and collect the problems, in the words of the service's own checker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def type_name(value: object) -> str:
-    """The JSON type of a value."""
+    """Return the JSON type of a value."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -39,7 +39,7 @@ def is_type(value: object, name: str) -> bool:
 
 
 class Checker:
-    """Collects what breaks a rule.
+    """Collects problems.
 
     Attributes:
         problems: What is wrong so far.
@@ -50,7 +50,7 @@ class Checker:
         self.problems: list[str] = []
         self.nullable = nullable
 
-    def say(self, problem: str) -> None:
+    def add(self, problem: str) -> None:
         """Note a problem; after the first `MAX_PROBLEMS`, further ones are not noted."""
         if len(self.problems) < MAX_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
@@ -59,11 +59,11 @@ class Checker:
         """Check a value's type."""
         if any(is_type(value, name) for name in types):
             return True
-        self.say(f"Type mismatch of '{path}', '{types[0]}' not in '{type_name(value)}'")
+        self.add(f"Type mismatch of '{path}', '{types[0]}' not in '{type_name(value)}'")
         return False
 
     def optional(self, holder: Mapping[str, Any], key: str, path: str, *types: str) -> Any:
-        """A value that may be missing: itself when it is there and of its type, else `None`."""
+        """Return a value that may be missing: itself when it is there and of its type, else `None`."""
         if key not in holder or (holder[key] is None and self.nullable):
             return None
         return holder[key] if self.value(holder[key], f"{path}/{key}", *types) else None
@@ -73,21 +73,21 @@ class Checker:
         keys = list(keys)
         if all(key in holder for key in keys):
             return True
-        self.say(f"required properties at '{path or '/'}' are '{','.join(keys)}'")
+        self.add(f"required properties at '{path or '/'}' are '{','.join(keys)}'")
         return False
 
     def number(self, holder: Mapping[str, Any], key: str, allowed: Range) -> float | None:
-        """A number that may be missing, checked against its published range."""
+        """Return a number that may be missing, checked against its published range."""
         found = self.optional(holder, key, "", "integer" if allowed.integer else "number")
         if found is None:
             return None
         if abs(found) > _MAX_NUMBER:
-            self.say(f"'/{key}' is out of range")
+            self.add(f"'/{key}' is out of range")
             return None
         if allowed.low is not None and found < allowed.low:
-            self.say(f"'/{key}' must be >= {allowed.low:g}")
+            self.add(f"'/{key}' must be >= {allowed.low:g}")
         if allowed.high is not None and found > allowed.high:
-            self.say(f"'/{key}' must be <= {allowed.high:.10g}")
+            self.add(f"'/{key}' must be <= {allowed.high:.10g}")
         return float(found)
 
     def enum(self, value: object, path: str, allowed: Iterable[str]) -> bool:
@@ -95,5 +95,5 @@ class Checker:
         allowed = list(allowed)
         if value in allowed:
             return True
-        self.say(f"enum {value} not in {','.join(allowed)} at '{path}'")
+        self.add(f"enum {value} not in {','.join(allowed)} at '{path}'")
         return False

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import ChatRequest
 
 
-def check_context(request: ChatRequest, *, asked: bool) -> None:
+def check_context(request: ChatRequest, *, explicit: bool) -> None:
     """Refuse what does not fit.
 
     Args:
         request: The request.
-        asked: Whether it asked for a number of tokens; a default shrinks to what is left.
+        explicit: Whether it sets `max_tokens`; a default shrinks to what is left.
 
     Raises:
         ServiceError: 400, with the words that users report.
@@ -25,7 +25,7 @@ def check_context(request: ChatRequest, *, asked: bool) -> None:
     if limit is None:
         return
     tokens = prompt_tokens(request)
-    wanted = request.max_tokens if asked else 1
+    wanted = request.max_tokens if explicit else 1
     if tokens + wanted <= limit:
         return
     if request.model.raw:

@@ -1,4 +1,4 @@
-"""Reads `messages` by the schema that each model publishes."""
+"""Parse `messages` by the schema that each model publishes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _read_content(
     if isinstance(content, str):
         longest = model.max_content_characters
         if longest is not None and len(content) > longest:
-            check.say(f"Length of '{path}' must be <= {longest}")
+            check.add(f"Length of '{path}' must be <= {longest}")
         return content, ()
     texts: list[str] = []
     images: list[Image] = []
@@ -121,4 +121,4 @@ def _require_object(check: Checker, arguments: str, path: str) -> None:
     except ValueError:
         readable = False
     if not readable:
-        check.say(f"'{path}' must be the JSON text of an object")
+        check.add(f"'{path}' must be the JSON text of an object")

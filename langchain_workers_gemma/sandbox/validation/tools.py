@@ -1,4 +1,4 @@
-"""Reads `tools` and `tool_choice` by the schema that each model publishes."""
+"""Parse `tools` and `tool_choice` by the schema that each model publishes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _read_openai_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Too
 
 
 def _read_native_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
-    """A tool in either form of the older schema, where every parameter is described (docs/wire.md section 2)."""
+    """Return a tool in either form of the older schema, where every parameter is described (docs/wire.md section 2)."""
     if "function" in tool:
         if not check.required(tool, ["type", "function"], path):
             return None

@@ -70,7 +70,7 @@ class Layout:
         """Return the stop reason as the dialect has it."""
         return completion.stop_reason if self.dialect.stop_reason else None
 
-    def spelled(self, text: str) -> str | int:
+    def number_or_text(self, text: str) -> str | int:
         """Return a text, or under the dialect the number that it reads as."""
         return int(text) if self.dialect.numbers and _NUMBER.fullmatch(text) else text
 
@@ -138,7 +138,7 @@ def _response(layout: Layout, completion: Completion) -> Any:
             return json.loads(completion.text)
         except ValueError:
             return completion.text
-    return layout.spelled(completion.text)
+    return layout.number_or_text(completion.text)
 
 
 def _calls(layout: Layout, calls: tuple[Call, ...]) -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ def _arguments(layout: Layout, arguments: str, *, as_object: bool) -> Any:
 
 def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
     dialect = layout.dialect
-    message: dict[str, Any] = {"role": "assistant", "content": layout.spelled(completion.text)}
+    message: dict[str, Any] = {"role": "assistant", "content": layout.number_or_text(completion.text)}
     if dialect.response == "null" and not completion.text:
         message["content"] = None
     if completion.reasoning:
@@ -196,7 +196,7 @@ def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str
 def _text_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
     return {
         "index": index,
-        "text": layout.spelled(completion.text),
+        "text": layout.number_or_text(completion.text),
         "logprobs": None,
         "finish_reason": completion.finish_reason,
         "stop_reason": layout.stop_reason(completion),

@@ -1,4 +1,4 @@
-"""Lays a stream out event by event, as the service does or as a dialect has it (docs/wire.md section 4)."""
+"""Write a stream event by event, as the service does or as a dialect has it (docs/wire.md section 4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Event = dict[str, Any]
 
 
 async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> AsyncIterator[Event]:
-    """The events of a streamed reply, without the `[DONE]`."""
+    """Yield the events of a streamed reply, without the `[DONE]`."""
     writer = _writer(layout)
     ends: list[Completion] = []
     for index, deltas in enumerate(choices):
@@ -44,7 +44,7 @@ def _writer(layout: Layout) -> _Writer:
 
 
 class _Writer:
-    """What the layouts of a stream have in common."""
+    """The base of the forms of a stream."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -55,7 +55,7 @@ class _Writer:
         self._prompt_told = False
 
     async def gathered(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
-        """The pieces, with those of a call put together where the dialect wants whole calls."""
+        """Yield the pieces, with those of a call put together where the dialect wants whole calls."""
         held: CallDelta | None = None
         async for delta in deltas:
             if not self.dialect.whole_calls or isinstance(delta, TextDelta | ReasoningDelta):
@@ -70,15 +70,15 @@ class _Writer:
                     yield delta
 
     def write(self, delta: Delta) -> Iterator[Event]:
-        """The events of one piece."""
+        """Yield the events of one piece."""
         raise NotImplementedError
 
     def close(self, total: Completion) -> Iterator[Event]:
-        """The events after the last piece."""
+        """Yield the events after the last piece."""
         raise NotImplementedError
 
     def call_piece(self, delta: CallDelta) -> dict[str, Any]:
-        """A piece of a call; its id and name come with the first."""
+        """Return a piece of a call; its id and name come with the first."""
         function: dict[str, Any] = {"arguments": delta.arguments}
         piece: dict[str, Any] = {}
         if self.dialect.call_index != "missing":
@@ -95,7 +95,7 @@ class _Writer:
         return {**piece, "function": function}
 
     def metered(self, event: Event, delta: Delta) -> Event:
-        """An event with the usage that the dialect puts on it."""
+        """Return an event with the usage that the dialect puts on it."""
         if self.dialect.usage not in ("every", "deltas") or isinstance(delta, End):
             return event
         text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text
@@ -106,7 +106,7 @@ class _Writer:
         return {**event, "usage": self.layout.usage(so_far)}
 
     def final_usage(self, total: Completion) -> dict[str, Any]:
-        """The usage of the last event: everything, or what no event told yet."""
+        """Return the usage of the last event: everything, or what no event reported yet."""
         if self.dialect.usage == "deltas":
             rest = max(0, total.completion_tokens - self._counted)
             total = replace(total, completion_tokens=rest, prompt_tokens=self._prompt_once())
@@ -143,7 +143,7 @@ class _Native(_Writer):
 
     def _text(self, text: str) -> Event:
         self._said += 1
-        event: Event = {"response": self.layout.spelled(text)}
+        event: Event = {"response": self.layout.number_or_text(text)}
         if self.dialect.tool_calls in ("empty", "null"):
             event["tool_calls"] = [] if self.dialect.tool_calls == "empty" else None
         # The padding hides how long a token is from who watches the wire.
@@ -172,7 +172,7 @@ class _Choices(_Writer):
             self._begun = self.index
             found["role"] = "assistant"
         if isinstance(delta, TextDelta):
-            found["content"] = self.layout.spelled(delta.text)
+            found["content"] = self.layout.number_or_text(delta.text)
             if self.dialect.tool_calls in ("empty", "null"):
                 found["tool_calls"] = [] if self.dialect.tool_calls == "empty" else None
         elif isinstance(delta, ReasoningDelta):

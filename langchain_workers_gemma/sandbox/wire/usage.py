@@ -15,7 +15,7 @@ _NEURONS_PER_TOKEN = 0.03
 
 
 def neurons(model: GemmaModel, prompt_tokens: int, completion_tokens: int) -> float:
-    """The neurons that a request costs."""
+    """Return the neurons that a request costs."""
     cost = model.cost_usd(prompt_tokens, completion_tokens)
     if cost is None:
         return round((prompt_tokens + completion_tokens) * _NEURONS_PER_TOKEN, 6)
@@ -23,12 +23,12 @@ def neurons(model: GemmaModel, prompt_tokens: int, completion_tokens: int) -> fl
 
 
 def report(model: GemmaModel, completion: Completion, *, details: bool) -> dict[str, Any]:
-    """The usage of a reply.
+    """Return the usage of a reply.
 
     Args:
         model: Whose prices count.
         completion: What was generated.
-        details: Whether cached and reasoning tokens are told apart, as OpenAI's form does.
+        details: Whether cached and reasoning tokens are listed, as in OpenAI's form.
     """
     found: dict[str, Any] = {
         "prompt_tokens": completion.prompt_tokens,

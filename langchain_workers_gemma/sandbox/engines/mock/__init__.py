@@ -1,6 +1,6 @@
-"""The stand-in: answers where the service has a model.
+"""The mock model: it answers where the service has a Gemma.
 
-It is deterministic, says that it is a stand-in, and knows no test's words: what it does follows from the request.
+It is deterministic, and no answer is keyed to the words of a test: everything follows from the request.
 """
 
 from .engine import MockModel

@@ -79,7 +79,7 @@ class _Walk:
             self._by_key.setdefault(key, []).append(literal)
 
     def run(self) -> str | None:
-        """The text, `None` if the walk got lost."""
+        """Return the text, `None` if the walk got lost."""
         while len(self._out) < _MAX_BYTES and not self._matcher.is_stopped():
             spend()
             allowed = self._allowed()
@@ -157,7 +157,7 @@ class _Walk:
         return ""
 
     def _one_of(self, allowed: set[int]) -> int:
-        """One of the bytes allowed: what closes the value, unless it has just begun, else something printable."""
+        """Return an allowed byte: one that closes the value, unless it has just begun, else a printable one."""
         allowed = allowed - {EOS}
         in_string = self._in_string
         last = bytes(self._out[-1:])
@@ -176,7 +176,7 @@ class _Walk:
 
 
 def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
-    """The scalars of a value, each under the key next above it."""
+    """Yield the scalars of a value, each under the key next above it."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, name)

@@ -116,7 +116,7 @@ def _double(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _announce(draft: Draft, request: ChatRequest) -> Draft:
-    """A stream says `tool_calls` and has none; the whole reply has the call as text that the parser could not read."""
+    """A stream finishes with `tool_calls` and has none; the whole reply has the call as text."""
     if not draft.calls:
         return draft
     text = "" if request.stream else write_calls(draft.calls, "gemma_4_json")

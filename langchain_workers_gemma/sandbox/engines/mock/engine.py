@@ -80,8 +80,8 @@ class MockModel:
     def _seed_of(self, request: ChatRequest) -> int:
         # Greedy decoding ignores the seed.
         seed = 0 if request.temperature == 0 else request.seed or 0
-        said = "\0".join(f"{turn.role}:{turn.text}" for turn in request.turns)
-        return crc32(f"{self.seed}/{seed}/{said}".encode())
+        history = "\0".join(f"{turn.role}:{turn.text}" for turn in request.turns)
+        return crc32(f"{self.seed}/{seed}/{history}".encode())
 
     def _reply(
         self,
@@ -125,8 +125,8 @@ class MockModel:
         # Where the parameter asks for any JSON object, the prompt may hold the schema.
         wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else requested_schema(request.turns)
         schema = dict(wanted_form or ANY_OBJECT)
-        told = "\n".join(result.text for result in conversation.results)
-        hints = read_hints(f"{conversation.question}\n{told}" if told else conversation.question)
+        results = "\n".join(result.text for result in conversation.results)
+        hints = read_hints(f"{conversation.question}\n{results}" if results else conversation.question)
         names = frozenset(tool.name for tool in tools_of(request))
         answer = write_answer(conversation, rng)
         filler = ValueFiller(hints, schema, answer=answer, wanted=wanted, tools=names)

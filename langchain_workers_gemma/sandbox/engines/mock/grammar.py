@@ -54,7 +54,7 @@ class Grammar:
             raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {problem}")
 
     def matcher(self) -> Any:
-        """A fresh run of the grammar."""
+        """Return a fresh run of the grammar."""
         import llguidance
 
         return llguidance.LLMatcher(_tokenizer(), self._grammar)

@@ -36,11 +36,11 @@ _SHORTEST_STEM = 3
 _MAX_DIGITS = 30
 
 
-def _set_of(spelled: str) -> frozenset[str]:
-    return frozenset(spelled.split())
+def _set_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-# Words that open a sentence with a capital letter without being a name, or that say nothing about its subject.
+# Words that open a sentence with a capital letter without being a name, or that do not name its subject.
 STOPWORDS = _set_of(
     """
     a an and are as at be been but by call can could did do does for from get give had has have hello hey hi how i
@@ -61,26 +61,26 @@ OPENERS = STOPWORDS | _set_of(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, lower case, names in camel and snake case taken apart."""
+    """Return the words of a text, lower case, names in camel and snake case split."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
     return [word.lower() for word in _WORD.findall(spaced)]
 
 
 def stem(word: str) -> str:
-    """A word without its common endings, so that `generator` meets `generate`."""
+    """Return a word without its common endings, so that `generator` meets `generate`."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
             return word[: -len(ending)]
     return word
 
 
-def stems_of(spelled: str) -> frozenset[str]:
-    """The stems of some words."""
-    return frozenset(map(stem, spelled.split()))
+def stems_of(text: str) -> frozenset[str]:
+    """Return the stems of some words."""
+    return frozenset(map(stem, text.split()))
 
 
 def content_stems(text: str) -> set[str]:
-    """The stems of the words that say something."""
+    """Return the stems of the words that carry meaning."""
     found = [word for word in words(text) if word not in STOPWORDS and len(word) > 1]
     signs = [_OPERATIONS[sign] for sign in _OPERATION.findall(text)]
     return {stem(_SYNONYMS.get(word, word)) for word in (*found, *signs)}
@@ -130,7 +130,7 @@ def read_hints(text: str) -> Hints:
 
 
 def _names(text: str) -> tuple[list[str], list[str]]:
-    """Names, and lone words that a capital letter at the head of a sentence may or may not make one."""
+    """Return names, and lone words that a capital letter at the head of a sentence may or may not make one."""
     found, openers = [], []
     for match in _NAME.finditer(text):
         name = match.group()

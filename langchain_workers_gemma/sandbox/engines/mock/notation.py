@@ -25,7 +25,7 @@ _OWN = {"gemma-4": "gemma_4", "gemma-3": "tool_code", "sea-lion-v4": "tool_code"
 
 
 def taught_notation(family: str, prompt: str) -> tuple[str, str]:
-    """The notation that a prompt teaches, else the generation's own; and what it calls the arguments."""
+    """Return the notation that a prompt teaches, else the generation's own; and what it calls the arguments."""
     taught = without_definitions(prompt)
     key = "arguments" if '"arguments"' in taught and '"parameters"' not in taught else "parameters"
     for mark, notation in _MARKS:

@@ -18,12 +18,12 @@ _DEMAND = re.compile(r"\b(?:[Mm]ust|MUST|have to)\s+(?:invoke|call|use)\s+(?:the
 
 
 def tools_of(request: ChatRequest) -> tuple[Tool, ...]:
-    """The tools that a reply can call, however it was told of them."""
+    """Return the tools that a reply can call, whether the request binds, describes or constrains them."""
     return request.tools or _described(request.turns) or _callable_by(request.schema, request.turns)
 
 
 def demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
-    """The tool choice that the prompt itself makes: `auto`, `required` or a tool's name."""
+    """Return the tool choice that the prompt itself makes: `auto`, `required` or a tool's name."""
     names = {tool.name for tool in tools}
     for turn in turns[:2]:
         if turn.role in _DESCRIBING:
@@ -36,15 +36,15 @@ def demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
 
 
 def question_in(text: str, tools: tuple[Tool, ...]) -> str:
-    """What a turn asks, without the paragraphs up to the last that tells of tools."""
+    """Return the question in a turn, without the paragraphs up to the last that describes tools."""
     paragraphs = text.split("\n\n")
-    telling = [at for at, paragraph in enumerate(paragraphs) if _tells_of(paragraph, tools)]
-    rest = "\n\n".join(paragraphs[telling[-1] + 1 :]) if telling else text
+    describing = [at for at, paragraph in enumerate(paragraphs) if _describes(paragraph, tools)]
+    rest = "\n\n".join(paragraphs[describing[-1] + 1 :]) if describing else text
     return rest if rest.strip() else without_definitions(text)
 
 
 def without_definitions(text: str) -> str:
-    """A text without the definitions of tools and the schemas it holds."""
+    """Return a text without the definitions of tools and the schemas it holds."""
     schemas = schemas_in(text)
     for value, start, end in reversed(list(json_spans(text))):
         if value in schemas or any(_definitions(value)):
@@ -52,20 +52,20 @@ def without_definitions(text: str) -> str:
     return text
 
 
-def _tells_of(paragraph: str, tools: tuple[Tool, ...]) -> bool:
+def _describes(paragraph: str, tools: tuple[Tool, ...]) -> bool:
     """Whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
     if schemas_in(paragraph) or any(any(_definitions(value)) for value, _, _ in json_spans(paragraph)):
         return True
     heads = [tool.name for tool in tools]
     for tool in tools:
         heads += resolve(tool.parameters, tool.parameters).get("properties") or ()
-    spelled = "|".join(map(re.escape, heads))
-    line = rf"^[\W_]*(?:{spelled})\b[^:\n]*:\s?|^[\W_]*(?:{spelled}) \("
+    pattern = "|".join(map(re.escape, heads))
+    line = rf"^[\W_]*(?:{pattern})\b[^:\n]*:\s?|^[\W_]*(?:{pattern}) \("
     return bool(heads) and re.search(line, paragraph, re.MULTILINE) is not None
 
 
 def _described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
-    """The tools that the system message or the first user turn describe as JSON function definitions."""
+    """Return the tools that the system message or the first user turn describe as JSON function definitions."""
     found: dict[str, Tool] = {}
     for turn in turns[:2]:
         if turn.role in _DESCRIBING:
@@ -92,13 +92,13 @@ def _definitions(value: Any) -> Iterator[Tool]:
 
 # --- constraints ------------------------------------------------------------------------------------------------------
 def _callable_by(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
-    """The tools that a constraint names: objects of a constant name and an object of arguments."""
+    """Return the tools that a constraint names: objects of a constant name and an object of arguments."""
     if schema is None:
         return ()
-    told = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
+    described = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
     found: dict[str, Tool] = {}
     for name, parameters in _calls_in(schema):
-        line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", told, re.MULTILINE)
+        line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", described, re.MULTILINE)
         definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
         found.setdefault(name, Tool(name, line[1] if line else "", {**definitions, **parameters}))
     return tuple(found.values())
@@ -115,7 +115,7 @@ def _calls_in(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def _only_text(schema: Mapping[str, Any]) -> str | None:
-    """The one text that a schema allows."""
+    """Return the one text that a schema allows."""
     choices = schema.get("enum")
     value = schema.get("const", choices[0] if isinstance(choices, list) and len(choices) == 1 else None)
     return value if isinstance(value, str) else None

@@ -17,7 +17,7 @@ _ASKS = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n
 
 
 def requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
-    """The JSON Schema that a prompt wants its answer to follow, any object where it wants JSON without saying which."""
+    """Return the JSON Schema that a prompt wants its answer to follow, any object where it wants JSON."""
     texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _ASKING]
     schemas = [schema for text in texts for schema in schemas_in(text)]
     if schemas:
@@ -26,7 +26,7 @@ def requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
 
 
 def schemas_in(text: str) -> list[Mapping[str, Any]]:
-    """The JSON Schemas that a text holds, definitions of tools left out."""
+    """Return the JSON Schemas that a text holds, definitions of tools left out."""
     if "json" not in text.lower():
         return []
     return [value for value, _, _ in json_spans(text) if _is_schema(value)]

@@ -1,4 +1,4 @@
-"""Which tools a prompt asks for, and with which arguments."""
+"""Select the tools that a prompt asks for, and their arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_REPEATS = 8
 def select_calls(
     tools: tuple[Tool, ...], conversation: Conversation, request: ChatRequest
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """The calls that the last question asks for: names and arguments, in the order of mention."""
+    """Return the calls that the last question asks for: names and arguments, in the order of mention."""
     if request.tool_choice == "none" or not tools:
         return ()
     choice = request.tool_choice if request.tools else demanded_call(request.turns, tools)
@@ -54,16 +54,16 @@ def _likeliest(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
 
 
 def score(tool: Tool, text: str) -> float:
-    """How well a text asks for what a tool does."""
+    """Return a score of how well a text asks for a tool."""
     if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", text) and re.search(r"[_A-Z(]|\W", tool.name + "_"):
-        spelled_out = "_" in tool.name or not tool.name.islower() or f"{tool.name}(" in text
-        if spelled_out:
+        is_distinctive = "_" in tool.name or not tool.name.islower() or f"{tool.name}(" in text
+        if is_distinctive:
             return _EXACT
-    asked = content_stems(text)
+    stems = content_stems(text)
     name = content_stems(tool.name)
     described = content_stems(tool.description) - name
     parameters = content_stems(" ".join(_properties(tool))) - name - described
-    return _NAME * len(asked & name) + _DESCRIPTION * len(asked & described) + _PARAMETER * len(asked & parameters)
+    return _NAME * len(stems & name) + _DESCRIPTION * len(stems & described) + _PARAMETER * len(stems & parameters)
 
 
 def _properties(tool: Tool) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ def _properties(tool: Tool) -> Mapping[str, Any]:
 
 
 def _position(tool: Tool, text: str) -> int:
-    """Where a text first speaks of a tool."""
+    """Return the position at which a text first mentions a tool."""
     exact = text.find(tool.name)
     if exact >= 0:
         return exact
@@ -82,7 +82,7 @@ def _position(tool: Tool, text: str) -> int:
 
 
 def _calls_of(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
-    """One call, or one for each of several values that the question lists for the tool's only parameter."""
+    """Return one call, or one for each of several values that the question lists for the tool's only parameter."""
     parts = [conversation.question, *(result.text for result in conversation.results if not result.failed)]
     hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
     several = _several(tool, hints) if alone and not conversation.results else []
@@ -92,7 +92,7 @@ def _calls_of(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tu
 
 
 def _several(tool: Tool, hints: Hints) -> list[str]:
-    """Values listed with `and` or commas, for a tool whose one required parameter is a text."""
+    """Return values listed with `and` or commas, for a tool whose one required parameter is a text."""
     required = [name for name in tool.parameters.get("required", ()) if name in _properties(tool)]
     if len(required) != 1 or resolve(_properties(tool)[required[0]], tool.parameters).get("type") != "string":
         return []
@@ -108,7 +108,7 @@ def _several(tool: Tool, hints: Hints) -> list[str]:
 
 
 def _only(hints: Hints, value: str, several: list[str]) -> str:
-    """The question as if it named one of several values alone."""
+    """Return the question with one of several values alone."""
     text = hints.text
     for other in several:
         if other != value:
@@ -117,7 +117,7 @@ def _only(hints: Hints, value: str, several: list[str]) -> str:
 
 
 def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
-    """Arguments for a tool, valid by its schema wherever that can be met."""
+    """Return arguments for a tool, valid by its schema where that is possible."""
     from .constrained_decoding import decode
     from .schema_validation import is_valid
 

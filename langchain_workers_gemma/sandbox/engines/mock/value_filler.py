@@ -1,4 +1,4 @@
-"""Proposes a value for a JSON Schema with what the prompt offers, key by key, as a model would.
+"""Propose a value for a JSON Schema with what the prompt offers, key by key, as a model would.
 
 A proposal need not be valid: the grammar engine has the last word (`constrained`).
 """
@@ -17,7 +17,7 @@ from .work_limit import MAX_ITEMS, MAX_STRING, spend, too_complex
 _STEPS_OF_A_VALUE = 25
 _DEPTH = 10
 _DEEP = 5
-"""From here on a value is kept as short as it may be, so that recursive schemas end."""
+"""From this depth on a value is as short as possible, so that recursive schemas end."""
 _MAX_TEXT = 200
 _USUAL_ITEMS = 5
 _ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
@@ -45,7 +45,7 @@ class ValueFiller:
         answer: The answer in prose, for a key that asks for it.
         called: The arguments of the call to write, where the schema describes calls.
         wanted: The calls to write.
-        tools: The names of every tool, so that a branch that calls can be told from one that answers.
+        tools: The names of every tool, to tell a branch that calls from one that answers.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ValueFiller:
         self._stems = content_stems(hints.text)
 
     def propose(self) -> Any:
-        """A value for the whole schema, `None` for a schema that makes no sense."""
+        """Return a value for the whole schema, `None` for an invalid schema."""
         try:
             return self.fill(self.root)
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError):
@@ -166,7 +166,7 @@ class ValueFiller:
         )
 
     def _free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """An object of which nothing is said: its keys are what the prompt names as keys."""
+        """Return an object without declared properties: its keys are what the prompt names as keys."""
         asked = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
         keys = [key for key in self.hints.quoted if asked and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
         inner = schema.get("additionalProperties")
@@ -258,7 +258,7 @@ class ValueFiller:
         return found.get(form, [])
 
     def _candidates(self, key: str) -> list[str]:
-        """Texts for a key, the likeliest first."""
+        """Return texts for a key, the likeliest first."""
         hints = self.hints
         stated = self._stated(key)
         stems = {stem(word) for word in words(key)}
@@ -274,7 +274,7 @@ class ValueFiller:
         return [*found, *hints.quoted, *hints.names, *hints.expressions, *hints.dates, *hints.times, *hints.phrases]
 
     def _stated(self, key: str) -> str | None:
-        """The value that the prompt states for a key outright: `unit: celsius`, `limit 5`, `named 'Ann'`."""
+        """Return the value that the prompt states for a key outright: `unit: celsius`, `limit 5`, `named 'Ann'`."""
         spelled = r"[\s_-]+".join(map(re.escape, words(key)))
         if not spelled:
             return None
@@ -343,7 +343,7 @@ def _within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
 
 
 def _nearest(schema: Mapping[str, Any], *, whole: bool) -> float:
-    """The number nearest to 1 that the bounds allow."""
+    """Return the number nearest to 1 that the bounds allow."""
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     value: float = 1

@@ -37,7 +37,7 @@ def called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
 
 
 def _names_in(value: Any) -> Iterator[str]:
-    """Names in a call, in a list of calls, or in an object that holds a list of calls."""
+    """Yield names in a call, in a list of calls, or in an object that holds a list of calls."""
     if isinstance(value, list):
         for item in value:
             yield from _names_in(item)
