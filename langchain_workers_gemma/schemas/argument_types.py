@@ -109,14 +109,23 @@ class ArgumentType:
 
     def argument(self, name: str) -> ArgumentType:
         """Return the type of an argument of an object that stands here."""
+        if name not in self._named:  # names that a model makes up are not kept
+            return self._others
         if name not in self._fields:
             found = [fields[name] for node in self._nodes if name in (fields := _mapping(node.get("properties")))]
             required = {key for node in self._nodes for key in _sequence(node.get("required")) if isinstance(key, str)}
-            if not found:
-                others = (node.get("additionalProperties") for node in self._nodes)
-                found = [schema for schema in others if isinstance(schema, Mapping)]
-            self._fields[name] = ArgumentType(found, self._root, optional=name in self.names and name not in required)
+            self._fields[name] = ArgumentType(found, self._root, optional=name not in required)
         return self._fields[name]
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _others(self) -> ArgumentType:
+        """The type of every argument that has no name in the schema."""
+        others = (node.get("additionalProperties") for node in self._nodes)
+        return ArgumentType([schema for schema in others if isinstance(schema, Mapping)], self._root)
 
     @cached_property
     def item(self) -> ArgumentType:

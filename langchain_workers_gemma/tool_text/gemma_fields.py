@@ -123,7 +123,7 @@ class GemmaFields:
             new_key, passed = yield from self._key(required=words is None, spaced_names=spaced_names)
             if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
                 more = yield from self._bare(closer)
-                words = [*words, ",", before, passed, more.text]
+                words += (",", before, passed, more.text)
                 if more.quoted:
                     fields[key], words = "".join(words), None
             elif new_key is None:
