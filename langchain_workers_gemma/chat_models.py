@@ -33,6 +33,7 @@ from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.structured_output.methods import structured_runnable
+from langchain_workers_gemma.version import __version__
 
 _NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
 
@@ -215,6 +216,12 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         merge_stops(self.stop, None)
         self._resolve_profile()
         prepare(call_settings(self, None, {}), stream=False)  # whatever else a call would refuse
+        return self
+
+    @model_validator(mode="after")
+    def _set_workers_gemma_version(self) -> Self:
+        """Have traces carry this package's version beside core's."""
+        self._add_version("langchain-workers-gemma", __version__)
         return self
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from langchain_core.runnables import ConfigurableField
 
-from langchain_workers_gemma import ChatWorkersGemma
+from langchain_workers_gemma import ChatWorkersGemma, __version__
 from tests.helpers.asking import GEMMA_3, GEMMA_4, STREAMED, WAYS, WEATHER, Service, ask, gemma
 
 TOKENS = [{"token": "Hel", "logprob": -0.25, "top_logprobs": []}, {"token": "lo", "logprob": -1.5, "top_logprobs": []}]
@@ -165,3 +165,11 @@ def test_a_profile_changed_in_place_counts() -> None:
     llm.profile["max_input_tokens"] = 77
     llm.model = GEMMA_3
     assert llm.profile["max_input_tokens"] == 77
+
+
+def test_traces_carry_the_version_of_this_package() -> None:
+    llm = gemma(metadata={"team": "a"})
+    assert llm.metadata is not None
+    assert llm.metadata["team"] == "a"
+    assert llm.metadata["lc_versions"]["langchain-workers-gemma"] == __version__
+    assert "langchain-core" in llm.metadata["lc_versions"]
