@@ -14,7 +14,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-clients test-real-model test-types test-templates test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-clients test-real-model test-types test-templates test-providers test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -90,6 +90,14 @@ test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templa
 
 test-clients: $(VENV)/.test ## Run other people's clients (npm and PyPI) against the sandbox
 	@$(BIN)/python -m tests.clients.run
+
+$(VENV)/.providers: $(VENV)/.test
+	@echo "==> installing other providers' packages (once)"
+	@$(PIP) install --group providers
+	@touch $@
+
+test-providers: $(VENV)/.providers ## Go on with conversations that other providers' packages began
+	@$(BIN)/pytest $(PYTEST_FLAGS) -q tests/providers/check_*.py
 
 test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types
 	@$(BIN)/python -m tests.workers_types.run

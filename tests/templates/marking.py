@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -111,10 +111,8 @@ def _marked_message(
 ) -> BaseMessage:
     role = role_of(message)
     update: dict[str, Any] = {}
-    invalid = (
-        [one for one in message.invalid_tool_calls if one["id"] in answered] if isinstance(message, AIMessage) else []
-    )
-    beside = bool(isinstance(message, AIMessage) and (message.tool_calls or invalid))
+    invalid = _answered_invalid_calls(message, answered)
+    beside = bool(invalid) or bool(isinstance(message, AIMessage) and message.tool_calls)
     if isinstance(message, AIMessage):
         thought = message.additional_kwargs.get("reasoning_content")
         if isinstance(thought, str) and thought.strip():
@@ -131,11 +129,21 @@ def _marked_message(
         said.append(Expected(mark, speaker, text, at, failed=failed, beside_calls=beside))
         return text
 
-    update["content"] = (
-        mark_text(message.content)
-        if isinstance(message.content, str)
-        else [_marked_block(block, mark_text, marked, assistant=role == "assistant") for block in message.content]
-    )
+    def mark_thought(text: str) -> str:
+        if not text.strip():
+            return text
+        mark, text = marker(text)
+        shown = beside and "additional_kwargs" not in update  # else those are the thoughts that go back
+        thoughts = sum(one.speaker == "thought" for one in said)
+        said.insert(thoughts, Expected(mark, "thought", text, at, beside_calls=shown))
+        return text
+
+    def mark_block(block: Any) -> Any:
+        thought = _marked_thought(block, mark_thought) if role == "assistant" and isinstance(block, dict) else None
+        return thought or _marked_block(block, mark_text, marked, assistant=role == "assistant")
+
+    content = message.content
+    update["content"] = mark_text(content) if isinstance(content, str) else list(map(mark_block, content))
     if isinstance(message, AIMessage) and beside:
         calls: list[dict[str, Any]] = []
         for call in message.tool_calls:
@@ -151,6 +159,19 @@ def _marked_message(
             said.append(Expected(mark, "call", mark, at, name=broken["name"] or "", beside_calls=True))
             marked.calls[at].append((broken["name"] or "", {"unreadable_arguments": text}))
     return message.model_copy(update=update)
+
+
+def _marked_thought(block: dict[str, Any], mark_thought: Callable[[str], str]) -> dict[str, Any] | None:
+    """Return a block of reasoning with marks in its texts; `None` for any other block."""
+    kind = block.get("type")
+    if kind not in ("reasoning", "thinking"):
+        return None
+    if isinstance(block.get(kind), str):
+        return {**block, kind: mark_thought(block[kind])}
+    summary = block.get("summary")
+    if isinstance(summary, list):
+        return {**block, "summary": [{**part, "text": mark_thought(part["text"])} for part in summary]}
+    return block
 
 
 def _marked_block(block: Any, mark_text: Any, marked: Marked, *, assistant: bool) -> Any:

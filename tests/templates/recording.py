@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -29,7 +30,8 @@ def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def recorded(self: ChatWorkersGemma, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
         if 0 < len(messages) <= _MAX_MESSAGES:
-            _histories.setdefault(_shape(messages), list(messages))
+            with contextlib.suppress(RecursionError):  # arguments that contain themselves are refused
+                _histories.setdefault(_shape(messages), list(messages))
         return method(self, messages, *args, **kwargs)
 
     return recorded
@@ -42,7 +44,7 @@ def _shape(messages: Sequence[BaseMessage]) -> str:
 
 def _without_words(value: Any, key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {name: _without_words(one, name) for name, one in value.items()}
+        return {str(name): _without_words(one, str(name)) for name, one in value.items()}
     if isinstance(value, list):
         return [_without_words(one, key) for one in value]
     if isinstance(value, str) and key not in _KEPT:

@@ -206,6 +206,8 @@ def _without_json(text: str, history: Marked) -> str:
     if isinstance(value, dict) and set(value) == {"answer"} and isinstance(value["answer"], str):
         return text[:start] + value["answer"] + text[end:]
     calls = value.get("tool_calls", [value]) if isinstance(value, dict) else value
+    if not all(isinstance(call, dict) and "name" in call for call in calls):
+        return text  # JSON that somebody said
     for call in calls:
         arguments = call.get("parameters", call.get("arguments"))
         marks = MARK.findall(json.dumps(arguments))

@@ -1,0 +1,1 @@
+"""Histories that other providers' packages wrote: `make test-providers`."""

@@ -1,0 +1,171 @@
+"""Conversations that another provider's package began and a Gemma goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware
+from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_google_genai import ChatGoogleGenerativeAI
+from langchain_openai import ChatOpenAI
+
+from langchain_workers_gemma import ChatWorkersGemma
+from tests.helpers.asking import CHAT_MODELS, GEMMA_4, WEATHER, gemma
+from tests.providers.replies import ANTHROPIC, GOOGLE, OPENAI_CHAT, OPENAI_RESPONSES, TEXT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
+
+
+class World(ThreadingHTTPServer):
+    """Every provider's API on loopback: others answer what they are told, Workers AI says "Hi"."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.reply: dict[str, Any] = {}
+        self.status = 200
+        self.bodies: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def gemma(self, **options: Any) -> ChatWorkersGemma:
+        return gemma(base_url=self.url, **options)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        world = self.server
+        assert isinstance(world, World)
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        status, reply = world.status, world.reply if world.status == 200 else {"error": {"message": "no"}}
+        if self.path.startswith("/accounts/"):
+            world.bodies.append(body)
+            status, reply = 200, {"result": {"response": "Hi"}, "success": True}
+        content = json.dumps(reply).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
+        """Say nothing."""
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _openai(url: str, **options: Any) -> BaseChatModel:
+    return ChatOpenAI(model="gpt-5", api_key="x", base_url=url, max_retries=0, **options)
+
+
+def _anthropic(url: str, **options: Any) -> BaseChatModel:
+    model: BaseChatModel = ChatAnthropic(model="claude-sonnet-4-5", api_key="x", base_url=url, max_retries=0, **options)
+    return model
+
+
+def _google(url: str, **options: Any) -> BaseChatModel:
+    model: BaseChatModel = ChatGoogleGenerativeAI(
+        model="gemini-2.5-flash", google_api_key="x", base_url=url, max_retries=1, **options
+    )
+    return model
+
+
+# In the v1 form an image that OpenAI made has no media type, which core itself refuses when it traces any call.
+OPENAI_WITHOUT_IMAGE = {
+    **OPENAI_RESPONSES,
+    "output": [item for item in OPENAI_RESPONSES["output"] if item["type"] != "image_generation_call"],
+}
+
+PROVIDERS: dict[str, tuple[Callable[[str], BaseChatModel], dict[str, Any]]] = {
+    "openai": (_openai, OPENAI_CHAT),
+    "openai responses": (partial(_openai, use_responses_api=True), OPENAI_RESPONSES),
+    "openai responses/v1": (partial(_openai, use_responses_api=True, output_version="responses/v1"), OPENAI_RESPONSES),
+    "openai v1": (partial(_openai, use_responses_api=True, output_version="v1"), OPENAI_WITHOUT_IMAGE),
+    "anthropic": (_anthropic, ANTHROPIC),
+    "anthropic v1": (partial(_anthropic, output_version="v1"), ANTHROPIC),
+    "google": (_google, GOOGLE),
+    "google v1": (partial(_google, output_version="v1"), GOOGLE),
+}
+
+
+def written_by(world: World, provider: str) -> AIMessage:
+    """Return a message as a provider's own package makes it of a reply of its API."""
+    make, world.reply = PROVIDERS[provider]
+    message = make(world.url).invoke("Weather in Bonn?")
+    assert isinstance(message, AIMessage)
+    assert [call["name"] for call in message.tool_calls] == ["get_weather"]
+    return message
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_gemma_goes_on(world: World, provider: str, model: str) -> None:
+    foreign = written_by(world, provider)
+    result = ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or "")
+    world.gemma(model=model).invoke([HumanMessage("Weather in Bonn?"), foreign, result])
+    sent = json.dumps(world.bodies[-1]["messages"], ensure_ascii=False)
+    assert sent.count("get_weather") >= 1
+    assert "Bonn" in sent
+    assert "7 degrees" in sent
+    assert "example.org" not in sent, "citations and searches are left out"
+    assert "print(1)" not in sent
+    if model == GEMMA_4:
+        assert TEXT in world.bodies[-1]["messages"][1]["reasoning"]
+    else:
+        assert sent.count(TEXT) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_answer_is_kept_as_text(world: World, provider: str) -> None:
+    foreign = written_by(world, provider).model_copy(update={"tool_calls": []})
+    world.gemma().invoke([HumanMessage("Weather in Bonn?"), foreign, HumanMessage("Thanks.")])
+    assert world.bodies[-1]["messages"][1] == {"role": "assistant", "content": TEXT}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_chain_with_fallbacks(world: World, provider: str) -> None:
+    foreign = written_by(world, provider)
+    history: list[BaseMessage] = [
+        HumanMessage("Weather in Bonn?"),
+        foreign,
+        ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or ""),
+    ]
+    make, _ = PROVIDERS[provider]
+    world.status = 500
+    chain = make(world.url).bind_tools([WEATHER]).with_fallbacks([world.gemma().bind_tools([WEATHER])])
+    assert chain.invoke(history).text == "Hi"
+    assert [message["role"] for message in world.bodies[-1]["messages"]] == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_agent_that_falls_back(world: World, provider: str) -> None:
+    def get_weather(city: str) -> str:
+        """Tell the weather in a city."""
+        world.status = 500  # from here on the first model fails
+        return f"7 degrees in {city}"
+
+    make, world.reply = PROVIDERS[provider]
+    agent: Any = create_agent(make(world.url), [get_weather], middleware=[ModelFallbackMiddleware(world.gemma())])
+    state = agent.invoke({"messages": [HumanMessage("Weather in Bonn?")]})
+    assert state["messages"][-1].text == "Hi"
+    messages = world.bodies[-1]["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool"]
+    assert messages[-1]["content"] == "7 degrees in Bonn"
