@@ -106,6 +106,11 @@ def mark_history(messages: Sequence[BaseMessage]) -> Marked:
     return marked
 
 
+def _answered_invalid_calls(message: BaseMessage, answered: set[str]) -> list[Any]:
+    calls = message.invalid_tool_calls if isinstance(message, AIMessage) else ()
+    return [call for call in calls if call["id"] in answered]
+
+
 def _marked_message(
     message: BaseMessage, at: int, marker: _Marker, said: list[Expected], marked: Marked, answered: set[str]
 ) -> BaseMessage:
@@ -145,20 +150,27 @@ def _marked_message(
     content = message.content
     update["content"] = mark_text(content) if isinstance(content, str) else list(map(mark_block, content))
     if isinstance(message, AIMessage) and beside:
-        calls: list[dict[str, Any]] = []
-        for call in message.tool_calls:
-            mark, text = marker("")
-            calls.append({**call, "args": {**call["args"], "mark": text.strip()}})
-            said.append(Expected(mark, "call", mark, at, name=call["name"], beside_calls=True))
-        update["tool_calls"] = calls
-        marked.calls[at] = [(str(call["name"]), dict(call["args"])) for call in calls]
-        update["invalid_tool_calls"] = []
-        for broken in invalid:  # one that no result answers is left out
-            mark, text = marker(str(broken["args"]))
-            update["invalid_tool_calls"].append({**broken, "args": text})
-            said.append(Expected(mark, "call", mark, at, name=broken["name"] or "", beside_calls=True))
-            marked.calls[at].append((broken["name"] or "", {"unreadable_arguments": text}))
+        update |= _marked_calls(message, invalid, at, marker, said, marked)
     return message.model_copy(update=update)
+
+
+def _marked_calls(
+    message: AIMessage, invalid: Sequence[Any], at: int, marker: _Marker, said: list[Expected], marked: Marked
+) -> dict[str, Any]:
+    """Return the calls of a message with marks; an invalid one that no result answers is left out."""
+    calls: list[dict[str, Any]] = []
+    for call in message.tool_calls:
+        mark, text = marker("")
+        calls.append({**call, "args": {**call["args"], "mark": text.strip()}})
+        said.append(Expected(mark, "call", mark, at, name=call["name"], beside_calls=True))
+    marked.calls[at] = [(str(call["name"]), dict(call["args"])) for call in calls]
+    broken: list[dict[str, Any]] = []
+    for call in invalid:
+        mark, text = marker(str(call["args"]))
+        broken.append({**call, "args": text})
+        said.append(Expected(mark, "call", mark, at, name=call["name"] or "", beside_calls=True))
+        marked.calls[at].append((call["name"] or "", {"unreadable_arguments": text}))
+    return {"tool_calls": calls, "invalid_tool_calls": broken}
 
 
 def _marked_thought(block: dict[str, Any], mark_thought: Callable[[str], str]) -> dict[str, Any] | None:
