@@ -203,7 +203,7 @@ def test_it_may_be_set_for_one_call(model: Model) -> None:
 
 def test_text_still_streams_while_calls_are_held(model: Model) -> None:
     model.native = ("I book a table.", [("book", BAD["it is cut"])])
-    chunks = list(repairing().bind_tools([BOOK]).stream("Go"))
+    chunks = [chunk for chunk in repairing().bind_tools([BOOK]).stream("Go") if isinstance(chunk, AIMessageChunk)]
     assert chunks[0].text == "I book a table."
     assert called(merged(chunks)) == [("book", json.loads(RIGHT))]
 
