@@ -1,0 +1,131 @@
+"""What checking a value against a schema is made of: a place, a mismatch, and the walk that asks each keyword."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+MAX_MISMATCHES = 8
+"""How many mismatches are reported: more would not help a model to correct its answer."""
+
+_SHOWN = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One place where a value does not fit its schema.
+
+    Attributes:
+        path: The keys and indexes that lead there.
+        why: What is wrong.
+    """
+
+    path: tuple[str | int, ...]
+    why: str
+
+    def __str__(self) -> str:
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
+        return f"{''.join(steps).removeprefix('.') or 'the value'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value beside the schema that it must fit."""
+
+    schema: Any
+    value: Any
+    path: tuple[str | int, ...]
+    root: dict[str, Any]
+    open_refs: frozenset[str] = field(default_factory=frozenset)  # followed without going deeper into the value
+
+    def same(self, schema: Any) -> Place:
+        """The same value under another schema."""
+        return replace(self, schema=schema)
+
+    def inside(self, step: str | int, schema: Any) -> Place:
+        """What is inside the value, under the schema for it."""
+        return Place(schema, self.value[step], (*self.path, step), self.root)
+
+    def wrong(self, why: str) -> Mismatch:
+        """The mismatch here."""
+        return Mismatch(self.path, why)
+
+
+Rule: TypeAlias = Callable[[Place, Any], Iterator[Mismatch]]
+"""Checks one keyword, given its value in the schema."""
+
+RULES: dict[str, Rule] = {}
+"""The rule for each keyword; `validation` puts them together."""
+
+
+def check(place: Place) -> Iterator[Mismatch]:
+    """Yield where a value does not fit its schema."""
+    schema = place.schema
+    if schema is False:
+        yield place.wrong("must not be there")
+    if not isinstance(schema, dict) or (place.value is None and schema.get("nullable") is True):
+        return
+    for keyword, demanded in schema.items():
+        rule = RULES.get(keyword)
+        if rule is not None:
+            yield from rule(place, demanded)
+
+
+def fits(place: Place) -> bool:
+    """Return whether a value fits its schema."""
+    return next(check(place), None) is None
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
+
+
+def key(value: Any) -> Any:
+    """What is equal for values that are equal in JSON: 1 and 1.0 are, true and 1 are not."""
+    if isinstance(value, bool):
+        return (bool, value)
+    if isinstance(value, dict):
+        return frozenset((name, key(one)) for name, one in value.items())
+    if isinstance(value, list):
+        return tuple(map(key, value))
+    return value
+
+
+def same(left: Any, right: Any) -> bool:
+    """Return whether two values are equal in JSON."""
+    return bool(key(left) == key(right))
+
+
+@lru_cache(maxsize=256)
+def compiled(pattern: str) -> re.Pattern[str] | None:
+    """Return a pattern, compiled; `None` for one of another dialect."""
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def found(pattern: str, text: str) -> bool:
+    """Return whether a text holds what a pattern describes."""
+    readable = compiled(pattern)
+    return readable is not None and readable.search(text) is not None
+
+
+def only(kind: type | tuple[type, ...], rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    """Return rules that speak of values of one kind alone."""
+
+    def limited(rule: Rule) -> Rule:
+        def check_kind(place: Place, demanded: Any) -> Iterator[Mismatch]:
+            value = place.value
+            if isinstance(value, kind) and not isinstance(value, bool):
+                yield from rule(place, demanded)
+
+        return check_kind
+
+    return {keyword: limited(rule) for keyword, rule in rules.items()}
