@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import respx
+from langchain_core.messages import AIMessageChunk
 
 from langchain_workers_gemma import ChatWorkersGemma, ToolChoiceError
 from tests.helpers.asking import EVENTS, GEMMA_3, GEMMA_4, WAYS, ask, delta, gemma, merged, message_reply, sse, usage
