@@ -52,6 +52,8 @@ def _serve(options: argparse.Namespace) -> int:
         raise CommandError("--upstream and --upstream-model go together.", code=2)
     with closing(_start(options)) as sandbox:
         print(f"A local Workers AI is listening at {sandbox.base_url}. Press Ctrl-C to stop it.")
+        if options.upstream is None:
+            print("HTTP is real; answers are mock data of a deterministic mock model.")
         print(f"Inspector: http://127.0.0.1:{sandbox.port}/")
         print("To use it, set:")
         print(f"export WORKERS_GEMMA_BASE_URL={sandbox.base_url}")

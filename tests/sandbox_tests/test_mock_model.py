@@ -35,6 +35,8 @@ def test_the_answer_uses_the_prompt_and_a_header_names_the_mock_model(api: Api, 
     assert "Why is the sky blue?" in text_of(reply.json()["result"])
     assert "mock" not in reply.text.replace("mock-model", "")
     assert reply.headers["x-sandbox-model"] == "mock-model"
+    listed = api.http.get(f"{api.account}/ai/models/search", headers=api.auth).json()["result"]
+    assert all(entry["description"].endswith("answered by mock-model") for entry in listed)
 
 
 def test_it_is_deterministic(api: Api) -> None:

@@ -77,7 +77,7 @@ async def _binding(service: Service, call: Call, _path: Mapping[str, str]) -> Re
 
 async def _models(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
     service.authenticate(call, path.get("account"))
-    return json_reply(catalogue.search(call.record.query))
+    return json_reply(catalogue.search(call.record.query, service.engine.description))
 
 
 async def _model_schema(service: Service, call: Call, path: Mapping[str, str]) -> Reply:

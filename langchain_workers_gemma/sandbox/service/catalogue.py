@@ -17,11 +17,11 @@ _EMBEDDINGS = {"id": "0137cdcf-162a-4108-94f2-1ca59e8c65ee", "name": "Text Embed
 _MAX_PER_PAGE = 100
 
 
-def search(query: Mapping[str, str]) -> dict[str, Any]:
-    """Return the reply of `/ai/models/search`."""
+def search(query: Mapping[str, str], engine: str) -> dict[str, Any]:
+    """Return the reply of `/ai/models/search`; each description names the engine that answers."""
     page, per_page = _whole(query, "page", 1), min(_whole(query, "per_page", 50), _MAX_PER_PAGE)
     found = [
-        _entry(model)
+        _entry(model, engine)
         for model in MODELS.values()
         if model.host == "cloudflare" and query.get("search", "").lower() in model.id.lower()
     ]
@@ -115,7 +115,7 @@ def token_status() -> dict[str, Any]:
     }
 
 
-def _entry(model: GemmaModel) -> dict[str, Any]:
+def _entry(model: GemmaModel, engine: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "context_window": model.context_window,
         "function_calling": "true" if model.function_calling else None,
@@ -133,7 +133,7 @@ def _entry(model: GemmaModel) -> dict[str, Any]:
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, model.id)),
         "source": 1,
         "name": model.id,
-        "description": model.name,
+        "description": f"{model.name}, answered by {engine}",
         "task": {**(_EMBEDDINGS if model.embeds else _TEXT), "description": ""},
         "tags": [],
         "properties": [
