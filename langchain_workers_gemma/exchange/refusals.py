@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from langchain_workers_gemma.errors import APIStatusError, BadRequestError, InternalServerError
+from langchain_workers_gemma.errors import APIStatusError, BadRequestError, InternalServerError, ModelNotFoundError
 
 # `Grammar error: ...` (vLLM), `JSON Mode couldn't be met` and `JSON mode is not enabled` (Workers AI, AI/ML API),
 # `body.response_format.type` (servers that validate with pydantic), docs/wire.md sections 3 and 10.
@@ -16,6 +16,8 @@ _ABOUT_ANYTHING_ELSE = re.compile(
     r"system message|lora|temperature|top_[pk]|seed|penalty|stop|logprobs",
     re.IGNORECASE,
 )
+# Routers that look for an endpoint with all parameters say 404 (docs/wire.md section 2: AI/ML API's words for tools).
+_NO_ENDPOINT = re.compile(r"no endpoints found", re.IGNORECASE)
 _MAX_SEARCHED = 4_000  # characters of a body
 
 
@@ -27,6 +29,8 @@ def refuses_constraint(error: APIStatusError) -> bool:
     Args:
         error: The answer to a request that carried a constraint.
     """
+    if isinstance(error, ModelNotFoundError):
+        return _NO_ENDPOINT.search(error.message) is not None
     if not isinstance(error, BadRequestError | InternalServerError):
         return False
     words = f"{error.message} {str(error.body)[:_MAX_SEARCHED]}"

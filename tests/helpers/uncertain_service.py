@@ -12,7 +12,17 @@ import respx
 from tests.helpers.asking import message_reply, sse, usage
 
 Habit: TypeAlias = Literal[
-    "takes", "refuses", "fails", "says prose", "says nothing", "misfits", "cuts", "thinks only", "fences", "loops"
+    "takes",
+    "refuses",
+    "fails",
+    "finds no endpoint",
+    "says prose",
+    "says nothing",
+    "misfits",
+    "cuts",
+    "thinks only",
+    "fences",
+    "loops",
 ]
 """What the service does with a request in one form."""
 
@@ -65,6 +75,9 @@ class UncertainService:
         if habit == "refuses":
             errors = [{"code": 5006, "message": self.refusal}]
             return httpx.Response(400, json={"success": False, "result": None, "errors": errors})
+        if habit == "finds no endpoint":
+            words = "No endpoints found that can handle the requested parameters."
+            return httpx.Response(404, json={"error": {"message": words, "code": 404}})
         if habit == "fails":
             return self._failure(body)
         calls = self.calls(body)

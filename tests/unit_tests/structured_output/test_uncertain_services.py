@@ -99,6 +99,13 @@ def test_a_form_that_fails_costs_one_request_in_all(
     assert service.forms == [forms[0], forms[1], forms[1], forms[1]]
 
 
+@ways
+def test_a_router_without_an_endpoint_for_the_form(start: Start, way: str) -> None:
+    service = start(openai_schema="finds no endpoint")
+    assert ask(gemma().with_structured_output(Person), way)[-1] == Person(**ADA)
+    assert service.forms == ["openai_schema", "json_object"]
+
+
 @models
 def test_forms_that_a_server_refuses_are_no_repairs(start: Start, model: str) -> None:
     *refused, last = FORMS[model]
