@@ -64,6 +64,7 @@ class Client:
     def __init__(self, way: Way, **options: Any) -> None:
         self.way = way
         self._bodies: list[Any] = []
+        self._instructions: dict[tuple[str, ...], str] = {}
         client = httpx.Client(transport=httpx.MockTransport(self._answer))
         tool_calling = way.method.partition(",")[0]
         arguments = {} if way.method == "without tools" else {"tool_calling": tool_calling}
@@ -99,8 +100,11 @@ class Client:
 
     def instructions(self, tools: Sequence[str]) -> str:
         """Return the words in which tools are described in the prompt."""
-        messages = self.body([HumanMessage("Probe.")], tools)["messages"]
-        return str(messages[0]["content"]).removesuffix("Probe.").strip()
+        key = tuple(tools)
+        if key not in self._instructions:
+            messages = self.body([HumanMessage("Probe.")], tools)["messages"]
+            self._instructions[key] = str(messages[0]["content"]).removesuffix("Probe.").strip()
+        return self._instructions[key]
 
 
 def _tool(name: str) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def test_the_histories_of_the_unit_tests(way: Way, recorded: list[list[BaseMessa
 def test_any_history(way: Way) -> None:
     client = Client(way)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60 if way.api == "native" else 15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(histories(images=way.model in WITH_IMAGES))
     def renders(messages: list[BaseMessage]) -> None:
         check(client, mark_history(messages))
