@@ -10,7 +10,7 @@ import threading
 import httpx
 import pytest
 
-from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.sandbox import Fault, Sandbox
 from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.http import thread
 from tests.sandbox_tests.talking import GEMMA_3, Api, user
@@ -159,3 +159,10 @@ def test_requests_are_recorded_until_cleared(sandbox: Sandbox, api: Api) -> None
         request.path = ""  # type: ignore[misc]
     sandbox.clear()
     assert sandbox.requests == []
+
+
+def test_the_former_names_still_work(sandbox: Sandbox, api: Api) -> None:
+    sandbox.order(Fault(status=503))
+    assert api.say(GEMMA_3, "Hello").status_code == 503
+    with sandbox.speaking("crlf"):
+        assert "\r\n" in api.say(GEMMA_3, "Hello", stream=True).text
