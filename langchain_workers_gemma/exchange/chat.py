@@ -277,10 +277,15 @@ class ChatExchange:
         data: bytes | None = yield READ
         while data is not None and not data.strip():
             data = yield READ
+        ended = data is None
+        while data is not None and not ended and not request.stream and _may_become_a_field(data):
+            more: bytes | None = yield READ
+            ended = more is None
+            data += more or b""
         is_success = 200 <= self._head.status < 300
         if is_success and data is not None and self._is_event_stream(request, data):
             return (yield from self._read_stream(data))
-        body = yield from read_body(self._head, self._plan.context, first=data)
+        body = (data or b"") if ended else (yield from read_body(self._head, self._plan.context, first=data))
         if is_success and request.stream and not body:
             return True
         return (yield from self._read_whole(request, body))
@@ -464,6 +469,12 @@ def _new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Eve
             new.append(event)
     rest = text.removeprefix(said) if text.startswith(said) else ""
     return [Text(rest), *new] if rest.strip() else new
+
+
+def _may_become_a_field(data: bytes) -> bool:
+    """Return whether more bytes are needed to see whether a body is a stream of events."""
+    start = data.lstrip()
+    return any(len(start) < len(field) and field.startswith(start) for field in _FIELDS)
 
 
 def _is_json(payload: bytes) -> bool:
