@@ -219,13 +219,15 @@ class ChatExchange:
 
     def _correct_answer(self) -> Generator[Action, Any, None]:
         """Ask again for an answer that is not in the form asked for, then deliver what was withheld of it."""
-        is_ignored = False
+        is_ignored, correction = False, self._plan.correction
         while (again := self._correction()) is not None:
             plan, problem = again
             logger.info("the answer is not in the form asked for; asking again: %s", problem.why)
             is_ignored = problem.is_ignored_constraint
             yield from self._send_again(plan)
-        if is_ignored and self._plan.form is not None:
+        answer = self._reader.withheld_answer
+        is_right = correction is None or answer is None or correction.problem(answer) is None
+        if is_ignored and is_right and self._plan.form is not None:
             self._plan.form.works()
         if self._reader.withheld_answer:
             yield from self._deliver(self._reader.withheld_text())

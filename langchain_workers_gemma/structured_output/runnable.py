@@ -270,6 +270,7 @@ class _Growth:
 
     def __init__(self, spec: StructuredOutput) -> None:
         self._include_raw = spec.include_raw
+        self._chunks: list[Any] = []
         self._values = PartialValues(spec.reader)
 
     @property
@@ -279,8 +280,7 @@ class _Growth:
 
     def add(self, chunk: Any) -> Iterator[Any]:
         """Take a chunk of the first reply."""
-        if self._include_raw:
-            yield AddableDict(raw=chunk)
+        self._chunks.append(chunk)
         for value in self._values.add(chunk):
             yield AddableDict(parsed=_ReplaceOnAdd(value)) if self._include_raw else value
 
@@ -291,8 +291,10 @@ class _Growth:
             if self._values.last is None or value != self._values.last:
                 yield value
             return
-        if len(attempts.replies) > 1:
-            yield AddableDict(raw=_NewMessage(**_chunk_fields(attempts.raw)))
+        # Only now is it known whether these chunks are those of the message that counts.
+        is_first = len(attempts.replies) == 1
+        for chunk in self._chunks if is_first else [AIMessageChunk(**_chunk_fields(attempts.raw))]:
+            yield AddableDict(raw=chunk)
         yield AddableDict(parsed=attempts.reading.value, parsing_error=attempts.reading.error)
 
 
@@ -301,13 +303,6 @@ class _ReplaceOnAdd(dict[str, Any]):
 
     def __add__(self, later: Any) -> Any:
         return later
-
-
-class _NewMessage(AIMessageChunk):
-    """The message of another attempt: added to the chunks of an earlier one, it takes their place."""
-
-    def __radd__(self, earlier: object) -> _NewMessage:
-        return self
 
 
 def _chunk_fields(message: AIMessage) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from langchain_workers_gemma.models import resolve_model
+from langchain_workers_gemma.request.template_data import template_data
 from langchain_workers_gemma.schemas import (
+    declare,
     for_constraint,
     for_tool,
     json_schema_of,
@@ -124,10 +127,13 @@ def expected_part(generation: Generation, method: str | None, schema: Any) -> di
     parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
     if not generation.forces:
         return constrained_by(generation, ANY, "reply")
+    # What Gemma 4's template does not show of the parameters is said in words (tests/unit_tests/request).
+    shown = template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
+    declared, lines = declare(for_tool(parameters, engine_types=True), shown) if shown else (parameters, [])
     function = {
         "name": name,
-        "description": schema_description(schema) or name,
-        "parameters": for_tool(parameters, engine_types=True),
+        "description": "\n".join([schema_description(schema) or name, *lines]),
+        "parameters": declared,
     }
     return {
         "tools": [{"type": "function", "function": function}],

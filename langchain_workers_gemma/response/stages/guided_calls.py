@@ -1,27 +1,34 @@
-"""Reads a reply that obeys `guided_schema`, while it grows.
+"""Reads a reply that obeys `guided_schema`.
 
-The answer's text is told as text, calls as pieces of calls; anything else comes back as the text it is.
+The answer's text is emitted while it grows. Calls are held until the reply has ended: only then is it known that each
+is whole, and that nothing of it stands under another key. Anything else is read as under `prompt`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
+from pydantic_core import from_json
+
+from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.json_text.scanner import StringDecoder, ValueScanner
 from langchain_workers_gemma.response.events import CallsEnd, Event, Stage, Text, ToolCallDelta
 
-_WHITE_SPACE = " \t\r\n"
-_KEY = re.compile(r'"([^"\\]*)"\s*:')
-MAX_KEY_LENGTH = 400
-
-
-class _NotGuided(Exception):  # noqa: N818 - a signal within this module
-    """The reply is not in the form that was asked for."""
+_ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*(?=\S)')
+_ANSWER_BEGUN = re.compile(r'\s*(?:\{\s*(?:"(?:a(?:n(?:s(?:w(?:e(?:r(?:"\s*(?::\s*)?)?)?)?)?)?)?)?)?)?')
+_FENCE = re.compile(r"\s*```[a-z_]*[ \t]*\n?(.*?)\n?[ \t]*(?:```\s*)?", re.DOTALL)
+_LIST = re.compile(r'\s*\{\s*"tool_calls"\s*:\s*\[')
+_BETWEEN = re.compile(r"[\s,]*")
+_NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
+_ARGUMENTS_KEYS = ("arguments", "parameters", "args", "input", "params", "kwargs")
+_CUT_ARGUMENTS = re.compile(rf'"(?:{"|".join(_ARGUMENTS_KEYS)})"\s*:\s*')
+_BESIDE = frozenset({"name", "id", "type", "index"})  # keys of a call that are no arguments
 
 
 class GuidedCalls:
-    """Reads a reply that obeys `guided_schema`, while it grows: the answer's text as text, calls as pieces of calls.
+    """Reads a reply that obeys `guided_schema`: the answer's text as text, calls as calls.
 
     Args:
         names: The bound tools.
@@ -33,261 +40,166 @@ class GuidedCalls:
         self._names = frozenset(names)
         self._make_unguided = unguided
         self._unguided: Stage | None = None
-        self._buffer = ""
-        self._raw: list[str] | None = []  # all that came, until something has been told
-        self._state = self._start
-        self._value: ValueScanner | None = None
-        self._string: StringDecoder | None = None
-        self._call_index = -1
-        self._call_name: str | None = None
-        self._pending_name: list[str] = []
-        self._pending_arguments: list[str] = []
-        self._in_list = False
-        self._told: list[Event] = []
+        self._held: list[str] = []
+        self._state: Callable[[str], list[Event]] = self._begin
+        self._string = StringDecoder()
+        self._value = ValueScanner()
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
+        """Take one event and return those that can be emitted now."""
         if isinstance(event, Text):
-            return self._read(event.text)
+            return self._state(event.text)
         return (*self.flush(), event) if isinstance(event, ToolCallDelta) else (event,)
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back."""
-        if self._raw is not None:
-            self._told = []
-            self._give_up()
-            told, self._told = self._told, []
-            return [*told, *self._flush_unguided()]
-        self._buffer = ""
-        return self._flush_unguided()
+        """Return what was held back; the reply has ended."""
+        held, self._held = "".join(self._held), []
+        state, self._state = self._state, self._plain
+        if state == self._after_answer:
+            return self._rest_of_answer(held)
+        events = self._envelope(held) if held else []
+        if events is None:
+            events = self._plain(held)
+        return [*events, *(self._unguided.flush() if self._unguided is not None else ())]
 
-    def _flush_unguided(self) -> list[Event]:
-        return [] if self._unguided is None else list(self._unguided.flush())
+    # --- States: each takes a text and returns what can be emitted ---
 
-    def _read(self, text: str) -> list[Event]:
-        if self._raw is not None:
-            self._raw.append(text)
-        self._buffer += text
-        self._told = []
-        try:
-            while self._buffer and self._state():
-                pass
-        except _NotGuided:
-            self._give_up()
-        told, self._told = self._told, []
-        return told
+    def _begin(self, text: str) -> list[Event]:
+        self._held.append(text)
+        begun = "".join(self._held)
+        answer = _ANSWER.match(begun)
+        if answer is not None:
+            self._held = []
+            self._state = self._answer_text if begun[answer.end()] == '"' else self._answer_value
+            return self._state(begun[answer.end() + (begun[answer.end()] == '"') :])
+        if _ANSWER_BEGUN.fullmatch(begun):
+            return []
+        if begun.lstrip()[:1] in "{[`":
+            self._state = self._hold
+            return []
+        self._held = []
+        return self._plain(begun)
 
-    def _tell(self, event: Event) -> None:
-        self._raw = None
-        self._told.append(event)
+    def _hold(self, text: str) -> list[Event]:
+        self._held.append(text)
+        return []
 
-    def _give_up(self) -> None:
-        """The rest, or all if nothing has been told, is text."""
-        text = "".join(self._raw) if self._raw is not None else self._buffer
-        if self._raw is not None and self._make_unguided is not None:
-            self._unguided = self._make_unguided()
-        self._raw = None
-        self._buffer = text
+    def _plain(self, text: str) -> list[Event]:
         self._state = self._plain
-        if text:
-            self._plain()
+        if self._unguided is None and self._make_unguided is not None:
+            self._unguided = self._make_unguided()
+        if not text:
+            return []
+        return [Text(text)] if self._unguided is None else [*self._unguided.feed(Text(text))]
 
-    # --- States: each takes from the buffer and gives whether it is worth going on ---
+    def _answer_text(self, text: str) -> list[Event]:
+        said, rest = self._string.feed(text)
+        return self._answered(said, rest)
 
-    def _plain(self) -> bool:
-        text = Text(self._buffer)
-        self._told.extend([text] if self._unguided is None else self._unguided.feed(text))
-        self._buffer = ""
-        return False
+    def _answer_value(self, text: str) -> list[Event]:
+        end = self._value.scan(text)
+        return self._answered(text, None) if end is None else self._answered(text[:end].rstrip(), text[end:])
 
-    def _ignore_rest(self) -> bool:
-        """After the end: white space is dropped, anything else is not lost."""
-        if self._skip_white_space():
-            raise _NotGuided
-        return False
-
-    def _start(self) -> bool:
-        if self._skip_to("{"):
-            self._state = self._top_key
-            return True
-        return False
-
-    def _top_key(self) -> bool:
-        key = self._take_key()
-        if key is None:
-            return False
-        if key == "tool_calls":
-            self._state = self._list_start
-        elif key == "answer":
-            self._state = self._answer_start
-        elif key in ("name", "arguments", "parameters"):
-            self._open_call()
-            self._state = self._name_start if key == "name" else self._arguments_start
-        else:
-            raise _NotGuided
-        return True
-
-    def _list_start(self) -> bool:
-        if self._skip_to("["):
-            self._in_list = True
-            self._state = self._list_item
-            return True
-        return False
-
-    def _list_item(self) -> bool:
-        character = self._next_of("{,]")
-        if character == "{":
-            self._open_call()
-            self._state = self._call_key
-        elif character == "]":
-            self._state = self._closing
-        return bool(character)
-
-    def _open_call(self) -> None:
-        self._call_index += 1
-        self._call_name = None
-        self._pending_arguments = []
-
-    def _call_key(self) -> bool:
-        key = self._take_key()
-        if key is None:
-            return False
-        if key == "name":
-            self._state = self._name_start
-        elif key in ("arguments", "parameters"):
-            self._state = self._arguments_start
-        else:
-            raise _NotGuided
-        return True
-
-    def _name_start(self) -> bool:
-        if not self._skip_to('"'):
-            return False
-        self._string = StringDecoder()
-        self._pending_name = []
-        self._state = self._name
-        return True
-
-    def _name(self) -> bool:
-        if self._string is None:
-            raise _NotGuided
-        text, rest = self._string.feed(self._buffer)
-        self._pending_name.append(text)
-        if rest is None:
-            self._buffer = ""
-            return False
-        self._buffer = rest
-        name = "".join(self._pending_name)
-        if name not in self._names and self._raw is not None:
-            raise _NotGuided
-        self._call_name = name
-        self._tell(ToolCallDelta(self._call_index, None, name, "".join(self._pending_arguments)))
-        self._pending_arguments = []
-        self._state = self._after_member
-        return True
-
-    def _arguments_start(self) -> bool:
-        if not self._skip_white_space():
-            return False
-        self._value = ValueScanner()
-        self._state = self._arguments
-        return True
-
-    def _arguments(self) -> bool:
-        text, ended = self._take_value()
-        if text and self._call_name is None:
-            self._pending_arguments.append(text)
-        elif text:
-            self._tell(ToolCallDelta(self._call_index, None, None, text))
-        if ended:
-            self._state = self._after_member
-        return ended
-
-    def _after_member(self) -> bool:
-        character = self._next_of(",}")
-        if character == ",":
-            self._state = self._call_key
-        elif character == "}":
-            if self._call_name is None:
-                raise _NotGuided
-            self._tell(CallsEnd())  # the model wrote the end of the call, whatever cuts the reply later
-            self._state = self._list_item if self._in_list else self._ignore_rest
-        return bool(character)
-
-    def _answer_start(self) -> bool:
-        if not self._skip_white_space():
-            return False
-        if self._buffer[0] == '"':
-            self._buffer = self._buffer[1:]
-            self._string = StringDecoder()
-            self._raw = None
-            self._state = self._answer_text
-        else:
-            self._value = ValueScanner()
-            self._state = self._answer_value
-        return True
-
-    def _answer_text(self) -> bool:
-        if self._string is None:
-            raise _NotGuided
-        text, rest = self._string.feed(self._buffer)
-        if text:
-            self._tell(Text(text))
-        self._buffer = rest or ""
+    def _answered(self, said: str, rest: str | None) -> list[Event]:
         if rest is not None:
-            self._state = self._closing
-        return rest is not None
+            self._held = [rest]
+            self._state = self._after_answer
+        return [Text(said)] if said else []
 
-    def _answer_value(self) -> bool:
-        text, ended = self._take_value()
-        if text:
-            self._tell(Text(text))
-        if ended:
-            self._state = self._closing
-        return ended
+    def _after_answer(self, text: str) -> list[Event]:
+        self._held.append(text)
+        return []
 
-    def _closing(self) -> bool:
-        if self._next_of("}"):
-            self._state = self._ignore_rest
-            return True
-        return False
+    # --- At the end of the reply ---
 
-    # --- Taking from the buffer ---
+    def _rest_of_answer(self, rest: str) -> list[Event]:
+        """Return what stands behind the answer: calls in further keys of its object, or text after the object."""
+        end = ValueScanner().scan('{"answer":0' + rest)
+        inside, after = (rest, "") if end is None else (rest[: end - 11], rest[end - 11 :])
+        further = _json_object('{"answer":0' + inside) or {}
+        events = self._calls(further["tool_calls"]) if isinstance(further.get("tool_calls"), list) else []
+        return [*events, Text(after.rstrip())] if after.strip() else events
 
-    def _skip_white_space(self) -> bool:
-        self._buffer = self._buffer.lstrip(_WHITE_SPACE)
-        return bool(self._buffer)
+    def _envelope(self, held: str) -> list[Event] | None:
+        """Return the events of a whole reply, `None` if it is not in the form that was asked for."""
+        fence = _FENCE.fullmatch(held)
+        text = fence[1] if fence is not None else held
+        value = _json_object(text)
+        if value is None:
+            return self._cut(text)
+        if isinstance(value.get("tool_calls"), list):
+            answer = value.get("answer")
+            spoken: list[Event] = [Text(answer)] if isinstance(answer, str) and answer else []
+            return [*spoken, *self._calls(value["tool_calls"])]
+        if set(value) == {"answer"}:
+            answer = value["answer"]
+            return [Text(answer if isinstance(answer, str) else encode_json(answer).decode())]
+        return self._call(0, value)
 
-    def _next_of(self, allowed: str) -> str:
-        """The next character, which must be one of these; empty if it has not come."""
-        if not self._skip_white_space():
-            return ""
-        character = self._buffer[0]
-        if character not in allowed:
-            raise _NotGuided
-        self._buffer = self._buffer[1:]
-        return character
+    def _calls(self, items: Iterable[Any]) -> list[Event]:
+        """Return the calls of a list; what is no call to a bound tool is text."""
+        events: list[Event] = []
+        for index, item in enumerate(items):
+            events += self._call(index, item) or [Text(encode_json(item).decode())]
+        return events
 
-    def _skip_to(self, character: str) -> bool:
-        return bool(self._next_of(character))
+    def _call(self, index: int, item: object) -> list[Event] | None:
+        function = item.get("function") if isinstance(item, Mapping) else None
+        call = function if isinstance(function, Mapping) else item
+        if not isinstance(call, Mapping):
+            return None
+        name = self._bound_name(call.get("name"))
+        if name is None:
+            return None
+        keys = [key for key in call if key not in _BESIDE]
+        if len(keys) > 1 or not {*keys} <= {*_ARGUMENTS_KEYS, name}:
+            return None
+        arguments = call[keys[0]] if keys else {}
+        text = arguments if isinstance(arguments, str) else encode_json({} if arguments is None else arguments).decode()
+        # The model wrote the end of the call, whatever cuts the reply later.
+        return [ToolCallDelta(index, None, name, text, closed=True), CallsEnd()]
 
-    def _take_key(self) -> str | None:
-        self._buffer = self._buffer.lstrip(_WHITE_SPACE)
-        match = _KEY.match(self._buffer)
-        if match is not None:
-            self._buffer = self._buffer[match.end() :]
-            return match.group(1)
-        if self._buffer and (self._buffer[0] != '"' or len(self._buffer) > MAX_KEY_LENGTH):
-            raise _NotGuided
+    def _bound_name(self, name: object) -> str | None:
+        """Return the bound tool that a name names; a namespace before it is dropped."""
+        if not isinstance(name, str):
+            return None
+        bare = re.split(r"[.:/]", name)[-1]
+        return name if name in self._names else bare if bare in self._names else None
+
+    def _cut(self, text: str) -> list[Event] | None:
+        """Return the events of a reply that was cut: its whole calls, and the one that is not, which must not run."""
+        opening = _LIST.match(text)
+        if opening is None:
+            return self._cut_call(0, text) if text.lstrip().startswith("{") else None
+        events: list[Event] = []
+        position, index = opening.end(), 0
+        while True:
+            between = _BETWEEN.match(text, position)
+            position = between.end() if between is not None else position
+            if text[position : position + 1] != "{":
+                return events
+            rest = text[position:]
+            end = ValueScanner().scan(rest)
+            if end is None:
+                return [*events, *(self._cut_call(index, rest) or ())]
+            item = _json_object(rest[:end])
+            events += (self._call(index, item) if item is not None else None) or [Text(rest[:end])]
+            position, index = position + end, index + 1
+
+    def _cut_call(self, index: int, text: str) -> list[Event] | None:
+        """Return a call that was cut, `None` where not even its name is whole."""
+        found = _NAME.search(text)
+        name = self._bound_name(found[1]) if found is not None else None
+        if name is None:
+            return None
+        arguments = _CUT_ARGUMENTS.search(text)
+        begun = text[arguments.end() :] if arguments is not None else ""
+        return [ToolCallDelta(index, None, name, begun if begun.startswith("{") else "{")]
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = from_json(text)
+    except ValueError:
         return None
-
-    def _take_value(self) -> tuple[str, bool]:
-        """The next part of a JSON value, and whether it ended."""
-        if self._value is None:
-            raise _NotGuided
-        end = self._value.scan(self._buffer)
-        if end is None:
-            text, self._buffer = self._buffer, ""
-            return text, False
-        text, self._buffer = self._buffer[:end], self._buffer[end:]
-        return text.rstrip(_WHITE_SPACE), True
+    return value if isinstance(value, dict) else None

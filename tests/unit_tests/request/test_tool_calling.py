@@ -373,11 +373,55 @@ def test_guided_json_calls(route: respx.Route, way: str) -> None:
     assert message.content == ""
 
 
-def test_guided_json_calls_stream_as_pieces(route: respx.Route) -> None:
+def test_guided_json_calls_are_held_until_they_are_whole(route: respx.Route) -> None:
     text = json.dumps({"tool_calls": [{"name": "Search", "arguments": {"query": "a long query about things"}}]})
     route.return_value = reply("stream", text, step=4)
-    chunks = model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]).stream("hi")
-    assert len([chunk for chunk in chunks if chunk.tool_call_chunks]) > 5  # type: ignore[attr-defined]
+    chunks = list(model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]).stream("hi"))
+    calls = [piece for chunk in chunks if isinstance(chunk, AIMessageChunk) for piece in chunk.tool_call_chunks]
+    assert [(piece["name"], json.loads(piece["args"] or "")) for piece in calls] == [
+        ("Search", {"query": "a long query about things"})
+    ]
+
+
+# Replies of a reviewer's: what stands in a guided reply, and the calls, invalid calls and text that it must become.
+_CALL = '{"name": "Search", "arguments": {"query": "x"}}'
+_WHOLE = [("Search", {"query": "x"})]
+GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [
+    ('{"tool_calls": [{"name": "Search", "arguments":', [], ["Search"], ""),
+    ('{"tool_calls": [{"name": "Search"', [], ["Search"], ""),
+    ('{"tool_calls": [{"name": "Search", "arg', [], ["Search"], ""),
+    ('{"name": "Search"', [], ["Search"], ""),
+    (f'{{"tool_calls": [{_CALL}, {{"name": "Search", "arguments": {{"query": "y', _WHOLE, ["Search"], ""),
+    (f'{{"tool_calls": [{_CALL}, {{"name": "Sea', _WHOLE, [], ""),
+    ('{"name": "Search", "args": {"query": "x"}}', _WHOLE, [], ""),
+    ('{"tool_calls": [{"name": "Search", "id": "1", "arguments": {"query": "x"}}]}', _WHOLE, [], ""),
+    ('{"tool_calls": [{"type": "function", "function": {"name": "Search", "arguments": {"query": "x"}}}]}', _WHOLE, [],
+     ""),
+    ('{"tool_calls": [{"name": "default_api.Search", "arguments": {"query": "x"}}]}', _WHOLE, [], ""),
+    (f'```json\n{{"tool_calls": [{_CALL}]}}\n```', _WHOLE, [], ""),
+    ('```json\n{"answer": "Hi"}\n```', [], [], "Hi"),
+    ('{"tool_calls": [], "answer": "Hi"}', [], [], "Hi"),
+    (f'{{"answer": "Hi", "tool_calls": [{_CALL}]}}', _WHOLE, [], "Hi"),
+    (f'{{"tool_calls": [{_CALL}], "answer": "Hi"}}', _WHOLE, [], "Hi"),
+    (f'{{"tool_calls": [{_CALL}, {{"name":"nope","arguments":{{"a":1}}}}]}}', _WHOLE, [],
+     '{"name":"nope","arguments":{"a":1}}'),
+    ('{"name": "Search", "description": "d"}', [], [], '{"name": "Search", "description": "d"}'),
+    ('{"answer": "Hello"} and more', [], [], "Hello and more"),
+    ('{"answer": "Hi", "confidence": 0.9}', [], [], "Hi"),
+    ('{"answer": "cut in the mid', [], [], "cut in the mid"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize(("text", "calls", "invalid", "said"), GUIDED_REPLIES)
+def test_what_a_guided_reply_becomes(
+    route: respx.Route, way: str, step: int, text: str, calls: list[Any], invalid: list[str], said: str
+) -> None:
+    route.return_value = reply(way, text, step=step)
+    message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == calls
+    assert [call["name"] for call in message.invalid_tool_calls] == invalid
+    assert message.content == said
 
 
 @pytest.mark.parametrize("text", ["Just prose.", '{"other": 1}', "[1, 2]", '{"answer" 1}'])
