@@ -63,6 +63,7 @@ class Host:
         has_gateway: Whether it has what Cloudflare's platform has: AI Gateway, session affinity, refusing when busy,
             and a binding.
         has_queue: Whether it has an asynchronous queue.
+        streams: Whether streaming is documented there.
         has_account_api: Whether its account, tokens and models can be asked about.
         serves_any_model: Whether it may serve models that are no Gemma, so that `base_url` and `model` must be given.
     """
@@ -80,6 +81,7 @@ class Host:
     has_gateway: bool = False
     has_queue: bool = False
     has_account_api: bool = False
+    streams: bool = True
     serves_any_model: bool = False
 
 
@@ -116,6 +118,7 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                 token_variables=("DATAOORTS_API_KEY",),
                 chat={"native": Route("", _within_data)},
                 embeddings={"native": Route("", _within_data)},
+                streams=False,
             ),
             Host(
                 name="aimlapi",

@@ -37,7 +37,7 @@ def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding
     try:
         llm = make_model(host, model)
         yield from _credentials(llm)
-        if host == "cloudflare" and not is_legacy_gateway(llm.base_url or ""):
+        if HOSTS[host].has_account_api and not is_legacy_gateway(llm.base_url or ""):
             yield from _token(llm)
             yield from _account(llm)
         yield from _call(llm)
@@ -80,7 +80,7 @@ def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
 def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
     if token.lower().startswith("bearer ") or token.startswith(("'", '"')) or " " in token:
         yield Finding("note", "token", "it begins with Bearer, or has quotes or blanks: give the token alone")
-    if llm.host != "cloudflare" or not llm.account_id:
+    if not HOSTS[llm.host].has_account_api or not llm.account_id:
         return
     if _ACCOUNT_ID.fullmatch(token) and not _ACCOUNT_ID.fullmatch(llm.account_id):
         yield Finding("note", "token", "it looks like an account id: are account id and token swapped?")

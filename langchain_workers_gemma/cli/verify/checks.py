@@ -19,6 +19,7 @@ from langchain_workers_gemma.cli.verify.inputs import (
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.reading import NATIVE
 from langchain_workers_gemma.cli.verify.result import Result
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import GemmaModel
 
 
@@ -44,7 +45,7 @@ class Check:
 
 
 def _on_cloudflare(spec: GemmaModel) -> bool:
-    return spec.host == "cloudflare"
+    return HOSTS[spec.host].has_account_api
 
 
 def _always(_spec: GemmaModel) -> bool:
@@ -71,7 +72,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "a stream",
         replies.plain_stream,
-        lambda spec: spec.host != "dataoorts",
+        lambda spec: HOSTS[spec.host].streams,
         output_tokens=TEXT_TOKENS,
         input_tokens=25,
     ),

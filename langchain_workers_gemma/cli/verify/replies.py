@@ -16,6 +16,7 @@ from langchain_workers_gemma.cli.verify.inputs import (
 )
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
+from langchain_workers_gemma.hosts import HOSTS
 
 
 def plain_reply(probe: Probe) -> Iterator[Result]:
@@ -68,7 +69,7 @@ def plain_reply(probe: Probe) -> Iterator[Result]:
         reported=("missing", "null", "[]"),
     )
     yield observe("reply.neurons", "Are neurons reported?", wire(3), _neurons(response.headers, usage))
-    if spec.host == "cloudflare":
+    if HOSTS[spec.host].has_account_api:
         yield compare(
             "reply.request_id", "A reply has `cf-ray`", wire(1), "yes", "yes" if "cf-ray" in response.headers else "no"
         )
