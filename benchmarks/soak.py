@@ -11,6 +11,7 @@ minutes.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import logging
 import multiprocessing
@@ -74,6 +75,17 @@ def right(request: Received) -> list[bytes]:
     return [STREAM_HEAD, *frames, event({"response": "", "usage": USAGE}) + event(b"[DONE]") + STREAM_END]
 
 
+BOMB = gzip.compress(b" " * 100_000_000)
+CUT_CALL = {
+    "choices": [
+        {
+            "message": {"tool_calls": [{"id": "1", "function": {"name": "run", "arguments": '{"path": "/"}'}}]},
+            "finish_reason": "length",
+        }
+    ]
+}
+
+
 def halved(request: Received) -> list[bytes]:
     """The first half of the right answer."""
     packets = right(request)
@@ -97,6 +109,16 @@ FAULTS: dict[str, Callable[[Received], Script]] = {
     "bad frame": lambda request: (STREAM_HEAD, *halved(request)[1:], chunk(b"data: {nope\n\n"), STREAM_END),
     "error under 200": lambda _: (http(200, refusal(3040, "Capacity temporarily exceeded")),),
     "nothing": lambda _: (http(200, b""),),
+    "stacked codings": lambda _: (http(200, gzip.compress(BOMB), content_encoding="gzip, gzip"),),
+    "a bomb": lambda _: (http(200, BOMB, content_encoding="gzip"),),
+    "closed right after": lambda request: (*right(request), CLOSE),
+    "a lone surrogate": lambda _: (http(200, b'{"result": {"response": "\\ud83d"}, "success": true}'),),
+    "a cut call, closed": lambda _: (http(200, envelope(CUT_CALL)),),
+    "held open after the end": lambda request: (
+        (*right(request)[:-1], event({"response": "", "usage": USAGE}) + event(b"[DONE]"), STALL)
+        if request.streams
+        else tuple(right(request))
+    ),
 }
 WEIGHTS = [0.3 if name.startswith("stall") else 1.0 for name in FAULTS]
 
@@ -136,9 +158,16 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def right_or_wrong(self, kind: str, call: str, text: str) -> None:
-        if text == right_answer(call):
+    def right_or_wrong(self, kind: str, call: str, reply: Any) -> None:
+        text = str(reply.text)
+        if reply.tool_calls:
+            self.blame(kind, call, f"runs {reply.tool_calls}")
+        elif reply.invalid_tool_calls:
+            self.count(kind, "cut call refused")
+        elif text == right_answer(call):
             self.count(kind, "right")
+        elif text == "\ufffd":
+            self.count(kind, "lone surrogate kept")
         else:
             self.blame(kind, call, f"said {text[:80]!r}")
 
@@ -179,7 +208,7 @@ class RetryCounter(logging.Handler):
 def ask_sync(llm: ChatWorkersGemma, kind: str, call: str, ledger: Ledger) -> None:
     try:
         reply: Any = llm.invoke(call) if kind == "invoke" else reduce(add, llm.stream(call))
-        ledger.right_or_wrong(kind, call, str(reply.text))
+        ledger.right_or_wrong(kind, call, reply)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is accounted for
         ledger.failed(kind, call, error)
 
@@ -190,7 +219,7 @@ async def ask_async(llm: ChatWorkersGemma, kind: str, call: str, ledger: Ledger)
             reply: Any = await llm.ainvoke(call)
         else:
             reply = reduce(add, [piece async for piece in llm.astream(call)])
-        ledger.right_or_wrong(kind, call, str(reply.text))
+        ledger.right_or_wrong(kind, call, reply)
     except Exception as error:  # noqa: BLE001
         ledger.failed(kind, call, error)
 
@@ -274,7 +303,9 @@ def main() -> int:
         answer: dict[str, Any] = here.recv()
         return answer
 
-    llm = ChatWorkersGemma(base_url=url, account_id="soak", api_token="soak-token", timeout=TIMEOUT, max_retries=2)
+    llm = ChatWorkersGemma(
+        max_tokens=512, base_url=url, account_id="soak", api_token="soak-token", timeout=TIMEOUT, max_retries=2
+    )
     chance = random.Random(options.seed)
     run(llm, drawn(min(2_000, options.calls), chance, "warm-up"), options.in_flight, Ledger())
     vars(clients)["_close_shared_clients"]()
