@@ -25,6 +25,11 @@ COST = (USAGE["prompt_tokens"] * 0.10 + USAGE["completion_tokens"] * 0.30) / 1e6
 _START_TIMEOUT = 300.0  # seconds
 
 
+def _obey_ctrl_c() -> None:
+    """Undo what a shell does to jobs in the background: they ignore Ctrl-C, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Job:
     """A data set, its files and the service that answers it."""
 
@@ -52,6 +57,7 @@ class Job:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_obey_ctrl_c,
         )
 
     def run(self, *options: str, timeout: float = 400.0) -> tuple[int, str]:
