@@ -14,7 +14,7 @@ LOWEST     := .venv-lowest
 LOWEST_PIP := $(LOWEST)/bin/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-clients test-real-model test-types test-templates test-providers test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
+.PHONY: help demo test lint type format test-lowest test-pyodide test-workerd test-clients test-real-model test-types test-templates test-providers test-ecosystem test-browser test-readme notebooks notebooks-refresh docs docs-refresh wheel bench soak clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -90,6 +90,14 @@ test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templa
 
 test-clients: $(VENV)/.test ## Run other people's clients (npm and PyPI) against the sandbox
 	@$(BIN)/python -m tests.clients.run
+
+$(VENV)/.ecosystem: $(VENV)/.test
+	@echo "==> installing LangChain's and LangGraph's own packages (once)"
+	@$(PIP) install --group ecosystem
+	@touch $@
+
+test-ecosystem: $(VENV)/.ecosystem ## Run supervisors, swarms, deep agents, middleware and MCP tools on the sandbox
+	@$(BIN)/pytest -q -n auto -W ignore -o python_files="check_*.py" tests/ecosystem
 
 $(VENV)/.providers: $(VENV)/.test
 	@echo "==> installing other providers' packages (once)"

@@ -1,0 +1,51 @@
+"""An MCP server over stdio whose tools answer in every form: text, several blocks, an image, a link, an error."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from mcp.server.fastmcp import FastMCP
+from mcp.types import ImageContent, ResourceLink, TextContent
+from pydantic import AnyUrl
+
+PNG = base64.b64encode((Path(__file__).parents[1] / "data" / "square.png").read_bytes()).decode()
+
+server = FastMCP("weather")
+
+
+def get_weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"24 degrees in {city}"
+
+
+def get_forecast(city: str) -> list[Any]:
+    """Tell the forecast for a city, day by day."""
+    return [
+        TextContent(type="text", text=f"Monday in {city}: 20 degrees"),
+        TextContent(type="text", text="Tuesday: 25"),
+    ]
+
+
+def get_map(city: str) -> list[Any]:
+    """Draw a map of a city."""
+    return [
+        TextContent(type="text", text=f"A map of {city}"),
+        ImageContent(type="image", data=PNG, mimeType="image/png"),
+    ]
+
+
+def get_report(city: str) -> list[Any]:
+    """Link to the climate report of a city."""
+    return [ResourceLink(type="resource_link", uri=AnyUrl("https://example.com/report"), name=f"Report on {city}")]
+
+
+def get_tide(city: str) -> str:
+    """Tell the tide in a city, which always fails."""
+    raise ValueError(f"no sea at {city}")
+
+
+for tool in (get_weather, get_forecast, get_map, get_report, get_tide):
+    server.add_tool(tool)
+
+if __name__ == "__main__":
+    server.run()
