@@ -344,15 +344,9 @@ def _logprobs(settings: CallSettings) -> dict[str, Any]:
 
 def _only_prompt(messages: Sequence[BaseMessage]) -> str:
     only = messages[0] if len(messages) == 1 else None
-    if not isinstance(only, HumanMessage) or not _is_text(only.content) or not only.text:
+    if not isinstance(only, HumanMessage) or not isinstance(only.content, str) or not only.content:
         raise ValueError("raw=True sends one prompt: the input must be one string, or one HumanMessage that holds one.")
-    return str(only.text)
-
-
-def _is_text(content: object) -> bool:
-    if isinstance(content, list):
-        return all(isinstance(part, str) or (isinstance(part, dict) and part.get("type") == "text") for part in content)
-    return isinstance(content, str)
+    return only.content
 
 
 _DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own

@@ -428,11 +428,6 @@ def test_reasoning_effort_that_disagrees_with_thinking() -> None:
     gemma(reasoning_effort="none", thinking=False)
 
 
-def test_a_raw_prompt_may_be_a_text_block(service: Service) -> None:
-    ask(gemma(model=GEMMA_3, raw=True).bind(), "invoke", [HumanMessage([{"type": "text", "text": "Once upon"}])])
-    assert service.sent["prompt"] == "Once upon"
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA, SEA_LION])
 def test_lora(service: Service, model: str, way: str) -> None:
