@@ -65,9 +65,11 @@ def test_supervisor(llm: ChatWorkersGemma) -> None:
     from langchain.agents import create_agent
     from langgraph_supervisor import create_supervisor
 
-    weather = create_agent(llm, [get_weather], name="weather_expert")
-    maths = create_agent(llm, [add], name="maths_expert")
-    app = create_supervisor([weather, maths], model=llm, prompt="You manage a weather and a maths expert.").compile()
+    weather: Any = create_agent(llm, [get_weather], name="weather_expert")
+    maths: Any = create_agent(llm, [add], name="maths_expert")
+    app: Any = create_supervisor(
+        [weather, maths], model=llm, prompt="You manage a weather and a maths expert."
+    ).compile()
     final(app.invoke(question(), LIMIT))
 
 
@@ -77,15 +79,16 @@ def test_swarm(llm: ChatWorkersGemma) -> None:
 
     to_maths = create_handoff_tool(agent_name="maths", description="Ask the maths expert.")
     to_weather = create_handoff_tool(agent_name="weather", description="Ask the weather expert.")
-    weather = create_agent(llm, [get_weather, to_maths], name="weather")
-    maths = create_agent(llm, [add, to_weather], name="maths")
-    final(create_swarm([weather, maths], default_active_agent="weather").compile().invoke(question(), LIMIT))
+    weather: Any = create_agent(llm, [get_weather, to_maths], name="weather")
+    maths: Any = create_agent(llm, [add, to_weather], name="maths")
+    app: Any = create_swarm([weather, maths], default_active_agent="weather").compile()
+    final(app.invoke(question(), LIMIT))
 
 
 def test_deep_agent(llm: ChatWorkersGemma) -> None:
     from deepagents import create_deep_agent
 
-    agent = create_deep_agent(model=llm, tools=[get_weather], system_prompt="You know the weather.")
+    agent: Any = create_deep_agent(model=llm, tools=[get_weather], system_prompt="You know the weather.")
     final(agent.invoke(question(), {"recursion_limit": 80}))
 
 
