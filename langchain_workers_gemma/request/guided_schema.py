@@ -4,7 +4,7 @@ A reply is one of
     {"tool_calls": [{"name": NAME, "arguments": {...}}, ...]}
     {"answer": "text"}, or any JSON value where the answer has a schema of its own
     {"name": NAME, "arguments": {...}}                           where a call is forced
-and is read by `guided_reading`.
+and is read by `response/stages/guided_calls.py`.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ class GuidedCalls:
 
     def _begin(self, text: str) -> list[Event]:
         self._held.append(text)
+        if not text.strip():  # decides nothing, and a model in a loop writes it without end
+            return []
         begun = "".join(self._held)
         answer = _ANSWER.match(begun)
         if answer is not None:
