@@ -30,7 +30,7 @@ from langchain_workers_gemma.client.token_count import count_messages, count_tex
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
-from langchain_workers_gemma.request.tools import ToolLike, openai_tool, parse_choice, tool_name
+from langchain_workers_gemma.request.tools import ToolLike, get_tool_name, parse_choice, to_openai_tool
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.structured_output.methods import structured_runnable
 from langchain_workers_gemma.version import __version__
@@ -319,7 +319,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         """
         asked = self._convert_input(messages).to_messages()
         preparation = self._preparation(stop, kwargs, stream=self.streaming)
-        images = {url: url for url in preparation.image_urls(asked)}  # they would be fetched first
+        images = {url: url for url in preparation.find_image_urls(asked)}  # they would be fetched first
         gateway = connection.gateway(kwargs.get("ai_gateway", self.ai_gateway))
         return preview_of(
             preparation.plan(asked, inlined_images=images if self.inline_image_urls else None),
@@ -361,7 +361,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
-        return ChatResult(generations=[ChatGeneration(message=builder.message())])
+        return ChatResult(generations=[ChatGeneration(message=builder.build())])
 
     @_with_signature_at_hand
     async def _agenerate(
@@ -376,7 +376,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
-        return ChatResult(generations=[ChatGeneration(message=builder.message())])
+        return ChatResult(generations=[ChatGeneration(message=builder.build())])
 
     def _stream(
         self,
@@ -389,7 +389,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
-                yield from builder.chunks(pieces)
+                yield from builder.build_chunks(pieces)
 
     async def _astream(
         self,
@@ -402,7 +402,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
-                for chunk in builder.chunks(pieces):
+                for chunk in builder.build_chunks(pieces):
                     yield chunk
 
     # --- Tools and structured output ---
@@ -436,11 +436,11 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             ```
         """
         bindable: Sequence[ToolLike] = tools
-        formatted = [openai_tool(tool, strict=strict) for tool in bindable]
+        formatted = [to_openai_tool(tool, strict=strict) for tool in bindable]
         if formatted:
             kwargs["tools"] = formatted
         if tool_choice is not None:
-            kwargs["tool_choice"] = parse_choice(tool_choice, [tool_name(tool) for tool in formatted]).wire()
+            kwargs["tool_choice"] = parse_choice(tool_choice, [get_tool_name(tool) for tool in formatted]).to_wire()
         if parallel_tool_calls is not None and formatted:
             kwargs["parallel_tool_calls"] = parallel_tool_calls
         return super().bind(**kwargs)

@@ -163,9 +163,9 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             try:
                 vectors = read_vectors(answer.result, count)
             except VectorsError as error:
-                raise answer.unreadable(str(error)) from None
+                raise answer.make_unreadable_error(str(error)) from None
             if batches and len(vectors[0]) != len(batches[0][0]):
-                raise answer.unreadable("its vectors are not as long as those of the replies before")
+                raise answer.make_unreadable_error("its vectors are not as long as those of the replies before")
             batches.append(vectors)
         return list(chain.from_iterable(batches))
 

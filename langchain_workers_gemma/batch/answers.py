@@ -25,37 +25,41 @@ def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
     for response in responses if isinstance(responses, list) else ():
-        at = _index(response.get("id")) if isinstance(response, dict) else None
+        at = _parse_index(response.get("id")) if isinstance(response, dict) else None
         if at is None or not 0 <= at < part.count:
-            raise answer.unreadable("an answer of the batch has no id, or one that no input has")
+            raise answer.make_unreadable_error("an answer of the batch has no id, or one that no input has")
         if at in by_id:
-            raise answer.unreadable(f"two answers of the batch have the id {at}")
+            raise answer.make_unreadable_error(f"two answers of the batch have the id {at}")
         by_id[at] = response
     if not by_id:
-        raise _missing(answer, 0, part, 0)
+        raise _make_missing_error(answer, 0, part, 0)
     return [
-        _outcome(batch_plan.plan, part, at, by_id[at]) if at in by_id else _missing(answer, len(by_id), part, at)
+        _read_outcome(batch_plan.plan, part, at, by_id[at])
+        if at in by_id
+        else _make_missing_error(answer, len(by_id), part, at)
         for at in range(part.count)
     ]
 
 
-def _missing(answer: Answer, count: int, part: BatchPart, at: int) -> InternalServerError:
-    return answer.unreadable(f"the batch has {count} answers for {part.count} inputs: that of {at} is missing")
+def _make_missing_error(answer: Answer, count: int, part: BatchPart, at: int) -> InternalServerError:
+    return answer.make_unreadable_error(
+        f"the batch has {count} answers for {part.count} inputs: that of {at} is missing"
+    )
 
 
-def _index(value: object) -> int | None:
+def _parse_index(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) -> Outcome:
+def _read_outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) -> Outcome:
     result = response.get("result")
     if response.get("success") is False or ("result" not in response and response.get("error")):
         told = result if isinstance(result, dict) else {"message": result}
         payload = {**{key: value for key, value in response.items() if key != "result"}, **told, "success": False}
     else:
-        payload = {"result": _without_call_ids(result), "success": True}
+        payload = {"result": _remove_call_ids(result), "success": True}
     try:
         message = replay(chat_exchange(plan), encode_json(payload), {"x-request-id": part.request_id})
     except WorkersGemmaError as error:
@@ -64,17 +68,17 @@ def _outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) 
     return message
 
 
-def _without_call_ids(result: object) -> object:
+def _remove_call_ids(result: object) -> object:
     """The result without the ids of tool calls, so that each call gets one that no conversation holds already."""
     if not isinstance(result, dict):
         return result
     changed = dict(result)
     if isinstance(result.get("tool_calls"), list):
-        changed["tool_calls"] = [_without_id(tool_call) for tool_call in result["tool_calls"]]
+        changed["tool_calls"] = [_remove_id(tool_call) for tool_call in result["tool_calls"]]
     choices = result.get("choices")
     if isinstance(choices, list):
         changed["choices"] = [
-            {**choice, "message": _without_call_ids(choice["message"])} if _has_message(choice) else choice
+            {**choice, "message": _remove_call_ids(choice["message"])} if _has_message(choice) else choice
             for choice in choices
         ]
     return changed
@@ -84,5 +88,5 @@ def _has_message(choice: object) -> bool:
     return isinstance(choice, dict) and "message" in choice
 
 
-def _without_id(tool_call: object) -> object:
+def _remove_id(tool_call: object) -> object:
     return {**tool_call, "id": None} if isinstance(tool_call, dict) else tool_call

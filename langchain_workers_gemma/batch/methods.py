@@ -12,7 +12,7 @@ from langchain_core.runnables.base import RunnableBinding
 
 from langchain_workers_gemma.batch import queue as batch
 from langchain_workers_gemma.batch.job import BatchJob
-from langchain_workers_gemma.batch.progress import progress_bar
+from langchain_workers_gemma.batch.progress import open_progress_bar
 from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, PollPolicy
 from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.client import connection
@@ -83,11 +83,11 @@ class BatchMethods(_ChatModel):
             ```
         """
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._batch_plan(stop, kwargs)
-        conversations = self._conversations(inputs)
-        with progress_bar(len(conversations), show=show_progress) as progress:
+        batch_plan = self._plan_batch(stop, kwargs)
+        conversations = self._convert_inputs(inputs)
+        with open_progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finished(run(connection.transport(self, kwargs.get("timeout")), flow))
+            return self._finish_messages(run(connection.transport(self, kwargs.get("timeout")), flow))
 
     async def aqueue_batch(
         self,
@@ -102,11 +102,11 @@ class BatchMethods(_ChatModel):
     ) -> list[AIMessage]:
         """Have the service answer many inputs in its own time, and wait for the answers. See `queue_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._batch_plan(stop, kwargs)
-        conversations = self._conversations(inputs)
-        with progress_bar(len(conversations), show=show_progress) as progress:
+        batch_plan = self._plan_batch(stop, kwargs)
+        conversations = self._convert_inputs(inputs)
+        with open_progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finished(await arun(connection.transport(self, kwargs.get("timeout")), flow))
+            return self._finish_messages(await arun(connection.transport(self, kwargs.get("timeout")), flow))
 
     def submit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
@@ -133,8 +133,8 @@ class BatchMethods(_ChatModel):
             llm.fetch_batch(BatchJob.from_json(kept))
             ```
         """
-        batch_plan = self._batch_plan(stop, kwargs)
-        conversations = self._conversations(inputs)
+        batch_plan = self._plan_batch(stop, kwargs)
+        conversations = self._convert_inputs(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
         return run(connection.transport(self, kwargs.get("timeout")), flow)
 
@@ -142,8 +142,8 @@ class BatchMethods(_ChatModel):
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
     ) -> BatchJob:
         """Queue many inputs at the service and do not wait. See `submit_batch`."""
-        batch_plan = self._batch_plan(stop, kwargs)
-        conversations = self._conversations(inputs)
+        batch_plan = self._plan_batch(stop, kwargs)
+        conversations = self._convert_inputs(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
         return await arun(connection.transport(self, kwargs.get("timeout")), flow)
 
@@ -177,14 +177,14 @@ class BatchMethods(_ChatModel):
             WorkersGemmaError: If the batch fails, or an input does.
         """
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._batch_plan(stop, kwargs, job)
-        with progress_bar(len(job), show=show_progress) as progress:
+        batch_plan = self._plan_batch(stop, kwargs, job)
+        with open_progress_bar(len(job), show=show_progress) as progress:
             outcomes = run(
                 connection.transport(self, kwargs.get("timeout")), batch.fetch(batch_plan, job, poll_policy, progress)
             )
         if not return_exceptions:
             batch.raise_first(outcomes, job)
-        return self._finished(outcomes)
+        return self._finish_messages(outcomes)
 
     async def afetch_batch(
         self,
@@ -199,13 +199,13 @@ class BatchMethods(_ChatModel):
     ) -> list[AIMessage]:
         """Wait for a job that `submit_batch` queued, and read its answers. See `fetch_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._batch_plan(stop, kwargs, job)
-        with progress_bar(len(job), show=show_progress) as progress:
+        batch_plan = self._plan_batch(stop, kwargs, job)
+        with open_progress_bar(len(job), show=show_progress) as progress:
             driver = connection.transport(self, kwargs.get("timeout"))
             outcomes = await arun(driver, batch.fetch(batch_plan, job, poll_policy, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
-        return self._finished(outcomes)
+        return self._finish_messages(outcomes)
 
     def bind(self, **kwargs: Any) -> BoundChatModel:
         """Bind arguments of a call. The methods of the asynchronous batch honour them too."""
@@ -213,7 +213,7 @@ class BatchMethods(_ChatModel):
 
     # --- Steps of the above ---
 
-    def _batch_plan(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
+    def _plan_batch(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
         settings = call_settings(self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
         if job is not None and job.model != settings.spec.id:
             raise ValueError(
@@ -221,16 +221,16 @@ class BatchMethods(_ChatModel):
             )
         return BatchPlan.of(settings)
 
-    def _conversations(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
+    def _convert_inputs(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
         if isinstance(inputs, str):
             raise ValueError("A batch takes a list of inputs; for one input, use invoke.")
         return [self._convert_input(one).to_messages() for one in inputs]
 
-    def _finished(self, outcomes: Sequence[Any]) -> list[Any]:
+    def _finish_messages(self, outcomes: Sequence[Any]) -> list[Any]:
         """The messages in the form that was asked for, as core does it for `invoke`."""
         if self.output_version != "v1":
             return list(outcomes)
-        return [_with_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
+        return [_convert_to_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
 
 
 class BoundChatModel(Binding):  # type: ignore[no-redef]
@@ -275,6 +275,6 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
         return await self._model.afetch_batch(job, **{**self.kwargs, **more})
 
 
-def _with_blocks(message: AIMessage) -> AIMessage:
+def _convert_to_blocks(message: AIMessage) -> AIMessage:
     metadata = {**message.response_metadata, "output_version": "v1"}
     return message.model_copy(update={"content": message.content_blocks, "response_metadata": metadata})

@@ -37,7 +37,7 @@ class _Bar:
 
 
 @contextmanager
-def progress_bar(total: int, *, show: bool) -> Iterator[Progress]:
+def open_progress_bar(total: int, *, show: bool) -> Iterator[Progress]:
     """Something to tell progress to: a bar, or nothing.
 
     Raises:

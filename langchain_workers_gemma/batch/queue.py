@@ -22,7 +22,7 @@ from langchain_workers_gemma.batch.requests import MAX_ITEM_BYTES, BatchPlan, It
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Action, ReadClock, Sleep
 from langchain_workers_gemma.exchange.call import Answer, call
-from langchain_workers_gemma.exchange.error_mapping import retry_after
+from langchain_workers_gemma.exchange.error_mapping import get_retry_after
 from langchain_workers_gemma.exchange.payload_chunks import split
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class PollPolicy:
             if seconds is not None and not 0 <= seconds < float("inf"):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds of at least 0.")
 
-    def delay(self, polls: int, asked: float) -> float:
+    def get_delay(self, polls: int, asked: float) -> float:
         """Seconds to wait after so many polls, of which the last asked for some."""
         own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
         return max(own, min(asked, MAX_RETRY_AFTER))
@@ -78,7 +78,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
             answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
             identity = answer.result.get("request_id") if isinstance(answer.result, dict) else None
             if not isinstance(identity, str) or not identity:
-                raise answer.unreadable("a batch was submitted and got no request_id")
+                raise answer.make_unreadable_error("a batch was submitted and got no request_id")
         job = replace(job, parts=(*job.parts, BatchPart(identity, len(items[part]))))
         logger.info("submitted %d inputs of a batch as %s", len(items[part]), identity)
     return job
@@ -113,10 +113,10 @@ def _fetch(
                 if _is_finished(answer, progress):
                     outcomes[part] = read_answers(batch_plan, part, answer)
                     progress.advance(part.count)
-                asked = max(asked, retry_after(answer.reply.headers) or 0.0)
+                asked = max(asked, get_retry_after(answer.reply.headers) or 0.0)
         if len(outcomes) == len(set(job.parts)):
             return [outcome for part in job.parts for outcome in outcomes[part]]
-        delay = poll_policy.delay(polls, asked)
+        delay = poll_policy.get_delay(polls, asked)
         now: float = yield ReadClock()
         if poll_policy.max_wait is not None and now - started + delay > poll_policy.max_wait:
             raise APITimeoutError(f"The batch was not finished within max_wait={poll_policy.max_wait:g} seconds.")
@@ -136,7 +136,7 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
     if isinstance(result, dict) and "responses" in result and status not in _UNFINISHED:
         return True
     if not isinstance(status, str) or any(word in status.lower() for word in _FAILURES):
-        raise answer.unreadable(f"a batch was polled and its status is {status!r}")
+        raise answer.make_unreadable_error(f"a batch was polled and its status is {status!r}")
     progress.say(status)
     return False
 

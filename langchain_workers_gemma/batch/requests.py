@@ -75,7 +75,7 @@ class BatchPlan:
         """The settings of every input."""
         return self.preparation.settings
 
-    def item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
+    def make_item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
         """An input, ready to be submitted.
 
         Raises:
@@ -114,12 +114,12 @@ def prepare_items(
     Raises:
         ValueError: For the first input that the model cannot take, unless exceptions are to be returned.
     """
-    urls = list(dict.fromkeys(chain.from_iterable(map(batch_plan.preparation.image_urls, conversations))))
+    urls = list(dict.fromkeys(chain.from_iterable(map(batch_plan.preparation.find_image_urls, conversations))))
     images = (yield FetchImages(urls)) if urls else {}
     prepared: list[Item | ValueError] = []
     for at, messages in enumerate(conversations):
         try:
-            prepared.append(batch_plan.item(messages, images if batch_plan.settings.inline_images else None))
+            prepared.append(batch_plan.make_item(messages, images if batch_plan.settings.inline_images else None))
         except ValueError as error:
             if not return_exceptions:
                 error.add_note(f"It is of input {at}.")

@@ -33,7 +33,7 @@ def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action,
     answer = yield from _get(client, path, {})
     status = answer.result.get("status") if isinstance(answer.result, dict) else None
     if not isinstance(status, str):
-        raise answer.unreadable("it does not tell the token's status")
+        raise answer.make_unreadable_error("it does not tell the token's status")
     return status
 
 
@@ -53,7 +53,7 @@ def search_models(client: ClientFields, search: str) -> Generator[Action, Any, l
         answer = yield from _get(client, "/accounts/{account}/ai/models/search", query)
         entries = answer.result
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise answer.unreadable("it has no list of models")
+            raise answer.make_unreadable_error("it has no list of models")
         found += entries
         if len(entries) < _PER_PAGE:
             break

@@ -26,7 +26,7 @@ from langchain_workers_gemma.models import GemmaModel, resolve_model
 from langchain_workers_gemma.request.constraint_forms import FormMemory
 from langchain_workers_gemma.request.response_format import Answer, parse_response_format
 from langchain_workers_gemma.request.settings import CallSettings
-from langchain_workers_gemma.request.tools import openai_tool
+from langchain_workers_gemma.request.tools import to_openai_tool
 
 # Fields that a call may override, and what a call may say beside them.
 _PER_CALL = frozenset({
@@ -94,7 +94,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     answer = None if response_format is None else parse_response_format(response_format)
     guided = kwargs.get("guided_json")
     if guided is not None:
-        answer = Answer.of_guided_json(guided, spec)
+        answer = Answer.from_guided_json(guided, spec)
     gateway = connection.gateway(fields["ai_gateway"])
     return CallSettings(
         spec=spec,
@@ -102,7 +102,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         address=connection.address(chat),
         parameters=sampling,
         stops=merge_stops(chat.stop, stop),
-        tools=[openai_tool(tool) for tool in kwargs.get("tools") or ()],
+        tools=[to_openai_tool(tool) for tool in kwargs.get("tools") or ()],
         tool_choice=kwargs.get("tool_choice"),
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],

@@ -88,7 +88,7 @@ def preview_of(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_tok
     else:
         own = {**HEADERS, **({"authorization": f"Bearer {_MASK}"} if with_token else {})}
         headers = {name.lower(): _masked(name, value, secrets) for name, value in {**own, **request.headers}.items()}
-        previewed = PreviewedRequest(request.method, request.url, headers, json.loads(request.body()))
+        previewed = PreviewedRequest(request.method, request.url, headers, json.loads(request.encode_body()))
     tokens = estimate_request_tokens(previewed.body)
     return Preview(previewed, tokens, plan.spec.cost_usd(tokens, 0), _counted(plan.changes))
 

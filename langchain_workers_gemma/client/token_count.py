@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, MessageLikeRepresentation, convert_to_messages
 
-from langchain_workers_gemma.request.tools import openai_tool
+from langchain_workers_gemma.request.tools import to_openai_tool
 from langchain_workers_gemma.token_estimate import (
     MESSAGE_TOKENS,
     estimate_content_tokens,
@@ -44,7 +44,7 @@ def count_messages(
         return count_text(text, token_ids)
 
     total = sum(_message_tokens(message, count) for message in convert_to_messages(messages))
-    return total + (estimate_tools_tokens(map(openai_tool, tools), count) if tools else 0)
+    return total + (estimate_tools_tokens(map(to_openai_tool, tools), count) if tools else 0)
 
 
 def _message_tokens(message: BaseMessage, count: Callable[[str], int]) -> int:

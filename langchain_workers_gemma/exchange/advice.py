@@ -7,7 +7,7 @@ from langchain_workers_gemma.exchange.request import Plan
 from langchain_workers_gemma.response.reader import ReplyReader
 
 
-def reply_advice(plan: Plan, reader: ReplyReader) -> str | None:
+def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
     """Return a warning that names the cure for a reply, `None` if it needs none.
 
     Args:
@@ -44,7 +44,7 @@ def _is_truncated(plan: Plan, reader: ReplyReader) -> bool:
     return reader.tally.output_tokens == plan.spec.default_max_tokens or reader.truncation is not None
 
 
-def missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
+def make_missing_call_error(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     """Return the error for a forced call that did not come."""
     names = ", ".join(sorted(plan.reader_options.forced or ()))
     why = reader.truncation or "None came that can run."
@@ -53,7 +53,7 @@ def missing_call(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")
 
 
-def with_advice(plan: Plan, error: APIStatusError) -> APIStatusError:
+def add_advice(plan: Plan, error: APIStatusError) -> APIStatusError:
     """Return the same error; where a model refused `tools` that it was never taught, with the cure."""
     if plan.unreliable_tools and isinstance(error, BadRequestError | InternalServerError) and error.advice is None:
         advice = f'{plan.spec.id} is not flagged for function calling: use tool_calling="guided_json".'

@@ -13,7 +13,7 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 logger = logging.getLogger(__name__)
 
 
-def _always(_error: WorkersGemmaError) -> bool:
+def _allow_always(_error: WorkersGemmaError) -> bool:
     return True
 
 
@@ -21,7 +21,7 @@ def with_retries(
     attempt: Callable[[], Generator[Action, Any, T]],
     policy: RetryPolicy,
     *,
-    may_retry: Callable[[WorkersGemmaError], bool] = _always,
+    may_retry: Callable[[WorkersGemmaError], bool] = _allow_always,
 ) -> Generator[Action, Any, T]:
     """Run an attempt, and run it again after a failure that a retry may cure.
 
@@ -41,7 +41,7 @@ def with_retries(
         try:
             return (yield from attempt())
         except WorkersGemmaError as error:
-            delay = policy.delay(error, retries) if may_retry(error) else None
+            delay = policy.get_delay(error, retries) if may_retry(error) else None
             if delay is None:
                 raise
             retries += 1

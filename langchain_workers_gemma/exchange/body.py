@@ -10,9 +10,9 @@ from langchain_workers_gemma.exchange.actions import READ, Action, CloseConnecti
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
     is_error_payload,
-    payload_error,
-    status_error,
-    unreadable_reply,
+    make_unreadable_error,
+    map_payload_error,
+    map_status_error,
 )
 from langchain_workers_gemma.json_text.parsing import parse_json
 
@@ -62,7 +62,7 @@ def read_body(
         size += len(data)
         if size > limit:
             why = f"it is larger than {limit:,} bytes"
-            raise unreadable_reply(head.status, head.headers, b"".join(pieces[:2]), why, context)
+            raise make_unreadable_error(head.status, head.headers, b"".join(pieces[:2]), why, context)
         data = yield READ
     return b"".join(pieces)
 
@@ -77,17 +77,17 @@ def parse_body(head: ResponseHead, body: bytes, context: ErrorContext) -> Any:
         APIStatusError: If the status or the payload says that it is an error, or the body is not JSON.
     """
     if not 200 <= head.status < 300:
-        raise status_error(head.status, head.headers, body, context)
+        raise map_status_error(head.status, head.headers, body, context)
     try:
-        payload = parse_json(_without_done(body))
+        payload = parse_json(_strip_done(body))
     except ValueError as error:
-        raise unreadable_reply(head.status, head.headers, body, f"it is not JSON ({error})", context) from None
+        raise make_unreadable_error(head.status, head.headers, body, f"it is not JSON ({error})", context) from None
     if isinstance(payload, dict) and is_error_payload(payload):
-        raise payload_error(head.status, head.headers, payload, context)
+        raise map_payload_error(head.status, head.headers, payload, context)
     return payload
 
 
-def _without_done(body: bytes) -> bytes:
+def _strip_done(body: bytes) -> bytes:
     """Return a body without the end mark of a stream, which some servers send behind a whole response too."""
     text = body.rstrip()
     return text.removesuffix(_DONE).rstrip().removesuffix(b"data:") if text.endswith(_DONE) else body

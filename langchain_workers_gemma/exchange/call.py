@@ -15,7 +15,7 @@ from langchain_workers_gemma.exchange.attempts import with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
-    unreadable_reply,
+    make_unreadable_error,
 )
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
@@ -43,9 +43,9 @@ class Answer:
         """The payload out of Cloudflare's envelope."""
         return unwrap(self.payload)
 
-    def unreadable(self, why: str) -> InternalServerError:
+    def make_unreadable_error(self, why: str) -> InternalServerError:
         """The error for a reply that says success and makes no sense."""
-        return unreadable_reply(self.reply.status, self.reply.headers, self.body, why, self.context)
+        return make_unreadable_error(self.reply.status, self.reply.headers, self.body, why, self.context)
 
 
 def call(

@@ -37,14 +37,19 @@ from langchain_workers_gemma.exchange.actions import (
     ResponseHead,
     Send,
 )
-from langchain_workers_gemma.exchange.advice import missing_call, reply_advice, with_advice
+from langchain_workers_gemma.exchange.advice import add_advice, find_advice, make_missing_call_error
 from langchain_workers_gemma.exchange.attempts import with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
-from langchain_workers_gemma.exchange.error_mapping import is_error_payload, payload_error, request_id, unreadable_reply
+from langchain_workers_gemma.exchange.error_mapping import (
+    get_request_id,
+    is_error_payload,
+    make_unreadable_error,
+    map_payload_error,
+)
 from langchain_workers_gemma.exchange.refusals import refuses_constraint
 from langchain_workers_gemma.exchange.request import Plan, Problem, Request
 from langchain_workers_gemma.json_text.parsing import parse_json
-from langchain_workers_gemma.response.builders import Begin, End, Piece, partial_message
+from langchain_workers_gemma.response.builders import Begin, End, Piece, build_partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.reader import ReplyReader
@@ -107,15 +112,15 @@ class ChatExchange:
             yield from self._send_again(self._plan.constrained())
         elif self._plan.asks_again and self._reader.lacks_claimed_calls:
             yield from self._ask_for_claimed_calls()
-        calls = yield from self._repaired_calls()
+        calls = yield from self._repair_calls()
         if self._reader.lacks_runnable_forced_call(calls):
             if not self._plan.reader_options.keep_invalid_calls:
-                raise missing_call(self._plan, self._reader)
-            yield from self._deliver(self._reader.withheld_text())
+                raise make_missing_call_error(self._plan, self._reader)
+            yield from self._deliver(self._reader.take_withheld_text())
         yield from self._correct_answer()
         if self._surrogates is not None:
             yield from self._deliver(self._surrogates.flush())
-        advice = reply_advice(self._plan, self._reader)
+        advice = find_advice(self._plan, self._reader)
         if advice is not None:
             logger.warning("%s", advice)
         yield from self._finish(calls)
@@ -141,9 +146,9 @@ class ChatExchange:
         self._withheld = []
         yield from self._send_with_retries()
         events, self._withheld = self._withheld, None
-        if self._reader.finished_calls():
+        if self._reader.get_finished_calls():
             self._spent.append(first.tally)
-            yield from self._deliver(_new_events(events, self._delivered))
+            yield from self._deliver(_select_new_events(events, self._delivered))
         else:  # what the first reply said stands
             self._spent.append(self._reader.tally)
             self._reader = first
@@ -161,16 +166,16 @@ class ChatExchange:
                 yield from self._send_with_retries()
             except WorkersGemmaError as error:
                 if self._plan.after_refusal is None or not self._is_refusal(error):
-                    raise self._as_refusal(error, is_refused=is_refused) from error.__cause__
+                    raise self._to_refusal_error(error, is_refused=is_refused) from error.__cause__
                 logger.info("the server refused the form of the constraint; asking in the next one: %s", error)
                 self._plan = self._plan.after_refusal()
                 is_refused = True
             else:
                 if is_refused and self._plan.form is not None:
-                    self._plan.form.works()
+                    self._plan.form.mark_working()
                 return
 
-    def _as_refusal(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
+    def _to_refusal_error(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
         """Return the error for a request whose constraint was refused in every form that may be tried, or itself."""
         constrains = self._plan.form is not None and self._plan.form.constrains
         is_last_refusal = is_refused or (constrains and self._is_refusal(error))
@@ -182,9 +187,9 @@ class ChatExchange:
         is_open = not self._delivered or self._withheld is not None
         return self._plan.form is not None and is_open and is_about_constraint
 
-    def _repaired_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
+    def _repair_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
         """Ask once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
-        calls = self._reader.finished_calls()
+        calls = self._reader.get_finished_calls()
         repair = self._plan.call_repair
         if repair is None:
             return calls
@@ -194,10 +199,10 @@ class ChatExchange:
             plan = None if problem is None else repair.plan(call.name, call.text, problem)
             if plan is not None:
                 logger.info("a call of %s cannot be used, asking once more: %s", call.name, problem)
-                calls[at] = (yield from self._repaired_call(plan, call)) or call
+                calls[at] = (yield from self._repair_call(plan, call)) or call
         return calls
 
-    def _repaired_call(self, plan: Plan, call: FinishedCall) -> Generator[Action, Any, FinishedCall | None]:
+    def _repair_call(self, plan: Plan, call: FinishedCall) -> Generator[Action, Any, FinishedCall | None]:
         """Ask for one call, beside the response. Return it, or `None` if what came is no better."""
         mine = self._plan, self._reader, self._head
         self._plan, self._withheld = plan, []
@@ -208,7 +213,7 @@ class ChatExchange:
             return None
         else:
             self._spent.append(self._reader.tally)
-            repaired = next((one for one in self._reader.finished_calls() if one.name == call.name), None)
+            repaired = next((one for one in self._reader.get_finished_calls() if one.name == call.name), None)
         finally:
             (self._plan, self._reader, self._head), self._withheld = mine, None
         repair = self._plan.call_repair
@@ -220,7 +225,7 @@ class ChatExchange:
     def _correct_answer(self) -> Generator[Action, Any, None]:
         """Ask again for an answer that is not in the form asked for, then deliver what was withheld of it."""
         is_ignored, correction = False, self._plan.correction
-        while (again := self._correction()) is not None:
+        while (again := self._plan_correction()) is not None:
             plan, problem = again
             logger.info("the answer is not in the form asked for; asking again: %s", problem.why)
             is_ignored = problem.is_ignored_constraint
@@ -228,11 +233,11 @@ class ChatExchange:
         answer = self._reader.withheld_answer
         is_right = correction is None or answer is None or correction.problem(answer) is None
         if is_ignored and is_right and self._plan.form is not None:
-            self._plan.form.works()
+            self._plan.form.mark_working()
         if self._reader.withheld_answer:
-            yield from self._deliver(self._reader.withheld_text())
+            yield from self._deliver(self._reader.take_withheld_text())
 
-    def _correction(self) -> tuple[Plan, Problem] | None:
+    def _plan_correction(self) -> tuple[Plan, Problem] | None:
         """Return how to ask again, and why; `None` for an answer that is right, or was truncated."""
         correction, answer = self._plan.correction, self._reader.withheld_answer
         if correction is None or answer is None or self._reader.truncation is not None:
@@ -254,11 +259,11 @@ class ChatExchange:
         try:
             yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
         except APIStatusError as error:  # the service said what it was
-            raise with_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
+            raise add_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:
             if nothing_delivered():
                 raise
-            raise self._interrupted(error) from error
+            raise self._make_interrupted_error(error) from error
 
     def _attempt(self) -> Generator[Action, Any, None]:
         self._reader = ReplyReader(self._plan.reader_options)
@@ -306,7 +311,7 @@ class ChatExchange:
         if is_empty(result) and request.stream:
             return True
         reader = self._reader
-        events = self._readable(lambda: [*reader.whole(result), *reader.flush()], body)
+        events = self._read_events(lambda: [*reader.read_whole(result), *reader.flush()], body)
         if request.stream and reader.is_empty and not reader.has_ended:
             return True
         yield from self._deliver(events)
@@ -317,7 +322,7 @@ class ChatExchange:
         done = False
         try:
             while data is not None:
-                payloads = self._payloads(decoder, data)
+                payloads = self._decode_payloads(decoder, data)
                 done = done or _DONE in payloads
                 yield from self._emit(payloads)
                 data = yield READ_AFTER_END if done else READ
@@ -327,7 +332,7 @@ class ChatExchange:
         done = yield from self._read_last_event(decoder, done=done)
         reader = self._reader
         if done or reader.has_ended:
-            held_back = self._readable(reader.flush, b"")
+            held_back = self._read_events(reader.flush, b"")
             if reader.is_empty and not reader.has_ended:
                 return True
             yield from self._deliver(held_back)
@@ -336,11 +341,11 @@ class ChatExchange:
             return True
         raise StreamInterruptedError("The stream ended without [DONE], finish reason or usage: it was interrupted.")
 
-    def _payloads(self, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
+    def _decode_payloads(self, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
         try:
             return [payload for piece in decoder.feed(data) if (payload := piece.strip())]
         except LineTooLongError as error:
-            raise self._unreadable(b"", str(error)) from None
+            raise self._make_unreadable_error(b"", str(error)) from None
 
     def _read_last_event(self, decoder: EventStreamDecoder, *, done: bool) -> Generator[Action, Any, bool]:
         """Read an event whose blank line never came. One that is not JSON was cut in the middle."""
@@ -360,26 +365,26 @@ class ChatExchange:
         try:
             for payload in payloads:
                 if payload != _DONE:
-                    events += self._readable(partial(self._reader.frame, self._frame(payload)), payload)
+                    events += self._read_events(partial(self._reader.read_frame, self._parse_frame(payload)), payload)
         except WorkersGemmaError:
             yield from self._deliver(events)
             raise
         yield from self._deliver(events)
 
-    def _frame(self, payload: bytes) -> dict[str, Any]:
+    def _parse_frame(self, payload: bytes) -> dict[str, Any]:
         """Parse one event of a stream and take it out of its envelope."""
         try:
-            frame = self._parsed(payload)
+            frame = self._parse_json(payload)
         except ValueError as error:
-            raise self._unreadable(payload, f"an event of the stream is not JSON ({error})") from None
+            raise self._make_unreadable_error(payload, f"an event of the stream is not JSON ({error})") from None
         if not isinstance(frame, dict):
-            raise self._unreadable(payload, "an event of the stream is not an object")
+            raise self._make_unreadable_error(payload, "an event of the stream is not an object")
         if is_error_payload(frame):
-            raise payload_error(self._head.status, self._head.headers, frame, self._plan.context)
+            raise map_payload_error(self._head.status, self._head.headers, frame, self._plan.context)
         result = unwrap(frame)
         return result if isinstance(result, dict) else {}
 
-    def _parsed(self, payload: bytes) -> Any:
+    def _parse_json(self, payload: bytes) -> Any:
         try:
             return from_json(payload, cache_strings="keys")
         except ValueError:
@@ -387,15 +392,15 @@ class ChatExchange:
             self._surrogates = self._surrogates or SurrogateJoiner()
             return frame
 
-    def _readable(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
+    def _read_events(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
         """Return the events of a part of the response, or raise the error for a part that cannot be read."""
         try:
             return read()
         except (UnknownShapeError, ToolCallLimitError) as error:
-            raise self._unreadable(body, str(error)) from None
+            raise self._make_unreadable_error(body, str(error)) from None
 
-    def _unreadable(self, body: bytes, why: str) -> InternalServerError:
-        return unreadable_reply(self._head.status, self._head.headers, body, why, self._plan.context)
+    def _make_unreadable_error(self, body: bytes, why: str) -> InternalServerError:
+        return make_unreadable_error(self._head.status, self._head.headers, body, why, self._plan.context)
 
     # --- Delivering ---
 
@@ -417,7 +422,7 @@ class ChatExchange:
     def _begin(self) -> Begin:
         headers = self._head.headers
         metadata = dict(self._plan.metadata)
-        identity = request_id(headers)
+        identity = get_request_id(headers)
         if identity is not None:
             metadata["request_id"] = identity
         for header, key in _GATEWAY_HEADERS:
@@ -427,8 +432,8 @@ class ChatExchange:
 
     def _end(self, calls: Sequence[FinishedCall]) -> End:
         tally = self._reader.tally
-        usage = tally.metadata()
-        for earlier in filter(None, (spent.metadata() for spent in self._spent)):
+        usage = tally.to_metadata()
+        for earlier in filter(None, (spent.to_metadata() for spent in self._spent)):
             usage = add_usage(earlier, usage)
         metadata: dict[str, Any] = {"finish_reason": self._reader.effective_finish_reason}
         if errors := [call.error for call in calls if call.error]:
@@ -445,19 +450,19 @@ class ChatExchange:
             metadata["cost_usd"] = cost
         return End(metadata, usage, calls)
 
-    def _interrupted(self, error: WorkersGemmaError) -> StreamInterruptedError:
+    def _make_interrupted_error(self, error: WorkersGemmaError) -> StreamInterruptedError:
         """Return the error for a stream that broke after it had begun, with what had arrived."""
         try:
             held_back = self._reader.flush()
         except ToolCallLimitError:
             held_back = []
-        calls = self._reader.finished_calls(broken=f"The stream was interrupted: {error}")
-        partial_reply = partial_message([*self._delivered, *held_back], calls)
+        calls = self._reader.get_finished_calls(broken=f"The stream was interrupted: {error}")
+        partial_reply = build_partial_message([*self._delivered, *held_back], calls)
         cls = StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError
         return cls(str(error), partial_reply)
 
 
-def _new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Event]:
+def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Event]:
     """Return the events of a second reply without what the first one has delivered."""
     delivered = list(delivered)
     said = "".join(piece.text for piece in delivered if isinstance(piece, Text)).rstrip()

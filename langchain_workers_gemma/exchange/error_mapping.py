@@ -73,7 +73,9 @@ class ErrorContext:
     host: HostName = "cloudflare"
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext) -> errors.APIStatusError:
+def map_status_error(
+    status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext
+) -> errors.APIStatusError:
     """The error for a reply with an error status, or for a body that says that it is one.
 
     Args:
@@ -82,26 +84,28 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, context: 
         body: The reply's body.
         context: What the caller knows.
     """
-    return payload_error(status, headers, _parse(body), context)
+    return map_payload_error(status, headers, _parse(body), context)
 
 
-def payload_error(
+def map_payload_error(
     status: int, headers: Mapping[str, str], payload: object, context: ErrorContext
 ) -> errors.APIStatusError:
-    """The error for a parsed body, or for one event of a stream. See `status_error`."""
+    """The error for a parsed body, or for one event of a stream. See `map_status_error`."""
     payload = redact(payload, context.secrets)
-    message = _page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_messages(payload)))
-    message = _shortened(message, MAX_MESSAGE_CHARACTERS) or f"HTTP status {status} with no explanation"
-    code = _code(payload, message)
-    cls = _class_of(_status_within(payload) or status, code, message)
+    message = (
+        _shorten_page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_iterate_messages(payload)))
+    )
+    message = _shorten(message, MAX_MESSAGE_CHARACTERS) or f"HTTP status {status} with no explanation"
+    code = _find_code(payload, message)
+    cls = _choose_class(_find_status(payload) or status, code, message)
     error = cls(
         message,
         status_code=status,
         code=code,
-        request_id=redact(request_id(headers), context.secrets),
+        request_id=redact(get_request_id(headers), context.secrets),
         body=payload,
-        retry_after=retry_after(headers),
-        advice=_advice(cls, status, code, message, context),
+        retry_after=get_retry_after(headers),
+        advice=_find_advice(cls, status, code, message, context),
     )
     error.is_retryable = is_retryable(error)
     if isinstance(error, errors.ModelDeprecatedError):
@@ -109,7 +113,7 @@ def payload_error(
     return error
 
 
-def unreadable_reply(
+def make_unreadable_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str, context: ErrorContext
 ) -> errors.InternalServerError:
     """The error for a success reply that cannot be read; the body is kept."""
@@ -117,7 +121,7 @@ def unreadable_reply(
     error = errors.InternalServerError(
         f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
         status_code=status,
-        request_id=redact(request_id(headers), context.secrets),
+        request_id=redact(get_request_id(headers), context.secrets),
         body=text,
     )
     error.is_retryable = status >= 500  # under a success status, asking again would only read the same again
@@ -135,12 +139,12 @@ def is_error_payload(payload: Mapping[str, Any]) -> bool:
     return isinstance(payload.get("message"), str) or "internalCode" in payload or "httpCode" in payload
 
 
-def request_id(headers: Mapping[str, str]) -> str | None:
+def get_request_id(headers: Mapping[str, str]) -> str | None:
     """The reply's id: `cf-ray` on Cloudflare, `x-request-id` elsewhere."""
     return headers.get("cf-ray") or headers.get("x-request-id")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def get_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by the `Retry-After` header, given in seconds or as a date; `None` if absent or nonsense."""
     value = headers.get("retry-after", "").strip()
     if not value:
@@ -180,17 +184,17 @@ def _parse(body: bytes) -> object:
         return body.decode("utf-8", "replace")
 
 
-def _page(text: str) -> str:
+def _shorten_page(text: str) -> str:
     """A body that is not JSON, as a message. All of it is in the error's `body`."""
     text = text.strip()
-    return _shortened(text, MAX_PAGE_CHARACTERS)
+    return _shorten(text, MAX_PAGE_CHARACTERS)
 
 
-def _shortened(text: str, most: int) -> str:
+def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _messages(payload: object) -> Iterator[str]:
+def _iterate_messages(payload: object) -> Iterator[str]:
     """Every message in an error body, the outermost first."""
     if isinstance(payload, str):
         if payload.strip():
@@ -198,37 +202,42 @@ def _messages(payload: object) -> Iterator[str]:
         return
     if isinstance(payload, list):
         for item in payload:
-            yield from _messages(item)
+            yield from _iterate_messages(item)
         return
     if not isinstance(payload, dict):
         return
     found = False
     for key in ("errors", "error", "message", "description", "detail", "msg"):
-        for text in _messages(payload.get(key)):
+        for text in _iterate_messages(payload.get(key)):
             found = True
             yield text
         if found:
             return
 
 
-def _code(payload: object, message: str) -> int | None:
+def _find_code(payload: object, message: str) -> int | None:
     """Workers AI's own number. One nested in the text says more than the envelope's."""
     nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
-    stated = [number for key in ("internalCode", "code") for number in _numbers(payload, key) if number >= _LOWEST_CODE]
+    stated = [
+        number
+        for key in ("internalCode", "code")
+        for number in _iterate_numbers(payload, key)
+        if number >= _LOWEST_CODE
+    ]
     known = next((code for code in (*nested, *stated) if code in _BY_CODE), None)
     return known if known is not None else next(iter((*stated, *nested)), None)
 
 
-def _status_within(payload: object) -> int | None:
+def _find_status(payload: object) -> int | None:
     """An HTTP status that the body itself names."""
     for key in ("httpCode", "statusCode", "status", "code"):
-        for number in _numbers(payload, key):
+        for number in _iterate_numbers(payload, key):
             if 400 <= number <= 599:
                 return number
     return None
 
 
-def _numbers(payload: object, key: str) -> Iterator[int]:
+def _iterate_numbers(payload: object, key: str) -> Iterator[int]:
     if isinstance(payload, dict):
         value = payload.get(key)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
@@ -236,13 +245,13 @@ def _numbers(payload: object, key: str) -> Iterator[int]:
         if isinstance(value, int) and not isinstance(value, bool):
             yield value
         for nested in ("errors", "error", "error_chain"):
-            yield from _numbers(payload.get(nested), key)
+            yield from _iterate_numbers(payload.get(nested), key)
     elif isinstance(payload, list):
         for item in payload:
-            yield from _numbers(item, key)
+            yield from _iterate_numbers(item, key)
 
 
-def _class_of(status: int, code: int | None, message: str) -> type[errors.APIStatusError]:
+def _choose_class(status: int, code: int | None, message: str) -> type[errors.APIStatusError]:
     by_code = _BY_CODE.get(code) if code is not None else None
     if _CONTEXT_OVERFLOW.search(message) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
         return errors.ContextOverflowError
@@ -256,7 +265,7 @@ def _class_of(status: int, code: int | None, message: str) -> type[errors.APISta
     return errors.InternalServerError
 
 
-def _advice(
+def _find_advice(
     cls: type[errors.APIStatusError], status: int, code: int | None, message: str, context: ErrorContext
 ) -> str | None:
     if cls is errors.ModelDeprecatedError and context.replacement:

@@ -45,7 +45,7 @@ class Request:
         """Where to send it."""
         return self.address.url(self.route, self.model) + self.query
 
-    def body(self) -> bytes:
+    def encode_body(self) -> bytes:
         """The body's bytes."""
         if self.method == "GET":
             return b""
@@ -64,7 +64,7 @@ class Form(Protocol):
     def constrains(self) -> bool:
         """Whether the request says anything of it outside the prompt."""
 
-    def works(self) -> None:
+    def mark_working(self) -> None:
         """Keep for later calls that the server took it."""
 
 

@@ -28,7 +28,7 @@ class RetryPolicy:
 
     max_retries: int = 2
 
-    def delay(self, error: WorkersGemmaError, retries_so_far: int) -> float | None:
+    def get_delay(self, error: WorkersGemmaError, retries_so_far: int) -> float | None:
         """Seconds to wait before the next try, or `None` to raise the error.
 
         Args:

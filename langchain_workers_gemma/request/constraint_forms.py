@@ -43,33 +43,37 @@ class ConstraintForm:
         return self.name != "prompt"
 
 
-def _response_format(kind: str, **more: Any) -> dict[str, Any]:
+def _build_response_format(kind: str, **more: Any) -> dict[str, Any]:
     return {"response_format": {"type": kind, **more}}
 
 
-def _envelope(answer: Answer) -> dict[str, Any]:
+def _build_envelope(answer: Answer) -> dict[str, Any]:
     """OpenAI's envelope, without what the caller left out."""
     optional = {"strict": answer.strict, "description": answer.description}
     given = {key: value for key, value in optional.items() if value is not None}
-    return {"name": answer.name, "schema": answer.constraint_schema(), **given}
+    return {"name": answer.name, "schema": answer.build_constraint_schema(), **given}
 
 
 _FORMS = (
     # Workers AI's own parameter, on Gemma 3.
-    ConstraintForm("guided_json", lambda answer: {"guided_json": answer.constraint_schema()}),
+    ConstraintForm("guided_json", lambda answer: {"guided_json": answer.build_constraint_schema()}),
     ConstraintForm("guided_object", lambda _: {"guided_json": {"type": "object"}}, carries_schema=False),
     # OpenAI's: Gemma 4's published schema, vLLM, newer llama.cpp.
-    ConstraintForm("openai_schema", lambda answer: _response_format("json_schema", json_schema=_envelope(answer))),
+    ConstraintForm(
+        "openai_schema", lambda answer: _build_response_format("json_schema", json_schema=_build_envelope(answer))
+    ),
     # The JSON-mode page of Workers AI, for older models.
     ConstraintForm(
-        "bare_schema", lambda answer: _response_format("json_schema", json_schema=answer.constraint_schema())
+        "bare_schema",
+        lambda answer: _build_response_format("json_schema", json_schema=answer.build_constraint_schema()),
     ),
     # llama-cpp-python, which refuses `json_schema`.
     ConstraintForm(
-        "object_with_schema", lambda answer: _response_format("json_object", schema=answer.constraint_schema())
+        "object_with_schema",
+        lambda answer: _build_response_format("json_object", schema=answer.build_constraint_schema()),
     ),
     # What langchain-cloudflare was tested with live on Gemma 4, the schema being in the prompt.
-    ConstraintForm("json_object", lambda _: _response_format("json_object"), carries_schema=False),
+    ConstraintForm("json_object", lambda _: _build_response_format("json_object"), carries_schema=False),
     ConstraintForm("prompt", lambda _: {}, carries_schema=False),
 )
 
@@ -95,7 +99,7 @@ _FOR_ANY_OBJECT: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxy
 """The forms that a model has for any JSON object."""
 
 
-def forms_of(constraint: Constraint | None, *, any_object: bool) -> tuple[FormName, ...]:
+def get_forms(constraint: Constraint | None, *, any_object: bool) -> tuple[FormName, ...]:
     """The forms that a model has, in the order in which they are tried.
 
     Args:
@@ -105,7 +109,7 @@ def forms_of(constraint: Constraint | None, *, any_object: bool) -> tuple[FormNa
     return (_FOR_ANY_OBJECT if any_object else _FOR_SCHEMA)[constraint]
 
 
-def form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashable:
+def make_form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashable:
     """What a model's forms are remembered under."""
     return (host, model, names)
 
@@ -120,11 +124,11 @@ class FormMemory:
         self._first: dict[Hashable, int] = {}
         self._lock = Lock()
 
-    def first(self, key: Hashable) -> int:
+    def get_first(self, key: Hashable) -> int:
         """The position of the first form that has not failed."""
         return self._first.get(key, 0)
 
-    def works(self, key: Hashable, position: int) -> None:
+    def mark_working(self, key: Hashable, position: int) -> None:
         """Keep that those before a form failed, and that it did not."""
         with self._lock:
             self._first[key] = max(position, self._first.get(key, 0))
@@ -164,11 +168,11 @@ class FormChoice:
         """Whether no other form is left."""
         return self.position + 1 >= len(self.names)
 
-    def next(self) -> FormChoice:
+    def get_next(self) -> FormChoice:
         """The next form."""
         return replace(self, position=self.position + 1)
 
-    def works(self) -> None:
+    def mark_working(self) -> None:
         """Keep for later calls that the server took this form, and not those before it."""
-        if self.position > self.memory.first(self.key):
-            self.memory.works(self.key, self.position)
+        if self.position > self.memory.get_first(self.key):
+            self.memory.mark_working(self.key, self.position)

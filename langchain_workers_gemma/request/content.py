@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from langchain_workers_gemma.request.images import Image, ImageRules, UnsupportedContentError, image_url
+from langchain_workers_gemma.request.images import Image, ImageRules, UnsupportedContentError, get_image_url
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ContentRules:
     notes: bool = False
 
 
-def assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str]) -> tuple[Part, ...]:
+def read_assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str]) -> tuple[Part, ...]:
     """Return the texts of an assistant's message, none if all are blank; any other block is left out.
 
     Messages of other providers hold server tools, citations, refusals, images and more: none of them may end a
@@ -51,7 +51,7 @@ def assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str])
     """
     texts: list[str] = []
     for block in content:
-        text = block if isinstance(block, str) else _text(block)
+        text = block if isinstance(block, str) else _read_text(block)
         if text is not None:
             texts.append(text)
             continue
@@ -64,7 +64,7 @@ def assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str])
     return tuple(text for text in texts if text) if any(map(str.strip, texts)) else ()
 
 
-def input_parts(
+def read_input_parts(
     content: Sequence[str | dict[str, Any]], rules: ContentRules, role: str, changes: list[str]
 ) -> tuple[Part, ...]:
     """Return the texts and images of a message that a user, a tool or a developer wrote.
@@ -81,7 +81,7 @@ def input_parts(
     parts: list[Part] = []
     after_note = False
     for block in content:
-        part, is_note = (block, False) if isinstance(block, str) else _part(block, rules, role, changes)
+        part, is_note = (block, False) if isinstance(block, str) else _read_part(block, rules, role, changes)
         if not part:
             continue
         on_own_line = role == "tool" or is_note or after_note
@@ -92,18 +92,18 @@ def input_parts(
     return tuple(parts)
 
 
-def _part(block: Mapping[str, Any], rules: ContentRules, role: str, changes: list[str]) -> tuple[Part, bool]:
+def _read_part(block: Mapping[str, Any], rules: ContentRules, role: str, changes: list[str]) -> tuple[Part, bool]:
     """Return a block as a part, and whether it is a note that stands for the block."""
-    text = _text(block)
+    text = _read_text(block)
     if text is not None:
         return text, False
     images = rules.images
     try:
-        return _image(block, images, role), False
+        return _read_image(block, images, role), False
     except UnsupportedContentError:
         if not rules.notes or role == "system":
             raise
-    what = _described(block)
+    what = _describe_block(block)
     reads = "text and images" if images.images else "text"
     changes.append(
         f"{what[0].upper()}{what[1:]} is left out, and a note stands for it: {images.model} takes {reads} only."
@@ -111,20 +111,20 @@ def _part(block: Mapping[str, Any], rules: ContentRules, role: str, changes: lis
     return f"[Left out: {what}, which this model cannot read.]", True
 
 
-def _image(block: Mapping[str, Any], rules: ImageRules, role: str) -> Image:
+def _read_image(block: Mapping[str, Any], rules: ImageRules, role: str) -> Image:
     if block.get("type") not in _IMAGE_KINDS:
-        raise UnsupportedContentError(_refusal(block.get("type"), rules, role))
+        raise UnsupportedContentError(_describe_refusal(block.get("type"), rules, role))
     if role == "system":
         raise ValueError("messages: a system message holds text only. Put images into a HumanMessage.")
-    return rules.check(image_url(block))
+    return rules.check(get_image_url(block))
 
 
-def _text(block: Mapping[str, Any]) -> str | None:
+def _read_text(block: Mapping[str, Any]) -> str | None:
     text = block.get("text")
     return text if block.get("type") in _TEXT_KINDS and isinstance(text, str) else None
 
 
-def _refusal(kind: object, images: ImageRules, role: str) -> str:
+def _describe_refusal(kind: object, images: ImageRules, role: str) -> str:
     reads = "text and images" if images.images else "text"
     note = "" if role == "system" else ', or pass unsupported_content="note" to have a note stand for it'
     return (
@@ -133,7 +133,7 @@ def _refusal(kind: object, images: ImageRules, role: str) -> str:
     )
 
 
-def _described(block: Mapping[str, Any]) -> str:
+def _describe_block(block: Mapping[str, Any]) -> str:
     """Return what a block is, in words: its kind, its media type and its name."""
     kind = str(block.get("type"))
     nested = block.get(kind)
@@ -141,12 +141,12 @@ def _described(block: Mapping[str, Any]) -> str:
     details = [
         text
         for keys in (("mime_type", "media_type", "format"), ("filename", "name", "title"), ("url",))
-        if (text := _first_text(layers, keys)) and not text.startswith("data:")
+        if (text := _find_first_text(layers, keys)) and not text.startswith("data:")
     ]
     noun = _NOUNS.get(kind, f"a content block of type {kind!r}")
     return f"{noun} ({', '.join(details)})" if details else noun
 
 
-def _first_text(layers: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+def _find_first_text(layers: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
     found = (layer.get(key) for layer in layers for key in keys)
     return next((text[:200] for text in found if isinstance(text, str) and text), "")

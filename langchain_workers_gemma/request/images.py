@@ -77,19 +77,19 @@ class ImageRules:
         return Image(url)
 
 
-def remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
+def find_remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
     """Return the http(s) URLs of images in the messages, each once. Those of assistants are not sent."""
     found: dict[str, None] = {}
     for message in messages:
         for block in message.content if isinstance(message.content, list) and message.type != "ai" else ():
             if isinstance(block, dict) and block.get("type") in ("image", "image_url"):
-                url = image_url(block)
+                url = get_image_url(block)
                 if url is not None and _is_remote(url):
                     found[url] = None
     return list(found)
 
 
-def image_url(block: Mapping[str, Any]) -> str | None:
+def get_image_url(block: Mapping[str, Any]) -> str | None:
     """Return the URL of an image block, whichever of the four forms it is in: OpenAI's, v1, v0, Anthropic's."""
     nested = block.get("image_url")
     if nested is not None:
@@ -100,7 +100,7 @@ def image_url(block: Mapping[str, Any]) -> str | None:
         block = {"base64": source.get("data"), "mime_type": source.get("media_type"), "url": source.get("url")}
     data = block.get("base64") or block.get("data")
     if isinstance(data, str) and data:
-        return _data_uri(data, block.get("mime_type"))
+        return _build_data_uri(data, block.get("mime_type"))
     url = block.get("url")
     return url if isinstance(url, str) else None
 
@@ -109,18 +109,18 @@ def _is_remote(url: str) -> bool:
     return url[:8].lower().startswith(("http://", "https://"))
 
 
-def _data_uri(data: str, mime_type: object) -> str:
+def _build_data_uri(data: str, mime_type: object) -> str:
     data = re.sub(r"\s", "", data)
     if data.startswith("data:"):
         return data
     if _BASE64.fullmatch(data) is None or len(data.rstrip("=")) % 4 == 1:
         raise ValueError("messages: an image's base64 must be plain base64 (A-Z, a-z, 0-9, '+', '/', '=').")
-    mime_type = mime_type or _sniffed(data)
+    mime_type = mime_type or _sniff_type(data)
     if not isinstance(mime_type, str) or not mime_type.startswith("image/"):
         raise ValueError(f"messages: an image block needs a mime_type such as 'image/png', not {mime_type!r}.")
     return f"data:{mime_type};base64,{data}"
 
 
-def _sniffed(data: str) -> str | None:
+def _sniff_type(data: str) -> str | None:
     start = base64.b64decode(data[:16] + "=" * (-len(data[:16]) % 4))
     return next((mime_type for magic, mime_type in _MAGIC if start.startswith(magic)), None)

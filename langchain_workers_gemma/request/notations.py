@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_workers_gemma.json_text.encoding import dump_json
 from langchain_workers_gemma.request.content import Part
-from langchain_workers_gemma.request.results import result_as_user, result_text, subject_of
+from langchain_workers_gemma.request.results import describe_subject, write_result_as_user, write_result_text
 from langchain_workers_gemma.request.turns import Call, Changes, ToolResult, Turn
 
 
@@ -52,8 +52,8 @@ def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     for at, turn in enumerate(turns):
         if isinstance(turn, ToolResult):
             if turn.images:
-                images.append(_images_of(turn, changes))
-            written.append(ToolResult("tool", (result_text(turn),), call_id=turn.call_id))
+                images.append(_build_images_turn(turn, changes))
+            written.append(ToolResult("tool", (write_result_text(turn),), call_id=turn.call_id))
             continue
         if images:
             written += images
@@ -78,16 +78,18 @@ def _write_native(turn: Turn, written: list[Turn], changes: Changes, *, thoughts
                 before = written.pop()
                 texts[:0] = [before.thought or "", before.text]
         else:
-            changes.append(f"A turn of the user is put before the calls of {_names(turn)}: they need their own turn.")
+            changes.append(
+                f"A turn of the user is put before the calls of {_join_names(turn)}: they need their own turn."
+            )
             written.append(Turn("user", (CONTINUES,)))
     thought = None if turn.thought is None else GAP.join(text.strip() for text in texts if text and not text.isspace())
     if any(texts[1::2]):
         becomes = "is left out" if thought is None else "goes as a thought"
-        changes.append(f"The text beside the calls of {_names(turn)} {becomes}: the template would misplace it.")
+        changes.append(f"The text beside the calls of {_join_names(turn)} {becomes}: the template would misplace it.")
     written.append(Turn("assistant", (), turn.calls, thought))
 
 
-def _names(turn: Turn) -> str:
+def _join_names(turn: Turn) -> str:
     return ", ".join(call.name for call in turn.calls)
 
 
@@ -95,12 +97,11 @@ def _is_plain_answer(turn: Turn) -> bool:
     return turn.role == "assistant" and not turn.calls
 
 
-def _images_of(result: ToolResult, changes: Changes) -> Turn:
-    changes.append(
-        f"The images in the result of {subject_of(result)} follow in a turn of the user: a tool's holds text only."
-    )
+def _build_images_turn(result: ToolResult, changes: Changes) -> Turn:
+    subject = describe_subject(result)
+    changes.append(f"The images in the result of {subject} follow in a turn of the user: a tool's holds text only.")
     noun = "Image" if len(result.images) == 1 else "Images"
-    return Turn("user", (f"{noun} in the result of {subject_of(result)}:\n", *result.images))
+    return Turn("user", (f"{noun} in the result of {subject}:\n", *result.images))
 
 
 # --- Text: for templates without tool tokens, and where no tools are sent ---------------------------------------------
@@ -113,7 +114,7 @@ def _write_prompted_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]
 
 def _as_prompted(turn: Turn) -> Turn:
     if isinstance(turn, ToolResult):
-        return result_as_user(turn)
+        return write_result_as_user(turn)
     if not turn.calls:
         return turn
     texts = [dump_json({"name": call.name, "parameters": call.arguments}) for call in turn.calls]
@@ -141,17 +142,19 @@ def _write_guided_calls(
             results.append(turn)
             continue
         if calls:
-            written += _guided_rounds(calls, results, one_call=one_call)
+            written += _write_guided_rounds(calls, results, one_call=one_call)
             calls, results = [], []
         if turn.role == "assistant" and not turn.calls:
             answer.append(turn.text)
             continue
         if answer:
-            written.append(_guided_answer(GAP.join(answer), json_answer=json_answer))
+            written.append(_write_guided_answer(GAP.join(answer), json_answer=json_answer))
             answer = []
         if turn.calls:
             if turn.parts:
-                changes.append(f"The text beside the calls of {_names(turn)} is left out: the constraint has no place.")
+                changes.append(
+                    f"The text beside the calls of {_join_names(turn)} is left out: the constraint has no place."
+                )
             if written and written[-1].role == "assistant":
                 changes.append("A turn of the user parts an answer from the calls after it.")
                 written.append(Turn("user", (CONTINUES,)))
@@ -159,11 +162,11 @@ def _write_guided_calls(
         else:
             written.append(turn)
     if calls:
-        written += _guided_rounds(calls, results, one_call=one_call)
-    return [*written, _guided_answer(GAP.join(answer), json_answer=json_answer)] if answer else written
+        written += _write_guided_rounds(calls, results, one_call=one_call)
+    return [*written, _write_guided_answer(GAP.join(answer), json_answer=json_answer)] if answer else written
 
 
-def _guided_answer(text: str, *, json_answer: bool) -> Turn:
+def _write_guided_answer(text: str, *, json_answer: bool) -> Turn:
     answer: Any = text
     if json_answer:
         try:
@@ -173,9 +176,9 @@ def _guided_answer(text: str, *, json_answer: bool) -> Turn:
     return Turn("assistant", (dump_json({"answer": answer}),))
 
 
-def _guided_rounds(calls: Sequence[Call], results: Sequence[ToolResult], *, one_call: bool) -> list[Turn]:
+def _write_guided_rounds(calls: Sequence[Call], results: Sequence[ToolResult], *, one_call: bool) -> list[Turn]:
     said = [{"name": call.name, "arguments": call.arguments} for call in calls]
-    users = [result_as_user(result) for result in results]
+    users = [write_result_as_user(result) for result in results]
     if not one_call:
         return [Turn("assistant", (dump_json({"tool_calls": said}),)), *users]
     return [
@@ -190,7 +193,7 @@ PROMPTED = Notation(_write_prompted_calls)
 """The JSON that our prompt teaches."""
 
 
-def guided(*, one_call: bool, json_answer: bool) -> Notation:
+def get_guided_notation(*, one_call: bool, json_answer: bool) -> Notation:
     """Return the notation that a constraint allows.
 
     Args:
@@ -201,7 +204,7 @@ def guided(*, one_call: bool, json_answer: bool) -> Notation:
     return Notation(write, of_answers=True)
 
 
-def with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
+def join_with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
     """Return what several turns say as what one says, with an empty line between them."""
     parts: list[Part] = []
     for group in groups:

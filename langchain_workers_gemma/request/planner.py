@@ -18,14 +18,21 @@ from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import CallRepair, Correction, Plan, Problem, Request
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.content import ContentRules
-from langchain_workers_gemma.request.images import ImageRules, remote_image_urls
-from langchain_workers_gemma.request.response_format import MAX_QUOTED, correction_request
+from langchain_workers_gemma.request.images import ImageRules, find_remote_image_urls
+from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.request.settings import CallSettings
-from langchain_workers_gemma.request.template_data import template_data
+from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.request.templates import to_wire
-from langchain_workers_gemma.request.tool_methods import _STRATEGIES, _forced, _raw, _Strategy, notation_of, tool_method
-from langchain_workers_gemma.request.tool_prompts import call_correction_request
-from langchain_workers_gemma.request.tools import argument_problem, parse_choice, tool_name
+from langchain_workers_gemma.request.tool_methods import (
+    _STRATEGIES,
+    _build_raw,
+    _find_forced,
+    _Strategy,
+    choose_tool_method,
+    get_notation,
+)
+from langchain_workers_gemma.request.tool_prompts import write_call_correction
+from langchain_workers_gemma.request.tools import find_argument_problem, get_tool_name, parse_choice
 from langchain_workers_gemma.request.turns import Changes, History, Turn, TurnOptions, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
 from langchain_workers_gemma.response.reader import ReaderOptions
@@ -44,24 +51,24 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         ValueError: If the model cannot take what it is given.
     """
     spec = settings.spec
-    choice = parse_choice(settings.tool_choice, [tool_name(tool) for tool in settings.tools])
+    choice = parse_choice(settings.tool_choice, [get_tool_name(tool) for tool in settings.tools])
     if settings.raw:
         method = None
-        ask = _raw(settings)
+        ask = _build_raw(settings)
     else:
-        method = tool_method(settings, choice)
+        method = choose_tool_method(settings, choice)
         ask = _STRATEGIES[method](settings, choice)
     native_stop = 0 < len(settings.stops) <= spec.stop and not settings.raw
-    data = _input(settings, ask, native_stop=native_stop, stream=stream)
+    data = _build_input(settings, ask, native_stop=native_stop, stream=stream)
     return Preparation(
         settings=settings,
         ask=ask,
         data=data,
-        options=_binding_options(settings),
+        options=_build_binding_options(settings),
         stream=stream,
         stops=() if native_stop else settings.stops,
-        forced=_forced(settings, choice) if method else None,
-        limits=_limits({**data, **settings.extra}, spec),
+        forced=_find_forced(settings, choice) if method else None,
+        limits=_find_limits({**data, **settings.extra}, spec),
     )
 
 
@@ -100,16 +107,17 @@ class Preparation:
             ValueError: If the model cannot take the messages; nothing has been sent then.
         """
         if self.settings.raw:
-            return self._plan({"prompt": _only_prompt(messages)}, ReaderOptions(stops=self.stops))
+            return self._build_plan({"prompt": _get_only_prompt(messages)}, ReaderOptions(stops=self.stops))
         spec = self.settings.spec
         images = ImageRules(spec.id, spec.images, inlined_images)
         options = TurnOptions(
             content=ContentRules(images, notes=self.settings.unsupported_content == "note"),
-            replays_thoughts=self.settings.replay_reasoning == "tool_loop" and bool(template_data(spec).thought_keys),
+            replays_thoughts=self.settings.replay_reasoning == "tool_loop"
+            and bool(get_template_data(spec).thought_keys),
         )
         changes: Changes = []
         turns = to_turns(messages, options, changes)
-        return self.plan_of_turns(turns, History(messages), changes)
+        return self.plan_turns(turns, History(messages), changes)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
         """The exchange of one call: fetch images where that is asked for, then send and read.
@@ -121,17 +129,17 @@ class Preparation:
             ValueError: When it is started, if the model cannot take the messages; nothing has been sent then.
             WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
         """
-        urls = self.image_urls(messages)
+        urls = self.find_image_urls(messages)
         images = (yield FetchImages(urls)) if urls else {}
         yield from chat_exchange(self.plan(messages, inlined_images=images if self.settings.inline_images else None))
 
-    def image_urls(self, messages: Sequence[BaseMessage]) -> list[str]:
+    def find_image_urls(self, messages: Sequence[BaseMessage]) -> list[str]:
         """The images that are to be fetched for a call."""
         if not self.settings.inline_images or not self.settings.spec.images:
             return []
-        return remote_image_urls(messages)
+        return find_remote_image_urls(messages)
 
-    def plan_of_turns(self, turns: Sequence[Turn], history: History, changes: Sequence[str] = ()) -> Plan:
+    def plan_turns(self, turns: Sequence[Turn], history: History, changes: Sequence[str] = ()) -> Plan:
         """The plan of one call.
 
         Args:
@@ -160,34 +168,34 @@ class Preparation:
             limits=self.limits,
         )
         noted = list(changes)
-        notation = notation_of(settings.spec, ask)
+        notation = get_notation(settings.spec, ask)
         wire = to_wire(turns, settings.spec, notation, instructions=ask.instructions, changes=noted)
-        plan = self._plan({"messages": wire}, reader_options)
+        plan = self._build_plan({"messages": wire}, reader_options)
         answer = settings.answer if repairs else None
-        corrected = partial(self._corrected, turns, history)
+        corrected = partial(self._plan_correction, turns, history)
         return replace(
             plan,
             changes=tuple(noted),
-            constrained=self._after_missing_call(turns, history),
+            constrained=self._plan_after_missing_call(turns, history),
             form=ask.form,
-            after_refusal=self._after_refusal(turns, history),
-            correction=None if answer is None else Correction(answer.problem, corrected),
+            after_refusal=self._plan_after_refusal(turns, history),
+            correction=None if answer is None else Correction(answer.find_problem, corrected),
             call_repair=self._call_repair(turns, history) if reader_options.withholds_calls else None,
         )
 
     def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
         """How a call that cannot run is asked for again: constrained to its tool, where the model has a constraint."""
-        tools = {tool_name(tool): tool for tool in self.settings.tools}
+        tools = {get_tool_name(tool): tool for tool in self.settings.tools}
 
         def problem(name: str, arguments: Mapping[str, Any]) -> str | None:
-            return argument_problem(tools[name], arguments) if name in tools else None
+            return find_argument_problem(tools[name], arguments) if name in tools else None
 
         def plan(name: str, text: str, why: str) -> Plan | None:
             if name not in tools:
                 return None
-            asked = Turn("user", (call_correction_request(name, text[:MAX_QUOTED], why),))
+            asked = Turn("user", (write_call_correction(name, text[:MAX_QUOTED], why),))
             method = "prompt" if self.settings.spec.constraint is None else "guided_json"
-            return self._again(
+            return self._plan_again(
                 [*turns, asked],
                 history,
                 tools=[tools[name]],
@@ -201,41 +209,41 @@ class Preparation:
 
         return CallRepair(problem, plan)
 
-    def _after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
+    def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Gives the plan of asking for a forced call again: under a constraint, or in the next form of one."""
         if self.ask.fallback is not None:
-            return partial(self._again, turns, history, tool_calling=self.ask.fallback)
+            return partial(self._plan_again, turns, history, tool_calling=self.ask.fallback)
         form = self.ask.form
         if self.forced is None or form is None or form.is_last:
             return None
-        return partial(self._again, turns, history, form=form.next())
+        return partial(self._plan_again, turns, history, form=form.get_next())
 
-    def _after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
+    def _plan_after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Gives the plan of asking in the next form, for a server that refuses this one."""
         form = self.ask.form
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
-        return partial(self._again, turns, history, form=form.next())
+        return partial(self._plan_again, turns, history, form=form.get_next())
 
-    def _corrected(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
+    def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
         """The plan of asking again for an answer in the right form: in the next form, and without tools."""
         said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
-        asked = Turn("user", (correction_request(problem.why),))
+        asked = Turn("user", (write_correction_request(problem.why),))
         form = self.ask.form
-        return self._again(
+        return self._plan_again(
             [*turns, *said, asked],
             history,
             tools=(),
             tool_choice=None,
-            form=form if form is None or form.is_last else form.next(),
+            form=form if form is None or form.is_last else form.get_next(),
             max_repairs=self.settings.max_repairs - 1,
         )
 
-    def _again(self, turns: Sequence[Turn], history: History, **changes: Any) -> Plan:
+    def _plan_again(self, turns: Sequence[Turn], history: History, **changes: Any) -> Plan:
         """The plan of asking again with other settings."""
-        return prepare(replace(self.settings, **changes), stream=self.stream).plan_of_turns(turns, history)
+        return prepare(replace(self.settings, **changes), stream=self.stream).plan_turns(turns, history)
 
-    def _plan(
+    def _build_plan(
         self,
         conversation: Mapping[str, Any],
         reader_options: ReaderOptions,
@@ -245,7 +253,7 @@ class Preparation:
             address=settings.address,
             route=settings.address.chat(settings.api),
             model=settings.spec.id,
-            data=_with_callers_keys({**conversation, **self.data}, settings.extra),
+            data=_merge_callers_keys({**conversation, **self.data}, settings.extra),
             headers=settings.headers,
             options=self.options,
             stream=self.stream,
@@ -256,12 +264,12 @@ class Preparation:
             spec=settings.spec,
             retry=settings.retry,
             context=settings.context,
-            metadata=self._metadata(),
-            unset_limit=self._unset_limit(),
+            metadata=self._build_metadata(),
+            unset_limit=self._describe_unset_limit(),
             unreliable_tools=self.ask.unreliable_tools,
         )
 
-    def _unset_limit(self) -> str | None:
+    def _describe_unset_limit(self) -> str | None:
         """Which token limit applies that the caller did not set; `None` if the caller set one."""
         settings = self.settings
         if not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra)):
@@ -271,14 +279,14 @@ class Preparation:
         default = settings.spec.default_max_tokens
         return "the service's default" if default is None else f"the service's default of {default} tokens"
 
-    def _metadata(self) -> dict[str, Any]:
+    def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
         if self.settings.keep_invalid_answer and self.ask.form is not None:
             metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which goes on from there
         return metadata
 
 
-def _limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
+def _find_limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
     """What bounds the reply to a request with this input."""
     sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
     stops = data.get("stop")
@@ -293,15 +301,15 @@ _JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
 _THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
 
 
-def _parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str, Any]:
+def _build_parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str, Any]:
     spec = settings.spec
     data = dict(settings.parameters)
     is_thinking_off = settings.thinking is False or settings.reasoning_effort == "none"
     if needs_token_budget and _TOKEN_LIMITS.isdisjoint((*data, *settings.extra)):
         room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
         data["max_tokens"] = min(room, (spec.usable_context or 2 * room) // 2)
-    data |= _thinking(settings)
-    data |= _logprobs(settings)
+    data |= _build_thinking(settings)
+    data |= _build_logprobs(settings)
     if settings.lora is not None:
         if not spec.lora or settings.api != "native":
             raise ValueError(f"lora: {spec.id} takes no LoRA on the {settings.api} API of {spec.host}.")
@@ -309,7 +317,7 @@ def _parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str
     return data
 
 
-def _thinking(settings: CallSettings) -> dict[str, Any]:
+def _build_thinking(settings: CallSettings) -> dict[str, Any]:
     """The switch of thinking. Levels of effort are passed where a model has them; else Gemma 4 knows on and off."""
     spec, effort, thinking = settings.spec, settings.reasoning_effort, settings.thinking
     if thinking is not None and not spec.thinking:
@@ -318,21 +326,21 @@ def _thinking(settings: CallSettings) -> dict[str, Any]:
         raise ValueError(f"reasoning_effort: {spec.id} has no levels of effort. Leave it out.")
     if effort is not None and (spec.reasoning_effort or not spec.thinking):
         effort_data: dict[str, Any] = {"reasoning_effort": effort}
-        return effort_data | _switch(thinking=thinking)
+        return effort_data | _build_switch(thinking=thinking)
     wanted = None if effort is None else effort != "none"
     if thinking is not None and wanted is not None and thinking is not wanted:
         raise ValueError(
             f"reasoning_effort={effort!r} and thinking={thinking!r} disagree: {spec.id} knows thinking on or off. "
             "Give one of them."
         )
-    return _switch(thinking=wanted if thinking is None else thinking)
+    return _build_switch(thinking=wanted if thinking is None else thinking)
 
 
-def _switch(*, thinking: bool | None) -> dict[str, Any]:
+def _build_switch(*, thinking: bool | None) -> dict[str, Any]:
     return {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}
 
 
-def _logprobs(settings: CallSettings) -> dict[str, Any]:
+def _build_logprobs(settings: CallSettings) -> dict[str, Any]:
     asked = {"logprobs": settings.logprobs, "top_logprobs": settings.top_logprobs}
     data = {name: value for name, value in asked.items() if value is not None}
     if data and settings.spec.logprobs is False:
@@ -342,7 +350,7 @@ def _logprobs(settings: CallSettings) -> dict[str, Any]:
     return data
 
 
-def _only_prompt(messages: Sequence[BaseMessage]) -> str:
+def _get_only_prompt(messages: Sequence[BaseMessage]) -> str:
     only = messages[0] if len(messages) == 1 else None
     if not isinstance(only, HumanMessage) or not isinstance(only.content, str) or not only.content:
         raise ValueError("raw=True sends one prompt: the input must be one string, or one HumanMessage that holds one.")
@@ -352,9 +360,9 @@ def _only_prompt(messages: Sequence[BaseMessage]) -> str:
 _DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
 
 
-def _input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
+def _build_input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
     """The input beside the messages and the caller's own keys."""
-    data = {**_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
+    data = {**_build_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
     if native_stop:
         data["stop"] = list(settings.stops)
     if stream:
@@ -366,7 +374,7 @@ def _input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream:
     return data
 
 
-def _with_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         ours = data.get(key)
         joined = key in _DEEP_MERGED_KEYS and isinstance(ours, Mapping) and isinstance(value, Mapping)
@@ -374,7 +382,7 @@ def _with_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[s
     return data
 
 
-def _binding_options(settings: CallSettings) -> dict[str, Any]:
+def _build_binding_options(settings: CallSettings) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if settings.reject_if_busy:
         options["rejectIfBusy"] = True

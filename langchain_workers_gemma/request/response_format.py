@@ -13,7 +13,7 @@ from typing import Any
 from langchain_workers_gemma.exchange.request import Problem
 from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.request.tool_prompts import answer_instructions
+from langchain_workers_gemma.request.tool_prompts import write_answer_instructions
 from langchain_workers_gemma.schemas import for_constraint, inline_refs, strict_openai
 from langchain_workers_gemma.schemas.validation import mismatches, value_problems
 
@@ -44,7 +44,7 @@ class Answer:
     any_object: bool = False
 
     @classmethod
-    def of_guided_json(cls, schema: object, spec: GemmaModel) -> Answer:
+    def from_guided_json(cls, schema: object, spec: GemmaModel) -> Answer:
         """The form of a schema bound as `guided_json`.
 
         Raises:
@@ -56,23 +56,27 @@ class Answer:
             raise ValueError(f"guided_json must be a JSON Schema, not {schema!r:.80}.")
         return cls("answer", schema, as_given=True)
 
-    def constraint_schema(self) -> Mapping[str, Any]:
+    def build_constraint_schema(self) -> Mapping[str, Any]:
         """The schema in the form that all grammar engines take; where any JSON object will do, that of one."""
         if self.schema is None:
             return {"type": "object"}
         if self.as_given:
             return self.schema
-        return _engine_schema(_written(self.schema), bool(self.strict))
+        return _build_engine_schema(_write_schema(self.schema), bool(self.strict))
 
-    def instructions(self) -> str:
+    def write_instructions(self) -> str:
         """What the prompt says of the form, the schema included: an engine may ignore the constraint."""
-        return answer_instructions(None) if self.schema is None else _schema_instructions(_written(self.schema))
+        return (
+            write_answer_instructions(None)
+            if self.schema is None
+            else _write_schema_instructions(_write_schema(self.schema))
+        )
 
-    def problem(self, text: str) -> Problem | None:
+    def find_problem(self, text: str) -> Problem | None:
         """What keeps a text from being the answer; `None` if it has the form.
 
         Example:
-            >>> Answer("age", {"properties": {"age": {"type": "integer"}}}).problem('{"age": "36"}').why
+            >>> Answer("age", {"properties": {"age": {"type": "integer"}}}).find_problem('{"age": "36"}').why
             "age: '36' is not of type integer"
         """
         try:
@@ -93,28 +97,28 @@ class Answer:
 
     def is_ignored_by(self, value: Any) -> bool:
         """Whether an engine that obeyed the constraint could not have written a value."""
-        return not self.any_object and bool(mismatches(value, self.constraint_schema()))
+        return not self.any_object and bool(mismatches(value, self.build_constraint_schema()))
 
 
-def correction_request(problem: str) -> str:
+def write_correction_request(problem: str) -> str:
     """What the model is told after a reply that cannot be used."""
     return f"Your reply cannot be used: {problem}. Reply again with one JSON object in the form asked for, alone."
 
 
 @lru_cache(maxsize=256)
-def _schema_instructions(schema: str) -> str:
+def _write_schema_instructions(schema: str) -> str:
     """The instructions for a schema, without references where that can be; a chain shows the same one every time."""
-    return answer_instructions(inline_refs(json.loads(schema)))
+    return write_answer_instructions(inline_refs(json.loads(schema)))
 
 
-def _written(schema: Mapping[str, Any]) -> str:
+def _write_schema(schema: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(schema, default=_plain)
+        return json.dumps(schema, default=_to_plain)
     except (TypeError, RecursionError) as error:
         raise ValueError(f"response_format: the schema is not JSON: {error}") from None
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Enum):
@@ -123,7 +127,7 @@ def _plain(value: object) -> object:
 
 
 @lru_cache(maxsize=256)
-def _engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
+def _build_engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
     """The converted schema; a chain sends the same one with every call."""
     return strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
 
@@ -140,7 +144,7 @@ def parse_response_format(value: object) -> Answer | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return _any_object(value)
+        return _parse_any_object(value)
     inner = value.get("json_schema")
     if kind != "json_schema" or not isinstance(inner, Mapping):
         raise ValueError(
@@ -151,20 +155,20 @@ def parse_response_format(value: object) -> Answer | None:
         schema = inner.get("schema")
         if not isinstance(schema, Mapping):
             raise ValueError(f"response_format: 'json_schema' holds no schema: {dict(inner)!r:.80}.")
-        return Answer(_name(inner.get("name")), schema, inner.get("strict"), inner.get("description"))
-    return Answer(_name(inner.get("title")), inner)
+        return Answer(_clean_name(inner.get("name")), schema, inner.get("strict"), inner.get("description"))
+    return Answer(_clean_name(inner.get("title")), inner)
 
 
-def _any_object(value: Mapping[str, Any]) -> Answer:
+def _parse_any_object(value: Mapping[str, Any]) -> Answer:
     """The answer's form for type `json_object`: any object, or one by the schema that llama.cpp takes beside it."""
     schema, described = value.get("schema"), value.get("json_schema")
     if isinstance(schema, Mapping):
-        return Answer(_name(schema.get("title")), schema)
+        return Answer(_clean_name(schema.get("title")), schema)
     if isinstance(described, Mapping) and isinstance(described.get("schema"), Mapping):
-        return Answer(_name(described.get("name")), described["schema"], described.get("strict"), any_object=True)
+        return Answer(_clean_name(described.get("name")), described["schema"], described.get("strict"), any_object=True)
     return Answer("answer", None)
 
 
-def _name(given: object) -> str:
+def _clean_name(given: object) -> str:
     """A name in the letters that OpenAI's form allows."""
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"

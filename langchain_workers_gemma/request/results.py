@@ -28,17 +28,17 @@ def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
         turn = turns[at]
         at += 1
         if isinstance(turn, ToolResult):
-            paired.append(_late_result(turn, opened.get(turn.call_id), changes))
+            paired.append(_write_late_result(turn, opened.get(turn.call_id), changes))
         elif turn.calls:
             end = at
             while end < len(turns) and turns[end].role in ("tool", "system"):
                 end += 1
             round_of_calls = [_Open(call) for call in turn.calls]
-            _label(round_of_calls)
+            _label_calls(round_of_calls)
             following = turns[at:end]
             if _is_tidy(turn.calls, following):
                 paired.append(turn)
-                paired.extend(_named(one, result) for one, result in zip(round_of_calls, following, strict=True))
+                paired.extend(_name_result(one, result) for one, result in zip(round_of_calls, following, strict=True))
                 opened.update((one.call.id, one) for one in round_of_calls)
             else:
                 _pair_round(turn, round_of_calls, following, paired, opened, changes)
@@ -70,7 +70,7 @@ def _is_tidy(calls: Sequence[Call], following: Sequence[Turn]) -> bool:
     )
 
 
-def _named(opened: _Open, result: Turn) -> ToolResult:
+def _name_result(opened: _Open, result: Turn) -> ToolResult:
     outcome = result.outcome if isinstance(result, ToolResult) else "success"
     return ToolResult("tool", result.parts, (), None, opened.call.id, opened.label, outcome)
 
@@ -85,20 +85,20 @@ def _pair_round(
 ) -> None:
     """Add an assistant's turn, the results of its calls, and what stood among those."""
     rest = _distribute(round_of_calls, following)
-    kept = _readable_or_answered(round_of_calls, changes)
+    kept = _drop_unanswered(round_of_calls, changes)
     opened.update((one.call.id, one) for one in kept)
-    calls = _with_unique_ids([one.call for one in kept])
+    calls = _assign_unique_ids([one.call for one in kept])
     paired.append(Turn("assistant", turn.parts, calls, turn.thought))
     for one, call in zip(kept, calls, strict=True):
         if one.results:
-            paired.append(replace(_as_one(one.results, changes), call_id=call.id, name=one.label))
+            paired.append(replace(_merge_results(one.results, changes), call_id=call.id, name=one.label))
         else:
             changes.append(f"The call {one.label} has no result, so it gets one that says so: templates need one.")
             one.placeholder = ToolResult("tool", call_id=call.id, name=one.label, outcome="missing")
             paired.append(one.placeholder)
     for other in rest:
         if isinstance(other, ToolResult):
-            paired.append(_late_result(other, opened.get(other.call_id), changes))
+            paired.append(_write_late_result(other, opened.get(other.call_id), changes))
         else:
             paired.append(other)
 
@@ -118,14 +118,14 @@ def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> l
     return rest
 
 
-def _readable_or_answered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
+def _drop_unanswered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
     kept = [one for one in opened if one.results or not one.call.unreadable]
     if len(kept) < len(opened):
         changes.append("A tool call that could not be read and that no result answers is left out.")
     return kept
 
 
-def _label(opened: Sequence[_Open]) -> None:
+def _label_calls(opened: Sequence[_Open]) -> None:
     """Tell the calls of one tool apart."""
     if len(opened) == 1:
         return
@@ -138,7 +138,7 @@ def _label(opened: Sequence[_Open]) -> None:
             one.label = f"{name} ({seen[name]} of {counts[name]})"
 
 
-def _with_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
+def _assign_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
     """Return the calls with ids that no other call of the turn has: a template finds a result's name by it."""
     used: set[str] = set()
     unique: list[Call] = []
@@ -151,24 +151,26 @@ def _with_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
     return tuple(unique)
 
 
-def _as_one(results: Sequence[ToolResult], changes: Changes) -> ToolResult:
+def _merge_results(results: Sequence[ToolResult], changes: Changes) -> ToolResult:
     """Return several results of one call as one; each says whether it failed."""
     if len(results) == 1:
         return results[0]
     changes.append("Several results of one call are merged into one.")
-    texts = [result_text(one) for one in results]
+    texts = [write_result_text(one) for one in results]
     images = [image for one in results for image in one.images]
     return replace(results[0], parts=("\n".join(texts), *images), outcome="success")
 
 
-def _late_result(result: ToolResult, opened: _Open | None, changes: Changes) -> Turn:
+def _write_late_result(result: ToolResult, opened: _Open | None, changes: Changes) -> Turn:
     """Return a result that does not follow its call as text; the placeholder of the call then says where to look."""
     if opened is not None:
         if opened.placeholder is not None:
             opened.placeholder.outcome = "later"
         result = replace(result, name=result.name or opened.label)
-    changes.append(f"The result of {subject_of(result)} does not follow its call, so it is sent as text of the user.")
-    return result_as_user(result)
+    changes.append(
+        f"The result of {describe_subject(result)} does not follow its call, so it is sent as text of the user."
+    )
+    return write_result_as_user(result)
 
 
 # --- Results in words -------------------------------------------------------------------------------------------------
@@ -188,14 +190,14 @@ _AS_TOOL: Mapping[Outcome, str] = {
 }
 
 
-def subject_of(result: ToolResult) -> str:
+def describe_subject(result: ToolResult) -> str:
     """Return what a result is the result of, in words."""
     return f"the call {result.name}" if result.name else f"the call with id {result.call_id}"
 
 
-def result_as_user(result: ToolResult) -> Turn:
+def write_result_as_user(result: ToolResult) -> Turn:
     """Return a result as a turn of the user, which names the call and says what became of it."""
-    subject = subject_of(result)
+    subject = describe_subject(result)
     heading = _AS_USER[result.outcome].format(subject=subject, Subject=f"{subject[0].upper()}{subject[1:]}")
     if result.outcome in ("missing", "later"):
         return Turn("user", (heading,))
@@ -203,15 +205,15 @@ def result_as_user(result: ToolResult) -> Turn:
     return Turn("user", (heading, *((_SILENT,) if silent else result.parts)))
 
 
-def result_text(result: ToolResult) -> str:
+def write_result_text(result: ToolResult) -> str:
     """Return a result for a template's own tool role, which has no mark for failure and holds text only."""
     text = result.text
     if result.outcome in ("success", "error") and not text.strip():
-        text = _images_follow(len(result.images)) if result.images else _SILENT
+        text = _describe_images(len(result.images)) if result.images else _SILENT
     return f"{_AS_TOOL[result.outcome]}{text}"
 
 
-def _images_follow(count: int) -> str:
+def _describe_images(count: int) -> str:
     if count == 1:
         return "The result is an image, which follows below."
     return f"The result is {count} images, which follow below."

@@ -40,6 +40,6 @@ _TEMPLATES: Mapping[str, TemplateData] = {
 _NOTHING = TemplateData()
 
 
-def template_data(spec: GemmaModel) -> TemplateData:
+def get_template_data(spec: GemmaModel) -> TemplateData:
     """Return what the chat template of a model does."""
     return _TEMPLATES.get(spec.family, _NOTHING)

@@ -22,9 +22,9 @@ from langchain_workers_gemma.json_text.encoding import dump_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.content import Part
 from langchain_workers_gemma.request.images import Image
-from langchain_workers_gemma.request.notations import GAP, Notation, with_gaps
+from langchain_workers_gemma.request.notations import GAP, Notation, join_with_gaps
 from langchain_workers_gemma.request.results import pair_results
-from langchain_workers_gemma.request.template_data import template_data
+from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
 
 _ROLE = attrgetter("role")
@@ -51,7 +51,7 @@ def to_wire(
     if instructions:
         changes.append("The system message says in which form to reply, and which tools there are if any are bound.")
     fitted = fit(turns, spec, notation, instructions=instructions, changes=changes)
-    wire = [_message(turn, spec) for turn in fitted]
+    wire = [_write_message(turn, spec) for turn in fitted]
     limit = spec.max_content_characters
     if limit is not None and any(len(message["content"]) > limit for message in wire):
         raise ValueError(f"messages: {spec.id} takes at most {limit:,} characters in one message.")
@@ -123,22 +123,22 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
         changes.append(
             f"{len(group)} consecutive turns of the {group[0].role} are merged: the template wants roles to alternate."
         )
-        merged[at] = _joined(group)
+        merged[at] = _join_turns(group)
     return merged
 
 
-def _joined(group: Sequence[Turn]) -> Turn:
+def _join_turns(group: Sequence[Turn]) -> Turn:
     thoughts = [turn.thought for turn in group if turn.thought]
-    parts = with_gaps([turn.parts for turn in group])
+    parts = join_with_gaps([turn.parts for turn in group])
     return replace(group[-1], parts=parts, thought=GAP.join(thoughts) or None)
 
 
-def _message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
+def _write_message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
     parts = turn.parts
-    content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _content(parts, spec)
+    content = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else _write_content(parts, spec)
     message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.thought:
-        message |= dict.fromkeys(template_data(spec).thought_keys, turn.thought)
+        message |= dict.fromkeys(get_template_data(spec).thought_keys, turn.thought)
     if turn.calls:
         message["tool_calls"] = [
             {
@@ -153,7 +153,7 @@ def _message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
     return message
 
 
-def _content(parts: Sequence[Part], spec: GemmaModel) -> str | list[dict[str, Any]]:
+def _write_content(parts: Sequence[Part], spec: GemmaModel) -> str | list[dict[str, Any]]:
     """Return one string where there is only text: every model takes it. Else a list, never two texts in a row."""
     if Image not in map(type, parts):
         return "".join(cast("Sequence[str]", parts))

@@ -8,19 +8,19 @@ from functools import partial
 from typing import Any
 
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.request.constraint_forms import FormChoice, form_key, forms_of
-from langchain_workers_gemma.request.guided_schema import guided_schema
-from langchain_workers_gemma.request.notations import NATIVE, PROMPTED, Notation, guided
+from langchain_workers_gemma.request.constraint_forms import FormChoice, get_forms, make_form_key
+from langchain_workers_gemma.request.guided_schema import build_guided_schema
+from langchain_workers_gemma.request.notations import NATIVE, PROMPTED, Notation, get_guided_notation
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.request.settings import CallSettings
-from langchain_workers_gemma.request.template_data import template_data
+from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.request.tool_prompts import (
-    answer_after_calls_instructions,
-    answer_instructions,
-    calling_instructions,
-    guided_instructions,
+    write_answer_after_calls_instructions,
+    write_answer_instructions,
+    write_calling_instructions,
+    write_guided_instructions,
 )
-from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, tool_name, wire_tool
+from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, get_tool_name, to_wire_tool
 from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.stages.bound_calls import BoundTools
 from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
@@ -62,12 +62,12 @@ class _Strategy:
     notation: Notation | None = None
 
 
-def notation_of(spec: GemmaModel, strategy: _Strategy) -> Notation:
+def get_notation(spec: GemmaModel, strategy: _Strategy) -> Notation:
     """Return how calls, answers and results of a history are written."""
     return strategy.notation or (NATIVE if spec.tool_role else PROMPTED)
 
 
-def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
+def choose_tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
     """How bound tools reach this model in this call; `None` where none do.
 
     Raises:
@@ -103,30 +103,30 @@ def tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None
 def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormChoice:
     """The form in which this call demands JSON: the first that has not failed."""
     spec = settings.spec
-    names = forms_of(spec.constraint, any_object=any_object)
+    names = get_forms(spec.constraint, any_object=any_object)
     if settings.form is not None and settings.form.names == names:
         return settings.form
-    key = form_key(spec.host, spec.id, names)
-    position = min(settings.form_memory.first(key) + settings.skip_forms, len(names) - 1)
+    key = make_form_key(spec.host, spec.id, names)
+    position = min(settings.form_memory.get_first(key) + settings.skip_forms, len(names) - 1)
     return FormChoice(names, position, key, settings.form_memory)
 
 
-def _without_tools(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
+def _build_plain(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
     answer = settings.answer
     if answer is None:
-        return _Strategy(text_stages=_text_stages(settings))
+        return _Strategy(text_stages=_list_text_stages(settings))
     choice = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
     return _Strategy(
-        answer.instructions(),
+        answer.write_instructions(),
         choice.form.parameters(answer),
         json_answer=True,
-        text_stages=_text_stages(settings),
+        text_stages=_list_text_stages(settings),
         needs_token_budget=True,
         form=choice,
     )
 
 
-def _raw(settings: CallSettings) -> _Strategy:
+def _build_raw(settings: CallSettings) -> _Strategy:
     spec = settings.spec
     if not spec.raw or settings.api != "native":
         raise ValueError(f"raw=True: {spec.id} takes no raw prompt on the {settings.api} API of {spec.host}.")
@@ -135,17 +135,17 @@ def _raw(settings: CallSettings) -> _Strategy:
     return _Strategy(data={"raw": True})
 
 
-def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+def _build_native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     spec = settings.spec
-    shown = template_data(spec).declarations
+    shown = get_template_data(spec).declarations
     data: dict[str, Any] = {
         "tools": [
-            wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role, shown=shown)
+            to_wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role, shown=shown)
             for tool in settings.tools
         ]
     }
     if settings.tool_choice is not None and spec.tool_choice:
-        data["tool_choice"] = choice.wire()
+        data["tool_choice"] = choice.to_wire()
     if settings.parallel_tool_calls is not None:
         if spec.tool_choice:
             data["parallel_tool_calls"] = settings.parallel_tool_calls
@@ -164,12 +164,12 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         # Under `auto`, no constraint goes beside tools: in vLLM it covers the whole reply, so that the model would
         # answer with invented values and never call a tool (docs/wire.md section 10). An answer that is not JSON is
         # asked for again, constrained and without tools.
-        "" if answer is None else answer_after_calls_instructions(answer.instructions()),
+        "" if answer is None else write_answer_after_calls_instructions(answer.write_instructions()),
         data,
         json_answer=answer is not None,
-        text_stages=_text_stages(settings, choice),
+        text_stages=_list_text_stages(settings, choice),
         needs_token_budget=True,
-        bound_tools=None if choice.mode == "none" else _bound_tools(settings),
+        bound_tools=None if choice.mode == "none" else _build_bound_tools(settings),
         # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
         form=form,
@@ -177,61 +177,63 @@ def _native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     )
 
 
-def _guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+def _build_guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     form = _choose_form(settings)
     if not form.form.constrains:  # the server refused the others
-        return replace(_prompted(settings, choice), fallback=None, form=form)
-    answer = None if settings.answer is None or choice.is_forced else settings.answer.constraint_schema()
+        return replace(_build_prompted(settings, choice), fallback=None, form=form)
+    answer = None if settings.answer is None or choice.is_forced else settings.answer.build_constraint_schema()
     parallel = settings.parallel_tool_calls is not False
-    schema = guided_schema(settings.tools, choice, parallel=parallel, answer_schema=answer)
+    schema = build_guided_schema(settings.tools, choice, parallel=parallel, answer_schema=answer)
     tools = ToolNames.of(settings.tools)
-    instructions = guided_instructions(settings.tools, choice, answer_schema=answer)
+    instructions = write_guided_instructions(settings.tools, choice, answer_schema=answer)
     if not form.form.carries_schema:
-        instructions += "\n" + answer_instructions(schema)
+        instructions += "\n" + write_answer_instructions(schema)
     return _Strategy(
         instructions,
         form.form.parameters(Answer("reply", schema)),
         json_answer=answer is not None,
-        text_stages=(*_text_stages(settings), partial(GuidedCalls, tools.parameters, partial(TextStage, tools))),
+        text_stages=(*_list_text_stages(settings), partial(GuidedCalls, tools.parameters, partial(TextStage, tools))),
         needs_token_budget=True,
         form=form,
-        notation=guided(one_call=choice.is_forced or not parallel, json_answer=answer is not None),
+        notation=get_guided_notation(one_call=choice.is_forced or not parallel, json_answer=answer is not None),
     )
 
 
-def _prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
-    instructions = calling_instructions(settings.tools, choice, parallel=settings.parallel_tool_calls is not False)
+def _build_prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+    instructions = write_calling_instructions(
+        settings.tools, choice, parallel=settings.parallel_tool_calls is not False
+    )
     if settings.answer is not None and not choice.is_forced:
-        instructions += "\n" + settings.answer.instructions()
+        instructions += "\n" + settings.answer.write_instructions()
     constrained = choice.is_forced and settings.spec.constraint is not None
     return _Strategy(
         instructions,
         json_answer=settings.answer is not None and not choice.is_forced,
-        text_stages=_text_stages(settings, choice),
+        text_stages=_list_text_stages(settings, choice),
         needs_token_budget=True,
         fallback="guided_json" if constrained else None,
         notation=PROMPTED,
     )
 
 
-_STRATEGIES = {None: _without_tools, "native": _native, "guided_json": _guided, "prompt": _prompted}
+_STRATEGIES = {None: _build_plain, "native": _build_native, "guided_json": _build_guided, "prompt": _build_prompted}
 
 
-def _text_stages(settings: CallSettings, choice: ToolChoice | None = None) -> tuple[Callable[[], Stage], ...]:
+def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) -> tuple[Callable[[], Stage], ...]:
     """The stages that read thoughts and special tokens and, with a choice that allows them, calls of bound tools."""
     spec = settings.spec
     tools = ToolNames.of(settings.tools if choice is not None and choice.mode != "none" else ())
     return (partial(TextStage, tools, markup_of(spec.family).thinking if spec.thinking else None),)
 
 
-def _bound_tools(settings: CallSettings) -> BoundTools:
+def _build_bound_tools(settings: CallSettings) -> BoundTools:
     """Return what reading the calls that the service has read needs to know of the tools."""
-    types = {tool_name(tool): ArgumentType.of(tool["function"].get("parameters")) for tool in settings.tools}
+    types = {get_tool_name(tool): ArgumentType.of(tool["function"].get("parameters")) for tool in settings.tools}
     return BoundTools(types, STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
-def _forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
+def _find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
     """The tools of which one must be called; `None` where none must."""
     if not choice.is_forced:
         return None
-    return frozenset(map(tool_name, settings.tools)) if choice.name is None else frozenset({choice.name})
+    return frozenset(map(get_tool_name, settings.tools)) if choice.name is None else frozenset({choice.name})

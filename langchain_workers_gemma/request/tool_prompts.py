@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_workers_gemma.request.tools import ToolChoice, wire_tool
+from langchain_workers_gemma.request.tools import ToolChoice, to_wire_tool
 
 
-def calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
+def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
     """What the `prompt` method tells the model.
 
     The wording and the notation are those of Gemma's documentation
     (ai.google.dev/gemma/docs/capabilities/function-calling), which Gemma 3 was trained to follow.
     """
-    definitions = [wire_tool(tool, strict_allowed=False)["function"] for tool in tools]
+    definitions = [to_wire_tool(tool, strict_allowed=False)["function"] for tool in tools]
     lines = [
         "You have access to functions.",
         "If you decide to invoke any of the function(s), you MUST put it in the format of",
@@ -25,12 +25,12 @@ def calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice,
         lines.append("To invoke several functions at once, put them in a list: [{...}, {...}]")
     lines.append("You SHOULD NOT include any other text in the response if you call a function.")
     if choice.is_forced:
-        lines.append(_demand(choice))
+        lines.append(_write_demand(choice))
     lines.append(json.dumps(definitions, ensure_ascii=False))
     return "\n".join(lines)
 
 
-def guided_instructions(
+def write_guided_instructions(
     tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, answer_schema: Mapping[str, Any] | None = None
 ) -> str:
     """What the `guided_json` method tells the model.
@@ -41,9 +41,9 @@ def guided_instructions(
     for tool in tools:
         function = tool["function"]
         lines.append(f"- {function['name']}: {function.get('description') or function['name']}")
-        lines += _parameter_lines(function.get("parameters") or {})
+        lines += _write_parameter_lines(function.get("parameters") or {})
     if choice.is_forced:
-        lines.append(f"{_demand(choice)} Reply in JSON with its name and its arguments.")
+        lines.append(f"{_write_demand(choice)} Reply in JSON with its name and its arguments.")
     else:
         lines.append(
             "Reply in JSON: either with tool_calls, naming each function to call and its arguments, when you need a "
@@ -54,7 +54,7 @@ def guided_instructions(
     return "\n".join(lines)
 
 
-def answer_instructions(schema: Mapping[str, Any] | None) -> str:
+def write_answer_instructions(schema: Mapping[str, Any] | None) -> str:
     """What a model is told about the form of its answer, under a constraint or without one."""
     if schema is None:
         return "Answer with one JSON object and nothing else."
@@ -64,30 +64,30 @@ def answer_instructions(schema: Mapping[str, Any] | None) -> str:
     )
 
 
-def answer_after_calls_instructions(instructions: str) -> str:
+def write_answer_after_calls_instructions(instructions: str) -> str:
     """What a model is told that has tools beside a form for its answer."""
     return f"Call functions for whatever you do not know; never invent it. When you know enough: {instructions}"
 
 
-def call_correction_request(name: str, arguments: str, problem: str) -> str:
+def write_call_correction(name: str, arguments: str, problem: str) -> str:
     """What a model is told after a call that cannot be used."""
     return f"Your call of {name} with the arguments {arguments or 'missing'} cannot be used: {problem} Make it again."
 
 
-def _demand(choice: ToolChoice) -> str:
+def _write_demand(choice: ToolChoice) -> str:
     return f"You MUST invoke {choice.name} now." if choice.mode == "named" else "You MUST invoke a function now."
 
 
-def _parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
+def _write_parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
     required = parameters.get("required") or ()
     properties = parameters.get("properties") or {}
     return [
-        f"    {name} ({_kind(schema)}{', required' if name in required else ''}){_described(schema)}"
+        f"    {name} ({_describe_kind(schema)}{', required' if name in required else ''}){_describe(schema)}"
         for name, schema in properties.items()
     ]
 
 
-def _kind(schema: object) -> str:
+def _describe_kind(schema: object) -> str:
     if not isinstance(schema, Mapping):
         return "any"
     if "enum" in schema:
@@ -98,6 +98,6 @@ def _kind(schema: object) -> str:
     return json.dumps({key: value for key, value in schema.items() if key != "description"}, ensure_ascii=False)
 
 
-def _described(schema: object) -> str:
+def _describe(schema: object) -> str:
     description = schema.get("description") if isinstance(schema, Mapping) else None
     return f": {description}" if description else ""

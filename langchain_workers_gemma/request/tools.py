@@ -38,14 +38,14 @@ class ToolChoice:
         """Whether a call must come."""
         return self.mode in ("required", "named")
 
-    def wire(self) -> str | dict[str, Any]:
+    def to_wire(self) -> str | dict[str, Any]:
         """OpenAI's form."""
         if self.mode == "named":
             return {"type": "function", "function": {"name": self.name}}
         return self.mode
 
 
-def openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, Any]:
+def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, Any]:
     """A tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
 
     Raises:
@@ -74,12 +74,12 @@ def _check_name(name: object) -> None:
         raise ValueError(f"tools: a tool's name must consist of letters, digits, '_', '-' and '.', not {name!r}.")
 
 
-def tool_name(tool: Mapping[str, Any]) -> str:
+def get_tool_name(tool: Mapping[str, Any]) -> str:
     """The name of a tool in OpenAI's form."""
     return str(tool["function"]["name"])
 
 
-def argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
+def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
     """What keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
     try:
         found = mismatches(dict(arguments), tool["function"].get("parameters") or {})
@@ -117,7 +117,7 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
     )
 
 
-def wire_tool(
+def to_wire_tool(
     tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False, shown: ShownKeywords | None = None
 ) -> dict[str, Any]:
     """Return a tool as the request carries it: in the subset of JSON Schema that the services publish.
@@ -131,7 +131,7 @@ def wire_tool(
     function = tool["function"]
     strict = function.get("strict") if strict_allowed else None
     schema = json.dumps(function.get("parameters") or {}, default=str)
-    parameters, lines = _parameters(schema, engine_types=engine_types, shown=shown)
+    parameters, lines = _convert_parameters(schema, engine_types=engine_types, shown=shown)
     # Required by the published schema (docs/wire.md section 2), and often left out by users.
     description = function.get("description") or function["name"]
     converted = {
@@ -145,7 +145,9 @@ def wire_tool(
 
 
 @lru_cache(maxsize=512)
-def _parameters(schema: str, *, engine_types: bool, shown: ShownKeywords | None) -> tuple[dict[str, Any], list[str]]:
+def _convert_parameters(
+    schema: str, *, engine_types: bool, shown: ShownKeywords | None
+) -> tuple[dict[str, Any], list[str]]:
     """Return the converted parameters, and lines for the description; an agent sends the same tools with every call."""
     parameters = for_tool(json.loads(schema), engine_types=engine_types)
     return (parameters, []) if shown is None else declare(parameters, shown)

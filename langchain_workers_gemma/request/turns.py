@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_workers_gemma.request.content import ContentRules, Part, assistant_parts, input_parts
+from langchain_workers_gemma.request.content import ContentRules, Part, read_assistant_parts, read_input_parts
 from langchain_workers_gemma.request.images import Image
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -165,19 +165,19 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
     rules = options.content
     turns: list[Turn] = []
     for message in messages:
-        role = _ROLE_BY_KIND[type(message)] or _role_by_name(message)
+        role = _ROLE_BY_KIND[type(message)] or _get_role(message)
         content = message.content
         if isinstance(content, str):
             blank = not content or (role == "assistant" and content.isspace())
             parts: tuple[Part, ...] = () if blank else (content,)
         elif role == "assistant":
-            parts = assistant_parts(content, changes)
+            parts = read_assistant_parts(content, changes)
         else:
-            parts = input_parts(content, rules, role, changes)
+            parts = read_input_parts(content, rules, role, changes)
         if role == "user":
             turns.append(Turn("user", parts))
         elif isinstance(message, AIMessage):
-            calls = _calls(message) if message.tool_calls or message.invalid_tool_calls else ()
+            calls = _read_calls(message) if message.tool_calls or message.invalid_tool_calls else ()
             turns.append(Turn("assistant", parts, calls))
         elif isinstance(message, ToolMessage):
             name = message.name or ""
@@ -189,7 +189,7 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
     return turns
 
 
-def _role_by_name(message: BaseMessage) -> Role:
+def _get_role(message: BaseMessage) -> Role:
     name = getattr(message, "role", "")
     role = _ROLE_BY_NAME.get(name.lower())
     if role is None:
@@ -197,7 +197,7 @@ def _role_by_name(message: BaseMessage) -> Role:
     return role
 
 
-def _calls(message: AIMessage) -> tuple[Call, ...]:
+def _read_calls(message: AIMessage) -> tuple[Call, ...]:
     calls = [Call(str(call["id"] or ""), call["name"], call["args"]) for call in message.tool_calls]
     calls += [
         Call(str(call["id"] or ""), call["name"] or "", {"unreadable_arguments": call["args"]}, unreadable=True)
@@ -215,19 +215,19 @@ def _add_thoughts(turns: Sequence[Turn], messages: Sequence[BaseMessage]) -> Non
         if turn.role == "user":
             return
         if turn.role == "assistant":
-            turn.thought = _thought(message)
+            turn.thought = _read_thought(message)
 
 
-def _thought(message: BaseMessage) -> str:
+def _read_thought(message: BaseMessage) -> str:
     """Return what a message says that its author thought, in whichever provider's form."""
     thought = message.additional_kwargs.get("reasoning_content")
     if isinstance(thought, str):
         return thought
     blocks = message.content if isinstance(message.content, list) else ()
-    return "\n".join(text for block in blocks if isinstance(block, dict) for text in _thought_texts(block))
+    return "\n".join(text for block in blocks if isinstance(block, dict) for text in _read_thought_texts(block))
 
 
-def _thought_texts(block: Mapping[str, Any]) -> list[str]:
+def _read_thought_texts(block: Mapping[str, Any]) -> list[str]:
     kind = block.get("type")
     if kind not in ("reasoning", "thinking"):
         return []

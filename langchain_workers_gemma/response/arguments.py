@@ -23,7 +23,7 @@ from langchain_workers_gemma.response.string_tokens import (
     NO_TOKENS,
     StringTokens,
     TokenPatterns,
-    token_patterns,
+    get_token_patterns,
 )
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
@@ -65,7 +65,7 @@ class _Place:
         self._has_bare_string = False
         self._has_quoted_key = False
 
-    def quoted_string(self, as_sent: str, unquoted: str) -> _Undecided:
+    def note_quoted_string(self, as_sent: str, unquoted: str) -> _Undecided:
         """Note a string in quotes of its own.
 
         All strings of a place stand in plain quotes if Gemma used them in place of its tokens (vllm#51284 has them in
@@ -77,13 +77,13 @@ class _Place:
             self.decide(unquote=self._has_quoted_key)
         return string
 
-    def bare_string(self) -> None:
+    def note_bare_string(self) -> None:
         """Note a string that does not stand in quotes of its own."""
         if not self._has_bare_string:
             self._has_bare_string = True
             self.decide(unquote=self._has_quoted_key)
 
-    def quoted_key(self) -> None:
+    def note_quoted_key(self) -> None:
         """Note a key in quotes of its own, which no tool has: so stand its strings."""
         self._has_quoted_key = True
         self.decide(unquote=True)
@@ -129,11 +129,11 @@ class ArgumentsReader:
     def __init__(self, type_: ArgumentType, tokens: StringTokens = NO_TOKENS, *, unquotes: bool = False) -> None:
         self._root = type_
         self._tokens = tokens
-        self._patterns = token_patterns(tokens)
+        self._patterns = get_token_patterns(tokens)
         self._unquotes = unquotes
         self._places: list[_Place] = []
         self._out: deque[str | _Undecided] = deque()
-        self._take = self._structure
+        self._take = self._read_structure
         self._raw: list[str] = []  # the inside of a string that is held to its end
         self._held = ""  # what can still become a token, at either end of a string that goes through
         self._is_escaped = False
@@ -149,23 +149,23 @@ class ArgumentsReader:
         position = 0
         while position < len(text):
             position = self._take(text, position)
-        return self._ready()
+        return self._take_ready()
 
     def flush(self) -> str:
         """The arguments end here, whole or not: return what was held back, as it was sent."""
         for place in self._places:
             place.decide(unquote=False)
-        if self._take == self._held_string:
+        if self._take == self._read_held_string:
             self._out.append('"' + "".join(self._raw))
-        elif self._take == self._free_string:
+        elif self._take == self._read_free_string:
             self._out.append('"' * self._begins + self._held)
         self._raw.clear()
         self._held = ""
         self._flows = False
-        self._take = self._structure
-        return self._ready()
+        self._take = self._read_structure
+        return self._take_ready()
 
-    def _ready(self) -> str:
+    def _take_ready(self) -> str:
         ready: list[str] = []
         while self._out:
             part = self._out[0]
@@ -178,7 +178,7 @@ class ArgumentsReader:
 
     # --- Steps: each takes from the text at a position and returns where the next one goes on -------------------------
 
-    def _structure(self, text: str, position: int) -> int:
+    def _read_structure(self, text: str, position: int) -> int:
         """Between strings: brackets, commas, numbers and words."""
         match = _STRUCTURE.search(text, position)
         found = match[0] if match else ""
@@ -201,9 +201,9 @@ class ArgumentsReader:
         self._begins = True
         types = place.value.types if place else None
         is_held = place is not None and (place.awaits_key or not (types is None or "string" in types))
-        self._take = self._held_string if is_held else self._free_string
+        self._take = self._read_held_string if is_held else self._read_free_string
 
-    def _inside(self, text: str, position: int) -> tuple[str, int, bool]:
+    def _read_inside(self, text: str, position: int) -> tuple[str, int, bool]:
         """What this piece has of a string's inside, where to go on behind it, and whether the string ends there."""
         start = position
         if self._is_escaped:
@@ -216,23 +216,23 @@ class ArgumentsReader:
             self._is_escaped = position > len(text)
         return text[start:], len(text), False
 
-    def _held_string(self, text: str, position: int) -> int:
+    def _read_held_string(self, text: str, position: int) -> int:
         """In a string that is held to its end."""
-        inside, position, is_over = self._inside(text, position)
+        inside, position, is_over = self._read_inside(text, position)
         self._raw.append(inside)
         if is_over:
             self._end_held_string()
         return position
 
-    def _free_string(self, text: str, position: int) -> int:
+    def _read_free_string(self, text: str, position: int) -> int:
         """In a string that goes through, but for tokens at its ends."""
-        inside, position, is_over = self._inside(text, position)
+        inside, position, is_over = self._read_inside(text, position)
         inside = self._held + inside
         self._held = ""
         if self._begins:
             if self._unquotes and self._places and _opens_quotes(inside):
                 self._raw.append(inside)
-                self._take = self._held_string
+                self._take = self._read_held_string
                 if is_over:
                     self._end_held_string()
                 return position
@@ -241,11 +241,11 @@ class ArgumentsReader:
                 return position
             inside = self._begin(inside)
         if self._patterns is not None and not self._has_token and ("<" in inside or "\\" in inside):
-            inside = self._without_tail(inside, self._patterns, is_over=is_over)
+            inside = self._strip_tail(inside, self._patterns, is_over=is_over)
         self._out.append(inside + '"' if is_over else inside)
         self._flows = not (is_over or self._held or self._is_escaped)
         if is_over:
-            self._take = self._structure
+            self._take = self._read_structure
         return position
 
     # --- Strings ------------------------------------------------------------------------------------------------------
@@ -265,11 +265,11 @@ class ArgumentsReader:
         self._begins = False
         self._out.append('"')
         if self._places:
-            self._places[-1].bare_string()
+            self._places[-1].note_bare_string()
         opening = self._patterns.opening.match(inside) if self._patterns else None
         return inside[opening.end() :] if opening else inside
 
-    def _without_tail(self, inside: str, patterns: TokenPatterns, *, is_over: bool) -> str:
+    def _strip_tail(self, inside: str, patterns: TokenPatterns, *, is_over: bool) -> str:
         """Hold back, or drop at the string's end, what are tokens there."""
         match = (patterns.closing if is_over else patterns.tail).search(inside)
         body, tail = (inside[: match.start()], match[0]) if match else (inside, "")
@@ -283,7 +283,7 @@ class ArgumentsReader:
     def _end_held_string(self) -> None:
         raw = "".join(self._raw)
         self._raw.clear()
-        self._take = self._structure
+        self._take = self._read_structure
         place = self._places[-1]
         try:
             text = from_json(f'"{raw}"')
@@ -293,18 +293,18 @@ class ArgumentsReader:
             self._out.append(f'"{raw}"')
             return
         if place.awaits_key:
-            self._key(raw, text, place)
+            self._read_key(raw, text, place)
         elif place.value.types is None or "string" in place.value.types:
-            self._quoted(raw, text, place)
+            self._read_quoted(raw, text, place)
         else:
-            self._typed(raw, text, place)
+            self._read_typed(raw, text, place)
 
-    def _key(self, raw: str, text: str, place: _Place) -> None:
+    def _read_key(self, raw: str, text: str, place: _Place) -> None:
         name = text if text in place.type.names else self._tokens.strip(text)
         if self._unquotes and name not in place.type.names:
-            bare = _unquoted(name.strip())
+            bare = _unquote(name.strip())
             if bare is not None:
-                place.quoted_key()
+                place.note_quoted_key()
                 name = bare
             elif name.strip() in place.type.names:
                 name = name.strip()
@@ -312,19 +312,19 @@ class ArgumentsReader:
         place.value = place.type.argument(name)
         self._out.append(f'"{raw}"' if name == text else json.dumps(name))
 
-    def _quoted(self, raw: str, text: str, place: _Place) -> None:
+    def _read_quoted(self, raw: str, text: str, place: _Place) -> None:
         """A string that may stand in quotes of its own."""
-        bare = _unquoted(text)
+        bare = _unquote(text)
         if bare is None:
-            place.bare_string()
+            place.note_bare_string()
             self._out.append(f'"{raw}"')
         else:
-            self._out.append(place.quoted_string(f'"{raw}"', json.dumps(bare)))
+            self._out.append(place.note_quoted_string(f'"{raw}"', json.dumps(bare)))
 
-    def _typed(self, raw: str, text: str, place: _Place) -> None:
+    def _read_typed(self, raw: str, text: str, place: _Place) -> None:
         """A string where the schema wants none: what it reads as, if that is what the schema wants."""
         stripped = self._tokens.strip(text)
-        for spelled in (stripped, _unquoted(stripped) if self._unquotes else None):
+        for spelled in (stripped, _unquote(stripped) if self._unquotes else None):
             if spelled is not None:
                 value = place.value.read_string(spelled)
                 if not isinstance(value, str):
@@ -337,7 +337,7 @@ def _opens_quotes(inside: str) -> bool:
     return inside.startswith(("'", '\\"'))
 
 
-def _unquoted(text: str) -> str | None:
+def _unquote(text: str) -> str | None:
     """The inside of a text that is one string in plain quotes, `None` if it is not."""
     if len(text) < 3 or text[0] != text[-1]:
         return None

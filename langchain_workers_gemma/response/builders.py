@@ -11,7 +11,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_workers_gemma.response.construct import _made
+from langchain_workers_gemma.response.construct import _make
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.tool_calls import FinishedCall
 
@@ -63,29 +63,29 @@ class ChunkBuilder:
         self._as_blocks = as_blocks
         self._metadata: dict[str, Any] = {}
 
-    def chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
+    def build_chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
         """The chunks for the next pieces."""
         for piece in pieces:
             kind = type(piece)
             if kind is Text:
-                yield self._chunk(content=piece.text)  # type: ignore[union-attr]
+                yield self._build_chunk(content=piece.text)  # type: ignore[union-attr]
             elif isinstance(piece, Reasoning):
-                yield self._chunk(additional_kwargs={"reasoning_content": piece.text}, reasoning=piece.text)
+                yield self._build_chunk(additional_kwargs={"reasoning_content": piece.text}, reasoning=piece.text)
             elif isinstance(piece, ToolCallDelta):
-                yield self._call_chunk(piece)
+                yield self._build_call_chunk(piece)
             elif isinstance(piece, Begin):
                 self._metadata.update(piece.metadata)
             elif isinstance(piece, End):
                 self._metadata.update(piece.metadata)
-                yield self._chunk(usage_metadata=piece.usage, chunk_position="last")
+                yield self._build_chunk(usage_metadata=piece.usage, chunk_position="last")
 
-    def _call_chunk(self, delta: ToolCallDelta) -> ChatGenerationChunk:
+    def _build_call_chunk(self, delta: ToolCallDelta) -> ChatGenerationChunk:
         piece = ToolCallChunk(
             type="tool_call_chunk", index=delta.index, id=delta.id, name=delta.name, args=delta.arguments
         )
-        return self._chunk(tool_call_chunks=[piece])
+        return self._build_chunk(tool_call_chunks=[piece])
 
-    def _chunk(
+    def _build_chunk(
         self,
         content: str = "",
         *,
@@ -96,9 +96,9 @@ class ChunkBuilder:
         chunk_position: Literal["last"] | None = None,
     ) -> ChatGenerationChunk:
         metadata, self._metadata = self._metadata, {}
-        message = _made(
+        message = _make(
             AIMessageChunk,
-            content=_blocks(content, reasoning) if self._as_blocks else content,
+            content=_build_blocks(content, reasoning) if self._as_blocks else content,
             additional_kwargs=additional_kwargs or {},
             response_metadata=metadata,
             type="AIMessageChunk",
@@ -110,12 +110,12 @@ class ChunkBuilder:
             tool_call_chunks=tool_call_chunks or [],
             chunk_position=chunk_position,
         )
-        return _made(
+        return _make(
             ChatGenerationChunk, text=content, message=message, generation_info=None, type="ChatGenerationChunk"
         )
 
 
-def _blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
+def _build_blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
     blocks = [{"type": "reasoning", "reasoning": reasoning, "index": "lc_rs_0"}] if reasoning else []
     return [*blocks, {"type": "text", "text": text, "index": "lc_txt_0"}] if text else blocks
 
@@ -144,7 +144,7 @@ class MessageBuilder:
                 self._usage = piece.usage
                 self._calls = piece.calls
 
-    def message(self) -> AIMessage:
+    def build(self) -> AIMessage:
         """The message, once the last piece has been taken."""
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
@@ -157,7 +157,7 @@ class MessageBuilder:
                 )
             else:
                 calls.append(ToolCall(name=call.name, args=call.arguments, id=call.id, type="tool_call"))
-        return _made(
+        return _make(
             AIMessage,
             content="".join(self._text),
             additional_kwargs={"reasoning_content": "".join(self._reasoning)} if self._reasoning else {},
@@ -171,7 +171,7 @@ class MessageBuilder:
         )
 
 
-def partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
+def build_partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
     """Return what had arrived of an interrupted stream, merged; `None` if nothing had.
 
     Args:
@@ -179,6 +179,6 @@ def partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ())
         calls: Its calls; those that must not run are made invalid.
     """
     pieces = [*pieces, *(call.invalidating_delta for call in calls if call.invalidating_delta)]
-    chunks = [chunk.message for chunk in ChunkBuilder().chunks(pieces)]
+    chunks = [chunk.message for chunk in ChunkBuilder().build_chunks(pieces)]
     merged = chunks[0] + chunks[1:] if chunks else None
     return merged if isinstance(merged, AIMessageChunk) else None

@@ -84,17 +84,17 @@ class CallPieces:
         self._in_this_event.clear()
         for piece in pieces if isinstance(pieces, list) else [pieces]:
             if isinstance(piece, dict):
-                delta = self._piece(piece, are_whole=are_whole)
+                delta = self._read_piece(piece, are_whole=are_whole)
                 if delta is not None:
                     self.goes_on = True
                     self._in_this_event.add(delta.index)
                     yield delta
 
-    def _piece(self, piece: Mapping[str, Any], *, are_whole: bool) -> ToolCallDelta | None:
+    def _read_piece(self, piece: Mapping[str, Any], *, are_whole: bool) -> ToolCallDelta | None:
         function = piece.get("function")
         function = function if isinstance(function, dict) else piece
-        name = _text(function.get("name"))
-        call_id = _text(piece.get("id"))
+        name = _to_text(function.get("name"))
+        call_id = _to_text(piece.get("id"))
         call_id = None if call_id is None or call_id.lower() in _NO_IDS else call_id
         index = piece.get("index")
         index = index if isinstance(index, int) and not isinstance(index, bool) else None
@@ -102,7 +102,7 @@ class CallPieces:
         whole = arguments is not None and not isinstance(arguments, str)
         text = "" if arguments is None else json.dumps(arguments, ensure_ascii=False) if whole else arguments
 
-        call = None if are_whole else self._continued(index, call_id, name, whole=whole)
+        call = None if are_whole else self._find_continued(index, call_id, name, whole=whole)
         if call is None and name is None and call_id is None and not text:
             return None  # a finaliser: `{"id": null, "function": {"name": null, "arguments": ""}}`
         is_new = call is None
@@ -120,7 +120,9 @@ class CallPieces:
         call.name = call.name or name
         return ToolCallDelta(call.position, None, late_name, text) if text or late_name else None
 
-    def _continued(self, index: int | None, call_id: str | None, name: str | None, *, whole: bool) -> _OpenCall | None:
+    def _find_continued(
+        self, index: int | None, call_id: str | None, name: str | None, *, whole: bool
+    ) -> _OpenCall | None:
         """The call that a piece goes on with, `None` if it opens one."""
         last = self._calls[-1] if self._calls else None
         call = self._by_index.get(index) if index is not None else None
@@ -137,5 +139,5 @@ class CallPieces:
         return None if call.is_complete() or (whole and call.is_begun) else call
 
 
-def _text(value: object) -> str | None:
+def _to_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None

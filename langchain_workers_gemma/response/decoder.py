@@ -31,11 +31,11 @@ def is_empty(result: object) -> bool:
     return result is None or result == "" or result == {} or result == []
 
 
-def logprobs_of(result: object) -> list[Any]:
+def get_logprobs(result: object) -> list[Any]:
     """Return the log probabilities in a whole reply or one event of a stream: OpenAI's `logprobs.content`.
 
     Example:
-        >>> logprobs_of({"choices": [{"logprobs": {"content": [{"token": "Hi", "logprob": -0.5}]}}]})
+        >>> get_logprobs({"choices": [{"logprobs": {"content": [{"token": "Hi", "logprob": -0.5}]}}]})
         [{'token': 'Hi', 'logprob': -0.5}]
     """
     choices = result.get("choices") if isinstance(result, dict) else None
@@ -53,7 +53,7 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._calls = CallPieces()
 
-    def whole(self, result: object) -> list[Event]:
+    def decode_whole(self, result: object) -> list[Event]:
         """The events of a whole reply, out of its envelope.
 
         Raises:
@@ -62,24 +62,24 @@ class FrameDecoder:
         if isinstance(result, str):
             return [Text(result)] if result else []
         if isinstance(result, list):
-            return [Text(_text_of_list(result))]
-        if isinstance(result, dict) and _known(result):
-            return self.frame(result, is_whole=True)
+            return [Text(_join_list_text(result))]
+        if isinstance(result, dict) and _is_known(result):
+            return self.decode_frame(result, is_whole=True)
         raise UnknownShapeError("it has neither `response` nor `choices`")
 
-    def frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
+    def decode_frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
         """The events of one parsed event of a stream, or of a whole reply; usage comes last.
 
         Text comes before the calls of the same event: their order is not known, and a call that may have been cut must
         not pass for whole.
         """
         events: list[Event] = []
-        choice = _first_choice(frame)
+        choice = _get_first_choice(frame)
         calls = frame.get("tool_calls")
         if choice is not None:
-            message = _message(choice)
+            message = _get_message(choice)
             calls = message.get("tool_calls") or calls  # the same calls, where both places hold some
-            _say(message, events)
+            _append_text(message, events)
         elif "response" in frame:
             text = as_text(frame["response"])
             if text:
@@ -100,12 +100,12 @@ class FrameDecoder:
         return events
 
 
-def _first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _get_first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
     choices = frame.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
 
 
-def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+def _get_message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a choice says: a `delta`, a `message`, or a `text` alone."""
     message = choice.get("delta") or choice.get("message")
     if isinstance(message, dict):
@@ -113,7 +113,7 @@ def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"content": choice["text"]} if "text" in choice else {}
 
 
-def _say(message: Mapping[str, Any], events: list[Event]) -> None:
+def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
     # Either name is in use, sometimes both with the same text.
     thought = message.get("reasoning_content") or message.get("reasoning")
     if thought:
@@ -136,11 +136,11 @@ def as_text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return _text_of_list(value)
+        return _join_list_text(value)
     return json.dumps(value, ensure_ascii=False)
 
 
-def _text_of_list(parts: list[Any]) -> str:
+def _join_list_text(parts: list[Any]) -> str:
     """Text of content parts or of generated texts; any other list is JSON mode's answer."""
     texts = [part.get("generated_text", part.get("text")) if isinstance(part, dict) else None for part in parts]
     if texts and all(isinstance(text, str) for text in texts):
@@ -148,5 +148,5 @@ def _text_of_list(parts: list[Any]) -> str:
     return json.dumps(parts, ensure_ascii=False)
 
 
-def _known(result: Mapping[str, Any]) -> bool:
-    return _first_choice(result) is not None or "response" in result or bool(result.get("tool_calls"))
+def _is_known(result: Mapping[str, Any]) -> bool:
+    return _get_first_choice(result) is not None or "response" in result or bool(result.get("tool_calls"))

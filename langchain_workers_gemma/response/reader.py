@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_workers_gemma.response.decoder import FrameDecoder, logprobs_of
+from langchain_workers_gemma.response.decoder import FrameDecoder, get_logprobs
 from langchain_workers_gemma.response.events import (
     CallsEnd,
     Event,
@@ -27,7 +27,7 @@ from langchain_workers_gemma.response.stages.forced_call import ForcedCall
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer, Withholding
 from langchain_workers_gemma.response.stages.stop_sequences import StopSequences
 from langchain_workers_gemma.response.tool_calls import CallLedger, FinishedCall
-from langchain_workers_gemma.response.truncation import NO_LIMITS, TokenLimits, truncation
+from langchain_workers_gemma.response.truncation import NO_LIMITS, TokenLimits, find_truncation
 from langchain_workers_gemma.response.usage import UsageTally
 
 
@@ -105,19 +105,19 @@ class ReplyReader:
             stages.append(self._forced)
         self._stages = tuple(stages)
 
-    def frame(self, frame: Mapping[str, Any]) -> list[Event]:
+    def read_frame(self, frame: Mapping[str, Any]) -> list[Event]:
         """The events of one parsed event of a stream.
 
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
         """
         if self._options.logprobs:
-            self.logprobs += logprobs_of(frame)
-        events = self._decoder.frame(frame)
+            self.logprobs += get_logprobs(frame)
+        events = self._decoder.decode_frame(frame)
         self._note_usage(events)
-        return self._settle(self._through(events))
+        return self._settle(self._run_stages(events))
 
-    def whole(self, result: object) -> list[Event]:
+    def read_whole(self, result: object) -> list[Event]:
         """The events of a whole reply, out of its envelope.
 
         Raises:
@@ -125,29 +125,29 @@ class ReplyReader:
             ToolCallLimitError: If it holds more calls than any model would make.
         """
         if self._options.logprobs:
-            self.logprobs += logprobs_of(result)
-        return self._settle(self._through(self._decoder.whole(result)))
+            self.logprobs += get_logprobs(result)
+        return self._settle(self._run_stages(self._decoder.decode_whole(result)))
 
     def flush(self) -> list[Event]:
         """End the reply and return what the stages held back."""
         events: list[Event] = []
         for position, stage in enumerate(self._stages):
-            events.extend(self._through(stage.flush(), position + 1))
+            events.extend(self._run_stages(stage.flush(), position + 1))
         return self._settle(events)
 
-    def finished_calls(self, *, broken: str | None = None) -> list[FinishedCall]:
+    def get_finished_calls(self, *, broken: str | None = None) -> list[FinishedCall]:
         """Return the calls of the reply, which has ended, each with what decides whether it may run.
 
         Args:
             broken: Why its stream broke, `None` if it did not.
         """
-        return self._ledger.finished(self.truncation, broken=broken, parallel=self._options.parallel_tool_calls)
+        return self._ledger.finish(self.truncation, broken=broken, parallel=self._options.parallel_tool_calls)
 
     @property
     def truncation(self) -> str | None:
         """Why the reply was cut, `None` if nothing says that it was. Known once it has ended."""
         tally = self.tally
-        return truncation(
+        return find_truncation(
             self._options.limits, self._finish_reasons, self._stop_reason, tally.output_tokens, tally.total_tokens
         )
 
@@ -187,7 +187,7 @@ class ReplyReader:
         """The answer that was left to the exchange; `None` if there is none."""
         return None if self._answer is None else self._answer.withheld
 
-    def withheld_text(self) -> list[Event]:
+    def take_withheld_text(self) -> list[Event]:
         """What was held back while the forced call, or the end of the answer, was waited for."""
         text = self.prose_instead_of_call + (self.withheld_answer or "")
         return [Text(text)] if text else []
@@ -209,7 +209,7 @@ class ReplyReader:
             self._ends_in_usage = reports and not (says and self._has_usage)
             self._has_usage = self._has_usage or reports
 
-    def _through(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
+    def _run_stages(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
         for stage in self._stages[first:]:
             events = [ready for event in events for ready in stage.feed(event)]
         return events

@@ -52,9 +52,9 @@ class EventStreamDecoder:
         lines = rest.split(b"\n")
         tail = lines.pop()
         payloads: list[bytes] = []
-        self._line(head, payloads)
+        self._read_line(head, payloads)
         for line in lines:
-            self._line(line, payloads)
+            self._read_line(line, payloads)
         if tail:
             self._hold(tail)
         return payloads
@@ -63,12 +63,12 @@ class EventStreamDecoder:
         """The stream has ended: give an event whose blank line never came."""
         payloads: list[bytes] = []
         if self._held:
-            self._line(b"".join(self._held), payloads)
+            self._read_line(b"".join(self._held), payloads)
             self._held.clear()
-        self._line(b"", payloads)
+        self._read_line(b"", payloads)
         return payloads
 
-    def _line(self, line: bytes, payloads: list[bytes]) -> None:
+    def _read_line(self, line: bytes, payloads: list[bytes]) -> None:
         if line.startswith(_BYTE_ORDER_MARK):
             line = line[3:]
         if not line:

@@ -63,19 +63,19 @@ class TokenPatterns(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def token_patterns(tokens: StringTokens) -> TokenPatterns | None:
+def get_token_patterns(tokens: StringTokens) -> TokenPatterns | None:
     """Return the patterns for a generation's tokens, `None` if it has none."""
     every = (*tokens.quotes, *tokens.closers, *tokens.others)
     if not every:
         return None
-    opening = "|".join(map(_whole, tokens.quotes)) or "(?!)"
-    closing = "|".join(map(_whole, (*tokens.quotes, *tokens.closers))) or "(?!)"
+    opening = "|".join(map(_write_pattern, tokens.quotes)) or "(?!)"
+    closing = "|".join(map(_write_pattern, (*tokens.quotes, *tokens.closers))) or "(?!)"
     return TokenPatterns(
         opening=re.compile(opening),
-        opening_begins=re.compile(rf"(?:{'|'.join(map(_begun, tokens.quotes)) or '(?!)'})\Z"),
-        tail=re.compile(rf"(?=[<\\])(?:{closing})*(?:{'|'.join(map(_begun, every))})?\Z"),
+        opening_begins=re.compile(rf"(?:{'|'.join(map(_write_beginnings_pattern, tokens.quotes)) or '(?!)'})\Z"),
+        tail=re.compile(rf"(?=[<\\])(?:{closing})*(?:{'|'.join(map(_write_beginnings_pattern, every))})?\Z"),
         closing=re.compile(rf"(?:{closing})+\Z"),
-        token=re.compile("|".join(map(_whole, every))),
+        token=re.compile("|".join(map(_write_pattern, every))),
     )
 
 
@@ -83,11 +83,11 @@ _WRITTEN = {'"': r'\\"', "<": r"(?:<|\\u003[cC])", ">": r"(?:>|\\u003[eE])"}
 _BEGUN = {'"': r"\\", "<": r"\\(?:u(?:0(?:03?)?)?)?", ">": r"\\(?:u(?:0(?:03?)?)?)?"}
 
 
-def _whole(token: str) -> str:
+def _write_pattern(token: str) -> str:
     return "".join(_WRITTEN.get(character, re.escape(character)) for character in token)
 
 
-def _begun(token: str) -> str:
+def _write_beginnings_pattern(token: str) -> str:
     """A pattern of every beginning of a token that the text ends in, the whole token included."""
     pattern = ""
     for character in reversed(token):

@@ -63,7 +63,7 @@ class CollectedCall:
             raise ToolCallLimitError(f"the arguments of a call {error}") from None
         self.pieces.append(arguments)
 
-    def invalidating_delta(self) -> ToolCallDelta:
+    def make_invalidating_delta(self) -> ToolCallDelta:
         """Return a last piece, for a stream, that makes every reader of the arguments give up.
 
         Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
@@ -129,7 +129,7 @@ class CallLedger:
                 raise ToolCallLimitError(f"it holds more than {MAX_CALLS:,} tool calls")
             if not self._by_index:
                 self._used.update(self._used_ids())
-            call = CollectedCall(len(self._by_index), self._fresh(delta.id), delta.name or "")
+            call = CollectedCall(len(self._by_index), self._make_unique_id(delta.id), delta.name or "")
             call.add(delta.arguments)
             self._by_index[delta.index] = call
             self._last = set() if delta.closed else {call.position}
@@ -144,7 +144,7 @@ class CallLedger:
         """Something followed the calls so far, so the end of the reply cannot have cut any of them."""
         self._last.clear()
 
-    def finished(self, cut: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
+    def finish(self, cut: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
         """Return the calls of the reply, each with what decides whether it may run.
 
         Args:
@@ -166,13 +166,13 @@ class CallLedger:
             elif call.position and not parallel:
                 error = "parallel_tool_calls=False allows one call in a reply: make this call again, by itself."
             if error:
-                delta = call.invalidating_delta()
+                delta = call.make_invalidating_delta()
                 calls.append(FinishedCall(call.position, call.id, call.name, text, None, error, delta))
             else:
                 calls.append(FinishedCall(call.position, call.id, call.name, text, arguments))
         return calls
 
-    def _fresh(self, call_id: str | None) -> str:
+    def _make_unique_id(self, call_id: str | None) -> str:
         if not call_id or call_id in self._used:
             call_id = f"call_{uuid4().hex}"
         self._used.add(call_id)

@@ -36,7 +36,7 @@ class TokenLimits:
 NO_LIMITS = TokenLimits()
 
 
-def truncation(
+def find_truncation(
     limits: TokenLimits, finish_reasons: Sequence[str], stop_reason: object, output_tokens: int, total_tokens: int
 ) -> str | None:
     """Return why a reply was cut, `None` if nothing says that it was.
@@ -49,9 +49,9 @@ def truncation(
         total_tokens: The tokens of prompt and reply together; 0 if not known.
 
     Example:
-        >>> truncation(TokenLimits(max_tokens=16), ["tool_calls"], None, 16, 374)
+        >>> find_truncation(TokenLimits(max_tokens=16), ["tool_calls"], None, 16, 374)
         'The reply was cut at max_tokens=16: raise max_tokens.'
-        >>> truncation(TokenLimits(max_tokens=16), ["tool_calls"], 50, 16, 374)
+        >>> find_truncation(TokenLimits(max_tokens=16), ["tool_calls"], 50, 16, 374)
     """
     reason = next((reason for reason in finish_reasons if reason.lower() in _CUT_REASONS), "")
     ended_itself = isinstance(stop_reason, int) and not isinstance(stop_reason, bool)

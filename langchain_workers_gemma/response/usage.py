@@ -37,7 +37,7 @@ class UsageTally:
     @property
     def reasoning_tokens(self) -> int:
         """Tokens of the reply that went into reasoning, as far as reported."""
-        return _detail(self._report or {}, "completion_tokens_details", "reasoning_tokens") or 0
+        return _get_detail(self._report or {}, "completion_tokens_details", "reasoning_tokens") or 0
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Take one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
@@ -48,13 +48,13 @@ class UsageTally:
             self._output += completion
             self._total += total
             self.neurons = neurons if self.neurons is None else self.neurons + (neurons or 0)
-            self._report = _summed(self._report or {}, report)
+            self._report = _add_details(self._report or {}, report)
         else:
             self._input, self._output, self._total = prompt, completion, total
             self.neurons = self.neurons if neurons is None else neurons
             self._report = report
 
-    def metadata(self) -> UsageMetadata | None:
+    def to_metadata(self) -> UsageMetadata | None:
         """The counts in LangChain's form; `None` if the service reported none."""
         if self._report is None:
             return None
@@ -63,10 +63,10 @@ class UsageTally:
             output_tokens=self._output,
             total_tokens=self.total_tokens,
         )
-        cached = _detail(self._report, "prompt_tokens_details", "cached_tokens")
+        cached = _get_detail(self._report, "prompt_tokens_details", "cached_tokens")
         if cached is not None:
             usage["input_token_details"] = InputTokenDetails(cache_read=cached)
-        reasoning = _detail(self._report, "completion_tokens_details", "reasoning_tokens")
+        reasoning = _get_detail(self._report, "completion_tokens_details", "reasoning_tokens")
         if reasoning is not None:
             usage["output_token_details"] = OutputTokenDetails(reasoning=reasoning)
         return usage
@@ -76,17 +76,17 @@ _BEYOND_COUNTS = 2**53  # no count is as large, and below it sums and prices sta
 _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
 
 
-def _summed(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+def _add_details(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     """The details of two reports that are differences."""
     merged: dict[str, Any] = {}
     for group, key in _DETAILS:
-        counts = [count for report in (kept, added) if (count := _detail(report, group, key)) is not None]
+        counts = [count for report in (kept, added) if (count := _get_detail(report, group, key)) is not None]
         if counts:
             merged[group] = {key: sum(counts)}
     return merged
 
 
-def _detail(report: Mapping[str, Any], group: str, key: str) -> int | None:
+def _get_detail(report: Mapping[str, Any], group: str, key: str) -> int | None:
     details = report.get(group)
     return _count(details, key) if isinstance(details, dict) and _number(details.get(key)) is not None else None
 

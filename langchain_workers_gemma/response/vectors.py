@@ -33,7 +33,7 @@ def read_vectors(result: object, count: int) -> list[list[float]]:
         raise VectorsError("it has no `data`")
     if len(data) != count:
         raise VectorsError(f"it has {len(data)} vectors for {count} texts")
-    vectors = [_vector(item) for item in _in_order(data)]
+    vectors = [_read_vector(item) for item in _sort_by_index(data)]
     lengths = {len(vector) for vector in vectors}
     if len(lengths) != 1:
         raise VectorsError(f"its vectors are of different lengths: {sorted(lengths)}")
@@ -43,7 +43,7 @@ def read_vectors(result: object, count: int) -> list[list[float]]:
     return vectors
 
 
-def _in_order(data: list[Any]) -> list[Any]:
+def _sort_by_index(data: list[Any]) -> list[Any]:
     """The items by their `index`, where they have one."""
     if not any(isinstance(item, dict) and "index" in item for item in data):
         return data
@@ -57,7 +57,7 @@ def _is_whole(index: object) -> bool:
     return isinstance(index, int) and not isinstance(index, bool)
 
 
-def _vector(item: object) -> list[float]:
+def _read_vector(item: object) -> list[float]:
     numbers = item.get("embedding") if isinstance(item, dict) else item
     if not isinstance(numbers, list) or not numbers:
         raise VectorsError("a vector is missing or empty")

@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_workers_gemma.client.call_settings import check_max_repairs
-from langchain_workers_gemma.request.constraint_forms import forms_of
+from langchain_workers_gemma.request.constraint_forms import get_forms
 from langchain_workers_gemma.request.response_format import parse_response_format
 from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
 from langchain_workers_gemma.structured_output.parser import AnswerReader
@@ -90,7 +90,7 @@ def structured_runnable(
         forms=ModelForms(
             spec.host,
             spec.id,
-            forms_of(spec.constraint, any_object=answer.schema is None or answer.any_object),
+            get_forms(spec.constraint, any_object=answer.schema is None or answer.any_object),
             llm,
         ),
         include_raw=include_raw,

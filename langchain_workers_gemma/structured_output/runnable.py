@@ -15,8 +15,8 @@ from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, Runn
 from pydantic import ConfigDict
 
 from langchain_workers_gemma.client.call_settings import form_memory
-from langchain_workers_gemma.request.constraint_forms import FormName, form_key
-from langchain_workers_gemma.request.response_format import MAX_QUOTED, correction_request
+from langchain_workers_gemma.request.constraint_forms import FormName, make_form_key
+from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues, Reading
 
 _ADDED_UP = ("neurons", "cost_usd")  # keys of `response_metadata` that the attempts share
@@ -186,11 +186,11 @@ class ModelForms:
     names: tuple[FormName, ...]
     owner: Any = field(repr=False)
 
-    def works(self, name: str) -> None:
+    def mark_working(self, name: str) -> None:
         """Keep for later calls that a form works, and that those before it do not."""
         if name in self.names:
-            key = form_key(self.host, self.model, self.names)
-            form_memory(self.owner).works(key, list(self.names).index(name))
+            key = make_form_key(self.host, self.model, self.names)
+            form_memory(self.owner).mark_working(key, list(self.names).index(name))
 
 
 class _Attempts:
@@ -218,7 +218,7 @@ class _Attempts:
             self.runnable = self._spec.again.bind(skip_forms=skipped)
             self.messages = [*_as_messages(self._input), *_correction(reply, reading.problem or "")]
         elif reading.error is None and count and self._readings[-2].is_ignored_constraint and not reader.from_call:
-            self._spec.forms.works(str(reply.response_metadata.get("json_form")))
+            self._spec.forms.mark_working(str(reply.response_metadata.get("json_form")))
 
     @property
     def reading(self) -> Reading:
@@ -330,7 +330,7 @@ def _correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
     for call in (*reply.tool_calls, *reply.invalid_tool_calls):
         said += str(call["args"])
     quoted: list[BaseMessage] = [AIMessage(said[:MAX_QUOTED])] if said.strip() else []
-    return [*quoted, HumanMessage(correction_request(problem))]
+    return [*quoted, HumanMessage(write_correction_request(problem))]
 
 
 StructuredOutput.model_rebuild()

@@ -25,7 +25,7 @@ from pydantic_core import from_json, to_json
 
 from langchain_workers_gemma.errors import APIConnectionError, APIStatusError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, payload_error, unreadable_reply
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error, map_payload_error
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.response.builders import Piece
@@ -39,11 +39,11 @@ if sys.platform == "emscripten":
     def _is_js(value: object) -> bool:
         return isinstance(value, JsProxy | _JsError)
 
-    def _js_object(text: str) -> Any:
+    def _to_js_object(text: str) -> Any:
         # Not `to_js`, which makes `undefined` of None and a BigInt of a large number: the input is to be that of HTTP.
         return JSON.parse(text)
 
-    def _js_json(value: Any) -> str | None:
+    def _to_js_json(value: Any) -> str | None:
         text = JSON.stringify(value)
         return text if isinstance(text, str) else None
 
@@ -55,10 +55,10 @@ else:
     def _is_js(_value: object) -> bool:
         return False
 
-    def _js_object(text: str) -> Any:
+    def _to_js_object(text: str) -> Any:
         return from_json(text)
 
-    def _js_json(_value: Any) -> str | None:
+    def _to_js_json(_value: Any) -> str | None:
         return None
 
 
@@ -120,16 +120,16 @@ class _Connection:
     async def send(self, request: Request) -> ResponseHead:
         await self.close()
         self.deadline = None
-        given = self._arguments(request)
+        given = self._build_arguments(request)
         try:
             async with asyncio.timeout(self.timeout) as limit:
-                result = await self._result(request.model, given)
+                result = await self._await_result(request.model, given)
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
-                raise _too_slow(self.timeout) from error
-            self.body = _Whole(_thrown(error).encode())
+                raise _make_timeout_error(self.timeout) from error
+            self.body = _Whole(_read_thrown(error).encode())
             return ResponseHead(_THROWN, {})
-        reply, self.body = _opened(result, request)
+        reply, self.body = _open_result(result, request)
         return reply
 
     async def read(self, *, is_complete: bool = False) -> bytes | None:
@@ -146,8 +146,8 @@ class _Connection:
             raise
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
-                raise _too_slow(self.timeout) from error
-            raise _broken(error) from error
+                raise _make_timeout_error(self.timeout) from error
+            raise _make_broken_error(error) from error
 
     async def abort(self) -> None:
         await self.close()  # connections are the runtime's
@@ -156,15 +156,15 @@ class _Connection:
         if self.body is not None:
             await self.body.close()
 
-    def _arguments(self, request: Request) -> list[Any]:
+    def _build_arguments(self, request: Request) -> list[Any]:
         """Input and options: plain JavaScript objects for a JavaScript binding, else plain Python ones."""
         if request.method != "POST":
             raise ValueError(f"A binding cannot {request.method} {request.route.path}: it only runs models.")
-        data, options = call_arguments(request, self.headers)
+        data, options = build_call_arguments(request, self.headers)
         texts = [encode_json(data).decode(), encode_json(options).decode()]
-        return [_js_object(text) if _is_js(self.binding) else from_json(text) for text in texts]
+        return [_to_js_object(text) if _is_js(self.binding) else from_json(text) for text in texts]
 
-    async def _result(self, model: str, given: list[Any]) -> Any:
+    async def _await_result(self, model: str, given: list[Any]) -> Any:
         answer = self.binding.run(model, *given)
         if not _is_js(self.binding):
             return await answer if inspect.isawaitable(answer) else answer
@@ -172,11 +172,11 @@ class _Connection:
         try:
             return await asyncio.shield(promise)
         except asyncio.CancelledError:
-            _in_background(_discarded(promise))  # JavaScript goes on: a stream that comes now is of no use
+            _run_in_background(_discard(promise))  # JavaScript goes on: a stream that comes now is of no use
             raise
 
 
-def call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a request becomes as the second and third argument of `run`.
 
     What stands in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
@@ -242,15 +242,15 @@ class _Reader:
         except Exception:
             self.ended = True  # a stream that failed is over
             raise
-        if _member(step, "done"):
+        if _get_member(step, "done"):
             self.ended = True
             return None
-        return _as_bytes(_member(step, "value"))
+        return _to_bytes(_get_member(step, "value"))
 
     async def close(self) -> None:
         if not self.ended:
             self.ended = True
-            await _let_go(getattr(self.reader, "cancel", None), wait=not _is_js(self.reader))
+            await _cancel(getattr(self.reader, "cancel", None), wait=not _is_js(self.reader))
 
 
 @dataclass(slots=True)
@@ -267,26 +267,26 @@ class _Iterated:
         if chunk is end:
             self.ended = True
             return None
-        return _as_bytes(chunk)
+        return _to_bytes(chunk)
 
     async def close(self) -> None:
         if not self.ended:
             self.ended = True
-            await _let_go(getattr(self.chunks, "aclose", None) or getattr(self.chunks, "close", None))
+            await _cancel(getattr(self.chunks, "aclose", None) or getattr(self.chunks, "close", None))
 
 
-def _opened(result: Any, request: Request) -> tuple[ResponseHead, _Body]:
+def _open_result(result: Any, request: Request) -> tuple[ResponseHead, _Body]:
     """The head and body of what the binding resolved to."""
     response = getattr(result, "js_object", result)  # the Python SDK's own Response
     status = getattr(response, "status", None)
     if isinstance(status, int) and not isinstance(response, Mapping) and hasattr(response, "headers"):
-        reply = ResponseHead(status, _headers(response.headers))
+        reply = ResponseHead(status, _read_headers(response.headers))
         content = getattr(response, "body", None)
-        return reply, _Whole(b"") if _is_null(content) else _body(content, request)
-    return ResponseHead(200, {}), _body(result, request)
+        return reply, _Whole(b"") if _is_null(content) else _open_body(content, request)
+    return ResponseHead(200, {}), _open_body(result, request)
 
 
-def _body(result: Any, request: Request) -> _Body:
+def _open_body(result: Any, request: Request) -> _Body:
     if isinstance(result, bytes | bytearray | memoryview):
         return _Whole(bytes(result))
     if isinstance(result, str):
@@ -298,19 +298,19 @@ def _body(result: Any, request: Request) -> _Body:
             return _Iterated(aiter(result))
         if isinstance(result, Iterator):
             return _Iterated(result)
-    return _Whole(_as_json(result))
+    return _Whole(_to_json(result))
 
 
-def _as_json(result: Any) -> bytes:
+def _to_json(result: Any) -> bytes:
     try:
-        text = _js_json(result) if _is_js(result) else None
-        return to_json(_as_python(result), fallback=_as_python) if text is None else text.encode()
+        text = _to_js_json(result) if _is_js(result) else None
+        return to_json(_to_python(result), fallback=_to_python) if text is None else text.encode()
     except (ValueError, TypeError, _JsError) as error:
         why = f"the binding resolved to something that is not JSON ({error})"
-        raise unreadable_reply(200, {}, repr(result).encode(), why, ErrorContext()) from error
+        raise make_unreadable_error(200, {}, repr(result).encode(), why, ErrorContext()) from error
 
 
-def _as_python(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     """Python's form of a value of Pyodide's.
 
     Raises:
@@ -334,11 +334,11 @@ def _is_null(value: object) -> bool:
     return value is None or type(value).__name__ == "JsNull"
 
 
-def _member(step: Any, name: str) -> Any:
+def _get_member(step: Any, name: str) -> Any:
     return step.get(name) if isinstance(step, Mapping) else getattr(step, name, None)
 
 
-def _as_bytes(chunk: Any) -> bytes:
+def _to_bytes(chunk: Any) -> bytes:
     if isinstance(chunk, str):
         return chunk.encode()
     if hasattr(chunk, "to_py"):
@@ -346,10 +346,10 @@ def _as_bytes(chunk: Any) -> bytes:
     if isinstance(chunk, bytes | bytearray | memoryview):
         return bytes(chunk)
     why = f"the binding's stream holds {type(chunk).__name__} where bytes should be"
-    raise unreadable_reply(200, {}, b"", why, ErrorContext())
+    raise make_unreadable_error(200, {}, b"", why, ErrorContext())
 
 
-def _headers(headers: Any) -> dict[str, str]:
+def _read_headers(headers: Any) -> dict[str, str]:
     pairs = headers.items() if hasattr(headers, "items") else headers.entries()
     return {str(name).lower(): str(value) for name, value in pairs}
 
@@ -357,13 +357,13 @@ def _headers(headers: Any) -> dict[str, str]:
 # --- What it throws ---------------------------------------------------------------------------------------------------
 
 
-def _thrown(error: Exception) -> str:
+def _read_thrown(error: Exception) -> str:
     """The text of what the binding threw, which the exchange reads like the body of an error reply.
 
     Raises:
         APIConnectionError: If no service has answered.
     """
-    text = _text_of(error)
+    text = _get_text(error)
     if _CODE.search(text) is None:
         if not _is_js(error) and isinstance(error, _MISTAKES):
             raise error
@@ -372,22 +372,22 @@ def _thrown(error: Exception) -> str:
     return text
 
 
-def _broken(error: Exception) -> WorkersGemmaError:
+def _make_broken_error(error: Exception) -> WorkersGemmaError:
     """The typed error for a stream that failed."""
-    text = _text_of(error)
+    text = _get_text(error)
     if _CODE.search(text) is None:
         return APIConnectionError(f"The binding's stream failed: {text}")
-    typed: APIStatusError = payload_error(_THROWN, {}, text, ErrorContext())
+    typed: APIStatusError = map_payload_error(_THROWN, {}, text, ErrorContext())
     return typed
 
 
-def _text_of(error: Exception) -> str:
+def _get_text(error: Exception) -> str:
     message = getattr(error, "message", None)
     text = message if isinstance(message, str) and message.strip() else str(error)
     return text if text.strip() else f"{type(error).__name__} without a text"
 
 
-def _too_slow(seconds: float | None) -> APITimeoutError:
+def _make_timeout_error(seconds: float | None) -> APITimeoutError:
     limit = GRACE_SECONDS if seconds is None else seconds
     return APITimeoutError(f"The binding did not answer within {limit:g} s. See `timeout`.")
 
@@ -395,7 +395,7 @@ def _too_slow(seconds: float | None) -> APITimeoutError:
 # --- Letting go -------------------------------------------------------------------------------------------------------
 
 
-async def _let_go(close: Any, *, wait: bool = True) -> None:
+async def _cancel(close: Any, *, wait: bool = True) -> None:
     """Call what cancels a stream, and wait for it unless it is JavaScript, which goes on by itself.
 
     Waiting is not possible any more where a stream is collected as garbage, and Pyodide's loop has no other end for it.
@@ -405,25 +405,25 @@ async def _let_go(close: Any, *, wait: bool = True) -> None:
     with suppress(Exception):
         closed = close()
         if not wait:
-            _in_background(_quiet(closed))
+            _run_in_background(_ignore_failure(closed))
         elif inspect.isawaitable(closed):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await closed
 
 
-async def _discarded(promise: Awaitable[Any]) -> None:
+async def _discard(promise: Awaitable[Any]) -> None:
     with suppress(Exception):
         result = await promise
         if hasattr(result, "cancel"):
             await result.cancel()
 
 
-async def _quiet(promise: Awaitable[Any]) -> None:
+async def _ignore_failure(promise: Awaitable[Any]) -> None:
     with suppress(Exception):
         await promise
 
 
-def _in_background(awaited: Any) -> None:
+def _run_in_background(awaited: Any) -> None:
     future = asyncio.ensure_future(awaited)
     _closing.add(future)
     future.add_done_callback(_closing.discard)
@@ -454,4 +454,4 @@ async def _next(exchange: AsyncExchange) -> list[Piece] | None:
     return await anext(exchange, None)
 
 
-__all__ = ["BindingTransport", "call_arguments"]
+__all__ = ["BindingTransport", "build_call_arguments"]

@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
-from langchain_workers_gemma.transport.environment import proxy_for, tls_context
+from langchain_workers_gemma.transport.environment import find_proxy, get_tls_context
 from langchain_workers_gemma.version import __version__
 
 Client = TypeVar("Client", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
@@ -80,7 +80,7 @@ class ClientPool(Generic[Client]):
             self._idle.move_to_end(key)
             self._idle_count += 1
 
-    def shutdown(self) -> None:
+    def shut_down(self) -> None:
         """From now on, evict every client."""
         self._is_shut_down = True
 
@@ -90,10 +90,10 @@ class ClientPool(Generic[Client]):
         Args:
             key: The key that was used last; its own clients are looked at beside those of the key used least recently.
         """
-        while (client := self._surplus(key)) is not None:
+        while (client := self._pop_surplus(key)) is not None:
             yield client
 
-    def _surplus(self, key: PoolKey | None) -> Client | None:
+    def _pop_surplus(self, key: PoolKey | None) -> Client | None:
         with self._lock:
             oldest = next(iter(self._idle), None)
             for candidate in (oldest, key):
@@ -115,10 +115,10 @@ class ClientPool(Generic[Client]):
         return client
 
 
-def _options(origin: str) -> dict[str, Any]:
+def _build_options(origin: str) -> dict[str, Any]:
     # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=MAX_IDLE_SECONDS)
-    return {"limits": limits, "verify": tls_context(origin), "proxy": proxy_for(origin)}
+    return {"limits": limits, "verify": get_tls_context(origin), "proxy": find_proxy(origin)}
 
 
 # --- By process -------------------------------------------------------------------------------------------------------
@@ -126,12 +126,12 @@ def _options(origin: str) -> dict[str, Any]:
 _processes: dict[int, ClientPool[httpx.HTTPTransport]] = {}  # by process id: a fork must not use its parent's
 
 
-def process_pool() -> ClientPool[httpx.HTTPTransport]:
+def get_process_pool() -> ClientPool[httpx.HTTPTransport]:
     """Return the clients for sync calls."""
     process = os.getpid()
     pool = _processes.get(process)
     if pool is None:  # `setdefault` is atomic: threads that come at once get the same
-        pool = _processes.setdefault(process, ClientPool(lambda origin: httpx.HTTPTransport(**_options(origin))))
+        pool = _processes.setdefault(process, ClientPool(lambda origin: httpx.HTTPTransport(**_build_options(origin))))
     return pool
 
 
@@ -139,7 +139,7 @@ def process_pool() -> ClientPool[httpx.HTTPTransport]:
 def _close_shared_clients() -> None:
     pool = _processes.pop(os.getpid(), None)
     if pool is not None:
-        pool.shutdown()
+        pool.shut_down()
         for client in pool.evict():
             client.close()
 
@@ -157,7 +157,7 @@ class _LoopPool:
 _loops: dict[tuple[int, int], _LoopPool] = {}  # by process id and the loop's identity
 
 
-async def loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
+async def get_loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
     """Return the clients for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
@@ -167,14 +167,14 @@ async def loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
     for stale, other in list(_loops.items()):
         if other.loop.is_closed():
             _loops.pop(stale, None)
-    pool = ClientPool(lambda origin: httpx.AsyncHTTPTransport(**_options(origin)))
-    closer = _closing_with_loop(pool)
+    pool = ClientPool(lambda origin: httpx.AsyncHTTPTransport(**_build_options(origin)))
+    closer = _close_with_loop(pool)
     await anext(closer)
     _loops[key] = _LoopPool(loop, pool, closer)
     return pool
 
 
-async def _closing_with_loop(pool: ClientPool[httpx.AsyncHTTPTransport]) -> AsyncGenerator[None]:
+async def _close_with_loop(pool: ClientPool[httpx.AsyncHTTPTransport]) -> AsyncGenerator[None]:
     """Close the clients with their loop.
 
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
@@ -183,6 +183,6 @@ async def _closing_with_loop(pool: ClientPool[httpx.AsyncHTTPTransport]) -> Asyn
     try:
         yield
     finally:
-        pool.shutdown()
+        pool.shut_down()
         for client in pool.evict():
             await client.aclose()

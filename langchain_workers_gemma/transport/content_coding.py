@@ -22,14 +22,14 @@ class ContentCodingError(ValueError):
     """The body of a response is in a coding that was not asked for, or cannot be decoded."""
 
 
-def decoder_for(content_encoding: str) -> Inflater | None:
+def get_decoder(content_encoding: str) -> Inflater | None:
     """Return the decoder for a `content-encoding` header, `None` where nothing is to be decoded.
 
     Raises:
         ContentCodingError: If the coding was not asked for, or several are stacked.
 
     Example:
-        >>> decoder_for("identity") is None
+        >>> get_decoder("identity") is None
         True
     """
     codings = [

@@ -98,7 +98,7 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
                 action = next(flow)
                 continue
             try:
-                outcome = _outcome(action, connection)
+                outcome = _carry_out(action, connection)
             except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                 action = flow.throw(failure)
             else:
@@ -133,7 +133,7 @@ class AsyncExchange:
             action = next(self._flow)
             while not isinstance(action, Deliver):
                 try:
-                    outcome = await _aoutcome(action, self._connection)
+                    outcome = await _acarry_out(action, self._connection)
                 except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                     action = self._flow.throw(failure)
                 else:
@@ -152,7 +152,7 @@ class AsyncExchange:
         await self._connection.close()
 
 
-def _outcome(action: Action, connection: Connection) -> Any:
+def _carry_out(action: Action, connection: Connection) -> Any:
     match action:
         case Read():
             return connection.read(is_complete=action.is_complete)
@@ -172,7 +172,7 @@ def _outcome(action: Action, connection: Connection) -> Any:
             raise AssertionError(f"{action} is not for a connection")
 
 
-async def _aoutcome(action: Action, connection: AsyncConnection) -> Any:
+async def _acarry_out(action: Action, connection: AsyncConnection) -> Any:
     match action:
         case Read():
             return await connection.read(is_complete=action.is_complete)
@@ -195,7 +195,7 @@ async def _aoutcome(action: Action, connection: AsyncConnection) -> Any:
 def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
     """Drive a flow and give what it ends in."""
     outcome: list[T] = []
-    for _ in driver.run(_kept(flow, outcome)):
+    for _ in driver.run(_keep_outcome(flow, outcome)):
         pass
     return outcome[0]
 
@@ -203,10 +203,10 @@ def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
 async def arun(driver: Driver, flow: Generator[Action, Any, T]) -> T:
     """Drive a flow and give what it ends in."""
     outcome: list[T] = []
-    async for _ in driver.arun(_kept(flow, outcome)):
+    async for _ in driver.arun(_keep_outcome(flow, outcome)):
         pass
     return outcome[0]
 
 
-def _kept(flow: Generator[Action, Any, T], outcome: list[T]) -> Flow:
+def _keep_outcome(flow: Generator[Action, Any, T], outcome: list[T]) -> Flow:
     outcome.append((yield from flow))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def tls_context(origin: str) -> ssl.SSLContext:
+def get_tls_context(origin: str) -> ssl.SSLContext:
     """Return the TLS context for an origin; without TLS, one that knows no certificates.
 
     Args:
@@ -33,20 +33,20 @@ def tls_context(origin: str) -> ssl.SSLContext:
     Raises:
         APIConnectionError: If the environment names certificates that cannot be read.
     """
-    return _context(verify=origin.startswith("https:"))
+    return _make_context(verify=origin.startswith("https:"))
 
 
 @cache
-def _context(*, verify: bool) -> ssl.SSLContext:
+def _make_context(*, verify: bool) -> ssl.SSLContext:
     """Make each context once: reading the certificates costs tens of milliseconds."""
     try:
         return httpx.create_ssl_context(verify=verify)
     except (OSError, ValueError) as error:
         named = " or ".join(name for name in _CERTIFICATE_VARIABLES if os.environ.get(name))
-        raise unusable(named or "the system's certificates", error) from error
+        raise make_unusable_error(named or "the system's certificates", error) from error
 
 
-def proxy_for(origin: str) -> httpx.Proxy | None:
+def find_proxy(origin: str) -> httpx.Proxy | None:
     """Return the proxy that the environment names for an origin, `None` for a direct connection.
 
     Args:
@@ -65,7 +65,7 @@ def proxy_for(origin: str) -> httpx.Proxy | None:
         proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
         _check_support(proxy)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise unusable(f"{scheme.upper()}_PROXY", error) from error
+        raise make_unusable_error(f"{scheme.upper()}_PROXY", error) from error
     return proxy
 
 
@@ -74,7 +74,7 @@ def _check_support(proxy: httpx.Proxy) -> None:
         import_module("socksio")  # httpx needs it, and imports it as late as when a transport is made
 
 
-def unusable(variable: str, error: Exception) -> APIConnectionError:
+def make_unusable_error(variable: str, error: Exception) -> APIConnectionError:
     """Return the error for a value of the environment that cannot be used; it does not repeat the value."""
     typed = APIConnectionError(
         f"The connection could not be set up: {variable} cannot be used ({type(error).__name__}). Correct or unset it."

@@ -108,7 +108,7 @@ class _Clock:
         self._deadline = time.monotonic() + seconds
         self._total = total
 
-    def left(self, timeout: float | None) -> float:
+    def get_time_left(self, timeout: float | None) -> float:
         """How long the next step may take.
 
         Raises:
@@ -118,7 +118,7 @@ class _Clock:
         if left <= 0 or self.cancelled.is_set():
             raise _TooSlowError
         if self._total is not None:
-            left = self._total.left(left)
+            left = self._total.get_time_left(left)
         return left if timeout is None else min(timeout, left)
 
 
@@ -149,11 +149,15 @@ class _PublicOnly(httpcore.NetworkBackend):
         backend = httpcore.SyncBackend()
         for address in addresses[:-1]:
             try:
-                stream = backend.connect_tcp(address, port, self._clock.left(timeout), local_address, socket_options)
+                stream = backend.connect_tcp(
+                    address, port, self._clock.get_time_left(timeout), local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue  # a host may have an address that this machine has no way to, such as IPv6
             return _TimedStream(stream, self._clock)
-        stream = backend.connect_tcp(addresses[-1], port, self._clock.left(timeout), local_address, socket_options)
+        stream = backend.connect_tcp(
+            addresses[-1], port, self._clock.get_time_left(timeout), local_address, socket_options
+        )
         return _TimedStream(stream, self._clock)
 
 
@@ -165,10 +169,10 @@ class _TimedStream(httpcore.NetworkStream):
         self._clock = clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._left(timeout))
+        return self._stream.read(max_bytes, self._get_time_left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._left(timeout))
+        self._stream.write(buffer, self._get_time_left(timeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -176,15 +180,15 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        secured = self._stream.start_tls(ssl_context, server_hostname, self._left(timeout))
+        secured = self._stream.start_tls(ssl_context, server_hostname, self._get_time_left(timeout))
         return _TimedStream(secured, self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
-    def _left(self, timeout: float | None) -> float:
+    def _get_time_left(self, timeout: float | None) -> float:
         try:
-            return self._clock.left(timeout)
+            return self._clock.get_time_left(timeout)
         except _TooSlowError:
             self._stream.close()  # before TLS, nobody else would
             raise
@@ -203,7 +207,7 @@ def _fetch(url: str, total: _Clock) -> str:
         with httpcore.ConnectionPool(network_backend=_PublicOnly(_Clock(MAX_SECONDS, total.cancelled, total))) as pool:
             return _follow(pool, url)
     except _NotPublicError:
-        raise _not_public(url) from None
+        raise _make_not_public_error(url) from None
     except _TooSlowError:
         limits = f"{MAX_SECONDS:g} s, or all images of the call longer than {MAX_TOTAL_SECONDS:g} s"
         raise ValueError(f"messages: the image {url!r} took longer than {limits}.") from None
@@ -215,10 +219,10 @@ def _follow(pool: httpcore.ConnectionPool, url: str) -> str:
     at = url
     for _ in range(MAX_REDIRECTS + 1):
         _check_url(at)
-        with pool.stream("GET", at, headers=_headers(at), extensions={"timeout": _timeouts()}) as response:
+        with pool.stream("GET", at, headers=_build_headers(at), extensions={"timeout": _build_timeouts()}) as response:
             headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
             if response.status not in _REDIRECTS or "location" not in headers:
-                return _data_uri(response.status, headers, response.iter_stream(), url)
+                return _build_data_uri(response.status, headers, response.iter_stream(), url)
             at = urljoin(at, headers["location"])
     raise ValueError(f"messages: the image {url!r} redirects more than {MAX_REDIRECTS} times.")
 
@@ -239,22 +243,22 @@ def _check_url(url: str) -> None:
     except ValueError:
         public = parts.hostname != "localhost"  # a name: its addresses are checked when they are known
     if not public:
-        raise _not_public(url)
+        raise _make_not_public_error(url)
 
 
-def _not_public(url: str) -> ValueError:
+def _make_not_public_error(url: str) -> ValueError:
     return ValueError(f"messages: the image {url!r} is not at a public address, so it is not fetched.")
 
 
-def _headers(url: str) -> list[tuple[bytes | str, bytes | str]]:
+def _build_headers(url: str) -> list[tuple[bytes | str, bytes | str]]:
     return [("host", urlsplit(url).netloc), ("accept", ", ".join(sorted(_TYPES))), ("accept-encoding", "identity")]
 
 
-def _timeouts() -> dict[str, float]:
+def _build_timeouts() -> dict[str, float]:
     return dict.fromkeys(("connect", "read", "write", "pool"), _READ_SECONDS)
 
 
-def _data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str) -> str:
+def _build_data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str) -> str:
     if status != 200:
         raise ValueError(f"messages: the image {url!r} could not be fetched: status {status}.")
     kind = headers.get("content-type", "").split(";")[0].strip().lower()

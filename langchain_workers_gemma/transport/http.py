@@ -16,12 +16,12 @@ from pydantic import SecretStr
 
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, unreadable_reply
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.gateway import checked_header
 from langchain_workers_gemma.response.builders import Piece
-from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, loop_pool, process_pool
-from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, decoder_for
+from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, get_loop_pool, get_process_pool
+from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
 from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange, run_flow
 
@@ -52,20 +52,20 @@ class Transport:
         """Drive an exchange, yielding the pieces that it delivers."""
         return AsyncExchange(flow, _AsyncConnection(self))
 
-    def callers_request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+    def build_callers_request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
         """Return a request for the caller's client, which may have cookies, parameters and ways of its own."""
         return client.build_request(
             request.method,
             request.url,
-            headers=self._headers(request),
-            content=request.body(),
+            headers=self._build_headers(request),
+            content=request.encode_body(),
             timeout=self.timeout,
         )
 
-    def own_request(self, request: Request) -> httpx.Request:
+    def build_own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
-        url, body = _parsed(request.url), request.body()
-        headers = {"host": url.netloc.decode("ascii"), **self._headers(request), "content-length": str(len(body))}
+        url, body = _parse_url(request.url), request.encode_body()
+        headers = {"host": url.netloc.decode("ascii"), **self._build_headers(request), "content-length": str(len(body))}
         return httpx.Request(
             request.method,
             url,
@@ -74,12 +74,12 @@ class Transport:
             extensions={"timeout": self.timeout.as_dict()},
         )
 
-    def pool_key(self, request: Request) -> PoolKey:
+    def make_pool_key(self, request: Request) -> PoolKey:
         """What the connection of a request may be shared for."""
         secret = self.token.get_secret_value().encode() if self.token else b""
-        return _origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
+        return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 
-    def _headers(self, request: Request) -> dict[str, str]:
+    def _build_headers(self, request: Request) -> dict[str, str]:
         """Return the headers of a request by their names in lower case, so that each goes out once."""
         headers = dict(_BASE_HEADERS[request.stream])
         if self.token is not None:
@@ -96,13 +96,13 @@ _BASE_HEADERS = {
 
 
 @lru_cache(maxsize=128)
-def _parsed(url: str) -> httpx.URL:
+def _parse_url(url: str) -> httpx.URL:
     """Parse a URL; that takes longer than making all the rest of a request."""
     return httpx.URL(url)
 
 
 @lru_cache(maxsize=128)
-def _origin(base_url: str) -> str:
+def _get_origin(base_url: str) -> str:
     url = httpx.URL(base_url)
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
@@ -114,7 +114,7 @@ class _Connection:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._pool: ClientPool[httpx.HTTPTransport] = process_pool()
+        self._pool: ClientPool[httpx.HTTPTransport] = get_process_pool()
         self._client: httpx.HTTPTransport | None = None
         self._key: PoolKey | None = None
         self._response: httpx.Response | None = None
@@ -126,16 +126,16 @@ class _Connection:
     def send(self, request: Request) -> ResponseHead:
         try:
             self._end_response()
-            response = self._sent(request)
+            response = self._send(request)
             self._response = response
-            head = _head(response)
-            self._inflater = _decoder(response, head)
+            head = _build_head(response)
+            self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
-            raise _not_decodable(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from _without_frames(error)
-        body: Iterator[bytes] = iter(_raw_body(response))
-        self._body = body if self._inflater is None else _inflated(body, self._inflater)
+            raise _make_typed_error(error) from _strip_frames(error)
+        body: Iterator[bytes] = iter(_get_raw_body(response))
+        self._body = body if self._inflater is None else _inflate(body, self._inflater)
         return head
 
     def read(self, *, is_complete: bool = False) -> bytes | None:
@@ -144,12 +144,12 @@ class _Connection:
         try:
             return next(self._body, None)
         except ContentCodingError as error:
-            raise _not_decodable(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from _without_frames(error)
+            raise _make_typed_error(error) from _strip_frames(error)
 
     def abort(self) -> None:
-        stream = _network_stream(self._response)
+        stream = _get_network_stream(self._response)
         if stream is not None:
             stream.close()
 
@@ -163,24 +163,24 @@ class _Connection:
                 for surplus in self._pool.evict(self._key):
                     surplus.close()
 
-    def _sent(self, request: Request) -> httpx.Response:
+    def _send(self, request: Request) -> httpx.Response:
         if self._transport.client is not None:
             client = self._transport.client
             try:
-                return client.send(self._transport.callers_request(client, request), stream=True)
+                return client.send(self._transport.build_callers_request(client, request), stream=True)
             except httpx.HTTPStatusError as error:
                 return error.response  # a hook of the client raised it; the exchange reads what is there
         if self._client is None:
-            self._key = self._transport.pool_key(request)
+            self._key = self._transport.make_pool_key(request)
             self._client = self._pool.acquire(self._key)
-        return self._client.handle_request(self._transport.own_request(request))
+        return self._client.handle_request(self._transport.build_own_request(request))
 
     def _limit_reading(self) -> None:
         if self._deadline is None:
             self._deadline = time.monotonic() + GRACE_SECONDS
-            self._watched = shut_down_after(GRACE_SECONDS, _network_stream(self._response))
+            self._watched = shut_down_after(GRACE_SECONDS, _get_network_stream(self._response))
         elif time.monotonic() > self._deadline:
-            raise _not_ended()
+            raise _make_not_ended_error()
 
     def _end_response(self) -> None:
         self._deadline = None
@@ -210,16 +210,16 @@ class _AsyncConnection:
     async def send(self, request: Request) -> ResponseHead:
         try:
             await self._end_response()
-            response = await self._sent(request)
+            response = await self._send(request)
             self._response = response
-            head = _head(response)
-            self._inflater = _decoder(response, head)
+            head = _build_head(response)
+            self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
-            raise _not_decodable(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from _without_frames(error)
-        body: AsyncIterator[bytes] = aiter(_raw_body(response))
-        self._body = body if self._inflater is None else _ainflated(body, self._inflater)
+            raise _make_typed_error(error) from _strip_frames(error)
+        body: AsyncIterator[bytes] = aiter(_get_raw_body(response))
+        self._body = body if self._inflater is None else _ainflate(body, self._inflater)
         return head
 
     async def read(self, *, is_complete: bool = False) -> bytes | None:
@@ -230,12 +230,12 @@ class _AsyncConnection:
                 return await anext(self._body, None)
             return await self._read_in_time(self._body)
         except ContentCodingError as error:
-            raise _not_decodable(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error) from None
         except _FAILURES as error:
-            raise _typed(error) from _without_frames(error)
+            raise _make_typed_error(error) from _strip_frames(error)
 
     async def abort(self) -> None:
-        stream = _network_stream(self._response)
+        stream = _get_network_stream(self._response)
         if stream is not None:
             await stream.aclose()
 
@@ -249,18 +249,18 @@ class _AsyncConnection:
                 for surplus in self._pool.evict(self._key):
                     await surplus.aclose()
 
-    async def _sent(self, request: Request) -> httpx.Response:
+    async def _send(self, request: Request) -> httpx.Response:
         if self._transport.async_client is not None:
             client = self._transport.async_client
             try:
-                return await client.send(self._transport.callers_request(client, request), stream=True)
+                return await client.send(self._transport.build_callers_request(client, request), stream=True)
             except httpx.HTTPStatusError as error:
                 return error.response  # a hook of the client raised it; the exchange reads what is there
         if self._client is None:
-            self._pool = await loop_pool()
-            self._key = self._transport.pool_key(request)
+            self._pool = await get_loop_pool()
+            self._key = self._transport.make_pool_key(request)
             self._client = self._pool.acquire(self._key)
-        return await self._client.handle_async_request(self._transport.own_request(request))
+        return await self._client.handle_async_request(self._transport.build_own_request(request))
 
     async def _read_in_time(self, body: AsyncIterator[bytes]) -> bytes | None:
         if self._deadline is None:
@@ -269,7 +269,7 @@ class _AsyncConnection:
             async with asyncio.timeout_at(self._deadline):
                 return await anext(body, None)
         except TimeoutError:
-            raise _not_ended() from None
+            raise _make_not_ended_error() from None
 
     async def _end_response(self) -> None:
         self._deadline = None
@@ -278,20 +278,20 @@ class _AsyncConnection:
             await response.aclose()
 
 
-def _inflated(body: Iterator[bytes], inflater: Inflater) -> Iterator[bytes]:
+def _inflate(body: Iterator[bytes], inflater: Inflater) -> Iterator[bytes]:
     for data in body:
         yield from inflater.feed(data)
     inflater.flush()
 
 
-async def _ainflated(body: AsyncIterator[bytes], inflater: Inflater) -> AsyncIterator[bytes]:
+async def _ainflate(body: AsyncIterator[bytes], inflater: Inflater) -> AsyncIterator[bytes]:
     async for data in body:
         for piece in inflater.feed(data):
             yield piece
     inflater.flush()
 
 
-def _network_stream(response: httpx.Response | None) -> Any:
+def _get_network_stream(response: httpx.Response | None) -> Any:
     """Return what a response came over; the pool that it belongs to sees when it is closed, and opens another.
 
     `None` where there is none to close: other clients' transports need not tell, and in HTTP/2 calls share it.
@@ -301,24 +301,24 @@ def _network_stream(response: httpx.Response | None) -> Any:
     return response.extensions.get("network_stream")
 
 
-def _raw_body(response: httpx.Response) -> Any:
+def _get_raw_body(response: httpx.Response) -> Any:
     """Return the iterable of a raw body; a hook of the caller's client may have read it, or closed it unread."""
     if response.is_stream_consumed:
         return httpx.ByteStream(response.content)
     return httpx.ByteStream(b"") if response.is_closed else response.stream
 
 
-def _decoder(response: httpx.Response, head: ResponseHead) -> Inflater | None:
+def _get_decoder(response: httpx.Response, head: ResponseHead) -> Inflater | None:
     """Return what decodes a body, `None` where httpx has done that already or nothing is to be decoded.
 
     Raises:
         ContentCodingError: If the coding was not asked for.
     """
     coding = head.headers.get("content-encoding")
-    return None if coding is None or response.is_closed else decoder_for(coding)
+    return None if coding is None or response.is_closed else get_decoder(coding)
 
 
-def _head(response: httpx.Response) -> ResponseHead:
+def _build_head(response: httpx.Response) -> ResponseHead:
     headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -326,16 +326,16 @@ def _head(response: httpx.Response) -> ResponseHead:
     return ResponseHead(response.status_code, headers)
 
 
-def _not_ended() -> APITimeoutError:
+def _make_not_ended_error() -> APITimeoutError:
     return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_SECONDS:g} s.")
 
 
-def _not_decodable(response: httpx.Response | None, error: ContentCodingError) -> WorkersGemmaError:
-    head = ResponseHead(0, {}) if response is None else _head(response)
-    return unreadable_reply(head.status, head.headers, b"", str(error), ErrorContext())
+def _make_not_decodable_error(response: httpx.Response | None, error: ContentCodingError) -> WorkersGemmaError:
+    head = ResponseHead(0, {}) if response is None else _build_head(response)
+    return make_unreadable_error(head.status, head.headers, b"", str(error), ErrorContext())
 
 
-def _typed(error: Exception) -> WorkersGemmaError:
+def _make_typed_error(error: Exception) -> WorkersGemmaError:
     """Return the typed error for a failure of the connection, to be chained to it."""
     said = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
@@ -344,7 +344,7 @@ def _typed(error: Exception) -> WorkersGemmaError:
     return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def _strip_frames(error: BaseException) -> BaseException:
     """Return a failure without what could show the token: the frames of httpx, whose locals hold the request's headers.
 
     The error goes wherever ours goes: to error trackers, which print the locals of each frame, and into Dask's pickles.

@@ -55,4 +55,4 @@ def replay(flow: Flow, body: bytes, headers: Mapping[str, str]) -> AIMessage:
     builder = MessageBuilder()
     for pieces in run_flow(flow, ReplayConnection(body, headers)):
         builder.add(pieces)
-    return builder.message()
+    return builder.build()

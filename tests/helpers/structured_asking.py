@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from langchain_workers_gemma.models import resolve_model
-from langchain_workers_gemma.request.template_data import template_data
+from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.schemas import (
     declare,
     for_constraint,
@@ -128,7 +128,7 @@ def expected_part(generation: Generation, method: str | None, schema: Any) -> di
     if not generation.forces:
         return constrained_by(generation, ANY, "reply")
     # What Gemma 4's template does not show of the parameters is said in words (tests/unit_tests/request).
-    shown = template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
+    shown = get_template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
     declared, lines = declare(for_tool(parameters, engine_types=True), shown) if shown else (parameters, [])
     function = {
         "name": name,

@@ -79,7 +79,7 @@ class BoundCalls:
     def feed(self, event: Event) -> Iterable[Event]:
         """Take one event and return the events that are ready."""
         if isinstance(event, ToolCallDelta):
-            return self._piece(event)
+            return self._read_piece(event)
         return (*self._release(), event) if self._held and isinstance(event, Text | CallsEnd) else (event,)
 
     def flush(self) -> Iterable[Event]:
@@ -92,14 +92,14 @@ class BoundCalls:
                 events.append(ToolCallDelta(index, None, None, rest))
         return events
 
-    def _piece(self, delta: ToolCallDelta) -> list[Event]:
+    def _read_piece(self, delta: ToolCallDelta) -> list[Event]:
         events = self._release() if self._held and self._held[0].index != delta.index else []
         call = self._calls.get(delta.index)
         name = delta.name
         if call is None or (delta.name and not call.name):
             is_late = call is not None
             name = self._tools.resolve(delta.name or "")
-            call = self._calls[delta.index] = _Call(name, None if is_late else self._reader(name))
+            call = self._calls[delta.index] = _Call(name, None if is_late else self._make_reader(name))
         arguments = delta.arguments if call.reader is None else call.reader.feed(delta.arguments)
         if not (name or delta.id or arguments):
             return events
@@ -116,7 +116,7 @@ class BoundCalls:
         call.begins += "".join(arguments.split())[:3]
         return "{}".startswith(call.begins)
 
-    def _reader(self, name: str) -> ArgumentsReader | None:
+    def _make_reader(self, name: str) -> ArgumentsReader | None:
         type_ = self._tools.types.get(name)
         return None if type_ is None else ArgumentsReader(type_, self._tools.tokens, unquotes=self._tools.unquotes)
 

@@ -54,12 +54,12 @@ class GuidedCalls:
     def flush(self) -> Iterable[Event]:
         """Return what was held back; the reply has ended."""
         held, self._held = "".join(self._held), []
-        state, self._state = self._state, self._plain
-        if state == self._after_answer:
-            return self._rest_of_answer(held)
-        events = self._envelope(held) if held else []
+        state, self._state = self._state, self._pass_text
+        if state == self._hold_rest:
+            return self._read_rest_of_answer(held)
+        events = self._read_envelope(held) if held else []
         if events is None:
-            events = self._plain(held)
+            events = self._pass_text(held)
         return [*events, *(self._unguided.flush() if self._unguided is not None else ())]
 
     # --- States: each takes a text and returns what can be emitted ---
@@ -72,7 +72,7 @@ class GuidedCalls:
         answer = _ANSWER.match(begun)
         if answer is not None:
             self._held = []
-            self._state = self._answer_text if begun[answer.end()] == '"' else self._answer_value
+            self._state = self._read_answer_text if begun[answer.end()] == '"' else self._read_answer_value
             return self._state(begun[answer.end() + (begun[answer.end()] == '"') :])
         if _ANSWER_BEGUN.fullmatch(begun):
             return []
@@ -80,77 +80,77 @@ class GuidedCalls:
             self._state = self._hold
             return []
         self._held = []
-        return self._plain(begun)
+        return self._pass_text(begun)
 
     def _hold(self, text: str) -> list[Event]:
         self._held.append(text)
         return []
 
-    def _plain(self, text: str) -> list[Event]:
-        self._state = self._plain
+    def _pass_text(self, text: str) -> list[Event]:
+        self._state = self._pass_text
         if self._unguided is None and self._make_unguided is not None:
             self._unguided = self._make_unguided()
         if not text:
             return []
         return [Text(text)] if self._unguided is None else [*self._unguided.feed(Text(text))]
 
-    def _answer_text(self, text: str) -> list[Event]:
+    def _read_answer_text(self, text: str) -> list[Event]:
         said, rest = self._string.feed(text)
-        return self._answered(said, rest)
+        return self._finish_answer(said, rest)
 
-    def _answer_value(self, text: str) -> list[Event]:
+    def _read_answer_value(self, text: str) -> list[Event]:
         end = self._value.scan(text)
-        return self._answered(text, None) if end is None else self._answered(text[:end].rstrip(), text[end:])
+        return self._finish_answer(text, None) if end is None else self._finish_answer(text[:end].rstrip(), text[end:])
 
-    def _answered(self, said: str, rest: str | None) -> list[Event]:
+    def _finish_answer(self, said: str, rest: str | None) -> list[Event]:
         if rest is not None:
             self._held = [rest]
-            self._state = self._after_answer
+            self._state = self._hold_rest
         return [Text(said)] if said else []
 
-    def _after_answer(self, text: str) -> list[Event]:
+    def _hold_rest(self, text: str) -> list[Event]:
         self._held.append(text)
         return []
 
     # --- At the end of the reply ---
 
-    def _rest_of_answer(self, rest: str) -> list[Event]:
+    def _read_rest_of_answer(self, rest: str) -> list[Event]:
         """Return what stands behind the answer: calls in further keys of its object, or text after the object."""
         end = ValueScanner().scan('{"answer":0' + rest)
         inside, after = (rest, "") if end is None else (rest[: end - 11], rest[end - 11 :])
-        further = _json_object('{"answer":0' + inside) or {}
-        events = self._calls(further["tool_calls"]) if isinstance(further.get("tool_calls"), list) else []
+        further = _parse_object('{"answer":0' + inside) or {}
+        events = self._read_calls(further["tool_calls"]) if isinstance(further.get("tool_calls"), list) else []
         return [*events, Text(after.rstrip())] if after.strip() else events
 
-    def _envelope(self, held: str) -> list[Event] | None:
+    def _read_envelope(self, held: str) -> list[Event] | None:
         """Return the events of a whole reply, `None` if it is not in the form that was asked for."""
         fence = _FENCE.fullmatch(held)
         text = fence[1] if fence is not None else held
-        value = _json_object(text)
+        value = _parse_object(text)
         if value is None:
-            return self._cut(text)
+            return self._read_cut(text)
         if isinstance(value.get("tool_calls"), list):
             answer = value.get("answer")
             spoken: list[Event] = [Text(answer)] if isinstance(answer, str) and answer else []
-            return [*spoken, *self._calls(value["tool_calls"])]
+            return [*spoken, *self._read_calls(value["tool_calls"])]
         if set(value) == {"answer"}:
             answer = value["answer"]
             return [Text(answer if isinstance(answer, str) else encode_json(answer).decode())]
-        return self._call(0, value)
+        return self._read_call(0, value)
 
-    def _calls(self, items: Iterable[Any]) -> list[Event]:
+    def _read_calls(self, items: Iterable[Any]) -> list[Event]:
         """Return the calls of a list; what is no call to a bound tool is text."""
         events: list[Event] = []
         for index, item in enumerate(items):
-            events += self._call(index, item) or [Text(encode_json(item).decode())]
+            events += self._read_call(index, item) or [Text(encode_json(item).decode())]
         return events
 
-    def _call(self, index: int, item: object) -> list[Event] | None:
+    def _read_call(self, index: int, item: object) -> list[Event] | None:
         function = item.get("function") if isinstance(item, Mapping) else None
         call = function if isinstance(function, Mapping) else item
         if not isinstance(call, Mapping):
             return None
-        name = self._bound_name(call.get("name"))
+        name = self._resolve_name(call.get("name"))
         if name is None:
             return None
         keys = [key for key in call if key not in _BESIDE]
@@ -161,18 +161,18 @@ class GuidedCalls:
         # The model wrote the end of the call, whatever cuts the reply later.
         return [ToolCallDelta(index, None, name, text, closed=True), CallsEnd()]
 
-    def _bound_name(self, name: object) -> str | None:
+    def _resolve_name(self, name: object) -> str | None:
         """Return the bound tool that a name names; a namespace before it is dropped."""
         if not isinstance(name, str):
             return None
         bare = re.split(r"[.:/]", name)[-1]
         return name if name in self._names else bare if bare in self._names else None
 
-    def _cut(self, text: str) -> list[Event] | None:
+    def _read_cut(self, text: str) -> list[Event] | None:
         """Return the events of a reply that was cut: its whole calls, and the one that is not, which must not run."""
         opening = _LIST.match(text)
         if opening is None:
-            return self._cut_call(0, text) if text.lstrip().startswith("{") else None
+            return self._read_cut_call(0, text) if text.lstrip().startswith("{") else None
         events: list[Event] = []
         position, index = opening.end(), 0
         while True:
@@ -183,15 +183,15 @@ class GuidedCalls:
             rest = text[position:]
             end = ValueScanner().scan(rest)
             if end is None:
-                return [*events, *(self._cut_call(index, rest) or ())]
-            item = _json_object(rest[:end])
-            events += (self._call(index, item) if item is not None else None) or [Text(rest[:end])]
+                return [*events, *(self._read_cut_call(index, rest) or ())]
+            item = _parse_object(rest[:end])
+            events += (self._read_call(index, item) if item is not None else None) or [Text(rest[:end])]
             position, index = position + end, index + 1
 
-    def _cut_call(self, index: int, text: str) -> list[Event] | None:
+    def _read_cut_call(self, index: int, text: str) -> list[Event] | None:
         """Return a call that was cut, `None` where not even its name is whole."""
         found = _NAME.search(text)
-        name = self._bound_name(found[1]) if found is not None else None
+        name = self._resolve_name(found[1]) if found is not None else None
         if name is None:
             return None
         arguments = _CUT_ARGUMENTS.search(text)
@@ -199,7 +199,7 @@ class GuidedCalls:
         return [ToolCallDelta(index, None, name, begun if begun.startswith("{") else "{")]
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
+def _parse_object(text: str) -> dict[str, Any] | None:
     try:
         value = from_json(text)
     except ValueError:

@@ -44,7 +44,7 @@ class JsonAnswer:
         self._head = ""
         self._thoughts: list[str] = []
         self._is_answered = False
-        self._state: Callable[[str], Iterable[Event]] = self._holding if withholds == "all" else self._opening
+        self._state: Callable[[str], Iterable[Event]] = self._hold if withholds == "all" else self._read_opening
         self._scanner = ValueScanner()
 
     def feed(self, event: Event) -> Iterable[Event]:
@@ -55,7 +55,7 @@ class JsonAnswer:
             self._thoughts.append(event.text)
         elif isinstance(event, ToolCallDelta):
             self._is_answered = True
-            return (*_as_text(self._take_held()), event)
+            return (*_pass_text(self._take_held()), event)
         elif isinstance(event, Finish):
             self._is_answered = self._is_answered or event.reason == "length"
         return (event,)
@@ -64,11 +64,11 @@ class JsonAnswer:
         """The reply has ended: give what was held back, or leave it in `withheld`."""
         text = self._take_held()
         if not (self._is_answered or text.strip()):
-            text = self._answer_in_thoughts() or text
+            text = self._find_answer_in_thoughts() or text
         if self._withholds is not None and not self._is_answered:
             self.withheld = text
             return ()
-        return _as_text(text)
+        return _pass_text(text)
 
     def _take_held(self) -> str:
         """The JSON in what was held back, or all of it where there is none."""
@@ -82,39 +82,39 @@ class JsonAnswer:
         except (NoJsonError, RecursionError):
             return text
 
-    def _answer_in_thoughts(self) -> str:
+    def _find_answer_in_thoughts(self) -> str:
         try:
             return json.dumps(find_last_object("".join(self._thoughts)), ensure_ascii=False)
         except (NoJsonError, RecursionError):
             return ""
 
-    def _opening(self, text: str) -> Iterable[Event]:
+    def _read_opening(self, text: str) -> Iterable[Event]:
         self._head += text
         match = _OPENING.match(self._head)
         if match is None:
             if len(self._head) >= MAX_HEAD_BYTES or not _STILL_OPENING.match(self._head):
                 self._held, self._head = [self._head], ""
-                self._state = self._holding
+                self._state = self._hold
             return ()
         rest, self._head = self._head[match.end() :], ""
-        self._state = self._inside
+        self._state = self._read_inside
         self._is_answered = True
-        return self._inside(rest)
+        return self._read_inside(rest)
 
-    def _holding(self, text: str) -> Iterable[Event]:
+    def _hold(self, text: str) -> Iterable[Event]:
         self._held.append(text)
         return ()
 
-    def _inside(self, text: str) -> Iterable[Event]:
+    def _read_inside(self, text: str) -> Iterable[Event]:
         end = self._scanner.scan(text)
         if end is not None:
-            self._state = self._after
+            self._state = self._drop
             text = text[:end]
         return (Text(text),) if text else ()
 
-    def _after(self, _text: str) -> Iterable[Event]:
+    def _drop(self, _text: str) -> Iterable[Event]:
         return ()
 
 
-def _as_text(text: str) -> Iterable[Event]:
+def _pass_text(text: str) -> Iterable[Event]:
     return (Text(text),) if text else ()

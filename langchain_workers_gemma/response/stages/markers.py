@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def longest_open_suffix(text: str, markers: Sequence[str]) -> int:
+def measure_open_suffix(text: str, markers: Sequence[str]) -> int:
     """How many characters at the end of `text` could still become one of `markers`.
 
     Example:
-        >>> longest_open_suffix("so far </", ["</end>"])
+        >>> measure_open_suffix("so far </", ["</end>"])
         2
     """
     longest = max(map(len, markers)) - 1

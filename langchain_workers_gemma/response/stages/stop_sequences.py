@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta
-from langchain_workers_gemma.response.stages.markers import longest_open_suffix
+from langchain_workers_gemma.response.stages.markers import measure_open_suffix
 
 
 class StopSequences:
@@ -39,17 +39,17 @@ class StopSequences:
         return (Text(held),) if held else ()
 
     def _read(self, text: str) -> list[Event]:
-        at = self._first_stop(text)
+        at = self._find_first_stop(text)
         if at is not None:
             self._stopped = True
             self._held = ""
             return [*([Text(text[:at])] if at else []), Finish("stop")]
-        keep = longest_open_suffix(text, self._stops)
+        keep = measure_open_suffix(text, self._stops)
         self._held = text[len(text) - keep :]
         ready = text[: len(text) - keep]
         return [Text(ready)] if ready else []
 
-    def _first_stop(self, text: str) -> int | None:
+    def _find_first_stop(self, text: str) -> int | None:
         """Where the answer ends: at the start of the sequence that is completed first."""
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         return min(found)[1] if found else None

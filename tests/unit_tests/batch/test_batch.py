@@ -442,10 +442,10 @@ def test_what_was_submitted_before_a_failure_can_be_fetched(service: Service) ->
 
 def test_waits_grow_and_are_bounded() -> None:
     waiting = PollPolicy(poll_interval=2)
-    assert [waiting.delay(polls, 0) for polls in (0, 1, 2, 3)] == [2, 3, 4.5, 6.75]
-    assert waiting.delay(10_000, 0) == 30
-    assert PollPolicy(poll_interval=120).delay(3, 0) == 120
-    assert PollPolicy(poll_interval=0).delay(50, 0) == 0
+    assert [waiting.get_delay(polls, 0) for polls in (0, 1, 2, 3)] == [2, 3, 4.5, 6.75]
+    assert waiting.get_delay(10_000, 0) == 30
+    assert PollPolicy(poll_interval=120).get_delay(3, 0) == 120
+    assert PollPolicy(poll_interval=0).get_delay(50, 0) == 0
 
 
 def test_retry_after_is_obeyed_within_a_minute(service: Service, way: str, slept: list[float]) -> None:

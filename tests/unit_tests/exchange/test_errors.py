@@ -41,7 +41,12 @@ from langchain_workers_gemma import (
     ToolChoiceError,
     WorkersGemmaError,
 )
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, is_error_payload, payload_error, status_error
+from langchain_workers_gemma.exchange.error_mapping import (
+    ErrorContext,
+    is_error_payload,
+    map_payload_error,
+    map_status_error,
+)
 from tests.helpers.asking import GEMMA_3, GEMMA_4, TOKEN, WAYS, WEATHER, Service, ask, body, gemma, sse, stream
 
 pytestmark = pytest.mark.lowest
@@ -233,7 +238,7 @@ FORMS: list[tuple[str, int, Any, Kind, int | None, str]] = [
                          ids=[form[0] for form in FORMS])  # fmt: skip
 def test_form(status: int, sent: Any, kind: Kind, code: int | None, message: str) -> None:
     content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-    error = status_error(status, {"x-request-id": "r1"}, content, ErrorContext())
+    error = map_status_error(status, {"x-request-id": "r1"}, content, ErrorContext())
     assert type(error) is kind
     assert error.code == code
     assert error.status_code == status
@@ -305,7 +310,7 @@ JSON = st.recursive(
 
 @given(st.integers(100, 599), JSON)
 def test_any_json_is_some_error(status: int, payload: object) -> None:
-    error = payload_error(status, {}, payload, ErrorContext(secrets=(TOKEN,)))
+    error = map_payload_error(status, {}, payload, ErrorContext(secrets=(TOKEN,)))
     assert error.message
     assert error.status_code == status
     assert error.code is None or error.code >= 1_000
@@ -314,7 +319,7 @@ def test_any_json_is_some_error(status: int, payload: object) -> None:
 
 @given(st.integers(100, 599), st.binary(max_size=60))
 def test_any_bytes_are_some_error(status: int, sent: bytes) -> None:
-    assert status_error(status, {}, sent, ErrorContext()).message
+    assert map_status_error(status, {}, sent, ErrorContext()).message
 
 
 # --- Within a stream --------------------------------------------------------------------------------------------------
@@ -500,7 +505,7 @@ def samples() -> list[WorkersGemmaError]:
     context = ErrorContext(GEMMA_3, GEMMA_4, "the argument api_token")
     headers = {"cf-ray": "8f", "retry-after": "3"}
     status_errors: list[WorkersGemmaError] = [
-        status_error(status, headers, json.dumps(envelope(code)).encode(), context) for status, code, _ in BY_CODE
+        map_status_error(status, headers, json.dumps(envelope(code)).encode(), context) for status, code, _ in BY_CODE
     ]
     partial = AIMessageChunk(content="Hel", response_metadata={"request_id": "8f"})
     return [
@@ -543,9 +548,9 @@ def test_cause_is_kept(respx_mock: respx.MockRouter) -> None:
 
 def test_an_unknown_model_gets_the_nearest_known_id() -> None:
     context = ErrorContext(model="@cf/google/gemma-4-26b")
-    error = payload_error(400, {}, envelope(5007, "No such model"), context)
+    error = map_payload_error(400, {}, envelope(5007, "No such model"), context)
     assert isinstance(error, ModelNotFoundError)
     assert error.message == "No such model"
     assert f"Did you mean model={GEMMA_4!r}?" in str(error)
-    known = payload_error(404, {}, envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
+    known = map_payload_error(404, {}, envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
     assert known.advice == "No such route: check account_id and base_url."

@@ -25,7 +25,12 @@ from langchain_workers_gemma import (
     StreamTimeoutError,
     WorkersGemmaError,
 )
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, retry_after, status_error, unreadable_reply
+from langchain_workers_gemma.exchange.error_mapping import (
+    ErrorContext,
+    get_retry_after,
+    make_unreadable_error,
+    map_status_error,
+)
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from tests.helpers.asking import TOKEN, WAYS, ask, gemma
 from tests.helpers.fault_server import (
@@ -48,7 +53,7 @@ NOBODY = ErrorContext()
 def answered(status: int, code: int | None = None, **headers: str) -> APIStatusError:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     body = b"" if code is None else f'{{"success": false, "errors": [{{"code": {code}, "message": "No"}}]}}'.encode()
-    return status_error(status, fields, body, NOBODY)
+    return map_status_error(status, fields, body, NOBODY)
 
 
 RETRIED: list[WorkersGemmaError] = [
@@ -81,7 +86,7 @@ RAISED: list[WorkersGemmaError] = [
     answered(410, 5028),
     answered(413, 3006),
     *(answered(status) for status in (101, 301, 302, 304, 307, 308)),
-    unreadable_reply(200, {}, b"garbage", "it is not JSON", NOBODY),
+    make_unreadable_error(200, {}, b"garbage", "it is not JSON", NOBODY),
     WorkersGemmaError("something else"),
 ]
 
@@ -95,16 +100,16 @@ def name(error: WorkersGemmaError) -> str:
 def test_is_retried(error: WorkersGemmaError) -> None:
     assert error.is_retryable
     policy = RetryPolicy(2)
-    assert policy.delay(error, 0) is not None
-    assert policy.delay(error, 1) is not None
-    assert policy.delay(error, 2) is None
-    assert RetryPolicy(0).delay(error, 0) is None
+    assert policy.get_delay(error, 0) is not None
+    assert policy.get_delay(error, 1) is not None
+    assert policy.get_delay(error, 2) is None
+    assert RetryPolicy(0).get_delay(error, 0) is None
 
 
 @pytest.mark.parametrize("error", RAISED, ids=name)
 def test_is_raised(error: WorkersGemmaError) -> None:
     assert not error.is_retryable
-    assert RetryPolicy(5).delay(error, 0) is None
+    assert RetryPolicy(5).get_delay(error, 0) is None
 
 
 def test_delays_grow_with_jitter_up_to_a_bound() -> None:
@@ -112,10 +117,10 @@ def test_delays_grow_with_jitter_up_to_a_bound() -> None:
     policy = RetryPolicy(20)
     error = APIConnectionError("reset")
     for retry, longest in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)):
-        delays = [policy.delay(error, retry) or 0.0 for _ in range(200)]
+        delays = [policy.get_delay(error, retry) or 0.0 for _ in range(200)]
         assert longest / 2 <= min(delays) < max(delays) <= longest
         assert len(set(delays)) > 100
-    assert (policy.delay(error, 19) or 0) <= 8
+    assert (policy.get_delay(error, 19) or 0) <= 8
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_delays_grow_with_jitter_up_to_a_bound() -> None:
 def test_retry_after_in_seconds(header: str, delay: float | None) -> None:
     error = answered(429, retry_after=header)
     assert error.retry_after == float(header)
-    assert RetryPolicy().delay(error, 0) == delay
+    assert RetryPolicy().get_delay(error, 0) == delay
 
 
 @pytest.mark.parametrize(("ahead", "obeyed"), [(30, True), (59, True), (120, False), (86_400, False)])
@@ -133,34 +138,34 @@ def test_retry_after_as_a_date(ahead: int, obeyed: bool) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
     error = answered(503, retry_after=when)
     assert error.retry_after == pytest.approx(ahead, abs=3)
-    delay = RetryPolicy().delay(error, 0)
+    delay = RetryPolicy().get_delay(error, 0)
     assert delay == (error.retry_after if obeyed else None)
 
 
 def test_retry_after_in_the_past_is_now() -> None:
     error = answered(503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")
     assert error.retry_after == 0.0
-    assert RetryPolicy().delay(error, 0) == 0.0
+    assert RetryPolicy().get_delay(error, 0) == 0.0
 
 
 @pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "inf", "1e999", "Wed, 99 Foo 2015", "twelve", "0x10"])
 def test_nonsense_in_retry_after_is_passed_over(header: str) -> None:
     error = answered(429, retry_after=header)
     assert error.retry_after is None
-    delay = RetryPolicy().delay(error, 0)
+    delay = RetryPolicy().get_delay(error, 0)
     assert delay is not None
     assert 0.25 <= delay <= 0.5
 
 
 @given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]?\w{1,5}\Z"))
 def test_any_retry_after_is_read_without_failing(header: str) -> None:
-    seconds = retry_after({"retry-after": header})
+    seconds = get_retry_after({"retry-after": header})
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 @given(st.integers(0, 999), st.integers(-1, 11_000) | st.none(), st.integers(0, 10), st.text(max_size=9))
 def test_no_delay_is_ever_longer_than_a_minute(status: int, code: int | None, retries: int, header: str) -> None:
-    delay = RetryPolicy(10).delay(answered(status, code, retry_after=header), retries)
+    delay = RetryPolicy(10).get_delay(answered(status, code, retry_after=header), retries)
     assert delay is None or 0 <= delay <= 60
 
 

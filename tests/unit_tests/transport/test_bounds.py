@@ -155,7 +155,7 @@ async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.Monke
         started.set()
         go_on.wait(10)
         with pytest.raises(guarded_fetch._TooSlowError):
-            total.left(None)
+            total.get_time_left(None)
         seen.set()
         return url
 
@@ -278,10 +278,10 @@ def test_a_gateway_given_as_a_dict_is_not_printed(server: FaultServer, way: str)
 @pytest.fixture
 def fresh_pool() -> Any:
     client_pool._close_shared_clients()
-    environment._context.cache_clear()
+    environment._make_context.cache_clear()
     yield
     client_pool._close_shared_clients()
-    environment._context.cache_clear()
+    environment._make_context.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_pool")
