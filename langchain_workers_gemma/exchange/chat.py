@@ -422,6 +422,8 @@ class ChatExchange:
     def _begin(self) -> Begin:
         headers = self._head.headers
         metadata = dict(self._plan.metadata)
+        if self._reader.model_name is not None:
+            metadata["model_name"] = self._reader.model_name
         identity = get_request_id(headers)
         if identity is not None:
             metadata["request_id"] = identity

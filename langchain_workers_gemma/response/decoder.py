@@ -14,6 +14,8 @@ from typing import Any
 from langchain_workers_gemma.response.call_pieces import CallPieces
 from langchain_workers_gemma.response.events import CallsEnd, Event, Finish, Reasoning, Text, Usage
 
+_MAX_MODEL_NAME = 256
+
 
 class UnknownShapeError(ValueError):
     """A parsed reply holds nothing that any dialect knows."""
@@ -43,6 +45,19 @@ def get_logprobs(result: object) -> list[Any]:
     logprobs = first.get("logprobs") if isinstance(first, dict) else None
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     return content if isinstance(content, list) else []
+
+
+def get_model_name(result: object) -> str | None:
+    """Return the name of the model in a whole reply or one event of a stream; `None` if it has none fit to be shown.
+
+    Example:
+        >>> get_model_name({"model": "google/gemma-4-26b-a4b-it", "choices": []})
+        'google/gemma-4-26b-a4b-it'
+    """
+    name = result.get("model") if isinstance(result, dict) else None
+    if not isinstance(name, str) or len(name) > _MAX_MODEL_NAME or not name.isprintable():
+        return None
+    return name.strip() or None
 
 
 class FrameDecoder:

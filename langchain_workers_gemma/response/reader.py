@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_workers_gemma.response.decoder import FrameDecoder, get_logprobs
+from langchain_workers_gemma.response.decoder import FrameDecoder, get_logprobs, get_model_name
 from langchain_workers_gemma.response.events import (
     CallsEnd,
     Event,
@@ -75,6 +75,7 @@ class ReplyReader:
         finish_reason: Why it ended, as the service said it.
         has_content: Whether any text, thought or call has come.
         logprobs: The log probabilities of its tokens, as the service sent them.
+        model_name: The model that wrote it, as it says up to its first content; `None` if it does not.
         has_answer: Whether any text or call has come.
     """
 
@@ -83,6 +84,7 @@ class ReplyReader:
         self.finish_reason: str | None = None
         self.has_content = False
         self.logprobs: list[Any] = []
+        self.model_name: str | None = None
         self.has_answer = False
         self._options = options
         self._finish_reasons: list[str] = []
@@ -111,6 +113,8 @@ class ReplyReader:
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
         """
+        if not (self.has_content or self.model_name):  # it goes out with the first content, however packets are cut
+            self.model_name = get_model_name(frame)
         if self._options.logprobs:
             self.logprobs += get_logprobs(frame)
         events = self._decoder.decode_frame(frame)
@@ -126,6 +130,7 @@ class ReplyReader:
         """
         if self._options.logprobs:
             self.logprobs += get_logprobs(result)
+        self.model_name = get_model_name(result)
         return self._settle(self._run_stages(self._decoder.decode_whole(result)))
 
     def flush(self) -> list[Event]:
