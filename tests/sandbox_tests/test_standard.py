@@ -1,25 +1,35 @@
 """LangChain's own standard tests, against a server that enforces what the service does.
 
-Nothing is marked as expected to fail. What a class does not claim (audio, PDF, image URLs) is what
-no Gemma on Workers AI takes.
+Nothing is marked as expected to fail. What a class does not claim (audio, PDF) is what no Gemma on Workers AI takes.
 """
 
 from __future__ import annotations
 
 import warnings
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
+from vcr import VCR
+from vcr.cassette import Cassette
+from vcr.record_mode import RecordMode
 
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.transport import guarded_fetch
 from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, GEMMA_7B
 
 SQUARE = Path(__file__).parents[1] / "data" / "square.png"
+SQUARE_URI = f"data:image/png;base64,{b64encode(SQUARE.read_bytes()).decode()}"
+STORY = "Write a story about a cat."
 
 
 class QuietGemma(ChatWorkersGemma):
@@ -41,15 +51,32 @@ class _Standard(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return self.arguments
+        return {"inline_image_urls": self.reads_images, **self.arguments}
 
     @pytest.fixture(autouse=True)
-    def _surroundings(self, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    def _surroundings(self, _clean_environment: None, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
         """Credentials where the tests make models of their own, and an image where they would fetch one."""
         monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", sandbox.account_id)
         monkeypatch.setenv("CLOUDFLARE_API_TOKEN", sandbox.api_token)
         monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, content=SQUARE.read_bytes()))
+        monkeypatch.setattr(guarded_fetch, "fetch_images", lambda urls: dict.fromkeys(urls, SQUARE_URI))
+
+    @pytest.fixture
+    def vcr(self, _surroundings: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cassette | None]:
+        """A cassette with the stream that `test_stream_time` measures, recorded on the spot."""
+        if request.node.originalname != "test_stream_time":  # every test asks pytest-recording for one
+            yield None
+            return
+        model = request.getfixturevalue("model")
+        path = str(tmp_path / "stream.yaml")
+        recorder = VCR(filter_headers=["authorization"])
+        with recorder.use_cassette(path):
+            recorded = [chunk.content for chunk in model.stream(STORY)]
+        with recorder.use_cassette(path, record_mode=RecordMode.NONE, allow_playback_repeats=True) as cassette:
+            assert [chunk.content for chunk in model.stream(STORY)] == recorded
+            yield cassette
+            assert cassette.play_count > 1
 
     @pytest.fixture
     def model(self, request: Any) -> BaseChatModel:
@@ -73,31 +100,68 @@ class _Standard(ChatModelIntegrationTests):
         return self.reads_images
 
     @property
+    def supports_image_urls(self) -> bool:
+        return self.reads_images
+
+    @property
     def supports_image_tool_message(self) -> bool:
         return self.reads_images
 
     @property
+    def enable_vcr_tests(self) -> bool:
+        return True
+
+
+class _WithDetails(_Standard):
+    """Replies in OpenAI's form, whose usage has details; the native form of older Gemmas has none."""
+
+    @property
     def supported_usage_metadata_details(self) -> Any:
-        return {"invoke": [], "stream": []}
+        details = ["reasoning_output", "cache_read_input"]
+        return {"invoke": details, "stream": details}
+
+    def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
+        message = self._ask(self._model(thinking=True), stream=stream)
+        assert self._details(message, "output_token_details")["reasoning"] > 0
+        return message
+
+    def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
+        model = self._model(session_affinity=f"one-session-{stream}")
+        self._ask(model, stream=stream)
+        message = self._ask(model, stream=stream)
+        assert self._details(message, "input_token_details")["cache_read"] > 0
+        return message
+
+    def _model(self, **more: Any) -> BaseChatModel:
+        return self.chat_model_class(**{**self.chat_model_params, **more})
+
+    def _ask(self, model: BaseChatModel, *, stream: bool) -> AIMessage:
+        message = reduce(add, model.stream(STORY)) if stream else model.invoke(STORY)
+        assert isinstance(message, AIMessage)
+        return message
+
+    def _details(self, message: AIMessage, name: str) -> Any:
+        assert message.usage_metadata is not None
+        return dict(message.usage_metadata)[name]
 
 
-class TestGemma4(_Standard):
+class TestGemma4(_WithDetails):
     arguments = {"model": GEMMA_4}  # noqa: RUF012 - pytest makes an object of this class for each test
 
 
-class TestGemma4OpenAI(_Standard):
+class TestGemma4OpenAI(_WithDetails):
     arguments = {"model": GEMMA_4, "api": "openai"}  # noqa: RUF012
 
 
-class TestGemma4GuidedJson(_Standard):
+class TestGemma4GuidedJson(_WithDetails):
     arguments = {"model": GEMMA_4, "tool_calling": "guided_json"}  # noqa: RUF012
 
 
-class TestGemma4Prompt(_Standard):
+class TestGemma4Prompt(_WithDetails):
     arguments = {"model": GEMMA_4, "tool_calling": "prompt"}  # noqa: RUF012
 
 
-class TestGemma4FunctionCalling(_Standard):
+class TestGemma4FunctionCalling(_WithDetails):
     arguments = {"model": GEMMA_4}  # noqa: RUF012
 
     @property

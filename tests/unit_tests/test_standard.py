@@ -36,7 +36,7 @@ class _Standard(ChatModelUnitTests):
 
     @property
     def supports_image_urls(self) -> bool:
-        return False
+        return True  # under `inline_image_urls`
 
     @property
     def supports_image_tool_message(self) -> bool:
@@ -64,6 +64,11 @@ class _Standard(ChatModelUnitTests):
 
 
 class TestGemma4(_Standard):
+    @property
+    def supported_usage_metadata_details(self) -> Any:
+        details = ["reasoning_output", "cache_read_input"]
+        return {"invoke": details, "stream": details}
+
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": GEMMA_4, **_CREDENTIALS}
