@@ -22,17 +22,17 @@ from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
 from langchain_workers_gemma.client.cache import FieldCache
-from langchain_workers_gemma.client.call_settings import call_settings, model_spec
+from langchain_workers_gemma.client.call_settings import build_call_settings, get_model_spec
 from langchain_workers_gemma.client.fields import ClientFields
-from langchain_workers_gemma.client.preview import Preview, preview_of
-from langchain_workers_gemma.client.profile import ResolvedProfile, callers_profile, published_profile
+from langchain_workers_gemma.client.preview import Preview, build_preview
+from langchain_workers_gemma.client.profile import ResolvedProfile, build_published_profile, get_callers_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.tools import ToolLike, get_tool_name, parse_choice, to_openai_tool
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.structured_output.methods import structured_runnable
+from langchain_workers_gemma.structured_output.methods import build_structured_runnable
 from langchain_workers_gemma.version import __version__
 
 _NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # who sends them needs them
@@ -40,7 +40,7 @@ _NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "t
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _with_signature_at_hand(method: _Method) -> _Method:
+def _cache_signature(method: _Method) -> _Method:
     """The same method. Core asks `inspect` for its signature on every call, which takes 46 us, or 14 us like this."""
     vars(method)["__signature__"] = inspect.signature(method)
     return method
@@ -209,13 +209,13 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     def _resolve(self) -> Self:
         self.model = self.model or DEFAULT_MODEL.get(self.host, "")
         connection.resolve(self)
-        spec = model_spec(self)
+        spec = get_model_spec(self)
         if spec.embeds:
             raise ValueError(f"model: {spec.id} makes embeddings; use WorkersGemmaEmbeddings.")
         check_sampling({name: getattr(self, name) for name in SAMPLING}, spec)
         merge_stops(self.stop, None)
         self._resolve_profile()
-        prepare(call_settings(self, None, {}), stream=False)  # whatever else a call would refuse
+        prepare(build_call_settings(self, None, {}), stream=False)  # whatever else a call would refuse
         return self
 
     @model_validator(mode="after")
@@ -229,16 +229,16 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     def _keep_callers_profile(cls, values: Any) -> Any:
         """Take a profile that another model object resolved for what its caller said in it."""
         if isinstance(values, dict) and isinstance(values.get("profile"), ResolvedProfile):
-            return {**values, "profile": callers_profile(values["profile"]) or None}
+            return {**values, "profile": get_callers_profile(values["profile"]) or None}
         return values
 
     def _resolve_profile(self) -> None:
-        overrides = callers_profile(self.profile)
+        overrides = get_callers_profile(self.profile)
         resolved = ResolvedProfile(self._resolve_model_profile(), overrides)
         super().__setattr__("profile", resolved or None)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        return published_profile(resolve_model(self.model, self.host))
+        return build_published_profile(resolve_model(self.model, self.host))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field; another model has another profile."""
@@ -318,23 +318,23 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             ```
         """
         asked = self._convert_input(messages).to_messages()
-        preparation = self._preparation(stop, kwargs, stream=self.streaming)
+        preparation = self._prepare(stop, kwargs, stream=self.streaming)
         images = {url: url for url in preparation.find_image_urls(asked)}  # they would be fetched first
-        gateway = connection.gateway(kwargs.get("ai_gateway", self.ai_gateway))
-        return preview_of(
+        gateway = connection.parse_gateway(kwargs.get("ai_gateway", self.ai_gateway))
+        return build_preview(
             preparation.plan(asked, inlined_images=images if self.inline_image_urls else None),
-            secrets=connection.secrets(self, gateway),
+            secrets=connection.collect_secrets(self, gateway),
             by_binding=self.binding is not None,
             with_token=self.api_token is not None,
         )
 
     # --- From arguments to a plan ---
 
-    def _preparation(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
+    def _prepare(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
         if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
-            return prepare(call_settings(self, stop, kwargs), stream=stream)
+            return prepare(build_call_settings(self, stop, kwargs), stream=stream)
         return self._cached_preparation.get(
-            stream, vars(self), lambda: prepare(call_settings(self, None, {}), stream=stream)
+            stream, vars(self), lambda: prepare(build_call_settings(self, None, {}), stream=stream)
         )
 
     @cached_property
@@ -348,7 +348,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
 
     # --- The four shells ---
 
-    @_with_signature_at_hand
+    @_cache_signature
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -356,14 +356,14 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core fires the callbacks
         **kwargs: Any,
     ) -> ChatResult:
-        flow = self._preparation(stop, kwargs, stream=False).flow(messages)
+        flow = self._prepare(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
+        with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.build())])
 
-    @_with_signature_at_hand
+    @_cache_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],
@@ -371,9 +371,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        flow = self._preparation(stop, kwargs, stream=False).flow(messages)
+        flow = self._prepare(stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
+        async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
         return ChatResult(generations=[ChatGeneration(message=builder.build())])
@@ -385,9 +385,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        flow = self._preparation(stop, kwargs, stream=True).flow(messages)
+        flow = self._prepare(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        with closing(connection.transport(self, kwargs.get("timeout")).run(flow)) as exchange:
+        with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 yield from builder.build_chunks(pieces)
 
@@ -398,9 +398,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        flow = self._preparation(stop, kwargs, stream=True).flow(messages)
+        flow = self._prepare(stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        async with aclosing(connection.transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
+        async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 for chunk in builder.build_chunks(pieces):
                     yield chunk
@@ -483,10 +483,10 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             ValueError: If the model lacks the method, or the schema is none of these.
             OutputParserException: When a call gets no reply that fits the schema.
         """
-        return structured_runnable(
+        return build_structured_runnable(
             self,
             schema,
-            model_spec(self),
+            get_model_spec(self),
             method=method,
             include_raw=include_raw,
             strict=strict,

@@ -123,11 +123,11 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             ValueError: For a text that is empty; nothing has been sent then.
             InternalServerError: For a reply that does not hold one vector for each text.
         """
-        return run(connection.transport(self), self._embed(self._documents(texts)))
+        return run(connection.build_transport(self), self._embed(self._prepare_documents(texts)))
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Turn documents into vectors. See `embed_documents`."""
-        return await arun(connection.transport(self), self._embed(self._documents(texts)))
+        return await arun(connection.build_transport(self), self._embed(self._prepare_documents(texts)))
 
     def embed_query(self, text: str) -> list[float]:
         """Turn a query into a vector.
@@ -139,27 +139,27 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             ValueError: If it is empty; nothing has been sent then.
             InternalServerError: For a reply that does not hold one vector.
         """
-        return run(connection.transport(self), self._embed(self._query(text)))[0]
+        return run(connection.build_transport(self), self._embed(self._prepare_query(text)))[0]
 
     async def aembed_query(self, text: str) -> list[float]:
         """Turn a query into a vector. See `embed_query`."""
-        return (await arun(connection.transport(self), self._embed(self._query(text))))[0]
+        return (await arun(connection.build_transport(self), self._embed(self._prepare_query(text))))[0]
 
     # --- From texts to requests, and back ---
 
-    def _documents(self, texts: Sequence[str]) -> list[str]:
+    def _prepare_documents(self, texts: Sequence[str]) -> list[str]:
         if isinstance(texts, str):
             raise ValueError("embed_documents takes a list of texts; for one text, use [text] or embed_query.")
         prompt = _DOCUMENT_PROMPT if self.prompts else ""
-        return [prompt + _checked(text, f"text {at}") for at, text in enumerate(texts)]
+        return [prompt + _check_text(text, f"text {at}") for at, text in enumerate(texts)]
 
-    def _query(self, text: str) -> list[str]:
-        return [(_QUERY_PROMPT if self.prompts else "") + _checked(text, "the query")]
+    def _prepare_query(self, text: str) -> list[str]:
+        return [(_QUERY_PROMPT if self.prompts else "") + _check_text(text, "the query")]
 
     def _embed(self, texts: list[str]) -> Generator[Action, Any, list[list[float]]]:
         batches: list[list[list[float]]] = []
-        for request, count in self._requests(texts):
-            answer = yield from call(request, RetryPolicy(self.max_retries), self._context())
+        for request, count in self._build_requests(texts):
+            answer = yield from call(request, RetryPolicy(self.max_retries), self._build_context())
             try:
                 vectors = read_vectors(answer.result, count)
             except VectorsError as error:
@@ -169,12 +169,12 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             batches.append(vectors)
         return list(chain.from_iterable(batches))
 
-    def _requests(self, texts: list[str]) -> Iterator[tuple[Request, int]]:
-        address = connection.address(self)
-        model = connection.checked_model(self.model)
+    def _build_requests(self, texts: list[str]) -> Iterator[tuple[Request, int]]:
+        address = connection.build_address(self)
+        model = connection.check_model(self.model)
         api = self.api or "native"
-        gateway = connection.gateway(self.ai_gateway)
-        headers = connection.call_headers(self, self.session_affinity, gateway)
+        gateway = connection.parse_gateway(self.ai_gateway)
+        headers = connection.build_call_headers(self, self.session_affinity, gateway)
         options: dict[str, Any] = {"rejectIfBusy": True} if self.reject_if_busy else {}
         further = {"options": dict(options)} if options else {}
         if gateway is not None:
@@ -185,11 +185,13 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             request = Request(address, address.embeddings(api), model, data, headers=headers, options=options)
             yield request, len(texts[part])
 
-    def _context(self) -> ErrorContext:
-        return connection.error_context(self, resolve_model(self.model, self.host), connection.gateway(self.ai_gateway))
+    def _build_context(self) -> ErrorContext:
+        return connection.build_error_context(
+            self, resolve_model(self.model, self.host), connection.parse_gateway(self.ai_gateway)
+        )
 
 
-def _checked(text: object, which: str) -> str:
+def _check_text(text: object, which: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{which} must be a string, not {type(text).__name__}.")
     if not text:

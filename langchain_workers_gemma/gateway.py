@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator
 _HEADER_TEXT_ERROR = "must be printable ASCII without blanks around it, since it is sent as an HTTP header"
 
 
-def checked_header(name: str, value: str) -> str:
+def check_header(name: str, value: str) -> str:
     """The value, if it may be sent as a header.
 
     Raises:
@@ -78,12 +78,12 @@ class AIGateway(Serializable):
     @field_validator("cache_key")
     @classmethod
     def _check_cache_key(cls, value: str | None) -> str | None:
-        return value if value is None else checked_header("cache_key", value)
+        return value if value is None else check_header("cache_key", value)
 
     @field_validator("token")
     @classmethod
     def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not checked_header("token", value.get_secret_value()):
+        if value is not None and not check_header("token", value.get_secret_value()):
             raise ValueError("token must not be empty; leave it out for a gateway that asks for none.")
         return value
 
@@ -96,49 +96,49 @@ class AIGateway(Serializable):
         values: dict[str, object] = {
             "cf-aig-gateway-id": None if addressed_by_url else self.id,
             "cf-aig-skip-cache": True if self.skip_cache else None,
-            "cf-aig-cache-ttl": _whole(self.cache_ttl),
+            "cf-aig-cache-ttl": _to_whole(self.cache_ttl),
             "cf-aig-cache-key": self.cache_key,
             "cf-aig-collect-log": self.collect_log,
             "cf-aig-metadata": None if self.metadata is None else json.dumps(self.metadata),
-            "cf-aig-request-timeout": _milliseconds(self.request_timeout),
+            "cf-aig-request-timeout": _to_milliseconds(self.request_timeout),
             "cf-aig-max-attempts": self.max_attempts,
-            "cf-aig-retry-delay": _milliseconds(self.retry_delay),
+            "cf-aig-retry-delay": _to_milliseconds(self.retry_delay),
             "cf-aig-backoff": self.backoff,
             "cf-aig-authorization": None if self.token is None else f"Bearer {self.token.get_secret_value()}",
         }
-        return {name: _header(value) for name, value in values.items() if value is not None}
+        return {name: _to_header(value) for name, value in values.items() if value is not None}
 
     def binding_options(self) -> dict[str, Any]:
         """The options in the form that `env.AI.run` takes as `gateway`."""
         retries = {
             "maxAttempts": self.max_attempts,
-            "retryDelayMs": _milliseconds(self.retry_delay),
+            "retryDelayMs": _to_milliseconds(self.retry_delay),
             "backoff": self.backoff,
         }
         values = {
             "id": self.id,
-            "cacheTtl": _whole(self.cache_ttl),
+            "cacheTtl": _to_whole(self.cache_ttl),
             "skipCache": self.skip_cache,
             "cacheKey": self.cache_key,
             "metadata": self.metadata,
             "collectLog": self.collect_log,
-            "requestTimeoutMs": _milliseconds(self.request_timeout),
-            "retries": _without_none(retries) or None,
+            "requestTimeoutMs": _to_milliseconds(self.request_timeout),
+            "retries": _remove_none(retries) or None,
         }
-        return _without_none(values)
+        return _remove_none(values)
 
 
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+def _remove_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _whole(seconds: float | None) -> int | None:
+def _to_whole(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds)
 
 
-def _milliseconds(seconds: float | None) -> int | None:
+def _to_milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _header(value: object) -> str:
+def _to_header(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -20,15 +20,15 @@ Api: TypeAlias = Literal["native", "openai"]
 Envelope: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
-def _input_alone(_model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _keep_input(_model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return data
 
 
-def _beside_model(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _add_model(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"model": model, **data}
 
 
-def _within_data(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _nest_input(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"model": model, "data": data}
 
 
@@ -85,7 +85,7 @@ class Host:
     serves_any_model: bool = False
 
 
-_CLOUDFLARE_RUN = Route("/accounts/{account}/ai/run/{model}", _input_alone)
+_CLOUDFLARE_RUN = Route("/accounts/{account}/ai/run/{model}", _keep_input)
 
 HOSTS: Mapping[HostName, Host] = MappingProxyType(
     {
@@ -99,11 +99,11 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                 account_variables=("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID"),
                 chat={
                     "native": _CLOUDFLARE_RUN,
-                    "openai": Route("/accounts/{account}/ai/v1/chat/completions", _beside_model),
+                    "openai": Route("/accounts/{account}/ai/v1/chat/completions", _add_model),
                 },
                 embeddings={
                     "native": _CLOUDFLARE_RUN,
-                    "openai": Route("/accounts/{account}/ai/v1/embeddings", _beside_model),
+                    "openai": Route("/accounts/{account}/ai/v1/embeddings", _add_model),
                 },
                 default_embedding_model="@cf/google/embeddinggemma-300m",
                 max_embedding_texts=100,  # the published schemas of Workers AI's embedding models
@@ -116,8 +116,8 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                 label="Dataoorts",
                 base_url="https://cloud.dataoorts.com/api/v1",
                 token_variables=("DATAOORTS_API_KEY",),
-                chat={"native": Route("", _within_data)},
-                embeddings={"native": Route("", _within_data)},
+                chat={"native": Route("", _nest_input)},
+                embeddings={"native": Route("", _nest_input)},
                 streams=False,
             ),
             Host(
@@ -125,16 +125,16 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
                 label="AI/ML API",
                 base_url="https://api.aimlapi.com/v1",
                 token_variables=("AIMLAPI_API_KEY", "AIML_API_KEY"),
-                chat={"openai": Route("/chat/completions", _beside_model)},
-                embeddings={"openai": Route("/embeddings", _beside_model)},
+                chat={"openai": Route("/chat/completions", _add_model)},
+                embeddings={"openai": Route("/embeddings", _add_model)},
             ),
             Host(
                 name="openai_compatible",
                 label="An OpenAI-compatible server",
                 base_url="",
                 token_variables=(),
-                chat={"openai": Route("/chat/completions", _beside_model)},
-                embeddings={"openai": Route("/embeddings", _beside_model)},
+                chat={"openai": Route("/chat/completions", _add_model)},
+                embeddings={"openai": Route("/embeddings", _add_model)},
                 needs_token=False,
                 serves_any_model=True,
             ),
@@ -146,9 +146,9 @@ BASE_URL_VARIABLE = "WORKERS_GEMMA_BASE_URL"
 
 # The legacy AI Gateway names account and gateway in its base, and the routes behind it are shorter.
 _LEGACY_GATEWAY = re.compile(r"/v1/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/workers-ai")
-_LEGACY_RUN = Route("/{model}", _input_alone)
-_LEGACY_CHAT: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/chat/completions", _beside_model)}
-_LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/embeddings", _beside_model)}
+_LEGACY_RUN = Route("/{model}", _keep_input)
+_LEGACY_CHAT: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/chat/completions", _add_model)}
+_LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/embeddings", _add_model)}
 
 # A segment of a path that stays one segment whoever reads it: nothing to escape, and no `.` or `..`.
 _MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
@@ -193,7 +193,7 @@ def is_legacy_gateway(base_url: str) -> bool:
     return _LEGACY_GATEWAY.fullmatch(urlsplit(base_url).path) is not None
 
 
-def checked_base_url(url: str) -> str:
+def check_base_url(url: str) -> str:
     """The base URL without its trailing slash.
 
     Raises:
@@ -211,7 +211,7 @@ def checked_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def checked_model_id(model: str) -> str:
+def check_model_id(model: str) -> str:
     """The model id, if it can stand in a URL's path as it is.
 
     Raises:
@@ -225,7 +225,7 @@ def checked_model_id(model: str) -> str:
     return model
 
 
-def checked_account_id(account: str) -> str:
+def check_account_id(account: str) -> str:
     """The account id, if it can stand in a URL's path as it is.
 
     Raises:

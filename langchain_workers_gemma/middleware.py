@@ -93,12 +93,12 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
 
     def __init__(self, max_invalid: int = 2, max_repeats: int = 3) -> None:
         super().__init__()
-        self.max_invalid = _checked_limit("max_invalid", max_invalid, least=0)
-        self.max_repeats = _checked_limit("max_repeats", max_repeats, least=1)
+        self.max_invalid = _check_limit("max_invalid", max_invalid, least=0)
+        self.max_repeats = _check_limit("max_repeats", max_repeats, least=1)
 
     def before_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:  # noqa: ARG002 - LangChain's
         """Set the counts to zero for a new run. A resumed run does not pass here."""
-        return {"tool_call_guard": _new_record()}
+        return {"tool_call_guard": _make_record()}
 
     async def abefore_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:
         """See `before_agent`."""
@@ -109,18 +109,18 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     ) -> ModelResponse[Any]:
         """Leave the tools out of the request that is to bring the answer."""
         try:
-            return handler(_request(request))
+            return handler(_adapt_request(request))
         except StructuredOutputValidationError as error:
-            return _with_invalid_calls(error)
+            return _recover_reply(error)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """See `wrap_model_call`."""
         try:
-            return await handler(_request(request))
+            return await handler(_adapt_request(request))
         except StructuredOutputValidationError as error:
-            return _with_invalid_calls(error)
+            return _recover_reply(error)
 
     @hook_config(can_jump_to=["model", "end"])
     def after_model(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:  # noqa: ARG002
@@ -131,29 +131,29 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
             return None
         reply = messages[at]
         assert isinstance(reply, AIMessage)  # noqa: S101 - for the type checker
-        record = state.get("tool_call_guard") or _new_record()
+        record = state.get("tool_call_guard") or _make_record()
         if not (reply.tool_calls or reply.invalid_tool_calls):
-            return self._without_calls(reply, record, has_response=state.get("structured_response") is not None)
-        return self._with_calls(reply, messages[at + 1 :], record, state)
+            return self._handle_no_calls(reply, record, has_response=state.get("structured_response") is not None)
+        return self._handle_calls(reply, messages[at + 1 :], record, state)
 
     @hook_config(can_jump_to=["model", "end"])
     async def aafter_model(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """See `after_model`."""
         return self.after_model(state, runtime)
 
-    def _without_calls(self, reply: AIMessage, record: _Record, *, has_response: bool) -> dict[str, Any] | None:
+    def _handle_no_calls(self, reply: AIMessage, record: _Record, *, has_response: bool) -> dict[str, Any] | None:
         if not record["answer_now"] or has_response or str(reply.text).strip():
             return None
         notice = "The model gave no answer after it had repeated identical tool calls."
         return {"messages": [AIMessage(notice)], "jump_to": "end"}
 
-    def _with_calls(
+    def _handle_calls(
         self, reply: AIMessage, following: Sequence[AnyMessage], record: _Record, state: _GuardState
     ) -> dict[str, Any] | None:
         answered = {message.tool_call_id for message in following if isinstance(message, ToolMessage)}
         if answered and state.get("structured_response") is not None:
             return None  # a tool call carried the structured answer
-        named, changed = _with_ids(reply)
+        named, changed = _add_ids(reply)
         calls = dict(record["calls"])
         verdict = self._judge(named, answered, calls, answer_now=record["answer_now"])
         invalid = 0 if verdict.proceeds else record["invalid"] + bool(verdict.invalid)
@@ -165,7 +165,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
         if verdict.proceeds:
             return update
         if record["answer_now"] or invalid > self.max_invalid:
-            update["messages"].append(AIMessage(_notice(verdict)))
+            update["messages"].append(AIMessage(_write_notice(verdict)))
             return {**update, "jump_to": "end"}
         return {**update, "jump_to": "model"}
 
@@ -181,13 +181,15 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
             verdict.repeated.append(call["name"])
             if not handled:
                 refusal = _NO_TOOLS if answer_now else _REPEATED.format(count=count - 1)
-                verdict.results.append(_result(call["id"], call["name"], refusal))
+                verdict.results.append(_make_result(call["id"], call["name"], refusal))
         reasons = reply.response_metadata.get("invalid_tool_call_errors") or []
         for broken, reason in zip_longest(reply.invalid_tool_calls, reasons[: len(reply.invalid_tool_calls)]):
             name = broken["name"] or "unknown"
             verdict.invalid.append(name)
             if broken["id"] not in answered:
-                verdict.results.append(_result(broken["id"], name, _correction(broken.get("error") or reason, reply)))
+                verdict.results.append(
+                    _make_result(broken["id"], name, _write_correction(broken.get("error") or reason, reply))
+                )
         return verdict
 
 
@@ -198,23 +200,23 @@ _REPEATED = (
 _NO_TOOLS = "Not run: no tool can be called now. Answer with what you know."
 
 
-def _checked_limit(name: str, value: object, *, least: int) -> int:
+def _check_limit(name: str, value: object, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}.")
     return value
 
 
-def _new_record() -> _Record:
+def _make_record() -> _Record:
     return _Record(invalid=0, calls={}, answer_now=False)
 
 
-def _request(request: ModelRequest[Any]) -> ModelRequest[Any]:
+def _adapt_request(request: ModelRequest[Any]) -> ModelRequest[Any]:
     """The request, without tools where the model is to answer."""
     record: _Record | None = request.state.get("tool_call_guard")  # type: ignore[assignment]
     return request.override(tools=[]) if record and record["answer_now"] else request
 
 
-def _with_invalid_calls(error: StructuredOutputValidationError) -> ModelResponse[Any]:
+def _recover_reply(error: StructuredOutputValidationError) -> ModelResponse[Any]:
     """The reply that LangChain took for a structured answer, though it holds a call that is invalid.
 
     Raises:
@@ -225,7 +227,7 @@ def _with_invalid_calls(error: StructuredOutputValidationError) -> ModelResponse
     return ModelResponse(result=[error.ai_message])
 
 
-def _with_ids(reply: AIMessage) -> tuple[AIMessage, bool]:
+def _add_ids(reply: AIMessage) -> tuple[AIMessage, bool]:
     """The reply with an id for each invalid call, so that a result can refer to it, and whether one was added."""
     if all(call["id"] for call in reply.invalid_tool_calls):
         return reply, False
@@ -246,11 +248,11 @@ def _count(call: ToolCall, calls: dict[str, int]) -> int:
     return calls[digest]
 
 
-def _result(call_id: str | None, name: str, content: str) -> ToolMessage:
+def _make_result(call_id: str | None, name: str, content: str) -> ToolMessage:
     return ToolMessage(content, name=name, tool_call_id=call_id or "", status="error")
 
 
-def _correction(error: str | None, reply: AIMessage) -> str:
+def _write_correction(error: str | None, reply: AIMessage) -> str:
     cure = "Make the call again with complete arguments that fit its schema."
     if reply.response_metadata.get("finish_reason") == "length":
         cure = (
@@ -260,7 +262,7 @@ def _correction(error: str | None, reply: AIMessage) -> str:
     return f"Not run: {error or 'The arguments are not one JSON object.'} {cure}"
 
 
-def _notice(verdict: _Verdict) -> str:
+def _write_notice(verdict: _Verdict) -> str:
     """The last message of a run that could not be brought to an answer."""
     if verdict.repeated:
         names = ", ".join(dict.fromkeys(verdict.repeated))

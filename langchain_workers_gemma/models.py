@@ -419,8 +419,8 @@ def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None
     """
     from difflib import SequenceMatcher
 
-    wanted = _comparable(model_id[:MAX_ID_CHARACTERS])
-    known = {one: _comparable(one) for of_host, one in MODELS if of_host == host}
+    wanted = _to_comparable(model_id[:MAX_ID_CHARACTERS])
+    known = {one: _to_comparable(one) for of_host, one in MODELS if of_host == host}
     ratios = {one: SequenceMatcher(None, wanted, text).ratio() for one, text in known.items()}
     best = max(ratios, key=ratios.__getitem__, default=None)
     return best if best is not None and ratios[best] >= _MIN_RESEMBLANCE else None
@@ -431,7 +431,7 @@ MAX_ID_CHARACTERS = 200
 """Characters of an unknown id that are compared."""
 
 
-def _comparable(model_id: str) -> str:
+def _to_comparable(model_id: str) -> str:
     """The part of an id that names the model, without what servers spell differently."""
     return model_id.lower().rpartition("/")[2].replace(":", "").replace("-", "").replace("_", "")
 

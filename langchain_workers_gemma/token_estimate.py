@@ -77,7 +77,7 @@ def estimate_text_tokens(text: str) -> int:
     """
     if not text:
         return 0
-    total = _latin_words(text)
+    total = _estimate_latin_words(text)
     for pattern, weight in _ANYWHERE:
         total += weight * len(pattern.findall(text))
     if not text.isascii():
@@ -88,7 +88,7 @@ def estimate_text_tokens(text: str) -> int:
     return max(1, round(total))
 
 
-def _latin_words(text: str) -> float:
+def _estimate_latin_words(text: str) -> float:
     words = _WORD.findall(text)
     if not words:
         return 0.0
@@ -118,7 +118,7 @@ def estimate_request_tokens(body: Mapping[str, Any]) -> int:
     if isinstance(prompt, str):
         return estimate_text_tokens(prompt)
     messages = body.get("messages")
-    total = sum(map(_message_tokens, messages)) if isinstance(messages, Sequence) else 0
+    total = sum(map(_estimate_message, messages)) if isinstance(messages, Sequence) else 0
     return total + estimate_tools_tokens(body.get("tools") or ())
 
 
@@ -145,10 +145,10 @@ def estimate_content_tokens(content: object, count: Callable[[str], int] = estim
         return count(content)
     if not isinstance(content, Sequence):
         return 0
-    return sum(_block_tokens(block, count) for block in content)
+    return sum(_estimate_block(block, count) for block in content)
 
 
-def _block_tokens(block: object, count: Callable[[str], int]) -> int:
+def _estimate_block(block: object, count: Callable[[str], int]) -> int:
     if isinstance(block, str):
         return count(block)
     if not isinstance(block, Mapping):
@@ -159,7 +159,7 @@ def _block_tokens(block: object, count: Callable[[str], int]) -> int:
     return IMAGE_TOKENS if kind.startswith("image") else 0
 
 
-def _message_tokens(message: Mapping[str, Any]) -> int:
+def _estimate_message(message: Mapping[str, Any]) -> int:
     calls = message.get("tool_calls")
     written = json.dumps(calls, ensure_ascii=False, default=str) if calls else ""
     return MESSAGE_TOKENS + estimate_content_tokens(message.get("content")) + estimate_text_tokens(written)

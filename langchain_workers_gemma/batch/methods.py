@@ -16,7 +16,7 @@ from langchain_workers_gemma.batch.progress import open_progress_bar
 from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, PollPolicy
 from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.call_settings import ChatModel, call_settings
+from langchain_workers_gemma.client.call_settings import ChatModel, build_call_settings
 from langchain_workers_gemma.transport.driver import arun, run
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class BatchMethods(_ChatModel):
         conversations = self._convert_inputs(inputs)
         with open_progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finish_messages(run(connection.transport(self, kwargs.get("timeout")), flow))
+            return self._finish_messages(run(connection.build_transport(self, kwargs.get("timeout")), flow))
 
     async def aqueue_batch(
         self,
@@ -106,7 +106,7 @@ class BatchMethods(_ChatModel):
         conversations = self._convert_inputs(inputs)
         with open_progress_bar(len(conversations), show=show_progress) as progress:
             flow = batch.queue(batch_plan, conversations, poll_policy, progress, return_exceptions=return_exceptions)
-            return self._finish_messages(await arun(connection.transport(self, kwargs.get("timeout")), flow))
+            return self._finish_messages(await arun(connection.build_transport(self, kwargs.get("timeout")), flow))
 
     def submit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
@@ -136,7 +136,7 @@ class BatchMethods(_ChatModel):
         batch_plan = self._plan_batch(stop, kwargs)
         conversations = self._convert_inputs(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
-        return run(connection.transport(self, kwargs.get("timeout")), flow)
+        return run(connection.build_transport(self, kwargs.get("timeout")), flow)
 
     async def asubmit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
@@ -145,7 +145,7 @@ class BatchMethods(_ChatModel):
         batch_plan = self._plan_batch(stop, kwargs)
         conversations = self._convert_inputs(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
-        return await arun(connection.transport(self, kwargs.get("timeout")), flow)
+        return await arun(connection.build_transport(self, kwargs.get("timeout")), flow)
 
     def fetch_batch(
         self,
@@ -180,7 +180,8 @@ class BatchMethods(_ChatModel):
         batch_plan = self._plan_batch(stop, kwargs, job)
         with open_progress_bar(len(job), show=show_progress) as progress:
             outcomes = run(
-                connection.transport(self, kwargs.get("timeout")), batch.fetch(batch_plan, job, poll_policy, progress)
+                connection.build_transport(self, kwargs.get("timeout")),
+                batch.fetch(batch_plan, job, poll_policy, progress),
             )
         if not return_exceptions:
             batch.raise_first(outcomes, job)
@@ -201,7 +202,7 @@ class BatchMethods(_ChatModel):
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs, job)
         with open_progress_bar(len(job), show=show_progress) as progress:
-            driver = connection.transport(self, kwargs.get("timeout"))
+            driver = connection.build_transport(self, kwargs.get("timeout"))
             outcomes = await arun(driver, batch.fetch(batch_plan, job, poll_policy, progress))
         if not return_exceptions:
             batch.raise_first(outcomes, job)
@@ -214,7 +215,9 @@ class BatchMethods(_ChatModel):
     # --- Steps of the above ---
 
     def _plan_batch(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
-        settings = call_settings(self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE})
+        settings = build_call_settings(
+            self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE}
+        )
         if job is not None and job.model != settings.spec.id:
             raise ValueError(
                 f"This batch was submitted to {job.model}, not {settings.spec.id}: pass model={job.model!r}."

@@ -61,9 +61,9 @@ def search_models(client: ClientFields, search: str) -> Generator[Action, Any, l
 
 
 def _get(client: ClientFields, path: str, query: Mapping[str, str]) -> Generator[Action, Any, Answer]:
-    gateway = connection.gateway(client.ai_gateway)
+    gateway = connection.parse_gateway(client.ai_gateway)
     request = Request(
-        connection.address(client),
+        connection.build_address(client),
         Route(path, lambda _model, data: data),
         model="",
         data={},
@@ -71,5 +71,7 @@ def _get(client: ClientFields, path: str, query: Mapping[str, str]) -> Generator
         query=f"?{urlencode(query)}" if query else "",
         method="GET",
     )
-    context = ErrorContext(token_source=connection.token_source(client), secrets=connection.secrets(client, gateway))
+    context = ErrorContext(
+        token_source=connection.find_token_source(client), secrets=connection.collect_secrets(client, gateway)
+    )
     return (yield from call(request, RetryPolicy(client.max_retries), context))

@@ -69,7 +69,7 @@ def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
     host = HOSTS[llm.host]
     account = f"account {llm.account_id}, " if llm.account_id else ""
     token = llm.api_token.get_secret_value() if llm.api_token else ""
-    source = f"token from {connection.token_source(llm)}" if token else "no token, which this host does not need"
+    source = f"token from {connection.find_token_source(llm)}" if token else "no token, which this host does not need"
     yield Finding("ok", "credentials", f"{account}{source}")
     if llm.base_url != host.base_url:
         instead = f", not to {host.base_url}" if host.base_url else ""
@@ -109,7 +109,7 @@ def _status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatu
         FailedError: If anything but the token is the cause.
     """
     try:
-        return run(connection.transport(llm), token_status(llm, of_account=of_account))
+        return run(connection.build_transport(llm), token_status(llm, of_account=of_account))
     except (errors.RateLimitError, errors.InternalServerError) as error:
         raise _wrong_base_url(llm, error) or FailedError(explain(error)) from None
     except errors.APIStatusError as error:
@@ -156,7 +156,7 @@ def _unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> Fai
 # --- account and model ------------------------------------------------------------------------------------------------
 def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
     try:
-        entries = run(connection.transport(llm), search_models(llm, "gemma"))
+        entries = run(connection.build_transport(llm), search_models(llm, "gemma"))
     except errors.APIStatusError as error:
         raise _refused_account(llm, error) from None
     except errors.WorkersGemmaError as error:

@@ -77,7 +77,7 @@ def _live_entries() -> list[dict[str, Any]]:
 
     try:
         llm = make_model("cloudflare", "")
-        return run(connection.transport(llm), search_models(llm, "gemma"))
+        return run(connection.build_transport(llm), search_models(llm, "gemma"))
     except FailedError as error:
         raise CommandError(error) from error
     except WorkersGemmaError as error:

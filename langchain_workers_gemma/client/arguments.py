@@ -23,7 +23,7 @@ SAMPLING = (
 _ANYWHERE = {"max_tokens": Range(low=1, integer=True)}  # what holds on every model, published or not
 
 
-def normalised_arguments(
+def normalise_arguments(
     values: Mapping[str, Any], aliases: Mapping[str, str], known: Collection[str]
 ) -> dict[str, Any]:
     """Constructor arguments with aliases resolved.
@@ -54,7 +54,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def as_python(number: Any) -> Any:
+def to_python(number: Any) -> Any:
     """Return a scalar of NumPy as Python's own number, anything else as it is."""
     return number.item() if type(number).__module__ == "numpy" and hasattr(number, "item") else number
 
@@ -66,7 +66,7 @@ def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
         ValueError: If the model has no such parameter, or the value is out of range.
     """
     for name, given in values.items():
-        value = as_python(given)
+        value = to_python(given)
         if value is None:
             continue
         published = spec.parameters

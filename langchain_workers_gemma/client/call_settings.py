@@ -12,14 +12,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import (
     SAMPLING,
-    as_python,
     check_sampling,
     did_you_mean,
     merge_stops,
-    normalised_arguments,
+    normalise_arguments,
+    to_python,
 )
 from langchain_workers_gemma.client.connection import Connected
-from langchain_workers_gemma.client.profile import apply_profile, callers_profile
+from langchain_workers_gemma.client.profile import apply_profile, get_callers_profile
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import GemmaModel, resolve_model
@@ -54,14 +54,14 @@ class ChatModel(Connected, Protocol):
     aliases: ClassVar[Mapping[str, str]]
 
 
-def model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
+def get_model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
     """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
-    model = connection.checked_model(of_call or chat.model)
+    model = connection.check_model(of_call or chat.model)
     spec = resolve_model(model, chat.host)
-    return apply_profile(spec, callers_profile(chat.profile)) if model == chat.model else spec
+    return apply_profile(spec, get_callers_profile(chat.profile)) if model == chat.model else spec
 
 
-def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
+def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> CallSettings:
     """Merge the fields of a chat model with the arguments of one call.
 
     Args:
@@ -72,7 +72,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     Raises:
         ValueError: If an argument is unknown or not valid.
     """
-    kwargs, stop = _without_aliases(chat, kwargs, stop)
+    kwargs, stop = _resolve_aliases(chat, kwargs, stop)
     unknown = kwargs.keys() - _ARGUMENTS
     if unknown:
         name = min(unknown)
@@ -83,11 +83,11 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     chat_class = cast("type[BaseModel]", type(chat))
     of_call = {name: _validate_override(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
     fields = vars(chat) | of_call
-    spec = model_spec(chat, kwargs.get("model"))
+    spec = get_model_spec(chat, kwargs.get("model"))
     check_one_answer(kwargs.get("n"), fields["model_kwargs"])
     connection.check_timeout(fields["timeout"])
     check_json("model_kwargs", fields["model_kwargs"])
-    sampling = {name: as_python(number) for name in SAMPLING if (number := fields[name]) is not None}
+    sampling = {name: to_python(number) for name in SAMPLING if (number := fields[name]) is not None}
     if of_call:
         check_sampling(sampling, spec)
     response_format = kwargs.get("response_format")
@@ -95,11 +95,11 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
     guided = kwargs.get("guided_json")
     if guided is not None:
         answer = Answer.from_guided_json(guided, spec)
-    gateway = connection.gateway(fields["ai_gateway"])
+    gateway = connection.parse_gateway(fields["ai_gateway"])
     return CallSettings(
         spec=spec,
         api=chat.api or "native",
-        address=connection.address(chat),
+        address=connection.build_address(chat),
         parameters=sampling,
         stops=merge_stops(chat.stop, stop),
         tools=[to_openai_tool(tool) for tool in kwargs.get("tools") or ()],
@@ -112,7 +112,7 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
         tries_forms=kwargs.get("max_repairs", 1) > 0,
         skip_forms=kwargs.get("skip_forms", 0),
-        form_memory=form_memory(chat),
+        form_memory=get_form_memory(chat),
         keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),
         thinking=fields["thinking"],
         reasoning_effort=fields["reasoning_effort"],
@@ -124,15 +124,15 @@ def call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any
         reject_if_busy=fields["reject_if_busy"],
         logprobs=fields["logprobs"],
         top_logprobs=fields["top_logprobs"],
-        headers=connection.call_headers(chat, fields["session_affinity"], gateway, kwargs.get("extra_headers")),
+        headers=connection.build_call_headers(chat, fields["session_affinity"], gateway, kwargs.get("extra_headers")),
         inline_images=chat.inline_image_urls,
         extra=fields["model_kwargs"],
         retry=RetryPolicy(chat.max_retries),
-        context=connection.error_context(chat, spec, gateway),
+        context=connection.build_error_context(chat, spec, gateway),
     )
 
 
-def form_memory(chat: ChatModel) -> FormMemory:
+def get_form_memory(chat: ChatModel) -> FormMemory:
     """What is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
     kept: FormMemory | None = vars(chat).get("_form_memory")
     return vars(chat).setdefault("_form_memory", FormMemory()) if kept is None else kept
@@ -149,14 +149,14 @@ def check_max_repairs(value: object) -> int:
     return value
 
 
-def _without_aliases(
+def _resolve_aliases(
     chat: ChatModel, kwargs: dict[str, Any], stop: list[str] | None
 ) -> tuple[dict[str, Any], list[str] | None]:
     """Return the arguments of a call by their own names; a call knows the same aliases as the constructor."""
     aliases = {alias: name for alias, name in chat.aliases.items() if name in _PER_CALL or name == "stop"}
     if kwargs.keys().isdisjoint(aliases):
         return kwargs, stop
-    named = normalised_arguments(kwargs, aliases, {*kwargs, *aliases.values()})
+    named = normalise_arguments(kwargs, aliases, {*kwargs, *aliases.values()})
     more = named.pop("stop", None)
     return named, [*merge_stops(stop, more)] if more is not None else stop
 
@@ -186,7 +186,7 @@ def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:
 
 
 @lru_cache
-def _type_of(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
+def _get_type(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
     annotation: Any = chat_class.model_fields[name].annotation
     return TypeAdapter(annotation)
 
@@ -200,6 +200,6 @@ def _validate_override(chat_class: type[BaseModel], name: str, value: object) ->
     if name in _CHECKED_ELSEWHERE:
         return value
     try:
-        return _type_of(chat_class, name).validate_python(value)
+        return _get_type(chat_class, name).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{name}={value!r:.80} is not valid: {error.errors()[0]['msg']}.") from None

@@ -11,15 +11,15 @@ import httpx
 from pydantic import SecretStr, ValidationError
 
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
-from langchain_workers_gemma.gateway import AIGateway, checked_header
+from langchain_workers_gemma.gateway import AIGateway, check_header
 from langchain_workers_gemma.hosts import (
     BASE_URL_VARIABLE,
     HOSTS,
     Address,
     Api,
-    checked_account_id,
-    checked_base_url,
-    checked_model_id,
+    check_account_id,
+    check_base_url,
+    check_model_id,
     is_legacy_gateway,
 )
 from langchain_workers_gemma.models import DEFAULT_MODEL, GemmaModel, HostName
@@ -51,7 +51,7 @@ class Connected(Protocol):
     default_headers: dict[str, str]
 
 
-def with_secrets_wrapped(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def wrap_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments with the token wrapped, so that no validation error can show it."""
     return {
         name: SecretStr(value) if name in _TOKEN_NAMES and isinstance(value, str) else value
@@ -68,7 +68,7 @@ def resolve(connected: Connected) -> None:
     host = HOSTS[connected.host]
     if host.serves_any_model and not connected.model:
         raise ValueError(f"model is missing: host={host.name!r} may serve any, so name one, such as 'gemma3:12b'.")
-    checked_model_id(connected.model)
+    check_model_id(connected.model)
     connected.api = connected.api or next(iter(host.chat))
     if connected.api not in host.chat:
         raise ValueError(f"api={connected.api!r}: {host.label} has only {', '.join(map(repr, host.chat))}.")
@@ -86,16 +86,16 @@ def resolve(connected: Connected) -> None:
             f"base_url is missing: host={host.name!r} needs one, such as 'http://localhost:11434/v1' (or set "
             f"{BASE_URL_VARIABLE})."
         )
-    connected.base_url = checked_base_url(base_url)
+    connected.base_url = check_base_url(base_url)
     check_timeout(connected.timeout)
-    checked_headers("default_headers", connected.default_headers)
+    check_headers("default_headers", connected.default_headers)
     if connected.binding is None:
         _resolve_credentials(connected)
     else:
         _check_binding(connected)
 
 
-def checked_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+def check_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return headers that may be sent.
 
     Raises:
@@ -106,7 +106,7 @@ def checked_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, s
             raise ValueError(f"{argument}: {name!r} is not a header's name.")
         if not isinstance(value, str):
             raise ValueError(f"{argument}[{name!r}] must be a string, not {type(value).__name__}.")
-        checked_header(f"{argument}[{name!r}]", value)
+        check_header(f"{argument}[{name!r}]", value)
     return headers
 
 
@@ -122,28 +122,28 @@ def _resolve_credentials(connected: Connected) -> None:
     host = HOSTS[connected.host]
     missing: list[str] = []
     if host.account_variables and not is_legacy_gateway(connected.base_url or ""):
-        connected.account_id = (connected.account_id or _first_set(host.account_variables) or "").strip() or None
+        connected.account_id = (connected.account_id or _find_first_set(host.account_variables) or "").strip() or None
         if connected.account_id:
-            checked_account_id(connected.account_id)
+            check_account_id(connected.account_id)
         else:
-            missing.append(f"account_id is missing: pass account_id=..., or set {_either(host.account_variables)}.")
-    token = connected.api_token or SecretStr(_first_set(host.token_variables) or "")
+            missing.append(f"account_id is missing: pass account_id=..., or set {_join_names(host.account_variables)}.")
+    token = connected.api_token or SecretStr(_find_first_set(host.token_variables) or "")
     token = SecretStr(token.get_secret_value().strip())
     if token.get_secret_value():
-        checked_header("api_token", token.get_secret_value())
+        check_header("api_token", token.get_secret_value())
         connected.api_token = token
     elif host.needs_token:
-        missing.append(f"api_token is missing: pass api_token=..., or set {_either(host.token_variables)}.")
+        missing.append(f"api_token is missing: pass api_token=..., or set {_join_names(host.token_variables)}.")
     if missing:
         raise ValueError(" ".join(missing))
 
 
-def _either(names: tuple[str, ...]) -> str:
+def _join_names(names: tuple[str, ...]) -> str:
     """Names for people: `A`, `A or B`, `A, B or C`."""
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _first_set(variables: tuple[str, ...]) -> str | None:
+def _find_first_set(variables: tuple[str, ...]) -> str | None:
     return next((value for name in variables if (value := os.environ.get(name))), None)
 
 
@@ -163,16 +163,16 @@ def check_timeout(timeout: float | httpx.Timeout | None) -> None:
         )
 
 
-def token_variable(host: HostName) -> str:
+def get_token_variable(host: HostName) -> str:
     """The environment variable that a host's token is best kept in."""
     return next(iter(HOSTS[host].token_variables), "OPENAI_COMPATIBLE_API_KEY")
 
 
-def token_source(connected: Connected) -> str:
+def find_token_source(connected: Connected) -> str:
     """Where the token came from, for people; empty where none is needed."""
     if connected.binding is not None:
         return ""
-    secret = _as_secret(connected.api_token)
+    secret = _to_secret(connected.api_token)
     token = secret.get_secret_value() if secret else None
     for name in HOSTS[connected.host].token_variables:
         value = os.environ.get(name)
@@ -183,29 +183,29 @@ def token_source(connected: Connected) -> str:
     return "the argument api_token"
 
 
-def secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
+def collect_secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
     """Texts that must not show in an error."""
-    tokens = (_as_secret(connected.api_token), gateway_.token if gateway_ else None)
+    tokens = (_to_secret(connected.api_token), gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
-def error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
+def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
     """What makes the advice of an error exact."""
     return ErrorContext(
         model=spec.id,
         host=spec.host,
-        replacement=spec.replacement or (None if spec.embeds else _newest(connected.host)),
-        token_source=token_source(connected),
-        secrets=secrets(connected, gateway_),
+        replacement=spec.replacement or (None if spec.embeds else _find_newest(connected.host)),
+        token_source=find_token_source(connected),
+        secrets=collect_secrets(connected, gateway_),
     )
 
 
-def _newest(host: HostName) -> str | None:
+def _find_newest(host: HostName) -> str | None:
     """What to use where a model is retired that nothing is published about."""
     return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
-def checked_model(model: object) -> str:
+def check_model(model: object) -> str:
     """A model id given with a call.
 
     Raises:
@@ -213,10 +213,10 @@ def checked_model(model: object) -> str:
     """
     if not isinstance(model, str):
         raise ValueError(f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it', not {model!r}.")
-    return checked_model_id(model)
+    return check_model_id(model)
 
 
-def gateway(value: object) -> AIGateway | None:
+def parse_gateway(value: object) -> AIGateway | None:
     """The gateway, from its id or as it is.
 
     Raises:
@@ -233,17 +233,17 @@ def gateway(value: object) -> AIGateway | None:
         ) from None
 
 
-def address(connected: Connected) -> Address:
+def build_address(connected: Connected) -> Address:
     """Where requests go."""
     account = connected.account_id
     if connected.binding is None:  # a field that was assigned has not been checked
-        checked_base_url(connected.base_url or "")
+        check_base_url(connected.base_url or "")
         if account is not None:
-            checked_account_id(account)
+            check_account_id(account)
     return Address(HOSTS[connected.host], connected.base_url or "", account)
 
 
-def call_headers(
+def build_call_headers(
     connected: Connected,
     session_affinity: str | None,
     gateway_: AIGateway | None,
@@ -254,16 +254,16 @@ def call_headers(
     Raises:
         ValueError: If one cannot be sent.
     """
-    extra = checked_headers("extra_headers", extra_headers or {})
-    own = checked_headers("default_headers", connected.default_headers)  # before a token is among the values here
+    extra = check_headers("extra_headers", extra_headers or {})
+    own = check_headers("default_headers", connected.default_headers)  # before a token is among the values here
     affinity = (
-        {} if session_affinity is None else {"x-session-affinity": checked_header("session_affinity", session_affinity)}
+        {} if session_affinity is None else {"x-session-affinity": check_header("session_affinity", session_affinity)}
     )
     routing = {} if gateway_ is None else gateway_.headers(addressed_by_url=is_legacy_gateway(connected.base_url or ""))
     return {**affinity, **routing, **own, **extra}
 
 
-def transport(connected: Connected, timeout_of_call: float | httpx.Timeout | None = None) -> Driver:
+def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout | None = None) -> Driver:
     """Return what sends the requests.
 
     Args:
@@ -274,20 +274,20 @@ def transport(connected: Connected, timeout_of_call: float | httpx.Timeout | Non
     if connected.binding is not None:
         from langchain_workers_gemma.transport.binding import BindingTransport
 
-        return BindingTransport(connected.binding, connected.default_headers, _httpx_timeout(limits).read)
-    token = _as_secret(connected.api_token)
+        return BindingTransport(connected.binding, connected.default_headers, _to_httpx_timeout(limits).read)
+    token = _to_secret(connected.api_token)
     if token is None and HOSTS[connected.host].needs_token:
         raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
-    timeout = _httpx_timeout(limits)
+    timeout = _to_httpx_timeout(limits)
     return Transport(token, timeout, connected.http_client, connected.http_async_client)
 
 
-def _as_secret(token: SecretStr | str | None) -> SecretStr | None:
+def _to_secret(token: SecretStr | str | None) -> SecretStr | None:
     """Return a token in its wrapper; one that was assigned to the model object may have none."""
     return SecretStr(token) if isinstance(token, str) else token
 
 
-def _httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
+def _to_httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
     if isinstance(timeout, httpx.Timeout):
         return timeout
     connect = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)

@@ -12,7 +12,7 @@ from langchain_core.load.serializable import Serializable
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import normalised_arguments
+from langchain_workers_gemma.client.arguments import normalise_arguments
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Api
 from langchain_workers_gemma.models import HostName, resolve_model
@@ -92,7 +92,7 @@ class ClientFields(Serializable):
     """Further keys of the input, sent as they are."""
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs = connection.with_secrets_wrapped(kwargs)  # no frame of ours keeps the token as it was given
+        kwargs = connection.wrap_secrets(kwargs)  # no frame of ours keeps the token as it was given
         super().__init__(**kwargs)
         spec = resolve_model(self.model, self.host)
         if spec.family == "unknown":
@@ -112,7 +112,7 @@ class ClientFields(Serializable):
     @model_validator(mode="before")
     @classmethod
     def _normalise_arguments(cls, values: Any) -> Any:
-        return normalised_arguments(values, cls.aliases, cls.model_fields) if isinstance(values, Mapping) else values
+        return normalise_arguments(values, cls.aliases, cls.model_fields) if isinstance(values, Mapping) else values
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -133,7 +133,7 @@ class ClientFields(Serializable):
     @property
     def lc_secrets(self) -> dict[str, str]:
         """The arguments that are written as references to secrets."""
-        return {"api_token": connection.token_variable(self.host)}
+        return {"api_token": connection.get_token_variable(self.host)}
 
     # --- Copies ---
 

@@ -60,7 +60,7 @@ class Preview:
         rows = (
             ("Request", escape(f"{self.request.method} {self.request.url}")),
             ("Headers", f"<pre>{escape(headers)}</pre>"),
-            ("Body", f"<pre>{escape(_shown_body(self.request.body))}</pre>"),
+            ("Body", f"<pre>{escape(_show_body(self.request.body))}</pre>"),
             ("Input tokens", f"about {self.input_tokens:,}"),
             ("Cost of the input", cost),
             ("Changes", f"<ul>{changes}</ul>" if changes else "none"),
@@ -73,7 +73,7 @@ class Preview:
         return f"<table>{cells}</table>"
 
 
-def preview_of(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_token: bool) -> Preview:
+def build_preview(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_token: bool) -> Preview:
     """Return what a plan would send and cost.
 
     Args:
@@ -87,13 +87,13 @@ def preview_of(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_tok
         previewed = PreviewedRequest("run", f"env.AI.run({request.model!r})", {}, json.loads(json.dumps(request.data)))
     else:
         own = {**HEADERS, **({"authorization": f"Bearer {_MASK}"} if with_token else {})}
-        headers = {name.lower(): _masked(name, value, secrets) for name, value in {**own, **request.headers}.items()}
+        headers = {name.lower(): _mask(name, value, secrets) for name, value in {**own, **request.headers}.items()}
         previewed = PreviewedRequest(request.method, request.url, headers, json.loads(request.encode_body()))
     tokens = estimate_request_tokens(previewed.body)
-    return Preview(previewed, tokens, plan.spec.cost_usd(tokens, 0), _counted(plan.changes))
+    return Preview(previewed, tokens, plan.spec.cost_usd(tokens, 0), _count_changes(plan.changes))
 
 
-def _masked(name: str, value: str, secrets: Sequence[str]) -> str:
+def _mask(name: str, value: str, secrets: Sequence[str]) -> str:
     if _SECRET_NAMES.search(name):
         return f"Bearer {_MASK}" if value.startswith("Bearer ") else _MASK
     for secret in secrets:
@@ -101,11 +101,11 @@ def _masked(name: str, value: str, secrets: Sequence[str]) -> str:
     return value
 
 
-def _counted(changes: Sequence[str]) -> tuple[str, ...]:
+def _count_changes(changes: Sequence[str]) -> tuple[str, ...]:
     """Return each change once, with how often it was made."""
     return tuple(change if count == 1 else f"{change} ({count} times)" for change, count in Counter(changes).items())
 
 
-def _shown_body(body: Mapping[str, Any]) -> str:
+def _show_body(body: Mapping[str, Any]) -> str:
     text = json.dumps(body, ensure_ascii=False, indent=2)
     return _DATA_URI.sub(lambda match: f"{match[1]}… ({len(match[2]):,} characters)", text)

@@ -35,13 +35,13 @@ class ResolvedProfile(dict[str, Any]):
         self.published = dict(published or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.published, callers_profile(self))
+        return type(self), (self.published, get_callers_profile(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResolvedProfile:
-        return type(self)(copy.deepcopy(self.published, memo), copy.deepcopy(callers_profile(self), memo))
+        return type(self)(copy.deepcopy(self.published, memo), copy.deepcopy(get_callers_profile(self), memo))
 
 
-def callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
+def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the caller said in a profile: all of it, unless it is one that we made ourselves."""
     if isinstance(profile, ResolvedProfile):
         published = profile.published
@@ -49,7 +49,7 @@ def callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(profile or {})
 
 
-def published_profile(spec: GemmaModel) -> ModelProfile:
+def build_published_profile(spec: GemmaModel) -> ModelProfile:
     """LangChain's profile of a model; keys that this version of core does not know are left out."""
     values: dict[str, Any] = {
         "name": spec.name or None,

@@ -43,18 +43,18 @@ def count_messages(
     def count(text: str) -> int:
         return count_text(text, token_ids)
 
-    total = sum(_message_tokens(message, count) for message in convert_to_messages(messages))
+    total = sum(_count_message(message, count) for message in convert_to_messages(messages))
     return total + (estimate_tools_tokens(map(to_openai_tool, tools), count) if tools else 0)
 
 
-def _message_tokens(message: BaseMessage, count: Callable[[str], int]) -> int:
+def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
     total = MESSAGE_TOKENS + estimate_content_tokens(message.content, count)
     if isinstance(message, AIMessage):
         calls = [*message.tool_calls, *message.invalid_tool_calls]
-        total += sum(count(_call_text(call["name"], call["args"])) for call in calls)
+        total += sum(count(_write_call(call["name"], call["args"])) for call in calls)
     return total
 
 
-def _call_text(name: str | None, arguments: object) -> str:
+def _write_call(name: str | None, arguments: object) -> str:
     written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
     return f"{name}{written}"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 
-def well_formed(text: str) -> str:
+def replace_lone_surrogates(text: str) -> str:
     """The text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
     try:
         text.encode()
@@ -61,31 +61,31 @@ def dump_json(value: object) -> str:
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError):
-        return _ENCODER.encode(_jsonable(value, 0))
+        return _ENCODER.encode(_to_jsonable(value, 0))
 
 
-def _jsonable(value: Any, depth: int) -> Any:
+def _to_jsonable(value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise ValueError(f"a value is nested more than {_MAX_DEPTH} levels deep, or contains itself.")
     if isinstance(value, Mapping):
-        return {_key(key): _jsonable(one, depth + 1) for key, one in value.items()}
+        return {_to_key(key): _to_jsonable(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list | tuple | AbstractSet):
-        return [_jsonable(one, depth + 1) for one in value]
+        return [_to_jsonable(one, depth + 1) for one in value]
     if isinstance(value, BaseModel):
-        return _jsonable(value.model_dump(), depth + 1)
+        return _to_jsonable(value.model_dump(), depth + 1)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _jsonable(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)}
-    return _plain(value)
+        return {field.name: _to_jsonable(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)}
+    return _to_plain(value)
 
 
-def _key(key: object) -> str:
-    plain = _plain(key)
+def _to_key(key: object) -> str:
+    plain = _to_plain(key)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return _to_plain(value.value)
     if isinstance(value, float):
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -95,11 +95,11 @@ def _plain(value: object) -> object:
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, bytes | bytearray):
-        return _text_of_bytes(bytes(value))
+        return _decode_bytes(bytes(value))
     return str(value)
 
 
-def _text_of_bytes(value: bytes) -> str:
+def _decode_bytes(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from langchain_workers_gemma.json_text.encoding import well_formed
+from langchain_workers_gemma.json_text.encoding import replace_lone_surrogates
 from langchain_workers_gemma.json_text.scanner import ValueScanner
 
 _OBJECT = re.compile(r'\{\s*["}]')
@@ -41,13 +41,13 @@ def find_json(text: str) -> Any:
         >>> find_json('With {braces}:\n```json\n{"a": [1, 2]}\n```')
         {'a': [1, 2]}
     """
-    body = well_formed(text).strip()
+    body = replace_lone_surrogates(text).strip()
     if body[:1] in ("{", "["):
         try:
             return from_json(body)
         except ValueError:
             pass
-    return _first_object(body)
+    return _find_first_object(body)
 
 
 def find_last_object(text: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def find_last_object(text: str) -> dict[str, Any]:
         >>> find_last_object('First {"a": 1}, no, rather {"a": 2}.')
         {'a': 2}
     """
-    body = well_formed(text)
+    body = replace_lone_surrogates(text)
     last: dict[str, Any] | None = None
     position = 0
     while (found := _OBJECT.search(body, position)) is not None:
@@ -83,7 +83,7 @@ def find_last_object(text: str) -> dict[str, Any]:
 
 def is_cut_json(text: str) -> bool:
     """Whether a text is JSON that breaks off, so that more of it would have been readable."""
-    text = well_formed(text)
+    text = replace_lone_surrogates(text)
     found = _OBJECT.search(text)
     body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
     if not body or not _breaks_off(body):
@@ -99,7 +99,7 @@ def _breaks_off(text: str) -> bool:
     return ValueScanner().scan(text) is None
 
 
-def _first_object(body: str) -> Any:
+def _find_first_object(body: str) -> Any:
     """The first object that can be read, with whatever stands around it."""
     position = 0
     empty: Any = None
@@ -133,17 +133,17 @@ def _read(body: str, start: int) -> tuple[Any, int]:
         value, end = _DECODER.raw_decode(body, start)
         if r"\u" in body[start:end]:
             # Half a surrogate pair is read like any other character, but nothing can be done with it.
-            value = _DECODER.decode(_paired(body[start:end]))
+            value = _DECODER.decode(_replace_half_pairs(body[start:end]))
     except RecursionError:
         raise NoJsonError("it is nested too deep") from None
     return value, end
 
 
-def _paired(text: str) -> str:
+def _replace_half_pairs(text: str) -> str:
     """Escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
     return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
 
 
 def _tame(text: str) -> str:
     """The same JSON without what only lenient readers take: raw control characters in strings, and half pairs."""
-    return re.sub(r"[\x00-\x1f]", " ", _paired(text))
+    return re.sub(r"[\x00-\x1f]", " ", _replace_half_pairs(text))

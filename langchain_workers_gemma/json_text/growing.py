@@ -57,11 +57,11 @@ class PartialJsonParser:
             self._state = self._ignore
         return self._changed
 
-    def snapshot(self) -> Any:
+    def get_snapshot(self) -> Any:
         """What there is of the object, `None` before it has begun."""
         if self._value is not _NOTHING:
             return self._value
-        value: Any = _NOTHING if self._string is None or self._state == self._in_key else self._string
+        value: Any = _NOTHING if self._string is None or self._state == self._read_key else self._string
         for container, keys in reversed(self._open):
             copied = container.copy()
             if value is not _NOTHING:
@@ -95,11 +95,11 @@ class PartialJsonParser:
         if character == '"':
             self._string = ""
             self._changed = True
-            self._state = self._in_string
+            self._state = self._read_string
             return position + 1
         if character:
             self._scalar = ""
-            self._state = self._in_scalar
+            self._state = self._read_scalar
         return position
 
     def _expect_first_item(self, text: str, position: int) -> int:
@@ -122,11 +122,11 @@ class PartialJsonParser:
             raise _MalformedError
         if position < len(text):
             self._string = ""
-            self._state = self._in_key
+            self._state = self._read_key
             position += 1
         return position
 
-    def _in_key(self, text: str, position: int) -> int:
+    def _read_key(self, text: str, position: int) -> int:
         told, rest = self._decoder.feed(text[position:])
         self._string = (self._string or "") + told
         if rest is None:
@@ -145,7 +145,7 @@ class PartialJsonParser:
             position += 1
         return position
 
-    def _in_string(self, text: str, position: int) -> int:
+    def _read_string(self, text: str, position: int) -> int:
         told, rest = self._decoder.feed(text[position:])
         self._string = (self._string or "") + told
         self._changed = self._changed or bool(told)
@@ -155,7 +155,7 @@ class PartialJsonParser:
         self._string = None
         return len(text) - len(rest)
 
-    def _in_scalar(self, text: str, position: int) -> int:
+    def _read_scalar(self, text: str, position: int) -> int:
         match = _SCALAR.match(text, position)
         end = position if match is None else match.end()
         self._scalar += text[position:end]

@@ -26,7 +26,7 @@ class ValueScanner:
         """The index behind the value's end in this piece, or `None` if it goes on."""
         position = 1 if self._escaped and text else 0
         self._escaped = self._escaped and not text
-        while (match := self._next(text, position)) is not None:
+        while (match := self._find_next(text, position)) is not None:
             position = match.end()
             character = match.group()
             if self._in_string:
@@ -47,7 +47,7 @@ class ValueScanner:
                 return position
         return None
 
-    def _next(self, text: str, position: int) -> re.Match[str] | None:
+    def _find_next(self, text: str, position: int) -> re.Match[str] | None:
         if self._in_string:
             return _IN_STRING.search(text, position)
         return (_NESTED if self._depth else _STRUCTURAL).search(text, position)
@@ -101,7 +101,7 @@ class JsonTracker:
         if text and not text[-1].isdigit():
             self._digits = 0
 
-    def invalidating_suffix(self) -> str:
+    def find_invalidating_suffix(self) -> str:
         r"""Return what makes the text unreadable for `json.loads` and for core's `parse_partial_json` alike.
 
         The latter closes open strings and brackets, but gives up at a closing bracket that does not match.
@@ -109,7 +109,7 @@ class JsonTracker:
         Example:
             >>> tracker = JsonTracker(max_depth=400, max_digits=4_000)
             >>> tracker.feed('{"path": "/home/me')
-            >>> tracker.invalidating_suffix()
+            >>> tracker.find_invalidating_suffix()
             '"]'
         """
         if self._is_mismatched:

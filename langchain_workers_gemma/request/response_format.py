@@ -14,8 +14,8 @@ from langchain_workers_gemma.exchange.request import Problem
 from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.tool_prompts import write_answer_instructions
-from langchain_workers_gemma.schemas import for_constraint, inline_refs, strict_openai
-from langchain_workers_gemma.schemas.validation import mismatches, value_problems
+from langchain_workers_gemma.schemas import for_constraint, inline_refs, to_strict_openai
+from langchain_workers_gemma.schemas.validation import find_mismatches, find_value_problems
 
 MAX_QUOTED = 20_000
 """How many characters of a reply that cannot be used are quoted back to the model."""
@@ -90,14 +90,14 @@ class Answer:
         if self.schema is None:
             return None
         try:
-            found = value_problems(value, self.schema, strict=bool(self.strict))
+            found = find_value_problems(value, self.schema, strict=bool(self.strict))
         except ValueError:  # a schema sent as the caller gave it, which only the engine can read
             return None
         return Problem("; ".join(map(str, found)), self.is_ignored_by(value)) if found else None
 
     def is_ignored_by(self, value: Any) -> bool:
         """Whether an engine that obeyed the constraint could not have written a value."""
-        return not self.any_object and bool(mismatches(value, self.build_constraint_schema()))
+        return not self.any_object and bool(find_mismatches(value, self.build_constraint_schema()))
 
 
 def write_correction_request(problem: str) -> str:
@@ -129,7 +129,7 @@ def _to_plain(value: object) -> object:
 @lru_cache(maxsize=256)
 def _build_engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
     """The converted schema; a chain sends the same one with every call."""
-    return strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
+    return to_strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
 
 
 def parse_response_format(value: object) -> Answer | None:

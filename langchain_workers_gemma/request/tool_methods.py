@@ -27,7 +27,7 @@ from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
 from langchain_workers_gemma.response.string_tokens import StringTokens
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.stage import TextStage
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTES, RESULTS, TURN_ENDS, markup_of
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTES, RESULTS, TURN_ENDS, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 STRING_TOKENS = StringTokens(QUOTES, (*CALL_TOKENS.values(), *RESULTS, *TURN_ENDS), tuple(CALL_TOKENS))
@@ -223,7 +223,7 @@ def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) 
     """The stages that read thoughts and special tokens and, with a choice that allows them, calls of bound tools."""
     spec = settings.spec
     tools = ToolNames.of(settings.tools if choice is not None and choice.mode != "none" else ())
-    return (partial(TextStage, tools, markup_of(spec.family).thinking if spec.thinking else None),)
+    return (partial(TextStage, tools, get_markup(spec.family).thinking if spec.thinking else None),)
 
 
 def _build_bound_tools(settings: CallSettings) -> BoundTools:

@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_workers_gemma.schemas import ShownKeywords, declare, for_tool
-from langchain_workers_gemma.schemas.validation import mismatches
+from langchain_workers_gemma.schemas.validation import find_mismatches
 
 ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 """What can be bound as a tool."""
@@ -82,7 +82,7 @@ def get_tool_name(tool: Mapping[str, Any]) -> str:
 def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
     """What keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
     try:
-        found = mismatches(dict(arguments), tool["function"].get("parameters") or {})
+        found = find_mismatches(dict(arguments), tool["function"].get("parameters") or {})
     except ValueError:  # a schema that only the service can read
         return None
     return "; ".join(map(str, found)) + "." if found else None

@@ -60,7 +60,7 @@ class _Place:
         self.type = type_
         self.is_object = is_object
         self.awaits_key = is_object
-        self.value = _ANYTHING if is_object else type_.item
+        self.value = _ANYTHING if is_object else type_.get_item
         self._undecided: list[_Undecided] = []
         self._has_bare_string = False
         self._has_quoted_key = False
@@ -309,7 +309,7 @@ class ArgumentsReader:
             elif name.strip() in place.type.names:
                 name = name.strip()
         place.awaits_key = False
-        place.value = place.type.argument(name)
+        place.value = place.type.get_argument(name)
         self._out.append(f'"{raw}"' if name == text else json.dumps(name))
 
     def _read_quoted(self, raw: str, text: str, place: _Place) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from langchain_workers_gemma.json_text.encoding import well_formed
+from langchain_workers_gemma.json_text.encoding import replace_lone_surrogates
 from langchain_workers_gemma.response.events import Event, Reasoning, Text
 
 
@@ -27,7 +27,7 @@ class SurrogateJoiner:
                 self._held[kind] = text[-1]
                 text = text[:-1]
             if text:
-                joined.append(kind(well_formed(text)))
+                joined.append(kind(replace_lone_surrogates(text)))
         return joined
 
     def flush(self) -> list[Event]:

@@ -69,7 +69,7 @@ class CollectedCall:
         Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
         `max_tokens`, would become a call and an agent would run it. No arguments at all would be none.
         """
-        suffix = self.tracker.invalidating_suffix() if any(self.pieces) else "{]"
+        suffix = self.tracker.find_invalidating_suffix() if any(self.pieces) else "{]"
         return ToolCallDelta(self.position, None, None, suffix)
 
 

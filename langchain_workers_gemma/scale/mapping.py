@@ -28,7 +28,7 @@ from langchain_workers_gemma.scale.progress import ProgressBar
 from langchain_workers_gemma.scale.report import MapReport
 from langchain_workers_gemma.scale.rows import JsonlReader, Result, Row, enumerate_rows, merge, output_line
 from langchain_workers_gemma.scale.task import AnyRunnable, RowTask, make_task
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 
 DEFAULT_CONCURRENCY = 32
 """Rows that are attempted at the same time in one process."""
@@ -401,7 +401,7 @@ def _question(runnable: AnyRunnable, prompt: str | None, system: str | None, sch
     return {
         "prompt": prompt,
         "system": system,
-        "schema": None if schema is None else json_schema_of(schema),
+        "schema": None if schema is None else to_json_schema(schema),
         "model": getattr(runnable, "model", type(runnable).__name__),
         "host": getattr(runnable, "host", None),
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from langchain_workers_gemma.schemas.references import target_of
+from langchain_workers_gemma.schemas.references import find_target
 
 MAX_DIGITS = 4300
 """The longest number to read: Python refuses longer integers, because reading them takes quadratic time."""
@@ -105,9 +105,9 @@ class ArgumentType:
         """The JSON types that are allowed here, `None` if any is."""
         if not self._schemas:
             return None
-        return _union(_types(schema, self._root, {}) for schema in self._schemas)
+        return _unite(_find_types(schema, self._root, {}) for schema in self._schemas)
 
-    def argument(self, name: str) -> ArgumentType:
+    def get_argument(self, name: str) -> ArgumentType:
         """Return the type of an argument of an object that stands here."""
         if name not in self._named:  # names that a model makes up are not kept
             return self._others
@@ -128,7 +128,7 @@ class ArgumentType:
         return ArgumentType([schema for schema in others if isinstance(schema, Mapping)], self._root)
 
     @cached_property
-    def item(self) -> ArgumentType:
+    def get_item(self) -> ArgumentType:
         """The type of an item of a list that stands here."""
         found = [node["items"] for node in self._nodes if isinstance(node.get("items"), Mapping)]
         return ArgumentType(found, self._root)
@@ -149,7 +149,7 @@ class ArgumentType:
             reference = node.get("$ref")
             if isinstance(reference, str) and reference not in seen:
                 seen.add(reference)
-                left.append(_target(self._root, reference))
+                left.append(_find_target(self._root, reference))
         return tuple(found)
 
     def read_word(self, word: str) -> Any:
@@ -163,7 +163,7 @@ class ArgumentType:
 
         Example:
             >>> find = ArgumentType.of({"properties": {"zip": {"type": "string"}, "limit": {"type": "integer"}}})
-            >>> find.argument("zip").read_word("02134"), find.argument("limit").read_word("5")
+            >>> find.get_argument("zip").read_word("02134"), find.get_argument("limit").read_word("5")
             ('02134', 5)
         """
         types = self.types
@@ -181,7 +181,7 @@ class ArgumentType:
         """Return the value that a string has here: what it spells where the schema wants anything but a string.
 
         Example:
-            >>> limit = ArgumentType.of({"properties": {"limit": {"type": "integer"}}}).argument("limit")
+            >>> limit = ArgumentType.of({"properties": {"limit": {"type": "integer"}}}).get_argument("limit")
             >>> limit.read_string("42"), limit.read_string("many")
             (42, 'many')
         """
@@ -210,9 +210,9 @@ class ArgumentType:
         if isinstance(value, str):
             return self.read_string(value)
         if isinstance(value, list):
-            return [self.item.resolve(item) for item in value]
+            return [self.get_item.resolve(item) for item in value]
         if isinstance(value, dict):
-            return {key: self.argument(key).resolve(item) for key, item in value.items()}
+            return {key: self.get_argument(key).resolve(item) for key, item in value.items()}
         return value
 
     @classmethod
@@ -226,28 +226,30 @@ class ArgumentType:
         return cls([schema], schema)
 
 
-def _types(schema: object, root: Mapping[str, Any], known: dict[str, frozenset[str] | None]) -> frozenset[str] | None:
+def _find_types(
+    schema: object, root: Mapping[str, Any], known: dict[str, frozenset[str] | None]
+) -> frozenset[str] | None:
     """Return the types that a schema allows; `known` holds those of the references met so far."""
     if not isinstance(schema, Mapping):
         return None
-    allowed = _own_types(schema)
+    allowed = _find_own_types(schema)
     reference = schema.get("$ref")
     if isinstance(reference, str):
         if reference not in known:
             known[reference] = None  # what refers to itself says nothing by that
-            known[reference] = _types(_target(root, reference), root, known)
-        allowed = _intersection(allowed, known[reference])
+            known[reference] = _find_types(_find_target(root, reference), root, known)
+        allowed = _intersect(allowed, known[reference])
     for key in ("anyOf", "oneOf"):
         if alternatives := _sequence(schema.get(key)):
-            allowed = _intersection(allowed, _union([_types(one, root, known) for one in alternatives]))
+            allowed = _intersect(allowed, _unite([_find_types(one, root, known) for one in alternatives]))
     for part in _sequence(schema.get("allOf")):
-        allowed = _intersection(allowed, _types(part, root, known))
+        allowed = _intersect(allowed, _find_types(part, root, known))
     if allowed is not None and schema.get("nullable") is True:
         return allowed | {"null"}
     return allowed
 
 
-def _own_types(schema: Mapping[str, Any]) -> frozenset[str] | None:
+def _find_own_types(schema: Mapping[str, Any]) -> frozenset[str] | None:
     kind = schema.get("type")
     if isinstance(kind, str):
         return frozenset({kind})
@@ -261,7 +263,7 @@ def _own_types(schema: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset({"array"}) if "items" in schema else None
 
 
-def _union(types: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+def _unite(types: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     union: frozenset[str] = frozenset()
     for one in types:
         if one is None:
@@ -270,7 +272,7 @@ def _union(types: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     return union
 
 
-def _intersection(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+def _intersect(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
     if one is None or other is None:
         return other if one is None else one
     both = one & other
@@ -282,9 +284,9 @@ def _fits(value: object, types: frozenset[str]) -> bool:
     return name in types or (name == "integer" and "number" in types)
 
 
-def _target(root: Mapping[str, Any], reference: str) -> object:
+def _find_target(root: Mapping[str, Any], reference: str) -> object:
     try:
-        return target_of(dict(root), reference)
+        return find_target(dict(root), reference)
     except ValueError:
         return None  # a reference that leads nowhere says nothing
 

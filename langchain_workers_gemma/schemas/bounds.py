@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from langchain_workers_gemma.schemas.keywords import JSONSchema, one_type
-from langchain_workers_gemma.schemas.traversal import number_at
+from langchain_workers_gemma.schemas.keywords import JSONSchema, find_one_type
+from langchain_workers_gemma.schemas.traversal import read_number
 
 TypeRules: TypeAlias = tuple[JSONSchema | None, frozenset[str]]
 """The rules for one type, `None` if nothing can meet them, and the keywords that need no more saying."""
@@ -23,9 +23,9 @@ _LEAST, _MOST = 1e-6, 2**53  # sizes of numeric bounds; llguidance fails on 1e-2
 _MAX_LENGTH = 4096  # a length bound is unrolled into states by `outlines-core`
 
 
-def string_rules(schema: JSONSchema) -> TypeRules:
+def build_string_rules(schema: JSONSchema) -> TypeRules:
     """Constrains a string by a format or by its length."""
-    low, high = number_at(schema, "minLength") or 0, number_at(schema, "maxLength", math.inf)
+    low, high = read_number(schema, "minLength") or 0, read_number(schema, "maxLength", math.inf)
     if low > high:
         return None, frozenset()
     if str(schema.get("format")) in _FORMATS:
@@ -37,21 +37,21 @@ def string_rules(schema: JSONSchema) -> TypeRules:
     return {key: at for key, at in kept.items() if at or key == "maxLength"}, frozenset(kept)
 
 
-def number_rules(schema: JSONSchema) -> TypeRules:
+def build_number_rules(schema: JSONSchema) -> TypeRules:
     """Constrains a number or an integer by its bounds."""
-    low, high = number_at(schema, "minimum", -math.inf), number_at(schema, "maximum", math.inf)
-    above, below = number_at(schema, "exclusiveMinimum", -math.inf), number_at(schema, "exclusiveMaximum", math.inf)
+    low, high = read_number(schema, "minimum", -math.inf), read_number(schema, "maximum", math.inf)
+    above, below = read_number(schema, "exclusiveMinimum", -math.inf), read_number(schema, "exclusiveMaximum", math.inf)
     if low > high or max(low, above) >= below or above >= high:
         return None, frozenset()
     bounds = {"minimum": low, "maximum": high, "exclusiveMinimum": above, "exclusiveMaximum": below}
     given = {key: at for key, at in bounds.items() if key in schema}
     kept = {key: at for key, at in given.items() if not at or _LEAST <= abs(at) <= _MOST}
-    if one_type(schema) == "integer":
-        return _whole(kept), frozenset(kept)
+    if find_one_type(schema) == "integer":
+        return _to_whole_bounds(kept), frozenset(kept)
     return kept, frozenset(kept)
 
 
-def _whole(bounds: dict[str, float]) -> JSONSchema | None:
+def _to_whole_bounds(bounds: dict[str, float]) -> JSONSchema | None:
     """Writes bounds of an integer as `minimum` and `maximum`, which more engines know than the exclusive ones."""
     make: dict[str, Callable[[float], int]] = {"minimum": math.ceil, "exclusiveMinimum": lambda at: math.floor(at) + 1}
     make |= {"maximum": math.floor, "exclusiveMaximum": lambda at: math.ceil(at) - 1}

@@ -42,15 +42,15 @@ class Place:
     root: dict[str, Any]
     open_refs: frozenset[str] = field(default_factory=frozenset)  # followed without going deeper into the value
 
-    def same(self, schema: Any) -> Place:
+    def with_schema(self, schema: Any) -> Place:
         """The same value under another schema."""
         return replace(self, schema=schema)
 
-    def inside(self, step: str | int, schema: Any) -> Place:
+    def enter(self, step: str | int, schema: Any) -> Place:
         """What is inside the value, under the schema for it."""
         return Place(schema, self.value[step], (*self.path, step), self.root)
 
-    def wrong(self, why: str) -> Mismatch:
+    def make_mismatch(self, why: str) -> Mismatch:
         """The mismatch here."""
         return Mismatch(self.path, why)
 
@@ -66,7 +66,7 @@ def check(place: Place) -> Iterator[Mismatch]:
     """Yield where a value does not fit its schema."""
     schema = place.schema
     if schema is False:
-        yield place.wrong("must not be there")
+        yield place.make_mismatch("must not be there")
     if not isinstance(schema, dict) or (place.value is None and schema.get("nullable") is True):
         return
     for keyword, demanded in schema.items():
@@ -80,30 +80,30 @@ def fits(place: Place) -> bool:
     return next(check(place), None) is None
 
 
-def shown(value: Any) -> str:
+def show(value: Any) -> str:
     """Return a value as a message shows it."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
 
 
-def key(value: Any) -> Any:
+def make_key(value: Any) -> Any:
     """What is equal for values that are equal in JSON: 1 and 1.0 are, true and 1 are not."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, dict):
-        return frozenset((name, key(one)) for name, one in value.items())
+        return frozenset((name, make_key(one)) for name, one in value.items())
     if isinstance(value, list):
-        return tuple(map(key, value))
+        return tuple(map(make_key, value))
     return value
 
 
-def same(left: Any, right: Any) -> bool:
+def are_equal(left: Any, right: Any) -> bool:
     """Return whether two values are equal in JSON."""
-    return bool(key(left) == key(right))
+    return bool(make_key(left) == make_key(right))
 
 
 @lru_cache(maxsize=256)
-def compiled(pattern: str) -> re.Pattern[str] | None:
+def compile_pattern(pattern: str) -> re.Pattern[str] | None:
     """Return a pattern, compiled; `None` for one of another dialect."""
     try:
         return re.compile(pattern)
@@ -111,16 +111,16 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
         return None
 
 
-def found(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
     """Return whether a text holds what a pattern describes."""
-    readable = compiled(pattern)
+    readable = compile_pattern(pattern)
     return readable is not None and readable.search(text) is not None
 
 
-def only(kind: type | tuple[type, ...], rules: Mapping[str, Rule]) -> dict[str, Rule]:
+def check_only(kind: type | tuple[type, ...], rules: Mapping[str, Rule]) -> dict[str, Rule]:
     """Return rules that speak of values of one kind alone."""
 
-    def limited(rule: Rule) -> Rule:
+    def limit_rule(rule: Rule) -> Rule:
         def check_kind(place: Place, demanded: Any) -> Iterator[Mismatch]:
             value = place.value
             if isinstance(value, kind) and not isinstance(value, bool):
@@ -128,4 +128,4 @@ def only(kind: type | tuple[type, ...], rules: Mapping[str, Rule]) -> dict[str, 
 
         return check_kind
 
-    return {keyword: limited(rule) for keyword, rule in rules.items()}
+    return {keyword: limit_rule(rule) for keyword, rule in rules.items()}

@@ -7,21 +7,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_workers_gemma.schemas.all_of import intersect, prepared
-from langchain_workers_gemma.schemas.bounds import TypeRules, number_rules, string_rules
-from langchain_workers_gemma.schemas.descriptions import joined_texts, noted
+from langchain_workers_gemma.schemas.all_of import intersect, prepare
+from langchain_workers_gemma.schemas.bounds import TypeRules, build_number_rules, build_string_rules
+from langchain_workers_gemma.schemas.descriptions import add_notes, join_texts
 from langchain_workers_gemma.schemas.keywords import (
     KEYWORDS,
     OF_ONE_TYPE,
     TYPES,
     JSONSchema,
-    annotations_and_rules,
-    one_type,
-    types_in,
-    types_of_value,
+    find_one_type,
+    get_types,
+    get_types_of_value,
+    split_annotations,
 )
-from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
-from langchain_workers_gemma.schemas.traversal import number_at, required_names
+from langchain_workers_gemma.schemas.references import add_definitions, inline_refs
+from langchain_workers_gemma.schemas.traversal import read_number, read_required_names
 
 _ANYTHING: JSONSchema = {"anyOf": [{"type": kind} for kind in TYPES if kind != "integer"]}
 """What `{}` means; `outlines-core` writes `{}` as alternatives without parentheses, which spoils all around them."""
@@ -61,14 +61,14 @@ def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
          'properties': {'tags': {'type': 'array', 'items': {'type': 'string'}, 'description': '(at least 1 item)'}},
          'additionalProperties': False}
     """
-    root, definitions = prepared(schema)
+    root, definitions = prepare(schema)
     found = _constrain(root)
     done = {name: _constrain(one) for name, one in definitions.items()}
     if found is False or False in done.values():
         msg = "No value can meet this schema: look for contradicting types, bounds or enums."
         raise ValueError(msg)
     # An alternative that was the only one left may have put a reference to the root, or ended a recursion.
-    return inline_refs(with_definitions(found, done))
+    return inline_refs(add_definitions(found, done))
 
 
 def _constrain(schema: Any) -> Any:
@@ -76,46 +76,46 @@ def _constrain(schema: Any) -> Any:
     if isinstance(schema, bool):
         return dict(_ANYTHING) if schema else False
     if "$ref" in schema:  # engines differ on rules beside a reference
-        return noted({"$ref": schema["$ref"]}, schema)
+        return add_notes({"$ref": schema["$ref"]}, schema)
     if schema.get("not") in ({}, True):
         return False
     if "const" in schema or "enum" in schema:
-        return _of_values(schema)
-    if (branches := _branches(schema)) is not None:
-        return _any_of([_constrain(branch) for branch in branches], schema)
-    kind = one_type(schema)
+        return _constrain_values(schema)
+    if (branches := _list_branches(schema)) is not None:
+        return _build_any_of([_constrain(branch) for branch in branches], schema)
+    kind = find_one_type(schema)
     if kind is None:
-        return noted(_ANYTHING, schema)
+        return add_notes(_ANYTHING, schema)
     rules, taken = _BY_TYPE[kind](schema) if kind in _BY_TYPE else ({}, frozenset[str]())
     if rules is None:
         return False
-    return noted({"type": kind, **rules}, schema, taken | (OF_ONE_TYPE - KEYWORDS.get(kind, frozenset())))
+    return add_notes({"type": kind, **rules}, schema, taken | (OF_ONE_TYPE - KEYWORDS.get(kind, frozenset())))
 
 
-def _of_values(schema: JSONSchema) -> Any:
+def _constrain_values(schema: JSONSchema) -> Any:
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     if not isinstance(values, list):
         msg = f"enum must be a list of values, not {values!r}."
         raise ValueError(msg)
-    kinds = types_in(schema)
-    wanted = [value for value in values if kinds is None or types_of_value(value) & kinds]
+    kinds = get_types(schema)
+    wanted = [value for value in values if kinds is None or get_types_of_value(value) & kinds]
     if "const" in schema:
-        wanted = [value for value in wanted if _same(value, schema["const"])][:1]
+        wanted = [value for value in wanted if _is_same(value, schema["const"])][:1]
     if not wanted:
         return False
     rules = {"const": wanted[0]} if "const" in schema else {"enum": wanted}
-    if isinstance(kind := schema.get("type"), str) and all(kind in types_of_value(value) for value in wanted):
+    if isinstance(kind := schema.get("type"), str) and all(kind in get_types_of_value(value) for value in wanted):
         rules = {"type": kind, **rules}
-    return noted(rules, schema, OF_ONE_TYPE)
+    return add_notes(rules, schema, OF_ONE_TYPE)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _branches(schema: JSONSchema) -> list[Any] | None:
+def _list_branches(schema: JSONSchema) -> list[Any] | None:
     """The alternatives of a schema, each with the rules beside them: engines read either the one or the other."""
-    _, rest = annotations_and_rules(schema)
+    _, rest = split_annotations(schema)
     if rest.pop("nullable", None) is True:  # OpenAPI 3.0
         return [rest, {"type": "null"}]
     for key in ("anyOf", "oneOf"):  # "exactly one of" is beyond engines; which one is for the caller's type to see
@@ -124,7 +124,7 @@ def _branches(schema: JSONSchema) -> list[Any] | None:
             numbers = any(isinstance(one, dict) and one.get("type") == "number" for one in members)
             return [intersect(rest, one) for one in members if not (numbers and _is_decimal(one))]
     if isinstance(schema.get("type"), list):
-        kinds = [kind for kind in schema["type"] if kind in (types_in(schema) or ())]
+        kinds = [kind for kind in schema["type"] if kind in (get_types(schema) or ())]
         return [{**rest, "type": kind} for kind in kinds if not (kind == "integer" and "number" in kinds)]
     return None
 
@@ -133,7 +133,7 @@ def _is_decimal(schema: Any) -> bool:
     return isinstance(schema, dict) and str(schema.get("pattern", "")).startswith(_DECIMAL)
 
 
-def _any_of(branches: list[Any], schema: JSONSchema) -> Any:
+def _build_any_of(branches: list[Any], schema: JSONSchema) -> Any:
     possible: list[JSONSchema] = []
     for branch in branches:
         if branch is not False and branch not in possible:
@@ -142,21 +142,21 @@ def _any_of(branches: list[Any], schema: JSONSchema) -> Any:
         return False
     said: JSONSchema = {key: schema[key] for key in ("description", "default") if key in schema}
     if len(possible) > 1:
-        return noted({"anyOf": possible}, said)
-    return noted(
-        possible[0], {**said, "description": joined_texts(said.get("description"), possible[0].get("description"))}
+        return add_notes({"anyOf": possible}, said)
+    return add_notes(
+        possible[0], {**said, "description": join_texts(said.get("description"), possible[0].get("description"))}
     )
 
 
-def _object_rules(schema: JSONSchema) -> TypeRules:
+def _build_object_rules(schema: JSONSchema) -> TypeRules:
     properties = {key: _constrain(value) for key, value in schema.get("properties", {}).items()}
-    required = required_names(schema)
+    required = read_required_names(schema)
     for key in required:
         properties.setdefault(key, dict(_ANYTHING))
         if properties[key] is False:
             return None, frozenset()
     properties = {key: value for key, value in properties.items() if value is not False}
-    extra = _extra(schema)
+    extra = _get_extra(schema)
     rules: JSONSchema = {}
     if properties or extra is False:  # `outlines-core` takes `additionalProperties: false` only beside `properties`
         rules["properties"] = properties
@@ -167,7 +167,7 @@ def _object_rules(schema: JSONSchema) -> TypeRules:
     return rules, frozenset()
 
 
-def _extra(schema: JSONSchema) -> Any:
+def _get_extra(schema: JSONSchema) -> Any:
     """The schema of what an object holds beside its `properties`."""
     extra = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
     if schema.get("patternProperties") and (extra is None or extra is False):
@@ -178,19 +178,19 @@ def _extra(schema: JSONSchema) -> Any:
     return True if extra == _ANYTHING else extra
 
 
-def _array_rules(schema: JSONSchema) -> TypeRules:
-    low, high = number_at(schema, "minItems") or 0, number_at(schema, "maxItems", math.inf)
+def _build_array_rules(schema: JSONSchema) -> TypeRules:
+    low, high = read_number(schema, "minItems") or 0, read_number(schema, "maxItems", math.inf)
     if low > high:
         return None, frozenset()
     if schema.get("prefixItems"):
-        return _tuple_rules(schema, low, high)
+        return _build_tuple_rules(schema, low, high)
     each = _constrain(schema.get("items", schema.get("unevaluatedItems", True)))
     if each is False or high == 0:
         return (None if low else {"const": []}), frozenset({"minItems", "maxItems"})
     return ({} if each == _ANYTHING else {"items": each}), frozenset()
 
 
-def _tuple_rules(schema: JSONSchema, low: float, high: float) -> TypeRules:
+def _build_tuple_rules(schema: JSONSchema, low: float, high: float) -> TypeRules:
     parts = [_constrain(part) for part in schema["prefixItems"]]
     parts = parts[: int(min(high, len(parts)))]
     rest = _constrain(schema.get("items", schema.get("unevaluatedItems", low > len(parts))))
@@ -205,9 +205,9 @@ def _tuple_rules(schema: JSONSchema, low: float, high: float) -> TypeRules:
 
 
 _BY_TYPE: dict[str, Callable[[JSONSchema], TypeRules]] = {
-    "object": _object_rules,
-    "array": _array_rules,
-    "string": string_rules,
-    "number": number_rules,
-    "integer": number_rules,
+    "object": _build_object_rules,
+    "array": _build_array_rules,
+    "string": build_string_rules,
+    "number": build_number_rules,
+    "integer": build_number_rules,
 }

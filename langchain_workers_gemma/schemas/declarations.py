@@ -48,83 +48,86 @@ def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, l
         The parameters with longer descriptions, and what the tool's own description must say.
     """
     definitions = parameters.get("$defs", {})
-    declared, lines = _with_properties(parameters, shown)
+    declared, lines = _declare_properties(parameters, shown)
     members = parameters.get("anyOf")
     if members:
-        lines.append(f"The parameters must fit {_either(members)}.")
-    extra = _extra_keys(parameters, noun="parameter")
+        lines.append(f"The parameters must fit {_join_alternatives(members)}.")
+    extra = _describe_extra_keys(parameters, noun="parameter")
     if extra:
         lines.append(f"{extra[0].upper()}{extra[1:]}.")
-    lines += [f"{name} is a value of this JSON Schema: {_json(one)}" for name, one in definitions.items()]
+    lines += [f"{name} is a value of this JSON Schema: {_write_json(one)}" for name, one in definitions.items()]
     return declared, lines
 
 
-def _with_properties(schema: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
+def _declare_properties(schema: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
     """Return an object's schema with its properties declared, and lines on those that the template hides."""
     required = schema.get("required", ())
-    properties = {name: _declared(one, shown) for name, one in schema.get("properties", {}).items()}
+    properties = {name: _declare_one(one, shown) for name, one in schema.get("properties", {}).items()}
     lines = [
-        f'Parameter "{name}" ({one.get("type")}{", required" if name in required else ""}): {_told(one, shown)}'
+        f'Parameter "{name}" ({one.get("type")}{", required" if name in required else ""}): '
+        + _write_description(one, shown)
         for name, one in properties.items()
         if name in shown.hidden_names
     ]
     return {**schema, "properties": properties}, lines
 
 
-def _declared(schema: Any, shown: ShownKeywords) -> Any:
+def _declare_one(schema: Any, shown: ShownKeywords) -> Any:
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
     lines: list[str] = []
     if kind == "object":
-        schema, lines = _with_properties(schema, shown)
+        schema, lines = _declare_properties(schema, shown)
     elif kind == "array" and isinstance(schema.get("items"), dict):
-        schema = {**schema, "items": _declared_items(schema["items"], shown)}
-    notes = _notes(schema, shown)
-    return _described(schema, [f"({'; '.join(notes)})", *lines] if notes else lines)
+        schema = {**schema, "items": _declare_items(schema["items"], shown)}
+    notes = _write_notes(schema, shown)
+    return _add_description(schema, [f"({'; '.join(notes)})", *lines] if notes else lines)
 
 
-def _described(schema: JSONSchema, more: Sequence[str]) -> JSONSchema:
+def _add_description(schema: JSONSchema, more: Sequence[str]) -> JSONSchema:
     """Return a schema with more in its description."""
     return {**schema, "description": " ".join(filter(None, [schema.get("description", ""), *more]))} if more else schema
 
 
-def _declared_items(items: JSONSchema, shown: ShownKeywords) -> JSONSchema:
+def _declare_items(items: JSONSchema, shown: ShownKeywords) -> JSONSchema:
     """Return the schema of a list's items: a template shows all its keywords, but properties as it always does."""
-    return _described(*_with_properties(items, shown)) if "properties" in items else items
+    return _add_description(*_declare_properties(items, shown)) if "properties" in items else items
 
 
-def _told(schema: JSONSchema, shown: ShownKeywords) -> str:
+def _write_description(schema: JSONSchema, shown: ShownKeywords) -> str:
     """Return the description of a parameter whose own keywords are all hidden."""
     hidden = {
         key: schema[key]
         for key in ("enum", "items", "properties")
         if schema.get(key) and shown.shows(key, schema["type"])
     }
-    return f"{schema.get('description', '')}{f' {_json(hidden)}' if hidden else ''}"
+    return f"{schema.get('description', '')}{f' {_write_json(hidden)}' if hidden else ''}"
 
 
 # --- Notes ------------------------------------------------------------------------------------------------------------
 
 
-def _notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
+def _write_notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
     """Return in words what a schema says by keywords that the template does not show."""
     kind = schema.get("type")
     hidden = {key: value for key, value in schema.items() if not shown.shows(key, kind)}
     notes: list[str] = []
     if "enum" in hidden:
-        notes.append(f"one of {', '.join(map(_json, hidden['enum']))}")
+        notes.append(f"one of {', '.join(map(_write_json, hidden['enum']))}")
     if "const" in hidden:
-        notes.append(f"always {_json(hidden['const'])}")
+        notes.append(f"always {_write_json(hidden['const'])}")
     if "anyOf" in hidden and not _is_only_nullable(schema):
-        notes.append(_either(hidden["anyOf"]))
+        notes.append(_join_alternatives(hidden["anyOf"]))
     if "$ref" in hidden:
         notes.append(f"a value of the form {hidden['$ref'].removeprefix(_REF)}")
     if "prefixItems" in hidden:
-        notes.append(f"its items in order: {'; '.join(map(_words, hidden['prefixItems']))}")
-    notes.append(_extra_keys(schema, noun="key") if kind == "object" else "")
+        notes.append(f"its items in order: {'; '.join(map(_describe_schema, hidden['prefixItems']))}")
+    notes.append(_describe_extra_keys(schema, noun="key") if kind == "object" else "")
     notes += [
-        _default(hidden[key]) if key == "default" else describe(key, hidden[key]) for key in TOLD if key in hidden
+        _describe_default(hidden[key]) if key == "default" else describe(key, hidden[key])
+        for key in TOLD
+        if key in hidden
     ]
     return [note for note in notes if note]
 
@@ -137,32 +140,34 @@ def _is_only_nullable(schema: JSONSchema) -> bool:
     return set(kinds) <= {schema.get("type"), "null"} or len(kinds) > 5  # all types there are
 
 
-def _either(members: Sequence[Any]) -> str:
-    return f"either {' or '.join(map(_words, members))}"
+def _join_alternatives(members: Sequence[Any]) -> str:
+    return f"either {' or '.join(map(_describe_schema, members))}"
 
 
-def _words(schema: Any) -> str:
+def _describe_schema(schema: Any) -> str:
     """Return a schema in words: its type, or the whole of it where it says more."""
     if not isinstance(schema, dict):
         return "anything" if schema else "nothing"
     told = {key: value for key, value in schema.items() if value not in ({}, [])}
-    return str(told["type"]) if told.keys() == {"type"} else _json(told)
+    return str(told["type"]) if told.keys() == {"type"} else _write_json(told)
 
 
-def _extra_keys(schema: JSONSchema, *, noun: str) -> str:
+def _describe_extra_keys(schema: JSONSchema, *, noun: str) -> str:
     extra = schema.get("additionalProperties")
     if extra is None or extra is False:
         return ""
     which = f"further {noun}s" if schema.get("properties") else f"any {noun}s"
     return (
-        f"{which} may be given" if extra is True or not extra else f"{which} may be given, each value: {_words(extra)}"
+        f"{which} may be given"
+        if extra is True or not extra
+        else f"{which} may be given, each value: {_describe_schema(extra)}"
     )
 
 
-def _default(value: Any) -> str:
-    return "" if value is None else f"default: {_json(value)}"
+def _describe_default(value: Any) -> str:
+    return "" if value is None else f"default: {_write_json(value)}"
 
 
-def _json(value: Any) -> str:
+def _write_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"

@@ -31,7 +31,7 @@ TOLD = (
 """The keywords that a model should still hear of when the engines do not."""
 
 
-def noted(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
+def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
     """Adds the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
     text = schema.get("description")
     notes = list(filter(None, (describe(key, schema[key]) for key in TOLD if key in schema and key not in taken)))
@@ -58,7 +58,7 @@ def describe(key: str, value: Any) -> str:
     return f"{key}: {shown if len(shown) <= 200 else shown[:199] + '…'}"
 
 
-def joined_texts(one: Any, other: Any) -> str:
+def join_texts(one: Any, other: Any) -> str:
     """Joins two descriptions, either of which may be missing or be said by the first already."""
     texts = [text for text in (one, other) if isinstance(text, str) and text]
     return texts[0] if len(texts) == 2 and texts[1] in texts[0] else " ".join(texts)

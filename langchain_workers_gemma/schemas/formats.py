@@ -19,7 +19,7 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*:\S+", re.ASCII | re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
-def _parses(parse: Callable[[str], object], form: re.Pattern[str] | None = None) -> Callable[[str], bool]:
+def _make_check(parse: Callable[[str], object], form: re.Pattern[str] | None = None) -> Callable[[str], bool]:
     """A check that a string has a form, and that a parser takes it."""
 
     def check(text: str) -> bool:
@@ -34,7 +34,7 @@ def _parses(parse: Callable[[str], object], form: re.Pattern[str] | None = None)
     return check
 
 
-def _date_time(text: str) -> datetime:
+def _parse_date_time(text: str) -> datetime:
     day, clock = text[:10], text[11:]
     if text[10:11] not in ("T", "t", " ") or not (_DATE.fullmatch(day) and _TIME.fullmatch(clock)):
         raise ValueError(text)
@@ -42,15 +42,15 @@ def _date_time(text: str) -> datetime:
 
 
 FORMATS: Mapping[str, Callable[[str], bool]] = MappingProxyType({
-    "date": _parses(date.fromisoformat, _DATE),
-    "time": _parses(lambda text: time.fromisoformat(text.upper()), _TIME),
-    "date-time": _parses(_date_time),
+    "date": _make_check(date.fromisoformat, _DATE),
+    "time": _make_check(lambda text: time.fromisoformat(text.upper()), _TIME),
+    "date-time": _make_check(_parse_date_time),
     "duration": lambda text: _DURATION.fullmatch(text) is not None,
     "email": lambda text: _EMAIL.fullmatch(text) is not None,
-    "ipv4": _parses(IPv4Address),
-    "ipv6": _parses(IPv6Address),
-    "regex": _parses(re.compile),
+    "ipv4": _make_check(IPv4Address),
+    "ipv6": _make_check(IPv6Address),
+    "regex": _make_check(re.compile),
     "uri": lambda text: _URI.fullmatch(text) is not None,
-    "uuid": _parses(UUID, _UUID),
+    "uuid": _make_check(UUID, _UUID),
 })  # fmt: skip
 """By name, whether a string has the format. A format that is not here is not checked."""

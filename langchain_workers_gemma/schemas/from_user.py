@@ -12,12 +12,12 @@ from typing_extensions import is_typeddict
 
 from langchain_workers_gemma.schemas.generator import PydanticGenerator
 from langchain_workers_gemma.schemas.keywords import JSONSchema
-from langchain_workers_gemma.schemas.references import target_of
-from langchain_workers_gemma.schemas.traversal import plain
-from langchain_workers_gemma.schemas.typed_dicts import schema_of_typed_dict
+from langchain_workers_gemma.schemas.references import find_target
+from langchain_workers_gemma.schemas.traversal import copy_plain
+from langchain_workers_gemma.schemas.typed_dicts import convert_typed_dict
 
 
-def json_schema_of(schema: Any) -> JSONSchema:
+def to_json_schema(schema: Any) -> JSONSchema:
     """Makes a plain JSON Schema of an object from any kind of schema that LangChain users write.
 
     LangChain's own `convert_to_json_schema` is not used: it cuts recursive models off, drops titles and keeps only
@@ -33,14 +33,14 @@ def json_schema_of(schema: Any) -> JSONSchema:
         ValueError: If `schema` is anything else, or describes something that is not a JSON object.
 
     Examples:
-        >>> json_schema_of({"name": "f", "parameters": {"properties": {"x": {"type": "string"}}}})
+        >>> to_json_schema({"name": "f", "parameters": {"properties": {"x": {"type": "string"}}}})
         {'title': 'f', 'type': 'object', 'properties': {'x': {'type': 'string'}}}
-        >>> json_schema_of("Person")
+        >>> to_json_schema("Person")
         Traceback (most recent call last):
         ...
         ValueError: `schema` must be a Pydantic model class, ... an OpenAI tool dict, not 'Person' (str).
     """
-    found = _schema_of_dict(plain(schema)) if isinstance(schema, Mapping) else _schema_of_class(schema)
+    found = _convert_dict(copy_plain(schema)) if isinstance(schema, Mapping) else _convert_class(schema)
     if not _describes_object(found, found, set()):
         kind = found.get("type", "something else")
         msg = f"`schema` must describe a JSON object, not {kind!r}: put it into a field of a model or of an object."
@@ -51,70 +51,70 @@ def json_schema_of(schema: Any) -> JSONSchema:
     return found
 
 
-def schema_name(schema: Any) -> str:
+def get_schema_name(schema: Any) -> str:
     """Names a schema in the letters that OpenAI's form allows: `[a-zA-Z0-9_-]{1,64}`.
 
     Args:
-        schema: Anything that `json_schema_of` takes.
+        schema: Anything that `to_json_schema` takes.
 
     Returns:
         The schema's title or tool name with other letters replaced, or `output`.
 
     Examples:
-        >>> schema_name({"title": "Box[int]", "type": "object"})
+        >>> get_schema_name({"title": "Box[int]", "type": "object"})
         'Box_int'
     """
-    title = str(_said_at_root(schema, "title"))
+    title = str(_get_at_root(schema, "title"))
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", title)[:64].strip("_") or "output"
 
 
-def schema_description(schema: Any) -> str:
+def get_schema_description(schema: Any) -> str:
     """Describes a schema in its author's words.
 
     Args:
-        schema: Anything that `json_schema_of` takes.
+        schema: Anything that `to_json_schema` takes.
 
     Returns:
         The description, docstring or tool description; empty where there is none.
 
     Examples:
-        >>> schema_description({"name": "f", "description": "Adds.", "parameters": {"type": "object"}})
+        >>> get_schema_description({"name": "f", "description": "Adds.", "parameters": {"type": "object"}})
         'Adds.'
     """
-    return str(_said_at_root(schema, "description"))
+    return str(_get_at_root(schema, "description"))
 
 
-def _said_at_root(schema: Any, key: str) -> Any:
+def _get_at_root(schema: Any, key: str) -> Any:
     """What a schema says of itself; a recursive model's own is a reference to one of its definitions."""
-    found = json_schema_of(schema)
-    target = target_of(found, found["$ref"]) if key not in found and "$ref" in found else found
+    found = to_json_schema(schema)
+    target = find_target(found, found["$ref"]) if key not in found and "$ref" in found else found
     return target.get(key, "") if isinstance(target, dict) else ""
 
 
-def _refusal(schema: Any) -> ValueError:
+def _make_refusal(schema: Any) -> ValueError:
     return ValueError(
         "`schema` must be a Pydantic model class, a TypedDict class, a JSON Schema dict of an object (with `type` or "
         f"`properties`) or an OpenAI tool dict, not {repr(schema)[:80]} ({type(schema).__name__})."
     )
 
 
-def _schema_of_class(schema: Any) -> JSONSchema:
+def _convert_class(schema: Any) -> JSONSchema:
     try:
         if is_typeddict(schema):
-            return plain(schema_of_typed_dict(schema))
+            return copy_plain(convert_typed_dict(schema))
         if isinstance(schema, type) and is_basemodel_subclass(schema):
             # v1 classes come from `pydantic.v1`, whose method is called `schema`.
             model: Any = schema
             new = hasattr(model, "model_json_schema")
-            return plain(model.model_json_schema(schema_generator=PydanticGenerator) if new else model.schema())
+            return copy_plain(model.model_json_schema(schema_generator=PydanticGenerator) if new else model.schema())
     except (PydanticUserError, NameError, TypeError) as error:
         # A field of a type that JSON has no form for, or a forward reference to a name that is not there.
         msg = f"`schema` {schema.__name__} has no JSON Schema: {error}"
         raise ValueError(msg) from error
-    raise _refusal(schema)
+    raise _make_refusal(schema)
 
 
-def _schema_of_dict(schema: JSONSchema) -> JSONSchema:
+def _convert_dict(schema: JSONSchema) -> JSONSchema:
     for kind in ("function", "json_schema"):  # OpenAI's envelopes of a tool and of a response format
         if schema.get("type") == kind and isinstance(schema.get(kind), dict):
             schema = schema[kind]
@@ -128,7 +128,7 @@ def _schema_of_dict(schema: JSONSchema) -> JSONSchema:
             head["description"] = text
         return {**head, **{key: value for key, value in body.items() if key not in head}}
     if not schema.keys() & {"type", "properties", "title", "$ref", "anyOf", "oneOf", "allOf"}:
-        raise _refusal(schema)
+        raise _make_refusal(schema)
     return schema if schema.keys() - {"title", "description"} else {**schema, "properties": {}}
 
 
@@ -139,7 +139,7 @@ def _describes_object(schema: Any, root: JSONSchema, seen: set[str]) -> bool:
     if "type" in schema:
         return schema["type"] in ("object", ["object"])
     if "$ref" in schema:
-        target = target_of(root, schema["$ref"])
+        target = find_target(root, schema["$ref"])
         if schema["$ref"] in seen:
             return True
         seen.add(schema["$ref"])

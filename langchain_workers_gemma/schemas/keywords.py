@@ -32,13 +32,13 @@ OF_ONE_TYPE = frozenset().union(*KEYWORDS.values())
 """All keywords that speak of values of one type."""
 
 
-def annotations_and_rules(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
+def split_annotations(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
     """Parts what a schema only tells from what it demands."""
     annotations = {key: value for key, value in schema.items() if key in ANNOTATIONS}
     return annotations, {key: value for key, value in schema.items() if key not in ANNOTATIONS}
 
 
-def types_in(schema: JSONSchema) -> frozenset[str] | None:
+def get_types(schema: JSONSchema) -> frozenset[str] | None:
     """The types that a schema allows by name; `None` if it names none."""
     kind = schema.get("type")
     kinds = [kind] if isinstance(kind, str) else kind
@@ -50,7 +50,7 @@ def types_in(schema: JSONSchema) -> frozenset[str] | None:
     return frozenset(kinds) | ({"null"} if schema.get("nullable") is True else frozenset())
 
 
-def types_of_value(value: Any) -> frozenset[str]:
+def get_types_of_value(value: Any) -> frozenset[str]:
     """The types that a value is of: a whole number is both an integer and a number."""
     if isinstance(value, bool):
         return frozenset({"boolean"})
@@ -60,9 +60,9 @@ def types_of_value(value: Any) -> frozenset[str]:
     return frozenset({names.get(type(value), "null")})
 
 
-def one_type(schema: JSONSchema) -> str | None:
+def find_one_type(schema: JSONSchema) -> str | None:
     """The type of a schema, also when only its keywords tell: `outlines-core` takes no rule without a `type`."""
-    for kind in types_in(schema) or ():
+    for kind in get_types(schema) or ():
         if kind not in TYPES:
             msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."
             raise ValueError(msg)

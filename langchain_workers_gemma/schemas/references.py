@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from langchain_workers_gemma.schemas.keywords import JSONSchema, annotations_and_rules
-from langchain_workers_gemma.schemas.traversal import MAX_DEPTH, children, map_schemas, plain
+from langchain_workers_gemma.schemas.keywords import JSONSchema, split_annotations
+from langchain_workers_gemma.schemas.traversal import MAX_DEPTH, copy_plain, list_children, map_schemas
 
 _MAX_INLINED = 20_000  # keywords after inlining; diamond-shaped references double with each level
 _DEFINITIONS = frozenset({"$defs", "definitions"})
@@ -35,13 +35,13 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
         >>> inline_refs({"properties": {"a": {"$ref": "#/$defs/A", "title": "T"}}, "$defs": {"A": {"type": "null"}}})
         {'properties': {'a': {'type': 'null', 'title': 'T'}}}
     """
-    root = plain(schema)
-    kept = _kept(root)
+    root = copy_plain(schema)
+    kept = _find_kept(root)
     names: dict[str, str] = {}
     for ref in kept:
         title = root.get("title") if ref == "#" else ref.rpartition("/")[2]
         wanted = re.sub(r"[^\w.-]+", "_", unquote(str(title or "Root")), flags=re.ASCII) or "Definition"
-        names[ref] = fresh_name(wanted, set(names.values()))
+        names[ref] = make_unique_name(wanted, set(names.values()))
 
     def expand(node: Any, *, at_root: bool = False) -> Any:
         if not isinstance(node, dict):
@@ -53,16 +53,16 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
             return rest
         if ref in names and not at_root:
             return {"$ref": f"#/$defs/{names[ref]}", **rest}
-        return _overlay(expand(target_of(root, ref), at_root=at_root), rest)
+        return _merge_siblings(expand(find_target(root, ref), at_root=at_root), rest)
 
     found = expand(root, at_root=True)
     if not isinstance(found, dict):
         msg = f"The schema as a whole is {json.dumps(found)}: describe an object."
         raise ValueError(msg)
-    return with_definitions(found, {name: expand(target_of(root, ref)) for ref, name in names.items()})
+    return add_definitions(found, {name: expand(find_target(root, ref)) for ref, name in names.items()})
 
 
-def _kept(root: JSONSchema) -> list[str]:
+def _find_kept(root: JSONSchema) -> list[str]:
     """Which references must stay: those that lead back to themselves, or all where inlining would explode."""
     refs_in: dict[str, list[tuple[int, int, str]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -70,7 +70,7 @@ def _kept(root: JSONSchema) -> list[str]:
     while waiting:  # every place that is referred to, once; "" is the root
         ref = waiting.pop()
         if ref not in refs_in:
-            target = root if not ref else target_of(root, ref)
+            target = root if not ref else find_target(root, ref)
             places = list(_survey(target))
             sizes[ref] = (sum(size for _, size, _ in places), max((depth for depth, _, _ in places), default=0))
             refs_in[ref] = [(depth, size, to) for depth, size, to in places if to is not None]
@@ -78,9 +78,9 @@ def _kept(root: JSONSchema) -> list[str]:
     for ref in refs_in:
         _check_alias(root, ref)
     leads_to = {ref: {to for _, _, to in places} for ref, places in refs_in.items()}
-    leaves_first, rest = topological_order(leads_to)
+    leaves_first, rest = sort_topologically(leads_to)
     back = {ref: {one for one in rest if ref in leads_to[one]} for ref in rest}
-    heads_first, recursive = topological_order(back)
+    heads_first, recursive = sort_topologically(back)
     for ref in [*leaves_first, *reversed(heads_first)]:
         size, deepest = sizes[ref]
         inlined = [(depth, *sizes[to]) for depth, _, to in refs_in[ref] if to not in recursive]
@@ -90,7 +90,7 @@ def _kept(root: JSONSchema) -> list[str]:
     return [ref for ref in refs_in if ref and (everything or ref in recursive)]
 
 
-def topological_order(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
+def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
     """Takes away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
     left = {node: len(to) for node, to in graph.items()}
     users: dict[str, list[str]] = {}
@@ -115,11 +115,11 @@ def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]
             msg = f"$ref must be a string, not {ref!r}."
             raise ValueError(msg)
         yield depth, len(schema) + (len(enum) if isinstance(enum, list) else 0), ref
-        for child in children({key: value for key, value in schema.items() if key not in _DEFINITIONS}):
+        for child in list_children({key: value for key, value in schema.items() if key not in _DEFINITIONS}):
             yield from _survey(child, depth + 1)
 
 
-def target_of(root: JSONSchema, ref: Any) -> Any:
+def find_target(root: JSONSchema, ref: Any) -> Any:
     """Finds what a JSON Pointer in a `$ref` points to."""
     if not isinstance(ref, str) or not ref.startswith("#"):
         msg = f"$ref {ref!r} leads out of the schema: put what it refers to under `$defs` and use '#/$defs/NAME'."
@@ -143,26 +143,26 @@ def target_of(root: JSONSchema, ref: Any) -> Any:
 
 def _check_alias(root: JSONSchema, ref: str) -> None:
     seen = {ref}
-    target = target_of(root, ref or "#")
+    target = find_target(root, ref or "#")
     while isinstance(target, dict) and "$ref" in target:
         if (ref := target["$ref"]) in seen:
             msg = f"$ref {ref!r} leads to nothing but itself."
             raise ValueError(msg)
         seen.add(ref)
-        target = target_of(root, ref)
+        target = find_target(root, ref)
 
 
-def _overlay(target: Any, siblings: JSONSchema) -> Any:
+def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
     """Joins what a `$ref` led to with the keywords beside it."""
     if not siblings or target is False:
         return target
-    notes, rules = annotations_and_rules(siblings)
+    notes, rules = split_annotations(siblings)
     if rules:
         return {"allOf": [target, rules], **notes}
     return {**({} if target is True else target), **notes}
 
 
-def with_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
+def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
     """Adds those definitions to a schema that it leads to."""
     needed: dict[str, Any] = {}
     waiting: list[Any] = [root]
@@ -175,7 +175,7 @@ def with_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSc
     return {**root, "$defs": {name: definitions[name] for name in definitions if name in needed}} if needed else root
 
 
-def fresh_name(wanted: str, taken: set[str]) -> str:
+def make_unique_name(wanted: str, taken: set[str]) -> str:
     """Makes a name that is not taken, by a number behind the one that is wanted."""
     name, count = wanted, 1
     while name in taken:

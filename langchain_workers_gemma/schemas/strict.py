@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_workers_gemma.schemas.all_of import prepared
+from langchain_workers_gemma.schemas.all_of import prepare
 from langchain_workers_gemma.schemas.constraint import for_constraint
-from langchain_workers_gemma.schemas.keywords import ANNOTATIONS, JSONSchema, annotations_and_rules, types_in
-from langchain_workers_gemma.schemas.traversal import map_schemas, required_names
+from langchain_workers_gemma.schemas.keywords import ANNOTATIONS, JSONSchema, get_types, split_annotations
+from langchain_workers_gemma.schemas.traversal import map_schemas, read_required_names
 
 
-def strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
+def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
     """Rewrites a schema in OpenAI's strict form, for an envelope with `strict: true`.
 
     Every property is required and no other is allowed, at every depth. One that was optional may be null instead,
@@ -29,19 +29,21 @@ def strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
         ValueError: As `for_constraint` does.
 
     Examples:
-        >>> strict_openai({"properties": {"a": {"type": "string"}}})  # doctest: +NORMALIZE_WHITESPACE
+        >>> to_strict_openai({"properties": {"a": {"type": "string"}}})  # doctest: +NORMALIZE_WHITESPACE
         {'type': 'object', 'properties': {'a': {'anyOf': [{'type': 'string'}, {'type': 'null'}]}},
          'required': ['a'], 'additionalProperties': False}
     """
-    root, definitions = prepared(schema)
-    return for_constraint({**_strict(root), "$defs": {name: _strict(one) for name, one in definitions.items()}})
+    root, definitions = prepare(schema)
+    return for_constraint(
+        {**_make_strict(root), "$defs": {name: _make_strict(one) for name, one in definitions.items()}}
+    )
 
 
-def _strict(schema: Any) -> Any:
+def _make_strict(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    schema = map_schemas(schema, _strict)
-    required = required_names(schema)
+    schema = map_schemas(schema, _make_strict)
+    required = read_required_names(schema)
     if "properties" not in schema and not required:
         return schema
     named = schema.get("properties", {})
@@ -49,16 +51,16 @@ def _strict(schema: Any) -> Any:
     rest = {key: value for key, value in schema.items() if key not in ("patternProperties", "unevaluatedProperties")}
     return {
         **rest,
-        "properties": {key: one if key in required else _nullable(one) for key, one in properties.items()},
+        "properties": {key: one if key in required else _make_nullable(one) for key, one in properties.items()},
         "required": list(dict.fromkeys([*properties, *required])),
         "additionalProperties": False,
     }
 
 
-def _nullable(schema: Any) -> Any:
+def _make_nullable(schema: Any) -> Any:
     if not isinstance(schema, dict) or schema.get("default") is not None or _takes_null(schema):
         return schema
-    notes, rules = annotations_and_rules(schema)
+    notes, rules = split_annotations(schema)
     members = rules["anyOf"] if rules.keys() == {"anyOf"} else [rules]
     return {**notes, "anyOf": [*members, {"type": "null"}]}
 
@@ -72,4 +74,4 @@ def _takes_null(schema: Any) -> bool:
         return None in schema.get("enum", [schema.get("const")])
     if members := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
         return any(_takes_null(one) for one in members)
-    return "null" in (types_in(schema) or ())
+    return "null" in (get_types(schema) or ())

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from langchain_workers_gemma.schemas.all_of import intersect, prepared
+from langchain_workers_gemma.schemas.all_of import intersect, prepare
 from langchain_workers_gemma.schemas.keywords import (
     ANNOTATIONS,
     TYPES,
     JSONSchema,
-    annotations_and_rules,
-    one_type,
-    types_in,
-    types_of_value,
+    find_one_type,
+    get_types,
+    get_types_of_value,
+    split_annotations,
 )
-from langchain_workers_gemma.schemas.references import inline_refs, with_definitions
-from langchain_workers_gemma.schemas.traversal import map_schemas, required_names
+from langchain_workers_gemma.schemas.references import add_definitions, inline_refs
+from langchain_workers_gemma.schemas.traversal import map_schemas, read_required_names
 
 _NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
 
@@ -50,29 +50,29 @@ def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSc
         >>> for_tool({"title": "F", "properties": {"user_id": {"type": ["integer", "null"]}}})
         {'type': 'object', 'properties': {'user_id': {'type': 'integer', 'description': 'User id'}}}
     """
-    root, definitions = prepared(schema)
+    root, definitions = prepare(schema)
     # A union of objects has no `properties` of its own: list those of its members.
     members = [one for key in ("anyOf", "oneOf") for one in root.get(key, []) if isinstance(one, dict)]
     named = [pair for one in [*members, root] for pair in one.get("properties", {}).items()]
     properties = {key: value for key, value in named if value is not False}
-    shared = {key for key in properties if members and all(key in required_names(one) for one in members)}
-    required = list(dict.fromkeys([*required_names(root), *(key for key in properties if key in shared)]))
-    convert = partial(_tool, engine_types=engine_types)
+    shared = {key for key in properties if members and all(key in read_required_names(one) for one in members)}
+    required = list(dict.fromkeys([*read_required_names(root), *(key for key in properties if key in shared)]))
+    convert = partial(_convert, engine_types=engine_types)
     whole = convert({**root, "type": "object", "properties": properties, "required": required})
     found = {"type": "object", "properties": whole.get("properties", {})}
     found |= {key: whole[key] for key in ("required", "additionalProperties", "anyOf") if key in whole}
-    return inline_refs(with_definitions(found, {name: convert(one) for name, one in definitions.items()}))
+    return inline_refs(add_definitions(found, {name: convert(one) for name, one in definitions.items()}))
 
 
-def _tool(schema: Any, *, engine_types: bool) -> Any:
+def _convert(schema: Any, *, engine_types: bool) -> Any:
     if not isinstance(schema, dict):
         return schema
-    convert = partial(_tool, engine_types=engine_types)
-    schema, _ = _without_null(schema)
+    convert = partial(_convert, engine_types=engine_types)
+    schema, _ = _remove_null(schema)
     schema = {key: value for key, value in schema.items() if key not in _NOISE}
     if "oneOf" in schema and "anyOf" not in schema:
         schema["anyOf"] = schema.pop("oneOf")
-    required = required_names(schema)
+    required = read_required_names(schema)
     if not required:
         schema.pop("required", None)
     within = map_schemas({key: schema[key] for key in ("items", "prefixItems", "anyOf") if key in schema}, convert)
@@ -81,20 +81,22 @@ def _tool(schema: Any, *, engine_types: bool) -> Any:
     if "properties" in schema:
         named = schema["properties"].items()
         within["properties"] = {
-            key: _property(key, one, required, engine_types=engine_types) for key, one in named if one is not False
+            key: _convert_property(key, one, required, engine_types=engine_types)
+            for key, one in named
+            if one is not False
         }
     rest = {key: value for key, value in schema.items() if key != "type"}
-    return {"type": _tool_type(schema) or "string", **rest, **within}
+    return {"type": _choose_type(schema) or "string", **rest, **within}
 
 
-def _property(name: str, schema: Any, required: list[str], *, engine_types: bool) -> JSONSchema:
+def _convert_property(name: str, schema: Any, required: list[str], *, engine_types: bool) -> JSONSchema:
     schema = {} if schema is True else schema
-    found = _tool(schema, engine_types=engine_types)
-    takes_null = _without_null(schema)[1] or schema.get("nullable") is True
-    takes_anything = _tool_type(_without_null(schema)[0]) is None
+    found = _convert(schema, engine_types=engine_types)
+    takes_null = _remove_null(schema)[1] or schema.get("nullable") is True
+    takes_anything = _choose_type(_remove_null(schema)[0]) is None
     said = found.get("description") or schema.get("title") or name.replace("_", " ").strip().capitalize() or name
     if engine_types and (takes_null or takes_anything):
-        found |= _alternatives(found, takes_anything=takes_anything)
+        found |= _build_alternatives(found, takes_anything=takes_anything)
     if name in required and takes_null:
         said = f"{said} (may be null)"
     if takes_anything:
@@ -106,7 +108,7 @@ def _property(name: str, schema: Any, required: list[str], *, engine_types: bool
     }
 
 
-def _alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
+def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
     """What tells an engine that a parameter may be null, or anything."""
     if takes_anything:
         return {"anyOf": [{"type": kind} for kind in TYPES]}
@@ -115,11 +117,11 @@ def _alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
     return {"anyOf": members if null in members else [*members, null], "nullable": True}
 
 
-def _without_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
+def _remove_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
     """Makes `Optional[X]` X and a list of types one, and tells whether null was among them."""
     schema = {key: value for key, value in schema.items() if key != "nullable" and (key, value) != ("default", None)}
     kinds = schema.get("type")
-    if isinstance(kinds, list) and types_in(schema):
+    if isinstance(kinds, list) and get_types(schema):
         left = [kind for kind in kinds if kind != "null"] or kinds
         schema["type"] = left[0]
         if len(left) > 1:
@@ -130,30 +132,30 @@ def _without_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
         others = [one for one in members if not (isinstance(one, dict) and one.get("type") == "null")]
         if len(others) == 1 and isinstance(others[0], dict):
             rest = {name: value for name, value in schema.items() if name != key}
-            return _without_null(_both_or_first(rest, others[0]))[0], len(members) > 1
+            return _remove_null(_merge_or_first(rest, others[0]))[0], len(members) > 1
         if len(others) < len(members):
             return schema, True
     return schema, False
 
 
-def _both_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
-    notes, rules = annotations_and_rules(rest)
+def _merge_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
+    notes, rules = split_annotations(rest)
     joined = intersect(member, rules)
     return {**(joined if isinstance(joined, dict) else member), **notes}
 
 
-def _tool_type(schema: JSONSchema) -> str | None:
+def _choose_type(schema: JSONSchema) -> str | None:
     """The one type to name for a schema; `None` where anything goes."""
     if isinstance(schema.get("type"), str) or "$ref" in schema:
-        return one_type(schema) or "object"
+        return find_one_type(schema) or "object"
     for value in [schema["const"]] if "const" in schema else schema.get("enum", []):
         if value is not None:
             return next(
                 kind
                 for kind in TYPES
-                if kind in types_of_value(value) and (kind != "number" or isinstance(value, float))
+                if kind in get_types_of_value(value) and (kind != "number" or isinstance(value, float))
             )
     for member in [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
-        if isinstance(member, dict) and (kind := _tool_type(_without_null(member)[0])) not in (None, "null"):
+        if isinstance(member, dict) and (kind := _choose_type(_remove_null(member)[0])) not in (None, "null"):
             return kind
-    return one_type(schema)
+    return find_one_type(schema)

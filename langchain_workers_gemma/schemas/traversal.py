@@ -22,7 +22,7 @@ SINGLE_SCHEMAS = frozenset(
 )
 
 
-def plain(schema: Mapping[str, Any]) -> JSONSchema:
+def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
     """Copies a schema and makes sure that it is JSON, of sane size and depth: what follows walks it recursively."""
     left = _MAX_SIZE
 
@@ -48,29 +48,29 @@ def plain(schema: Mapping[str, Any]) -> JSONSchema:
 
 def map_schemas(schema: JSONSchema, change: Callable[[Any], Any]) -> JSONSchema:
     """Copies a schema with every schema directly inside it changed."""
-    return {key: _changed(key, value, change) for key, value in schema.items()}
+    return {key: _change(key, value, change) for key, value in schema.items()}
 
 
-def _changed(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
+def _change(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
     if key in MAPS_OF_SCHEMAS:
-        return {name: change(_checked(key, one)) for name, one in _is(dict, key, value).items()}
+        return {name: change(_check(key, one)) for name, one in _check_kind(dict, key, value).items()}
     if key in LISTS_OF_SCHEMAS or (key == "items" and isinstance(value, list)):
-        return [change(_checked(key, one)) for one in _is(list, key, value)]
-    return change(_checked(key, value)) if key in SINGLE_SCHEMAS else value
+        return [change(_check(key, one)) for one in _check_kind(list, key, value)]
+    return change(_check(key, value)) if key in SINGLE_SCHEMAS else value
 
 
-def children(schema: JSONSchema) -> list[Any]:
+def list_children(schema: JSONSchema) -> list[Any]:
     """Lists every schema directly inside a schema."""
     found: list[Any] = []
     map_schemas(schema, found.append)
     return found
 
 
-def _checked(key: str, value: Any) -> Any:
-    return value if isinstance(value, bool) else _is(dict, key, value)
+def _check(key: str, value: Any) -> Any:
+    return value if isinstance(value, bool) else _check_kind(dict, key, value)
 
 
-def _is(kind: type, key: str, value: Any) -> Any:
+def _check_kind(kind: type, key: str, value: Any) -> Any:
     if not isinstance(value, kind):
         wanted = "an object" if kind is dict else "a list"
         msg = f"The schema cannot be read: {key!r} must hold {wanted}, not {repr(value)[:80]}."
@@ -78,16 +78,16 @@ def _is(kind: type, key: str, value: Any) -> Any:
     return value
 
 
-def required_names(schema: JSONSchema) -> list[str]:
+def read_required_names(schema: JSONSchema) -> list[str]:
     """Reads `required`, each name once; empty if it is not there."""
-    names = _is(list, "required", schema.get("required", []))
+    names = _check_kind(list, "required", schema.get("required", []))
     if not all(isinstance(name, str) for name in names):
         msg = f"The schema cannot be read: 'required' must list names, not {repr(names)[:80]}."
         raise ValueError(msg)
     return list(dict.fromkeys(names))
 
 
-def number_at(schema: JSONSchema, key: str, default: float = 0) -> float:
+def read_number(schema: JSONSchema, key: str, default: float = 0) -> float:
     """Reads the number that a keyword holds."""
     value = schema.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):

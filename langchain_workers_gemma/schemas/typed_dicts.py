@@ -14,13 +14,13 @@ from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from langchain_workers_gemma.schemas.generator import PydanticGenerator
 from langchain_workers_gemma.schemas.keywords import JSONSchema
-from langchain_workers_gemma.schemas.references import fresh_name, with_definitions
+from langchain_workers_gemma.schemas.references import add_definitions, make_unique_name
 from langchain_workers_gemma.schemas.traversal import map_schemas
 
 _MARKER = "x-typed-dict"
 
 
-def schema_of_typed_dict(typed_dict: Any) -> JSONSchema:
+def convert_typed_dict(typed_dict: Any) -> JSONSchema:
     """Describes a TypedDict by Pydantic, with what LangChain adds to the notation.
 
     Each class is rebuilt as one of `typing_extensions`, because Pydantic refuses those of `typing` before Python 3.12
@@ -37,48 +37,48 @@ def schema_of_typed_dict(typed_dict: Any) -> JSONSchema:
         body: JSONSchema = made[at, "validation"]
         while "$ref" in body:  # Pydantic moves some classes among the definitions by itself
             body = definitions.pop(body["$ref"].rpartition("/")[2])
-        text = _docstring(one)[0]
+        text = _parse_docstring(one)[0]
         rest = {key: value for key, value in body.items() if key != "description"}
         bodies.append({"description": text, **rest} if text else rest)
     names: list[str] = []
     for one in found:
-        names.append(fresh_name(one.__name__, {*definitions, *names}))
+        names.append(make_unique_name(one.__name__, {*definitions, *names}))
     definitions.update(zip(names, bodies, strict=True))
-    marked = {name: _references(body, names) for name, body in definitions.items()}
-    return with_definitions(_references(bodies[0], names), marked)
+    marked = {name: _replace_markers(body, names) for name, body in definitions.items()}
+    return add_definitions(_replace_markers(bodies[0], names), marked)
 
 
 @lru_cache(maxsize=256)
-def typed_dict_adapter(typed_dict: Any) -> TypeAdapter[Any]:
+def make_typed_dict_adapter(typed_dict: Any) -> TypeAdapter[Any]:
     """Checks JSON against a TypedDict: also one of `typing` before Python 3.12, and one in LangChain's notation."""
     return TypeAdapter(_rebuild(typed_dict, [typed_dict]))
 
 
 def _check_nested(typed_dict: Any, value: Any) -> Any:
-    return typed_dict_adapter(typed_dict).validate_json(to_json(value))
+    return make_typed_dict_adapter(typed_dict).validate_json(to_json(value))
 
 
-def _references(schema: Any, names: list[str]) -> Any:
+def _replace_markers(schema: Any, names: list[str]) -> Any:
     """Turns the markers that stand for TypedDicts into references."""
     if isinstance(schema, dict) and _MARKER in schema:
         rest = {key: value for key, value in schema.items() if key not in (_MARKER, "title")}
         return {"$ref": f"#/$defs/{names[schema[_MARKER]]}", **rest}
-    return map_schemas(schema, lambda child: _references(child, names))
+    return map_schemas(schema, lambda child: _replace_markers(child, names))
 
 
 def _rebuild(typed_dict: Any, found: list[Any]) -> Any:
-    told = _docstring(typed_dict)[1]
+    told = _parse_docstring(typed_dict)[1]
     fields: dict[str, Any] = {}
     for key, hint in get_type_hints(typed_dict, include_extras=True).items():
-        plain, required, extras = _unwrapped(hint, required=key in typed_dict.__required_keys__)
-        plain = _without_typed_dicts(plain, found)
+        plain, required, extras = _unwrap(hint, required=key in typed_dict.__required_keys__)
+        plain = _replace_typed_dicts(plain, found)
         for extra in [*extras, *([Field(description=told[key])] if key in told else [])]:
-            plain = _annotated(plain, extra)
+            plain = _annotate(plain, extra)
         fields[key] = Required[plain] if required else NotRequired[plain]
     return TypedDict(typed_dict.__name__, fields)  # type: ignore[operator]
 
 
-def _unwrapped(hint: Any, *, required: bool) -> tuple[Any, bool, list[Any]]:
+def _unwrap(hint: Any, *, required: bool) -> tuple[Any, bool, list[Any]]:
     """Takes a field's hint out of `Required`, `NotRequired`, `ReadOnly` and `Annotated`, in any order."""
     from typing_extensions import ReadOnly  # new in 4.9
 
@@ -89,7 +89,7 @@ def _unwrapped(hint: Any, *, required: bool) -> tuple[Any, bool, list[Any]]:
             required = origin is Required
         elif notes:
             required = required and not _has_default(notes)
-            extras = [*_langchain_notation(notes), *extras]
+            extras = [*_read_langchain_notation(notes), *extras]
     return hint, required, extras
 
 
@@ -97,7 +97,7 @@ def _has_default(notes: list[Any]) -> bool:
     return len(notes) > 1 and isinstance(notes[1], str) and notes[0] is not ...
 
 
-def _langchain_notation(notes: list[Any]) -> list[Any]:
+def _read_langchain_notation(notes: list[Any]) -> list[Any]:
     """Reads `Annotated[X, default or ..., "description"]`, and the shorter `Annotated[X, "description"]`, as fields."""
     if len(notes) > 1 and isinstance(notes[1], str):
         default = {"default": notes[0]} if _has_default(notes) else {}
@@ -105,27 +105,27 @@ def _langchain_notation(notes: list[Any]) -> list[Any]:
     return [Field(description=note) if isinstance(note, str) else note for note in notes if note is not ...]
 
 
-def _annotated(hint: Any, extra: Any) -> Any:
+def _annotate(hint: Any, extra: Any) -> Any:
     return Annotated[hint, extra]
 
 
-def _without_typed_dicts(hint: Any, found: list[Any]) -> Any:
+def _replace_typed_dicts(hint: Any, found: list[Any]) -> Any:
     """Replaces every TypedDict in a hint by a marker with its place in `found`, where new ones are added."""
     if is_typeddict(hint):
         if hint not in found:
             found.append(hint)
         check = PlainValidator(partial(_check_nested, hint))
-        return _annotated(_annotated(Any, check), WithJsonSchema({_MARKER: found.index(hint)}))
+        return _annotate(_annotate(Any, check), WithJsonSchema({_MARKER: found.index(hint)}))
     origin, given = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return reduce(_annotated, _langchain_notation(list(given[1:])), _without_typed_dicts(given[0], found))
-    new = tuple(_without_typed_dicts(one, found) for one in given) if origin is not Literal else given
+        return reduce(_annotate, _read_langchain_notation(list(given[1:])), _replace_typed_dicts(given[0], found))
+    new = tuple(_replace_typed_dicts(one, found) for one in given) if origin is not Literal else given
     if new == given:
         return hint
     return Union[new] if origin in (Union, UnionType) else origin[new]  # noqa: UP007
 
 
-def _docstring(cls: Any) -> tuple[str, dict[str, str]]:
+def _parse_docstring(cls: Any) -> tuple[str, dict[str, str]]:
     """Splits a docstring in Google's style into its text and the descriptions under `Args:` or `Attributes:`."""
     text, told, name, indent = [], {}, "", None
     in_fields = False

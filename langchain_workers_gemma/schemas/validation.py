@@ -18,12 +18,12 @@ from langchain_workers_gemma.schemas.checking import MAX_MISMATCHES, RULES, Mism
 from langchain_workers_gemma.schemas.container_rules import CONTAINER_RULES
 from langchain_workers_gemma.schemas.scalar_rules import SCALAR_RULES
 
-__all__ = ["MAX_MISMATCHES", "Mismatch", "mismatches", "value_problems"]
+__all__ = ["MAX_MISMATCHES", "Mismatch", "find_mismatches", "find_value_problems"]
 
 RULES.update(SCALAR_RULES | CONTAINER_RULES)
 
 
-def mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
+def find_mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
     """Where a value does not fit a schema; empty if it fits.
 
     Args:
@@ -38,7 +38,7 @@ def mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
 
     Examples:
         >>> schema = {"properties": {"ages": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}}}
-        >>> [str(one) for one in mismatches({"ages": [1, "x", 1]}, schema)]
+        >>> [str(one) for one in find_mismatches({"ages": [1, "x", 1]}, schema)]
         ["ages[1]: 'x' is not of type integer", 'ages: holds the same item twice']
     """
     place = Place(dict(schema), value, (), dict(schema))
@@ -48,7 +48,7 @@ def mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
         raise ValueError("the value is nested too deep") from None
 
 
-def value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: bool) -> list[Mismatch]:
+def find_value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: bool) -> list[Mismatch]:
     """Where an answer does not fit its schema.
 
     Args:
@@ -57,11 +57,11 @@ def value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: 
         strict: Whether OpenAI's strict form was asked for, where every key is required, and null stands for nothing.
 
     Raises:
-        ValueError: See `mismatches`.
+        ValueError: See `find_mismatches`.
     """
-    found = mismatches(value, schema)
+    found = find_mismatches(value, schema)
     if strict and found and _drop_nulls(value, found):
-        return mismatches(value, schema)
+        return find_mismatches(value, schema)
     return found
 
 

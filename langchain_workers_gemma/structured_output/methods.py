@@ -13,7 +13,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_workers_gemma.client.call_settings import check_max_repairs
 from langchain_workers_gemma.request.constraint_forms import get_forms
 from langchain_workers_gemma.request.response_format import parse_response_format
-from langchain_workers_gemma.schemas import json_schema_of, schema_description, schema_name
+from langchain_workers_gemma.schemas import get_schema_description, get_schema_name, to_json_schema
 from langchain_workers_gemma.structured_output.parser import AnswerReader
 from langchain_workers_gemma.structured_output.runnable import ModelForms, StructuredOutput
 
@@ -51,7 +51,7 @@ def resolve_method(method: str | None, spec: GemmaModel) -> Method | None:
     return _METHODS[_METHODS.index(method)]
 
 
-def structured_runnable(
+def build_structured_runnable(
     llm: Any,
     schema: Any,
     spec: GemmaModel,
@@ -67,24 +67,24 @@ def structured_runnable(
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     check_max_repairs(max_repairs)
-    json_schema = None if schema is None else json_schema_of(schema)
+    json_schema = None if schema is None else to_json_schema(schema)
     asked = {
         "keep_invalid_answer": True,
         "max_repairs": max_repairs,
         **options,
         "ls_structured_output_format": {
             "kwargs": {"method": resolved or "prompt"},
-            "schema": _traced(schema, json_schema),
+            "schema": _build_traced_schema(schema, json_schema),
         },
     }
-    response_format = _response_format(json_schema, strict=strict, any_object=resolved == "json_mode")
+    response_format = _build_response_format(json_schema, strict=strict, any_object=resolved == "json_mode")
     again = llm.bind(response_format=response_format, **asked)
     answer = parse_response_format(response_format)
     if answer is None:
         raise ValueError("schema cannot be asked for.")
     from_call = resolved == "function_calling"
     return StructuredOutput(
-        first=_calling(llm, json_schema or {}, strict=strict, options=asked) if from_call else again,
+        first=_bind_call(llm, json_schema or {}, strict=strict, options=asked) if from_call else again,
         again=again,
         reader=AnswerReader(schema, answer, from_call=from_call),
         forms=ModelForms(
@@ -98,28 +98,30 @@ def structured_runnable(
     )
 
 
-def _response_format(json_schema: Mapping[str, Any] | None, *, strict: bool | None, any_object: bool) -> dict[str, Any]:
+def _build_response_format(
+    json_schema: Mapping[str, Any] | None, *, strict: bool | None, any_object: bool
+) -> dict[str, Any]:
     if json_schema is None:
         return {"type": "json_object"}
-    envelope: dict[str, Any] = {"name": schema_name(json_schema), "schema": json_schema}
+    envelope: dict[str, Any] = {"name": get_schema_name(json_schema), "schema": json_schema}
     if strict is not None:
         envelope["strict"] = strict
     return {"type": "json_object" if any_object else "json_schema", "json_schema": envelope}
 
 
-def _calling(
+def _bind_call(
     llm: Any, json_schema: Mapping[str, Any], *, strict: bool | None, options: Mapping[str, Any]
 ) -> Runnable[LanguageModelInput, Any]:
     """The model, bound to one tool that it must call."""
-    name = schema_name(json_schema)
-    function = _function(name, schema_description(json_schema), json_schema, strict=strict)
+    name = get_schema_name(json_schema)
+    function = _build_function(name, get_schema_description(json_schema), json_schema, strict=strict)
     forced = {"tool_choice": name, "parallel_tool_calls": False, "keep_invalid_calls": True, **options}
     return cast(
         "Runnable[LanguageModelInput, Any]", llm.bind_tools([{"type": "function", "function": function}], **forced)
     )
 
 
-def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
+def _build_traced_schema(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
     """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
     forms: tuple[Any, ...] = (schema, json_schema)
     for form in forms:
@@ -129,7 +131,9 @@ def _traced(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
     return {}
 
 
-def _function(name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None) -> dict[str, Any]:
+def _build_function(
+    name: str, description: str, json_schema: Mapping[str, Any], *, strict: bool | None
+) -> dict[str, Any]:
     parameters = {key: value for key, value in json_schema.items() if key not in ("title", "description")}
     function = {"name": name, "description": description or name, "parameters": parameters}
     return function if strict is None else {**function, "strict": strict}

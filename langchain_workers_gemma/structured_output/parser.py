@@ -13,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from typing_extensions import is_typeddict
 
-from langchain_workers_gemma.json_text.encoding import encode_json, well_formed
+from langchain_workers_gemma.json_text.encoding import encode_json, replace_lone_surrogates
 from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.response.truncation import is_truncation
-from langchain_workers_gemma.schemas.typed_dicts import typed_dict_adapter
-from langchain_workers_gemma.schemas.validation import value_problems
+from langchain_workers_gemma.schemas.typed_dicts import make_typed_dict_adapter
+from langchain_workers_gemma.schemas.validation import find_value_problems
 
 _LOOP = 32  # white space in a row that no JSON writer leaves at the end
 _MAX_PROBLEMS = 8  # of Pydantic's, that are shown to a model
@@ -65,35 +65,35 @@ class AnswerReader:
 
     def read(self, message: AIMessage) -> Reading:
         """Read a whole message."""
-        called = _call_text(message) if self.from_call else None
+        called = _get_call_text(message) if self.from_call else None
         text = str(message.text) if called is None else called
-        if called is not None and (reason := _cut_call(message)):
-            return _unreadable(message, text, reason, is_truncated=True)
+        if called is not None and (reason := _find_truncated_call(message)):
+            return _make_unreadable(message, text, reason, is_truncated=True)
         if self.from_call and called is None:  # JSON in the text may be anything, and is not taken for arguments
             why = f"the model answered without the call that was asked for: {text[:200]!r}"
-            return _unreadable(message, text, why)
+            return _make_unreadable(message, text, why)
         try:
-            value = find_json(text) if called is None else from_json(well_formed(text))
+            value = find_json(text) if called is None else from_json(replace_lone_surrogates(text))
         except ValueError as error:
-            return _unreadable(message, text, str(error))
+            return _make_unreadable(message, text, str(error))
         if not isinstance(value, dict):
-            return _unreadable(message, text, f"it is a {type(value).__name__}, not an object")
+            return _make_unreadable(message, text, f"it is a {type(value).__name__}, not an object")
         is_ignored = self.answer.is_ignored_by(value)
         try:
-            return Reading(self._validated(value))
+            return Reading(self._validate(value))
         except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
             why = f"The reply is JSON, but not of the type asked for: {error}"
             failed = OutputParserException(why, llm_output=text)
             failed.__cause__ = error
-            return Reading(error=failed, problem=_problem(error), is_ignored_constraint=is_ignored)
+            return Reading(error=failed, problem=_describe_problem(error), is_ignored_constraint=is_ignored)
         except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
             return Reading(error=error)
 
-    def _validated(self, value: dict[str, Any]) -> Any:
+    def _validate(self, value: dict[str, Any]) -> Any:
         schema = json_schema if (json_schema := self.answer.schema) and isinstance(self.schema, Mapping) else None
         if schema is None:
             return validate_as(value, self.schema, strict=bool(self.answer.strict))
-        found = value_problems(value, schema, strict=bool(self.answer.strict))
+        found = find_value_problems(value, schema, strict=bool(self.answer.strict))
         if found:
             raise ValueError("; ".join(map(str, found)))
         return value
@@ -113,9 +113,9 @@ class PartialValues:
         self._chunks.append(chunk)
         if self._json is None:
             return
-        text = _call_piece(chunk) if self._from_call else str(chunk.text)
+        text = _get_call_piece(chunk) if self._from_call else str(chunk.text)
         if text and self._json.feed(text):
-            self.last = self._json.snapshot()
+            self.last = self._json.get_snapshot()
             yield self.last
 
     @property
@@ -126,7 +126,7 @@ class PartialValues:
         return whole
 
 
-def _call_text(message: AIMessage) -> str | None:
+def _get_call_text(message: AIMessage) -> str | None:
     """The arguments of the first call, as JSON text; `None` if there is no call."""
     if message.tool_calls:
         return encode_json(message.tool_calls[0]["args"]).decode()
@@ -135,12 +135,12 @@ def _call_text(message: AIMessage) -> str | None:
     return None
 
 
-def _call_piece(chunk: AIMessageChunk) -> str:
+def _get_call_piece(chunk: AIMessageChunk) -> str:
     """The next piece of the arguments of the first call."""
     return "".join(piece["args"] or "" for piece in chunk.tool_call_chunks if not piece["index"])
 
 
-def _cut_call(message: AIMessage) -> str | None:
+def _find_truncated_call(message: AIMessage) -> str | None:
     """Return why the call was cut, `None` if it was not: engines close the JSON of a call that was."""
     reasons = [] if message.tool_calls else message.response_metadata.get("invalid_tool_call_errors", [])
     return next((reason for reason in reasons if is_truncation(reason)), None)
@@ -158,21 +158,21 @@ def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> 
         ValueError: If the value is not of the type.
     """
     try:
-        return _checked(value, schema)
+        return _check(value, schema)
     except ValidationError as error:
         if not strict or not _drop_nulls(value, error):
             raise
-        return _checked(value, schema)
+        return _check(value, schema)
 
 
-def _checked(value: dict[str, Any], schema: Any) -> Any:
+def _check(value: dict[str, Any], schema: Any) -> Any:
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         # As JSON, since a strict model takes a date or an enum from a string only there.
         return schema.model_validate_json(encode_json(value))
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         return schema.parse_obj(value)  # type: ignore[attr-defined]  # pydantic.v1
     if is_typeddict(schema):
-        typed_dict_adapter(schema).validate_json(encode_json(value))
+        make_typed_dict_adapter(schema).validate_json(encode_json(value))
     return value
 
 
@@ -191,7 +191,7 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
     return dropped
 
 
-def _problem(error: ValueError) -> str:
+def _describe_problem(error: ValueError) -> str:
     """What is wrong, in words for the model: Pydantic's own hold links and its name for each kind of error."""
     if not isinstance(error, ValidationError):
         return str(error)
@@ -199,7 +199,7 @@ def _problem(error: ValueError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {one['msg']}" for one in found)
 
 
-def _unreadable(message: AIMessage, text: str, why: str, *, is_truncated: bool = False) -> Reading:
+def _make_unreadable(message: AIMessage, text: str, why: str, *, is_truncated: bool = False) -> Reading:
     # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
     bare = text.rstrip("]}") if message.invalid_tool_calls else text
     trailing = len(bare) - len(bare.rstrip())

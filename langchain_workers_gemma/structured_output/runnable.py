@@ -14,7 +14,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable, patch_config
 from pydantic import ConfigDict
 
-from langchain_workers_gemma.client.call_settings import form_memory
+from langchain_workers_gemma.client.call_settings import get_form_memory
 from langchain_workers_gemma.request.constraint_forms import FormName, make_form_key
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues, Reading
@@ -116,7 +116,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         while attempts.is_open:
             child = patch_config(config, callbacks=run_manager.get_child())
             attempts.take(attempts.runnable.invoke(attempts.messages, child, **kwargs))
-        return attempts.result()
+        return attempts.get_result()
 
     async def _ainvoke(
         self,
@@ -129,7 +129,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         while attempts.is_open:
             child = patch_config(config, callbacks=run_manager.get_child())
             attempts.take(await attempts.runnable.ainvoke(attempts.messages, child, **kwargs))
-        return attempts.result()
+        return attempts.get_result()
 
     def _stream(
         self,
@@ -138,7 +138,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        attempts = _Attempts(self, _added(list(input)))
+        attempts = _Attempts(self, _add_up(list(input)))
         growth = _Growth(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         for chunk in attempts.runnable.stream(attempts.messages, child, **kwargs):
@@ -156,7 +156,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        attempts = _Attempts(self, _added([one async for one in input]))
+        attempts = _Attempts(self, _add_up([one async for one in input]))
         growth = _Growth(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         async for chunk in attempts.runnable.astream(attempts.messages, child, **kwargs):
@@ -190,7 +190,7 @@ class ModelForms:
         """Keep for later calls that a form works, and that those before it do not."""
         if name in self.names:
             key = make_form_key(self.host, self.model, self.names)
-            form_memory(self.owner).mark_working(key, list(self.names).index(name))
+            get_form_memory(self.owner).mark_working(key, list(self.names).index(name))
 
 
 class _Attempts:
@@ -216,7 +216,7 @@ class _Attempts:
         if self.is_open:
             skipped = count if reader.from_call else count + 1
             self.runnable = self._spec.again.bind(skip_forms=skipped)
-            self.messages = [*_as_messages(self._input), *_correction(reply, reading.problem or "")]
+            self.messages = [*_as_messages(self._input), *_write_correction(reply, reading.problem or "")]
         elif reading.error is None and count and self._readings[-2].is_ignored_constraint and not reader.from_call:
             self._spec.forms.mark_working(str(reply.response_metadata.get("json_form")))
 
@@ -235,7 +235,7 @@ class _Attempts:
         for key in _ADDED_UP:
             values = [reply.response_metadata[key] for reply in self.replies if key in reply.response_metadata]
             metadata |= {key: sum(values)} if values else {}
-        return last.model_copy(update={"usage_metadata": self._usage(), "response_metadata": metadata})
+        return last.model_copy(update={"usage_metadata": self._sum_usage(), "response_metadata": metadata})
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -245,13 +245,13 @@ class _Attempts:
             for reply, reading in zip(self.replies, self._readings, strict=True)
         ]
 
-    def _usage(self) -> UsageMetadata | None:
+    def _sum_usage(self) -> UsageMetadata | None:
         total: UsageMetadata | None = None
         for reply in self.replies:
             total = total if reply.usage_metadata is None else add_usage(total, reply.usage_metadata)
         return total
 
-    def result(self) -> Any:
+    def get_result(self) -> Any:
         """The object, or with `include_raw` a dict that holds it.
 
         Raises:
@@ -287,13 +287,13 @@ class _Growth:
     def finish(self, attempts: _Attempts) -> Iterator[Any]:
         """Yield what came of all attempts."""
         if not self._include_raw:
-            value = attempts.result()
+            value = attempts.get_result()
             if self._values.last is None or value != self._values.last:
                 yield value
             return
         # Only now is it known whether these chunks are those of the message that counts.
         is_first = len(attempts.replies) == 1
-        for chunk in self._chunks if is_first else [AIMessageChunk(**_chunk_fields(attempts.raw))]:
+        for chunk in self._chunks if is_first else [AIMessageChunk(**_get_chunk_fields(attempts.raw))]:
             yield AddableDict(raw=chunk)
         yield AddableDict(parsed=attempts.reading.value, parsing_error=attempts.reading.error)
 
@@ -305,12 +305,12 @@ class _ReplaceOnAdd(dict[str, Any]):
         return later
 
 
-def _chunk_fields(message: AIMessage) -> dict[str, Any]:
+def _get_chunk_fields(message: AIMessage) -> dict[str, Any]:
     fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
     return {**fields, "chunk_position": "last"}
 
 
-def _added(inputs: list[Any]) -> Any:
+def _add_up(inputs: list[Any]) -> Any:
     """The input, of which a chain may give pieces that add up."""
     total = inputs[0]
     for more in inputs[1:]:
@@ -324,7 +324,7 @@ def _as_messages(value: Any) -> list[BaseMessage]:
     return [HumanMessage(value)] if isinstance(value, str) else convert_to_messages(value)
 
 
-def _correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
+def _write_correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
     """The reply and what is wrong with it, as the end of a conversation."""
     said = str(reply.text)
     for call in (*reply.tool_calls, *reply.invalid_tool_calls):

@@ -90,7 +90,7 @@ class Block:
         """Whether what looks like a call between special tokens names no bound tool, or stands in prose."""
         return self._begun
 
-    def unreadable_call(self) -> Steps[tuple[str, str]]:
+    def read_unreadable_call(self) -> Steps[tuple[str, str]]:
         """Pass what is left of a call that cannot be read, and return its tool and the text of its arguments."""
         source = self._source
         while True:
@@ -98,11 +98,11 @@ class Block:
             if not (yield from source.peek()) or (yield from source.startswith(*CALL_CLOSERS, *self._ends)):
                 break
             source.advance()
-        arguments = source.held(self._state.start)
+        arguments = source.get_held(self._state.start)
         yield from source.accept(*CALL_CLOSERS)
         return self._state.name or "", arguments
 
-    def fenced(self, fence: str, *, inline: bool = False) -> Steps[None]:
+    def read_fenced(self, fence: str, *, inline: bool = False) -> Steps[None]:
         """Read a fenced block of Python calls or JSON, from its opening line to its closing one.
 
         Args:
@@ -113,21 +113,21 @@ class Block:
         yield from source.accept(fence)
         blank = yield from source.run(BLANK)
         if not blank or (inline and "\n" not in blank):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         self._state.marked = True
         self._python = PythonCalls(self._state, statements=fence == CODE_FENCE)
         yield from skip(source)
-        while not (self.calls and (yield from self._fence_ends())):
-            yield from self._written()
+        while not (self.calls and (yield from self._read_fence_end())):
+            yield from self._read_written()
             yield from skip(source)
             if (yield from source.accept(",", ";")):
                 yield from skip(source)
 
-    def _fence_ends(self) -> Steps[bool]:
+    def _read_fence_end(self) -> Steps[bool]:
         self.closed = bool((yield from self._source.accept("```")) or (yield from self._source.startswith(*self._ends)))
         return self.closed or self._source.accept_cut("```")  # at the end of the text it may be missing
 
-    def tokens(self, opening: str, *, in_prose: bool = False) -> Steps[None]:
+    def read_tokens(self, opening: str, *, in_prose: bool = False) -> Steps[None]:
         """Read a call, or several, between the special tokens of Gemma 4 or FunctionGemma, or between tags.
 
         Args:
@@ -141,36 +141,36 @@ class Block:
             yield from source.run(BLANK)
         self._state.marked = True
         while True:
-            yield from self._between_tokens()
-            if self._is_over or (yield from self._tokens_end()):
+            yield from self._read_between_tokens()
+            if self._is_over or (yield from self._read_tokens_end()):
                 break
         if in_prose and self.closed and not (yield from self._stands_apart()):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
 
-    def _between_tokens(self) -> Steps[None]:
+    def _read_between_tokens(self) -> Steps[None]:
         """Read one call, or a list of them, in whatever notation."""
         source = self._source
         if (yield from source.peek()) in ("{", "["):
             self._begun = True
-            yield from self._written()
+            yield from self._read_written()
             return
         is_strict = self._in_prose or self._opener not in SPECIAL
-        head = yield from (self._strict_head() if is_strict else self._head())
+        head = yield from (self._read_strict_head() if is_strict else self._read_head())
         self._begun = (yield from source.peek()) in ("{", "(")
         if head in _BEFORE_NAME and (yield from source.peek()) == "{":
             yield from read_json_call(self._state)  # `call:{"name": ...}`
             return
         name = self._tools.find(head)
         if name is None:
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         if not (yield from self._state.begins(name, "{", "(")):
             if not (yield from source.startswith(*CALL_ENDS)):
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             self._state.finish(name, {})  # `call:now<tool_call|>`
             return
-        yield from self._gemma_arguments(name)
+        yield from self._read_gemma_arguments(name)
 
-    def _head(self) -> Steps[str]:
+    def _read_head(self) -> Steps[str]:
         """Read what stands before a call's arguments, and return the name at its end."""
         head = yield from self._source.run(_HEAD)
         yield from self._source.run(BLANK)
@@ -179,7 +179,7 @@ class Block:
         found = _LAST_PATH.search(head.rstrip(" \t\r:\"'`")[-MAX_NAME_LENGTH:])
         return found[0] if found else ""
 
-    def _strict_head(self) -> Steps[str]:
+    def _read_strict_head(self) -> Steps[str]:
         """Read `call:name`, and give up at anything else."""
         source = self._source
         word = yield from source.run(_PATH)
@@ -189,13 +189,13 @@ class Block:
             yield from source.run(BLANK)
         return word
 
-    def _gemma_arguments(self, name: str) -> Steps[None]:
+    def _read_gemma_arguments(self, name: str) -> Steps[None]:
         reader = GemmaFields(self._source)
         self._state.finish(name, (yield from reader.read(self._tools.parameters[name])))
         self._is_over = reader.ended_early
         self.closed = self._is_over and bool((yield from self._source.peek()))
 
-    def _tokens_end(self) -> Steps[bool]:
+    def _read_tokens_end(self) -> Steps[bool]:
         """Whether the block ends here, with or without its closing token; junk before that is passed."""
         source = self._source
         blank = yield from source.run(BLANK)
@@ -226,31 +226,31 @@ class Block:
         character = yield from self._source.peek()
         return self._source.tell() == before and character.isalnum()
 
-    def line(self) -> Steps[None]:
+    def read_line(self) -> Steps[None]:
         """Read calls without any marks: nothing else is on their line."""
         source = self._source
         while True:
             if (yield from source.startswith("call:")):  # Gemma 4 without its special tokens
-                yield from self._stripped()
+                yield from self._read_stripped()
             else:
-                yield from self._written()
+                yield from self._read_written()
             if self.calls and (yield from self._ends_line()):
                 self.closed = bool((yield from source.peek()))
                 return
 
-    def _stripped(self) -> Steps[None]:
+    def _read_stripped(self) -> Steps[None]:
         source = self._source
-        path = yield from self._state.word(fits)
+        path = yield from self._state.read_word(fits)
         if path == "call:":
             yield from source.run(_SPACE)
-            path = yield from self._state.word(fits)
+            path = yield from self._state.read_word(fits)
         name = self._tools.find(path)
         if name is None:
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         yield from source.run(_SPACE)
         if not (yield from self._state.begins(name, "{", "(")):
-            raise source.unreadable()
-        yield from self._gemma_arguments(name)
+            raise source.make_unreadable_error()
+        yield from self._read_gemma_arguments(name)
         yield from source.accept(*CALL_CLOSERS)
         source.accept_cut(*CALL_CLOSERS)
 
@@ -261,7 +261,7 @@ class Block:
             return True
         return bool((yield from self._source.startswith(*self._ends)))
 
-    def _written(self) -> Steps[None]:
+    def _read_written(self) -> Steps[None]:
         """Read a call in Python or JSON, or a list of them."""
         source = self._source
         opener = yield from source.peek()
@@ -270,11 +270,11 @@ class Block:
         elif opener == "[":
             source.advance()
             yield from skip(source)
-            yield from self._listed()
+            yield from self._read_list()
         else:
             yield from self._python.read()
 
-    def _listed(self) -> Steps[None]:
+    def _read_list(self) -> Steps[None]:
         source = self._source
         while True:
             if (yield from source.peek()) == "{":
@@ -288,4 +288,4 @@ class Block:
             if (yield from source.accept("]")):
                 return
             if not comma:
-                raise source.unreadable()
+                raise source.make_unreadable_error()

@@ -61,9 +61,9 @@ class CallState:
 
     def partial_call(self) -> tuple[str, str] | None:
         """Return the call that was being read, if its tool is known: its name and the text of its arguments so far."""
-        return (self.name, self.source.held(self.start) or "{") if self.name is not None else None
+        return (self.name, self.source.get_held(self.start) or "{") if self.name is not None else None
 
-    def word(self, viable: Callable[[str], bool], stop: str = "") -> Steps[str]:
+    def read_word(self, viable: Callable[[str], bool], stop: str = "") -> Steps[str]:
         """Read a name up to `stop` or to what is no name, for as long as `viable` agrees to it."""
         word = ""
         while (character := (yield from self.source.peek())) and character != stop:
@@ -123,7 +123,7 @@ def to_json(arguments: Mapping[str, object]) -> str:
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
 
 
-def unlike_json(name: str, arguments: str) -> str:
+def make_invalid_json(name: str, arguments: str) -> str:
     """Return arguments that cannot be read in a form that nobody takes for JSON."""
     try:
         json.loads(arguments)

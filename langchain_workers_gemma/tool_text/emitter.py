@@ -40,14 +40,14 @@ class Emitter:
         """Whether a piece of a thought can be emitted as it is."""
         return not self._thought_blank and ("\n" not in text or text[-1] not in _BLANKS)
 
-    def text(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         """Take a piece of text."""
         if not self._holds_blanks:
             self._put(text)
             return
         body = text.rstrip(_BLANKS)
         if body:
-            self._put(self._gap() + body)
+            self._put(self._find_gap() + body)
         tail = text[len(body) :]
         if self._has_text and not self._blank and not self.after_call:  # blanks that end no line need not wait
             line_end = tail.find("\n")
@@ -57,7 +57,7 @@ class Emitter:
         if tail:
             self._blank.append(tail)
 
-    def thought(self, text: str) -> None:
+    def add_thought(self, text: str) -> None:
         """Take a piece of a thought. Line ends at its end are no part of it."""
         body = text.rstrip(_BLANKS)
         if body:
@@ -73,7 +73,7 @@ class Emitter:
         """Note that a thought has ended."""
         self._thought_blank.clear()
 
-    def call(self, name: str, arguments: str, *, closed: bool) -> None:
+    def add_call(self, name: str, arguments: str, *, closed: bool) -> None:
         """Take a call."""
         blank = "".join(self._blank)
         self._separator = self._separator or blank[: blank.rfind("\n") + 1]  # what follows indents the call
@@ -96,7 +96,7 @@ class Emitter:
         events, self._events = self._events, []
         return events
 
-    def _gap(self) -> str:
+    def _find_gap(self) -> str:
         blank = "".join(self._blank)
         self._blank.clear()
         if self._separator is None:

@@ -90,12 +90,12 @@ class GemmaFields:
         self._open(closer)
         yield from source.run(BLANK)
         if (yield from source.peek()) != "{":
-            return (yield from self._fields(closer, parameters))
+            return (yield from self._read_fields(closer, parameters))
         fields = yield from self.read(parameters)
         if not self.ended_early:
             yield from source.run(BLANK)
             if (yield from source.peek()) != closer:
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             self._close()
         return fields
 
@@ -109,7 +109,7 @@ class GemmaFields:
         self._source.advance()
         self._closers.pop()
 
-    def _fields(self, closer: str, kind: ArgumentType) -> Steps[dict[str, Any]]:
+    def _read_fields(self, closer: str, kind: ArgumentType) -> Steps[dict[str, Any]]:
         """Read keys and values up to the closing bracket."""
         source = self._source
         fields: dict[str, Any] = {}
@@ -120,18 +120,18 @@ class GemmaFields:
             if (yield from source.peek()) == closer:
                 self._close()
                 break
-            new_key, passed = yield from self._key(required=words is None, spaced_names=spaced_names)
+            new_key, passed = yield from self._read_key(required=words is None, spaced_names=spaced_names)
             if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
-                more = yield from self._bare(closer)
+                more = yield from self._read_bare(closer)
                 words += (",", before, passed, more.text)
                 if more.quoted:
                     fields[key], words = "".join(words), None
             elif new_key is None:
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             else:
                 _settle(fields, key, words)
                 key = new_key
-                fields[key], words = yield from self._value(closer, kind.argument(key))
+                fields[key], words = yield from self._read_value(closer, kind.get_argument(key))
             if not self.ended_early:
                 yield from self._expect_next(closer)
             if self.ended_early:
@@ -146,9 +146,9 @@ class GemmaFields:
         if not (yield from source.accept(",")) and (yield from source.peek()) != closer:
             self.ended_early = bool((yield from source.accept(*CALL_CLOSERS)))
             if not self.ended_early:
-                raise source.unreadable()
+                raise source.make_unreadable_error()
 
-    def _key(self, *, required: bool, spaced_names: bool = False) -> Steps[tuple[str | None, str]]:
+    def _read_key(self, *, required: bool, spaced_names: bool = False) -> Steps[tuple[str | None, str]]:
         """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm-project/vllm#51307).
 
         Args:
@@ -161,7 +161,7 @@ class GemmaFields:
         source = self._source
         character = yield from source.peek()
         if character and (character in _PLAIN_QUOTES or character == "<"):
-            string = yield from self._string()
+            string = yield from self._read_string()
             if string is None:
                 return None, ""
             raw, key = string
@@ -172,23 +172,23 @@ class GemmaFields:
         blank = yield from source.run(BLANK)
         separator = (yield from source.accept(":", "=")) if raw else ""
         if self.ended_early or (character == "<" and not separator):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         return key if separator else None, raw + blank + separator
 
-    def _value(self, closer: str, kind: ArgumentType) -> Steps[_Value]:
+    def _read_value(self, closer: str, kind: ArgumentType) -> Steps[_Value]:
         source = self._source
         yield from source.run(BLANK)
         opener = yield from source.peek()
         if opener in ("{", "["):
             start = source.tell()
             self._open(CLOSERS[opener])
-            value: Any = yield from (self._fields("}", kind) if opener == "{" else self._items(kind.item))
+            value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.get_item))
             if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_early:
-                return _Value(source.held(start))  # the text of some JSON, without its quotes
+                return _Value(source.get_held(start))  # the text of some JSON, without its quotes
             return _Value(value)
-        string = yield from self._string()
+        string = yield from self._read_string()
         if string is None:
-            more = yield from self._bare(closer)
+            more = yield from self._read_bare(closer)
             return _Value(more.text) if more.quoted else _Value(None, [more.text])
         raw, text = string
         if self.ended_early:
@@ -199,14 +199,14 @@ class GemmaFields:
         if (yield from source.accept(*QUOTES)):  # one too many, or the closing one of a string in two kinds of quotes
             return _Value(text)
         if raw[0] not in _PLAIN_QUOTES:
-            raise source.unreadable()
-        more = yield from self._bare(closer)
+            raise source.make_unreadable_error()
+        more = yield from self._read_bare(closer)
         if not blank and not more.quoted and more.text.endswith(raw[0]):
             return _Value((raw + more.text)[1:-1])  # quotes within quotes: `"echo "hi""`
         words = [raw, blank, more.text]  # quotes around the first words alone: `"machine learning" site:arxiv.org`
         return _Value("".join(words)) if more.quoted else _Value(None, words)
 
-    def _items(self, kind: ArgumentType) -> Steps[list[Any]]:
+    def _read_items(self, kind: ArgumentType) -> Steps[list[Any]]:
         source = self._source
         items: list[Any] = []
         while True:
@@ -214,19 +214,19 @@ class GemmaFields:
             if (yield from source.peek()) == "]":
                 self._close()
                 return items
-            value, words = yield from self._value("]", kind)
-            items.append(value if words is None else _word(words))
+            value, words = yield from self._read_value("]", kind)
+            items.append(value if words is None else _make_word(words))
             if not self.ended_early:
                 yield from self._expect_next("]")
             if self.ended_early:
                 return items
 
-    def _string(self) -> Steps[tuple[str, str] | None]:
+    def _read_string(self) -> Steps[tuple[str, str] | None]:
         """Read a string in quotes of any kind: as it stands there, and what it says. `None` if none stands here."""
         source = self._source
         character = yield from source.peek()
         if character and character in _PLAIN_QUOTES:
-            return (yield from self._plain_quoted(character))
+            return (yield from self._read_plain_quoted(character))
         token = (yield from source.accept(*QUOTES)) if character == "<" else ""
         if not token:
             return None
@@ -234,10 +234,10 @@ class GemmaFields:
             yield from source.run(BLANK)
             if (yield from source.peek()) in (",", ":", self._closers[-1]):
                 return token * 2, ""
-        text = yield from self._quoted(token)
+        text = yield from self._read_quoted(token)
         return f"{token}{text}{token}", text
 
-    def _plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
+    def _read_plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
         """Read a string in plain quotes; a quote token can stand in place of the closing one."""
         source = self._source
         close = (yield from source.accept(quote * 3)) or quote
@@ -261,7 +261,7 @@ class GemmaFields:
         text = "".join(pieces)
         return f"{close}{text}{end}", unescape_json(text) if "\\" in text else text
 
-    def _quoted(self, token: str) -> Steps[str]:
+    def _read_quoted(self, token: str) -> Steps[str]:
         """Read a string up to its closing token."""
         source = self._source
         pieces = []
@@ -275,7 +275,7 @@ class GemmaFields:
                 calls += 1
                 pieces.append(opener)
             elif closer := (yield from source.accept(*CALL_CLOSERS)):
-                tail = self._tail(run) if not calls else None
+                tail = self._measure_tail(run) if not calls else None
                 if tail is not None and (yield from self._is_over(passed := [closer])):
                     self.ended_early = True
                     pieces[-1] = run[: len(run) - tail]
@@ -285,7 +285,7 @@ class GemmaFields:
             else:
                 pieces.append((yield from read_character(source)))
 
-    def _tail(self, run: str) -> int | None:
+    def _measure_tail(self, run: str) -> int | None:
         """Return the length of the brackets that close the call at the end of `run`, `None` if they do not."""
         end = len(run)
         for closer in self._closers:
@@ -302,7 +302,7 @@ class GemmaFields:
             return True
         return bool((yield from self._source.startswith(*CALL_OPENERS, *RESULTS, *TURN_ENDS)))
 
-    def _bare(self, closer: str) -> Steps[_Bare]:
+    def _read_bare(self, closer: str) -> Steps[_Bare]:
         """Read words without quotes up to a comma or `closer`; brackets within them come in pairs."""
         source = self._source
         pieces = []
@@ -315,7 +315,7 @@ class GemmaFields:
             if character == "<" and (yield from source.accept(*QUOTES)):  # the opening token is missing
                 yield from source.run(BLANK)
                 if (yield from source.peek()) not in (",", closer):
-                    raise source.unreadable()
+                    raise source.make_unreadable_error()
                 return _Bare("".join(pieces), quoted=True)
             if character == "<" and (yield from source.startswith(*_NOT_IN_WORDS)):
                 if not depth and any(map(str.strip, pieces)) and (yield from source.startswith(*CALL_CLOSERS)):
@@ -336,8 +336,8 @@ def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:
 def _settle(fields: dict[str, Any], key: str, words: list[str] | None) -> None:
     """Set `key` to the value of its words, now that they are complete."""
     if words is not None:
-        fields[key] = _word(words)
+        fields[key] = _make_word(words)
 
 
-def _word(words: list[str]) -> Word:
+def _make_word(words: list[str]) -> Word:
     return Word("".join(words).strip())

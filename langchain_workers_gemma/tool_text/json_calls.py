@@ -8,14 +8,14 @@ from typing import Any
 from langchain_workers_gemma.tool_text.calls import CallState, fits, to_arguments
 from langchain_workers_gemma.tool_text.literals import read_literal, skip
 from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tool_names import prefixes
+from langchain_workers_gemma.tool_text.tool_names import list_prefixes
 
 _ARGUMENTS = ("parameters", "arguments", "args")
 _FUNCTION_KEYS = ("name", *_ARGUMENTS)
 _KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
 """The keys of a call; an object with others is data. In OpenAI's form the first ones stand in `function`."""
 
-_KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
+_KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: list_prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
 
 
 def read_json_call(state: CallState) -> Steps[None]:
@@ -47,7 +47,7 @@ def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[d
         key = yield from _read_word(state, viable)
         yield from skip(source)
         if key not in keys or key in fields or not (yield from source.accept(":")):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         yield from skip(source)
         fields[key] = yield from _read_value(state, key, start)
         yield from skip(source)
@@ -56,7 +56,7 @@ def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[d
         if (yield from source.accept("}")):
             return fields
         if not comma:
-            raise source.unreadable()
+            raise source.make_unreadable_error()
 
 
 def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
@@ -70,7 +70,7 @@ def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
     opener = yield from source.peek()
     if key == "function":
         if opener != "{":
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         return (yield from _read_fields(state, start, _FUNCTION_KEYS))
     state.start = source.tell() if opener in ("{", '"') and key in _ARGUMENTS else start
     value = yield from read_literal(source)
@@ -85,7 +85,7 @@ def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
 def _read_word(state: CallState, viable: Callable[[str], bool]) -> Steps[str]:
     """Read a string in quotes, for as long as `viable` agrees to it."""
     quote = yield from state.source.accept('"', "'")
-    word = (yield from state.word(viable, quote)) if quote else ""
+    word = (yield from state.read_word(viable, quote)) if quote else ""
     if not (quote and (yield from state.source.accept(quote))):
-        raise state.source.unreadable()
+        raise state.source.make_unreadable_error()
     return word

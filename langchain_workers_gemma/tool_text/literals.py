@@ -132,7 +132,7 @@ def read_literal(source: Source, depth: int = 0, *, python: bool = False) -> Ste
     if word in _NULLS:
         return None
     if not is_constant(word):
-        raise source.unreadable()  # where the text ends inside the word, it is cut
+        raise source.make_unreadable_error()  # where the text ends inside the word, it is cut
     return Constant(word)
 
 
@@ -168,7 +168,7 @@ def _read_all(source: Source) -> Steps[Any]:
     value = yield from read_literal(source)
     yield from skip(source)
     if (yield from source.peek()):
-        raise source.unreadable()
+        raise source.make_unreadable_error()
     return value
 
 
@@ -182,12 +182,12 @@ def _read_object(source: Source, depth: int, *, python: bool) -> Steps[dict[str,
         key = (yield from read_quoted(source))[1]
         yield from skip(source)
         if not (yield from source.accept(":")):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         yield from skip(source)
         fields[key] = yield from read_literal(source, depth, python=python)
         yield from skip(source)
         if not (yield from source.accept(",")) and (yield from source.peek()) != "}":
-            raise source.unreadable()
+            raise source.make_unreadable_error()
 
 
 def _read_sequence(source: Source, opener: str, depth: int, *, python: bool) -> Steps[Any]:
@@ -199,7 +199,7 @@ def _read_sequence(source: Source, opener: str, depth: int, *, python: bool) -> 
         if (yield from source.accept(CLOSERS[opener])):
             break
         if items and not comma:
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         items.append((yield from read_literal(source, depth, python=python)))
         yield from skip(source)
         comma = yield from source.accept(",")
@@ -240,7 +240,7 @@ def read_quoted(
     """
     quote = yield from source.peek()
     if not quote or quote not in quotes:
-        raise source.unreadable()
+        raise source.make_unreadable_error()
     close = yield from source.accept(quote * 3)
     if not close:
         source.advance()

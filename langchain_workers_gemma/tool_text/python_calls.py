@@ -42,18 +42,18 @@ class PythonCalls:
             UnreadableError: If it is anything else.
         """
         state, source = self._state, self._source
-        path = yield from state.word(fits if state.marked else state.tools.can_begin_line)
+        path = yield from state.read_word(fits if state.marked else state.tools.can_begin_line)
         if self._statements and path in ("await", "return"):
             yield from source.run(_SPACE)
-            path = yield from state.word(fits)
+            path = yield from state.read_word(fits)
         if path == "print" and not state.tools.find(path) and (yield from source.accept("(")):
-            yield from self._printed()
+            yield from self._read_printed()
         elif not self._statements or (yield from source.peek()) in ("", "("):
-            yield from self._call(path)
+            yield from self._read_call(path)
         else:
-            yield from self._statement(path)
+            yield from self._read_statement(path)
 
-    def _statement(self, name: str) -> Steps[None]:
+    def _read_statement(self, name: str) -> Steps[None]:
         """Read the rest of a statement that begins with a name and is no call."""
         source = self._source
         if name in ("import", "from"):
@@ -63,38 +63,38 @@ class PythonCalls:
         if name.endswith(":"):  # an annotation
             yield from source.run(_ANNOTATION)
         if (yield from source.peek()) == "(":
-            yield from self._call(name)
+            yield from self._read_call(name)
             return
         if not (yield from source.accept("=")):
             if name not in self._results:
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             return
         yield from source.run(_SPACE)
-        path = yield from self._state.word(fits)
+        path = yield from self._state.read_word(fits)
         if path == "await":
             yield from source.run(_SPACE)
-            path = yield from self._state.word(fits)
-        yield from self._call(path)
+            path = yield from self._state.read_word(fits)
+        yield from self._read_call(path)
         self._results.add(name.removesuffix(":"))
 
-    def _printed(self) -> Steps[None]:
+    def _read_printed(self) -> Steps[None]:
         """Read what stands in `print(...)`: a call or, among statements, results and strings."""
         source = self._source
         yield from skip(source)
         if not self._statements and (yield from source.peek()) == ")":
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         while not (yield from source.accept(")")):
-            path = yield from self._state.word(fits)
-            if not (yield from self._shown(path)):
-                yield from self._call(path)
+            path = yield from self._state.read_word(fits)
+            if not (yield from self._read_shown(path)):
+                yield from self._read_call(path)
             yield from skip(source)
             if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
                 if self._state.calls and not (yield from source.peek()):
                     return  # the text ended behind a call that is complete
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             yield from skip(source)
 
-    def _shown(self, path: str) -> Steps[bool]:
+    def _read_shown(self, path: str) -> Steps[bool]:
         """Whether a string or the result of a call stands here; it is passed then."""
         source = self._source
         if not self._statements:
@@ -104,10 +104,10 @@ class PythonCalls:
             return True
         if path.partition(".")[0] not in self._results:
             return False
-        yield from self._access()
+        yield from self._skip_access()
         return True
 
-    def _access(self) -> Steps[None]:
+    def _skip_access(self) -> Steps[None]:
         """Pass what takes a part of a result, `['temperature']` or `.temperature`."""
         source = self._source
         while accessor := (yield from source.accept("[", ".")):
@@ -116,35 +116,35 @@ class PythonCalls:
                 continue
             yield from read_literal(source)
             if not (yield from source.accept("]")):
-                raise source.unreadable()
+                raise source.make_unreadable_error()
 
-    def _call(self, path: str) -> Steps[None]:
+    def _read_call(self, path: str) -> Steps[None]:
         state = self._state
         name = state.tools.find(path)
         if name is None or not (yield from state.begins(name, "(")):
-            raise self._source.unreadable()
+            raise self._source.make_unreadable_error()
         self._source.advance()
-        state.finish(name, (yield from self._arguments(name)))
+        state.finish(name, (yield from self._read_arguments(name)))
         if self._statements:
-            yield from self._access()
+            yield from self._skip_access()
 
-    def _arguments(self, name: str) -> Steps[dict[str, Any]]:
+    def _read_arguments(self, name: str) -> Steps[dict[str, Any]]:
         source = self._source
         arguments: dict[str, Any] = {}
         free = list(self._state.tools.parameters[name].names)[::-1]
         yield from skip(source)
         while not (yield from source.accept(")")):
-            new = yield from self._argument(free)
+            new = yield from self._read_argument(free)
             if not arguments.keys().isdisjoint(new):
                 raise UnreadableError("an argument given twice")
             arguments |= new
             yield from skip(source)
             if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
-                raise source.unreadable()
+                raise source.make_unreadable_error()
             yield from skip(source)
         return arguments
 
-    def _argument(self, free: list[str]) -> Steps[dict[str, Any]]:
+    def _read_argument(self, free: list[str]) -> Steps[dict[str, Any]]:
         """Read `key=value`, `**{...}`, or a value alone for the last of the `free` parameters."""
         source = self._source
         if (yield from source.accept("**")):
@@ -159,7 +159,7 @@ class PythonCalls:
                 yield from skip(source)
                 return {word: (yield from read_literal(source, python=True))}
         if not free or not (yield from source.peek()) or (word and not is_constant(word)):
-            raise source.unreadable()
+            raise source.make_unreadable_error()
         if word:
             return {free.pop(): None if word in ("None", "null") else Constant(word)}
         return {free.pop(): (yield from read_literal(source, python=True))}

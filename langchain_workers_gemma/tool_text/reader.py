@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from langchain_workers_gemma.response.events import Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.tool_text.blocks import Block
-from langchain_workers_gemma.tool_text.calls import WrittenCall, to_json, unlike_json
+from langchain_workers_gemma.tool_text.calls import WrittenCall, make_invalid_json, to_json
 from langchain_workers_gemma.tool_text.emitter import Emitter
 from langchain_workers_gemma.tool_text.literals import BLANK
 from langchain_workers_gemma.tool_text.markdown import MarkdownState
@@ -45,7 +45,7 @@ TextEvent: TypeAlias = Text | Reasoning | ToolCallDelta
 
 
 @lru_cache
-def _markers(thinking: ThinkingMarkup | None, *, with_tools: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _list_markers(thinking: ThinkingMarkup | None, *, with_tools: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what ends a call, and every token that is looked for."""
     own = () if thinking is None else (thinking.opening, thinking.closing)
     tokens = (token for token in SPECIAL if with_tools or token not in _AROUND_CALLS)
@@ -78,7 +78,7 @@ class TextReader:
     def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None, *, first_index: int = 0) -> None:
         self._tools = tools
         self._thinking = thinking
-        self._ends, self._tokens = _markers(thinking, with_tools=bool(tools))
+        self._ends, self._tokens = _list_markers(thinking, with_tools=bool(tools))
         self._emitter = Emitter(first_index, holds_blanks=bool(tools))
         self._text_page = MarkdownState()
         self._thought_page: MarkdownState | None = None  # of the thought that is open
@@ -115,7 +115,7 @@ class TextReader:
         """
         if not self._idle or self._calls or self._turn_ended or self.in_reasoning is not reasoning:
             return False
-        page, plain = self._page, _NO_MARK
+        page, plain = self._get_page, _NO_MARK
         if reasoning:
             passes = self._thought_page is not None and self._emitter.passes_thought(text)
         elif self._thought_page is not None:
@@ -156,14 +156,14 @@ class TextReader:
         return self._emitter.take()
 
     @property
-    def _page(self) -> MarkdownState:
+    def _get_page(self) -> MarkdownState:
         return self._text_page if self._thought_page is None else self._thought_page
 
     # --- The text as a whole ---
 
     def _read(self) -> Steps[None]:
         if self._at_start and self._thinking is not None:
-            yield from self._bare_thought(self._thinking)
+            yield from self._read_bare_thought(self._thinking)
         while True:
             self._idle = True
             character = yield from self._source.peek()
@@ -171,12 +171,12 @@ class TextReader:
             if not character:
                 break
             self._at_start = False
-            code = self._page.is_code(character)
-            if character == "<" and (yield from self._token(in_code=code)):
+            code = self._get_page.is_code(character)
+            if character == "<" and (yield from self._read_token(in_code=code)):
                 continue
-            if not code and self._tools and (yield from self._block(character)):
+            if not code and self._tools and (yield from self._read_block(character)):
                 continue
-            self._append(self._source.chunk(_STRETCH))
+            self._append(self._source.take_chunk(_STRETCH))
         self._end_thought(calls_are_real=not self._text_follows)
 
     def _append(self, text: str, *, refused: bool = False) -> None:
@@ -188,23 +188,23 @@ class TextReader:
         if self._calls:
             self._drop_calls()
         self._turn_ended = self._turn_ended and blank
-        self._page.add(text, refused=refused)
+        self._get_page.add(text, refused=refused)
         if self._thought_page is None:
-            self._emitter.text(text)
+            self._emitter.add_text(text)
         else:
-            self._emitter.thought(text)
+            self._emitter.add_thought(text)
 
     # --- Calls ---
 
-    def _block(self, character: str) -> Steps[bool]:
+    def _read_block(self, character: str) -> Steps[bool]:
         """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
-        source, page = self._source, self._page
+        source, page = self._source, self._get_page
         if character == "<":
             token = yield from source.startswith(*CALL_OPENERS)
             if not token:
                 return False
             block = Block(source, self._tools, self._ends)
-            reading = block.tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
+            reading = block.read_tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
         elif self.in_reasoning and self._thought_page is not None:
             return False  # engines leave calls between tokens in a thought; anything else in it is a thought
         elif character == "`":
@@ -212,10 +212,10 @@ class TextReader:
             if not fence:
                 return False
             block = Block(source, self._tools, self._ends)
-            reading = block.fenced(fence, inline=not page.line_is_blank)
+            reading = block.read_fenced(fence, inline=not page.line_is_blank)
         elif page.line_is_free and (character in "[{" or self._tools.can_begin_line(character)):
             block = Block(source, self._tools, self._ends)
-            reading = block.line()
+            reading = block.read_line()
         else:
             return False
         yield from self._attempt(block, reading)
@@ -229,59 +229,59 @@ class TextReader:
             yield from reading
         except CutError:
             if block.is_cut_short() and not self._text_follows:
-                self._found(block, block.partial_call())
+                self._take_calls(block, block.partial_call())
             elif not block.is_cut_markup(after_call=self._emitter.after_call) or self._text_follows:
-                self._append(source.held(), refused=True)
+                self._append(source.get_held(), refused=True)
         except UnreadableError:
             if block.is_unreadable_call():
-                self._found(block, (yield from block.unreadable_call()))
+                self._take_calls(block, (yield from block.read_unreadable_call()))
             else:
                 example = block.is_example() and not block.closed
-                self._append(source.held(), refused=True)
+                self._append(source.get_held(), refused=True)
         else:
-            self._found(block, None)
+            self._take_calls(block, None)
         source.release()
         if example:
-            yield from self._example()
+            yield from self._pass_example()
 
-    def _example(self) -> Steps[None]:
+    def _pass_example(self) -> Steps[None]:
         """Pass the rest of what is no call as text, with its closing token."""
         source = self._source
         while (yield from source.peek()) and not (yield from source.startswith(*CALL_OPENERS)):
             if closer := (yield from source.accept(*CALL_CLOSERS)):
                 self._append(closer)
                 return
-            self._append(source.chunk(_STRETCH), refused=True)
+            self._append(source.take_chunk(_STRETCH), refused=True)
 
-    def _found(self, block: Block, partial: tuple[str, str] | None) -> None:
+    def _take_calls(self, block: Block, partial: tuple[str, str] | None) -> None:
         """Emit calls. In a thought they wait for what follows."""
         calls = [WrittenCall(name, to_json(arguments), closed=True) for name, arguments in block.calls]
         if partial is not None:
-            calls.append(WrittenCall(partial[0], unlike_json(*partial), closed=False))
+            calls.append(WrittenCall(partial[0], make_invalid_json(*partial), closed=False))
         elif calls:
             calls[-1] = calls[-1]._replace(closed=block.closed)
-        self._page.begin_line()
+        self._get_page.begin_line()
         if self._thought_page is None:
             self._emit(calls)
         else:
             self._calls += calls
-            self._calls_text.append(self._source.held())
+            self._calls_text.append(self._source.get_held())
 
     def _emit(self, calls: Sequence[WrittenCall]) -> None:
         for call in calls:
-            self._emitter.call(call.name, call.arguments, closed=call.closed)
+            self._emitter.add_call(call.name, call.arguments, closed=call.closed)
 
     def _drop_calls(self) -> None:
         """Make what looked like calls in a thought part of the thought."""
         text = "".join(self._calls_text)
         self._calls.clear()
         self._calls_text.clear()
-        self._page.add(text, refused=True)
-        self._emitter.thought(text)
+        self._get_page.add(text, refused=True)
+        self._emitter.add_thought(text)
 
     # --- Special tokens ---
 
-    def _token(self, *, in_code: bool) -> Steps[bool]:
+    def _read_token(self, *, in_code: bool) -> Steps[bool]:
         """Read a special token that is none of a call's opening ones, if one stands here."""
         source, thinking = self._source, self._thinking
         token = yield from source.startswith(*self._tokens)
@@ -290,23 +290,23 @@ class TextReader:
         if self._thought_page is not None and thinking is not None and token == thinking.closing:
             yield from self._close_thought(token)
         elif in_code:
-            yield from self._token_in_code(token)
+            yield from self._read_token_in_code(token)
         elif token in TURN_STARTS:
-            yield from self._turn_start(token)
+            yield from self._read_turn_start(token)
         elif thinking is not None and token == thinking.opening:
             yield from self._open_thought(thinking)
         else:
-            yield from self._stray(token)
+            yield from self._read_stray(token)
         return True
 
-    def _stray(self, token: str) -> Steps[None]:
+    def _read_stray(self, token: str) -> Steps[None]:
         """Drop a token that means nothing here, unless it is a word in a line of prose, as in `Use <eos> there`."""
-        source, page = self._source, self._page
+        source, page = self._source, self._get_page
         apart, first = page.stands_apart, page.line_is_blank
         yield from source.accept(token)
         after_call = self._emitter.after_call or bool(self._calls)
         if after_call and token in RESULTS:
-            yield from self._invented_result()
+            yield from self._drop_invented_result()
         self._turn_ended = self._turn_ended or token in TURN_ENDS
         if apart and not after_call:
             space = yield from source.run(_SPACE)
@@ -325,7 +325,7 @@ class TextReader:
             if blank and not at_end:  # at the end it only sets the token apart
                 self._append(blank)
 
-    def _invented_result(self) -> Steps[None]:
+    def _drop_invented_result(self) -> Steps[None]:
         """Drop the result that a model makes up for its own call if it is not stopped there."""
         source = self._source
         if not (yield from source.startswith(*(f"response:{name}{{" for name in self._tools.parameters))):
@@ -336,18 +336,18 @@ class TextReader:
             if (yield from source.peek()):
                 source.advance()
 
-    def _token_in_code(self, token: str) -> Steps[None]:
+    def _read_token_in_code(self, token: str) -> Steps[None]:
         """Keep a token in code, unless it ends the whole reply."""
         yield from self._source.accept(token)
         blank = yield from self._source.run(BLANK)
         if token not in TURN_ENDS or (yield from self._source.peek()):
             self._append(token + blank)
 
-    def _turn_start(self, token: str) -> Steps[None]:
+    def _read_turn_start(self, token: str) -> Steps[None]:
         """Drop the model's own header. Behind the end of its turn, what others would say is no part of the reply."""
         source = self._source
-        if not (self._turn_ended or self._page.line_is_blank):
-            yield from self._stray(token)
+        if not (self._turn_ended or self._get_page.line_is_blank):
+            yield from self._read_stray(token)
             return
         yield from source.accept(token)
         role = yield from source.run(_ROLE)
@@ -358,11 +358,11 @@ class TextReader:
             self._append(token + role + line_end)
             return
         while (yield from source.peek()):
-            source.chunk(_ANYTHING)
+            source.take_chunk(_ANYTHING)
 
     # --- Thoughts ---
 
-    def _bare_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
+    def _read_bare_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
         """Open a thought if the reply begins with its name alone: the opening token was part of the prompt."""
         if not thinking.name:
             return
@@ -376,7 +376,7 @@ class TextReader:
 
     def _open_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
         """Read what opens a thought: the token, doubled ones, and the name behind it."""
-        source, page = self._source, self._page
+        source, page = self._source, self._get_page
         is_prose = page.stands_apart and not page.line_is_blank
         glued = not page.stands_apart
         yield from source.accept(thinking.opening)
@@ -386,7 +386,7 @@ class TextReader:
         yield from source.run(BLANK)
         while (yield from source.accept(thinking.opening)):
             yield from source.run(BLANK)
-        name = yield from source.accept(thinking.name) if thinking.name else _nothing()
+        name = yield from source.accept(thinking.name) if thinking.name else _read_nothing()
         if thinking.name and not name and source.accept_cut(thinking.name):
             return
         if self._thought_page is not None:  # it is open already
@@ -395,13 +395,13 @@ class TextReader:
             return
         following = yield from source.peek()
         if thinking.name and (not name or (following.isalnum() and not following.isupper())):
-            yield from self._nameless(thinking, name, glued=glued)
+            yield from self._read_nameless(thinking, name, glued=glued)
             return
         if following in ("\n", " ", ":"):
             source.advance()
         self._thought_page = MarkdownState()
 
-    def _nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
+    def _read_nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
         """Read a thought without its name. If nothing closes it, the opening token stood there by itself."""
         source = self._source
         if glued or self._rescanned:
@@ -426,7 +426,7 @@ class TextReader:
     def _close_thought(self, closing: str) -> Steps[None]:
         """Read what closes a thought. Between backticks it is a word."""
         source = self._source
-        after_tick = self._page.after_tick
+        after_tick = self._get_page.after_tick
         yield from source.accept(closing)
         if after_tick and (yield from source.peek()) == "`":
             self._append(closing)
@@ -458,6 +458,6 @@ def _is_cut_opener(text: str) -> bool:
     return bool(text) and any(opener.startswith(text) for opener in CALL_OPENERS)
 
 
-def _nothing() -> Steps[str]:
+def _read_nothing() -> Steps[str]:
     yield from ()
     return ""

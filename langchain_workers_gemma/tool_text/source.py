@@ -84,7 +84,7 @@ class Source:
         self._hold_pos = self._pos
         self._hold_base = self.tell()
 
-    def held(self, start: int | None = None) -> str:
+    def get_held(self, start: int | None = None) -> str:
         """Return what was passed since `hold`, or since the later place `start` that `tell` returned."""
         pieces = [self._text[self._hold_pos : self._pos]]
         length = self.tell() - (self._hold_base if start is None else start)
@@ -137,7 +137,7 @@ class Source:
         """Pass the character that `peek` returned."""
         self._pos += 1
 
-    def chunk(self, pattern: re.Pattern[str]) -> str:
+    def take_chunk(self, pattern: re.Pattern[str]) -> str:
         """Pass what `pattern` matches of the characters that are there."""
         match = pattern.match(self._text, self._pos)
         if match is None:
@@ -148,11 +148,11 @@ class Source:
     def run(self, pattern: re.Pattern[str]) -> Steps[str]:
         """Pass the longest run of `pattern`, one set of characters repeated, over as many pieces as it takes."""
         pieces = []
-        while (yield from self.peek()) and (piece := self.chunk(pattern)):
+        while (yield from self.peek()) and (piece := self.take_chunk(pattern)):
             pieces.append(piece)
         return "".join(pieces)
 
-    def unreadable(self) -> UnreadableError:
+    def make_unreadable_error(self) -> UnreadableError:
         """Return the error for what stands here: something else, or the end."""
         if self._ended and self._pos >= len(self._text):
             return CutError("the text ends here")

@@ -31,20 +31,20 @@ class TextStage:
         if type(event) is Text:
             if not self._twins.held and self._reader.passes(event.text):
                 return (event,)
-            return self._emit(self._text(event.text))
+            return self._emit(self._read_text(event.text))
         if type(event) is Reasoning and self._reads_reasoning:
             if not (self._twins.held or self._blank) and self._reader.passes(event.text, reasoning=True):
                 return (event,)
-            return self._emit(self._reasoning(event.text))
+            return self._emit(self._read_reasoning(event.text))
         if isinstance(event, ToolCallDelta):
-            return [*self._emit(self._end(call_follows=True)), *self._twins.given(event)]
+            return [*self._emit(self._end(call_follows=True)), *self._twins.add_given(event)]
         return [*self._twins.release(), event] if isinstance(event, CallsEnd) else (event,)
 
     def flush(self) -> Iterable[Event]:
         """End the reply: return what was held back."""
         return [*self._emit(self._end()), *self._twins.release()]
 
-    def _text(self, text: str) -> list[TextEvent]:
+    def _read_text(self, text: str) -> list[TextEvent]:
         reader = self._reader
         if not reader.in_reasoning:
             return reader.feed(text)
@@ -54,7 +54,7 @@ class TextStage:
         events = reader.flush(text_follows=True)
         return [*events, *reader.feed(self._take_blank() + text)]
 
-    def _reasoning(self, text: str) -> list[TextEvent]:
+    def _read_reasoning(self, text: str) -> list[TextEvent]:
         reader = self._reader
         if reader.in_reasoning:
             return reader.feed(self._take_blank() + text)
@@ -79,5 +79,5 @@ class TextStage:
             if not isinstance(event, ToolCallDelta):
                 yield from self._twins.release()
                 yield event
-            elif self._twins.written(event):
+            elif self._twins.add_written(event):
                 yield replace(event, index=-1 - event.index)

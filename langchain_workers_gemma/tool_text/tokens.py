@@ -84,7 +84,7 @@ MARKUPS: Mapping[str, Markup] = MappingProxyType(
 """The markup of each generation, by the family that `models.py` names."""
 
 
-def markup_of(family: str) -> Markup:
+def get_markup(family: str) -> Markup:
     """Return the markup of a family of models; that of Gemma 1 to 3 where it has no entry of its own."""
     return MARKUPS.get(family, MARKUPS["gemma"])
 
@@ -102,7 +102,7 @@ FENCES = (CODE_FENCE, "```tool_call", "```json")
 """What opens a fenced block that can hold calls; other fences are examples for the reader of the text."""
 
 
-def _unique(tokens: Iterable[str]) -> tuple[str, ...]:
+def _remove_repeats(tokens: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for token in tokens if token))
 
 
@@ -112,17 +112,17 @@ CALL_TOKENS = {markup.call.opening: markup.call.closing for markup in _ALL if ma
 """The special tokens that open and close a call."""
 
 CALLS = (*(CallMarkup(*tokens) for tokens in CALL_TOKENS.items()), *TAGS)
-QUOTES = _unique(markup.quote for markup in _ALL)
-RESULTS = _unique(token for markup in _ALL for token in markup.results)
-TURN_STARTS = _unique(markup.turn_start for markup in _ALL)
-TURN_ENDS = _unique(token for markup in _ALL for token in markup.turn_ends)
+QUOTES = _remove_repeats(markup.quote for markup in _ALL)
+RESULTS = _remove_repeats(token for markup in _ALL for token in markup.results)
+TURN_STARTS = _remove_repeats(markup.turn_start for markup in _ALL)
+TURN_ENDS = _remove_repeats(token for markup in _ALL for token in markup.turn_ends)
 
 CALL_OPENERS = tuple(call.opening for call in CALLS)
 CALL_CLOSERS = tuple(call.closing for call in CALLS)
 CALL_ENDS = (*CALL_CLOSERS, *CALL_OPENERS, *RESULTS, *TURN_ENDS, *TURN_STARTS)
 """What shows that the call before it is complete."""
 
-SPECIAL = _unique(
+SPECIAL = _remove_repeats(
     (
         *(token for markup in _ALL if markup.call for token in (markup.call.opening, markup.call.closing)),
         *QUOTES,

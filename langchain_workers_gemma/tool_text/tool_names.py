@@ -14,12 +14,12 @@ _NAMESPACES = ("default_api.", "tools.", "functions.")
 _SEPARATOR = re.compile(r"[.:/]")
 
 
-def prefixes(words: Collection[str]) -> frozenset[str]:
+def list_prefixes(words: Collection[str]) -> frozenset[str]:
     """Return every beginning of every word."""
     return frozenset(word[:end] for word in words for end in range(len(word) + 1))
 
 
-_LINE_PREFIXES = prefixes(("print", "call", *_NAMESPACES))
+_LINE_PREFIXES = list_prefixes(("print", "call", *_NAMESPACES))
 
 
 class ToolNames:
@@ -31,7 +31,7 @@ class ToolNames:
 
     def __init__(self, parameters: Mapping[str, ArgumentType]) -> None:
         self.parameters = parameters
-        self._prefixes = prefixes(parameters)
+        self._prefixes = list_prefixes(parameters)
 
     @classmethod
     def of(cls, tools: Sequence[Mapping[str, Any]]) -> ToolNames:

@@ -33,7 +33,7 @@ class TwinFilter:
         self._given: dict[int, _Given] = {}
         self.held: list[ToolCallDelta] = []
 
-    def written(self, call: ToolCallDelta) -> bool:
+    def add_written(self, call: ToolCallDelta) -> bool:
         """Whether a call that was read out of text is new."""
         arguments = _parse(call.arguments)
         for given in self._given.values():
@@ -43,7 +43,7 @@ class TwinFilter:
         self._written.append((call.name or "", arguments))
         return True
 
-    def given(self, delta: ToolCallDelta) -> Iterator[Event]:
+    def add_given(self, delta: ToolCallDelta) -> Iterator[Event]:
         """Take a piece of a call as data, and return the pieces that can be emitted."""
         call = self._given.get(delta.index)
         if call is None:

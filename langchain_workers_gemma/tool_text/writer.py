@@ -30,15 +30,15 @@ def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "j
             each can express every JSON value.
     """
     if notation == "json":
-        return _json({"name": name, "parameters": arguments})
+        return _write_json({"name": name, "parameters": arguments})
     if notation == "python":
         named = {key: value for key, value in arguments.items() if IDENTIFIER.fullmatch(key)}
         others = {key: value for key, value in arguments.items() if key not in named}
-        written = [f"{key}={_python(value)}" for key, value in named.items()]
-        written += [f"**{_python(others)}"] if others else []
+        written = [f"{key}={_write_python(value)}" for key, value in named.items()]
+        written += [f"**{_write_python(others)}"] if others else []
         return f"{name}({', '.join(written)})"
     markup = MARKUPS[notation]
-    call = f"call:{name}{_gemma_value(arguments, markup.quote)}"
+    call = f"call:{name}{_write_gemma_value(arguments, markup.quote)}"
     return call if markup.call is None else f"{markup.call.opening}{call}{markup.call.closing}"
 
 
@@ -52,38 +52,38 @@ def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]" if written else ""
 
 
-def _json(value: Any) -> str:
+def _write_json(value: Any) -> str:
     """Write JSON in which no line end behind a letter and a colon can be taken for a Windows path."""
     text = json.dumps(value, ensure_ascii=False)
-    return _STRING.sub(_spelled_out, text) if "\\" in text else text
+    return _STRING.sub(_escape_string, text) if "\\" in text else text
 
 
-def _spelled_out(string: re.Match[str]) -> str:
+def _escape_string(string: re.Match[str]) -> str:
     if not looks_like_path(string[0][1:-1]):
         return string[0]
     return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], string[0])
 
 
-def _python(value: Any) -> str:
+def _write_python(value: Any) -> str:
     if isinstance(value, str):
-        return _json(value) if looks_like_path(repr(value)[1:-1]) else repr(value)
+        return _write_json(value) if looks_like_path(repr(value)[1:-1]) else repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_python, value))}]"
+        return f"[{', '.join(map(_write_python, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_python(key)}: {_python(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{_write_python(key)}: {_write_python(item)}' for key, item in value.items())}}}"
     return repr(value)
 
 
-def _gemma_value(value: Any, quote: str) -> str:
+def _write_gemma_value(value: Any, quote: str) -> str:
     if isinstance(value, str) and quote not in value:
         return f"{quote}{value}{quote}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(_gemma_value(item, quote) for item in value)}]"
+        return f"[{','.join(_write_gemma_value(item, quote) for item in value)}]"
     if isinstance(value, Mapping):
-        fields = (f"{_gemma_key(key, quote)}:{_gemma_value(item, quote)}" for key, item in value.items())
+        fields = (f"{_write_gemma_key(key, quote)}:{_write_gemma_value(item, quote)}" for key, item in value.items())
         return f"{{{','.join(fields)}}}"
     return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], json.dumps(value, ensure_ascii=False))
 
 
-def _gemma_key(key: str, quote: str) -> str:
-    return key if KEY.fullmatch(key) else _gemma_value(key, quote)
+def _write_gemma_key(key: str, quote: str) -> str:
+    return key if KEY.fullmatch(key) else _write_gemma_value(key, quote)

@@ -18,7 +18,7 @@ from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, 
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error
 from langchain_workers_gemma.exchange.request import Request
-from langchain_workers_gemma.gateway import checked_header
+from langchain_workers_gemma.gateway import check_header
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, get_loop_pool, get_process_pool
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
@@ -83,7 +83,7 @@ class Transport:
         """Return the headers of a request by their names in lower case, so that each goes out once."""
         headers = dict(_BASE_HEADERS[request.stream])
         if self.token is not None:
-            headers["authorization"] = f"Bearer {checked_header('api_token', self.token.get_secret_value())}"
+            headers["authorization"] = f"Bearer {check_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
             headers[name.lower()] = value
         return headers

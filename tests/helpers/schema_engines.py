@@ -11,16 +11,16 @@ import llguidance.numpy
 import numpy as np
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
-from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, strict_openai
-from langchain_workers_gemma.schemas.traversal import children
+from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_strict_openai
+from langchain_workers_gemma.schemas.traversal import list_children
 
-FUNCTIONS = [inline_refs, for_constraint, for_tool, strict_openai]
+FUNCTIONS = [inline_refs, for_constraint, for_tool, to_strict_openai]
 
 
 def inner_schemas(schema: Any) -> Any:
     if isinstance(schema, dict):
         yield schema
-        for child in children(schema):
+        for child in list_children(schema):
             yield from inner_schemas(child)
 
 

@@ -19,7 +19,7 @@ import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 
 
 class Color(Enum):
@@ -362,7 +362,7 @@ class Example:
         """Reads JSON as the caller would; returns what is wrong with it."""
         if isinstance(self.schema, dict) or self.schema is OldPlace:
             # Pydantic takes no TypedDict of `typing` before Python 3.12.
-            validator = jsonschema.Draft202012Validator(_newer(json_schema_of(self.schema)))
+            validator = jsonschema.Draft202012Validator(_newer(to_json_schema(self.schema)))
             return {str(error.validator) for error in validator.iter_errors(json.loads(text))}
         try:
             TypeAdapter(self.schema).validate_json(text)

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from langchain_workers_gemma.schemas import for_constraint, json_schema_of
+from langchain_workers_gemma.schemas import for_constraint, to_json_schema
 from tests.helpers.schema_engines import walk
 from tests.helpers.schema_examples import EXAMPLES
 
@@ -17,7 +17,7 @@ def instance_of(name: str) -> str:
     if name in _WRITTEN:
         return json.dumps(_WRITTEN[name])
     example = EXAMPLES[name]
-    schema = for_constraint(json_schema_of(example.schema))
+    schema = for_constraint(to_json_schema(example.schema))
     found = [walk(schema, seed) for seed in range(6)]
     return max((one for one in found if _is_whole(one) and not example.check(one)), key=len)
 

@@ -15,9 +15,9 @@ from langchain_workers_gemma.schemas import (
     declare,
     for_constraint,
     for_tool,
-    json_schema_of,
-    schema_description,
-    schema_name,
+    get_schema_description,
+    get_schema_name,
+    to_json_schema,
 )
 from tests.helpers.asking import (
     GEMMA_3,
@@ -118,7 +118,7 @@ def call_schema(name: str, parameters: Any) -> Any:
 
 def expected_part(generation: Generation, method: str | None, schema: Any) -> dict[str, Any]:
     """What a request must hold beside the messages and the room."""
-    plain, name = json_schema_of(schema), schema_name(schema)
+    plain, name = to_json_schema(schema), get_schema_name(schema)
     if method == "json_mode":
         any_object = generation.parameter == "guided_json"
         return {"guided_json": {"type": "object"}} if any_object else {"response_format": {"type": "json_object"}}
@@ -132,7 +132,7 @@ def expected_part(generation: Generation, method: str | None, schema: Any) -> di
     declared, lines = declare(for_tool(parameters, engine_types=True), shown) if shown else (parameters, [])
     function = {
         "name": name,
-        "description": "\n".join([schema_description(schema) or name, *lines]),
+        "description": "\n".join([get_schema_description(schema) or name, *lines]),
         "parameters": declared,
     }
     return {
@@ -158,7 +158,7 @@ def written(generation: Generation, method: str | None, schema: Any, text: str) 
     """How a model writes an object: its text, and its calls."""
     if method != "function_calling":
         return text, []
-    name = schema_name(schema)
+    name = get_schema_name(schema)
     if generation.forces:
         return "", [{"id": "c1", "type": "function", "function": {"name": name, "arguments": text}}]
     key = "parameters" if generation.parameter is None else "arguments"
@@ -176,7 +176,11 @@ def answer(service: Service, generation: Generation, method: str | None, schema:
         pieces = [delta(said[at : at + 5]) for at in range(0, len(said), 5)]
         if calls:
             pieces = [
-                delta(tool_calls=[{"index": 0, "id": "c1", "function": {"name": schema_name(schema), "arguments": ""}}])
+                delta(
+                    tool_calls=[
+                        {"index": 0, "id": "c1", "function": {"name": get_schema_name(schema), "arguments": ""}}
+                    ]
+                )
             ]
             pieces += [
                 delta(tool_calls=[{"index": 0, "function": {"arguments": text[at : at + 5]}}])

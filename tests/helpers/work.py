@@ -17,10 +17,10 @@ from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.tool_methods import STRING_TOKENS
 from langchain_workers_gemma.response.arguments import ArgumentsReader
 from langchain_workers_gemma.response.call_pieces import CallPieces
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import TextReader
-from langchain_workers_gemma.tool_text.tokens import markup_of
+from langchain_workers_gemma.tool_text.tokens import get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 from tests.helpers.schema_engines import FUNCTIONS
 
@@ -96,7 +96,7 @@ def read_calls(adversary: str, piece: int, size: int) -> Act:
     text = unit * (size // len(unit))
 
     def act() -> None:
-        reader = TextReader(_TOOLS, markup_of("gemma-4").thinking)
+        reader = TextReader(_TOOLS, get_markup("gemma-4").thinking)
         for at in range(0, len(text), piece):
             reader.feed(text[at : at + piece])
         reader.flush()
@@ -150,7 +150,7 @@ def view_document(shape: str, size: int) -> Act:
         growing = PartialJsonParser()
         for at in range(0, len(text), PIECE):
             if growing.feed(text[at : at + PIECE]):
-                growing.snapshot()
+                growing.get_snapshot()
 
     return act
 
@@ -159,7 +159,7 @@ def prepare_schema(size: int) -> Act:
     """Bring a schema into each form; the size is about that of its JSON in characters."""
     inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
     model = create_model("M", **{f"f{at}": (inner, ...) for at in range(size // 50)})  # type: ignore[call-overload]
-    schema = json_schema_of(model)
+    schema = to_json_schema(model)
     return lambda: [function(schema) for function in FUNCTIONS]
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 from tests.helpers import asking
 from tests.helpers.schema_examples import EXAMPLES
 from tests.templates.check_renderings import Client, Way
@@ -156,7 +156,7 @@ def test_a_union_of_objects_at_the_root(client: Client, template: ChatTemplate) 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_schemas_of_users(client: Client, name: str, template: ChatTemplate) -> None:
     """No template loses its way in the schemas that other tests use."""
-    schema = json_schema_of(EXAMPLES[name].schema)
+    schema = to_json_schema(EXAMPLES[name].schema)
     said = declared(client, schema, template)
     top = {name for name, one in schema.get("properties", {}).items() if one is not False}
     if top:

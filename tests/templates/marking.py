@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_workers_gemma.json_text.encoding import well_formed
+from langchain_workers_gemma.json_text.encoding import replace_lone_surrogates
 
 MARK = re.compile(r"mk\d+km")
 _TOKEN = re.compile(r"<[|\w]+>|<\w+\||\|>")  # a text that looks like markup would part the prompt that a test reads
@@ -89,7 +89,7 @@ class _Marker:
         """Put a new mark before a text."""
         mark = f"mk{self.count}km"
         self.count += 1
-        return mark, f"{mark} {_TOKEN.sub('(token)', well_formed(text))}"
+        return mark, f"{mark} {_TOKEN.sub('(token)', replace_lone_surrogates(text))}"
 
 
 def mark_history(messages: Sequence[BaseMessage]) -> Marked:

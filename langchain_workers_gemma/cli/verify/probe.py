@@ -85,9 +85,9 @@ class Probe(AbstractContextManager["Probe"]):
     def __init__(self, llm: ChatWorkersGemma, sleep: Callable[[float], None] = time.sleep) -> None:
         self.spec: GemmaModel = resolve_model(llm.model, llm.host)
         self.calls = 0
-        self._address = connection.address(llm)
+        self._address = connection.build_address(llm)
         self._token = llm.api_token.get_secret_value() if llm.api_token is not None else ""
-        self._headers = connection.call_headers(llm, None, connection.gateway(llm.ai_gateway))
+        self._headers = connection.build_call_headers(llm, None, connection.parse_gateway(llm.ai_gateway))
         self._http = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
         self._sleep = sleep
 

@@ -75,7 +75,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("name", "word", "value"), WORDS)
 def test_words_are_read_by_the_schema(name: str, word: str, value: Any) -> None:
-    read = TYPE.argument(name).read_word(word)
+    read = TYPE.get_argument(name).read_word(word)
     assert read == value
     assert type(read) is type(value)
 
@@ -89,13 +89,13 @@ def test_an_optional_string_can_be_null() -> None:
 @pytest.mark.parametrize("word", ["1e999", "9" * 5000, "007"])
 def test_a_number_that_json_cannot_hold_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match=r"number|constant|float"):
-        TYPE.argument("limit").read_word(word)
+        TYPE.get_argument("limit").read_word(word)
 
 
 def test_a_constant_is_refused_where_no_string_can_be() -> None:
-    assert TYPE.argument("zip").read_word(Constant("1j")) == "1j"
+    assert TYPE.get_argument("zip").read_word(Constant("1j")) == "1j"
     with pytest.raises(ValueError, match="constant"):
-        TYPE.argument("any").read_word(Constant("1j"))
+        TYPE.get_argument("any").read_word(Constant("1j"))
 
 
 STRINGS = [
@@ -125,7 +125,7 @@ STRINGS = [
 
 @pytest.mark.parametrize(("name", "text", "value"), STRINGS)
 def test_strings_are_read_by_the_schema(name: str, text: str, value: Any) -> None:
-    read = TYPE.argument(name).read_string(text)
+    read = TYPE.get_argument(name).read_string(text)
     assert read == value
     assert type(read) is type(value)
 
@@ -151,8 +151,8 @@ def test_values_within_values() -> None:
 
 def test_names_of_arguments() -> None:
     assert TYPE.names[:3] == ("zip", "limit", "ratio")
-    assert TYPE.argument("tree").names == ("name", "child")
-    assert TYPE.argument("any").names == ()
+    assert TYPE.get_argument("tree").names == ("name", "child")
+    assert TYPE.get_argument("any").names == ()
 
 
 @pytest.mark.parametrize("parameters", [None, {}, True, {"properties": None}, {"type": "object"}])

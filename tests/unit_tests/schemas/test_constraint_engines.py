@@ -16,7 +16,7 @@ from langchain_core.exceptions import OutputParserException
 from pydantic import ValidationError
 
 from langchain_workers_gemma import ToolChoiceError
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.structured_output.parser import validate_as
 from tests.helpers.asking import gemma
 from tests.helpers.schema_engines import compile_everywhere, walk
@@ -143,8 +143,8 @@ def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) ->
 
     def bind(llm: Any) -> Any:
         llm.tool_calling = "guided_json"
-        tool = {"type": "function", "function": {"name": "tool", "parameters": json_schema_of(schema)}}
-        more = {"response_format": {"type": "json_schema", "json_schema": json_schema_of(schema)}} if answer else {}
+        tool = {"type": "function", "function": {"name": "tool", "parameters": to_json_schema(schema)}}
+        more = {"response_format": {"type": "json_schema", "json_schema": to_json_schema(schema)}} if answer else {}
         return llm.bind_tools([tool, TOOL], tool_choice=choice, **more)
 
     sent = constraint_of(sent_with(generation, bind))

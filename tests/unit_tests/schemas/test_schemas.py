@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma import schemas
-from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, json_schema_of, strict_openai
+from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_json_schema, to_strict_openai
 from langchain_workers_gemma.schemas.keywords import OF_ONE_TYPE
 from langchain_workers_gemma.schemas.traversal import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, SINGLE_SCHEMAS
 from tests.helpers.schema_engines import FUNCTIONS, accepts, compile_everywhere, inner_schemas, walk
@@ -29,7 +29,7 @@ NAMES = sorted(EXAMPLES)
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) -> None:
-    schema = json_schema_of(EXAMPLES[name].schema)
+    schema = to_json_schema(EXAMPLES[name].schema)
     before = copy.deepcopy(schema)
 
     made = function(schema)
@@ -45,7 +45,7 @@ def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
-    schema = json_schema_of(EXAMPLES[name].schema)
+    schema = to_json_schema(EXAMPLES[name].schema)
     before = copy.deepcopy(schema)
     for function in FUNCTIONS:
         for one in inner_schemas(function(schema)):
@@ -53,10 +53,10 @@ def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
     assert schema == before
 
 
-@pytest.mark.parametrize("function", [for_constraint, strict_openai], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", [for_constraint, to_strict_openai], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_compile_every_constraint(name: Any, function: Any) -> None:
-    compile_everywhere(function(json_schema_of(EXAMPLES[name].schema)))
+    compile_everywhere(function(to_json_schema(EXAMPLES[name].schema)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +74,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
     }
     shared |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format"}
     shared |= {"description", "$ref", "$defs"}
-    for one in inner_schemas(for_constraint(json_schema_of(EXAMPLES[name].schema))):
+    for one in inner_schemas(for_constraint(to_json_schema(EXAMPLES[name].schema))):
         assert one.keys() - shared <= ({"minItems", "maxItems"} if "prefixItems" in one else set())
         assert isinstance(one.get("type", ""), str)
         if "properties" in one:
@@ -84,7 +84,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_engines_let_through_parses_into_the_callers_type(name: Any) -> None:
     example = EXAMPLES[name]
-    constraint = for_constraint(json_schema_of(example.schema))
+    constraint = for_constraint(to_json_schema(example.schema))
     wrong = {}
     for seed in range(8):
         text = walk(constraint, seed)
@@ -96,7 +96,7 @@ def test_what_engines_let_through_parses_into_the_callers_type(name: Any) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tools_have_the_published_form(name: Any) -> None:
-    made = for_tool(json_schema_of(EXAMPLES[name].schema))
+    made = for_tool(to_json_schema(EXAMPLES[name].schema))
     assert made["type"] == "object"
     assert isinstance(made["properties"], dict)
     assert made.keys() <= {"type", "properties", "required", "additionalProperties", "anyOf", "$defs"}
@@ -110,14 +110,14 @@ def test_tools_have_the_published_form(name: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_strict_requires_everything_and_closes_objects(name: Any) -> None:
-    for one in inner_schemas(strict_openai(json_schema_of(EXAMPLES[name].schema))):
+    for one in inner_schemas(to_strict_openai(to_json_schema(EXAMPLES[name].schema))):
         if "properties" in one:
             assert one["additionalProperties"] is False
             assert sorted(one.get("required", [])) == sorted(one["properties"])
 
 
 def test_outlines_unrolls_recursion_three_times_and_llguidance_does_not_end() -> None:
-    constraint = for_constraint(json_schema_of(Branch))
+    constraint = for_constraint(to_json_schema(Branch))
     regex = compile_everywhere(constraint)
     value: dict[str, Any] = {"value": 0, "children": []}
     deep = []
@@ -174,7 +174,7 @@ DICTS = st.dictionaries(st.sampled_from(KEYWORDS) | st.text(max_size=3), VALUES,
 
 
 def run(schema: Any) -> None:
-    for function in (json_schema_of, *FUNCTIONS):
+    for function in (to_json_schema, *FUNCTIONS):
         try:
             made = function(schema)
         except ValueError:
@@ -202,7 +202,7 @@ def test_schemas_raise_nothing_but_value_errors(schema: Any) -> None:
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(DICTS)
 def test_dicts_raise_nothing_but_value_errors(schema: Any) -> None:
-    for function in (json_schema_of, *FUNCTIONS):
+    for function in (to_json_schema, *FUNCTIONS):
         try:
             function(schema)
         except ValueError:

@@ -10,7 +10,7 @@ import llguidance
 import pytest
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
-from langchain_workers_gemma.schemas import for_constraint, json_schema_of
+from langchain_workers_gemma.schemas import for_constraint, to_json_schema
 from tests.helpers.schema_engines import TOKENIZER, accepts, compile_everywhere, grammar
 from tests.helpers.schema_examples import EXAMPLES, Constraints, Node
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_refused(unreadable: Any) -> None:
 
 
 def test_what_is_stripped_is_told_and_still_checked() -> None:
-    fields = for_constraint(json_schema_of(Constraints))["properties"]
+    fields = for_constraint(to_json_schema(Constraints))["properties"]
     assert fields["tags"]["description"] == "Some tags (at least 1 item, at most 3 items)"
     assert fields["code"]["description"] == "(pattern: ^[a-z]{3}-[0-9]+$)"
     assert fields["above"] == {"type": "integer", "minimum": 1, "maximum": 9}
@@ -173,7 +173,7 @@ def test_what_is_stripped_is_told_and_still_checked() -> None:
 
 
 def test_objects_are_closed_for_llguidance_alone() -> None:
-    open_, closed = {"type": "object", "properties": {"a": {"type": "null"}}}, json_schema_of(Node)
+    open_, closed = {"type": "object", "properties": {"a": {"type": "null"}}}, to_json_schema(Node)
     assert accepts(open_, {"made_up": 1})
     assert not accepts(for_constraint(open_), {"made_up": 1})
     assert not re.fullmatch(outlines.build_regex_from_schema(json.dumps(open_)), '{"made_up": 1}')

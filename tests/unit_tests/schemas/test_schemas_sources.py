@@ -10,16 +10,16 @@ from pydantic.v1 import BaseModel as OldModel
 
 from langchain_workers_gemma.schemas import (
     for_constraint,
+    get_schema_description,
+    get_schema_name,
     inline_refs,
-    json_schema_of,
-    schema_description,
-    schema_name,
+    to_json_schema,
 )
 from tests.helpers.schema_examples import Trip
 
 
 def test_typed_dicts_keep_what_their_author_said() -> None:
-    made = json_schema_of(Trip)
+    made = to_json_schema(Trip)
     assert (made["title"], made["description"]) == ("Trip", "A trip.")
     assert made["required"] == ["days"]
     assert made["properties"]["days"]["description"] == "How many days it takes."
@@ -42,7 +42,7 @@ class OldOuter(OldModel):
 
 
 def test_pydantic_v1_classes() -> None:
-    made = json_schema_of(OldOuter)
+    made = to_json_schema(OldOuter)
     assert (made["title"], made["description"]) == ("OldOuter", "Old.")
     assert for_constraint(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
 
@@ -61,8 +61,8 @@ def test_pydantic_v1_classes() -> None:
     ],
 )
 def test_dict_forms(form: Any) -> None:
-    assert json_schema_of(form) == {"title": "f", "description": "d", "type": "object", "properties": {}}
-    assert (schema_name(form), schema_description(form)) == ("f", "d")
+    assert to_json_schema(form) == {"title": "f", "description": "d", "type": "object", "properties": {}}
+    assert (get_schema_name(form), get_schema_description(form)) == ("f", "d")
 
 
 class Plain:
@@ -80,7 +80,7 @@ class Unspeakable(BaseModel):
 )
 def test_anything_else_is_refused_by_name(bad: Any) -> None:
     with pytest.raises(ValueError, match="`schema`"):
-        json_schema_of(bad)
+        to_json_schema(bad)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_anything_else_is_refused_by_name(bad: Any) -> None:
 )
 def test_only_objects_are_taken(kind: Any) -> None:
     with pytest.raises(ValueError, match="put it into a field"):
-        json_schema_of(kind)
+        to_json_schema(kind)
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_only_objects_are_taken(kind: Any) -> None:
     ],
 )
 def test_names_are_safe(title: Any, name: Any) -> None:
-    assert schema_name({"title": title, "type": "object"}) == name
+    assert get_schema_name({"title": title, "type": "object"}) == name

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_workers_gemma.schemas import for_constraint, for_tool, strict_openai
+from langchain_workers_gemma.schemas import for_constraint, for_tool, to_strict_openai
 from tests.helpers.schema_engines import FUNCTIONS
 
 
@@ -91,7 +91,7 @@ def test_a_tool_without_arguments_has_properties() -> None:
 
 
 def test_strict_makes_optionals_nullable_unless_they_have_a_default() -> None:
-    made = strict_openai({"properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})
+    made = to_strict_openai({"properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})
     assert made["properties"] == {
         "a": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "b": {"type": "integer", "description": "(default: 3)"},

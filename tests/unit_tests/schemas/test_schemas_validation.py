@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_workers_gemma.schemas import json_schema_of
-from langchain_workers_gemma.schemas.validation import MAX_MISMATCHES, mismatches
+from langchain_workers_gemma.schemas import to_json_schema
+from langchain_workers_gemma.schemas.validation import MAX_MISMATCHES, find_mismatches
 from tests.helpers.schema_examples import EXAMPLES
 from tests.helpers.schema_instances import instance_of
 
@@ -89,14 +89,14 @@ def test_the_same_verdict_as_jsonschema(schema: Any, x: Any, y: Any, value: Any)
     try:
         fits = jsonschema.Draft202012Validator(whole).is_valid(value)
     except RecursionError:  # a definition that leads to itself without going deeper
-        mismatches(value, whole)
+        find_mismatches(value, whole)
         return
-    assert (mismatches(value, whole) == []) is fits
+    assert (find_mismatches(value, whole) == []) is fits
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_instances_fit_their_schemas(name: str) -> None:
-    assert mismatches(json.loads(instance_of(name)), json_schema_of(EXAMPLES[name].schema)) == []
+    assert find_mismatches(json.loads(instance_of(name)), to_json_schema(EXAMPLES[name].schema)) == []
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_instances_fit_their_schemas(name: str) -> None:
     ],
 )
 def test_drafts_and_dialects_in_use(schema: Any, fitting: Any, failing: Any) -> None:
-    assert mismatches(fitting, schema) == []
-    assert mismatches(failing, schema) != []
+    assert find_mismatches(fitting, schema) == []
+    assert find_mismatches(failing, schema) != []
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_drafts_and_dialects_in_use(schema: Any, fitting: Any, failing: Any) -> 
 )
 def test_formats(name: str, fitting: list[str], failing: list[str]) -> None:
     for text in fitting:
-        assert mismatches(text, {"format": name}) == []
+        assert find_mismatches(text, {"format": name}) == []
     for text in failing:
-        assert mismatches(text, {"format": name}) != []
-    assert mismatches(7, {"format": name}) == []
+        assert find_mismatches(text, {"format": name}) != []
+    assert find_mismatches(7, {"format": name}) == []
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_the_place_and_the_reason_are_told() -> None:
         "additionalProperties": False,
     }
     value = {"stops": [{"name": 5}, {}], "color": "blue", "code": "abc", "more": 1}
-    assert [str(one) for one in mismatches(value, schema)] == [
+    assert [str(one) for one in find_mismatches(value, schema)] == [
         "stops[0].name: 5 is not of type string",
         "stops[1]: the required key 'name' is missing",
         """color: 'blue' is not one of ["red", "green"]""",
@@ -184,27 +184,27 @@ def test_of_alternatives_the_nearest_is_told() -> None:
             {"type": "object", "properties": {"a": {"type": "integer"}}},
         ]
     }
-    assert [str(one) for one in mismatches({"a": "x"}, schema)] == ["a: 'x' is not of type integer"]
-    assert str(mismatches(5, schema)[0]) == (
+    assert [str(one) for one in find_mismatches({"a": "x"}, schema)] == ["a: 'x' is not of type integer"]
+    assert str(find_mismatches(5, schema)[0]) == (
         "the value: fits none of the alternatives (5 is not of type null; or 5 is not of type object)"
     )
 
 
 def test_messages_are_bounded() -> None:
-    found = mismatches(["x" * 10_000] * 1000, {"items": {"type": "integer"}})
+    found = find_mismatches(["x" * 10_000] * 1000, {"items": {"type": "integer"}})
     assert len(found) == MAX_MISMATCHES
     assert all(len(str(one)) < 200 for one in found)
 
 
 def test_a_pattern_of_another_dialect_is_not_checked() -> None:
-    assert mismatches("x", {"pattern": r"^\p{Lu}+$"}) == []
-    assert mismatches({"x": 1}, {"patternProperties": {r"\p{L}": False}}) == []
+    assert find_mismatches("x", {"pattern": r"^\p{Lu}+$"}) == []
+    assert find_mismatches({"x": 1}, {"patternProperties": {r"\p{L}": False}}) == []
 
 
 def test_references_that_lead_nowhere_or_only_to_themselves() -> None:
     with pytest.raises(ValueError, match="leads to no schema"):
-        mismatches(1, {"$ref": "#/$defs/missing"})
-    assert mismatches(1, {"$ref": "#"}) == []
+        find_mismatches(1, {"$ref": "#/$defs/missing"})
+    assert find_mismatches(1, {"$ref": "#"}) == []
 
 
 def test_a_value_nested_too_deep() -> None:
@@ -212,4 +212,4 @@ def test_a_value_nested_too_deep() -> None:
     for _ in range(100_000):
         value = [value]
     with pytest.raises(ValueError, match="too deep"):
-        mismatches(value, {"$ref": "#/$defs/x", "$defs": {"x": {"items": {"$ref": "#/$defs/x"}}}})
+        find_mismatches(value, {"$ref": "#/$defs/x", "$defs": {"x": {"items": {"$ref": "#/$defs/x"}}}})

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from langchain_workers_gemma.schemas import (
     for_constraint,
-    strict_openai,
+    to_strict_openai,
 )
 from tests.helpers.asking import (
     GEMMA_3,
@@ -53,7 +53,7 @@ def test_bound_response_format(service: Service, generation: Generation, form: s
     assert message.content == '{"setup": "x"}'
     part = structured_part(input_of(service))
     if form == "openai":
-        assert part == constrained_by(generation, strict_openai(schema), "Joke", strict=True)
+        assert part == constrained_by(generation, to_strict_openai(schema), "Joke", strict=True)
     elif form == "bare":
         assert part == constrained_by(generation, for_constraint(schema), "Joke")
     elif form == "object" and generation.parameter is not None:

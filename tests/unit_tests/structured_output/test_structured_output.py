@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, f
 from typing_extensions import TypedDict
 
 from langchain_workers_gemma.schemas import (
+    get_schema_name,
     inline_refs,
-    json_schema_of,
-    schema_name,
-    strict_openai,
+    to_json_schema,
+    to_strict_openai,
 )
 from tests.helpers import schema_examples
 from tests.helpers.asking import (
@@ -52,7 +52,7 @@ from tests.helpers.structured_asking import (
 def test_request_and_object(service: Service, name: str, generation: Generation) -> None:
     schema, text = EXAMPLES[name].schema, instance_of(name)
     llm: Any = gemma(**generation.arguments)
-    instructed = json.dumps(inline_refs(json_schema_of(schema)), ensure_ascii=False)
+    instructed = json.dumps(inline_refs(to_json_schema(schema)), ensure_ascii=False)
     for method in METHODS:
         if generation.lacks(method):
             continue
@@ -95,7 +95,7 @@ def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: Servi
     arguments = input_of(service)["guided_json"]["properties"]["arguments"]
     assert arguments["required"] == ["name", "age", "address"]
     assert input_of(service)["guided_json"] == call_schema(
-        "Person", {key: value for key, value in inline_refs(json_schema_of(schema)).items() if key not in _HEAD}
+        "Person", {key: value for key, value in inline_refs(to_json_schema(schema)).items() if key not in _HEAD}
     )
 
 
@@ -189,9 +189,9 @@ def test_strict(service: Service, name: str, generation: str) -> None:
     answer(service, kind, None, schema, text, "invoke")
     found = gemma(**kind.arguments).with_structured_output(schema, strict=True).invoke("Go")
     assert found == as_the_caller_reads(schema, text)
-    strictly = strict_openai(json_schema_of(schema))
+    strictly = to_strict_openai(to_json_schema(schema))
     part = structured_part(input_of(service))
-    assert part == constrained_by(kind, strictly, schema_name(schema), strict=True)
+    assert part == constrained_by(kind, strictly, get_schema_name(schema), strict=True)
 
 
 def test_strict_false_is_sent(service: Service) -> None:

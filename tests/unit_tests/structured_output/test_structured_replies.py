@@ -20,7 +20,7 @@ from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.response.events import Text
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
-from langchain_workers_gemma.schemas import json_schema_of
+from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues
 from tests.helpers.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
 from tests.helpers.structured_asking import BY_NAME, PAIRS, Generation, answer, ask, written
@@ -267,7 +267,7 @@ def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, 
     growing = PartialJsonParser()
     for character in text:
         growing.feed(character)
-    assert growing.snapshot() == value
+    assert growing.get_snapshot() == value
     answer_ = JsonAnswer()
     told = [event for piece in text for event in answer_.feed(Text(piece))]
     told += answer_.flush()
@@ -287,7 +287,7 @@ jsonish = st.lists(
 def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
     is_cut_json(text)
     for schema in (Person, Card, SCHEMA, None):
-        answer_ = Answer("x", None if schema is None else json_schema_of(schema))
+        answer_ = Answer("x", None if schema is None else to_json_schema(schema))
         reader = AnswerReader(schema, answer_, from_call=from_call)
         calls = [{"name": "f", "args": text, "id": "1", "index": 0, "type": "tool_call_chunk"}]
         chunk = AIMessageChunk(content=text, tool_call_chunks=calls if from_call else [])
@@ -309,9 +309,9 @@ def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
     while position < len(text):
         size = sizes[turn % len(sizes)]
         if growing.feed(text[position : position + size]):
-            views.append(growing.snapshot())
+            views.append(growing.get_snapshot())
         position, turn = position + size, turn + 1
-    assert views[-1] == growing.snapshot() == value
+    assert views[-1] == growing.get_snapshot() == value
     for earlier, later in pairwise(views):
         assert is_beginning(earlier, later)
         assert earlier != later
@@ -324,7 +324,7 @@ def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> Non
     cut = data.draw(st.integers(2, len(text)))
     growing = PartialJsonParser()
     growing.feed(text[:cut])
-    view = growing.snapshot()
+    view = growing.get_snapshot()
     assert is_beginning(view, from_json(text[:cut], allow_partial="trailing-strings"))
 
 
@@ -335,7 +335,7 @@ def test_pieces_do_not_matter(text: str, size: int) -> None:
     one.feed(text)
     for at in range(0, len(text), size):
         many.feed(text[at : at + size])
-    assert repr(one.snapshot()) == repr(many.snapshot())
+    assert repr(one.get_snapshot()) == repr(many.get_snapshot())
 
 
 def is_beginning(earlier: Any, later: Any) -> bool:
@@ -355,9 +355,9 @@ def is_beginning(earlier: Any, later: Any) -> bool:
 def test_what_has_ended_is_shared_by_all_views() -> None:
     growing = PartialJsonParser()
     growing.feed('{"items": [{"id": 1}, {"id": 2')
-    earlier = growing.snapshot()
+    earlier = growing.get_snapshot()
     growing.feed('0}, {"id":')
-    later = growing.snapshot()
+    later = growing.get_snapshot()
     assert later == {"items": [{"id": 1}, {"id": 20}, {}]}
     assert later["items"][0] is earlier["items"][0]
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_workers_gemma import BadRequestError, InternalServerError
-from langchain_workers_gemma.schemas import schema_name
+from langchain_workers_gemma.schemas import get_schema_name
 from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, WAYS, gemma
 from tests.helpers.structured_asking import ask
 from tests.helpers.uncertain_service import Habit, UncertainService
@@ -170,7 +170,7 @@ def test_json_mode_is_checked_too(start: Start, way: str) -> None:
 @kinds
 def test_arguments_of_a_forced_call_are_checked_too(start: Start, way: str, kind: str) -> None:
     service = start()
-    name = schema_name(KINDS[kind])
+    name = get_schema_name(KINDS[kind])
     service.calls = lambda body: [(name, json.loads(IGNORED))] if body.get("tools") else ()
     found_ = ask(gemma().with_structured_output(KINDS[kind], method="function_calling"), way)[-1]
     assert found(kind, found_) == ADA

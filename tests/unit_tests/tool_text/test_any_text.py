@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.tool_text.stage import TextStage
-from langchain_workers_gemma.tool_text.tokens import SPECIAL, ThinkingMarkup, markup_of
+from langchain_workers_gemma.tool_text.tokens import SPECIAL, ThinkingMarkup, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 from tests.unit_tests.tool_text.reported import TOOLS, samples
 
 _TOOLS = ToolNames.of(TOOLS)
-_THINKING = markup_of("gemma-4").thinking
+_THINKING = get_markup("gemma-4").thinking
 _MARKERS = (*SPECIAL, "<|channel>", "<channel|>", "thought")
 
 _SCRAPS = [

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.response.events import Text, ToolCallDelta
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import TextReader
-from langchain_workers_gemma.tool_text.tokens import SPECIAL, markup_of
+from langchain_workers_gemma.tool_text.tokens import SPECIAL, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 from langchain_workers_gemma.tool_text.writer import Notation, render_call, render_calls
 
 Reply: TypeAlias = list[Any]
-THINKING = markup_of("gemma-4").thinking
+THINKING = get_markup("gemma-4").thinking
 
 TOOLS = ["get_weather", "f", "search-web"]
 PARIS: tuple[str, dict[str, Any]] = ("get_weather", {"city": "Paris"})
