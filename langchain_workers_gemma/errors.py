@@ -132,7 +132,7 @@ class ConstraintRefusedError(BadRequestError, core.OutputParserException):
 
     @classmethod
     def of(cls, error: BadRequestError) -> ConstraintRefusedError:
-        """The last refusal as this error."""
+        """Return the last refusal as this error."""
         state = {**cls("", status_code=0).__dict__, **error.__dict__}
         refused = _rebuild(cls, error.message, state)
         assert isinstance(refused, cls)  # noqa: S101 - for the type checker

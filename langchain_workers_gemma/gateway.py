@@ -16,7 +16,7 @@ _HEADER_TEXT_ERROR = "must be printable ASCII without blanks around it, since it
 
 
 def check_header(name: str, value: str) -> str:
-    """The value, if it may be sent as a header.
+    """Return the value, if it may be sent as a header.
 
     Raises:
         ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in; or
@@ -67,7 +67,7 @@ class AIGateway(Serializable):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether `langchain_core.load` may write and read it."""
+        """Return whether `langchain_core.load` may write and read it."""
         return True
 
     @property
@@ -88,7 +88,7 @@ class AIGateway(Serializable):
         return value
 
     def headers(self, *, addressed_by_url: bool = False) -> dict[str, str]:
-        """The options as headers.
+        """Return the options as headers.
 
         Args:
             addressed_by_url: Whether the URL names the gateway already, so that no header needs to.
@@ -109,7 +109,7 @@ class AIGateway(Serializable):
         return {name: _to_header(value) for name, value in values.items() if value is not None}
 
     def binding_options(self) -> dict[str, Any]:
-        """The options in the form that `env.AI.run` takes as `gateway`."""
+        """Return the options in the form that `env.AI.run` takes as `gateway`."""
         retries = {
             "maxAttempts": self.max_attempts,
             "retryDelayMs": _to_milliseconds(self.retry_delay),

@@ -176,25 +176,25 @@ class Address:
         return is_legacy_gateway(self.base_url)
 
     def chat(self, api: Api) -> Route:
-        """The way to ask for a chat in a dialect."""
+        """Return the way to ask for a chat in a dialect."""
         return (_LEGACY_CHAT if self.is_legacy_gateway else self.host.chat)[api]
 
     def embeddings(self, api: Api) -> Route:
-        """The way to ask for embeddings in a dialect."""
+        """Return the way to ask for embeddings in a dialect."""
         return (_LEGACY_EMBEDDINGS if self.is_legacy_gateway else self.host.embeddings)[api]
 
     def url(self, route: Route, model: str) -> str:
-        """The URL of a route."""
+        """Return the URL of a route."""
         return self.base_url + route.path.format(account=self.account, model=model)
 
 
 def is_legacy_gateway(base_url: str) -> bool:
-    """Whether a base URL is that of a legacy AI Gateway."""
+    """Return whether a base URL is that of a legacy AI Gateway."""
     return _LEGACY_GATEWAY.fullmatch(urlsplit(base_url).path) is not None
 
 
 def check_base_url(url: str) -> str:
-    """The base URL without its trailing slash.
+    """Return the base URL without its trailing slash.
 
     Raises:
         ValueError: If it is not a plain http(s) URL.
@@ -212,7 +212,7 @@ def check_base_url(url: str) -> str:
 
 
 def check_model_id(model: str) -> str:
-    """The model id, if it can stand in a URL's path as it is.
+    """Return the model id, if it can stand in a URL's path as it is.
 
     Raises:
         ValueError: If it could change the path.
@@ -226,7 +226,7 @@ def check_model_id(model: str) -> str:
 
 
 def check_account_id(account: str) -> str:
-    """The account id, if it can stand in a URL's path as it is.
+    """Return the account id, if it can stand in a URL's path as it is.
 
     Raises:
         ValueError: If it could change the path.

@@ -211,13 +211,13 @@ def _make_record() -> _Record:
 
 
 def _adapt_request(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    """The request, without tools where the model is to answer."""
+    """Return the request, without tools where the model is to answer."""
     record: _Record | None = request.state.get("tool_call_guard")  # type: ignore[assignment]
     return request.override(tools=[]) if record and record["answer_now"] else request
 
 
 def _recover_reply(error: StructuredOutputValidationError) -> ModelResponse[Any]:
-    """The reply that LangChain took for a structured answer, though it holds a call that is invalid.
+    """Return the reply that LangChain took for a structured answer, though it holds a call that is invalid.
 
     Raises:
         StructuredOutputValidationError: The error itself, if the reply holds no such call.
@@ -263,7 +263,7 @@ def _write_correction(error: str | None, reply: AIMessage) -> str:
 
 
 def _write_notice(verdict: _Verdict) -> str:
-    """The last message of a run that could not be brought to an answer."""
+    """Return the last message of a run that could not be brought to an answer."""
     if verdict.repeated:
         names = ", ".join(dict.fromkeys(verdict.repeated))
         return f"The run was ended: the model called {names} again instead of answering."

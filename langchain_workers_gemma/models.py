@@ -147,7 +147,7 @@ class GemmaModel:
         return self.usable_context or self.family_context
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """What a call costs by the published prices, in US dollars; `None` where none are published."""
+        """Return what a call costs by the published prices, in US dollars; `None` where none are published."""
         if self.input_price is None or self.output_price is None:
             return None
         return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
@@ -391,7 +391,7 @@ _HOST_DEFAULTS: Mapping[HostName, Mapping[str, Any]] = MappingProxyType(
 
 
 def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None:
-    """What is published about a Gemma, or `None` for an id that the host's pages do not name.
+    """Return what is published about a Gemma, or `None` for an id that the host's pages do not name.
 
     Args:
         model_id: The id as the host spells it.
@@ -432,7 +432,7 @@ MAX_ID_CHARACTERS = 200
 
 
 def _to_comparable(model_id: str) -> str:
-    """The part of an id that names the model, without what servers spell differently."""
+    """Return the part of an id that names the model, without what servers spell differently."""
     return model_id.lower().rpartition("/")[2].replace(":", "").replace("-", "").replace("_", "")
 
 

@@ -21,7 +21,7 @@ Outcome: TypeAlias = AIMessage | WorkersGemmaError
 
 
 def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
-    """The outcomes of one payload, matched by `id`, which is an input's index."""
+    """Return the outcomes of one payload, matched by `id`, which is an input's index."""
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
     for response in responses if isinstance(responses, list) else ():

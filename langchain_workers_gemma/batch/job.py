@@ -51,7 +51,7 @@ class BatchJob:
         return True
 
     def to_json(self) -> str:
-        """The job as a text that can be kept."""
+        """Return the job as a text that can be kept."""
         return json.dumps(asdict(self))
 
     @classmethod

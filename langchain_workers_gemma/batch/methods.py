@@ -230,7 +230,7 @@ class BatchMethods(_ChatModel):
         return [self._convert_input(one).to_messages() for one in inputs]
 
     def _finish_messages(self, outcomes: Sequence[Any]) -> list[Any]:
-        """The messages in the form that was asked for, as core does it for `invoke`."""
+        """Return the messages in the form that was asked for, as core does it for `invoke`."""
         if self.output_version != "v1":
             return list(outcomes)
         return [_convert_to_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]

@@ -57,7 +57,7 @@ class PollPolicy:
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds of at least 0.")
 
     def get_delay(self, polls: int, asked: float) -> float:
-        """Seconds to wait after so many polls, of which the last asked for some."""
+        """Return seconds to wait after so many polls, of which the last asked for some."""
         own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
         return max(own, min(asked, MAX_RETRY_AFTER))
 

@@ -52,7 +52,7 @@ class BatchPlan:
 
     @classmethod
     def of(cls, settings: CallSettings) -> BatchPlan:
-        """A batch with the settings of a call.
+        """Return a batch with the settings of a call.
 
         Raises:
             ValueError: If the host or the model has no queue.
@@ -76,7 +76,7 @@ class BatchPlan:
         return self.preparation.settings
 
     def make_item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
-        """An input, ready to be submitted.
+        """Return an input, ready to be submitted.
 
         Raises:
             ValueError: If the model cannot take it, or it is too large.
@@ -92,7 +92,7 @@ class BatchPlan:
         return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
 
     def request(self, data: Mapping[str, Any]) -> Request:
-        """A request to the queue."""
+        """Return a request to the queue."""
         settings = self.settings
         return replace(
             self.plan.request,

@@ -180,7 +180,7 @@ def _live_price(prices: object) -> str:
 
 
 def _printable(value: object) -> str:
-    """A value from the service, which must not steer the terminal."""
+    """Return a value from the service, which must not steer the terminal."""
     return "".join(one for one in str(value if value is not None else _UNKNOWN) if one.isprintable())
 
 

@@ -26,7 +26,7 @@ _ANYWHERE = {"max_tokens": Range(low=1, integer=True)}  # what holds on every mo
 def normalise_arguments(
     values: Mapping[str, Any], aliases: Mapping[str, str], known: Collection[str]
 ) -> dict[str, Any]:
-    """Constructor arguments with aliases resolved.
+    """Return constructor arguments with aliases resolved.
 
     Raises:
         ValueError: If an argument is unknown, or given under two names with different values.
@@ -44,7 +44,7 @@ def normalise_arguments(
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """A sentence that suggests what may have been meant, or nothing.
+    """Return a sentence that suggests what may have been meant, or nothing.
 
     Example:
         >>> did_you_mean("temprature", ["temperature", "top_p"])
@@ -78,7 +78,7 @@ def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
 
 
 def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -> tuple[str, ...]:
-    """The stop sequences of model object and call, each once.
+    """Return the stop sequences of model object and call, each once.
 
     Raises:
         ValueError: If one is not a string, or empty.

@@ -29,7 +29,7 @@ class FieldCache(Generic[T]):
         self._kept: dict[Hashable, tuple[tuple[Any, ...], tuple[Any, ...], T]] = {}
 
     def get(self, key: Hashable, fields: Mapping[str, Any], make: Callable[[], T]) -> T:
-        """The value for a key, made anew if a field has changed."""
+        """Return the value for a key, made anew if a field has changed."""
         values, containers = self._values(fields), self._containers(fields)
         kept = self._kept.get(key)
         if kept is not None and all(map(is_, kept[0], values)) and kept[1] == containers:

@@ -133,7 +133,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
 
 
 def get_form_memory(chat: ChatModel) -> FormMemory:
-    """What is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
+    """Return what is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
     kept: FormMemory | None = vars(chat).get("_form_memory")
     return vars(chat).setdefault("_form_memory", FormMemory()) if kept is None else kept
 
@@ -192,7 +192,7 @@ def _get_type(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
 
 
 def _validate_override(chat_class: type[BaseModel], name: str, value: object) -> Any:
-    """A field's value that a call gives.
+    """Return a field's value that a call gives.
 
     Raises:
         ValueError: If the field could not hold it.

@@ -52,7 +52,7 @@ class Connected(Protocol):
 
 
 def wrap_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments with the token wrapped, so that no validation error can show it."""
+    """Return the constructor's arguments with the token wrapped, so that no validation error can show it."""
     return {
         name: SecretStr(value) if name in _TOKEN_NAMES and isinstance(value, str) else value
         for name, value in arguments.items()
@@ -139,7 +139,7 @@ def _resolve_credentials(connected: Connected) -> None:
 
 
 def _join_names(names: tuple[str, ...]) -> str:
-    """Names for people: `A`, `A or B`, `A, B or C`."""
+    """Name for people: `A`, `A or B`, `A, B or C`."""
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -164,12 +164,12 @@ def check_timeout(timeout: float | httpx.Timeout | None) -> None:
 
 
 def get_token_variable(host: HostName) -> str:
-    """The environment variable that a host's token is best kept in."""
+    """Return the environment variable that a host's token is best kept in."""
     return next(iter(HOSTS[host].token_variables), "OPENAI_COMPATIBLE_API_KEY")
 
 
 def find_token_source(connected: Connected) -> str:
-    """Where the token came from, for people; empty where none is needed."""
+    """Return where the token came from, for people; empty where none is needed."""
     if connected.binding is not None:
         return ""
     secret = _to_secret(connected.api_token)
@@ -184,13 +184,13 @@ def find_token_source(connected: Connected) -> str:
 
 
 def collect_secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
-    """Texts that must not show in an error."""
+    """Return texts that must not show in an error."""
     tokens = (_to_secret(connected.api_token), gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
 def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
-    """What makes the advice of an error exact."""
+    """Return what makes the advice of an error exact."""
     return ErrorContext(
         model=spec.id,
         host=spec.host,
@@ -201,12 +201,12 @@ def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGate
 
 
 def _find_newest(host: HostName) -> str | None:
-    """What to use where a model is retired that nothing is published about."""
+    """Return what to use where a model is retired that nothing is published about."""
     return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
 def check_model(model: object) -> str:
-    """A model id given with a call.
+    """Return a model id given with a call.
 
     Raises:
         ValueError: If it is not an id.
@@ -217,7 +217,7 @@ def check_model(model: object) -> str:
 
 
 def parse_gateway(value: object) -> AIGateway | None:
-    """The gateway, from its id or as it is.
+    """Return the gateway, from its id or as it is.
 
     Raises:
         ValueError: If it is neither.
@@ -234,7 +234,7 @@ def parse_gateway(value: object) -> AIGateway | None:
 
 
 def build_address(connected: Connected) -> Address:
-    """Where requests go."""
+    """Return where requests go."""
     account = connected.account_id
     if connected.binding is None:  # a field that was assigned has not been checked
         check_base_url(connected.base_url or "")

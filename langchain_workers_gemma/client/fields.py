@@ -116,7 +116,7 @@ class ClientFields(Serializable):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether `langchain_core.load` may write and read it."""
+        """Return whether `langchain_core.load` may write and read it."""
         return True
 
     @property

@@ -50,7 +50,7 @@ def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def build_published_profile(spec: GemmaModel) -> ModelProfile:
-    """LangChain's profile of a model; keys that this version of core does not know are left out."""
+    """Return LangChain's profile of a model; keys that this version of core does not know are left out."""
     values: dict[str, Any] = {
         "name": spec.name or None,
         "status": "deprecated" if spec.retired else "active",
@@ -81,7 +81,7 @@ def build_published_profile(spec: GemmaModel) -> ModelProfile:
 
 
 def apply_profile(spec: GemmaModel, profile: Mapping[str, Any] | None) -> GemmaModel:
-    """The facts, with what a caller's profile says in place of what is published."""
+    """Return the facts, with what a caller's profile says in place of what is published."""
     if profile is None:
         return spec
     said: dict[str, Any] = {fact: profile[key] for key, fact in _PROFILE_FACTS.items() if profile.get(key) is not None}

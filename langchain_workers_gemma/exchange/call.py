@@ -44,7 +44,7 @@ class Answer:
         return unwrap(self.payload)
 
     def make_unreadable_error(self, why: str) -> InternalServerError:
-        """The error for a reply that says success and makes no sense."""
+        """Return the error for a reply that says success and makes no sense."""
         return make_unreadable_error(self.reply.status, self.reply.headers, self.body, why, self.context)
 
 

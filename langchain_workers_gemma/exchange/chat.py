@@ -105,7 +105,7 @@ class ChatExchange:
         self._surrogates: SurrogateJoiner | None = None
 
     def run(self) -> Flow:
-        """Send, read, ask again where the plan says so, and deliver the response."""
+        """Return send, read, ask again where the plan says so, and deliver the response."""
         yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; asking once more")
@@ -298,7 +298,7 @@ class ChatExchange:
         return (yield from self._read_whole(request, body))
 
     def _is_event_stream(self, request: Request, data: bytes) -> bool:
-        """Whether a body is a stream of events. Some servers send one where a whole response was asked for."""
+        """Return whether a body is a stream of events. Some servers send one where a whole response was asked for."""
         if request.stream:
             return data.lstrip()[:1] not in b'{[<"'
         return data.lstrip().startswith(_FIELDS)

@@ -76,7 +76,7 @@ class ErrorContext:
 def map_status_error(
     status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext
 ) -> errors.APIStatusError:
-    """The error for a reply with an error status, or for a body that says that it is one.
+    """Return the error for a reply with an error status, or for a body that says that it is one.
 
     Args:
         status: The HTTP status, as received.
@@ -90,7 +90,7 @@ def map_status_error(
 def map_payload_error(
     status: int, headers: Mapping[str, str], payload: object, context: ErrorContext
 ) -> errors.APIStatusError:
-    """The error for a parsed body, or for one event of a stream. See `map_status_error`."""
+    """Return the error for a parsed body, or for one event of a stream. See `map_status_error`."""
     payload = redact(payload, context.secrets)
     message = (
         _shorten_page(payload) if isinstance(payload, str) else "; ".join(dict.fromkeys(_iterate_messages(payload)))
@@ -116,7 +116,7 @@ def map_payload_error(
 def make_unreadable_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str, context: ErrorContext
 ) -> errors.InternalServerError:
-    """The error for a success reply that cannot be read; the body is kept."""
+    """Return the error for a success reply that cannot be read; the body is kept."""
     text = str(redact(body.decode("utf-8", "replace"), context.secrets))
     error = errors.InternalServerError(
         f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
@@ -129,7 +129,7 @@ def make_unreadable_error(
 
 
 def is_error_payload(payload: Mapping[str, Any]) -> bool:
-    """Whether a parsed body or event says that it is an error."""
+    """Return whether a parsed body or event says that it is an error."""
     if payload.get("success") is False or payload.get("error"):
         return True
     if payload.get("errors") and not payload.get("result"):
@@ -140,7 +140,7 @@ def is_error_payload(payload: Mapping[str, Any]) -> bool:
 
 
 def get_request_id(headers: Mapping[str, str]) -> str | None:
-    """The reply's id: `cf-ray` on Cloudflare, `x-request-id` elsewhere."""
+    """Return the reply's id: `cf-ray` on Cloudflare, `x-request-id` elsewhere."""
     return headers.get("cf-ray") or headers.get("x-request-id")
 
 
@@ -162,7 +162,7 @@ def get_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """The same value with each secret blotted out of its strings."""
+    """Return the same value with each secret blotted out of its strings."""
     if not secrets:
         return value
     if isinstance(value, str):
@@ -185,7 +185,7 @@ def _parse(body: bytes) -> object:
 
 
 def _shorten_page(text: str) -> str:
-    """A body that is not JSON, as a message. All of it is in the error's `body`."""
+    """Return a body that is not JSON, as a message. All of it is in the error's `body`."""
     text = text.strip()
     return _shorten(text, MAX_PAGE_CHARACTERS)
 
@@ -195,7 +195,7 @@ def _shorten(text: str, most: int) -> str:
 
 
 def _iterate_messages(payload: object) -> Iterator[str]:
-    """Every message in an error body, the outermost first."""
+    """Yield every message in an error body, the outermost first."""
     if isinstance(payload, str):
         if payload.strip():
             yield payload
@@ -229,7 +229,7 @@ def _find_code(payload: object, message: str) -> int | None:
 
 
 def _find_status(payload: object) -> int | None:
-    """An HTTP status that the body itself names."""
+    """Return an HTTP status that the body itself names."""
     for key in ("httpCode", "statusCode", "status", "code"):
         for number in _iterate_numbers(payload, key):
             if 400 <= number <= 599:

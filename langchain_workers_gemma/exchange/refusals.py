@@ -22,7 +22,7 @@ _MAX_SEARCHED = 4_000  # characters of a body
 
 
 def refuses_constraint(error: APIStatusError) -> bool:
-    """Whether a server may have refused a request for its constraint.
+    """Return whether a server may have refused a request for its constraint.
 
     An error that does not say what it is about is taken for such a refusal, since the request without it will tell.
 

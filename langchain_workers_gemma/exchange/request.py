@@ -46,7 +46,7 @@ class Request:
         return self.address.url(self.route, self.model) + self.query
 
     def encode_body(self) -> bytes:
-        """The body's bytes."""
+        """Return the body's bytes."""
         if self.method == "GET":
             return b""
         return encode_json(self.route.envelope(self.model, self.data))

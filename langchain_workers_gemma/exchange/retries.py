@@ -29,7 +29,7 @@ class RetryPolicy:
     max_retries: int = 2
 
     def get_delay(self, error: WorkersGemmaError, retries_so_far: int) -> float | None:
-        """Seconds to wait before the next try, or `None` to raise the error.
+        """Return seconds to wait before the next try, or `None` to raise the error.
 
         Args:
             error: What went wrong.
@@ -45,7 +45,7 @@ class RetryPolicy:
 
 
 def is_retryable(error: APIStatusError) -> bool:
-    """Whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
+    """Return whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
 
     The service says the same under several statuses: a lack of capacity (3040) as a 429, or under a success status as
     an envelope, or as one event of a stream.

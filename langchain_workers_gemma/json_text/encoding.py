@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
+    """Return the text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -26,7 +26,7 @@ def replace_lone_surrogates(text: str) -> str:
 
 
 def encode_json(value: object) -> bytes:
-    """JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
+    """Return JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
 
     Example:
         >>> encode_json({"city": "Zürich"}).decode()

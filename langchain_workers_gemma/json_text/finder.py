@@ -24,7 +24,7 @@ class NoJsonError(ValueError):
 
 
 def find_json(text: str) -> Any:
-    r"""The JSON value in a text.
+    r"""Return the JSON value in a text.
 
     A text that is JSON as a whole is that; else it is the first object in it that is not empty. An object inside one
     that cannot be read, or that breaks off, is never what was meant.
@@ -51,7 +51,7 @@ def find_json(text: str) -> Any:
 
 
 def find_last_object(text: str) -> dict[str, Any]:
-    """The last JSON object in a text that is not inside another one, and not empty.
+    """Return the last JSON object in a text that is not inside another one, and not empty.
 
     Args:
         text: What the model thought: it may hold drafts.
@@ -82,7 +82,7 @@ def find_last_object(text: str) -> dict[str, Any]:
 
 
 def is_cut_json(text: str) -> bool:
-    """Whether a text is JSON that breaks off, so that more of it would have been readable."""
+    """Return whether a text is JSON that breaks off, so that more of it would have been readable."""
     text = replace_lone_surrogates(text)
     found = _OBJECT.search(text)
     body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
@@ -100,7 +100,7 @@ def _breaks_off(text: str) -> bool:
 
 
 def _find_first_object(body: str) -> Any:
-    """The first object that can be read, with whatever stands around it."""
+    """Return the first object that can be read, with whatever stands around it."""
     position = 0
     empty: Any = None
     for _ in range(_MOST_TRIES):
@@ -124,7 +124,7 @@ def _find_first_object(body: str) -> Any:
 
 
 def _read(body: str, start: int) -> tuple[Any, int]:
-    """The value that begins somewhere, and where it ends.
+    """Return the value that begins somewhere, and where it ends.
 
     Raises:
         ValueError: If it cannot be read.
@@ -140,7 +140,7 @@ def _read(body: str, start: int) -> tuple[Any, int]:
 
 
 def _replace_half_pairs(text: str) -> str:
-    """Escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
+    """Return escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
     return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
 
 

@@ -58,7 +58,7 @@ class PartialJsonParser:
         return self._changed
 
     def get_snapshot(self) -> Any:
-        """What there is of the object, `None` before it has begun."""
+        """Return what there is of the object, `None` before it has begun."""
         if self._value is not _NOTHING:
             return self._value
         value: Any = _NOTHING if self._string is None or self._state == self._read_key else self._string

@@ -23,7 +23,7 @@ class ValueScanner:
         self._escaped = False
 
     def scan(self, text: str) -> int | None:
-        """The index behind the value's end in this piece, or `None` if it goes on."""
+        """Return the index behind the value's end in this piece, or `None` if it goes on."""
         position = 1 if self._escaped and text else 0
         self._escaped = self._escaped and not text
         while (match := self._find_next(text, position)) is not None:
@@ -139,7 +139,7 @@ class StringDecoder:
         self._high: int | None = None  # the first half of a surrogate pair
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """The text that can be told, and what follows the closing quote, or `None` if it has not come."""
+        """Return the text that can be told, and what follows the closing quote, or `None` if it has not come."""
         text = self._held + text
         self._held = ""
         told: list[str] = []

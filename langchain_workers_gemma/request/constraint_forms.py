@@ -48,7 +48,7 @@ def _build_response_format(kind: str, **more: Any) -> dict[str, Any]:
 
 
 def _build_envelope(answer: Answer) -> dict[str, Any]:
-    """OpenAI's envelope, without what the caller left out."""
+    """Return OpenAI's envelope, without what the caller left out."""
     optional = {"strict": answer.strict, "description": answer.description}
     given = {key: value for key, value in optional.items() if value is not None}
     return {"name": answer.name, "schema": answer.build_constraint_schema(), **given}
@@ -100,7 +100,7 @@ _FOR_ANY_OBJECT: Mapping[Constraint | None, tuple[FormName, ...]] = MappingProxy
 
 
 def get_forms(constraint: Constraint | None, *, any_object: bool) -> tuple[FormName, ...]:
-    """The forms that a model has, in the order in which they are tried.
+    """Return the forms that a model has, in the order in which they are tried.
 
     Args:
         constraint: How the model takes a schema, by the table of models.
@@ -110,7 +110,7 @@ def get_forms(constraint: Constraint | None, *, any_object: bool) -> tuple[FormN
 
 
 def make_form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashable:
-    """What a model's forms are remembered under."""
+    """Return what a model's forms are remembered under."""
     return (host, model, names)
 
 
@@ -125,7 +125,7 @@ class FormMemory:
         self._lock = Lock()
 
     def get_first(self, key: Hashable) -> int:
-        """The position of the first form that has not failed."""
+        """Return the position of the first form that has not failed."""
         return self._first.get(key, 0)
 
     def mark_working(self, key: Hashable, position: int) -> None:
@@ -169,7 +169,7 @@ class FormChoice:
         return self.position + 1 >= len(self.names)
 
     def get_next(self) -> FormChoice:
-        """The next form."""
+        """Return the next form."""
         return replace(self, position=self.position + 1)
 
     def mark_working(self) -> None:

@@ -25,7 +25,7 @@ def build_guided_schema(
     parallel: bool = True,
     answer_schema: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON Schema of a reply.
+    """Return the JSON Schema of a reply.
 
     A forced choice is one call and nothing else: lists that must not be empty are refused or ignored by some grammar
     engines (docs/wire.md section 7), and an empty list would be no call.
@@ -66,7 +66,7 @@ def _build_object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hoist_definitions(owner: str, schema: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its recursive definitions moved to the root, where their references can find them."""
+    """Return the schema with its recursive definitions moved to the root, where their references can find them."""
     inlined = inline_refs(dict(schema))
     own = inlined.pop("$defs", {})
     for name, definition in own.items():

@@ -97,7 +97,7 @@ class Preparation:
     limits: TokenLimits
 
     def plan(self, messages: Sequence[BaseMessage], *, inlined_images: Mapping[str, str] | None = None) -> Plan:
-        """The plan of one call.
+        """Return the plan of one call.
 
         Args:
             messages: The conversation.
@@ -120,7 +120,7 @@ class Preparation:
         return self.plan_turns(turns, History(messages), changes)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
-        """The exchange of one call: fetch images where that is asked for, then send and read.
+        """Return the exchange of one call: fetch images where that is asked for, then send and read.
 
         Args:
             messages: The conversation.
@@ -134,13 +134,13 @@ class Preparation:
         yield from chat_exchange(self.plan(messages, inlined_images=images if self.settings.inline_images else None))
 
     def find_image_urls(self, messages: Sequence[BaseMessage]) -> list[str]:
-        """The images that are to be fetched for a call."""
+        """Return the images that are to be fetched for a call."""
         if not self.settings.inline_images or not self.settings.spec.images:
             return []
         return find_remote_image_urls(messages)
 
     def plan_turns(self, turns: Sequence[Turn], history: History, changes: Sequence[str] = ()) -> Plan:
-        """The plan of one call.
+        """Return the plan of one call.
 
         Args:
             turns: The conversation.
@@ -210,7 +210,7 @@ class Preparation:
         return CallRepair(problem, plan)
 
     def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Gives the plan of asking for a forced call again: under a constraint, or in the next form of one."""
+        """Return the plan of asking for a forced call again: under a constraint, or in the next form of one."""
         if self.ask.fallback is not None:
             return partial(self._plan_again, turns, history, tool_calling=self.ask.fallback)
         form = self.ask.form
@@ -219,14 +219,14 @@ class Preparation:
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Gives the plan of asking in the next form, for a server that refuses this one."""
+        """Return the plan of asking in the next form, for a server that refuses this one."""
         form = self.ask.form
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
-        """The plan of asking again for an answer in the right form: in the next form, and without tools."""
+        """Return the plan of asking again for an answer in the right form: in the next form, and without tools."""
         said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
         asked = Turn("user", (write_correction_request(problem.why),))
         form = self.ask.form
@@ -240,7 +240,7 @@ class Preparation:
         )
 
     def _plan_again(self, turns: Sequence[Turn], history: History, **changes: Any) -> Plan:
-        """The plan of asking again with other settings."""
+        """Return the plan of asking again with other settings."""
         return prepare(replace(self.settings, **changes), stream=self.stream).plan_turns(turns, history)
 
     def _build_plan(
@@ -270,7 +270,7 @@ class Preparation:
         )
 
     def _describe_unset_limit(self) -> str | None:
-        """Which token limit applies that the caller did not set; `None` if the caller set one."""
+        """Return which token limit applies that the caller did not set; `None` if the caller set one."""
         settings = self.settings
         if not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra)):
             return None
@@ -287,7 +287,7 @@ class Preparation:
 
 
 def _find_limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
-    """What bounds the reply to a request with this input."""
+    """Return what bounds the reply to a request with this input."""
     sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
     stops = data.get("stop")
     sent_stops = (stops,) if isinstance(stops, str) else tuple(stops) if isinstance(stops, list) else ()
@@ -361,7 +361,7 @@ _DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # key
 
 
 def _build_input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
-    """The input beside the messages and the caller's own keys."""
+    """Return the input beside the messages and the caller's own keys."""
     data = {**_build_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
     if native_stop:
         data["stop"] = list(settings.stops)

@@ -45,7 +45,7 @@ class Answer:
 
     @classmethod
     def from_guided_json(cls, schema: object, spec: GemmaModel) -> Answer:
-        """The form of a schema bound as `guided_json`.
+        """Return the form of a schema bound as `guided_json`.
 
         Raises:
             ValueError: If it is no schema, or the model has no such parameter.
@@ -57,7 +57,7 @@ class Answer:
         return cls("answer", schema, as_given=True)
 
     def build_constraint_schema(self) -> Mapping[str, Any]:
-        """The schema in the form that all grammar engines take; where any JSON object will do, that of one."""
+        """Return the schema in the form that all grammar engines take; where any JSON object will do, that of one."""
         if self.schema is None:
             return {"type": "object"}
         if self.as_given:
@@ -65,7 +65,7 @@ class Answer:
         return _build_engine_schema(_write_schema(self.schema), bool(self.strict))
 
     def write_instructions(self) -> str:
-        """What the prompt says of the form, the schema included: an engine may ignore the constraint."""
+        """Return what the prompt says of the form, the schema included: an engine may ignore the constraint."""
         return (
             write_answer_instructions(None)
             if self.schema is None
@@ -73,7 +73,7 @@ class Answer:
         )
 
     def find_problem(self, text: str) -> Problem | None:
-        """What keeps a text from being the answer; `None` if it has the form.
+        """Return what keeps a text from being the answer; `None` if it has the form.
 
         Example:
             >>> Answer("age", {"properties": {"age": {"type": "integer"}}}).find_problem('{"age": "36"}').why
@@ -96,12 +96,12 @@ class Answer:
         return Problem("; ".join(map(str, found)), self.is_ignored_by(value)) if found else None
 
     def is_ignored_by(self, value: Any) -> bool:
-        """Whether an engine that obeyed the constraint could not have written a value."""
+        """Return whether an engine that obeyed the constraint could not have written a value."""
         return not self.any_object and bool(find_mismatches(value, self.build_constraint_schema()))
 
 
 def write_correction_request(problem: str) -> str:
-    """What the model is told after a reply that cannot be used."""
+    """Return what the model is told after a reply that cannot be used."""
     return f"Your reply cannot be used: {problem}. Reply again with one JSON object in the form asked for, alone."
 
 
@@ -128,12 +128,12 @@ def _to_plain(value: object) -> object:
 
 @lru_cache(maxsize=256)
 def _build_engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
-    """The converted schema; a chain sends the same one with every call."""
+    """Return the converted schema; a chain sends the same one with every call."""
     return to_strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
 
 
 def parse_response_format(value: object) -> Answer | None:
-    """The answer's form, from OpenAI's `response_format` or from Workers AI's with the bare schema.
+    """Return the answer's form, from OpenAI's `response_format` or from Workers AI's with the bare schema.
 
     Raises:
         ValueError: If it is in neither form.
@@ -170,5 +170,5 @@ def _parse_any_object(value: Mapping[str, Any]) -> Answer:
 
 
 def _clean_name(given: object) -> str:
-    """A name in the letters that OpenAI's form allows."""
+    """Return a name in the letters that OpenAI's form allows."""
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"

@@ -104,7 +104,7 @@ def _pair_round(
 
 
 def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> list[Turn]:
-    """Give each call its results, and return the turns that are none."""
+    """Return each call its results, and return the turns that are none."""
     by_id: dict[str, deque[_Open]] = {}
     for one in round_of_calls:
         by_id.setdefault(one.call.id, deque()).append(one)

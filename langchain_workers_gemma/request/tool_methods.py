@@ -68,7 +68,7 @@ def get_notation(spec: GemmaModel, strategy: _Strategy) -> Notation:
 
 
 def choose_tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
-    """How bound tools reach this model in this call; `None` where none do.
+    """Return how bound tools reach this model in this call; `None` where none do.
 
     Raises:
         ValueError: If the method asked for is one that the model does not have.
@@ -101,7 +101,7 @@ def choose_tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod
 
 
 def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormChoice:
-    """The form in which this call demands JSON: the first that has not failed."""
+    """Return the form in which this call demands JSON: the first that has not failed."""
     spec = settings.spec
     names = get_forms(spec.constraint, any_object=any_object)
     if settings.form is not None and settings.form.names == names:
@@ -233,7 +233,7 @@ def _build_bound_tools(settings: CallSettings) -> BoundTools:
 
 
 def _find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
-    """The tools of which one must be called; `None` where none must."""
+    """Return the tools of which one must be called; `None` where none must."""
     if not choice.is_forced:
         return None
     return frozenset(map(get_tool_name, settings.tools)) if choice.name is None else frozenset({choice.name})

@@ -39,14 +39,14 @@ class ToolChoice:
         return self.mode in ("required", "named")
 
     def to_wire(self) -> str | dict[str, Any]:
-        """OpenAI's form."""
+        """Return OpenAI's form."""
         if self.mode == "named":
             return {"type": "function", "function": {"name": self.name}}
         return self.mode
 
 
 def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, Any]:
-    """A tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
+    """Return a tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
 
     Raises:
         ValueError: If it is nothing that LangChain can bind.
@@ -75,12 +75,12 @@ def _check_name(name: object) -> None:
 
 
 def get_tool_name(tool: Mapping[str, Any]) -> str:
-    """The name of a tool in OpenAI's form."""
+    """Return the name of a tool in OpenAI's form."""
     return str(tool["function"]["name"])
 
 
 def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
+    """Return what keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
     try:
         found = find_mismatches(dict(arguments), tool["function"].get("parameters") or {})
     except ValueError:  # a schema that only the service can read
@@ -89,7 +89,7 @@ def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any])
 
 
 def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
-    """The choice, from any form LangChain's users write.
+    """Return the choice, from any form LangChain's users write.
 
     Args:
         choice: `None`, `"auto"`, `"any"`, `"required"`, `True`, `"none"`, `False`, a tool's name, or OpenAI's dict.

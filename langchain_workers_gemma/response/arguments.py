@@ -152,7 +152,7 @@ class ArgumentsReader:
         return self._take_ready()
 
     def flush(self) -> str:
-        """The arguments end here, whole or not: return what was held back, as it was sent."""
+        """Return the arguments end here, whole or not: return what was held back, as it was sent."""
         for place in self._places:
             place.decide(unquote=False)
         if self._take == self._read_held_string:
@@ -251,7 +251,7 @@ class ArgumentsReader:
     # --- Strings ------------------------------------------------------------------------------------------------------
 
     def _may_open(self, inside: str) -> bool:
-        """Whether the beginning of a string can still become a token, or a quote of its own."""
+        """Return whether the beginning of a string can still become a token, or a quote of its own."""
         if not inside or (self._unquotes and inside == "\\"):
             return True
         return (
@@ -338,7 +338,7 @@ def _opens_quotes(inside: str) -> bool:
 
 
 def _unquote(text: str) -> str | None:
-    """The inside of a text that is one string in plain quotes, `None` if it is not."""
+    """Return the inside of a text that is one string in plain quotes, `None` if it is not."""
     if len(text) < 3 or text[0] != text[-1]:
         return None
     if text[0] == "'":

@@ -64,7 +64,7 @@ class ChunkBuilder:
         self._metadata: dict[str, Any] = {}
 
     def build_chunks(self, pieces: Iterable[Piece]) -> Iterator[ChatGenerationChunk]:
-        """The chunks for the next pieces."""
+        """Yield the chunks for the next pieces."""
         for piece in pieces:
             kind = type(piece)
             if kind is Text:
@@ -145,7 +145,7 @@ class MessageBuilder:
                 self._calls = piece.calls
 
     def build(self) -> AIMessage:
-        """The message, once the last piece has been taken."""
+        """Return the message, once the last piece has been taken."""
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
         for call in self._calls:

@@ -123,7 +123,7 @@ class CallPieces:
     def _find_continued(
         self, index: int | None, call_id: str | None, name: str | None, *, whole: bool
     ) -> _OpenCall | None:
-        """The call that a piece goes on with, `None` if it opens one."""
+        """Return the call that a piece goes on with, `None` if it opens one."""
         last = self._calls[-1] if self._calls else None
         call = self._by_index.get(index) if index is not None else None
         if name is None:

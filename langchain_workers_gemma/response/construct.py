@@ -11,7 +11,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _make(cls: type[_Model], **values: Any) -> _Model:
-    """An instance of a pydantic model from its fields, each known to be of its type.
+    """Return an instance of a pydantic model from its fields, each known to be of its type.
 
     Validating them again would cost four times as much, on every chunk of a stream, and 3 % of a call;
     `model_construct`, which does the same as this for models in general, three times (see benchmarks/README.md).
@@ -29,12 +29,12 @@ def _make(cls: type[_Model], **values: Any) -> _Model:
 
 @cache
 def _get_form(cls: type[BaseModel]) -> tuple[set[str], bool]:
-    """All fields of a model, and whether it takes attributes of any name."""
+    """Return all fields of a model, and whether it takes attributes of any name."""
     return set(cls.model_fields), cls.model_config.get("extra") == "allow"
 
 
 def _complete(cls: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
-    """The values, and the defaults of fields that a later version of core may have beside those of today."""
+    """Return the values, and the defaults of fields that a later version of core may have beside those of today."""
     return {
         name: values[name] if name in values else field.get_default(call_default_factory=True)
         for name, field in cls.model_fields.items()

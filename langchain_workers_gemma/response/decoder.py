@@ -29,7 +29,7 @@ def unwrap(payload: object) -> object:
 
 
 def is_empty(result: object) -> bool:
-    """Whether a whole reply holds nothing at all, as a stream request is sometimes answered."""
+    """Return whether a whole reply holds nothing at all, as a stream request is sometimes answered."""
     return result is None or result == "" or result == {} or result == []
 
 
@@ -69,7 +69,7 @@ class FrameDecoder:
         self._calls = CallPieces()
 
     def decode_whole(self, result: object) -> list[Event]:
-        """The events of a whole reply, out of its envelope.
+        """Return the events of a whole reply, out of its envelope.
 
         Raises:
             UnknownShapeError: If it is in no known form.
@@ -83,7 +83,7 @@ class FrameDecoder:
         raise UnknownShapeError("it has neither `response` nor `choices`")
 
     def decode_frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
-        """The events of one parsed event of a stream, or of a whole reply; usage comes last.
+        """Return the events of one parsed event of a stream, or of a whole reply; usage comes last.
 
         Text comes before the calls of the same event: their order is not known, and a call that may have been cut must
         not pass for whole.
@@ -121,7 +121,7 @@ def _get_first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _get_message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a choice says: a `delta`, a `message`, or a `text` alone."""
+    """Return what a choice says: a `delta`, a `message`, or a `text` alone."""
     message = choice.get("delta") or choice.get("message")
     if isinstance(message, dict):
         return message
@@ -141,7 +141,7 @@ def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
 
 
 def as_text(value: object) -> str:
-    """The text of a `response` or `content`, whatever its type.
+    """Return the text of a `response` or `content`, whatever its type.
 
     Numbers come where strings should (dropping them loses text, cloudflare/ai#651), JSON mode gives the parsed object,
     and some models a list of `{"generated_text": ...}`.
@@ -156,7 +156,7 @@ def as_text(value: object) -> str:
 
 
 def _join_list_text(parts: list[Any]) -> str:
-    """Text of content parts or of generated texts; any other list is JSON mode's answer."""
+    """Return text of content parts or of generated texts; any other list is JSON mode's answer."""
     texts = [part.get("generated_text", part.get("text")) if isinstance(part, dict) else None for part in parts]
     if texts and all(isinstance(text, str) for text in texts):
         return "".join(map(str, texts))

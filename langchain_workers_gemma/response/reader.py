@@ -108,7 +108,7 @@ class ReplyReader:
         self._stages = tuple(stages)
 
     def read_frame(self, frame: Mapping[str, Any]) -> list[Event]:
-        """The events of one parsed event of a stream.
+        """Return the events of one parsed event of a stream.
 
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
@@ -122,7 +122,7 @@ class ReplyReader:
         return self._settle(self._run_stages(events))
 
     def read_whole(self, result: object) -> list[Event]:
-        """The events of a whole reply, out of its envelope.
+        """Return the events of a whole reply, out of its envelope.
 
         Raises:
             UnknownShapeError: If it is in no known form.
@@ -193,7 +193,7 @@ class ReplyReader:
         return None if self._answer is None else self._answer.withheld
 
     def take_withheld_text(self) -> list[Event]:
-        """What was held back while the forced call, or the end of the answer, was waited for."""
+        """Return what was held back while the forced call, or the end of the answer, was waited for."""
         text = self.prose_instead_of_call + (self.withheld_answer or "")
         return [Text(text)] if text else []
 

@@ -60,7 +60,7 @@ class EventStreamDecoder:
         return payloads
 
     def flush(self) -> list[bytes]:
-        """The stream has ended: give an event whose blank line never came."""
+        """Return the stream has ended: give an event whose blank line never came."""
         payloads: list[bytes] = []
         if self._held:
             self._read_line(b"".join(self._held), payloads)

@@ -88,7 +88,7 @@ def _write_pattern(token: str) -> str:
 
 
 def _write_beginnings_pattern(token: str) -> str:
-    """A pattern of every beginning of a token that the text ends in, the whole token included."""
+    """Return a pattern of every beginning of a token that the text ends in, the whole token included."""
     pattern = ""
     for character in reversed(token):
         pattern = _WRITTEN.get(character, re.escape(character)) + (rf"(?:{pattern}|\Z)" if pattern else "")

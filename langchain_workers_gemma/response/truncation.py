@@ -75,5 +75,5 @@ def _is_stop_sequence(stop_reason: str, limits: TokenLimits) -> bool:
 
 
 def is_truncation(error: str) -> bool:
-    """Whether the error of an invalid call says that the reply was cut."""
+    """Return whether the error of an invalid call says that the reply was cut."""
     return error.startswith(_CUT)

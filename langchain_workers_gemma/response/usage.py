@@ -55,7 +55,7 @@ class UsageTally:
             self._report = report
 
     def to_metadata(self) -> UsageMetadata | None:
-        """The counts in LangChain's form; `None` if the service reported none."""
+        """Return the counts in LangChain's form; `None` if the service reported none."""
         if self._report is None:
             return None
         usage = UsageMetadata(
@@ -77,7 +77,7 @@ _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_deta
 
 
 def _add_details(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """The details of two reports that are differences."""
+    """Return the details of two reports that are differences."""
     merged: dict[str, Any] = {}
     for group, key in _DETAILS:
         counts = [count for report in (kept, added) if (count := _get_detail(report, group, key)) is not None]
@@ -96,7 +96,7 @@ def _count(report: Mapping[str, Any], key: str) -> int:
 
 
 def _number(value: object) -> float | None:
-    """A number that can be a count, or `None` for anything else a server might put there."""
+    """Return a number that can be a count, or `None` for anything else a server might put there."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if 0 <= value < _BEYOND_COUNTS else None

@@ -15,7 +15,7 @@ class VectorsError(ValueError):
 
 
 def read_vectors(result: object, count: int) -> list[list[float]]:
-    """One vector for each text, in the texts' order.
+    """Return one vector for each text, in the texts' order.
 
     Args:
         result: The reply out of its envelope.
@@ -44,7 +44,7 @@ def read_vectors(result: object, count: int) -> list[list[float]]:
 
 
 def _sort_by_index(data: list[Any]) -> list[Any]:
-    """The items by their `index`, where they have one."""
+    """Return the items by their `index`, where they have one."""
     if not any(isinstance(item, dict) and "index" in item for item in data):
         return data
     by_index = {item.get("index"): item for item in data if isinstance(item, dict) and _is_whole(item.get("index"))}

@@ -304,7 +304,7 @@ class MapPlan:
             self._report.failed += 1
 
     def _finish_unsent(self) -> None:
-        """Give the rows that wait, and as many unread ones as the window holds, an error: they are not sent."""
+        """Return the rows that wait, and as many unread ones as the window holds, an error: they are not sent."""
         reason = (self._report.stopped or "").partition("\n")[0]
         unsent = Result(error=f"Not sent: {reason}", unsent=True)
         for _, index in self._waiting:

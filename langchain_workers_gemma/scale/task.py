@@ -210,7 +210,7 @@ class _Meter:
 
 
 def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether an event loop is the one of this thread."""
+    """Return whether an event loop is the one of this thread."""
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:

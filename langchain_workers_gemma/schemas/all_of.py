@@ -22,7 +22,7 @@ _MAX_BRANCHES = 64  # alternatives that joining two schemas may make
 
 
 def prepare(schema: Mapping[str, Any]) -> tuple[JSONSchema, dict[str, Any]]:
-    """Inlines references and merges every `allOf`; returns the root and its definitions."""
+    """Inline references and merges every `allOf`; returns the root and its definitions."""
     root = inline_refs(schema)
     definitions = {name: _merge(one) for name, one in root.pop("$defs", {}).items()}
     merged = _merge(root)
@@ -30,7 +30,7 @@ def prepare(schema: Mapping[str, Any]) -> tuple[JSONSchema, dict[str, Any]]:
 
 
 def _merge(schema: Any) -> Any:
-    """Merges every `allOf` in a schema; `outlines-core` would write its members one after the other."""
+    """Merge every `allOf` in a schema; `outlines-core` would write its members one after the other."""
     if not isinstance(schema, dict):
         return schema
     schema = _modernise(map_schemas(schema, _merge))
@@ -43,7 +43,7 @@ def _merge(schema: Any) -> Any:
 
 
 def _modernise(schema: JSONSchema) -> JSONSchema:
-    """Says in one way what drafts of JSON Schema, OpenAPI and Pydantic say in several."""
+    """State in one way what drafts of JSON Schema, OpenAPI and Pydantic say in several."""
     for bound, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(schema.get(strict), bool) and schema.pop(strict) and bound in schema:  # draft 4
             schema[strict] = schema.pop(bound)

@@ -76,7 +76,7 @@ def read_constant(word: str) -> Any:
 
 
 def is_number(word: str) -> bool:
-    """Whether a word has the form of a number, whatever its size."""
+    """Return whether a word has the form of a number, whatever its size."""
     return bool(_FLOAT.fullmatch(word) or _INTEGER.fullmatch(word))
 
 

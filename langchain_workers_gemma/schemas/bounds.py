@@ -24,7 +24,7 @@ _MAX_LENGTH = 4096  # a length bound is unrolled into states by `outlines-core`
 
 
 def build_string_rules(schema: JSONSchema) -> TypeRules:
-    """Constrains a string by a format or by its length."""
+    """Constrain a string by a format or by its length."""
     low, high = read_number(schema, "minLength") or 0, read_number(schema, "maxLength", math.inf)
     if low > high:
         return None, frozenset()
@@ -38,7 +38,7 @@ def build_string_rules(schema: JSONSchema) -> TypeRules:
 
 
 def build_number_rules(schema: JSONSchema) -> TypeRules:
-    """Constrains a number or an integer by its bounds."""
+    """Constrain a number or an integer by its bounds."""
     low, high = read_number(schema, "minimum", -math.inf), read_number(schema, "maximum", math.inf)
     above, below = read_number(schema, "exclusiveMinimum", -math.inf), read_number(schema, "exclusiveMaximum", math.inf)
     if low > high or max(low, above) >= below or above >= high:
@@ -52,7 +52,7 @@ def build_number_rules(schema: JSONSchema) -> TypeRules:
 
 
 def _to_whole_bounds(bounds: dict[str, float]) -> JSONSchema | None:
-    """Writes bounds of an integer as `minimum` and `maximum`, which more engines know than the exclusive ones."""
+    """Write bounds of an integer as `minimum` and `maximum`, which more engines know than the exclusive ones."""
     make: dict[str, Callable[[float], int]] = {"minimum": math.ceil, "exclusiveMinimum": lambda at: math.floor(at) + 1}
     make |= {"maximum": math.floor, "exclusiveMaximum": lambda at: math.ceil(at) - 1}
     lows = [make[key](at) for key, at in bounds.items() if key.endswith("inimum")]

@@ -43,15 +43,15 @@ class Place:
     open_refs: frozenset[str] = field(default_factory=frozenset)  # followed without going deeper into the value
 
     def with_schema(self, schema: Any) -> Place:
-        """The same value under another schema."""
+        """Return the same value under another schema."""
         return replace(self, schema=schema)
 
     def enter(self, step: str | int, schema: Any) -> Place:
-        """What is inside the value, under the schema for it."""
+        """Return what is inside the value, under the schema for it."""
         return Place(schema, self.value[step], (*self.path, step), self.root)
 
     def make_mismatch(self, why: str) -> Mismatch:
-        """The mismatch here."""
+        """Return the mismatch here."""
         return Mismatch(self.path, why)
 
 
@@ -87,7 +87,7 @@ def show(value: Any) -> str:
 
 
 def make_key(value: Any) -> Any:
-    """What is equal for values that are equal in JSON: 1 and 1.0 are, true and 1 are not."""
+    """Return what is equal for values that are equal in JSON: 1 and 1.0 are, true and 1 are not."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, dict):

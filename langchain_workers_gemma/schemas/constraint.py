@@ -31,7 +31,7 @@ _DECIMAL = "^(?!^[-+.]*$)"
 
 
 def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
-    """Rewrites a schema in what `llguidance`, `outlines-core` and `xgrammar` all take and take alike.
+    """Rewrite a schema in what `llguidance`, `outlines-core` and `xgrammar` all take and take alike.
 
     What is left is `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
     `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. The rest is said in
@@ -72,7 +72,7 @@ def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def _constrain(schema: Any) -> Any:
-    """Constrains one schema, without `allOf`; `False` if nothing can meet it."""
+    """Constrain one schema, without `allOf`; `False` if nothing can meet it."""
     if isinstance(schema, bool):
         return dict(_ANYTHING) if schema else False
     if "$ref" in schema:  # engines differ on rules beside a reference
@@ -168,7 +168,7 @@ def _build_object_rules(schema: JSONSchema) -> TypeRules:
 
 
 def _get_extra(schema: JSONSchema) -> Any:
-    """The schema of what an object holds beside its `properties`."""
+    """Return the schema of what an object holds beside its `properties`."""
     extra = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
     if schema.get("patternProperties") and (extra is None or extra is False):
         extra = {"anyOf": list(schema["patternProperties"].values())}

@@ -95,7 +95,7 @@ def _check_unevaluated_properties(place: Place, demanded: Any) -> Iterator[Misma
 
 
 def _find_evaluated_names(place: Place) -> set[str]:
-    """The keys that some other keyword of a schema speaks of."""
+    """Return the keys that some other keyword of a schema speaks of."""
     schema = place.schema
     if "additionalProperties" in schema:
         return set(place.value)
@@ -106,7 +106,7 @@ def _find_evaluated_names(place: Place) -> set[str]:
 
 
 def _iterate_in_place(place: Place) -> Iterator[Place]:
-    """The schemas inside a schema that the same value fits."""
+    """Yield the schemas inside a schema that the same value fits."""
     schema = place.schema
     candidates = [*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     if isinstance(place.value, dict):

@@ -32,7 +32,7 @@ TOLD = (
 
 
 def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
-    """Adds the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
+    """Add the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
     text = schema.get("description")
     notes = list(filter(None, (describe(key, schema[key]) for key in TOLD if key in schema and key not in taken)))
     said = [text] if isinstance(text, str) and text else []
@@ -42,7 +42,7 @@ def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = fro
 
 
 def describe(key: str, value: Any) -> str:
-    """Says in words what a keyword demands; empty where there is nothing to say."""
+    """State in words what a keyword demands; empty where there is nothing to say."""
     if key == "default" and (value is None or isinstance(value, dict | list)):
         return ""  # JSON in a prompt beside a constraint provokes endless white space (docs/wire.md section 7)
     if key == "uniqueItems":
@@ -59,6 +59,6 @@ def describe(key: str, value: Any) -> str:
 
 
 def join_texts(one: Any, other: Any) -> str:
-    """Joins two descriptions, either of which may be missing or be said by the first already."""
+    """Join two descriptions, either of which may be missing or be said by the first already."""
     texts = [text for text in (one, other) if isinstance(text, str) and text]
     return texts[0] if len(texts) == 2 and texts[1] in texts[0] else " ".join(texts)

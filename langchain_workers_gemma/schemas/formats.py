@@ -20,7 +20,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I
 
 
 def _make_check(parse: Callable[[str], object], form: re.Pattern[str] | None = None) -> Callable[[str], bool]:
-    """A check that a string has a form, and that a parser takes it."""
+    """Return a check that a string has a form, and that a parser takes it."""
 
     def check(text: str) -> bool:
         if form is not None and not form.fullmatch(text):

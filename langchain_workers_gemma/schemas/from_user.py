@@ -18,7 +18,7 @@ from langchain_workers_gemma.schemas.typed_dicts import convert_typed_dict
 
 
 def to_json_schema(schema: Any) -> JSONSchema:
-    """Makes a plain JSON Schema of an object from any kind of schema that LangChain users write.
+    """Make a plain JSON Schema of an object from any kind of schema that LangChain users write.
 
     LangChain's own `convert_to_json_schema` is not used: it cuts recursive models off, drops titles and keeps only
     what Pydantic's v1 layer understands of a `TypedDict`.
@@ -52,7 +52,7 @@ def to_json_schema(schema: Any) -> JSONSchema:
 
 
 def get_schema_name(schema: Any) -> str:
-    """Names a schema in the letters that OpenAI's form allows: `[a-zA-Z0-9_-]{1,64}`.
+    """Name a schema in the letters that OpenAI's form allows: `[a-zA-Z0-9_-]{1,64}`.
 
     Args:
         schema: Anything that `to_json_schema` takes.
@@ -69,7 +69,7 @@ def get_schema_name(schema: Any) -> str:
 
 
 def get_schema_description(schema: Any) -> str:
-    """Describes a schema in its author's words.
+    """Describe a schema in its author's words.
 
     Args:
         schema: Anything that `to_json_schema` takes.
@@ -85,7 +85,7 @@ def get_schema_description(schema: Any) -> str:
 
 
 def _get_at_root(schema: Any, key: str) -> Any:
-    """What a schema says of itself; a recursive model's own is a reference to one of its definitions."""
+    """Return what a schema says of itself; a recursive model's own is a reference to one of its definitions."""
     found = to_json_schema(schema)
     target = find_target(found, found["$ref"]) if key not in found and "$ref" in found else found
     return target.get(key, "") if isinstance(target, dict) else ""
@@ -133,7 +133,7 @@ def _convert_dict(schema: JSONSchema) -> JSONSchema:
 
 
 def _describes_object(schema: Any, root: JSONSchema, seen: set[str]) -> bool:
-    """Whether only objects can meet a schema, as far as its type and alternatives tell."""
+    """Return whether only objects can meet a schema, as far as its type and alternatives tell."""
     if not isinstance(schema, dict):
         return False
     if "type" in schema:

@@ -16,6 +16,6 @@ class PydanticGenerator(GenerateJsonSchema):
     """Pydantic's own generator, but for `Decimal`."""
 
     def decimal_schema(self, schema: DecimalSchema) -> JSONSchema:
-        """Offers a number only: offered "a number or a string", a model may write any string."""
+        """Offer a number only: offered "a number or a string", a model may write any string."""
         made = super().decimal_schema(schema)
         return next((one for one in made.get("anyOf", []) if one.get("type") == "number"), made)

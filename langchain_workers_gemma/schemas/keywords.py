@@ -33,13 +33,13 @@ OF_ONE_TYPE = frozenset().union(*KEYWORDS.values())
 
 
 def split_annotations(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
-    """Parts what a schema only tells from what it demands."""
+    """Split what a schema only tells from what it demands."""
     annotations = {key: value for key, value in schema.items() if key in ANNOTATIONS}
     return annotations, {key: value for key, value in schema.items() if key not in ANNOTATIONS}
 
 
 def get_types(schema: JSONSchema) -> frozenset[str] | None:
-    """The types that a schema allows by name; `None` if it names none."""
+    """Return the types that a schema allows by name; `None` if it names none."""
     kind = schema.get("type")
     kinds = [kind] if isinstance(kind, str) else kind
     if kinds is None:
@@ -51,7 +51,7 @@ def get_types(schema: JSONSchema) -> frozenset[str] | None:
 
 
 def get_types_of_value(value: Any) -> frozenset[str]:
-    """The types that a value is of: a whole number is both an integer and a number."""
+    """Return the types that a value is of: a whole number is both an integer and a number."""
     if isinstance(value, bool):
         return frozenset({"boolean"})
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
@@ -61,7 +61,7 @@ def get_types_of_value(value: Any) -> frozenset[str]:
 
 
 def find_one_type(schema: JSONSchema) -> str | None:
-    """The type of a schema, also when only its keywords tell: `outlines-core` takes no rule without a `type`."""
+    """Return the type of a schema, also when only its keywords tell: `outlines-core` takes no rule without a `type`."""
     for kind in get_types(schema) or ():
         if kind not in TYPES:
             msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."

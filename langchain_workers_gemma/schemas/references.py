@@ -16,7 +16,7 @@ _DEFINITIONS = frozenset({"$defs", "definitions"})
 
 
 def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
-    """Puts what a schema refers to in the place of its references.
+    """Put what a schema refers to in the place of its references.
 
     Definitions that refer to themselves cannot be inlined: references to them stay, and `$defs` at the root keeps just
     those. The same goes for all definitions of a schema that would grow beyond reason.
@@ -63,7 +63,7 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def _find_kept(root: JSONSchema) -> list[str]:
-    """Which references must stay: those that lead back to themselves, or all where inlining would explode."""
+    """Return which references must stay: those that lead back to themselves, or all where inlining would explode."""
     refs_in: dict[str, list[tuple[int, int, str]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     waiting = [""]
@@ -91,7 +91,7 @@ def _find_kept(root: JSONSchema) -> list[str]:
 
 
 def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
-    """Takes away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
+    """Take away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
     left = {node: len(to) for node, to in graph.items()}
     users: dict[str, list[str]] = {}
     for node, to in graph.items():
@@ -108,7 +108,7 @@ def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]
 
 
 def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]]:
-    """Yields depth, size and reference of every schema inside a schema, but for its definitions."""
+    """Yield depth, size and reference of every schema inside a schema, but for its definitions."""
     if isinstance(schema, dict):
         ref, enum = schema.get("$ref"), schema.get("enum")
         if ref is not None and not isinstance(ref, str):
@@ -120,7 +120,7 @@ def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]
 
 
 def find_target(root: JSONSchema, ref: Any) -> Any:
-    """Finds what a JSON Pointer in a `$ref` points to."""
+    """Find what a JSON Pointer in a `$ref` points to."""
     if not isinstance(ref, str) or not ref.startswith("#"):
         msg = f"$ref {ref!r} leads out of the schema: put what it refers to under `$defs` and use '#/$defs/NAME'."
         raise ValueError(msg)
@@ -153,7 +153,7 @@ def _check_alias(root: JSONSchema, ref: str) -> None:
 
 
 def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
-    """Joins what a `$ref` led to with the keywords beside it."""
+    """Join what a `$ref` led to with the keywords beside it."""
     if not siblings or target is False:
         return target
     notes, rules = split_annotations(siblings)
@@ -163,7 +163,7 @@ def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
 
 
 def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
-    """Adds those definitions to a schema that it leads to."""
+    """Add those definitions to a schema that it leads to."""
     needed: dict[str, Any] = {}
     waiting: list[Any] = [root]
     while waiting:
@@ -176,7 +176,7 @@ def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSch
 
 
 def make_unique_name(wanted: str, taken: set[str]) -> str:
-    """Makes a name that is not taken, by a number behind the one that is wanted."""
+    """Make a name that is not taken, by a number behind the one that is wanted."""
     name, count = wanted, 1
     while name in taken:
         count += 1

@@ -114,12 +114,12 @@ def _check_multiple_of(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def _to_exact(number: float) -> Fraction:
-    """The number as it is written: 0.3 is a multiple of 0.1, which it is not as a binary fraction."""
+    """Return the number as it is written: 0.3 is a multiple of 0.1, which it is not as a binary fraction."""
     return Fraction(number) if isinstance(number, int) else Fraction(str(number))
 
 
 def _make_bound_rule(word: str, breaks: Callable[[Any, Any], bool], *, exclusive: str | None = None) -> Rule:
-    """The rule for a bound of a number. In draft 4, `exclusive` beside it was true or false."""
+    """Return the rule for a bound of a number. In draft 4, `exclusive` beside it was true or false."""
 
     def rule(place: Place, demanded: Any) -> Iterator[Mismatch]:
         if isinstance(demanded, bool):

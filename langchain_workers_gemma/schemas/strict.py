@@ -12,7 +12,7 @@ from langchain_workers_gemma.schemas.traversal import map_schemas, read_required
 
 
 def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
-    """Rewrites a schema in OpenAI's strict form, for an envelope with `strict: true`.
+    """Rewrite a schema in OpenAI's strict form, for an envelope with `strict: true`.
 
     Every property is required and no other is allowed, at every depth. One that was optional may be null instead,
     unless it has a default: then the model has to give a value, as most such fields take no null. What `for_constraint`

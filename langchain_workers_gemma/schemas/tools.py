@@ -23,7 +23,7 @@ _NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
 
 
 def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
-    """Rewrites a schema as the parameters of a tool, in the form that Workers AI publishes for them.
+    """Rewrite a schema as the parameters of a tool, in the form that Workers AI publishes for them.
 
     Workers AI wants `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type` that
     is one string, and a `description` (docs/wire.md section 2). Nothing constrains the model here: all other keywords
@@ -109,7 +109,7 @@ def _convert_property(name: str, schema: Any, required: list[str], *, engine_typ
 
 
 def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
-    """What tells an engine that a parameter may be null, or anything."""
+    """Return what tells an engine that a parameter may be null, or anything."""
     if takes_anything:
         return {"anyOf": [{"type": kind} for kind in TYPES]}
     null = {"type": "null"}
@@ -118,7 +118,7 @@ def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchem
 
 
 def _remove_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
-    """Makes `Optional[X]` X and a list of types one, and tells whether null was among them."""
+    """Make `Optional[X]` X and a list of types one, and tells whether null was among them."""
     schema = {key: value for key, value in schema.items() if key != "nullable" and (key, value) != ("default", None)}
     kinds = schema.get("type")
     if isinstance(kinds, list) and get_types(schema):
@@ -145,7 +145,7 @@ def _merge_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
 
 
 def _choose_type(schema: JSONSchema) -> str | None:
-    """The one type to name for a schema; `None` where anything goes."""
+    """Return the one type to name for a schema; `None` where anything goes."""
     if isinstance(schema.get("type"), str) or "$ref" in schema:
         return find_one_type(schema) or "object"
     for value in [schema["const"]] if "const" in schema else schema.get("enum", []):

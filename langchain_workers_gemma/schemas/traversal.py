@@ -23,7 +23,7 @@ SINGLE_SCHEMAS = frozenset(
 
 
 def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
-    """Copies a schema and makes sure that it is JSON, of sane size and depth: what follows walks it recursively."""
+    """Copy a schema and makes sure that it is JSON, of sane size and depth: what follows walks it recursively."""
     left = _MAX_SIZE
 
     def copy(value: Any, depth: int) -> Any:
@@ -47,7 +47,7 @@ def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def map_schemas(schema: JSONSchema, change: Callable[[Any], Any]) -> JSONSchema:
-    """Copies a schema with every schema directly inside it changed."""
+    """Copy a schema with every schema directly inside it changed."""
     return {key: _change(key, value, change) for key, value in schema.items()}
 
 
@@ -60,7 +60,7 @@ def _change(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def list_children(schema: JSONSchema) -> list[Any]:
-    """Lists every schema directly inside a schema."""
+    """List every schema directly inside a schema."""
     found: list[Any] = []
     map_schemas(schema, found.append)
     return found
@@ -79,7 +79,7 @@ def _check_kind(kind: type, key: str, value: Any) -> Any:
 
 
 def read_required_names(schema: JSONSchema) -> list[str]:
-    """Reads `required`, each name once; empty if it is not there."""
+    """Read `required`, each name once; empty if it is not there."""
     names = _check_kind(list, "required", schema.get("required", []))
     if not all(isinstance(name, str) for name in names):
         msg = f"The schema cannot be read: 'required' must list names, not {repr(names)[:80]}."
@@ -88,7 +88,7 @@ def read_required_names(schema: JSONSchema) -> list[str]:
 
 
 def read_number(schema: JSONSchema, key: str, default: float = 0) -> float:
-    """Reads the number that a keyword holds."""
+    """Read the number that a keyword holds."""
     value = schema.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"The schema cannot be read: {key!r} must be a number, not {repr(value)[:80]}."

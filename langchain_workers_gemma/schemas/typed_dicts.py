@@ -21,7 +21,7 @@ _MARKER = "x-typed-dict"
 
 
 def convert_typed_dict(typed_dict: Any) -> JSONSchema:
-    """Describes a TypedDict by Pydantic, with what LangChain adds to the notation.
+    """Describe a TypedDict by Pydantic, with what LangChain adds to the notation.
 
     Each class is rebuilt as one of `typing_extensions`, because Pydantic refuses those of `typing` before Python 3.12
     and knows neither LangChain's `Annotated[str, ..., "description"]` nor the `Args:` of a docstring. A TypedDict
@@ -50,7 +50,7 @@ def convert_typed_dict(typed_dict: Any) -> JSONSchema:
 
 @lru_cache(maxsize=256)
 def make_typed_dict_adapter(typed_dict: Any) -> TypeAdapter[Any]:
-    """Checks JSON against a TypedDict: also one of `typing` before Python 3.12, and one in LangChain's notation."""
+    """Check JSON against a TypedDict: also one of `typing` before Python 3.12, and one in LangChain's notation."""
     return TypeAdapter(_rebuild(typed_dict, [typed_dict]))
 
 
@@ -59,7 +59,7 @@ def _check_nested(typed_dict: Any, value: Any) -> Any:
 
 
 def _replace_markers(schema: Any, names: list[str]) -> Any:
-    """Turns the markers that stand for TypedDicts into references."""
+    """Turn the markers that stand for TypedDicts into references."""
     if isinstance(schema, dict) and _MARKER in schema:
         rest = {key: value for key, value in schema.items() if key not in (_MARKER, "title")}
         return {"$ref": f"#/$defs/{names[schema[_MARKER]]}", **rest}
@@ -79,7 +79,7 @@ def _rebuild(typed_dict: Any, found: list[Any]) -> Any:
 
 
 def _unwrap(hint: Any, *, required: bool) -> tuple[Any, bool, list[Any]]:
-    """Takes a field's hint out of `Required`, `NotRequired`, `ReadOnly` and `Annotated`, in any order."""
+    """Take a field's hint out of `Required`, `NotRequired`, `ReadOnly` and `Annotated`, in any order."""
     from typing_extensions import ReadOnly  # new in 4.9
 
     extras: list[Any] = []
@@ -98,7 +98,7 @@ def _has_default(notes: list[Any]) -> bool:
 
 
 def _read_langchain_notation(notes: list[Any]) -> list[Any]:
-    """Reads `Annotated[X, default or ..., "description"]`, and the shorter `Annotated[X, "description"]`, as fields."""
+    """Read `Annotated[X, default or ..., "description"]`, and the shorter `Annotated[X, "description"]`, as fields."""
     if len(notes) > 1 and isinstance(notes[1], str):
         default = {"default": notes[0]} if _has_default(notes) else {}
         return [Field(description=notes[1], json_schema_extra=default)]
@@ -110,7 +110,7 @@ def _annotate(hint: Any, extra: Any) -> Any:
 
 
 def _replace_typed_dicts(hint: Any, found: list[Any]) -> Any:
-    """Replaces every TypedDict in a hint by a marker with its place in `found`, where new ones are added."""
+    """Replace every TypedDict in a hint by a marker with its place in `found`, where new ones are added."""
     if is_typeddict(hint):
         if hint not in found:
             found.append(hint)
@@ -126,7 +126,7 @@ def _replace_typed_dicts(hint: Any, found: list[Any]) -> Any:
 
 
 def _parse_docstring(cls: Any) -> tuple[str, dict[str, str]]:
-    """Splits a docstring in Google's style into its text and the descriptions under `Args:` or `Attributes:`."""
+    """Split a docstring in Google's style into its text and the descriptions under `Args:` or `Attributes:`."""
     text, told, name, indent = [], {}, "", None
     in_fields = False
     for line in inspect.cleandoc(cls.__doc__ or "").splitlines():

@@ -24,7 +24,7 @@ RULES.update(SCALAR_RULES | CONTAINER_RULES)
 
 
 def find_mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
-    """Where a value does not fit a schema; empty if it fits.
+    """Return where a value does not fit a schema; empty if it fits.
 
     Args:
         value: JSON, as Python has it.
@@ -49,7 +49,7 @@ def find_mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
 
 
 def find_value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: bool) -> list[Mismatch]:
-    """Where an answer does not fit its schema.
+    """Return where an answer does not fit its schema.
 
     Args:
         value: The answer. Nulls that stand for what was left out are taken out of it.

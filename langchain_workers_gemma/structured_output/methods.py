@@ -29,7 +29,7 @@ _METHODS: tuple[Method, ...] = ("guided_json", "json_schema", "json_mode", "func
 
 
 def resolve_method(method: str | None, spec: GemmaModel) -> Method | None:
-    """The method for a model; `None` where only the prompt can ask for JSON.
+    """Return the method for a model; `None` where only the prompt can ask for JSON.
 
     Raises:
         ValueError: If the method is unknown, or one that the model does not have.
@@ -62,7 +62,7 @@ def build_structured_runnable(
     max_repairs: int,
     options: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
-    """The runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
+    """Return the runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
     resolved = resolve_method(method, spec)
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
@@ -112,7 +112,7 @@ def _build_response_format(
 def _bind_call(
     llm: Any, json_schema: Mapping[str, Any], *, strict: bool | None, options: Mapping[str, Any]
 ) -> Runnable[LanguageModelInput, Any]:
-    """The model, bound to one tool that it must call."""
+    """Return the model, bound to one tool that it must call."""
     name = get_schema_name(json_schema)
     function = _build_function(name, get_schema_description(json_schema), json_schema, strict=strict)
     forced = {"tool_choice": name, "parallel_tool_calls": False, "keep_invalid_calls": True, **options}

@@ -127,7 +127,7 @@ class PartialValues:
 
 
 def _get_call_text(message: AIMessage) -> str | None:
-    """The arguments of the first call, as JSON text; `None` if there is no call."""
+    """Return the arguments of the first call, as JSON text; `None` if there is no call."""
     if message.tool_calls:
         return encode_json(message.tool_calls[0]["args"]).decode()
     if message.invalid_tool_calls:
@@ -136,7 +136,7 @@ def _get_call_text(message: AIMessage) -> str | None:
 
 
 def _get_call_piece(chunk: AIMessageChunk) -> str:
-    """The next piece of the arguments of the first call."""
+    """Return the next piece of the arguments of the first call."""
     return "".join(piece["args"] or "" for piece in chunk.tool_call_chunks if not piece["index"])
 
 
@@ -147,7 +147,7 @@ def _find_truncated_call(message: AIMessage) -> str | None:
 
 
 def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
-    """The value in the caller's type. What had to be stripped from the schema on its way out is checked here.
+    """Return the value in the caller's type. What had to be stripped from the schema on its way out is checked here.
 
     Args:
         value: What the model wrote.
@@ -192,7 +192,7 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
 
 
 def _describe_problem(error: ValueError) -> str:
-    """What is wrong, in words for the model: Pydantic's own hold links and its name for each kind of error."""
+    """Return what is wrong, in words for the model: Pydantic's own hold links and its name for each kind of error."""
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_PROBLEMS]

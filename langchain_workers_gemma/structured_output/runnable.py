@@ -252,7 +252,7 @@ class _Attempts:
         return total
 
     def get_result(self) -> Any:
-        """The object, or with `include_raw` a dict that holds it.
+        """Return the object, or with `include_raw` a dict that holds it.
 
         Raises:
             OutputParserException: If there is none, and it is not to stand in a dict.
@@ -311,7 +311,7 @@ def _get_chunk_fields(message: AIMessage) -> dict[str, Any]:
 
 
 def _add_up(inputs: list[Any]) -> Any:
-    """The input, of which a chain may give pieces that add up."""
+    """Return the input, of which a chain may give pieces that add up."""
     total = inputs[0]
     for more in inputs[1:]:
         total = total + more
@@ -325,7 +325,7 @@ def _as_messages(value: Any) -> list[BaseMessage]:
 
 
 def _write_correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
-    """The reply and what is wrong with it, as the end of a conversation."""
+    """Return the reply and what is wrong with it, as the end of a conversation."""
     said = str(reply.text)
     for call in (*reply.tool_calls, *reply.invalid_tool_calls):
         said += str(call["args"])

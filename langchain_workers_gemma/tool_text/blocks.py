@@ -75,11 +75,11 @@ class Block:
         return self._state.partial_call()
 
     def is_cut_short(self) -> bool:
-        """Whether calls were read or begun that count though the text ended before the block did."""
+        """Return whether calls were read or begun that count though the text ended before the block did."""
         return self._state.name is not None or (self._state.marked and bool(self.calls))
 
     def is_cut_markup(self, *, after_call: bool) -> bool:
-        """Whether nothing was read but what opens a call: a special token or, behind another call, a tag."""
+        """Return whether nothing was read but what opens a call: a special token or, behind another call, a tag."""
         return not self.calls and (self._opener in SPECIAL or (bool(self._opener) and after_call))
 
     def is_unreadable_call(self) -> bool:
@@ -87,7 +87,7 @@ class Block:
         return bool(self._opener) and not self._in_prose and self._state.name is not None
 
     def is_example(self) -> bool:
-        """Whether what looks like a call between special tokens names no bound tool, or stands in prose."""
+        """Return whether what looks like a call between special tokens names no bound tool, or stands in prose."""
         return self._begun
 
     def read_unreadable_call(self) -> Steps[tuple[str, str]]:
@@ -196,7 +196,7 @@ class Block:
         self.closed = self._is_over and bool((yield from self._source.peek()))
 
     def _read_tokens_end(self) -> Steps[bool]:
-        """Whether the block ends here, with or without its closing token; junk before that is passed."""
+        """Return whether the block ends here, with or without its closing token; junk before that is passed."""
         source = self._source
         blank = yield from source.run(BLANK)
         junk = yield from source.accept(",", ";")
@@ -219,7 +219,7 @@ class Block:
         return True
 
     def _stands_apart(self) -> Steps[bool]:
-        """Whether no words of the same line follow, unless right behind the token."""
+        """Return whether no words of the same line follow, unless right behind the token."""
         before = self._source.tell()
         if (yield from self._ends_line()):
             return True
@@ -255,7 +255,7 @@ class Block:
         source.accept_cut(*CALL_CLOSERS)
 
     def _ends_line(self) -> Steps[bool]:
-        """Whether nothing but more special tokens comes after here on the line."""
+        """Return whether nothing but more special tokens comes after here on the line."""
         yield from self._source.run(_SPACE)
         if (yield from self._source.peek()) in ("", "\n"):
             return True

@@ -98,7 +98,7 @@ class CallState:
 
 
 def fits(word: str) -> bool:
-    """Whether a name is no longer than names are."""
+    """Return whether a name is no longer than names are."""
     return len(word) <= MAX_NAME_LENGTH
 
 

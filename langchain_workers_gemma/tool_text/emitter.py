@@ -37,7 +37,7 @@ class Emitter:
         return self._has_text and not self._blank and self._separator is None
 
     def passes_thought(self, text: str) -> bool:
-        """Whether a piece of a thought can be emitted as it is."""
+        """Return whether a piece of a thought can be emitted as it is."""
         return not self._thought_blank and ("\n" not in text or text[-1] not in _BLANKS)
 
     def add_text(self, text: str) -> None:

@@ -296,7 +296,7 @@ class GemmaFields:
         return len(run) - end
 
     def _is_over(self, passed: list[str]) -> Steps[bool]:
-        """Whether nothing but calls and special tokens follows the closing token of a call."""
+        """Return whether nothing but calls and special tokens follows the closing token of a call."""
         passed.append((yield from self._source.run(BLANK)))
         if not (yield from self._source.peek()):
             return True
@@ -329,7 +329,7 @@ class GemmaFields:
 
 
 def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:
-    """Whether words go on with what looks like a key, because there is no such key."""
+    """Return whether words go on with what looks like a key, because there is no such key."""
     return bool(kind.names) and key not in kind.names and (len(words) > 1 or not is_constant(words[0].strip()))
 
 

@@ -47,7 +47,7 @@ _DOUBTFUL_PATH = re.compile(r"""(?:^|(?<=[\s"'=(,;]))[A-Za-z]:\\[nrtbf][a-z]""")
 
 
 def looks_like_path(text: str) -> bool:
-    """Whether a string in quotes may hold a Windows path with single backslashes."""
+    """Return whether a string in quotes may hold a Windows path with single backslashes."""
     return bool(_RAW_PATH.search(text) or _DOUBTFUL_PATH.search(text))
 
 

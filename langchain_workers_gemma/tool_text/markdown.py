@@ -61,7 +61,7 @@ class MarkdownState:
         self.line_is_blank = True
 
     def is_code(self, character: str) -> bool:
-        """Whether `character`, which comes next, is in code or belongs to what opens or closes it."""
+        """Return whether `character`, which comes next, is in code or belongs to what opens or closes it."""
         if character == "`":
             return bool(self._ticks or self._code)
         self._end_ticks(character)

@@ -95,7 +95,7 @@ class PythonCalls:
             yield from skip(source)
 
     def _read_shown(self, path: str) -> Steps[bool]:
-        """Whether a string or the result of a call stands here; it is passed then."""
+        """Return whether a string or the result of a call stands here; it is passed then."""
         source = self._source
         if not self._statements:
             return False

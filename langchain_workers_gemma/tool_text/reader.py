@@ -105,7 +105,7 @@ class TextReader:
         return self._emitter.take()
 
     def passes(self, text: str, *, reasoning: bool = False) -> bool:
-        """Whether a piece can be emitted as it is, since nothing in it or before it has to be looked at.
+        """Return whether a piece can be emitted as it is, since nothing in it or before it has to be looked at.
 
         Such a piece is taken note of. Any other is to be fed.
 
@@ -454,7 +454,7 @@ class TextReader:
 
 
 def _is_cut_opener(text: str) -> bool:
-    """Whether a text is the beginning of the token that opens a call."""
+    """Return whether a text is the beginning of the token that opens a call."""
     return bool(text) and any(opener.startswith(text) for opener in CALL_OPENERS)
 
 

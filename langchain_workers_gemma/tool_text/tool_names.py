@@ -50,10 +50,10 @@ class ToolNames:
         return next((name for name in names if name in self.parameters), None)
 
     def can_be_named(self, word: str) -> bool:
-        """Whether `word` is the beginning of a tool's name, or the whole of it."""
+        """Return whether `word` is the beginning of a tool's name, or the whole of it."""
         namespace = next((module for module in _NAMESPACES if word.startswith(module)), "")
         return word.removeprefix(namespace) in self._prefixes or any(module.startswith(word) for module in _NAMESPACES)
 
     def can_begin_line(self, word: str) -> bool:
-        """Whether `word` is the beginning of what a line of calls without markup can start with."""
+        """Return whether `word` is the beginning of what a line of calls without markup can start with."""
         return word in _LINE_PREFIXES or self.can_be_named(word)

@@ -34,7 +34,7 @@ class TwinFilter:
         self.held: list[ToolCallDelta] = []
 
     def add_written(self, call: ToolCallDelta) -> bool:
-        """Whether a call that was read out of text is new."""
+        """Return whether a call that was read out of text is new."""
         arguments = _parse(call.arguments)
         for given in self._given.values():
             if given.name == call.name and not given.matched and _parse("".join(given.pieces)) == arguments:

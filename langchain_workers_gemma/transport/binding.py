@@ -177,7 +177,7 @@ class _Connection:
 
 
 def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a request becomes as the second and third argument of `run`.
+    """Return what a request becomes as the second and third argument of `run`.
 
     What stands in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
 
@@ -209,7 +209,7 @@ class _Body(Protocol):
     """A reply's bytes as they come."""
 
     async def read(self) -> bytes | None:
-        """The next bytes, or `None` at the end."""
+        """Return the next bytes, or `None` at the end."""
 
     async def close(self) -> None:
         """Let go of what has not been read."""
@@ -276,7 +276,7 @@ class _Iterated:
 
 
 def _open_result(result: Any, request: Request) -> tuple[ResponseHead, _Body]:
-    """The head and body of what the binding resolved to."""
+    """Return the head and body of what the binding resolved to."""
     response = getattr(result, "js_object", result)  # the Python SDK's own Response
     status = getattr(response, "status", None)
     if isinstance(status, int) and not isinstance(response, Mapping) and hasattr(response, "headers"):
@@ -311,7 +311,7 @@ def _to_json(result: Any) -> bytes:
 
 
 def _to_python(value: Any) -> Any:
-    """Python's form of a value of Pyodide's.
+    """Return Python's form of a value of Pyodide's.
 
     Raises:
         TypeError: If it has none.
@@ -330,7 +330,7 @@ def _refuse(value: object) -> Any:
 
 
 def _is_null(value: object) -> bool:
-    """Whether it is JavaScript's `undefined` or `null`, which Pyodide tells apart."""
+    """Return whether it is JavaScript's `undefined` or `null`, which Pyodide tells apart."""
     return value is None or type(value).__name__ == "JsNull"
 
 
@@ -358,7 +358,7 @@ def _read_headers(headers: Any) -> dict[str, str]:
 
 
 def _read_thrown(error: Exception) -> str:
-    """The text of what the binding threw, which the exchange reads like the body of an error reply.
+    """Return the text of what the binding threw, which the exchange reads like the body of an error reply.
 
     Raises:
         APIConnectionError: If no service has answered.
@@ -373,7 +373,7 @@ def _read_thrown(error: Exception) -> str:
 
 
 def _make_broken_error(error: Exception) -> WorkersGemmaError:
-    """The typed error for a stream that failed."""
+    """Return the typed error for a stream that failed."""
     text = _get_text(error)
     if _CODE.search(text) is None:
         return APIConnectionError(f"The binding's stream failed: {text}")

@@ -76,7 +76,7 @@ async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one that anybody on the internet could reach.
+    """Return whether an IP address is one that anybody on the internet could reach.
 
     Example:
         >>> is_public("93.184.215.14"), is_public("127.0.0.1"), is_public("::ffff:10.0.0.1")
@@ -109,7 +109,7 @@ class _Clock:
         self._total = total
 
     def get_time_left(self, timeout: float | None) -> float:
-        """How long the next step may take.
+        """Return how long the next step may take.
 
         Raises:
             _TooSlowError: If no time is left, however steadily bytes drip in.

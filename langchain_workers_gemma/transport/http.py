@@ -75,7 +75,7 @@ class Transport:
         )
 
     def make_pool_key(self, request: Request) -> PoolKey:
-        """What the connection of a request may be shared for."""
+        """Return what the connection of a request may be shared for."""
         secret = self.token.get_secret_value().encode() if self.token else b""
         return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 

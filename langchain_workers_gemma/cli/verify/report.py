@@ -95,7 +95,7 @@ def _table(title: str, results: Iterable[Result]) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """A text as code, so that what a service wrote is no markup, no mention and no end of its cell."""
+    """Return a text as code, so that what a service wrote is no markup, no mention and no end of its cell."""
     plain = "".join(one if one.isprintable() else " " for one in text).replace("`", "'").replace("|", "\\|")
     return f"`{plain}`" if plain.strip() else ""
 

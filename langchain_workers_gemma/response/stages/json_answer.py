@@ -61,7 +61,7 @@ class JsonAnswer:
         return (event,)
 
     def flush(self) -> Iterable[Event]:
-        """The reply has ended: give what was held back, or leave it in `withheld`."""
+        """Return the reply has ended: give what was held back, or leave it in `withheld`."""
         text = self._take_held()
         if not (self._is_answered or text.strip()):
             text = self._find_answer_in_thoughts() or text
@@ -71,7 +71,7 @@ class JsonAnswer:
         return _pass_text(text)
 
     def _take_held(self) -> str:
-        """The JSON in what was held back, or all of it where there is none."""
+        """Return the JSON in what was held back, or all of it where there is none."""
         text, self._head, self._held = self._head + "".join(self._held), "", []
         opening = _OPENING.match(text)
         if opening is not None:

@@ -50,6 +50,6 @@ class StopSequences:
         return [Text(ready)] if ready else []
 
     def _find_first_stop(self, text: str) -> int | None:
-        """Where the answer ends: at the start of the sequence that is completed first."""
+        """Return where the answer ends: at the start of the sequence that is completed first."""
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         return min(found)[1] if found else None

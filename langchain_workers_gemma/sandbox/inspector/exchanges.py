@@ -103,11 +103,11 @@ class Exchange:
     _clock: float = field(default_factory=time.perf_counter)
 
     def elapsed(self) -> float:
-        """Seconds since the request came in."""
+        """Return seconds since the request came in."""
         return time.perf_counter() - self._clock
 
     def header(self, name: str) -> str:
-        """A header of the response, empty if it has none of that name."""
+        """Return a header of the response, empty if it has none of that name."""
         return next((value for key, value in self.response_headers if key == name), "")
 
     def receive(self, data: bytes) -> None:
@@ -216,12 +216,12 @@ class ExchangeLog:
             watcher.notify(exchange)
 
     def all(self) -> list[Exchange]:
-        """Every exchange that is kept."""
+        """Return every exchange that is kept."""
         with self._lock:
             return list(self._exchanges.values())
 
     def get(self, exchange_id: int) -> Exchange | None:
-        """One exchange, `None` if it is not kept."""
+        """Return one exchange, `None` if it is not kept."""
         with self._lock:
             return self._exchanges.get(exchange_id)
 

@@ -131,12 +131,12 @@ class _TurnTemplate:
 
 
 def is_image(part: Mapping[str, Any]) -> bool:
-    """Whether a content part is an image."""
+    """Return whether a content part is an image."""
     return part.get("type") in ("image", "image_url")
 
 
 def _first_text(content: object) -> str:
-    """A system message's text: the template of Gemma 3 reads the first part of a list and no more."""
+    """Return a system message's text: the template of Gemma 3 reads the first part of a list and no more."""
     if isinstance(content, str):
         return content
     first = next(iter(_objects(content)), {}).get("text")

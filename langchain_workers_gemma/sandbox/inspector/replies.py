@@ -118,7 +118,7 @@ class ReplyView:
 
 
 def is_stream(exchange: Exchange) -> bool:
-    """Whether the response is an event stream."""
+    """Return whether the response is an event stream."""
     return exchange.header("content-type").startswith(EVENT_STREAM)
 
 
@@ -181,7 +181,7 @@ def _text(value: object) -> str:
 
 
 def _json_text(value: object) -> str:
-    """A string as it is, `None` as nothing, anything else as JSON."""
+    """Return a string as it is, `None` as nothing, anything else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -149,7 +149,7 @@ def _tool(tool: object) -> dict[str, str]:
 
 
 def _image(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What is to be known of an image, without its bytes."""
+    """Return what is to be known of an image, without its bytes."""
     holder = part.get("image_url")
     url = holder.get("url") if isinstance(holder, dict) else holder
     if not isinstance(url, str):

@@ -270,7 +270,7 @@ class Service:
 
 
 def _is_bearer(header: str | None, token: str) -> bool:
-    """Whether a header carries a token; the name of the scheme may be in any case (RFC 9110)."""
+    """Return whether a header carries a token; the name of the scheme may be in any case (RFC 9110)."""
     scheme, _, given = (header or "").partition(" ")
     return scheme.lower() == "bearer" and given.strip() == token
 

@@ -33,7 +33,7 @@ def type_name(value: object) -> str:
 
 
 def is_type(value: object, name: str) -> bool:
-    """Whether a value has a JSON type; 5.0 is an integer, as JSON Schema has it, and true is no number."""
+    """Return whether a value has a JSON type; 5.0 is an integer, as JSON Schema has it, and true is no number."""
     actual = type_name(value)
     return actual == name or (name == "number" and actual == "integer")
 

@@ -82,7 +82,7 @@ def _missing_end(text: str) -> str:
 
 # --- what engines do --------------------------------------------------------------------------------------------------
 def _rename(draft: Draft, request: ChatRequest) -> Draft:
-    """A named choice does not enforce the name: another tool is called."""
+    """Return a named choice does not enforce the name: another tool is called."""
     others = [tool.name for tool in request.tools if tool.name != request.tool_choice]
     if request.tool_choice in ("auto", "none", "required") or not others:
         return draft
@@ -111,12 +111,12 @@ def _stringify(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _double(draft: Draft, _request: ChatRequest) -> Draft:
-    """A call arrives as text as well."""
+    """Return a call arrives as text as well."""
     return replace(draft, text=draft.text + write_calls(draft.calls, "gemma_4")) if draft.calls else draft
 
 
 def _announce(draft: Draft, request: ChatRequest) -> Draft:
-    """A stream finishes with `tool_calls` and has none; the whole reply has the call as text."""
+    """Return a stream finishes with `tool_calls` and has none; the whole reply has the call as text."""
     if not draft.calls:
         return draft
     text = "" if request.stream else write_calls(draft.calls, "gemma_4_json")
@@ -124,13 +124,13 @@ def _announce(draft: Draft, request: ChatRequest) -> Draft:
 
 
 def _put_into_reasoning(draft: Draft, _request: ChatRequest) -> Draft:
-    """Everything lands in the reasoning, calls as text."""
+    """Return everything lands in the reasoning, calls as text."""
     calls = write_calls(draft.calls, "gemma_4") if draft.calls else ""
     return Draft(reasoning=draft.reasoning + draft.text + calls)
 
 
 def _leave_orphan_channel(draft: Draft, _request: ChatRequest) -> Draft:
-    """A reply that begins inside the thought: its end stands in the text, its beginning does not."""
+    """Return a reply that begins inside the thought: its end stands in the text, its beginning does not."""
     thought = draft.reasoning or "I have what I need."
     return replace(draft, reasoning="", text=f"{thought}<channel|>{draft.text}")
 
@@ -141,12 +141,12 @@ def _leak_tokens(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _leave_stray_pieces(draft: Draft, _request: ChatRequest) -> Draft:
-    """A piece of the opening token stays in the text before a call."""
+    """Return a piece of the opening token stays in the text before a call."""
     return replace(draft, text=f"{draft.text}<|too") if draft.calls else draft
 
 
 def _stop(draft: Draft, _request: ChatRequest) -> Draft:
-    """The finish reason beside calls is `stop`."""
+    """Return the finish reason beside calls is `stop`."""
     return replace(draft, finish_reason="stop")
 
 

@@ -60,7 +60,7 @@ class Grammar:
         return llguidance.LLMatcher(_tokenizer(), self._grammar)
 
     def accepts(self, text: str) -> bool:
-        """Whether a text is wholly one that the grammar allows."""
+        """Return whether a text is wholly one that the grammar allows."""
         matcher = self.matcher()
         data = list(text.encode())
         return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
@@ -75,7 +75,7 @@ def _pattern_grammar(pattern: str) -> Grammar | None:
 
 
 def matches(value: str, pattern: object) -> bool:
-    """Whether a string matches a pattern; one that the engine cannot read forbids nothing.
+    """Return whether a string matches a pattern; one that the engine cannot read forbids nothing.
 
     The engine takes linear time, where Python's `re` can take exponential time.
     """

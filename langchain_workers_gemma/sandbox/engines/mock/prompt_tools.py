@@ -53,7 +53,7 @@ def without_definitions(text: str) -> str:
 
 
 def _describes(paragraph: str, tools: tuple[Tool, ...]) -> bool:
-    """Whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
+    """Return whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
     if schemas_in(paragraph) or any(any(_definitions(value)) for value, _, _ in json_spans(paragraph)):
         return True
     heads = [tool.name for tool in tools]

@@ -14,7 +14,7 @@ from .work_limit import MAX_SCHEMA_CHARACTERS, spend, too_complex
 
 
 def is_valid(schema: Mapping[str, Any], value: object) -> bool:
-    """Whether a value obeys a schema, formats included; nothing obeys a schema that cannot be read.
+    """Return whether a value obeys a schema, formats included; nothing obeys a schema that cannot be read.
 
     Raises:
         ServiceError: 400 for a schema that takes too much work.

@@ -136,5 +136,5 @@ def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
 
 
 def _plainly_valid(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
-    """Whether arguments need no validator: no parameters and none given."""
+    """Return whether arguments need no validator: no parameters and none given."""
     return not arguments and not schema.get("required")

@@ -136,7 +136,7 @@ class ValueFiller:
         return len(described & self._stems) + 0.5 * numeric
 
     def _negated(self, key: str) -> bool:
-        """Whether the prompt says to do without something."""
+        """Return whether the prompt says to do without something."""
         spelled = r"\W+".join(map(re.escape, words(key)))
         negated = rf"\b(?:no|not|without|never|don't|exclude|skip)\W+(?:\w+\W+){{0,2}}{spelled}"
         return bool(spelled) and re.search(negated, self.hints.text, re.IGNORECASE) is not None
