@@ -56,6 +56,11 @@ class Habits:
         runaway: End a constrained reply in white space until `max_tokens`.
         thinking_as_text: Let the thinking channel leak into the text.
         closed_calls: Close the JSON of a cut call, and finish with this reason.
+        cut_names: Let a call whose name was cut pass for a call of another tool.
+        context_end: End at the end of the context window, after a few tokens, with a call closed.
+        words_before_calls: Say something before a call.
+        words_after_calls: Say something after a call, which a whole reply loses.
+        swallowed_calls: Drop calls where no tools are bound.
         announced_calls: Say `tool_calls` in a stream without any call.
         garbled: Put the quotes of `keys` and strings, or of `strings` alone, into their text.
         stringified_values: Send every argument as a string.
@@ -66,6 +71,7 @@ class Habits:
         stray_pieces: Leave a piece of a special token in the text before a call.
         leaked_tokens: Leave special tokens at the end of the text.
         orphan_channel: Begin inside a thought, so that only its end is marked.
+        bare_thought: Begin inside a thought with its name.
         all_in_reasoning: Put the whole reply into the reasoning.
         empty_for_required: Answer a required call with nothing.
         whole_reply_constraint: Let a schema cover the whole reply, so that it forbids calls.
@@ -79,6 +85,11 @@ class Habits:
     runaway: bool = False
     thinking_as_text: bool = False
     closed_calls: Literal["length", "tool_calls"] | None = None
+    cut_names: bool = False
+    context_end: bool = False
+    words_before_calls: bool = False
+    words_after_calls: bool = False
+    swallowed_calls: bool = False
     announced_calls: bool = False
     garbled: Literal["keys", "strings"] | None = None
     stringified_values: bool = False
@@ -89,6 +100,7 @@ class Habits:
     stray_pieces: bool = False
     leaked_tokens: bool = False
     orphan_channel: bool = False
+    bare_thought: bool = False
     all_in_reasoning: bool = False
     empty_for_required: bool = False
     whole_reply_constraint: bool = False
@@ -162,6 +174,7 @@ class Completion:
         reasoning_tokens: Tokens of reasoning.
         cached_tokens: Tokens of input that were cached.
         stop_reason: The stop sequence that ended it, or the number of the token with which the model did.
+        after_calls: Text behind the calls, which only a stream has.
     """
 
     text: str = ""
@@ -173,6 +186,7 @@ class Completion:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     stop_reason: str | int | None = None
+    after_calls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

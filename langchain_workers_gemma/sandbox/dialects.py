@@ -32,6 +32,8 @@ class Dialect:
         tool_calls: What stands beside text for no calls: as documented, `empty`, `null` or `missing`.
         finaliser: A last event of tool calls without index, id, name and arguments.
         whole_calls: Each call in one event.
+        empty_deltas: Events of a stream that say nothing.
+        shared_deltas: What follows one another in a stream shares an event: a thought, text and a call.
         call_ids: Unique, `missing`, `repeated` in every turn, or `changing` with each piece of a streamed call.
         call_index: The index of streamed calls: counted, `zero` for every call, or `missing`.
         call_form: The form of calls in a native reply: `flat` or OpenAI's `function`.
@@ -50,7 +52,8 @@ class Dialect:
         ignored_forms: Forms of structured output that are ignored.
         refusals_in_stream: A streamed request is refused by an error event under status 200.
         stop_reason: Whether choices tell why the model stopped (docs/wire.md section 10).
-        lenient_templates: Histories pass that Gemma 4's chat template renders wrongly (docs/wire.md section 11).
+        lenient_templates: Histories and tools pass that Gemma 4's chat template renders wrongly (docs/wire.md
+            section 11).
         habits: What the mock model does.
     """
 
@@ -63,6 +66,8 @@ class Dialect:
     tool_calls: Literal["documented", "empty", "null", "missing"] = "documented"
     finaliser: bool = False
     whole_calls: bool = False
+    empty_deltas: bool = False
+    shared_deltas: bool = False
     call_ids: Literal["unique", "missing", "repeated", "changing"] = "unique"
     call_index: Literal["counted", "zero", "missing"] = "counted"
     call_form: Literal["flat", "function"] | None = None
@@ -126,6 +131,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "missing_tool_calls": Dialect(tool_calls="missing"),
     "finaliser": Dialect(finaliser=True),
     "whole_calls": Dialect(whole_calls=True),
+    "empty_deltas": Dialect(empty_deltas=True),
+    "shared_deltas": Dialect(shared_deltas=True, habits=Habits(words_before_calls=True, words_after_calls=True)),
     "no_call_ids": Dialect(call_ids="missing"),
     "repeated_call_ids": Dialect(call_ids="repeated"),
     "function_calls": Dialect(call_form="function"),
@@ -153,6 +160,11 @@ DIALECTS: Mapping[str, Dialect] = {
     **{f"ignore_{form}": Dialect(ignored_forms=frozenset({form})) for form in SCHEMA_FORMS},
     "closed_calls": Dialect(habits=Habits(closed_calls="length")),
     "closed_calls_as_tool_calls": Dialect(habits=Habits(closed_calls="tool_calls")),
+    "cut_names": Dialect(habits=Habits(closed_calls="tool_calls", cut_names=True)),
+    "context_end": Dialect(habits=Habits(closed_calls="tool_calls", context_end=True)),
+    "words_before_calls": Dialect(habits=Habits(words_before_calls=True)),
+    "words_after_calls": Dialect(habits=Habits(words_after_calls=True)),
+    "swallowed_calls": Dialect(habits=Habits(swallowed_calls=True)),
     "announced_calls": Dialect(habits=Habits(announced_calls=True)),
     "garbled_keys": Dialect(habits=Habits(garbled="keys")),
     "garbled_strings": Dialect(habits=Habits(garbled="strings")),
@@ -164,6 +176,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "stray_pieces": Dialect(habits=Habits(stray_pieces=True)),
     "leaked_tokens": Dialect(habits=Habits(leaked_tokens=True)),
     "orphan_channel": Dialect(habits=Habits(orphan_channel=True)),
+    "bare_thought": Dialect(habits=Habits(bare_thought=True)),
     "all_in_reasoning": Dialect(response="null", reasoning_key="reasoning", habits=Habits(all_in_reasoning=True)),
     "empty_for_required": Dialect(tool_calls="empty", habits=Habits(empty_for_required=True)),
     "whole_reply_constraint": Dialect(habits=Habits(whole_reply_constraint=True)),
@@ -183,6 +196,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "calls_as_gemma_4": Dialect(habits=Habits(calls_as="gemma_4")),
     "calls_as_gemma_4_json": Dialect(habits=Habits(calls_as="gemma_4_json")),
     "calls_as_gemma_4_response": Dialect(habits=Habits(calls_as="gemma_4_response")),
+    "calls_as_gemma_4_unclosed": Dialect(habits=Habits(calls_as="gemma_4_unclosed")),
     "calls_as_gemma_4_stripped": Dialect(habits=Habits(calls_as="gemma_4_stripped")),
 }
 """The behaviours by name; `get_dialect("crlf", "numbers")` has several at once."""

@@ -14,6 +14,7 @@ from langchain_core.tools import tool
 from langgraph.errors import GraphRecursionError
 
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
+from langchain_workers_gemma.middleware import ToolCallGuard
 from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
 
 GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
@@ -31,7 +32,7 @@ Outcome: TypeAlias = tuple[list[tuple[str, int]], str | None]
 
 
 def run_agent(
-    sandbox: Sandbox, api: str, *, streaming: bool, **fields: Any
+    sandbox: Sandbox, api: str, *, streaming: bool, guarded: bool = False, **fields: Any
 ) -> tuple[list[tuple[str, int]], str | None]:
     """Run an agent; return what its tool was called with, and its answer (`None` for a typed error)."""
     ran: list[tuple[str, int]] = []
@@ -52,7 +53,7 @@ def run_agent(
         max_retries=1,
         **({"max_tokens": 1024, "thinking": False} | fields),
     )
-    agent: Any = create_agent(llm, [write_file])
+    agent: Any = create_agent(llm, [write_file], middleware=[ToolCallGuard()] if guarded else [])
     try:
         messages = agent.invoke({"messages": [HumanMessage(QUESTION)]}, {"recursion_limit": 10})["messages"]
     except (WorkersGemmaError, GraphRecursionError):
@@ -67,6 +68,9 @@ def test_an_agent_answers(sandbox: Sandbox, name: str, api: str, streaming: bool
     with sandbox.using_dialect(name):
         ran, answer = run_agent(sandbox, api, streaming=streaming)
     assert set(ran) <= {WHOLE}, "no tool runs with other arguments"
+    if name == "context_end":
+        assert ran == []
+        return
     if name not in TYPED_ERROR:
         assert ran == [WHOLE]
     if name not in TYPED_ERROR | {"all_in_reasoning"}:
@@ -74,13 +78,46 @@ def test_an_agent_answers(sandbox: Sandbox, name: str, api: str, streaming: bool
         assert "Wrote 12 lines to /home/ann/notes.txt" in answer
 
 
+CUTTING = [
+    ("closed_calls",),
+    ("closed_calls_as_tool_calls",),
+    ("cut_names",),
+    ("closed_calls_as_tool_calls", "words_before_calls"),
+    ("closed_calls_as_tool_calls", "shared_deltas"),
+    ("closed_calls", "shared_deltas", "empty_deltas"),
+    ("calls_as_gemma_4_unclosed",),
+]
+
+
 @pytest.mark.parametrize(("api", "streaming"), WAYS)
-@pytest.mark.parametrize("name", ["closed_calls", "closed_calls_as_tool_calls"])
-def test_a_cut_call_never_runs(sandbox: Sandbox, name: str, api: str, streaming: bool) -> None:
-    with sandbox.using_dialect(name):
+@pytest.mark.parametrize("names", CUTTING, ids="+".join)
+def test_a_cut_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], api: str, streaming: bool) -> None:
+    with sandbox.using_dialect(*names):
         for limit in range(4, 30):
             ran, _ = run_agent(sandbox, api, streaming=streaming, max_tokens=limit)
             assert set(ran) <= {WHOLE}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("names", "limit"), [*((names, 14) for names in CUTTING), (("context_end",), 1024)], ids=lambda one: str(one)
+)
+def test_no_agent_ends_in_silence(sandbox: Sandbox, names: tuple[str, ...], limit: int, streaming: bool) -> None:
+    """An agent with the guard ends in an answer that says what was cut, or in a typed error."""
+    with sandbox.using_dialect(*names):
+        ran, answer = run_agent(sandbox, "native", streaming=streaming, guarded=True, max_tokens=limit)
+    assert set(ran) <= {WHOLE}
+    assert answer is None or answer.strip()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("tool_calling", ["prompt", "guided_json"])
+def test_a_call_that_is_swallowed_ends_in_no_call(sandbox: Sandbox, tool_calling: str, streaming: bool) -> None:
+    """Without `tools` the engine drops a call in Gemma's own notation: nothing is left of the reply."""
+    with sandbox.using_dialect("swallowed_calls"):
+        ran, answer = run_agent(sandbox, "native", streaming=streaming, tool_calling=tool_calling)
+    assert set(ran) <= {WHOLE}
+    assert tool_calling == "guided_json" or (ran, answer or "") == ([], "")
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from langchain_workers_gemma.models import get_model
 from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
 from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, active_dialects, get_dialect
 from langchain_workers_gemma.sandbox.engines.mock.draft import close_json
@@ -116,6 +117,25 @@ def test_stop_reasons(api: Api) -> None:
         assert reason() is None
 
 
+def test_a_cut_name_passes_for_a_call_of_another_tool(api: Api) -> None:
+    with api.sandbox.using_dialect("cut_names"):
+        choice = choice_of(api, max_tokens=3)
+    assert calls_in(choice) == [("write", {})]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("tool_calls", None)
+
+
+def test_the_end_of_the_context_window_looks_like_the_token_limit(api: Api) -> None:
+    with api.sandbox.using_dialect("context_end"):
+        result = api.result(GEMMA_4, ASKED, tools=[WRITE], **QUIET)
+    choice, usage, spec = result["choices"][0], result["usage"], get_model(GEMMA_4)
+    assert spec is not None
+    assert choice["stop_reason"] is None
+    assert usage["completion_tokens"] < 20
+    assert usage["total_tokens"] == spec.usable_context
+    ((_, arguments),) = calls_in(choice)
+    assert arguments != {"path": "/home/ann/notes.txt", "lines": 12}
+
+
 # --- calls that arrive in other ways ----------------------------------------------------------------------------------
 def test_calls_that_are_announced_and_missing(api: Api) -> None:
     with api.sandbox.using_dialect("announced_calls"):
@@ -162,6 +182,39 @@ def test_other_oddities_of_calls(api: Api) -> None:
         assert (message["content"], message["tool_calls"]) == ("", [])
 
 
+def test_text_around_calls(api: Api) -> None:
+    with api.sandbox.using_dialect("words_before_calls"):
+        assert choice_of(api)["message"]["content"] == "Let me see. "
+    with api.sandbox.using_dialect("words_after_calls"):
+        assert choice_of(api)["message"]["content"] == ""
+        stream = streamed(api)
+    assert stream["content"] == "I wait for it."
+    assert stream["pieces"]
+
+
+def test_events_that_say_nothing_and_events_that_say_two_things(api: Api) -> None:
+    def deltas(**more: Any) -> list[dict[str, Any]]:
+        events = api.events(GEMMA_4, ASKED, tools=[WRITE], **{**QUIET, **more})
+        return [choice["delta"] for event in events if event != "[DONE]" for choice in event["choices"]]
+
+    with api.sandbox.using_dialect("empty_deltas"):
+        assert sum(not delta for delta in deltas()) > 3
+    plain = streamed(api)
+    with api.sandbox.using_dialect("shared_deltas"):
+        shared = [delta for delta in deltas() if "content" in delta and "tool_calls" in delta]
+        assert ["name" in delta["tool_calls"][0]["function"] for delta in shared] == [True, False]
+        stream = streamed(api)
+    assert stream["content"] == "Let me see. I wait for it."
+    assert [piece["function"] for piece in stream["pieces"]] == [piece["function"] for piece in plain["pieces"]]
+
+
+def test_calls_without_tools_are_swallowed(api: Api) -> None:
+    described = 'Call a tool with {"name": ..., "parameters": ...}. Tools: ' + json.dumps(WRITE) + f"\n{ASKED}"
+    with api.sandbox.using_dialect("swallowed_calls"):
+        assert calls_in(choice_of(api))
+        assert "write_file" not in api.text(GEMMA_4, described, **QUIET)
+
+
 TWO = "Call get_weather for Rome and write_file with path '/a' and lines 1"
 
 
@@ -184,6 +237,10 @@ def test_leaked_tokens(api: Api) -> None:
         assert choice_of(api)["message"]["content"] == "<|tool_response>"
     with api.sandbox.using_dialect("orphan_channel"):
         assert api.text(GEMMA_4, "Hello", **QUIET).endswith(f"<channel|>{plain}")
+    with api.sandbox.using_dialect("bare_thought"):
+        text = api.text(GEMMA_4, "Hello", **QUIET)
+        assert text.startswith("thought\n")
+        assert text.endswith(f"<channel|>{plain}")
 
 
 def test_everything_in_the_reasoning(api: Api) -> None:

@@ -143,5 +143,56 @@ def test_gemma_4_refuses_what_its_template_renders_wrongly(
         assert api.run(GEMMA_4, {"messages": messages}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("properties", "problem"),
+    [
+        ({"o": {"type": "object", "additionalProperties": True}}, "properties.o has no 'properties', so 'additional"),
+        ({"o": {"type": "object", "anyOf": [{"type": "object"}]}}, "so 'anyOf' is declared as a parameter"),
+        ({"type": {"type": "string"}}, "properties.type is left out"),
+        (
+            {"o": {"type": "object", "properties": {"required": {"type": "string"}}}},
+            "properties.required is left out",
+        ),
+        (
+            {"l": {"type": "array", "items": {"type": "object", "properties": {"nullable": {"type": "string"}}}}},
+            "properties.l.items.properties.nullable is left out",
+        ),
+    ],
+)
+def test_gemma_4_refuses_tools_that_its_template_declares_wrongly(
+    api: Api, properties: dict[str, Any], problem: str
+) -> None:
+    """docs/wire.md section 11; the service itself says nothing."""
+    parameters = {"type": "object", "properties": properties}
+    function = {"name": "f", "description": "Do it.", "parameters": parameters}
+    body = {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
+    status, code, message = error_of(api.run(GEMMA_4, body))
+    assert (status, code) == (400, 8001)
+    assert problem in message
+    with api.sandbox.using_dialect("lenient_templates"):
+        assert api.run(GEMMA_4, body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("properties", "description"),
+    [
+        ({"o": {"type": "object", "additionalProperties": True, "properties": {}}}, "Do it."),
+        ({"o": {"type": "object", "description": "Anything."}}, "Do it."),
+        ({"type": {"type": "string"}}, 'Do it. Parameter "type" (string): Its kind.'),
+        ({"l": {"type": "array", "items": {"type": "object", "additionalProperties": True}}}, "Do it."),
+    ],
+)
+def test_gemma_4_accepts_tools_that_its_template_declares_rightly(
+    api: Api, properties: dict[str, Any], description: str
+) -> None:
+    function = {
+        "name": "f",
+        "description": description,
+        "parameters": {"type": "object", "properties": properties},
+    }
+    body = {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
+    assert api.run(GEMMA_4, body).status_code == 200
+
+
 def test_a_prompt_has_no_template(api: Api) -> None:
     assert api.run(GEMMA_3, {"prompt": "Hello", "raw": True}).status_code == 200

@@ -17,7 +17,7 @@ from .checker import Checker
 from .constraint import DOCUMENTED_RULES, RequestRules, read_constraint
 from .context import check_context
 from .messages import read_messages
-from .templates import check_template
+from .templates import check_declarations, check_template
 from .tools import read_functions, read_tool_choice, read_tools
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
         raise bad_input(*_explained(model, body, check.problems))
     if prompt is None:
         check_template(model, turns, lenient=rules.lenient_templates)
+        check_declarations(model, tools, lenient=rules.lenient_templates)
     check_context(request, explicit="max_tokens" in numbers)
     return request
 

@@ -28,7 +28,7 @@ class RequestRules:
         refused: Forms of structured output that are refused.
         ignored: Forms of structured output that are ignored, as unknown parameters are.
         openai_route: Whether the request came by the OpenAI-compatible route, which knows the envelope alone.
-        lenient_templates: Whether histories pass that the chat template renders wrongly.
+        lenient_templates: Whether histories and tools pass that the chat template renders wrongly.
     """
 
     refused: frozenset[SchemaForm] = frozenset()

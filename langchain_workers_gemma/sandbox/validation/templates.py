@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.errors import INVALID_INPUT, ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from langchain_workers_gemma.models import GemmaModel
-    from langchain_workers_gemma.sandbox.chat import Turn
+    from langchain_workers_gemma.sandbox.chat import Tool, Turn
 
 _ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 _NO_SYSTEM = (
@@ -17,6 +19,8 @@ _NO_SYSTEM = (
 )
 _SYSTEM_ROLES = ("system", "developer")
 _ROLES = (*_SYSTEM_ROLES, "user", "assistant", "tool")
+_KEYWORDS = ("description", "type", "properties", "required", "nullable")
+"""What the template takes for keywords wherever it expects the names of parameters."""
 
 
 def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool = False) -> None:
@@ -37,6 +41,55 @@ def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool 
             _check_rendering(turns)
     else:
         _check_alternation(turns, system_role=model.system_role)
+
+
+def check_declarations(model: GemmaModel, tools: tuple[Tool, ...], *, lenient: bool = False) -> None:
+    """Refuse tools whose declarations the model's chat template renders wrongly.
+
+    Args:
+        model: The published facts about the model.
+        tools: The tools.
+        lenient: Accept them, as the service does.
+
+    Raises:
+        ServiceError: For a tool with parameters that the template makes up or leaves out.
+    """
+    if lenient or not model.tool_role:
+        return
+    for at, tool in enumerate(tools):
+        path = f"tools[{at}].function.parameters"
+        for problem in _misdeclared(tool.parameters, tool.description, path):
+            raise _rendering_error(problem)
+
+
+def _misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
+    """Yield what the template makes up or leaves out of an object's parameters.
+
+    What it leaves out may stand in the description of the object instead.
+    """
+    for name, value in _mapping(schema.get("properties")).items():
+        where, inner = f"{path}.properties.{name}", _mapping(value)
+        if name in _KEYWORDS:
+            if f'"{name}"' not in description:
+                yield f"{where} is left out, because {name!r} is a keyword there: name it in the description"
+            continue
+        kind = str(inner.get("type")).lower()
+        if kind == "object" and not isinstance(inner.get("properties"), dict):
+            if invented := sorted(set(inner) - set(_KEYWORDS)):
+                yield (
+                    f"{where} has no 'properties', so {invented[0]!r} is declared as a parameter: "
+                    "add an empty 'properties'"
+                )
+            continue
+        if kind == "array":
+            items = _mapping(inner.get("items"))
+            yield from _misdeclared(items, str(items.get("description") or ""), f"{where}.items")
+        else:
+            yield from _misdeclared(inner, str(inner.get("description") or ""), where)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _check_alternation(turns: tuple[Turn, ...], *, system_role: bool) -> None:
@@ -72,16 +125,17 @@ def _check_rendering(turns: tuple[Turn, ...]) -> None:
     for at, turn in enumerate(turns):
         if not turn.calls:
             continue
+        where = f"messages[{at}]:"
         if at and turns[at - 1].role == "assistant":
-            raise _rendering_error(at, "its tool calls follow an assistant message, so they stand outside any turn")
+            raise _rendering_error(f"{where} its tool calls follow an assistant message and stand outside any turn")
         if turn.text.strip():
-            raise _rendering_error(at, "its text is rendered behind the results of its tool calls, and closes the turn")
+            raise _rendering_error(f"{where} its text is rendered behind the results of its calls, and closes the turn")
         answers = [one.call_id for one in _results_after(turns, at)]
         missing = [call.id for call in turn.calls if call.id not in answers]
         if missing:
-            raise _rendering_error(at, f"the tool call {missing[0]!r} has no result, which leaves its response open")
+            raise _rendering_error(f"{where} the tool call {missing[0]!r} has no result, so its response stays open")
         if len(set(answers)) < len(answers):
-            raise _rendering_error(at, "a tool call has several results, each of them rendered as the only one")
+            raise _rendering_error(f"{where} a tool call has several results, each of them rendered as the only one")
 
 
 def _results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
@@ -91,9 +145,9 @@ def _results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
     return list(turns[at + 1 : end])
 
 
-def _rendering_error(at: int, problem: str) -> ServiceError:
+def _rendering_error(problem: str) -> ServiceError:
     return _template_error(
-        f"messages[{at}] is rendered wrongly by the chat template: {problem}. (The service says nothing about this. "
+        f"The chat template renders this request wrongly. {problem}. (The service says nothing about this. "
         "The sandbox's dialect lenient_templates lets it pass.)",
         status=400,
     )

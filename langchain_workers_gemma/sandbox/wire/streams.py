@@ -25,11 +25,13 @@ async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> Asyn
     for index, deltas in enumerate(choices):
         writer.index = index
         async with closing_stream(deltas):
-            async for delta in writer.gathered(deltas):
-                if isinstance(delta, End):
-                    ends.append(delta.completion)
-                for event in writer.write(delta):
+            async for group in _grouped(writer.gathered(deltas), shared=layout.dialect.shared_deltas):
+                if isinstance(group[-1], End):
+                    ends.append(group[-1].completion)
+                for event in writer.write_shared(group):
                     yield event
+                if layout.dialect.empty_deltas:
+                    yield writer.empty()
     total = replace(
         ends[0],
         completion_tokens=sum(one.completion_tokens for one in ends),
@@ -37,6 +39,18 @@ async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> Asyn
     )
     for event in writer.close(total):
         yield event
+
+
+async def _grouped(deltas: AsyncIterator[Delta], *, shared: bool) -> AsyncIterator[list[Delta]]:
+    """Yield each piece, or with `shared` neighbours of different kinds together."""
+    held: list[Delta] = []
+    async for delta in deltas:
+        together = shared and not isinstance(delta, End) and type(delta) not in map(type, held)
+        if held and not (together and len(held) == 1):
+            yield held
+            held = []
+        held.append(delta)
+    yield held
 
 
 def _writer(layout: Layout) -> _Writer:
@@ -71,6 +85,21 @@ class _Writer:
 
     def write(self, delta: Delta) -> Iterator[Event]:
         """Yield the events of one piece."""
+        raise NotImplementedError
+
+    def write_shared(self, deltas: list[Delta]) -> Iterator[Event]:
+        """Yield the events of pieces that share one."""
+        events = [event for delta in deltas for event in self.write(delta)]
+        if len(deltas) > 1 and events:
+            events = [self.joined(events)]
+        yield from events
+
+    def joined(self, events: list[Event]) -> Event:
+        """Return one event that says what several do."""
+        raise NotImplementedError
+
+    def empty(self) -> Event:
+        """Return an event that says nothing."""
         raise NotImplementedError
 
     def close(self, total: Completion) -> Iterator[Event]:
@@ -141,6 +170,12 @@ class _Native(_Writer):
         if self.dialect.usage != "none":
             yield {"response": "", "usage": self.final_usage(total)}
 
+    def joined(self, events: list[Event]) -> Event:
+        return {key: value for event in events for key, value in event.items()}
+
+    def empty(self) -> Event:
+        return {"response": ""}
+
     def _text(self, text: str) -> Event:
         self._said += 1
         event: Event = {"response": self.layout.number_or_text(text)}
@@ -165,6 +200,17 @@ class _Choices(_Writer):
     def close(self, total: Completion) -> Iterator[Event]:
         if self.dialect.usage == "last" and self.layout.request.include_usage:
             yield {**self._head(), "choices": [], "usage": self.final_usage(total)}
+
+    def joined(self, events: list[Event]) -> Event:
+        joined = {key: value for event in events for key, value in event.items()}
+        choices = [event["choices"][0] for event in events]
+        if self.layout.shape == "text":
+            return {**joined, "choices": [{**choices[0], "text": "".join(str(choice["text"]) for choice in choices)}]}
+        said = {key: value for choice in choices for key, value in choice["delta"].items()}
+        return {**joined, "choices": [{**choices[0], "delta": said}]}
+
+    def empty(self) -> Event:
+        return self._choice({})
 
     def _delta(self, delta: Delta) -> dict[str, Any]:
         found: dict[str, Any] = {}

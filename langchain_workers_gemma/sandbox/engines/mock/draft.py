@@ -25,12 +25,14 @@ class Draft:
         text: The answer.
         calls: The tool calls.
         finish_reason: The finish reason of a reply that is not cut, `None` for the usual one.
+        after_calls: Text behind the calls.
     """
 
     reasoning: str = ""
     text: str = ""
     calls: tuple[Call, ...] = ()
     finish_reason: str | None = None
+    after_calls: str = ""
 
 
 def as_engine_sends_it(draft: Draft, request: ChatRequest) -> Draft:
@@ -129,6 +131,20 @@ def _put_into_reasoning(draft: Draft, _request: ChatRequest) -> Draft:
     return Draft(reasoning=draft.reasoning + draft.text + calls)
 
 
+def _speak_before(draft: Draft, _request: ChatRequest) -> Draft:
+    return replace(draft, text=f"{draft.text}Let me see. ") if draft.calls else draft
+
+
+def _speak_after(draft: Draft, _request: ChatRequest) -> Draft:
+    return replace(draft, after_calls="I wait for it.") if draft.calls else draft
+
+
+def _begin_in_thought(draft: Draft, _request: ChatRequest) -> Draft:
+    """The opening token stood in the prompt: its name alone opens the reply."""
+    thought = draft.reasoning or "I have what I need."
+    return replace(draft, reasoning="", text=f"thought\n{thought}<channel|>{draft.text}")
+
+
 def _leave_orphan_channel(draft: Draft, _request: ChatRequest) -> Draft:
     """Return a reply that begins inside the thought: its end stands in the text, its beginning does not."""
     thought = draft.reasoning or "I have what I need."
@@ -180,6 +196,9 @@ _CHANGES: tuple[tuple[Callable[[Habits], bool], Callable[[Draft, ChatRequest], D
     (lambda habits: habits.stringified_values, _stringify),
     (lambda habits: habits.doubled_calls, _double),
     (lambda habits: habits.announced_calls, _announce),
+    (lambda habits: habits.words_before_calls, _speak_before),
+    (lambda habits: habits.words_after_calls, _speak_after),
+    (lambda habits: habits.bare_thought, _begin_in_thought),
     (lambda habits: habits.orphan_channel, _leave_orphan_channel),
     (lambda habits: habits.leaked_tokens, _leak_tokens),
     (lambda habits: habits.stray_pieces, _leave_stray_pieces),

@@ -36,6 +36,8 @@ _END_TOKENS = {False: 106, True: 50}
 """The numbers of the tokens that end a turn, and a turn with calls (docs/wire.md section 10)."""
 _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""
+_CONTEXT_LEFT = 12
+"""Tokens that are left of the context window where a dialect says that it ends."""
 
 
 class MockModel:
@@ -106,9 +108,7 @@ class MockModel:
         if request.schema is not None:
             return self._constrained(request, conversation, wanted, rng), ()
         if calls:
-            prompt = "\n".join(turn.text for turn in request.turns[:2])
-            notation, key = taught_notation(request.model.family, prompt)
-            return write_calls(calls, habits.calls_as or notation, key), ()
+            return _written(calls, request), ()
         if requested_schema(request.turns) is not None:
             return self._constrained(request, conversation, wanted, rng), ()
         return write_answer(conversation, rng), ()
@@ -140,6 +140,15 @@ class MockModel:
         return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY) if request.habits.runaway else text
 
 
+def _written(calls: tuple[Call, ...], request: ChatRequest) -> str:
+    """Return calls as text, in the notation that the prompt teaches."""
+    if request.habits.swallowed_calls and request.model.tool_role:
+        return ""
+    prompt = "\n".join(turn.text for turn in request.turns[:2])
+    notation, key = taught_notation(request.model.family, prompt)
+    return write_calls(calls, request.habits.calls_as or notation, key)
+
+
 def pieces(completion: Completion) -> Iterator[Delta]:
     """Yield a whole reply, token by token."""
     for token in tokenize(completion.reasoning):
@@ -150,6 +159,8 @@ def pieces(completion: Completion) -> Iterator[Delta]:
         yield CallDelta(index, "", id=call.id, name=call.name)
         for token in tokenize(call.arguments):
             yield CallDelta(index, token)
+    for token in tokenize(completion.after_calls):
+        yield TextDelta(token)
     yield End(completion)
 
 
@@ -157,16 +168,19 @@ def _limited(request: ChatRequest, draft: Draft) -> Completion:
     """Cut a reply at a stop sequence and at `max_tokens`, and count its usage."""
     closing = request.habits.closed_calls
     text, stop = _stopped(draft.text, request.stop)
-    left = _Budget(request.max_tokens)
+    context_ends = request.habits.context_end and request.max_tokens > _CONTEXT_LEFT
+    left = _Budget(_CONTEXT_LEFT if context_ends else request.max_tokens)
     reasoning, text = left.take(draft.reasoning), left.take(text)
     calls: list[Call] = []
     for call in draft.calls:
         if left.cut or stop is not None:
             break
-        left.spend(_CALL_MARKUP)
-        arguments, stop = _stopped(call.arguments, request.stop) if closing else (call.arguments, None)
-        arguments = left.take(arguments)
-        calls.append(replace(call, arguments=close_json(arguments) if closing else arguments))
+        limited, stop = _limited_call(call, left, request)
+        calls.append(limited)
+    after_calls = ""
+    if stop is None:
+        after_calls, stop = _stopped(draft.after_calls, request.stop)
+        after_calls = left.take(after_calls)
     if left.cut and draft.calls and request.forced and not closing:
         raise ServiceError(
             INVALID_DATA, "AiError: Invalid data: max_tokens is too small for the call that tool_choice asks for"
@@ -180,12 +194,32 @@ def _limited(request: ChatRequest, draft: Draft) -> Completion:
         reasoning=reasoning,
         calls=tuple(calls),
         finish_reason=reason if left.cut else draft.finish_reason or reason,
-        prompt_tokens=prompt_tokens(request),
+        prompt_tokens=_prompt_tokens(request, left, context_ends=context_ends),
         completion_tokens=left.spent,
         reasoning_tokens=len(tokenize(reasoning)),
         cached_tokens=request.cached_tokens,
         stop_reason=stop if stop is not None or left.cut or not request.model.tool_role else _END_TOKENS[bool(calls)],
+        after_calls=after_calls,
     )
+
+
+def _limited_call(call: Call, left: _Budget, request: ChatRequest) -> tuple[Call, str | None]:
+    """Cut a call; return it and the stop sequence that did."""
+    habits = request.habits
+    left.spend(_CALL_MARKUP)
+    if left.cut and habits.cut_names:
+        return replace(call, name=call.name[: len(call.name) // 2], arguments="{}"), None
+    if not habits.closed_calls:
+        return replace(call, arguments=left.take(call.arguments)), None
+    arguments, stop = _stopped(call.arguments, request.stop)
+    return replace(call, arguments=close_json(left.take(arguments))), stop
+
+
+def _prompt_tokens(request: ChatRequest, left: _Budget, *, context_ends: bool) -> int:
+    """Count the prompt; where the context window ended the reply, it fills what the reply did not."""
+    if context_ends and left.cut and request.model.usable_context is not None:
+        return request.model.usable_context - left.spent
+    return prompt_tokens(request)
 
 
 def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:

@@ -90,6 +90,10 @@ def _gemma_4(calls: _Read, _key: str) -> str:
     return "".join(f"<|tool_call>call:{name}{_braced(arguments, _QUOTE)}<tool_call|>" for name, arguments in calls)
 
 
+def _gemma_4_unclosed(calls: _Read, _key: str) -> str:
+    return "".join(f"<|tool_call>call:{name}{_braced(arguments, _QUOTE)}" for name, arguments in calls)
+
+
 def _gemma_4_json(calls: _Read, _key: str) -> str:
     return "".join(f"<|tool_call>call:{name}{json.dumps(arguments)}<tool_call|>" for name, arguments in calls)
 
@@ -119,6 +123,7 @@ NOTATIONS: Mapping[str, Callable[[_Read, str], str]] = {
     "tool_call": _tool_call,
     "function_gemma": _function_gemma,
     "gemma_4": _gemma_4,
+    "gemma_4_unclosed": _gemma_4_unclosed,
     "gemma_4_json": _gemma_4_json,
     "gemma_4_response": _gemma_4_response,
     "gemma_4_stripped": _gemma_4_stripped,
