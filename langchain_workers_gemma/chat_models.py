@@ -63,16 +63,16 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         temperature, max_tokens, top_p, top_k, seed, repetition_penalty, frequency_penalty, presence_penalty: Sent only
             when set, and checked against the published ranges of the model. `max_tokens` left out means the service's
             default, which is 256.
-        stop: Stop sequences. Applied on our side where the model has no such parameter.
-        thinking: Switches Gemma 4's thinking.
-        tool_calling: How bound tools reach the model: `"auto"`, `"native"`, `"guided_json"` or `"prompt"`.
-        repair_tool_calls: Ask once more, under a constraint, for a tool call that does not fit its tool's schema.
+        stop: Stop sequences. The package applies them itself if the model has no such parameter.
+        thinking: Turns Gemma 4's thinking on or off.
+        tool_calling: How tools are sent to the model: `"auto"`, `"native"`, `"guided_json"` or `"prompt"`.
+        repair_tool_calls: Ask once more, with a constraint, for a tool call that does not fit its tool's schema.
 
     Key init args, client:
-        account_id, api_token: Credentials; from the environment if left out.
-        host: `"cloudflare"`, `"dataoorts"` or `"aimlapi"`.
+        account_id, api_token: Credentials; read from environment variables if left out.
+        host: `"cloudflare"`, `"dataoorts"`, `"aimlapi"` or `"openai_compatible"`.
         timeout: Seconds, or an `httpx.Timeout`.
-        max_retries: Tries after the first one.
+        max_retries: Number of retries after the first attempt.
         ai_gateway: An AI Gateway's id, or an `AIGateway` with options.
 
     Instantiate:
@@ -106,7 +106,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     Tool calling:
         ```python
         def get_weather(city: str) -> str:
-            \"\"\"Tell the weather in a city.\"\"\"
+            \"\"\"Get the weather in a city.\"\"\"
             return "sunny"
 
         llm.bind_tools([get_weather]).invoke("What is the weather in Paris?").tool_calls
@@ -128,8 +128,8 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         `cost_usd`.
 
     Raises:
-        ValueError: When an argument is wrong, and when the model object is made without credentials.
-        WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
+        ValueError: If an argument is wrong or credentials are missing.
+        WorkersGemmaError: If a call fails; see `langchain_workers_gemma.errors`.
     """
 
     aliases: ClassVar[Mapping[str, str]] = {
@@ -140,70 +140,70 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     """Other names of the fields."""
 
     inline_image_urls: bool = False
-    """Fetch http(s) images, from public addresses only, and send them inline."""
+    """Fetch images with http(s) URLs, from public addresses only, and send them as base64."""
 
     temperature: int | float | None = None
-    """How much chance there is in the answer."""
+    """Sampling temperature. 0 makes the output most repeatable."""
 
     max_tokens: int | None = None
-    """The most tokens to write, at least 1. The service's default is 256."""
+    """Maximum number of tokens to generate, at least 1. The service's default is 256."""
 
     top_p: int | float | None = None
-    """Nucleus sampling."""
+    """Nucleus sampling: sample from the most probable tokens whose probabilities add up to `top_p`."""
 
     top_k: int | None = None
-    """Sampling from the most probable words; Gemma 4 has no such parameter."""
+    """Sample from the `top_k` most probable tokens. Gemma 4 has no such parameter."""
 
     seed: int | None = None
-    """For repeatable answers."""
+    """Random seed, for repeatable output."""
 
     repetition_penalty: int | float | None = None
-    """A penalty for repeated tokens; Gemma 4 has no such parameter."""
+    """Penalises repeated tokens. Gemma 4 has no such parameter."""
 
     frequency_penalty: int | float | None = None
-    """A penalty that grows with a token's count."""
+    """Penalises tokens in proportion to how often they were used."""
 
     presence_penalty: int | float | None = None
-    """A penalty for tokens that stood before."""
+    """Penalises tokens already used."""
 
     stop: list[str] | str | None = None
-    """Where the answer ends; alias `stop_sequences`. Merged with `stop=` of a call."""
+    """Stop sequences; alias `stop_sequences`. A call's `stop=` is added to them."""
 
     lora: str | None = None
-    """A LoRA adapter, on the native API of a model that takes one."""
+    """Name or id of a LoRA adapter. Needs `api="native"` and a model that takes one."""
 
     raw: bool | None = None
-    """Send one prompt without a chat template: the input must be one string or one human message."""
+    """Send the prompt without a chat template. The input must be one string or one human message."""
 
     thinking: bool | None = None
-    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`)."""
+    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`). The service decides if left out."""
 
     reasoning_effort: str | None = None
-    """On Gemma 4 `"none"` is `thinking=False` and any other level `thinking=True`; elsewhere passed where the model has
-    it."""
+    """On Gemma 4, `"none"` means `thinking=False` and any other level `thinking=True`. Sent unchanged to other models that
+    have this parameter."""
 
     replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
-    """Which thoughts Gemma 4 sees again: those since the last human message, as it needs them between its tool calls,
+    """Which of Gemma 4's thoughts are sent back: those since the last human message, which it needs between tool calls,
     or none. Older thoughts are never sent."""
 
     unsupported_content: Literal["error", "note"] = "error"
-    """What becomes of content in human and tool messages that the model cannot take, such as a PDF: a `ValueError`
-    before the request, or a note in the text that names what was left out."""
+    """How to treat content in human and tool messages that the model cannot read, such as a PDF: raise `ValueError`
+    before the request, or replace it by a note in the text."""
 
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
-    """How bound tools reach the model."""
+    """How tools are sent to the model; `"auto"` uses the best method that the model and the host have."""
 
     logprobs: bool | None = None
     """Return the log probabilities of the tokens, in `response_metadata["logprobs"]`."""
 
     top_logprobs: int | None = None
-    """For how many tokens at each place; needs `logprobs=True`."""
+    """Number of most probable tokens to return at each position. Needs `logprobs=True`."""
 
     repair_tool_calls: bool = False
-    """Ask once more for a tool call that came back invalid or does not fit its tool's schema, constrained to it."""
+    """Ask once more, constrained to the tool's schema, for a tool call that is invalid or does not fit the schema."""
 
     streaming: bool = False
-    """Have `invoke` use a stream."""
+    """Whether `invoke` uses a stream."""
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -290,24 +290,24 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         return count_text(text, self.custom_get_token_ids)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """Count the tokens of messages, tool calls and images included, and of tools bound beside them.
+        """Count the tokens of messages, with their tool calls and images, and of tools.
 
         Args:
             messages: The messages.
-            tools: Tools in any form that `bind_tools` takes.
+            tools: Tools to count as well, in any form that `bind_tools` accepts.
         """
         return count_messages(messages, tools, self.custom_get_token_ids)
 
     def preview(self, messages: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any) -> Preview:
-        """Return what a call would send, what its input would cost and what is changed in its messages. Sends nothing.
+        """Return the request of a call, the cost of its input, and how its messages are changed. Sends nothing.
 
         Args:
-            messages: What the call would be given.
+            messages: The input of the call.
             stop: Stop sequences of the call.
             **kwargs: Further arguments of the call, such as `tools`.
 
         Raises:
-            ValueError: If the call would be refused before a request.
+            ValueError: If the call would fail before its request.
 
         Example:
             ```python

@@ -22,10 +22,10 @@ _TIED_TO_PROCESS = ("http_client", "http_async_client", "binding")
 
 
 class ClientFields(Serializable):
-    """Who serves the model, by which credentials, and how requests are sent.
+    """The hosting provider, the credentials, and how requests are sent.
 
-    `ChatWorkersGemma` and `WorkersGemmaEmbeddings` add what is theirs. Every field can be given by name or alias; an
-    unknown argument is an error that suggests the nearest name.
+    `ChatWorkersGemma` and `WorkersGemmaEmbeddings` add their own fields. Every field can be set by its name or its alias.
+    An unknown argument is an error that suggests the nearest name.
     """
 
     model_config = ConfigDict(
@@ -44,52 +44,52 @@ class ClientFields(Serializable):
     """Other names of the fields."""
 
     model: str = ""
-    """The model's id as the host spells it; alias `model_name`. The host's default if left out."""
+    """Model id, as the host spells it; alias `model_name`. The host's default model if left out."""
 
     host: HostName = "cloudflare"
-    """Who serves the model."""
+    """The hosting provider."""
 
     api: Api | None = None
-    """The request's dialect: `"native"` (default on Cloudflare and Dataoorts) or `"openai"` (the one of AI/ML API)."""
+    """The API of the host: `"native"` (default on Cloudflare and Dataoorts) or `"openai"` (default on other hosts)."""
 
     account_id: str | None = None
-    """The account; alias `cloudflare_account_id`. Else from `CLOUDFLARE_ACCOUNT_ID`, then `CF_ACCOUNT_ID`."""
+    """Cloudflare account id; alias `cloudflare_account_id`. Else from `CLOUDFLARE_ACCOUNT_ID`, then `CF_ACCOUNT_ID`."""
 
     api_token: SecretStr | None = None
-    """The token; aliases `api_key`, `cloudflare_api_token`. Else from the first of the host's environment variables."""
+    """API token; aliases `api_key`, `cloudflare_api_token`. Else from the first of the host's environment variables."""
 
     base_url: str | None = None
-    """Where the service is. Else from `WORKERS_GEMMA_BASE_URL`, then the host's own. A legacy AI Gateway base works."""
+    """Base URL. Else from `WORKERS_GEMMA_BASE_URL`, else the host's own. May be a legacy AI Gateway URL."""
 
     ai_gateway: str | AIGateway | None = None
-    """Route calls through this AI Gateway."""
+    """Route calls through this AI Gateway: its id, or an `AIGateway` with options."""
 
     session_affinity: str | None = None
-    """Calls with the same value go to the same place, for prefix caching."""
+    """Calls with the same value go to the same instance, which can then reuse a cached prompt prefix."""
 
     reject_if_busy: bool = False
-    """Have the service refuse rather than wait."""
+    """Have the service refuse a call at once if it has no capacity, instead of waiting."""
 
     binding: Any = Field(default=None, exclude=True, repr=False)
-    """A Workers AI binding (`env.AI`) inside a Python Worker; then no account or token is needed."""
+    """A Workers AI binding (`env.AI`) inside a Python Worker. You then need no account id and no token."""
 
     timeout: float | httpx.Timeout | None = 300.0
-    """Seconds to wait for the next bytes; a cold start can take over 200. `None` waits for ever."""
+    """Seconds to wait for the next bytes. A cold start can take more than 200. `None` waits indefinitely."""
 
     max_retries: int = Field(default=2, ge=0)
-    """Tries after the first one."""
+    """Number of retries after the first attempt."""
 
     http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
-    """Your own client for sync calls, used as given and never closed."""
+    """Your own client for sync calls. Used without changes, never closed."""
 
     http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    """Your own client for async calls, used as given and never closed."""
+    """Your own client for async calls. Used without changes, never closed."""
 
     default_headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Added to every request."""
+    """Headers added to every request."""
 
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further keys of the input, sent as they are."""
+    """Further keys of the request body, sent unchanged."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs = connection.wrap_secrets(kwargs)  # no frame of ours keeps the token as it was given
