@@ -176,11 +176,12 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     """Send the prompt without a chat template. The input must be one string or one human message."""
 
     thinking: bool | None = None
-    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`). The service decides if left out."""
+    """Whether Gemma 4 thinks before it answers (`chat_template_kwargs.enable_thinking`); the service's default if left
+    out."""
 
     reasoning_effort: str | None = None
-    """On Gemma 4, `"none"` means `thinking=False` and any other level `thinking=True`. Sent unchanged to other models that
-    have this parameter."""
+    """On Gemma 4, `"none"` means `thinking=False` and any other level `thinking=True`. Sent unchanged to other models
+    that have this parameter."""
 
     replay_reasoning: Literal["tool_loop", "never"] = "tool_loop"
     """Which of Gemma 4's thoughts are sent back: those since the last human message, which it needs between tool calls,

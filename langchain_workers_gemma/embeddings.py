@@ -46,11 +46,11 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
 
     Key init args, embedding:
         model: The model's id, `@cf/google/embeddinggemma-300m` if left out.
-        prompts: Put the prompts before the texts that EmbeddingGemma was trained with.
-        batch_size: The most texts of one request.
+        prompts: Add the prompts that EmbeddingGemma was trained with to each text.
+        batch_size: Maximum number of texts in one request.
 
     Key init args, client:
-        Those of `ChatWorkersGemma`: `account_id`, `api_token`, `host`, `timeout`, `max_retries`, `ai_gateway`, ...
+        As for `ChatWorkersGemma`: `account_id`, `api_token`, `host`, `timeout`, `max_retries`, `ai_gateway`, ...
 
     Instantiate:
         ```python
@@ -71,23 +71,23 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         ```
 
     Raises:
-        ValueError: When an argument is wrong, when the object is made without credentials, and for an empty text.
-        WorkersGemmaError: When a call fails; see `langchain_workers_gemma.errors`.
+        ValueError: If an argument is wrong, credentials are missing, or a text is empty.
+        WorkersGemmaError: If a call fails; see `langchain_workers_gemma.errors`.
     """
 
     aliases: ClassVar[Mapping[str, str]] = {**ClientFields.aliases, "chunk_size": "batch_size"}
     """Other names of the fields."""
 
     prompts: bool = False
-    """Whether EmbeddingGemma's own prompts go before the texts: `task: search result | query: ` before a query and
+    """Whether to add EmbeddingGemma's own prompts: `task: search result | query: ` before a query and
     `title: none | text: ` before a document.
 
-    They make retrieval better. They are off unless asked for, so that texts are sent as they are given, and vectors
-    fit an index that another client made; an index must be made and asked with the same setting.
+    They improve retrieval. They are off by default, so that vectors fit an index that another client built. Use the
+    same setting to build an index and to query it.
     """
 
     batch_size: int = Field(default=MAX_TEXTS_PER_REQUEST, ge=1)
-    """The most texts of one request; alias `chunk_size`. Workers AI takes no more than 100."""
+    """Maximum number of texts in one request; alias `chunk_size`. Workers AI accepts at most 100."""
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -111,38 +111,38 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
     # --- What users call ---
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Turn documents into vectors, in as many requests as needed.
+        """Embed documents, in as many requests as needed.
 
         Args:
             texts: The documents.
 
         Returns:
-            One vector for each, in their order.
+            One vector for each document, in the same order.
 
         Raises:
-            ValueError: For a text that is empty; nothing has been sent then.
-            InternalServerError: For a reply that does not hold one vector for each text.
+            ValueError: If a text is empty. Nothing is sent then.
+            InternalServerError: If the reply does not have one vector for each text.
         """
         return run(connection.build_transport(self), self._embed(self._prepare_documents(texts)))
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Turn documents into vectors. See `embed_documents`."""
+        """Embed documents. See `embed_documents`."""
         return await arun(connection.build_transport(self), self._embed(self._prepare_documents(texts)))
 
     def embed_query(self, text: str) -> list[float]:
-        """Turn a query into a vector.
+        """Embed a query.
 
         Args:
             text: The query.
 
         Raises:
-            ValueError: If it is empty; nothing has been sent then.
-            InternalServerError: For a reply that does not hold one vector.
+            ValueError: If it is empty. Nothing is sent then.
+            InternalServerError: If the reply does not have one vector.
         """
         return run(connection.build_transport(self), self._embed(self._prepare_query(text)))[0]
 
     async def aembed_query(self, text: str) -> list[float]:
-        """Turn a query into a vector. See `embed_query`."""
+        """Embed a query. See `embed_query`."""
         return (await arun(connection.build_transport(self), self._embed(self._prepare_query(text))))[0]
 
     # --- From texts to requests, and back ---

@@ -8,7 +8,7 @@
     ├── ToolChoiceError                a forced tool call is missing
     └── APIStatusError                 the service returned an error
         ├── BadRequestError            the input was refused
-        │   └── ConstraintRefusedError no form of a JSON constraint was taken; an `OutputParserException` too
+        │   └── ConstraintRefusedError every form of a JSON constraint was refused; also an `OutputParserException`
         ├── AuthenticationError        the token was refused
         ├── PermissionDeniedError      the account may not use this model
         ├── ModelNotFoundError         no such model or fine-tune
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 
 
 class WorkersGemmaError(core.ModelError):
-    """Root of everything this package raises about a call, beside `ValueError` for bad input."""
+    """Base class of all errors of a call. Bad input raises `ValueError` instead."""
 
 
 class APIConnectionError(WorkersGemmaError, core.ModelConnectionError):
-    """The service could not be reached, or the connection broke before a reply began."""
+    """The service could not be reached, or the connection closed before the response began."""
 
 
 class APITimeoutError(WorkersGemmaError, core.ModelTimeoutError):
-    """Our own `timeout` passed: while connecting, sending, or waiting for the next bytes."""
+    """Your `timeout` was exceeded while connecting, sending, or waiting for the next bytes."""
 
 
 class StreamInterruptedError(WorkersGemmaError, core.ModelConnectionError):
-    """A stream broke after it had begun.
+    """A stream was interrupted after it had begun.
 
     Attributes:
-        partial: What had arrived, merged; `None` if nothing had been handed over. Calls cut short are in its
+        partial: The chunks so far, merged; `None` if there are none. Truncated tool calls are in its
             `invalid_tool_calls`.
     """
 
@@ -64,22 +64,22 @@ class StreamInterruptedError(WorkersGemmaError, core.ModelConnectionError):
 
 
 class StreamTimeoutError(StreamInterruptedError, APITimeoutError):
-    """A stream fell silent for longer than our own `timeout` after it had begun."""
+    """A stream sent nothing for longer than your `timeout` after it had begun."""
 
 
 class ToolChoiceError(WorkersGemmaError, core.ModelAPIError):
-    """A tool call was forced with `tool_choice`, and the reply, though asked for again, held none."""
+    """`tool_choice` requires a tool call, and the replies to two requests have none."""
 
 
 class APIStatusError(WorkersGemmaError):
-    """The service answered with an error.
+    """The service returned an error.
 
-    `str()` is the service's own text, followed by what to do next where that is known.
+    `str()` is the service's own text, followed by advice if there is any.
 
     Attributes:
-        message: The service's own text, unaltered but for a token that it might repeat.
+        message: The service's own text, unchanged except that a token in it is hidden.
         status_code: The HTTP status as received; 0 for an error thrown by a binding, which has none.
-        code: Workers AI's own number, such as 3040, or `None`.
+        code: Workers AI's error code, such as 3040, or `None`.
         request_id: The `cf-ray` of the reply, or `None`.
         body: The reply's body, parsed if it was JSON, else its text.
         retry_after: Seconds to wait by the `Retry-After` header, or `None`.
@@ -123,7 +123,7 @@ class BadRequestError(APIStatusError, core.ModelInvalidRequestError):
 
 
 class ConstraintRefusedError(BadRequestError, core.OutputParserException):
-    """The service refused to constrain its answer, in every form that was tried."""
+    """The service refused every form of a JSON constraint that was tried."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message, **details)
@@ -155,14 +155,14 @@ class ModelDeprecatedError(APIStatusError, core.ModelNotFoundError):
     """The service has retired the model (code 5028).
 
     Attributes:
-        replacement: The model to use in its place, or `None` where none is published.
+        replacement: The model to use instead, or `None` if none is published.
     """
 
     replacement: str | None = None
 
 
 class RequestTooLargeError(APIStatusError, core.ModelInvalidRequestError):
-    """The body is larger than the service takes (413; code 3006)."""
+    """The request body is larger than the service accepts (413; code 3006)."""
 
 
 class ContextOverflowError(APIStatusError, core.ContextOverflowError):
@@ -174,7 +174,7 @@ class RateLimitError(APIStatusError, core.ModelRateLimitError):
 
 
 class CapacityError(APIStatusError, core.ModelRateLimitError):
-    """The service is out of capacity for this model (429; code 3040). Worth another try."""
+    """The service has no free capacity for this model (429; code 3040). Retried."""
 
 
 class QuotaExceededError(APIStatusError, core.ModelRateLimitError):
@@ -184,8 +184,8 @@ class QuotaExceededError(APIStatusError, core.ModelRateLimitError):
 
 
 class RequestTimeoutError(APIStatusError, core.ModelTimeoutError):
-    """The service's own time limit passed (408; codes 3007, 3008)."""
+    """The service's own time limit was exceeded (408; codes 3007, 3008)."""
 
 
 class InternalServerError(APIStatusError, core.ModelAPIError):
-    """The service failed (5xx), or gave a reply that cannot be read."""
+    """The service failed (5xx), or its response cannot be read."""

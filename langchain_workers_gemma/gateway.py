@@ -28,20 +28,20 @@ def check_header(name: str, value: str) -> str:
 
 
 class AIGateway(Serializable):
-    """Routes calls through a gateway, with caching, logging, limits and retries there.
+    """Options of Cloudflare AI Gateway, which caches, logs, limits and retries calls.
 
     Args:
         id: The gateway's id; `default` exists on every account.
-        cache_ttl: How long the gateway keeps a reply, in seconds; the wire takes whole seconds.
-        skip_cache: Do not answer from the gateway's cache.
+        cache_ttl: How long the gateway caches a response, in seconds. Sent as whole seconds.
+        skip_cache: Do not use the gateway's cache.
         cache_key: Use this key instead of the request's own.
         metadata: Up to five values that the gateway logs with the request.
         collect_log: Whether the gateway logs the request.
         request_timeout: How long the gateway waits for the first byte, in seconds.
-        max_attempts: How often the gateway tries, at most 5.
-        retry_delay: How long the gateway waits between tries, in seconds, at most 5.
-        backoff: How that delay grows.
-        token: For an authenticated gateway, sent beside the normal token.
+        max_attempts: How many times the gateway tries a request, at most 5.
+        retry_delay: Seconds that the gateway waits between attempts, at most 5.
+        backoff: How this delay grows: `constant`, `linear` or `exponential`.
+        token: Token of an authenticated gateway, sent in addition to the API token.
 
     Example:
         >>> AIGateway("my-gateway", cache_ttl=60, request_timeout=2.5).headers()["cf-aig-request-timeout"]
@@ -91,7 +91,7 @@ class AIGateway(Serializable):
         """Return the options as headers.
 
         Args:
-            addressed_by_url: Whether the URL names the gateway already, so that no header needs to.
+            addressed_by_url: Whether the URL already contains the gateway, so that no header is needed.
         """
         values: dict[str, object] = {
             "cf-aig-gateway-id": None if addressed_by_url else self.id,
@@ -109,7 +109,7 @@ class AIGateway(Serializable):
         return {name: _to_header(value) for name, value in values.items() if value is not None}
 
     def binding_options(self) -> dict[str, Any]:
-        """Return the options in the form that `env.AI.run` takes as `gateway`."""
+        """Return the options in the form that `env.AI.run` accepts as `gateway`."""
         retries = {
             "maxAttempts": self.max_attempts,
             "retryDelayMs": _to_milliseconds(self.retry_delay),

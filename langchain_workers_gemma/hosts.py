@@ -1,4 +1,4 @@
-"""Who serves Gemma, and how each is addressed: URLs, credentials, envelopes of the request.
+"""The hosting providers, and how to call each: URLs, credentials, envelopes of the request.
 
 Source: `docs/wire.md` section 1.
 """

@@ -59,22 +59,22 @@ class _Verdict:
 
 
 class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
-    """Keeps an agent going after an invalid tool call, and ends a circle of identical calls.
+    """Lets an agent continue after an invalid tool call, and stops it from repeating identical calls.
 
-    An agent ends when a reply holds no valid tool call, so a call that was truncated or malformed ends it without an
-    answer. This middleware answers such a call with an error that tells the model what was wrong, and lets it go on,
-    up to `max_invalid` times in a row. An agent that receives the same call again and again runs it again and again.
-    This middleware runs an identical call at most `max_repeats` times while the agent calls nothing new; then it
-    refuses the call and asks the model for its answer, without tools. If neither helps, the run ends with a message
-    that says so: an agent never ends in silence.
+    An agent ends when a reply has no valid tool call, so a truncated or malformed call ends it without an answer. This
+    middleware returns an error to the model that says what was wrong, up to `max_invalid` times in a row.
 
-    Every call, valid or not, has a result in the history, so that it stays valid for every chat template. The counts
-    belong to one run and are kept in its checkpoints: a resumed run goes on counting, a new run starts at zero.
+    An agent runs a call as often as the model requests it. This middleware runs an identical call at most
+    `max_repeats` times while the agent calls nothing new. Then it refuses the call and requests an answer without
+    tools. If neither helps, the run ends with a message that says so.
+
+    Every call, valid or not, has a result in the history, so that the history is valid for every chat template. The
+    counts belong to one run and are stored in its checkpoints: a resumed run continues them, a new run starts at zero.
 
     Args:
-        max_invalid: How many replies in a row with nothing but invalid calls the model is asked to correct.
-        max_repeats: How many times an identical call runs before it is refused. A call that the run has not made
-            before sets the counts back.
+        max_invalid: How many replies in a row without a valid call the model is asked to correct.
+        max_repeats: How many times an identical call runs before it is refused. A call that is new in this run resets
+            the counts.
 
     Raises:
         ValueError: If a limit is not an integer, `max_invalid` is negative or `max_repeats` is less than 1.
@@ -97,7 +97,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
         self.max_repeats = _check_limit("max_repeats", max_repeats, least=1)
 
     def before_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:  # noqa: ARG002 - LangChain's
-        """Set the counts to zero for a new run. A resumed run does not pass here."""
+        """Set the counts to zero for a new run. LangGraph does not call this for a resumed run."""
         return {"tool_call_guard": _make_record()}
 
     async def abefore_agent(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Leave the tools out of the request that is to bring the answer."""
+        """Leave the tools out of the request for the final answer."""
         try:
             return handler(_adapt_request(request))
         except StructuredOutputValidationError as error:
@@ -124,7 +124,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
 
     @hook_config(can_jump_to=["model", "end"])
     def after_model(self, state: _GuardState, runtime: Runtime[Any]) -> dict[str, Any] | None:  # noqa: ARG002
-        """Answer the calls of the latest reply that must not run, and say where the agent goes on."""
+        """Return errors for those calls of the latest reply that must not run, and choose the next node."""
         messages = state["messages"]
         at = next((at for at in reversed(range(len(messages))) if isinstance(messages[at], AIMessage)), None)
         if at is None:

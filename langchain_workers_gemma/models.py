@@ -1,8 +1,8 @@
-"""What is published about each Gemma, as data.
+"""Published facts about each Gemma, as data.
 
-Three layers, each laid over the one before: the family (what a generation of Gemma is, its chat template included),
-the host (what the service that serves it publishes: ranges, prices, features, retirement) and the caller (a `profile`
-given to the model object). A fact that nobody published is `None`, never a guess.
+There are three layers, each of which overrides the one before: the family (what is known about a generation of Gemma,
+with its chat template), the host (what the service publishes: ranges, prices, features, retirement) and the caller (a
+`profile` passed to the model object). A fact that is not published is `None`.
 
 Sources: `docs/wire.md` sections 2, 5 and 6, which name for each fact the page, type definition or report it comes from.
 No service could be reached when this was written.
@@ -20,25 +20,25 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 HostName: TypeAlias = Literal["cloudflare", "dataoorts", "aimlapi", "openai_compatible"]
-"""The hosting provider of a model; `openai_compatible` is any server that speaks OpenAI's chat completions."""
+"""The hosting provider. `openai_compatible` is any server with OpenAI's chat completions API."""
 
 Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema", "unknown_schema"]
-"""How a model takes a JSON Schema that its reply must obey.
+"""How a request constrains the reply to a JSON Schema.
 
 `guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself, as
 the JSON-mode page of Workers AI has it. `openai_schema`: `response_format` with OpenAI's envelope of name, schema and
-strict. `unknown_schema`: some form of `response_format`, found out at run time.
+strict. `unknown_schema`: some form of `response_format`, which is determined at run time.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a number may be.
+    """Allowed values of a number.
 
     Attributes:
-        low: The least value allowed, `None` where there is no bound.
-        high: The greatest value allowed, `None` where there is no bound.
-        integer: Whether it must be whole.
+        low: Smallest value allowed, `None` if there is no bound.
+        high: Largest value allowed, `None` if there is no bound.
+        integer: Whether it must be an integer.
     """
 
     low: float | None = None
@@ -67,36 +67,36 @@ class GemmaModel:
 
     Attributes:
         id: The model's id as the host spells it.
-        host: Who serves it.
+        host: The hosting provider.
         family: Its generation: `gemma`, `gemma-3`, `gemma-4`, `sea-lion-v4` or `embeddinggemma`.
-        name: A name for people.
+        name: Display name.
         context_window: Tokens of input and output together, as documented.
-        enforced_context: The smaller number that users report the service to enforce.
+        enforced_context: A smaller limit that the service enforces, as users report.
         input_price: US dollars per million input tokens.
         output_price: US dollars per million output tokens.
-        parameters: The sampling parameters the model has, with ranges. `None`: not published, so anything is sent.
-        default_max_tokens: What the service takes when `max_tokens` is not sent.
-        max_output_tokens: The most tokens that one response may have.
-        family_context: The context window that the family's own model card names, whoever serves it.
+        parameters: Sampling parameters of the model, with ranges. `None`: not published, so all values are sent.
+        default_max_tokens: The limit that the service uses if `max_tokens` is not sent.
+        max_output_tokens: Maximum number of tokens of one response.
+        family_context: The context window in the family's model card.
         images: Whether it reads images.
         content_parts: Whether a message's content may be a list of parts; else it must be one string.
         system_role: Whether the chat template has a system role.
         tool_role: Whether the chat template has tool calls and a tool role.
-        thinking: Whether it has a thinking channel, switched by `chat_template_kwargs.enable_thinking`.
-        reasoning_effort: Whether it takes `reasoning_effort`. `None`: not published.
-        logprobs: Whether it takes `logprobs` and `top_logprobs`. `None`: not published, so they are sent.
+        thinking: Whether it can think, which `chat_template_kwargs.enable_thinking` turns on or off.
+        reasoning_effort: Whether it accepts `reasoning_effort`. `None`: not published.
+        logprobs: Whether it accepts `logprobs` and `top_logprobs`. `None`: not published, so they are sent.
         tools: Whether its published schema has `tools`.
-        function_calling: Whether the service flags it for function calling.
-        tool_choice: Whether it takes `tool_choice` and `parallel_tool_calls`.
-        constraint: How it takes a JSON Schema for its reply, `None` where it cannot.
+        function_calling: Whether the service lists it as capable of function calling.
+        tool_choice: Whether it accepts `tool_choice` and `parallel_tool_calls`.
+        constraint: How a request constrains its reply to a JSON Schema, `None` if it cannot.
         stream_options: Whether its schema has `stream_options`, without which a stream has no usage.
-        stop: How many stop sequences it takes; 0 where its schema has no `stop`.
-        lora: Whether it takes `lora`.
-        raw: Whether it takes `prompt` and `raw` in place of `messages`.
-        max_content_characters: The longest content of a message.
+        stop: Maximum number of stop sequences; 0 if its schema has no `stop`.
+        lora: Whether it accepts `lora`.
+        raw: Whether it accepts `prompt` and `raw` instead of `messages`.
+        max_content_characters: Maximum length of a message's content.
         async_queue: Whether it is listed for the asynchronous batch queue.
-        retired: The day the service retired it.
-        replacement: The model to use in its place.
+        retired: The date on which the service retired it.
+        replacement: The model to use instead.
     """
 
     id: str
@@ -133,21 +133,21 @@ class GemmaModel:
 
     @property
     def embeds(self) -> bool:
-        """Whether it makes embeddings rather than text."""
+        """Whether it is an embedding model."""
         return self.family == "embeddinggemma"
 
     @property
     def usable_context(self) -> int | None:
-        """Tokens of input and output that can be relied on."""
+        """The context window that the service enforces: tokens of input and output together."""
         return self.enforced_context or self.context_window
 
     @property
     def max_input_tokens(self) -> int | None:
-        """Tokens of input that can be relied on: by the host, else by the family's model card."""
+        """Maximum number of input tokens, by the host, else by the family's model card."""
         return self.usable_context or self.family_context
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """Return what a call costs by the published prices, in US dollars; `None` where none are published."""
+        """Return the cost of a call in US dollars; `None` if no prices are published."""
         if self.input_price is None or self.output_price is None:
             return None
         return (input_tokens * self.input_price + output_tokens * self.output_price) / 1_000_000
@@ -363,7 +363,7 @@ MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m
 """Every Gemma with published facts, by host and id; the first of a host is that host's default."""
 
 DEFAULT_MODEL: Mapping[HostName, str] = MappingProxyType({m.host: m.id for m in reversed(_PUBLISHED)})
-"""The model used on a host when none is named: the newest Gemma it serves."""
+"""The default model of each host: the newest Gemma that it serves."""
 
 # A Gemma that is not in the table is treated as its family; the most telling part of an id stands first. A digit that a
 # `b` follows is a size (`gemma-2b`), any other a generation (`gemma-2-9b`, `gemma3:12b`).
@@ -391,11 +391,11 @@ _HOST_DEFAULTS: Mapping[HostName, Mapping[str, Any]] = MappingProxyType(
 
 
 def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None:
-    """Return what is published about a Gemma, or `None` for an id that the host's pages do not name.
+    """Return the published facts about a model, or `None` for an unknown id.
 
     Args:
         model_id: The id as the host spells it.
-        host: Who serves it.
+        host: The hosting provider.
 
     Example:
         >>> get_model("@cf/google/gemma-3-12b-it").context_window
@@ -411,7 +411,7 @@ def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None
 
     Args:
         model_id: The unknown id.
-        host: Who should serve it.
+        host: The hosting provider.
 
     Example:
         >>> nearest_model_id("gemma-4-26b")

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class BatchPart:
-    """One payload of a batch.
+    """One request of a batch.
 
     Attributes:
-        request_id: The service's id of it.
-        count: How many inputs it holds.
+        request_id: The id that the service returned.
+        count: Number of its inputs.
     """
 
     request_id: str
@@ -20,18 +20,18 @@ class BatchPart:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the service could have given it: a text may have been damaged."""
+        """Whether the fields have valid types and values."""
         is_count = isinstance(self.count, int) and not isinstance(self.count, bool)
         return isinstance(self.request_id, str) and bool(self.request_id) and is_count and self.count > 0
 
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A submitted batch: all that another process needs to fetch its results.
+    """A submitted batch: what another process needs to fetch its results.
 
     Attributes:
-        model: The model that was asked.
-        parts: Its payloads, in the order of the inputs.
+        model: The model id.
+        parts: Its requests, in the order of the inputs.
 
     Example:
         >>> job = BatchJob("@cf/google/gemma-4-26b-a4b-it", (BatchPart("3c5d...", 1000),))
@@ -51,7 +51,7 @@ class BatchJob:
         return True
 
     def to_json(self) -> str:
-        """Return the job as a text that can be kept."""
+        """Return the job as JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod

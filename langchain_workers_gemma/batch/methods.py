@@ -40,9 +40,10 @@ _OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format",
 
 
 class BatchMethods(_ChatModel):
-    """A chat model with Workers AI's asynchronous batch: inputs are queued at the service and fetched when done.
+    """A chat model with Workers AI's asynchronous batch queue.
 
-    The service answers when it has capacity, usually within minutes, and never refuses for lack of it.
+    The service answers queued inputs when it has capacity, usually within minutes. It never refuses them for lack of
+    capacity.
     """
 
     def queue_batch(
@@ -56,26 +57,27 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Have the service answer many inputs in its own time, and wait for the answers.
+        """Queue many inputs at the service, and wait for the answers.
 
-        Payloads are split under 10 MB. For a batch that outlives the process use `submit_batch` and `fetch_batch`.
+        Requests are split to stay below 10 MB. To fetch the answers in another process, use `submit_batch` and
+        `fetch_batch`.
 
         Args:
-            inputs: What `invoke` takes, any number of them.
-            poll_interval: Seconds to wait after the first poll that finds the batch unfinished; later waits grow by
-                half each, up to half a minute. `Retry-After` is obeyed.
-            max_wait: Seconds after which waiting ends in an `APITimeoutError`; `None` waits for ever.
-            show_progress: Draw a progress bar; needs `tqdm`.
-            return_exceptions: Put the error of an input that failed at its place, instead of raising the first.
+            inputs: Any number of inputs, each as for `invoke`.
+            poll_interval: Seconds between the first two polls. Each later interval is 1.5 times as long, at most 30
+                seconds. `Retry-After` is obeyed.
+            max_wait: Seconds to wait before `APITimeoutError` is raised. `None` waits indefinitely.
+            show_progress: Show a progress bar. Needs `tqdm`.
+            return_exceptions: Return the error of a failed input in its place, instead of raising the first error.
             stop: Stop sequences.
-            **kwargs: Further arguments of the call, as `invoke` takes them.
+            **kwargs: Further arguments of the call, as for `invoke`.
 
         Returns:
-            The messages that `invoke` would give, in the order of the inputs.
+            The messages that `invoke` would return, in the order of the inputs.
 
         Raises:
-            ValueError: If the host or the model has no queue, or an input cannot be taken; nothing has been sent then.
-            WorkersGemmaError: If the batch fails, or an input does. A note on the error tells how to fetch the rest.
+            ValueError: If the host or the model has no queue, or an input is not valid. Nothing is sent then.
+            WorkersGemmaError: If the batch or an input fails. A note on the error says how to fetch the rest.
 
         Example:
             ```python
@@ -100,7 +102,7 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Have the service answer many inputs in its own time, and wait for the answers. See `queue_batch`."""
+        """Queue many inputs at the service, and wait for the answers. See `queue_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs)
         conversations = self._convert_inputs(inputs)
@@ -111,20 +113,19 @@ class BatchMethods(_ChatModel):
     def submit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
     ) -> BatchJob:
-        """Queue many inputs at the service and do not wait.
+        """Queue many inputs at the service, and return at once.
 
         Args:
-            inputs: What `invoke` takes, any number of them.
+            inputs: Any number of inputs, each as for `invoke`.
             stop: Stop sequences.
-            **kwargs: Further arguments of the call, as `invoke` takes them.
+            **kwargs: Further arguments of the call, as for `invoke`.
 
         Returns:
-            The job: small, and made to be kept with `to_json` or `pickle`, so that `fetch_batch` can go on with it in
-            this process or another.
+            The job. Store it with `to_json` or `pickle`, and pass it to `fetch_batch` in this or another process.
 
         Raises:
-            ValueError: If the host or the model has no queue, or an input cannot be taken; nothing has been sent then.
-            WorkersGemmaError: If a payload is refused.
+            ValueError: If the host or the model has no queue, or an input is not valid. Nothing is sent then.
+            WorkersGemmaError: If the service refuses a request.
 
         Example:
             ```python
@@ -141,7 +142,7 @@ class BatchMethods(_ChatModel):
     async def asubmit_batch(
         self, inputs: Sequence[LanguageModelInput], *, stop: list[str] | None = None, **kwargs: Any
     ) -> BatchJob:
-        """Queue many inputs at the service and do not wait. See `submit_batch`."""
+        """Queue many inputs at the service, and return at once. See `submit_batch`."""
         batch_plan = self._plan_batch(stop, kwargs)
         conversations = self._convert_inputs(inputs)
         flow = batch.submit_inputs(batch_plan, conversations)
@@ -158,23 +159,23 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Wait for a job that `submit_batch` queued, here or in another process, and read its answers.
+        """Wait for a job of `submit_batch`, from this or another process, and return its answers.
 
         Args:
             job: The job.
             poll_interval: As for `queue_batch`.
-            max_wait: As for `queue_batch`; 0 asks once.
+            max_wait: As for `queue_batch`; 0 polls once.
             show_progress: As for `queue_batch`.
             return_exceptions: As for `queue_batch`.
-            stop: The stop sequences that it was submitted with, some of which may be applied on our side.
-            **kwargs: The arguments that it was submitted with: bound tools, for one, decide how an answer is read.
+            stop: The stop sequences that you passed to `submit_batch`.
+            **kwargs: The arguments that you passed to `submit_batch`. Tools, for example, decide how an answer is read.
 
         Returns:
-            The messages that `invoke` would give, in the order of the inputs.
+            The messages that `invoke` would return, in the order of the inputs.
 
         Raises:
-            ValueError: If the job is of another model.
-            WorkersGemmaError: If the batch fails, or an input does.
+            ValueError: If the job belongs to another model.
+            WorkersGemmaError: If the batch or an input fails.
         """
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs, job)
@@ -198,7 +199,7 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Wait for a job that `submit_batch` queued, and read its answers. See `fetch_batch`."""
+        """Wait for a job of `submit_batch`, and return its answers. See `fetch_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs, job)
         with open_progress_bar(len(job), show=show_progress) as progress:
@@ -209,7 +210,7 @@ class BatchMethods(_ChatModel):
         return self._finish_messages(outcomes)
 
     def bind(self, **kwargs: Any) -> BoundChatModel:
-        """Bind arguments of a call. The methods of the asynchronous batch honour them too."""
+        """Bind arguments of a call. The methods of the asynchronous batch queue use them too."""
         return BoundChatModel(bound=self, kwargs=kwargs, config={})
 
     # --- Steps of the above ---

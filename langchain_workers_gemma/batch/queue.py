@@ -44,7 +44,7 @@ class PollPolicy:
 
     Attributes:
         poll_interval: Seconds after the first poll; each wait is half as long again, up to half a minute.
-        max_wait: Seconds after which waiting ends in an `APITimeoutError`; `None` waits for ever.
+        max_wait: Seconds to wait before `APITimeoutError` is raised. `None` waits indefinitely.
     """
 
     poll_interval: float = DEFAULT_POLL_INTERVAL

@@ -31,7 +31,7 @@ def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding
     """Try the credentials that are found, up to the first step that fails.
 
     Args:
-        host: Who serves the model.
+        host: The hosting provider.
         model: The model to call; the host's default if left out.
     """
     try:

@@ -24,8 +24,8 @@ _TIED_TO_PROCESS = ("http_client", "http_async_client", "binding")
 class ClientFields(Serializable):
     """The hosting provider, the credentials, and how requests are sent.
 
-    `ChatWorkersGemma` and `WorkersGemmaEmbeddings` add their own fields. Every field can be set by its name or its alias.
-    An unknown argument is an error that suggests the nearest name.
+    `ChatWorkersGemma` and `WorkersGemmaEmbeddings` add their own fields. Set a field by its name or by its alias. An
+    unknown argument is an error that suggests the nearest name.
     """
 
     model_config = ConfigDict(

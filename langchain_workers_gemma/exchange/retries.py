@@ -23,7 +23,7 @@ class RetryPolicy:
     """How failures before the first event are met.
 
     Attributes:
-        max_retries: Tries after the first one.
+        max_retries: Number of retries after the first attempt.
     """
 
     max_retries: int = 2

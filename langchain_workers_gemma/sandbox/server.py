@@ -42,21 +42,21 @@ class Sandbox:
 
     Args:
         port: The port to listen on, 0 for any free one.
-        upstream: The base URL of an OpenAI-compatible server that answers in place of the mock model.
-        upstream_model: The model's name there.
-        upstream_api_key: Its key, where it wants one.
-        upstream_schema: How that server takes a JSON Schema: OpenAI's `json_schema`, llama-cpp-python's `json_object`
-            with a schema, any `json_object` with the schema in the `prompt`, or `auto`: whichever it takes.
+        upstream: The base URL of an OpenAI-compatible server that answers instead of the mock model.
+        upstream_model: The model's name on that server.
+        upstream_api_key: The server's API key, if it needs one.
+        upstream_schema: How that server accepts a JSON Schema: OpenAI's `json_schema`, llama-cpp-python's `json_object`
+            with a schema, any `json_object` with the schema in the `prompt`, or `auto`: the one that works.
         seed: Changes the mock model's answers.
         dialect: Behaviours of the service to reproduce: a `Dialect`, or names from `DIALECTS`.
         latency: Seconds before each reply.
-        tokens_per_second: The pace of streams, `None` for as fast as possible.
-        account_id: The account that requests must name.
-        api_token: The token that requests must carry.
-        gateway_token: A token that every AI Gateway request must carry in `cf-aig-authorization`.
+        tokens_per_second: Speed of streams, `None` for as fast as possible.
+        account_id: The account id that requests must have.
+        api_token: The token that requests must have.
+        gateway_token: A token that every AI Gateway request must have in `cf-aig-authorization`.
         enforce_retirement: Whether models that the service retired are refused.
-        max_body: The largest request in bytes.
-        queue_polls: How many polls find a queued batch unfinished.
+        max_body: Maximum size of a request in bytes.
+        queue_polls: Number of polls that find a queued batch unfinished.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Sandbox:
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
     def start(self) -> Self:
-        """Start serving; `close` ends it.
+        """Start serving. `close` stops it.
 
         Raises:
-            OSError: When the port is taken.
-            RuntimeError: When it is running already.
+            OSError: If the port is in use.
+            RuntimeError: If it is already running.
         """
         if self._running is not None:
             raise RuntimeError("This sandbox is running already.")
@@ -124,7 +124,7 @@ class Sandbox:
         return self
 
     def close(self) -> None:
-        """Stop serving and cut off replies that are being sent. Closing twice is no error."""
+        """Stop serving, and close open connections. Closing twice is no error."""
         running, self._running = self._running, None
         if running is not None:
             running.stop()

@@ -1,4 +1,4 @@
-"""Put every row of a data set to a model: resumable, within a rate and a cost limit, on one machine or many.
+"""Send every row of a data set to a model: resumable, within a rate and a cost limit, on one machine or many.
 
     from langchain_workers_gemma.scale import map_file, map_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class InputChangedError(ValueError):
-    """The journal belongs to another input or another question, so a resumed run would mix two data sets."""
+    """The journal belongs to another input or another prompt, so a resumed run would mix two data sets."""
 
 
 class JournalInUseError(ValueError):
@@ -12,4 +12,4 @@ class JournalInUseError(ValueError):
 
 
 class MapStoppedError(RuntimeError):
-    """The machinery failed, such as a lost connection to the scheduler. The journal is intact: run again."""
+    """The run failed, for example because the connection to the scheduler closed. The journal is intact: run again."""

@@ -95,33 +95,33 @@ def map_file(
     scheduler: str | None = None,
     show_progress: bool = False,
 ) -> MapReport:
-    """Put every row of a JSON Lines file to a model, and write the rows with their answers to another file.
+    """Send every row of a JSON Lines file to a model, and write the rows with their answers to another file.
 
-    The run can be killed at any moment. Called again, it goes on: what is in the journal `TARGET.journal` is not paid
-    for again, and rows that ended in an error are tried again. While it runs, `target` holds the first rows up to the
-    first one that is not finished; when it ends, all rows in the order of the input.
+    You can kill the run at any time. Call this function again to resume: rows that are finished in the journal
+    `TARGET.journal` are not sent again, rows with an error are. During the run, `target` has the first rows, up to one
+    that is not finished. At the end it has all rows, in the order of the input.
 
     Args:
-        source: The input: one JSON object a line. Blank lines are skipped.
+        source: The input: one JSON object per line. Blank lines are skipped.
         target: The output. Each of its rows is the input row plus `output`, `usage` and `cost_usd`, or plus `error`.
-        runnable: What answers: a chat model, or any runnable that takes a row (a dict) if there is no `prompt`.
+        runnable: A chat model, or, without `prompt`, any runnable whose input is a row (a dict).
         prompt: The prompt, with `{field}` for the fields of a row.
         system: A system message before it.
-        schema: What the answer must look like, as for `with_structured_output`. `output` is then the object.
-        max_concurrency: Rows that are attempted at the same time: 32, or 256 on a cluster.
-        rate: Requests a minute, over all workers.
-        max_cost: US dollars that this and the earlier runs with the same journal may cost together.
-        scheduler: The address of a `dask.distributed` scheduler whose workers attempt the rows.
+        schema: Schema of the answer, as for `with_structured_output`. `output` is then an object.
+        max_concurrency: Maximum number of rows in flight; by default 32, or 256 on a cluster.
+        rate: Maximum number of requests per minute, over all workers.
+        max_cost: Maximum cost in US dollars of this and earlier runs with the same journal.
+        scheduler: The address of a `dask.distributed` scheduler whose workers send the requests.
         show_progress: Whether to show a progress bar on standard error.
 
     Returns:
-        What the run has achieved.
+        The state of the run at its end.
 
     Raises:
-        ValueError: If an argument cannot be used. It is an `InputChangedError` if the journal belongs to another input
-            or question, and a `JournalInUseError` if another run writes to it.
+        ValueError: If an argument is wrong. `InputChangedError` if the journal belongs to another input or prompt,
+            `JournalInUseError` if another run writes to it.
         OSError: If a file cannot be read or written.
-        MapStoppedError: If the scheduler cannot be reached, or is lost.
+        MapStoppedError: If the connection to the scheduler fails or closes.
     """
     limits = _Limits(max_concurrency, rate, max_cost, scheduler)
     _check_price(runnable, max_cost)
@@ -160,9 +160,9 @@ def map_rows(
     journal: PathLike | None = None,
     show_progress: bool = False,
 ) -> MappedRows:
-    """Put every row of an iterable to a model.
+    """Send every row of an iterable to a model.
 
-    The rows are read as they are needed and returned in their order, so neither has to fit into memory.
+    Rows are read when they are needed and returned in the same order, so they need not fit into memory.
 
     Args:
         rows: The rows, each a mapping.
@@ -174,15 +174,15 @@ def map_rows(
         rate: See `map_file`.
         max_cost: See `map_file`.
         scheduler: See `map_file`.
-        journal: A file that keeps what is done. Called again with it and the same rows, the run goes on.
+        journal: A file that stores finished rows. Call this function with it and the same rows to resume a run.
         show_progress: See `map_file`.
 
     Returns:
-        An iterator over the rows, each plus `output`, `usage` and `cost_usd`, or plus `error`; its `report` tells how
-        far the run is. The run starts with the first row that is taken, and stops when the iterator is closed.
+        An iterator over the rows, each with `output`, `usage` and `cost_usd`, or with `error`. Its `report` is the
+        state of the run. The run starts when you take the first row, and stops when you close the iterator.
 
     Raises:
-        ValueError: If an argument cannot be used.
+        ValueError: If an argument is wrong.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda

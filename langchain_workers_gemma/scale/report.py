@@ -13,12 +13,13 @@ class MapReport:
         rows: Rows read so far; all rows when the run has ended.
         total: All rows, or `None` if that is not known yet.
         succeeded: Rows that have their output, those of earlier runs included.
-        failed: Rows that ended in an error.
+        failed: Rows with an error.
         unsent: Rows that were not sent, because the run stopped.
-        resumed: Rows of `succeeded` whose output an earlier run has paid for.
+        resumed: Rows of `succeeded` that an earlier run has finished.
         requests: Requests of this run.
-        cost_usd: What this and the earlier runs have cost, answers that were lost on their way included.
-        lost: Answers that were probably billed and never arrived: a killed run or worker, a timeout.
+        cost_usd: Cost of this and earlier runs, with lost answers.
+        lost: Answers that were probably billed but never received, because a run or worker was killed or a request
+            timed out.
         stopped: Why the run stopped before its end, or `None`.
     """
 

@@ -175,7 +175,7 @@ class ModelForms:
     """The forms of JSON that a model has, and what is remembered of them.
 
     Attributes:
-        host: Who serves the model.
+        host: The hosting provider.
         model: Its id.
         names: The forms, the best first.
         owner: The model object, which holds the memory.
