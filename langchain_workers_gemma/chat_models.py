@@ -22,7 +22,7 @@ from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
 from langchain_workers_gemma.client.cache import FieldCache
-from langchain_workers_gemma.client.call_settings import build_call_settings, get_model_spec
+from langchain_workers_gemma.client.call_settings import build_call_settings, get_model_spec, get_server_memory
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.preview import Preview, build_preview
 from langchain_workers_gemma.client.profile import ResolvedProfile, build_published_profile, get_callers_profile
@@ -334,8 +334,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     def _prepare(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
         if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
             return prepare(build_call_settings(self, stop, kwargs), stream=stream)
+        key = (stream, get_server_memory(self).version)
         return self._cached_preparation.get(
-            stream, vars(self), lambda: prepare(build_call_settings(self, None, {}), stream=stream)
+            key, vars(self), lambda: prepare(build_call_settings(self, None, {}), stream=stream)
         )
 
     @cached_property

@@ -23,8 +23,8 @@ from langchain_workers_gemma.client.profile import apply_profile, get_callers_pr
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.models import GemmaModel, resolve_model
-from langchain_workers_gemma.request.constraint_forms import FormMemory
 from langchain_workers_gemma.request.response_format import Answer, parse_response_format
+from langchain_workers_gemma.request.server_memory import ServerMemory
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tools import to_openai_tool
 
@@ -112,7 +112,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
         tries_forms=kwargs.get("max_repairs", 1) > 0,
         skip_forms=kwargs.get("skip_forms", 0),
-        form_memory=get_form_memory(chat),
+        server_memory=get_server_memory(chat),
         keep_invalid_calls=bool(kwargs.get("keep_invalid_calls")),
         thinking=fields["thinking"],
         reasoning_effort=fields["reasoning_effort"],
@@ -132,10 +132,10 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
     )
 
 
-def get_form_memory(chat: ChatModel) -> FormMemory:
-    """Return what is remembered of the forms of constraints for a model object; not part of its copies and pickles."""
-    kept: FormMemory | None = vars(chat).get("_form_memory")
-    return vars(chat).setdefault("_form_memory", FormMemory()) if kept is None else kept
+def get_server_memory(chat: ChatModel) -> ServerMemory:
+    """Return what is remembered of its server for a model object; not part of its copies and pickles."""
+    kept: ServerMemory | None = vars(chat).get("_server_memory")
+    return vars(chat).setdefault("_server_memory", ServerMemory()) if kept is None else kept
 
 
 def check_max_repairs(value: object) -> int:

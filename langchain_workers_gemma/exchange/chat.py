@@ -159,21 +159,37 @@ class ChatExchange:
         yield from self._send_in_forms()
 
     def _send_in_forms(self) -> Generator[Action, Any, None]:
-        """Send, and where the server refuses the form of the constraint, send in the next form."""
-        is_refused = False
+        """Send, and where the server refuses the form of the constraint, or another part, send without that."""
+        is_refused = is_limited = False
         while True:
             try:
                 yield from self._send_with_retries()
             except WorkersGemmaError as error:
-                if self._plan.after_refusal is None or not self._is_refusal(error):
+                if (plan := self._plan_without_refused(error)) is not None:
+                    logger.info("the server refused a part of the request; asking without it: %s", error)
+                    self._plan, is_limited = plan, True
+                elif self._plan.after_refusal is not None and self._is_refusal(error):
+                    logger.info("the server refused the form of the constraint; asking in the next one: %s", error)
+                    self._plan, is_refused = self._plan.after_refusal(), True
+                else:
                     raise self._to_refusal_error(error, is_refused=is_refused) from error.__cause__
-                logger.info("the server refused the form of the constraint; asking in the next one: %s", error)
-                self._plan = self._plan.after_refusal()
-                is_refused = True
             else:
                 if is_refused and self._plan.form is not None:
                     self._plan.form.mark_working()
+                if is_limited and self._plan.keep_limits is not None:
+                    self._plan.keep_limits()
                 return
+
+    def _plan_without_refused(self, error: WorkersGemmaError) -> Plan | None:
+        """Return the plan of asking without what the server refused; `None` if it refused nothing of that kind."""
+        refused = self._plan.without_refused
+        if refused is None or not isinstance(error, APIStatusError) or not self._is_nothing_delivered:
+            return None
+        return refused(error)
+
+    @property
+    def _is_nothing_delivered(self) -> bool:
+        return not self._delivered or self._withheld is not None
 
     def _to_refusal_error(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
         """Return the error for a request whose constraint was refused in every form that may be tried, or itself."""
@@ -184,8 +200,7 @@ class ChatExchange:
     def _is_refusal(self, error: WorkersGemmaError) -> bool:
         """Return whether the constraint of the request may have been refused, before anything was delivered."""
         is_about_constraint = isinstance(error, APIStatusError) and refuses_constraint(error)
-        is_open = not self._delivered or self._withheld is not None
-        return self._plan.form is not None and is_open and is_about_constraint
+        return self._plan.form is not None and self._is_nothing_delivered and is_about_constraint
 
     def _repair_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
         """Ask once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
@@ -254,7 +269,8 @@ class ChatExchange:
             return len(self._delivered) == delivered_before
 
         def may_retry(error: WorkersGemmaError) -> bool:
-            return nothing_delivered() and not (self._plan.after_refusal is not None and self._is_refusal(error))
+            is_refusal = self._plan.after_refusal is not None and self._is_refusal(error)
+            return nothing_delivered() and not is_refusal and self._plan_without_refused(error) is None
 
         try:
             yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)

@@ -43,7 +43,15 @@ _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     413: errors.RequestTooLargeError,
     429: errors.RateLimitError,
 }
-_CONTEXT_OVERFLOW = re.compile(r"maximum context length|exceeded this model context window limit", re.IGNORECASE)
+# vLLM and Workers AI, llama.cpp and its bindings, SGLang, LM Studio, text generation inference and Google's endpoint,
+# each in its own words (docs/wire.md sections 5 and 12).
+_CONTEXT_OVERFLOW = re.compile(
+    r"maximum context length|context[ _]length[ _]exceeded|exceed_context_size"
+    r"|exceed[^.]{0,40}context[ _](?:window|length|size)"
+    r"|(?:longer|greater|larger|more) than [^.]{0,40}(?:context[ _](?:window|length|size)|model length)"
+    r"|exceeds the maximum number of tokens|max_new_tokens`? must be <=|inputs`? must have less than|overflows",
+    re.IGNORECASE,
+)
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
 _LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
@@ -97,7 +105,7 @@ def map_payload_error(
     )
     message = _shorten(message, MAX_MESSAGE_CHARACTERS) or f"HTTP status {status} with no explanation"
     code = _find_code(payload, message)
-    cls = _choose_class(_find_status(payload) or status, code, message)
+    cls = _choose_class(_find_status(payload) or status, code, f"{message} {_find_kind(payload)}")
     error = cls(
         message,
         status_code=status,
@@ -251,9 +259,17 @@ def _iterate_numbers(payload: object, key: str) -> Iterator[int]:
             yield from _iterate_numbers(item, key)
 
 
-def _choose_class(status: int, code: int | None, message: str) -> type[errors.APIStatusError]:
+def _find_kind(payload: object) -> str:
+    """Return the names that a body in OpenAI's form gives the kind of its error: `context_length_exceeded`."""
+    error = payload.get("error", payload) if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        return ""
+    return " ".join(name[:100] for key in ("code", "type") if isinstance(name := error.get(key), str))
+
+
+def _choose_class(status: int, code: int | None, words: str) -> type[errors.APIStatusError]:
     by_code = _BY_CODE.get(code) if code is not None else None
-    if _CONTEXT_OVERFLOW.search(message) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
+    if _CONTEXT_OVERFLOW.search(words) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
         return errors.ContextOverflowError
     if by_code is not None:
         return by_code

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from langchain_workers_gemma.errors import APIStatusError, BadRequestError, InternalServerError, ModelNotFoundError
 
 # `Grammar error: ...` (vLLM), `JSON Mode couldn't be met` and `JSON mode is not enabled` (Workers AI, AI/ML API),
 # `body.response_format.type` (servers that validate with pydantic), docs/wire.md sections 3 and 10.
 _ABOUT_CONSTRAINT = re.compile(
-    r"json[ _-]?(mode|schema|object)|response[ _]?format|grammar|guided|constrain|structured[ _-]?output", re.IGNORECASE
+    r"json[ _-]?(mode|schema|object)|response[ _]?format|grammar|guided|constrain|structured[ _-]?output|schema",
+    re.IGNORECASE,
 )
 _ABOUT_ANYTHING_ELSE = re.compile(
     r"image|base64|audio|tool|function|max_tokens|max_model_len|context|prompt is too long|role|alternat|"
@@ -19,6 +21,25 @@ _ABOUT_ANYTHING_ELSE = re.compile(
 # Routers that look for an endpoint with all parameters say 404 (docs/wire.md section 2: AI/ML API's words for tools).
 _NO_ENDPOINT = re.compile(r"no endpoints found", re.IGNORECASE)
 _MAX_SEARCHED = 4_000  # characters of a body
+_ECHOES = frozenset({"input", "ctx", "url", "request", "body"})  # keys that hold what was sent, with any word in it
+
+
+def collect_words(error: APIStatusError) -> str:
+    """Return what a server says in an error, without what it repeats of the request."""
+    said = error.body if isinstance(error.body, str) else " ".join(map(str, _iterate_texts(error.body)))
+    return f"{error.message} {said[:_MAX_SEARCHED]}"
+
+
+def _iterate_texts(payload: object) -> Iterator[str | int | float]:
+    if isinstance(payload, dict):
+        for key, value in payload.items():
+            if key not in _ECHOES:
+                yield from _iterate_texts(value)
+    elif isinstance(payload, list):
+        for item in payload:
+            yield from _iterate_texts(item)
+    elif isinstance(payload, str | int | float):
+        yield payload
 
 
 def refuses_constraint(error: APIStatusError) -> bool:
@@ -33,7 +54,7 @@ def refuses_constraint(error: APIStatusError) -> bool:
         return _NO_ENDPOINT.search(error.message) is not None
     if not isinstance(error, BadRequestError | InternalServerError):
         return False
-    words = f"{error.message} {str(error.body)[:_MAX_SEARCHED]}"
+    words = collect_words(error)
     if _ABOUT_CONSTRAINT.search(words):
         return True
     return isinstance(error, BadRequestError) and not _ABOUT_ANYTHING_ELSE.search(words)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from langchain_workers_gemma.errors import APIStatusError
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.hosts import Address, Route
@@ -123,6 +124,9 @@ class Plan:
         asks_again: Whether calls that a reply announced and did not have are asked for once more.
         form: The form of its constraint, which the server may refuse.
         after_refusal: Gives the plan of asking in the next form.
+        without_refused: Gives the plan of asking without what an error refuses of the request, beside its constraint;
+            `None` if the error refuses nothing that may be left out.
+        keep_limits: Keeps for later calls what the server refused.
         correction: How an answer in the wrong form is asked for again.
         changes: What was changed in the history to fit the model's template, in words.
         call_repair: How a tool call that cannot run is asked for again; `None` where that is not wanted.
@@ -140,6 +144,8 @@ class Plan:
     asks_again: bool = True
     form: Form | None = None
     after_refusal: Callable[[], Plan] | None = None
+    without_refused: Callable[[APIStatusError], Plan | None] | None = None
+    keep_limits: Callable[[], None] | None = None
     correction: Correction | None = None
     changes: tuple[str, ...] = ()
     call_repair: CallRepair | None = None

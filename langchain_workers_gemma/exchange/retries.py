@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from langchain_workers_gemma.errors import (
     APIStatusError,
+    ContextOverflowError,
     QuotaExceededError,
     WorkersGemmaError,
 )
@@ -50,7 +51,7 @@ def is_retryable(error: APIStatusError) -> bool:
     The service says the same under several statuses: a lack of capacity (3040) as a 429, or under a success status as
     an envelope, or as one event of a stream.
     """
-    if isinstance(error, QuotaExceededError):
+    if isinstance(error, QuotaExceededError | ContextOverflowError):  # some servers give a 500 for an overflow
         return False
     if error.code in _FINAL_CODES:
         return False

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_workers_gemma.models import Constraint
+from langchain_workers_gemma.request.server_memory import ServerMemory
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.request.response_format import Answer
@@ -114,29 +114,6 @@ def make_form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashabl
     return (host, model, names)
 
 
-class FormMemory:
-    """Which forms a server was seen to take, for the life of a model object.
-
-    Threads share it. A copy of the model object, a pickle included, starts without it.
-    """
-
-    def __init__(self) -> None:
-        self._first: dict[Hashable, int] = {}
-        self._lock = Lock()
-
-    def get_first(self, key: Hashable) -> int:
-        """Return the position of the first form that has not failed."""
-        return self._first.get(key, 0)
-
-    def mark_working(self, key: Hashable, position: int) -> None:
-        """Keep that those before a form failed, and that it did not."""
-        with self._lock:
-            self._first[key] = max(position, self._first.get(key, 0))
-
-    def __reduce__(self) -> tuple[type[FormMemory], tuple[()]]:
-        return FormMemory, ()
-
-
 @dataclass(frozen=True, slots=True)
 class FormChoice:
     """The form that one request uses.
@@ -151,7 +128,7 @@ class FormChoice:
     names: tuple[FormName, ...]
     position: int
     key: Hashable
-    memory: FormMemory = field(repr=False)
+    memory: ServerMemory = field(repr=False)
 
     @property
     def form(self) -> ConstraintForm:
@@ -174,5 +151,5 @@ class FormChoice:
 
     def mark_working(self) -> None:
         """Keep for later calls that the server took this form, and not those before it."""
-        if self.position > self.memory.get_first(self.key):
-            self.memory.mark_working(self.key, self.position)
+        if self.position > self.memory.get_first_form(self.key):
+            self.memory.keep_form(self.key, self.position)

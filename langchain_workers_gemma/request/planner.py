@@ -6,20 +6,21 @@ In two steps, since most calls of a model object differ in their messages only: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from langchain_workers_gemma.errors import APIStatusError
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import CallRepair, Correction, Plan, Problem, Request
-from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.content import ContentRules
 from langchain_workers_gemma.request.images import ImageRules, find_remote_image_urls
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
+from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, OwnParts, find_limits_after
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.request.templates import to_wire
@@ -50,6 +51,7 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
     Raises:
         ValueError: If the model cannot take what it is given.
     """
+    settings = _apply_server_limits(settings)
     spec = settings.spec
     choice = parse_choice(settings.tool_choice, [get_tool_name(tool) for tool in settings.tools])
     if settings.raw:
@@ -68,8 +70,29 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         stream=stream,
         stops=() if native_stop else settings.stops,
         forced=_find_forced(settings, choice) if method else None,
-        limits=_find_limits({**data, **settings.extra}, spec),
+        limits=_find_limits({**data, **settings.extra}, _find_context_window(settings)),
     )
+
+
+def _apply_server_limits(settings: CallSettings) -> CallSettings:
+    """Return the settings without what the server was seen to refuse."""
+    limits = settings.limits or settings.server_memory.get_limits(_make_server_key(settings))
+    if limits == NO_SERVER_LIMITS:
+        return settings
+    spec = limits.apply_to(settings.spec, may_change_tools=settings.tool_calling == "auto")
+    return replace(settings, spec=spec, limits=limits)
+
+
+def _make_server_key(settings: CallSettings) -> Hashable:
+    """Return what the limits of a server are remembered under."""
+    address = settings.address
+    return (address.host.name, address.base_url, settings.spec.id)
+
+
+def _find_context_window(settings: CallSettings) -> int | None:
+    """Return tokens of prompt and reply together, as the server or its pages name them; `None` if not known."""
+    seen = settings.limits and settings.limits.context_window
+    return seen or settings.spec.usable_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +202,8 @@ class Preparation:
             constrained=self._plan_after_missing_call(turns, history),
             form=ask.form,
             after_refusal=self._plan_after_refusal(turns, history),
+            without_refused=partial(self._plan_without_refused, turns, history, wire),
+            keep_limits=self._keep_limits,
             correction=None if answer is None else Correction(answer.find_problem, corrected),
             call_repair=self._call_repair(turns, history) if reader_options.withholds_calls else None,
         )
@@ -224,6 +249,26 @@ class Preparation:
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
         return partial(self._plan_again, turns, history, form=form.get_next())
+
+    def _plan_without_refused(
+        self, turns: Sequence[Turn], history: History, wire: Sequence[Mapping[str, Any]], error: APIStatusError
+    ) -> Plan | None:
+        """Return the plan of asking without what the server refused of that which the caller did not ask for."""
+        settings = self.settings
+        sent = OwnParts(
+            max_tokens=None if _sets_token_limit(settings) else self.data.get("max_tokens"),
+            context_window=_find_context_window(settings),
+            stream_options="stream_options" in self.data and "stream_options" not in settings.extra,
+            system_role=wire[0]["role"] == "system",
+            tools="tools" in self.data and settings.tool_calling == "auto" and settings.spec.constraint is not None,
+        )
+        limits = find_limits_after(error, sent, settings.limits or NO_SERVER_LIMITS)
+        return None if limits is None else self._plan_again(turns, history, limits=limits)
+
+    def _keep_limits(self) -> None:
+        """Keep for later calls what the server refused."""
+        if self.settings.limits is not None:
+            self.settings.server_memory.keep_limits(_make_server_key(self.settings), self.settings.limits)
 
     def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
         """Return the plan of asking again for an answer in the right form: in the next form, and without tools."""
@@ -272,7 +317,7 @@ class Preparation:
     def _describe_unset_limit(self) -> str | None:
         """Return which token limit applies that the caller did not set; `None` if the caller set one."""
         settings = self.settings
-        if not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra)):
+        if _sets_token_limit(settings):
             return None
         if "max_tokens" in self.data:
             return f"the max_tokens={self.data['max_tokens']} that is sent with tools and structured output"
@@ -286,17 +331,24 @@ class Preparation:
         return metadata
 
 
-def _find_limits(data: Mapping[str, Any], spec: GemmaModel) -> TokenLimits:
+def _find_limits(data: Mapping[str, Any], context_window: int | None) -> TokenLimits:
     """Return what bounds the reply to a request with this input."""
     sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
     stops = data.get("stop")
     sent_stops = (stops,) if isinstance(stops, str) else tuple(stops) if isinstance(stops, list) else ()
-    return TokenLimits(min(sent, default=None), spec.usable_context, tuple(CALL_TOKENS.values()), sent_stops)
+    return TokenLimits(min(sent, default=None), context_window, tuple(CALL_TOKENS.values()), sent_stops)
 
 
 # --- The input --------------------------------------------------------------------------------------------------------
 
 _TOKEN_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+def _sets_token_limit(settings: CallSettings) -> bool:
+    """Return whether the caller set a limit of tokens."""
+    return not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra))
+
+
 _JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
 _THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
 
@@ -305,9 +357,10 @@ def _build_parameters(settings: CallSettings, *, needs_token_budget: bool) -> di
     spec = settings.spec
     data = dict(settings.parameters)
     is_thinking_off = settings.thinking is False or settings.reasoning_effort == "none"
-    if needs_token_budget and _TOKEN_LIMITS.isdisjoint((*data, *settings.extra)):
-        room = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
-        data["max_tokens"] = min(room, (spec.usable_context or 2 * room) // 2)
+    if needs_token_budget and not _sets_token_limit(settings):
+        wanted = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
+        budget = (settings.limits or NO_SERVER_LIMITS).choose_max_tokens(wanted, spec.usable_context)
+        data |= {} if budget is None else {"max_tokens": budget}
     data |= _build_thinking(settings)
     data |= _build_logprobs(settings)
     if settings.lora is not None:
@@ -367,7 +420,8 @@ def _build_input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, s
         data["stop"] = list(settings.stops)
     if stream:
         data["stream"] = True
-        if settings.api == "openai" or settings.spec.stream_options:
+        has_usage = settings.api == "openai" or settings.spec.stream_options
+        if has_usage and (settings.limits is None or settings.limits.stream_options):
             data["stream_options"] = {"include_usage": True}
     if settings.reject_if_busy:
         data["options"] = {"rejectIfBusy": True}

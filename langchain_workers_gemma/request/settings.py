@@ -11,8 +11,10 @@ from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Address, Api
 from langchain_workers_gemma.models import GemmaModel
-from langchain_workers_gemma.request.constraint_forms import FormChoice, FormMemory
+from langchain_workers_gemma.request.constraint_forms import FormChoice
 from langchain_workers_gemma.request.response_format import Answer
+from langchain_workers_gemma.request.server_limits import ServerLimits
+from langchain_workers_gemma.request.server_memory import ServerMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class CallSettings:
         tries_forms: Whether the next form of a constraint is tried where a server refuses one.
         skip_forms: How many of the forms of the constraint to leave out, since they failed.
         form: The form of the constraint, once one is chosen.
-        form_memory: Which forms work.
+        server_memory: Which forms work, and what the server was seen to refuse beside them.
+        limits: What it refuses in this call; `None` for what is remembered.
         keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
@@ -71,7 +74,8 @@ class CallSettings:
     tries_forms: bool = True
     skip_forms: int = 0
     form: FormChoice | None = None
-    form_memory: FormMemory = field(default_factory=FormMemory)
+    server_memory: ServerMemory = field(default_factory=ServerMemory)
+    limits: ServerLimits | None = None
     keep_invalid_calls: bool = False
     thinking: bool | None = None
     reasoning_effort: str | None = None

@@ -107,8 +107,8 @@ def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormCho
     if settings.form is not None and settings.form.names == names:
         return settings.form
     key = make_form_key(spec.host, spec.id, names)
-    position = min(settings.form_memory.get_first(key) + settings.skip_forms, len(names) - 1)
-    return FormChoice(names, position, key, settings.form_memory)
+    position = min(settings.server_memory.get_first_form(key) + settings.skip_forms, len(names) - 1)
+    return FormChoice(names, position, key, settings.server_memory)
 
 
 def _build_plain(settings: CallSettings, _choice: ToolChoice) -> _Strategy:

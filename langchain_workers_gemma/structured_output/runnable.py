@@ -14,7 +14,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableSerializable, patch_config
 from pydantic import ConfigDict
 
-from langchain_workers_gemma.client.call_settings import get_form_memory
+from langchain_workers_gemma.client.call_settings import get_server_memory
 from langchain_workers_gemma.request.constraint_forms import FormName, make_form_key
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues, Reading
@@ -190,7 +190,7 @@ class ModelForms:
         """Keep for later calls that a form works, and that those before it do not."""
         if name in self.names:
             key = make_form_key(self.host, self.model, self.names)
-            get_form_memory(self.owner).mark_working(key, list(self.names).index(name))
+            get_server_memory(self.owner).keep_form(key, list(self.names).index(name))
 
 
 class _Attempts:

@@ -173,6 +173,40 @@ def test_what_is_refused_before_a_request(arguments: dict[str, Any], why: str, m
         compatible(**arguments)
 
 
+OVERFLOWS: tuple[tuple[int, Any], ...] = (
+    (
+        400,
+        {
+            "error": {
+                "code": 400,
+                "message": "request (5006 tokens) exceeds the available context size (2048 tokens), try increasing it",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 5006,
+                "n_ctx": 2048,
+            }
+        },
+    ),
+    (500, {"detail": "Requested tokens (5000) exceed context window of 2048"}),
+    (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}),
+    (400, {"message": "The input (5000 tokens) is longer than the model's context length (4096 tokens)."}),
+    (400, {"object": "error", "message": "The decoder prompt (length 9) is longer than the maximum model length of 4"}),
+    (422, {"error": "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000"}),
+    (400, [{"error": {"message": "The input token count (9) exceeds the maximum number of tokens allowed (8)."}}]),
+    (400, {"error": "Trying to keep the first 4096 tokens when context the overflows."}),
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_a_context_overflow_in_the_words_of_each_server(service: Service, overflow: tuple[int, Any], way: str) -> None:
+    status, payload = overflow
+    service.answers(body(payload, status))
+    with pytest.raises(ContextOverflowError) as caught:
+        ask(compatible(max_retries=2), way)
+    assert caught.value.advice == "Shorten the messages or lower max_tokens."
+    assert len(service.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "payload", "cls", "words"),
     [

@@ -208,7 +208,7 @@ def test_a_refusal_of_something_else_is_raised_at_once(start: Start, about: str,
     service = start(openai_schema="refuses")
     service.refusal = about
     with pytest.raises(BadRequestError, match=about[:5]) as caught:
-        ask(gemma().with_structured_output(Person), way)
+        ask(gemma(max_tokens=4096).with_structured_output(Person), way)
     assert not isinstance(caught.value, OutputParserException)
     assert len(service.bodies) == 1
 
