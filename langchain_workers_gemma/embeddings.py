@@ -25,7 +25,7 @@ from langchain_workers_gemma.transport.driver import arun, run
 
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
 MAX_TEXTS_PER_REQUEST = 100
-_ROOM = MAX_PAYLOAD_BYTES - 100_000  # what stands beside the texts: the model's id, further keys
+_ROOM = MAX_PAYLOAD_BYTES - 100_000  # what accompanies the texts: the model's id, further keys
 
 # EmbeddingGemma's model card.
 _QUERY_PROMPT = "task: search result | query: "

@@ -20,7 +20,7 @@ def check_header(name: str, value: str) -> str:
 
     Raises:
         ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in; or
-            if a blank stands around it, which the HTTP library would refuse in words that repeat the value.
+            if a blank surrounds it, which the HTTP library would refuse in words that repeat the value.
     """
     if not (value.isascii() and value.isprintable() and value == value.strip()):
         raise ValueError(f"{name} {_HEADER_TEXT_ERROR}.")

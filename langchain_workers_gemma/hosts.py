@@ -158,7 +158,7 @@ _BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/(?!
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where requests of one model object go.
+    """Where the requests of one model object are sent.
 
     Attributes:
         host: The service.
@@ -212,7 +212,7 @@ def check_base_url(url: str) -> str:
 
 
 def check_model_id(model: str) -> str:
-    """Return the model id, if it can stand in a URL's path as it is.
+    """Return the model id, if it can be in a URL's path as it is.
 
     Raises:
         ValueError: If it could change the path.
@@ -226,7 +226,7 @@ def check_model_id(model: str) -> str:
 
 
 def check_account_id(account: str) -> str:
-    """Return the account id, if it can stand in a URL's path as it is.
+    """Return the account id, if it can be in a URL's path as it is.
 
     Raises:
         ValueError: If it could change the path.

@@ -46,7 +46,7 @@ class _Verdict:
     """What becomes of one reply's calls.
 
     Attributes:
-        results: Messages that stand in for the results of calls that do not run.
+        results: Messages that replace the results of calls that do not run.
         proceeds: Whether at least one call runs, or LangChain has dealt with it.
         repeated: Names of the tools whose calls were refused as repeats.
         invalid: Names of the tools whose calls were invalid.
@@ -228,7 +228,7 @@ def _recover_reply(error: StructuredOutputValidationError) -> ModelResponse[Any]
 
 
 def _add_ids(reply: AIMessage) -> tuple[AIMessage, bool]:
-    """The reply with an id for each invalid call, so that a result can refer to it, and whether one was added."""
+    """Add an id to each invalid call, so that a result can refer to it; also return whether one was added."""
     if all(call["id"] for call in reply.invalid_tool_calls):
         return reply, False
     calls = [

@@ -17,7 +17,7 @@ from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.transport.replay import replay
 
 Outcome: TypeAlias = AIMessage | WorkersGemmaError
-"""What became of one input."""
+"""The outcome of one input."""
 
 
 def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
@@ -69,7 +69,7 @@ def _read_outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, A
 
 
 def _remove_call_ids(result: object) -> object:
-    """The result without the ids of tool calls, so that each call gets one that no conversation holds already."""
+    """Remove the ids of tool calls, so that each call gets an id that is new in any conversation."""
     if not isinstance(result, dict):
         return result
     changed = dict(result)

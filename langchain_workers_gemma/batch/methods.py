@@ -20,7 +20,7 @@ from langchain_workers_gemma.client.call_settings import ChatModel, build_call_s
 from langchain_workers_gemma.transport.driver import arun, run
 
 if TYPE_CHECKING:
-    # Core's own class for what `bind` makes of a chat model is `RunnableBinding` with narrower types, and private.
+    # Core's own class for a bound chat model is private: a `RunnableBinding` with narrower types.
     from langchain_core.language_models.chat_models import _ChatModelBinding as Binding
 
     class _ChatModel(ChatModel):
@@ -35,7 +35,7 @@ else:
     Binding = RunnableBinding[LanguageModelInput, AIMessage]
     _ChatModel = object
 
-# What core's `generate` takes out of a call's arguments before the model sees them.
+# Arguments of a call that core's `generate` removes before the model sees them.
 _OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
 
 
@@ -213,7 +213,7 @@ class BatchMethods(_ChatModel):
         """Bind arguments of a call. The methods of the asynchronous batch queue use them too."""
         return BoundChatModel(bound=self, kwargs=kwargs, config={})
 
-    # --- Steps of the above ---
+    # --- Helpers ---
 
     def _plan_batch(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
         settings = build_call_settings(
@@ -231,7 +231,7 @@ class BatchMethods(_ChatModel):
         return [self._convert_input(one).to_messages() for one in inputs]
 
     def _finish_messages(self, outcomes: Sequence[Any]) -> list[Any]:
-        """Return the messages in the form that was asked for, as core does it for `invoke`."""
+        """Return the messages in the form that was requested, as core does it for `invoke`."""
         if self.output_version != "v1":
             return list(outcomes)
         return [_convert_to_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
@@ -240,12 +240,12 @@ class BatchMethods(_ChatModel):
 class BoundChatModel(Binding):  # type: ignore[no-redef]
     """What `bind` makes of a chat model.
 
-    Core's own class would let `llm.bind_tools([...]).queue_batch(...)` through to the model without the tools.
+    With core's own class, `llm.bind_tools([...]).queue_batch(...)` would call the model without the tools.
     """
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """It is written and read as core's own class."""
+        """Return the id of core's own class, under which it is serialized."""
         return RunnableBinding.lc_id()
 
     @property

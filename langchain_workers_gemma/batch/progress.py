@@ -1,4 +1,4 @@
-"""The progress bar of a batch, which `tqdm` draws where it is asked for."""
+"""The progress bar of a batch, which `tqdm` draws where it is requested."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """What is told while a batch is worked on."""
+    """Receives the progress of a batch."""
 
     def advance(self, count: int) -> None:
-        """So many more inputs have been answered."""
+        """Add answered inputs."""
 
     def say(self, status: str) -> None:
-        """The service says `queued` or `running`."""
+        """Show the status that the service reports."""
 
 
 class _Silence:
     def advance(self, count: int) -> None:
-        """Nobody asked."""
+        """No-op."""
 
     def say(self, status: str) -> None:
-        """Nobody asked."""
+        """No-op."""
 
 
 class _Bar:
@@ -38,10 +38,10 @@ class _Bar:
 
 @contextmanager
 def open_progress_bar(total: int, *, show: bool) -> Iterator[Progress]:
-    """Something to tell progress to: a bar, or nothing.
+    """Open a progress bar, or a silent substitute.
 
     Raises:
-        ImportError: If a bar is asked for and `tqdm` is missing.
+        ImportError: If a bar is requested and `tqdm` is missing.
     """
     if not show:
         yield _Silence()

@@ -1,7 +1,7 @@
-"""Workers AI's asynchronous batch: submit, poll, and read each answer as if it had come alone. No I/O happens here.
+"""Workers AI's asynchronous batch: submit, poll, and read each answer like a response of its own. Pure.
 
-The wire is that of `docs/wire.md` section 8. Each item of a finished batch goes through the very exchange that reads
-an HTTP reply, so text, reasoning, tool calls, usage and cost are what `invoke` gives.
+The requests are those of `docs/wire.md` section 8. Each item of a finished batch goes through the exchange that reads
+an HTTP response, so text, reasoning, tool calls, usage and cost are what `invoke` returns.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none i
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How a batch is waited for.
+    """When a batch is polled, and for how long.
 
     Attributes:
         poll_interval: Seconds after the first poll; each wait is half as long again, up to half a minute.
@@ -57,7 +57,7 @@ class PollPolicy:
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds of at least 0.")
 
     def get_delay(self, polls: int, asked: float) -> float:
-        """Return seconds to wait after so many polls, of which the last asked for some."""
+        """Return the seconds to wait after a number of polls, of which the last may have named a delay."""
         own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
         return max(own, min(asked, MAX_RETRY_AFTER))
 
@@ -69,7 +69,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
     """Submit inputs, in as many payloads as needed.
 
     Raises:
-        WorkersGemmaError: If a payload is refused. A note on it tells how to fetch what was submitted before.
+        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch what was submitted before.
     """
     job = BatchJob(batch_plan.settings.spec.id)
     for part in split([item.size for item in items], room=MAX_ITEM_BYTES):
@@ -93,7 +93,7 @@ def fetch(
     """Wait for a batch and read its answers, in the inputs' order; a failed input's error stands at its place.
 
     Raises:
-        WorkersGemmaError: If the batch as a whole fails. A note on it tells how to fetch it later.
+        WorkersGemmaError: If the batch as a whole fails. A note on it shows how to fetch it later.
     """
     with _resume_note(job):
         return (yield from _fetch(batch_plan, job, poll_policy, progress))
@@ -151,7 +151,7 @@ def submit_inputs(
 
     Raises:
         ValueError: If the model cannot take an input; nothing has been sent then.
-        WorkersGemmaError: If a payload is refused. A note on it tells how to fetch what was submitted before.
+        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch what was submitted before.
     """
     prepared = yield from prepare_items(batch_plan, conversations, return_exceptions=False)
     return (yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)]))
@@ -177,7 +177,7 @@ def queue(
 
 
 def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
-    """Raise the error of the first input that failed, if any did; a note on it tells how to fetch the others."""
+    """Raise the error of the first input that failed, if any did; a note on it shows how to fetch the others."""
     for at, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
             outcome.add_note(f"It is of input {at}. return_exceptions=True gives the answers of the others too.")
@@ -190,13 +190,13 @@ def _add_resume_note(error: BaseException, job: BatchJob) -> None:
         return
     how = f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)"
     error.add_note(how)
-    if not isinstance(error, Exception):  # an interrupt or a cancellation, whose notes hardly anybody prints
+    if not isinstance(error, Exception):  # an interrupt or a cancellation, whose notes are rarely printed
         logger.warning("%s. %s", type(error).__name__, how)
 
 
 @contextmanager
 def _resume_note(job: BatchJob) -> Iterator[None]:
-    """Add to whatever ends the work on a batch how its answers can still be fetched."""
+    """Add a note to any error within the block: how to fetch the answers of a batch later."""
     try:
         yield
     except (Exception, KeyboardInterrupt, CancelledError) as error:

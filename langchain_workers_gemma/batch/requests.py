@@ -1,4 +1,4 @@
-"""Inputs of a batch as requests to the queue."""
+"""Convert the inputs of a batch to requests to the queue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class BatchPlan:
 
     Attributes:
         preparation: What is the same for every input.
-        plan: How an answer is read. Its request is a placeholder's.
+        plan: How an answer is read. Its request is a placeholder.
     """
 
     preparation: Preparation
@@ -65,7 +65,7 @@ class BatchPlan:
         if not spec.async_queue and get_model(spec.id) is not None:
             queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
             raise ValueError(f"{spec.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
-        # The queue is a route of the native dialect, and what is queued waits: refusing a busy service is no option.
+        # The queue is a route of the native dialect, and its inputs wait, so `reject_if_busy` does not apply.
         preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
         plan = preparation.plan([HumanMessage("-")])
         return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None, asks_again=False))
@@ -88,7 +88,7 @@ class BatchPlan:
                 f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
                 "use invoke."
             )
-        # Half a surrogate pair is replaced when it is encoded: what is measured and what is sent are to be the same.
+        # A lone surrogate is replaced when it is encoded, so the size is measured after that.
         return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
 
     def request(self, data: Mapping[str, Any]) -> Request:
@@ -106,7 +106,7 @@ class BatchPlan:
 def prepare_items(
     batch_plan: BatchPlan, conversations: Sequence[Sequence[BaseMessage]], *, return_exceptions: bool
 ) -> Generator[Action, Any, list[Item | ValueError]]:
-    """Prepare every input, after fetching its images where that is asked for.
+    """Prepare every input, after fetching its images where that is requested.
 
     Returns:
         Each input ready to be submitted, or why it cannot be.

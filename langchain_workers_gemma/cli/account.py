@@ -20,7 +20,7 @@ MAX_PAGES = 20
 
 
 def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action, Any, str]:
-    """What the service says of the token: `active`, `disabled` or `expired`.
+    """Request the status of the token: `active`, `disabled` or `expired`.
 
     Args:
         client: Whose token.
@@ -38,7 +38,7 @@ def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action,
 
 
 def search_models(client: ClientFields, search: str) -> Generator[Action, Any, list[dict[str, Any]]]:
-    """The entries of the account's list of models.
+    """Request the entries of the account's list of models.
 
     Args:
         client: Whose account.

@@ -91,7 +91,7 @@ def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "
     Args:
         error: The error.
         model: The id of the model that was called.
-        host: Who was called.
+        host: The host that was called.
     """
     topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
     if topic == "model":
@@ -106,7 +106,7 @@ def suggestion(model: str, host: HostName, listed: Collection[str] = ()) -> str:
 
     Args:
         model: An id that the service does not know.
-        host: Who should serve it.
+        host: The hosting provider.
         listed: The ids that the service lists; only these are suggested where there are any.
     """
     nearest = nearest_model_id(model, host)

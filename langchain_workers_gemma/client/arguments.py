@@ -44,7 +44,7 @@ def normalise_arguments(
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return a sentence that suggests what may have been meant, or nothing.
+    """Return a sentence that suggests the nearest known name, or an empty string.
 
     Example:
         >>> did_you_mean("temprature", ["temperature", "top_p"])

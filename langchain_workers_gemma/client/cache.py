@@ -1,4 +1,4 @@
-"""What is worked out from an object's fields, kept until one of them changes."""
+"""A cache of values computed from an object's fields, valid until a field changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class FieldCache(Generic[T]):
-    """Values that are worked out from some fields of an object, each for a key.
+    """Values computed from some fields of an object, each for a key.
 
-    The fields are looked at on each use, which costs a tenth of working a call's settings out: a model object is not
-    frozen, and `model_copy` changes fields behind its back.
+    The fields are compared on each use, which costs a tenth of computing a call's settings: a model object is not
+    frozen, and `model_copy` changes fields without `__setattr__`.
 
     Args:
         fields: The fields that count. A field is the same while it holds the very same object.
@@ -34,7 +34,7 @@ class FieldCache(Generic[T]):
         kept = self._kept.get(key)
         if kept is not None and all(map(is_, kept[0], values)) and kept[1] == containers:
             return kept[2]
-        containers = copy.deepcopy(containers)  # before the value is made: what changes meanwhile has changed
+        containers = copy.deepcopy(containers)  # before the value is made, so that a change meanwhile is noticed
         value = make()
         self._kept[key] = (values, containers, value)
         return value
@@ -44,5 +44,5 @@ class FieldCache(Generic[T]):
         return FieldCache(*self._names)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle holds no values: they may refer to what cannot travel."""
+        """A pickle holds no values, since they may refer to objects that cannot be pickled."""
         return FieldCache, self._names

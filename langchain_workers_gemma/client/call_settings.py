@@ -28,7 +28,7 @@ from langchain_workers_gemma.request.server_memory import ServerMemory
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.tools import to_openai_tool
 
-# Fields that a call may override, and what a call may say beside them.
+# Fields that a call may override, and further arguments of a call.
 _PER_CALL = frozenset({
     "model", "tool_calling", "repair_tool_calls", "thinking", "reasoning_effort", "lora", "raw", "ai_gateway",
     "session_affinity", "reject_if_busy", "model_kwargs", "logprobs", "top_logprobs", "timeout", "replay_reasoning",
@@ -40,11 +40,11 @@ _CALL_ONLY = frozenset({
     "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better words than pydantic's
+_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better messages than pydantic's
 
 
 class ChatModel(Connected, Protocol):
-    """What the settings of a call are made of: the fields of `ChatWorkersGemma`."""
+    """The fields of `ChatWorkersGemma` that the settings of a call are made of."""
 
     stop: list[str] | str | None
     max_retries: int
@@ -55,7 +55,7 @@ class ChatModel(Connected, Protocol):
 
 
 def get_model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
-    """What is known of the model: family, then host, then the caller's profile, which is not that of a call's model."""
+    """Return the facts about the model: family, host, then the caller's profile, unless the call names a model."""
     model = connection.check_model(of_call or chat.model)
     spec = resolve_model(model, chat.host)
     return apply_profile(spec, get_callers_profile(chat.profile)) if model == chat.model else spec
@@ -175,10 +175,10 @@ def check_json(argument: str, value: object) -> None:
 
 
 def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:
-    """Refuse a call for several answers.
+    """Check that a call requests one answer.
 
     Raises:
-        ValueError: If it asks for another number than one: their pieces would be mixed into one message.
+        ValueError: If `n` is not 1: the chunks of several answers would be mixed into one message.
     """
     for argument, value in (("n", n), ("model_kwargs['n']", extra.get("n"))):
         if value not in (None, 1):
@@ -192,7 +192,7 @@ def _get_type(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
 
 
 def _validate_override(chat_class: type[BaseModel], name: str, value: object) -> Any:
-    """Return a field's value that a call gives.
+    """Validate a call's value for a field.
 
     Raises:
         ValueError: If the field could not hold it.

@@ -1,4 +1,4 @@
-"""What chat model and embeddings share: credentials, address, headers, and the transport that uses them."""
+"""Shared by chat model and embeddings: credentials, address, headers, and the transport that uses them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from langchain_workers_gemma.transport.http import Transport
 _TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
 MAX_TIMEOUT = 1_000_000  # seconds; sockets take no more than about two million
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_CONNECT_SECONDS = 10.0  # a host that does not even accept a connection will not soon
+_CONNECT_SECONDS = 10.0  # a host that does not accept a connection quickly is down
 
 
 class Connected(Protocol):
@@ -52,7 +52,7 @@ class Connected(Protocol):
 
 
 def wrap_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments with the token wrapped, so that no validation error can show it."""
+    """Wrap the token among the constructor's arguments, so that no validation error can show it."""
     return {
         name: SecretStr(value) if name in _TOKEN_NAMES and isinstance(value, str) else value
         for name, value in arguments.items()
@@ -164,12 +164,12 @@ def check_timeout(timeout: float | httpx.Timeout | None) -> None:
 
 
 def get_token_variable(host: HostName) -> str:
-    """Return the environment variable that a host's token is best kept in."""
+    """Return the recommended environment variable for a host's token."""
     return next(iter(HOSTS[host].token_variables), "OPENAI_COMPATIBLE_API_KEY")
 
 
 def find_token_source(connected: Connected) -> str:
-    """Return where the token came from, for people; empty where none is needed."""
+    """Return the source of the token for messages; empty where none is needed."""
     if connected.binding is not None:
         return ""
     secret = _to_secret(connected.api_token)
@@ -184,13 +184,13 @@ def find_token_source(connected: Connected) -> str:
 
 
 def collect_secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
-    """Return texts that must not show in an error."""
+    """Return texts that must not appear in an error."""
     tokens = (_to_secret(connected.api_token), gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
 def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
-    """Return what makes the advice of an error exact."""
+    """Return what is known of a call, for an error's advice."""
     return ErrorContext(
         model=spec.id,
         host=spec.host,
@@ -201,7 +201,7 @@ def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGate
 
 
 def _find_newest(host: HostName) -> str | None:
-    """Return what to use where a model is retired that nothing is published about."""
+    """Return the newest model of a host: the replacement of a retired model that is not in the table."""
     return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
@@ -234,7 +234,7 @@ def parse_gateway(value: object) -> AIGateway | None:
 
 
 def build_address(connected: Connected) -> Address:
-    """Return where requests go."""
+    """Return the address of requests."""
     account = connected.account_id
     if connected.binding is None:  # a field that was assigned has not been checked
         check_base_url(connected.base_url or "")
@@ -264,11 +264,11 @@ def build_call_headers(
 
 
 def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout | None = None) -> Driver:
-    """Return what sends the requests.
+    """Build the transport that sends the requests.
 
     Args:
         connected: The model object.
-        timeout_of_call: In place of its own `timeout`.
+        timeout_of_call: Replaces its own `timeout`.
     """
     limits = timeout_of_call or connected.timeout
     if connected.binding is not None:

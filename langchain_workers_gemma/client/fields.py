@@ -1,4 +1,4 @@
-"""What chat model and embeddings have in common: the fields of a client, their checks, and how the object travels."""
+"""Shared by chat model and embeddings: the fields of a client, their checks, and how they are copied and pickled."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ClientFields(Serializable):
         arbitrary_types_allowed=True,
         extra="forbid",
         hide_input_in_errors=True,
-        protected_namespaces=(),  # `model_kwargs` is LangChain's name; pydantic before 2.10 warns of it
+        protected_namespaces=(),  # `model_kwargs` is LangChain's name; pydantic before 2.10 warns about it
     )
 
     aliases: ClassVar[Mapping[str, str]] = {
@@ -92,7 +92,7 @@ class ClientFields(Serializable):
     """Further keys of the request body, sent unchanged."""
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs = connection.wrap_secrets(kwargs)  # no frame of ours keeps the token as it was given
+        kwargs = connection.wrap_secrets(kwargs)  # so that no frame of ours holds the plain token
         super().__init__(**kwargs)
         spec = resolve_model(self.model, self.host)
         if spec.family == "unknown":
@@ -138,7 +138,7 @@ class ClientFields(Serializable):
     # --- Copies ---
 
     def __getstate__(self) -> dict[Any, Any]:
-        """A pickle leaves the caller's clients and the binding behind: connections cannot travel."""
+        """A pickle omits the caller's clients and the binding: connections cannot be pickled."""
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(_TIED_TO_PROCESS)}}
 

@@ -1,4 +1,4 @@
-"""LangChain's model profiles, made of what is published about a model, and what a caller's own profile overrules."""
+"""LangChain's model profiles, from the published facts about a model and the caller's own profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_core.language_models import ModelProfile
 
 from langchain_workers_gemma.models import GemmaModel
 
-# What a caller's profile may overrule among the facts that decide a request.
+# The facts that decide a request and that a caller's profile may override.
 _PROFILE_FACTS = {
     "image_inputs": "images",
     "tool_calling": "tools",
@@ -21,13 +21,13 @@ _PROFILE_FACTS = {
 
 
 class ResolvedProfile(dict[str, Any]):
-    """The profile of a model object: what is published about its model, and what the caller said in place of it.
+    """The profile of a model object: the published facts about its model, and the caller's overrides.
 
-    It keeps the two apart, so that a model object whose model changes takes on the new one's capabilities.
+    The two are kept apart, so that a model object whose model changes has the new model's capabilities.
 
     Args:
-        published: What is published.
-        overrides: What the caller said.
+        published: The published facts.
+        overrides: The caller's values.
     """
 
     def __init__(self, published: Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +42,7 @@ class ResolvedProfile(dict[str, Any]):
 
 
 def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the caller said in a profile: all of it, unless it is one that we made ourselves."""
+    """Return the caller's values in a profile: all of it, unless this package made it."""
     if isinstance(profile, ResolvedProfile):
         published = profile.published
         return {key: value for key, value in profile.items() if key not in published or published[key] != value}
@@ -81,7 +81,7 @@ def build_published_profile(spec: GemmaModel) -> ModelProfile:
 
 
 def apply_profile(spec: GemmaModel, profile: Mapping[str, Any] | None) -> GemmaModel:
-    """Return the facts, with what a caller's profile says in place of what is published."""
+    """Return the facts about a model, with the values of a caller's profile."""
     if profile is None:
         return spec
     said: dict[str, Any] = {fact: profile[key] for key, fact in _PROFILE_FACTS.items() if profile.get(key) is not None}

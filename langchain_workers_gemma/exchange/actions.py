@@ -44,7 +44,7 @@ class Read:
     """Wait for the next bytes of the body.
 
     Attributes:
-        is_complete: Whether the response has said that it is complete. What comes after is worth a short wait only.
+        is_complete: Whether the response has said that it is complete. Later bytes are waited for only briefly.
     """
 
     is_complete: bool = False

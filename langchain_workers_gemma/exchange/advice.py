@@ -1,4 +1,4 @@
-"""What a caller is told beside a response: the cure for an error, and for a reply that is of little use."""
+"""Advice that accompanies a response: the cure for an error, and for a reply of little use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _is_truncated(plan: Plan, reader: ReplyReader) -> bool:
 
 
 def make_missing_call_error(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
-    """Return the error for a forced call that did not come."""
+    """Return the error for a forced call that is missing."""
     names = ", ".join(sorted(plan.reader_options.forced or ()))
     why = reader.truncation or "None came that can run."
     prose = reader.prose_instead_of_call

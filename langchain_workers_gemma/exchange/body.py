@@ -43,7 +43,7 @@ def read_body(
 
     Args:
         head: The head of the response.
-        context: Makes an error's advice exact.
+        context: What is known of the call, for an error's advice.
         first: Bytes of the body that were read already, `None` if the body has ended.
         max_bytes: A larger body is refused; `MAX_REPLY_BYTES` by default.
 
@@ -74,7 +74,7 @@ def parse_body(head: ResponseHead, body: bytes, context: ErrorContext) -> Any:
         The parsed payload, in its envelope.
 
     Raises:
-        APIStatusError: If the status or the payload says that it is an error, or the body is not JSON.
+        APIStatusError: If the status or the payload states that it is an error, or the body is not JSON.
     """
     if not 200 <= head.status < 300:
         raise map_status_error(head.status, head.headers, body, context)

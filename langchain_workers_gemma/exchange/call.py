@@ -1,4 +1,4 @@
-"""One request, one whole JSON reply: what embeddings, batches and the command line ask. Retried like a chat.
+"""Send one request and read one whole JSON reply: for embeddings, batches and the command line.
 
 The flows here are generators of actions that return a value; `run` and `arun` of `transport/driver.py` drive them.
 """
@@ -30,7 +30,7 @@ class Answer:
         reply: Its head.
         body: Its bytes.
         payload: The bytes parsed.
-        context: What makes an error's advice exact.
+        context: What is known of the call, for an error's advice.
     """
 
     reply: ResponseHead
@@ -44,19 +44,19 @@ class Answer:
         return unwrap(self.payload)
 
     def make_unreadable_error(self, why: str) -> InternalServerError:
-        """Return the error for a reply that says success and makes no sense."""
+        """Return the error for a success reply that cannot be read."""
         return make_unreadable_error(self.reply.status, self.reply.headers, self.body, why, self.context)
 
 
 def call(
     request: Request, retry: RetryPolicy, context: ErrorContext, *, max_bytes: int | None = None
 ) -> Generator[Action, Any, Answer]:
-    """Send a request and read its reply, trying again where that may help.
+    """Send a request and read its reply, retrying where that may help.
 
     Args:
         request: What to send.
-        retry: Which failures are tried again.
-        context: What makes an error's advice exact.
+        retry: Which failures are retried.
+        context: What is known of the call, for an error's advice.
         max_bytes: A larger body is refused; 64 MiB by default.
 
     Raises:

@@ -1,7 +1,7 @@
 """The exchange of one chat call, without I/O: what is sent, when to wait, and what each byte of the response means.
 
 `chat_exchange` is a generator of actions (see `actions.py`). A driver carries each out and sends its outcome back, or
-throws the error in, so that retries, reading and asking again are written once for sync, async and the binding.
+throws the error in, so that retries, reading and requesting again are written once for sync, async and the binding.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ class ChatExchange:
         self._is_stream = plan.request.stream
         self._begun = False
         self._withheld: list[Event] | None = None  # of a response of which only a part is to be delivered
-        self._spent: list[UsageTally] = []  # of responses that were of no use: they are paid for all the same
+        self._spent: list[UsageTally] = []  # of responses that could not be used: they are billed as well
         self._surrogates: SurrogateJoiner | None = None
 
     def run(self) -> Flow:
-        """Return send, read, ask again where the plan says so, and deliver the response."""
+        """Send, read, request again where the plan requires it, and deliver the response."""
         yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; asking once more")
@@ -135,7 +135,7 @@ class ChatExchange:
     # --- Asking again ---
 
     def _ask_for_claimed_calls(self) -> Generator[Action, Any, None]:
-        """Ask once more, without a stream, for calls that the service announced but could not read.
+        """Request once more, without a stream, for calls that the service announced but could not read.
 
         Streams of some engines lose what their parsers cannot read; whole replies have it as text (`docs/wire.md`
         section 10).
@@ -149,7 +149,7 @@ class ChatExchange:
         if self._reader.get_finished_calls():
             self._spent.append(first.tally)
             yield from self._deliver(_select_new_events(events, self._delivered))
-        else:  # what the first reply said stands
+        else:  # keep what the first reply delivered
             self._spent.append(self._reader.tally)
             self._reader = first
 
@@ -203,7 +203,7 @@ class ChatExchange:
         return self._plan.form is not None and self._is_nothing_delivered and is_about_constraint
 
     def _repair_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
-        """Ask once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
+        """Request once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
         calls = self._reader.get_finished_calls()
         repair = self._plan.call_repair
         if repair is None:
@@ -218,7 +218,7 @@ class ChatExchange:
         return calls
 
     def _repair_call(self, plan: Plan, call: FinishedCall) -> Generator[Action, Any, FinishedCall | None]:
-        """Ask for one call, beside the response. Return it, or `None` if what came is no better."""
+        """Request one call beside the response. Return it, or `None` if the result is no better."""
         mine = self._plan, self._reader, self._head
         self._plan, self._withheld = plan, []
         try:
@@ -238,7 +238,7 @@ class ChatExchange:
         return replace(repaired, position=call.position, id=call.id) if fits else None
 
     def _correct_answer(self) -> Generator[Action, Any, None]:
-        """Ask again for an answer that is not in the form asked for, then deliver what was withheld of it."""
+        """Request again for an answer that is not in the requested form, then deliver what was withheld of it."""
         is_ignored, correction = False, self._plan.correction
         while (again := self._plan_correction()) is not None:
             plan, problem = again
@@ -253,7 +253,7 @@ class ChatExchange:
             yield from self._deliver(self._reader.take_withheld_text())
 
     def _plan_correction(self) -> tuple[Plan, Problem] | None:
-        """Return how to ask again, and why; `None` for an answer that is right, or was truncated."""
+        """Return how to request again, and why; `None` for an answer that is right, or was truncated."""
         correction, answer = self._plan.correction, self._reader.withheld_answer
         if correction is None or answer is None or self._reader.truncation is not None:
             return None
@@ -274,7 +274,7 @@ class ChatExchange:
 
         try:
             yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
-        except APIStatusError as error:  # the service said what it was
+        except APIStatusError as error:  # the service reported the cause
             raise add_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:
             if nothing_delivered():
@@ -285,7 +285,7 @@ class ChatExchange:
         self._reader = ReplyReader(self._plan.reader_options)
         request = self._plan.request
         if (yield from self._try(request)):
-            # A stream is sometimes answered with nothing at all; a whole response is there for the asking.
+            # A stream is sometimes answered with nothing at all; a whole response can be requested.
             yield CloseConnection()
             yield from self._try(request.without_stream())
 
@@ -314,7 +314,7 @@ class ChatExchange:
         return (yield from self._read_whole(request, body))
 
     def _is_event_stream(self, request: Request, data: bytes) -> bool:
-        """Return whether a body is a stream of events. Some servers send one where a whole response was asked for."""
+        """Return whether a body is a stream of events. Some servers send one where a whole response was requested."""
         if request.stream:
             return data.lstrip()[:1] not in b'{[<"'
         return data.lstrip().startswith(_FIELDS)
@@ -364,7 +364,7 @@ class ChatExchange:
             raise self._make_unreadable_error(b"", str(error)) from None
 
     def _read_last_event(self, decoder: EventStreamDecoder, *, done: bool) -> Generator[Action, Any, bool]:
-        """Read an event whose blank line never came. One that is not JSON was cut in the middle."""
+        """Read an event whose blank line never arrived. One that is not JSON was truncated in the middle."""
         for payload in filter(None, map(bytes.strip, decoder.flush())):
             if payload == _DONE:
                 return True
@@ -373,9 +373,9 @@ class ChatExchange:
         return done
 
     def _emit(self, payloads: list[bytes]) -> Generator[Action, Any, None]:
-        """Deliver what some events of a stream say: all of it, or what comes before the first that fails.
+        """Deliver some events of a stream: all of them, or those before the first that fails.
 
-        So the outcome of a stream does not depend on how the network cut it into packets.
+        So the outcome of a stream does not depend on how the network splits it into packets.
         """
         events: list[Event] = []
         try:
@@ -469,7 +469,7 @@ class ChatExchange:
         return End(metadata, usage, calls)
 
     def _make_interrupted_error(self, error: WorkersGemmaError) -> StreamInterruptedError:
-        """Return the error for a stream that broke after it had begun, with what had arrived."""
+        """Return the error for an interrupted stream, with its partial reply."""
         try:
             held_back = self._reader.flush()
         except ToolCallLimitError:

@@ -58,20 +58,20 @@ _LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
 MAX_PAGE_CHARACTERS = 2_000  # of a body that is not JSON, such as a proxy's page
 MAX_MESSAGE_CHARACTERS = 100_000  # of the service's own text; all of it is in the error's `body`
 _REDACTED = "**********"
-_SHORTEST_SECRET = 6  # a shorter token protects nothing, and blotting it out would garble the service's words
+_SHORTEST_SECRET = 6  # a shorter token protects nothing, and masking it would garble the service's text
 _SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """What the caller knows that makes an error's advice exact.
+    """What is known of a call, so that an error's advice is exact.
 
     Attributes:
-        model: The id of the model asked for.
+        model: The id of the requested model.
         replacement: What to use if the model is retired.
         token_source: Where the token came from, such as `the environment variable CLOUDFLARE_API_TOKEN`.
-        secrets: Texts that must not show, whatever the service repeats.
-        host: Who was asked.
+        secrets: Texts that must not appear, even if the service repeats them.
+        host: The host that was called.
     """
 
     model: str = ""
@@ -84,7 +84,7 @@ class ErrorContext:
 def map_status_error(
     status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext
 ) -> errors.APIStatusError:
-    """Return the error for a reply with an error status, or for a body that says that it is one.
+    """Return the error for a reply with an error status, or for a body that states that it is one.
 
     Args:
         status: The HTTP status, as received.
@@ -132,12 +132,12 @@ def make_unreadable_error(
         request_id=redact(get_request_id(headers), context.secrets),
         body=text,
     )
-    error.is_retryable = status >= 500  # under a success status, asking again would only read the same again
+    error.is_retryable = status >= 500  # under a success status, another request would read the same again
     return error
 
 
 def is_error_payload(payload: Mapping[str, Any]) -> bool:
-    """Return whether a parsed body or event says that it is an error."""
+    """Return whether a parsed body or event states that it is an error."""
     if payload.get("success") is False or payload.get("error"):
         return True
     if payload.get("errors") and not payload.get("result"):
@@ -153,7 +153,7 @@ def get_request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def get_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the `Retry-After` header, given in seconds or as a date; `None` if absent or nonsense."""
+    """Return the seconds of the `Retry-After` header, which may be a date; `None` if absent or invalid."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -170,7 +170,7 @@ def get_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """Return the same value with each secret blotted out of its strings."""
+    """Return the same value with each secret in its strings masked."""
     if not secrets:
         return value
     if isinstance(value, str):
@@ -224,7 +224,7 @@ def _iterate_messages(payload: object) -> Iterator[str]:
 
 
 def _find_code(payload: object, message: str) -> int | None:
-    """Workers AI's own number. One nested in the text says more than the envelope's."""
+    """Workers AI's own number. One nested in the text is more exact than the envelope's."""
     nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
     stated = [
         number

@@ -1,4 +1,4 @@
-"""Splits a list of inputs into requests that the service takes."""
+"""Split a list of inputs into requests within the service's limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_PAYLOAD_BYTES = 10_000_000
 
 
 def split(sizes: Sequence[int], *, room: int, most: int | None = None) -> Iterator[slice]:
-    """Slices of the inputs, in order, each as long as it may be; an input with no room alone has a slice of its own.
+    """Yield slices of the inputs, in order, each as large as the limits allow; an oversized input has its own slice.
 
     Args:
         sizes: How many bytes each input takes in JSON.

@@ -1,4 +1,4 @@
-"""Whether an error is about the constraint that a request carried, so that another form of it may be taken."""
+"""Whether an error is about the constraint that a request carried, so that another form of it may be accepted."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def _iterate_texts(payload: object) -> Iterator[str | int | float]:
 def refuses_constraint(error: APIStatusError) -> bool:
     """Return whether a server may have refused a request for its constraint.
 
-    An error that does not say what it is about is taken for such a refusal, since the request without it will tell.
+    An error that does not say what it is about counts as such a refusal, since the request without it will show the
+    cause.
 
     Args:
-        error: The answer to a request that carried a constraint.
+        error: The error of a request that carried a constraint.
     """
     if isinstance(error, ModelNotFoundError):
         return _NO_ENDPOINT.search(error.message) is not None

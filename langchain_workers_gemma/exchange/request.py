@@ -21,12 +21,12 @@ class Request:
 
     Attributes:
         address: Where it goes.
-        route: Which way of asking.
+        route: The route of the host.
         model: The model's id.
         data: The model's input.
         headers: Headers beside those that every request has.
         options: What a binding takes as its third argument.
-        stream: Whether a stream is asked for.
+        stream: Whether a stream is requested.
         query: Appended to the URL.
         method: The HTTP method; a `GET` has no body.
     """
@@ -63,15 +63,15 @@ class Form(Protocol):
 
     @property
     def constrains(self) -> bool:
-        """Whether the request says anything of it outside the prompt."""
+        """Whether the request mentions it outside the prompt."""
 
     def mark_working(self) -> None:
-        """Keep for later calls that the server took it."""
+        """Record for later calls that the server accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What keeps a reply from being the answer.
+    """Why a reply is not the answer.
 
     Attributes:
         why: What is wrong, in words for the model.
@@ -84,11 +84,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How an answer in the wrong form is asked for again.
+    """How an answer in the wrong form is requested again.
 
     Attributes:
-        problem: What keeps a text from being the answer; `None` if it is one.
-        plan: Gives the plan of asking again, from the text and its problem.
+        problem: Returns why a text is not the answer; `None` if it is.
+        plan: Returns the plan of the next request, from the text and its problem.
     """
 
     problem: Callable[[str], Problem | None]
@@ -97,11 +97,11 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class CallRepair:
-    """How a tool call that cannot run is asked for again.
+    """How a tool call that cannot run is requested again.
 
     Attributes:
-        problem: What keeps arguments from fitting a tool's schema, from its name and them; `None` if they fit.
-        plan: Gives the plan of asking again under a constraint to the tool, from its name, the text of the arguments
+        problem: Returns why arguments do not fit a tool's schema, from its name and them; `None` if they fit.
+        plan: Returns the plan of another request, constrained to the tool, from its name, the text of the arguments
             and the problem; `None` for a tool that is not bound.
     """
 
@@ -111,17 +111,17 @@ class CallRepair:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A call worked out: what to send, and what to make of the reply.
+    """A prepared call: what to send, and how to read the reply.
 
     Attributes:
         request: What to send.
         reader_options: How to read the reply.
-        spec: What is known of the model.
-        retry: Which failures are tried again.
-        context: What makes an error's advice exact.
-        metadata: What `response_metadata` says in any case.
-        constrained: Gives the plan of asking again for a forced call, under a constraint where the model has one.
-        asks_again: Whether calls that a reply announced and did not have are asked for once more.
+        spec: The published facts about the model.
+        retry: Which failures are retried.
+        context: What is known of the call, for an error's advice.
+        metadata: The part of `response_metadata` that is known in advance.
+        constrained: Returns the plan of requesting a forced call again, under a constraint where the model has one.
+        asks_again: Whether calls that a reply announced and did not have are requested once more.
         form: The form of its constraint, which the server may refuse.
         after_refusal: Gives the plan of asking in the next form.
         without_refused: Gives the plan of asking without what an error refuses of the request, beside its constraint;
@@ -129,7 +129,7 @@ class Plan:
         keep_limits: Keeps for later calls what the server refused.
         correction: How an answer in the wrong form is asked for again.
         changes: What was changed in the history to fit the model's template, in words.
-        call_repair: How a tool call that cannot run is asked for again; `None` where that is not wanted.
+        call_repair: How a tool call that cannot run is requested again; `None` where that is off.
         unset_limit: Which token limit applies that the caller did not set; `None` if the caller set one.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
     """

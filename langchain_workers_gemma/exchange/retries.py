@@ -1,4 +1,4 @@
-"""Which failures are tried again, and after how long. Pure: the waiting is done elsewhere."""
+"""Which failures are retried, and after how long. Pure: it does not wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRIED_STATUS = frozenset({408, 409, 429})
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failures before the first event are met.
+    """Decides which failures before the first event are retried.
 
     Attributes:
         max_retries: Number of retries after the first attempt.
@@ -34,7 +34,7 @@ class RetryPolicy:
 
         Args:
             error: What went wrong.
-            retries_so_far: How often the request has been tried again already.
+            retries_so_far: How often the request has been retried already.
         """
         if retries_so_far >= self.max_retries or not error.is_retryable:
             return None
@@ -48,8 +48,8 @@ class RetryPolicy:
 def is_retryable(error: APIStatusError) -> bool:
     """Return whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
 
-    The service says the same under several statuses: a lack of capacity (3040) as a 429, or under a success status as
-    an envelope, or as one event of a stream.
+    The service reports one failure under several statuses: a lack of capacity (3040) as a 429, or under a success
+    status as an envelope, or as one event of a stream.
     """
     if isinstance(error, QuotaExceededError | ContextOverflowError):  # some servers give a 500 for an overflow
         return False

@@ -1,4 +1,4 @@
-"""JSON as it is sent: compact UTF-8, without lone surrogates; and Python values that JSON cannot hold."""
+"""Encode JSON as compact UTF-8 without lone surrogates, and write Python values that JSON cannot hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, which `from_json` refuses with a `TypeError`."""
+    """Return the text with U+FFFD for each lone surrogate, which `from_json` refuses with a `TypeError`."""
     try:
         text.encode()
     except UnicodeEncodeError:

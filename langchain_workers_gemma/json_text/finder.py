@@ -1,4 +1,4 @@
-"""Finds the JSON that a model meant in the text it wrote: bare, fenced, or with prose around it."""
+"""Find the JSON in a model's text: bare, fenced, or with other text around it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class NoJsonError(ValueError):
 def find_json(text: str) -> Any:
     r"""Return the JSON value in a text.
 
-    A text that is JSON as a whole is that; else it is the first object in it that is not empty. An object inside one
-    that cannot be read, or that breaks off, is never what was meant.
+    A text that is JSON as a whole is parsed as such; else the first object in it that is not empty. An object inside
+    one that cannot be read, or that is truncated, never counts.
 
     Args:
         text: What the model wrote.
@@ -82,7 +82,7 @@ def find_last_object(text: str) -> dict[str, Any]:
 
 
 def is_cut_json(text: str) -> bool:
-    """Return whether a text is JSON that breaks off, so that more of it would have been readable."""
+    """Return whether a text is truncated JSON."""
     text = replace_lone_surrogates(text)
     found = _OBJECT.search(text)
     body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
@@ -100,7 +100,7 @@ def _breaks_off(text: str) -> bool:
 
 
 def _find_first_object(body: str) -> Any:
-    """Return the first object that can be read, with whatever stands around it."""
+    """Return the first object that can be read, with whatever surrounds it."""
     position = 0
     empty: Any = None
     for _ in range(_MOST_TRIES):
@@ -132,7 +132,7 @@ def _read(body: str, start: int) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(body, start)
         if r"\u" in body[start:end]:
-            # Half a surrogate pair is read like any other character, but nothing can be done with it.
+            # A lone surrogate is parsed like any other character, but it cannot be encoded later.
             value = _DECODER.decode(_replace_half_pairs(body[start:end]))
     except RecursionError:
         raise NoJsonError("it is nested too deep") from None
@@ -140,10 +140,10 @@ def _read(body: str, start: int) -> tuple[Any, int]:
 
 
 def _replace_half_pairs(text: str) -> str:
-    """Return escapes of half a surrogate pair, which cannot be text, as escapes of U+FFFD."""
+    """Replace escapes of lone surrogates, which cannot be text, by escapes of U+FFFD."""
     return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
 
 
 def _tame(text: str) -> str:
-    """The same JSON without what only lenient readers take: raw control characters in strings, and half pairs."""
+    """Remove what only lenient parsers accept: raw control characters in strings, and lone surrogates."""
     return re.sub(r"[\x00-\x1f]", " ", _replace_half_pairs(text))

@@ -1,4 +1,4 @@
-"""Reads a JSON object that arrives in pieces and shows what there is of it after each, at the cost of that piece."""
+"""Parse a JSON object that arrives in pieces, with a snapshot after each piece in time linear in that piece."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _MalformedError(ValueError):
 
 
 class PartialJsonParser:
-    """What there is of the first JSON object in a growing text.
+    """Parses the first JSON object in a growing text.
 
-    Parsing all of the text after each piece takes a time that grows with the square of its length. Here each character
-    is looked at once, and a view copies only the objects and lists that are still open: those that have ended are
-    shared by all views, so callers should not change them.
+    Parsing the whole text after each piece takes quadratic time. Here each character
+    is read once, and a snapshot copies only the objects and lists that are still open: those that have ended are
+    shared by all snapshots, so callers must not change them.
 
-    Views only grow: a key appears once its value has begun, a string is a beginning of the final one, and a number
-    appears when it is whole. If the text turns out not to be JSON, the views stay as they are.
+    Snapshots only grow: a key appears once its value has begun, a string is a prefix of the final one, and a number
+    appears when it is complete. If the text is not JSON after all, the snapshots stay as they are.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class PartialJsonParser:
         self._changed = False
 
     def feed(self, text: str) -> bool:
-        """Take the next piece. Gives whether there is more to see now."""
+        """Take the next piece, and return whether the snapshot has changed."""
         if self._head is not None:
             text = self._begin(self._head + text)
         self._changed = False
@@ -58,7 +58,7 @@ class PartialJsonParser:
         return self._changed
 
     def get_snapshot(self) -> Any:
-        """Return what there is of the object, `None` before it has begun."""
+        """Return the object so far, `None` before it has begun."""
         if self._value is not _NOTHING:
             return self._value
         value: Any = _NOTHING if self._string is None or self._state == self._read_key else self._string
@@ -70,7 +70,7 @@ class PartialJsonParser:
         return None if value is _NOTHING else value
 
     def _begin(self, text: str) -> str:
-        """Look for the object, and give what is to be read of it."""
+        """Search for the object, and return its text."""
         found = _OPENING.search(text)
         if found is not None:
             self._head = None
@@ -79,7 +79,7 @@ class PartialJsonParser:
         self._head = "" if tail is None else "{"
         return ""
 
-    # --- States: each reads from a position and gives where the next one goes on ---
+    # --- States: each reads from a position and returns the position of the next one ---
 
     def _ignore(self, text: str, _position: int) -> int:
         return len(text)
@@ -185,7 +185,7 @@ class PartialJsonParser:
         return position + 1
 
     def _add(self, value: Any) -> None:
-        """Put a value that has ended where it belongs."""
+        """Add a value that has ended to its container."""
         if self._open:
             _put(*self._open[-1], value)
             self._state = self._expect_end

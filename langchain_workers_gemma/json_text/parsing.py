@@ -1,4 +1,4 @@
-"""Parse the JSON of responses, with the halves of characters that servers split."""
+"""Parse the JSON of responses, with the surrogates of characters that servers split."""
 
 from __future__ import annotations
 

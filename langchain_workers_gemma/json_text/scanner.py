@@ -1,4 +1,4 @@
-"""Reads JSON that arrives in pieces, looking at each character once."""
+"""Scan JSON that arrives in pieces, reading each character once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REPLACEMENT = "\ufffd"
 
 
 class ValueScanner:
-    """Finds the end of one JSON value in a growing text, looking at each character once."""
+    """Finds the end of one JSON value in a growing text, reading each character once."""
 
     __slots__ = ("_depth", "_escaped", "_in_string")
 
@@ -23,7 +23,7 @@ class ValueScanner:
         self._escaped = False
 
     def scan(self, text: str) -> int | None:
-        """Return the index behind the value's end in this piece, or `None` if it goes on."""
+        """Return the index behind the value's end in this piece, or `None` if it continues."""
         position = 1 if self._escaped and text else 0
         self._escaped = self._escaped and not text
         while (match := self._find_next(text, position)) is not None:
@@ -54,11 +54,11 @@ class ValueScanner:
 
 
 class JsonLimitError(ValueError):
-    """JSON nests too deeply, or holds too long a number, for the parsers of others."""
+    """JSON nests too deeply, or holds too long a number, for other parsers."""
 
 
 class JsonTracker:
-    """Follows JSON that arrives in pieces, looking at each character once: its strings, brackets and numbers.
+    """Tracks strings, brackets and numbers of JSON that arrives in pieces, reading each character once.
 
     Args:
         max_depth: How deep brackets may nest.
@@ -102,9 +102,9 @@ class JsonTracker:
             self._digits = 0
 
     def find_invalidating_suffix(self) -> str:
-        r"""Return what makes the text unreadable for `json.loads` and for core's `parse_partial_json` alike.
+        r"""Return a suffix with which neither `json.loads` nor core's `parse_partial_json` accepts the text.
 
-        The latter closes open strings and brackets, but gives up at a closing bracket that does not match.
+        The latter closes open strings and brackets, but fails at a closing bracket that does not match.
 
         Example:
             >>> tracker = JsonTracker(max_depth=400, max_digits=4_000)
@@ -113,7 +113,7 @@ class JsonTracker:
             '"]'
         """
         if self._is_mismatched:
-            return "]"  # core gives up at that bracket already
+            return "]"  # core fails at that bracket already
         end_of_string = ('\\"' if self._escaped else '"') if self._in_string else ""
         return end_of_string + ("]" if self._closers and self._closers[-1] == "}" else "}")
 
@@ -139,7 +139,7 @@ class StringDecoder:
         self._high: int | None = None  # the first half of a surrogate pair
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """Return the text that can be told, and what follows the closing quote, or `None` if it has not come."""
+        """Return the decoded text, and what follows the closing quote, or `None` if the quote has not arrived."""
         text = self._held + text
         self._held = ""
         told: list[str] = []
@@ -162,7 +162,7 @@ class StringDecoder:
             position = taken
 
     def _escape(self, text: str, start: int, told: list[str]) -> int | None:
-        """Decode one escape. Gives where it ends, or `None` if it is not whole."""
+        """Decode one escape, and return where it ends, or `None` if it is incomplete."""
         kind = text[start + 1 : start + 2]
         if not kind:
             return None
@@ -189,7 +189,7 @@ class StringDecoder:
         return start + 6
 
     def _settle_high(self, told: list[str]) -> None:
-        """Half a pair that stays alone cannot be text."""
+        """Replace a lone surrogate, which cannot be text."""
         if self._high is not None:
             told.append(_REPLACEMENT)
             self._high = None

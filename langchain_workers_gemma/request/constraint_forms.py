@@ -1,6 +1,6 @@
-"""The forms in which servers take the demand for JSON, as data, and which of them a server was seen to take.
+"""The forms in which a request can demand JSON, as data, and which of them each server accepted.
 
-Public evidence conflicts (`docs/wire.md` sections 3, 7 and 10), so no form is relied on: a model has an order of forms,
+Public sources conflict (`docs/wire.md` sections 3, 7 and 10), so no form is relied on: a model has an order of forms,
 and the next one is tried when a server refuses or ignores one. What worked is remembered for the model object.
 """
 
@@ -25,11 +25,11 @@ FormName: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ConstraintForm:
-    """One form in which a server takes the demand for JSON.
+    """One form in which a request can demand JSON.
 
     Attributes:
         name: Its name.
-        parameters: The keys of the request that make the demand, for the form of an answer.
+        parameters: Returns the keys of the request that demand JSON, for the form of an answer.
         carries_schema: Whether the schema itself is in those keys, so that an engine can enforce it.
     """
 
@@ -39,7 +39,7 @@ class ConstraintForm:
 
     @property
     def constrains(self) -> bool:
-        """Whether the request says anything of it outside the prompt."""
+        """Whether the request mentions it outside the prompt."""
         return self.name != "prompt"
 
 
@@ -110,7 +110,7 @@ def get_forms(constraint: Constraint | None, *, any_object: bool) -> tuple[FormN
 
 
 def make_form_key(host: str, model: str, names: tuple[FormName, ...]) -> Hashable:
-    """Return what a model's forms are remembered under."""
+    """Return the key under which a model's forms are remembered."""
     return (host, model, names)
 
 
@@ -121,8 +121,8 @@ class FormChoice:
     Attributes:
         names: The forms that the model has, the best first.
         position: Which of them it is.
-        key: What they are remembered under.
-        memory: Where what works is kept.
+        key: The key under which they are remembered.
+        memory: Where the result is kept.
     """
 
     names: tuple[FormName, ...]
@@ -137,7 +137,7 @@ class FormChoice:
 
     @property
     def constrains(self) -> bool:
-        """Whether the request says anything of it outside the prompt."""
+        """Whether the request mentions it outside the prompt."""
         return self.form.constrains
 
     @property

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 Part: TypeAlias = str | Image
 
-# Blocks of an assistant's message that say what its other fields say too, or what must not be shown to a model again.
+# Blocks of an assistant's message that repeat its other fields, or that must not be shown to a model again.
 _SAID_ELSEWHERE = frozenset({
     "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
     "function_call", "input_json_delta",
@@ -32,7 +32,7 @@ class ContentRules:
 
     Attributes:
         images: Which images.
-        notes: Whether a note in the text stands for what the model cannot take, in human and tool messages.
+        notes: Whether a note in the text replaces what the model cannot take, in human and tool messages.
     """
 
     images: ImageRules
@@ -43,7 +43,7 @@ def read_assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[
     """Return the texts of an assistant's message, none if all are blank; any other block is left out.
 
     Messages of other providers hold server tools, citations, refusals, images and more: none of them may end a
-    conversation that goes on with a Gemma.
+    conversation that continues with a Gemma.
 
     Args:
         content: The message's content.
@@ -93,7 +93,7 @@ def read_input_parts(
 
 
 def _read_part(block: Mapping[str, Any], rules: ContentRules, role: str, changes: list[str]) -> tuple[Part, bool]:
-    """Return a block as a part, and whether it is a note that stands for the block."""
+    """Return a block as a part, and whether it is a note that replaces the block."""
     text = _read_text(block)
     if text is not None:
         return text, False

@@ -1,4 +1,4 @@
-"""Images in messages: which a model takes, and as what they are sent."""
+"""Images in messages: which ones a model accepts, and how they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Image:
 
 
 class UnsupportedContentError(ValueError):
-    """The model, or the host, does not take this content; a note can stand for it."""
+    """The model, or the host, does not take this content; a note can replace it."""
 
 
 _DATA_URI = re.compile(r"data:(image/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})")

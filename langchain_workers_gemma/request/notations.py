@@ -1,7 +1,7 @@
-"""How the calls, the answers and the results of a history are written for a model.
+"""Write the calls, the answers and the results of a history for a model.
 
 With the template's own tokens, in the JSON that our prompt teaches, or in the JSON that a constraint allows. Each way
-takes turns whose calls have their results (`pair_results`) and gives turns that a template can write.
+takes turns whose calls have their results (`pair_results`) and returns turns that a template can write.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
 
     Such a template writes the text of a message with calls behind their results and closes the turn there
     (`docs/wire.md` section 11). So that text goes as a thought while thoughts are shown, and is left out later on. The
-    text of an assistant's message right before one with calls cannot stand in their turn either: it becomes a thought
+    text of an assistant's message right before one with calls cannot be in their turn either: it becomes a thought
     as well, or a turn of the user parts the two. Results hold text only: their images follow in a turn of the user.
     """
     last_user = max((at for at, turn in enumerate(turns) if _speaks_as_user(turn)), default=-1)
@@ -171,7 +171,7 @@ def _write_guided_answer(text: str, *, json_answer: bool) -> Turn:
     if json_answer:
         try:
             answer = json.loads(text)
-        except ValueError:  # an answer from before the schema was asked for
+        except ValueError:  # an answer from before the schema was requested
             answer = text
     return Turn("assistant", (dump_json({"answer": answer}),))
 
@@ -205,7 +205,7 @@ def get_guided_notation(*, one_call: bool, json_answer: bool) -> Notation:
 
 
 def join_with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
-    """Return what several turns say as what one says, with an empty line between them."""
+    """Join the parts of several turns, with an empty line between them."""
     parts: list[Part] = []
     for group in groups:
         if parts and group:

@@ -1,7 +1,7 @@
-"""From a call's settings and messages to the plan of its exchange: what is sent, and how the reply is read. Pure.
+"""Turn a call's settings and messages into the plan of its exchange: what is sent, and how the reply is read. Pure.
 
-In two steps, since most calls of a model object differ in their messages only: `prepare` takes the settings, the
-`Preparation` that it gives takes the messages.
+There are two steps, since most calls of a model object differ in their messages only: `prepare` takes the settings, the
+`Preparation` that it returns takes the messages.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
-    """Work out what does not depend on the messages.
+    """Prepare what does not depend on the messages.
 
     Args:
         settings: The call's settings.
-        stream: Whether a stream is asked for.
+        stream: Whether a stream is requested.
 
     Raises:
-        ValueError: If the model cannot take what it is given.
+        ValueError: If the model does not support a setting.
     """
     settings = _apply_server_limits(settings)
     spec = settings.spec
@@ -97,14 +97,14 @@ def _find_context_window(settings: CallSettings) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """A call worked out as far as it goes without its messages. Serves any number of calls.
+    """A call prepared without its messages; it serves any number of calls.
 
     Attributes:
         settings: The settings of the calls.
-        ask: What their way of asking adds.
+        ask: What the tool method adds.
         data: The input beside the messages and the caller's own keys.
         options: What a binding takes as its third argument.
-        stream: Whether a stream is asked for.
+        stream: Whether a stream is requested.
         stops: Stop sequences to apply on our side.
         forced: Names of the tools of which one must be called, `None` where none must.
         limits: What bounds the reply's tokens.
@@ -143,7 +143,7 @@ class Preparation:
         return self.plan_turns(turns, History(messages), changes)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
-        """Return the exchange of one call: fetch images where that is asked for, then send and read.
+        """Run the exchange of one call: fetch images where that is requested, then send and read.
 
         Args:
             messages: The conversation.
@@ -178,7 +178,7 @@ class Preparation:
         reader_options = ReaderOptions(
             logprobs=bool(settings.logprobs),
             json_answer=ask.json_answer,
-            # A stream shows JSON while it grows, but an agent has no use for that: there it can still be corrected.
+            # A stream emits JSON while it grows, but an agent does not use that: there it can still be corrected.
             withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
             text_stages=ask.text_stages,
@@ -209,7 +209,7 @@ class Preparation:
         )
 
     def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
-        """How a call that cannot run is asked for again: constrained to its tool, where the model has a constraint."""
+        """Return how an invalid call is requested again: constrained to its tool, where the model has a constraint."""
         tools = {get_tool_name(tool): tool for tool in self.settings.tools}
 
         def problem(name: str, arguments: Mapping[str, Any]) -> str | None:
@@ -235,7 +235,7 @@ class Preparation:
         return CallRepair(problem, plan)
 
     def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Return the plan of asking for a forced call again: under a constraint, or in the next form of one."""
+        """Return a function that plans the repeated request of a forced call, under a constraint or its next form."""
         if self.ask.fallback is not None:
             return partial(self._plan_again, turns, history, tool_calling=self.ask.fallback)
         form = self.ask.form
@@ -244,7 +244,7 @@ class Preparation:
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Return the plan of asking in the next form, for a server that refuses this one."""
+        """Return a function that plans the request in the next form, after a refusal of this one."""
         form = self.ask.form
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
@@ -271,7 +271,7 @@ class Preparation:
             self.settings.server_memory.keep_limits(_make_server_key(self.settings), self.settings.limits)
 
     def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
-        """Return the plan of asking again for an answer in the right form: in the next form, and without tools."""
+        """Return the plan of another request for an answer in the right form: in the next form, and without tools."""
         said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
         asked = Turn("user", (write_correction_request(problem.why),))
         form = self.ask.form
@@ -285,7 +285,7 @@ class Preparation:
         )
 
     def _plan_again(self, turns: Sequence[Turn], history: History, **changes: Any) -> Plan:
-        """Return the plan of asking again with other settings."""
+        """Return the plan of another request with other settings."""
         return prepare(replace(self.settings, **changes), stream=self.stream).plan_turns(turns, history)
 
     def _build_plan(
@@ -327,7 +327,7 @@ class Preparation:
     def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
         if self.settings.keep_invalid_answer and self.ask.form is not None:
-            metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which goes on from there
+            metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which continues from there
         return metadata
 
 
@@ -371,7 +371,7 @@ def _build_parameters(settings: CallSettings, *, needs_token_budget: bool) -> di
 
 
 def _build_thinking(settings: CallSettings) -> dict[str, Any]:
-    """The switch of thinking. Levels of effort are passed where a model has them; else Gemma 4 knows on and off."""
+    """Return the parameters of thinking: a level of effort where the model has levels, else on or off."""
     spec, effort, thinking = settings.spec, settings.reasoning_effort, settings.thinking
     if thinking is not None and not spec.thinking:
         raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")

@@ -1,4 +1,4 @@
-"""The form an answer must have, as callers bind it, and what keeps a reply from having it."""
+"""The required form of an answer, as callers bind it, and why a reply does not have it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_workers_gemma.schemas import for_constraint, inline_refs, to_stri
 from langchain_workers_gemma.schemas.validation import find_mismatches, find_value_problems
 
 MAX_QUOTED = 20_000
-"""How many characters of a reply that cannot be used are quoted back to the model."""
+"""Characters of an unusable reply that are quoted to the model."""
 
 _SCHEMA_KEYWORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
 
@@ -65,7 +65,7 @@ class Answer:
         return _build_engine_schema(_write_schema(self.schema), bool(self.strict))
 
     def write_instructions(self) -> str:
-        """Return what the prompt says of the form, the schema included: an engine may ignore the constraint."""
+        """Return the form in words for the prompt, with the schema: an engine may ignore the constraint."""
         return (
             write_answer_instructions(None)
             if self.schema is None
@@ -73,7 +73,7 @@ class Answer:
         )
 
     def find_problem(self, text: str) -> Problem | None:
-        """Return what keeps a text from being the answer; `None` if it has the form.
+        """Return why a text is not the answer; `None` if it has the form.
 
         Example:
             >>> Answer("age", {"properties": {"age": {"type": "integer"}}}).find_problem('{"age": "36"}').why
@@ -83,7 +83,7 @@ class Answer:
             value = find_json(text)
         except (NoJsonError, RecursionError) as error:
             if is_cut_json(text):
-                return None  # asking again would be cut again
+                return None  # another reply would be truncated as well
             return Problem(str(error), is_ignored_constraint=True)
         if not isinstance(value, dict):
             return Problem("it is not a JSON object", is_ignored_constraint=True)
@@ -101,13 +101,13 @@ class Answer:
 
 
 def write_correction_request(problem: str) -> str:
-    """Return what the model is told after a reply that cannot be used."""
+    """Return the request to the model after a reply that cannot be used."""
     return f"Your reply cannot be used: {problem}. Reply again with one JSON object in the form asked for, alone."
 
 
 @lru_cache(maxsize=256)
 def _write_schema_instructions(schema: str) -> str:
-    """The instructions for a schema, without references where that can be; a chain shows the same one every time."""
+    """Return the instructions for a schema, without references if possible; cached, since a chain repeats it."""
     return write_answer_instructions(inline_refs(json.loads(schema)))
 
 
@@ -160,7 +160,7 @@ def parse_response_format(value: object) -> Answer | None:
 
 
 def _parse_any_object(value: Mapping[str, Any]) -> Answer:
-    """The answer's form for type `json_object`: any object, or one by the schema that llama.cpp takes beside it."""
+    """Return the form for type `json_object`: any object, or one by the schema that llama.cpp accepts there."""
     schema, described = value.get("schema"), value.get("json_schema")
     if isinstance(schema, Mapping):
         return Answer(_clean_name(schema.get("title")), schema)

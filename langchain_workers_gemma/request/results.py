@@ -1,7 +1,7 @@
-"""Each tool call with its one result: what every chat template needs, and what histories often lack.
+"""Pair each tool call with one result, as every chat template requires and histories often lack.
 
 Templates write the results of a round in the order of its calls, some by position: so they are brought into that order,
-a call without a result gets one that says so, and a result whose call is not the nearest round's becomes text that
+a call without a result gets one that states this, and a result whose call is not in the nearest round becomes text that
 names it. Ids that turns reuse are resolved to the nearest call before the result.
 """
 
@@ -49,7 +49,7 @@ def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
 
 
 class _Open:
-    """A call, the results that were found for it, and what stands for a result where there is none."""
+    """A call, the results that were found for it, and what replaces a result where there is none."""
 
     __slots__ = ("call", "label", "placeholder", "results")
 
@@ -126,7 +126,7 @@ def _drop_unanswered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
 
 
 def _label_calls(opened: Sequence[_Open]) -> None:
-    """Tell the calls of one tool apart."""
+    """Number the calls of one tool, so that each has its own label."""
     if len(opened) == 1:
         return
     counts = Counter(one.call.name for one in opened)
@@ -152,7 +152,7 @@ def _assign_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
 
 
 def _merge_results(results: Sequence[ToolResult], changes: Changes) -> ToolResult:
-    """Return several results of one call as one; each says whether it failed."""
+    """Merge several results of one call; each states whether it failed."""
     if len(results) == 1:
         return results[0]
     changes.append("Several results of one call are merged into one.")
@@ -162,7 +162,7 @@ def _merge_results(results: Sequence[ToolResult], changes: Changes) -> ToolResul
 
 
 def _write_late_result(result: ToolResult, opened: _Open | None, changes: Changes) -> Turn:
-    """Return a result that does not follow its call as text; the placeholder of the call then says where to look."""
+    """Return a result that does not follow its call as text; the placeholder of the call then refers to it."""
     if opened is not None:
         if opened.placeholder is not None:
             opened.placeholder.outcome = "later"
@@ -196,7 +196,7 @@ def describe_subject(result: ToolResult) -> str:
 
 
 def write_result_as_user(result: ToolResult) -> Turn:
-    """Return a result as a turn of the user, which names the call and says what became of it."""
+    """Return a result as a turn of the user, which names the call and its outcome."""
     subject = describe_subject(result)
     heading = _AS_USER[result.outcome].format(subject=subject, Subject=f"{subject[0].upper()}{subject[1:]}")
     if result.outcome in ("missing", "later"):

@@ -19,22 +19,22 @@ from langchain_workers_gemma.request.server_memory import ServerMemory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSettings:
-    """Everything that decides one call, validated, beside its messages.
+    """The validated settings of one call, without its messages.
 
     Attributes:
-        spec: What is known of the model.
+        spec: The published facts about the model.
         api: The request's dialect.
         address: Where requests go.
         parameters: Sampling parameters that are set.
         stops: Stop sequences.
         tools: Bound tools in OpenAI's form.
         tool_choice: The choice among them, in any form.
-        parallel_tool_calls: Whether several calls may come at once; `None` if not said.
+        parallel_tool_calls: Whether several calls may arrive at once; `None` if not said.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
-        repair_tool_calls: Whether a call that cannot run, or does not fit its tool, is asked for again.
-        keep_invalid_answer: Whether an answer in the wrong form is given back rather than asked for again.
-        max_repairs: How often an answer in the wrong form is asked for again.
+        repair_tool_calls: Whether a call that cannot run, or does not fit its tool, is requested again.
+        keep_invalid_answer: Whether an answer in the wrong form is returned rather than requested again.
+        max_repairs: How often an answer in the wrong form is requested again.
         tries_forms: Whether the next form of a constraint is tried where a server refuses one.
         skip_forms: How many of the forms of the constraint to leave out, since they failed.
         form: The form of the constraint, once one is chosen.
@@ -44,8 +44,8 @@ class CallSettings:
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
         replay_reasoning: Whether the model sees its thoughts between tool calls again.
-        unsupported_content: What becomes of content that the model cannot take.
-        logprobs: Whether the log probabilities of tokens are asked for.
+        unsupported_content: How to handle content that the model cannot take.
+        logprobs: Whether the log probabilities of tokens are requested.
         top_logprobs: For how many tokens at each place.
         lora: The LoRA adapter.
         raw: Whether one prompt is sent without a chat template.
@@ -54,8 +54,8 @@ class CallSettings:
         headers: Headers of every request.
         inline_images: Whether http(s) images are fetched and sent as `data:` URIs.
         extra: Further keys of the input, as the caller gave them.
-        retry: Which failures are tried again.
-        context: What makes an error's advice exact.
+        retry: Which failures are retried.
+        context: What is known of the call, for an error's advice.
     """
 
     spec: GemmaModel

@@ -1,4 +1,4 @@
-"""What the chat template of each family does beyond its roles, as data: a next Gemma is an entry."""
+"""What the chat template of each family does beyond its roles, as data: a new Gemma is one more entry."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says (`docs/wire.md`
 sections 6 and 11). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has tools, but one
-system message only, first. LangGraph writes other histories every day, so they are made to fit:
+system message only, first. LangGraph produces other histories, so they are adapted:
 
 - leading system messages become one; without a system role they open the first user turn
-- a later system message goes into the next user turn
+- a later system message is merged into the next user turn
 - consecutive messages of one role become one turn
 - a conversation that starts with the assistant gets a user turn before it
 - every call gets its one result (`results`), written in the notation that the model reads (`notations`)
@@ -93,14 +93,14 @@ def _split_system(turns: Sequence[Turn], instructions: str, changes: Changes) ->
 
 
 def _is_silent(turn: Turn) -> bool:
-    """Return whether a turn is an assistant's that says and calls nothing: no template has a place for it."""
+    """Return whether an assistant's turn is empty: it has neither text nor calls, and no template can render it."""
     return turn.role == "assistant" and not turn.parts and not turn.calls
 
 
 def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     """Merge consecutive turns of one role.
 
-    A system message that comes later speaks with the next user turn, or as one if there is none.
+    A later system message is merged into the next user turn, or becomes one if there is none.
     """
     merged: list[Turn] = []
     groups: dict[int, list[Turn]] = {}  # of consecutive turns, by their place

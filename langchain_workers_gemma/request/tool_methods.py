@@ -36,15 +36,16 @@ STRING_TOKENS = StringTokens(QUOTES, (*CALL_TOKENS.values(), *RESULTS, *TURN_END
 
 @dataclass(frozen=True, slots=True)
 class _Strategy:
-    """What one way of asking adds to the messages, the input and the reading.
+    """What one tool method adds to the messages, the input and the reading of the reply.
 
     Attributes:
-        instructions: What the system message says of it.
+        instructions: The text for the system message.
         data: What it adds to the input.
         json_answer: Whether an answer in text is to be JSON.
         text_stages: Make the stages that read what the model wrote into its text, in this order.
-        needs_token_budget: Whether the reply may be JSON or a call, which must not be cut at the service's default.
-        fallback: The tool method by which a forced call that did not come is asked for again.
+        needs_token_budget: Whether the reply may be JSON or a call, which must not be truncated at the service's
+            default.
+        fallback: The tool method by which a forced call that is missing is requested again.
         form: The form of its constraint, where it has one.
         unreliable_tools: Whether tools go to a model that is not flagged for calling them.
         notation: How calls, answers and results of the history are written; as the template has it if `None`.
@@ -71,7 +72,7 @@ def choose_tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod
     """Return how bound tools reach this model in this call; `None` where none do.
 
     Raises:
-        ValueError: If the method asked for is one that the model does not have.
+        ValueError: If the requested method is one that the model does not have.
     """
     spec = settings.spec
     asked = settings.tool_calling
@@ -163,14 +164,14 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     return _Strategy(
         # Under `auto`, no constraint goes beside tools: in vLLM it covers the whole reply, so that the model would
         # answer with invented values and never call a tool (docs/wire.md section 10). An answer that is not JSON is
-        # asked for again, constrained and without tools.
+        # requested again, constrained and without tools.
         "" if answer is None else write_answer_after_calls_instructions(answer.write_instructions()),
         data,
         json_answer=answer is not None,
         text_stages=_list_text_stages(settings, choice),
         needs_token_budget=True,
         bound_tools=None if choice.mode == "none" else _build_bound_tools(settings),
-        # A forced choice is advisory on Gemma 4 and can come back as prose (cloudflare/ai#561).
+        # A forced choice is advisory on Gemma 4 and can be answered with plain text (cloudflare/ai#561).
         fallback=constrained if choice.is_forced else None,
         form=form,
         unreliable_tools=not spec.function_calling,
@@ -220,7 +221,7 @@ _STRATEGIES = {None: _build_plain, "native": _build_native, "guided_json": _buil
 
 
 def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) -> tuple[Callable[[], Stage], ...]:
-    """The stages that read thoughts and special tokens and, with a choice that allows them, calls of bound tools."""
+    """Return the stages that read thoughts, special tokens and, if the choice allows them, calls of bound tools."""
     spec = settings.spec
     tools = ToolNames.of(settings.tools if choice is not None and choice.mode != "none" else ())
     return (partial(TextStage, tools, get_markup(spec.family).thinking if spec.thinking else None),)

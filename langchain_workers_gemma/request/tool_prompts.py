@@ -10,7 +10,7 @@ from langchain_workers_gemma.request.tools import ToolChoice, to_wire_tool
 
 
 def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
-    """Return what the `prompt` method tells the model.
+    """Return the instructions of the `prompt` method.
 
     The wording and the notation are those of Gemma's documentation
     (ai.google.dev/gemma/docs/capabilities/function-calling), which Gemma 3 was trained to follow.
@@ -33,7 +33,7 @@ def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolC
 def write_guided_instructions(
     tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, answer_schema: Mapping[str, Any] | None = None
 ) -> str:
-    """Return what the `guided_json` method tells the model.
+    """Return the instructions of the `guided_json` method.
 
     No example in JSON: together with a constraint it provokes an endless run of white space (docs/wire.md section 7).
     """
@@ -55,7 +55,7 @@ def write_guided_instructions(
 
 
 def write_answer_instructions(schema: Mapping[str, Any] | None) -> str:
-    """Return what a model is told about the form of its answer, under a constraint or without one."""
+    """Return the instructions about the form of the answer, under a constraint or without one."""
     if schema is None:
         return "Answer with one JSON object and nothing else."
     return (
@@ -65,12 +65,12 @@ def write_answer_instructions(schema: Mapping[str, Any] | None) -> str:
 
 
 def write_answer_after_calls_instructions(instructions: str) -> str:
-    """Return what a model is told that has tools beside a form for its answer."""
+    """Return the instructions for tools beside a required form of the answer."""
     return f"Call functions for whatever you do not know; never invent it. When you know enough: {instructions}"
 
 
 def write_call_correction(name: str, arguments: str, problem: str) -> str:
-    """Return what a model is told after a call that cannot be used."""
+    """Return the request to the model after a call that cannot be used."""
     return f"Your call of {name} with the arguments {arguments or 'missing'} cannot be used: {problem} Make it again."
 
 

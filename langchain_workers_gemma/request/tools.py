@@ -1,4 +1,4 @@
-"""Bound tools and the choice among them, in one form, whatever form they were given in."""
+"""Convert bound tools and the choice among them, from any form, to one form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ToolMethod: TypeAlias = Literal["native", "guided_json", "prompt"]
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What is asked of the model.
+    """The choice among the bound tools.
 
     Attributes:
         mode: `auto`: it may call; `none`: it must not; `required`: it must call a tool; `named`: it must call `name`.
@@ -35,7 +35,7 @@ class ToolChoice:
 
     @property
     def is_forced(self) -> bool:
-        """Whether a call must come."""
+        """Whether a call is required."""
         return self.mode in ("required", "named")
 
     def to_wire(self) -> str | dict[str, Any]:
@@ -49,7 +49,7 @@ def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, A
     """Return a tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
 
     Raises:
-        ValueError: If it is nothing that LangChain can bind.
+        ValueError: If LangChain cannot bind it.
     """
     if isinstance(tool, Mapping):
         tool = dict(tool)
@@ -80,7 +80,7 @@ def get_tool_name(tool: Mapping[str, Any]) -> str:
 
 
 def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """Return what keeps arguments from fitting a tool's schema, in words for the model; `None` if they fit."""
+    """Return why arguments do not fit a tool's schema, in words for the model; `None` if they fit."""
     try:
         found = find_mismatches(dict(arguments), tool["function"].get("parameters") or {})
     except ValueError:  # a schema that only the service can read
@@ -126,7 +126,8 @@ def to_wire_tool(
         tool: The tool in OpenAI's form.
         strict_allowed: Whether `strict` is sent if it is set.
         engine_types: Whether an engine types the arguments of calls by the parameters (see `for_tool`).
-        shown: What the model's template shows of the parameters, where it is known: the rest is then said in words.
+        shown: What the model's template shows of the parameters, where it is known: the rest is then described in
+            words.
     """
     function = tool["function"]
     strict = function.get("strict") if strict_allowed else None

@@ -1,4 +1,4 @@
-"""LangChain messages -> turns, a neutral form that knows text, images, calls and results, and nothing of any template.
+"""LangChain messages -> turns, a neutral form of text, images, calls and results, independent of any template.
 
 Takes string content, v0 and v1 content blocks, and the block forms of other providers that agents carry along. What no
 Gemma on these hosts can take raises `ValueError` here, before any request.
@@ -19,7 +19,7 @@ from langchain_workers_gemma.request.images import Image
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 Changes: TypeAlias = list[str]
-"""What was changed in a history, in words. Whoever changes something appends to it."""
+"""Descriptions of the changes to a history; each function that changes something appends to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class Call:
     unreadable: bool = False
 
 
-@dataclass(slots=True)  # not frozen, which would make it three times as slow to make; nothing changes one all the same
+@dataclass(slots=True)  # never changed, but not frozen: construction would take three times as long
 class Turn:
     """One turn of a conversation.
 
     Attributes:
-        role: Who speaks.
-        parts: What is said.
+        role: The role.
+        parts: The texts and images.
         calls: The tools that an assistant calls.
-        thought: What an assistant thought before it; `None` where the model does not see its thoughts again.
+        thought: An assistant's reasoning before it; `None` where the model does not see its thoughts again.
     """
 
     role: Role
@@ -67,7 +67,7 @@ class Turn:
 
 
 Outcome: TypeAlias = Literal["success", "error", "missing", "later"]
-"""What became of a call: `missing` if the history has no result of it, `later` if it has one that comes too late."""
+"""The outcome of a call: `missing` if the history has no result of it, `later` if the result comes too late."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class ToolResult(Turn):
     Attributes:
         call_id: The call it answers.
         name: The tool, or more of the call where its name does not identify it.
-        outcome: What became of the call.
+        outcome: The outcome of the call.
     """
 
     call_id: str = ""
@@ -110,7 +110,7 @@ _ROLE_BY_NAME: Mapping[str, Role] = {
 
 
 class _RoleByKind(dict[type[BaseMessage], Role | None]):
-    """Who speaks in a kind of message; `None` if the message says so itself. `isinstance` is slow on pydantic's."""
+    """The role of a message's class; `None` if the message names it. `isinstance` is slow on pydantic's classes."""
 
     def __missing__(self, kind: type[BaseMessage]) -> Role | None:
         for known, role in list(self.items()):
@@ -130,7 +130,7 @@ _ROLE_BY_KIND = _RoleByKind({
 
 @dataclass(frozen=True)
 class History:
-    """The messages of a conversation, and what a reply may need to know of them; most never do.
+    """The messages of a conversation, and the call ids in them, computed on demand.
 
     Attributes:
         messages: The messages.
@@ -158,7 +158,7 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
         changes: Where to note what is left out.
 
     Raises:
-        ValueError: If a message or block is of a kind that cannot be sent; the text says which, and what to do.
+        ValueError: If a message or block is of a kind that cannot be sent; the text names it and the cure.
     """
     if not messages:
         raise ValueError("messages is empty: give at least one message.")
@@ -219,7 +219,7 @@ def _add_thoughts(turns: Sequence[Turn], messages: Sequence[BaseMessage]) -> Non
 
 
 def _read_thought(message: BaseMessage) -> str:
-    """Return what a message says that its author thought, in whichever provider's form."""
+    """Return the reasoning in a message, in any provider's form."""
     thought = message.additional_kwargs.get("reasoning_content")
     if isinstance(thought, str):
         return thought

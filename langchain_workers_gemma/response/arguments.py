@@ -1,13 +1,13 @@
-r"""The arguments of a call, read by the tool's JSON Schema while they arrive.
+r"""Read the arguments of a call by the tool's JSON Schema while they arrive.
 
 Engines read what Gemma writes with parsers of their own, and get some of it wrong (`docs/wire.md` section 10):
 
-- a value is a string where the schema wants anything else: `{"days": "3"}`;
-- tokens that stand around a string reach it: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172);
+- a value is a string where the schema has another type: `{"days": "3"}`;
+- tokens that surround a string reach it: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172);
 - what Gemma wrote in plain quotes keeps them, keys included: `{"\"city\"": "\"Rome\""}` (vllm#51284).
 
-What is right goes through as it came. What has to be seen whole first is held until then: a key, a string where the
-schema wants no string, and strings in quotes of their own.
+Correct values are emitted as they arrived. Values that must be seen whole are held until then: a key, a string where
+the schema has another type, and strings in quotes of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ANYTHING = ArgumentType((), {})
 
 
 class _Undecided:
-    """A string in quotes of its own, about which the rest of its object or list decides."""
+    """A string in quotes of its own; the rest of its object or list decides whether they are removed."""
 
     __slots__ = ("as_sent", "text", "unquoted")
 
@@ -68,7 +68,7 @@ class _Place:
     def note_quoted_string(self, as_sent: str, unquoted: str) -> _Undecided:
         """Note a string in quotes of its own.
 
-        All strings of a place stand in plain quotes if Gemma used them in place of its tokens (vllm#51284 has them in
+        All strings of a place are in plain quotes if Gemma used them in place of its tokens (vllm#51284 has them in
         lists and nested objects); where one does not, they belong to the others.
         """
         string = _Undecided(as_sent, unquoted)
@@ -78,13 +78,13 @@ class _Place:
         return string
 
     def note_bare_string(self) -> None:
-        """Note a string that does not stand in quotes of its own."""
+        """Note a string without quotes of its own."""
         if not self._has_bare_string:
             self._has_bare_string = True
             self.decide(unquote=self._has_quoted_key)
 
     def note_quoted_key(self) -> None:
-        """Note a key in quotes of its own, which no tool has: so stand its strings."""
+        """Note a key in quotes of its own, which no tool has: its strings are quoted as well."""
         self._has_quoted_key = True
         self.decide(unquote=True)
 
@@ -99,7 +99,7 @@ class ArgumentsReader:
     r"""Reads the arguments of one call.
 
     Args:
-        type_: What the tool's schema says of its arguments.
+        type_: The types of its arguments, by the tool's schema.
         tokens: The special tokens that can reach a string.
         unquotes: Whether an engine may have taken Gemma's plain quotes for a part of strings and keys.
 
@@ -176,7 +176,8 @@ class ArgumentsReader:
             self._out.popleft()
         return "".join(ready)
 
-    # --- Steps: each takes from the text at a position and returns where the next one goes on -------------------------
+    # --- Steps: each takes from the text at a position and returns where the next one continues
+    # -------------------------
 
     def _read_structure(self, text: str, position: int) -> int:
         """Between strings: brackets, commas, numbers and words."""
@@ -204,7 +205,7 @@ class ArgumentsReader:
         self._take = self._read_held_string if is_held else self._read_free_string
 
     def _read_inside(self, text: str, position: int) -> tuple[str, int, bool]:
-        """What this piece has of a string's inside, where to go on behind it, and whether the string ends there."""
+        """Return a string's inside in this piece, the position behind it, and whether the string ends there."""
         start = position
         if self._is_escaped:
             position += 1
@@ -313,7 +314,7 @@ class ArgumentsReader:
         self._out.append(f'"{raw}"' if name == text else json.dumps(name))
 
     def _read_quoted(self, raw: str, text: str, place: _Place) -> None:
-        """A string that may stand in quotes of its own."""
+        """Read a string that may be in quotes of its own."""
         bare = _unquote(text)
         if bare is None:
             place.note_bare_string()
@@ -322,7 +323,7 @@ class ArgumentsReader:
             self._out.append(place.note_quoted_string(f'"{raw}"', json.dumps(bare)))
 
     def _read_typed(self, raw: str, text: str, place: _Place) -> None:
-        """A string where the schema wants none: what it reads as, if that is what the schema wants."""
+        """Read a string where the schema has another type: its value, if that is of the type."""
         stripped = self._tokens.strip(text)
         for spelled in (stripped, _unquote(stripped) if self._unquotes else None):
             if spelled is not None:

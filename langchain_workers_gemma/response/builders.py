@@ -16,22 +16,22 @@ from langchain_workers_gemma.response.events import Event, Reasoning, Text, Tool
 from langchain_workers_gemma.response.tool_calls import FinishedCall
 
 PROVIDER = "workers_gemma"
-"""What `response_metadata["model_provider"]` says."""
+"""The value of `response_metadata["model_provider"]`."""
 
 
 @dataclass(slots=True)
 class Begin:
-    """The reply has begun: what its headers say."""
+    """The reply has begun; its headers are known."""
 
     metadata: dict[str, Any]
 
 
 @dataclass(slots=True)
 class End:
-    """The reply has ended: what is known only then.
+    """The reply has ended; its usage and calls are known.
 
     Attributes:
-        metadata: What `response_metadata` says.
+        metadata: The rest of `response_metadata`.
         usage: The tokens that it used.
         calls: Its tool calls, each with what decides whether it may run.
     """
@@ -42,7 +42,7 @@ class End:
 
 
 Piece = Begin | Event | End
-"""What an exchange hands over."""
+"""A part of a response that an exchange delivers."""
 
 
 class ChunkBuilder:
@@ -55,8 +55,8 @@ class ChunkBuilder:
     has text and a piece of a call shows that piece as a whole call.
 
     Args:
-        as_blocks: Give text and reasoning as content blocks with an index of their own, for `output_version="v1"`: core
-            numbers them from 0 otherwise, as calls are, and merges blocks of one number whatever they are.
+        as_blocks: Return text and reasoning as content blocks with an index of their own, for `output_version="v1"`:
+            core numbers them from 0 otherwise, as calls are, and merges blocks of one number whatever they are.
     """
 
     def __init__(self, *, as_blocks: bool = False) -> None:
@@ -172,10 +172,10 @@ class MessageBuilder:
 
 
 def build_partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
-    """Return what had arrived of an interrupted stream, merged; `None` if nothing had.
+    """Return the merged chunks of an interrupted stream; `None` if nothing had arrived.
 
     Args:
-        pieces: What had arrived.
+        pieces: The pieces that had arrived.
         calls: Its calls; those that must not run are made invalid.
     """
     pieces = [*pieces, *(call.invalidating_delta for call in calls if call.invalidating_delta)]

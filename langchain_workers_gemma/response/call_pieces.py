@@ -1,10 +1,10 @@
-"""Puts the pieces of streamed tool calls together: which call a piece belongs to.
+"""Assign the pieces of streamed tool calls to their calls.
 
-Servers number the pieces or not; give an id once, on every piece, a new one on every piece, or the word "null"; repeat
+Servers number the pieces or not; send an id once, on every piece, a new one on every piece, or the word "null"; repeat
 the name or not; and send several whole calls under one number or one id (`docs/wire.md` section 4; langchainjs#11373,
 smolagents#1569). The rule that holds for all of them:
 
-- a piece without a name goes on with the call of its index, whatever its id says;
+- a piece without a name continues the call of its index, whatever its id;
 - a piece with a name opens a call, unless the call that it points to has that name and is not complete.
 """
 
@@ -21,11 +21,11 @@ _NO_IDS = frozenset({"", "null", "none", "undefined"})
 
 
 class _OpenCall:
-    """A call that pieces may still come for.
+    """A call that pieces may still arrive for.
 
     Attributes:
         position: Its place among the reply's calls, counted from 0.
-        name: The tool's name, `None` while it has not come.
+        name: The tool's name, `None` while it has not arrived.
     """
 
     __slots__ = ("_has_arguments", "_is_complete", "_scanner", "_unscanned", "name", "position")
@@ -46,11 +46,11 @@ class _OpenCall:
 
     @property
     def is_begun(self) -> bool:
-        """Whether any of its arguments have come."""
+        """Whether any of its arguments have arrived."""
         return self._has_arguments
 
     def is_complete(self) -> bool:
-        """Whether its arguments are one whole JSON value. Pieces are scanned when this is asked for, each once."""
+        """Return whether its arguments are one complete JSON value; each piece is scanned once, on demand."""
         if not self._is_complete and self._has_arguments:
             self._scanner = self._scanner or ValueScanner()
             self._is_complete = any(self._scanner.scan(piece) is not None for piece in self._unscanned)
@@ -62,7 +62,7 @@ class CallPieces:
     """Finds out which call each piece belongs to, and counts calls from 0.
 
     Attributes:
-        goes_on: Whether a piece of a call was the last that came, so that text would show that the call is over.
+        goes_on: Whether the last piece was one of a call, so that text would show that the call is over.
     """
 
     __slots__ = ("_by_id", "_by_index", "_calls", "_in_this_event", "goes_on")
@@ -78,7 +78,7 @@ class CallPieces:
         """Return the pieces of one event as pieces of numbered calls.
 
         Args:
-            pieces: What stands under `tool_calls`.
+            pieces: What is under `tool_calls`.
             are_whole: Whether each is a call of its own, as in a reply without `stream`.
         """
         self._in_this_event.clear()
@@ -123,12 +123,12 @@ class CallPieces:
     def _find_continued(
         self, index: int | None, call_id: str | None, name: str | None, *, whole: bool
     ) -> _OpenCall | None:
-        """Return the call that a piece goes on with, `None` if it opens one."""
+        """Return the call that a piece continues, `None` if it opens one."""
         last = self._calls[-1] if self._calls else None
         call = self._by_index.get(index) if index is not None else None
         if name is None:
             call = call or (self._by_id.get(call_id) if call_id is not None else None)
-            # A number that no call has: what came belongs to the call that lacks it.
+            # A number that no call has: the piece belongs to the call without a number.
             return call or (last if index is None or (last is not None and not last.is_complete()) else None)
         if index is None:
             call = self._by_id.get(call_id, last) if call_id is not None else last

@@ -1,4 +1,4 @@
-"""From the wire's dialects to events.
+"""Decode the dialects of responses to events.
 
 The forms are those of `docs/wire.md` sections 3 and 4: the native `response`, OpenAI's `choices` with `message`,
 `delta` or `text`, each bare or in Cloudflare's envelope, whole or in pieces. A client that assumes one of them breaks
@@ -18,11 +18,11 @@ _MAX_MODEL_NAME = 256
 
 
 class UnknownShapeError(ValueError):
-    """A parsed reply holds nothing that any dialect knows."""
+    """A parsed reply is in no known dialect."""
 
 
 def unwrap(payload: object) -> object:
-    """Take Cloudflare's envelope `{"result": ..., "success": true}` off, if it is there."""
+    """Remove Cloudflare's envelope `{"result": ..., "success": true}`, if there is one."""
     if isinstance(payload, dict) and "result" in payload and not ("response" in payload or "choices" in payload):
         return payload["result"]
     return payload
@@ -85,8 +85,8 @@ class FrameDecoder:
     def decode_frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
         """Return the events of one parsed event of a stream, or of a whole reply; usage comes last.
 
-        Text comes before the calls of the same event: their order is not known, and a call that may have been cut must
-        not pass for whole.
+        Text comes before the calls of the same event: their order is not known, and a call that may have been truncated
+        must not pass for whole.
         """
         events: list[Event] = []
         choice = _get_first_choice(frame)
@@ -121,7 +121,7 @@ def _get_first_choice(frame: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _get_message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a choice says: a `delta`, a `message`, or a `text` alone."""
+    """Return the content of a choice: a `delta`, a `message`, or a `text` alone."""
     message = choice.get("delta") or choice.get("message")
     if isinstance(message, dict):
         return message

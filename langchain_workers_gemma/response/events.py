@@ -1,7 +1,7 @@
-"""What a reply says, piece by piece, whatever dialect it came in.
+"""The events of a reply, in any dialect.
 
-A whole reply and a stream become the same events, in the same order, so that everything behind this page (reading
-calls, stopping, building chunks or a message) is written once. Reading the wire into events is `decoding`'s work.
+A whole reply and a stream become the same events, in the same order, so that every later step (reading
+calls, stopping, building chunks or a message) is written once. `decoder` reads responses into events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(slots=True)
 class Reasoning:
-    """A piece of what the model thought before it answered."""
+    """A piece of the model's reasoning before its answer."""
 
     text: str
 
@@ -36,7 +36,7 @@ class ToolCallDelta:
         id: The call's id; on its first piece only.
         name: The tool's name; on its first piece only.
         arguments: The next piece of the arguments' JSON text.
-        closed: Whether what the model wrote behind a call in its text shows that the call is whole.
+        closed: Whether the text behind a call shows that the call is complete.
     """
 
     index: int
@@ -48,7 +48,7 @@ class ToolCallDelta:
 
 @dataclass(slots=True)
 class CallsEnd:
-    """Something follows the calls that have come, so that none of them can have been cut."""
+    """Something follows the calls that have arrived, so that none of them can have been truncated."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Usage:
 
 @dataclass(slots=True)
 class Finish:
-    """Why the reply ended, as the service said it.
+    """Why the reply ended, as the service reported it.
 
     Attributes:
         reason: `stop`, `length`, `tool_calls`, ...; empty where only a `stop_reason` came.

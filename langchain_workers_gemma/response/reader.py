@@ -1,7 +1,7 @@
-"""Reads one reply: payloads in, events out, with every habit of Gemma and its hosts handled on the way.
+"""Read one reply: payloads in, events out, with the quirks of Gemma and its hosts handled.
 
 Decoder -> calls as data -> what the model wrote into its text (thoughts, special tokens, calls) -> JSON answer -> stop
-sequences -> forced choice -> ledger of calls. Each step is a `Stage` and is there only if this reply needs it. No I/O
+sequences -> forced choice -> ledger of calls. Each step is a `Stage` and is present only if this reply needs it. No I/O
 happens here.
 """
 
@@ -37,16 +37,16 @@ class ReaderOptions:
 
     Attributes:
         logprobs: Whether log probabilities are kept.
-        json_answer: Whether the answer is to be JSON, so that what the model wraps around it must be taken off.
-        withholds: What of such an answer is left to the exchange, so that it can be asked for again.
+        json_answer: Whether the answer is to be JSON, so that text around it must be removed.
+        withholds: The part of such an answer that is left to the exchange, so that it can be requested again.
         stops: Stop sequences to apply on our side.
         text_stages: Make the stages that read what the model wrote into its text: thoughts, special tokens, calls.
         forced: Names of the tools of which one must be called, `None` where none must.
-        keep_invalid_calls: Whether what came in place of a runnable forced call is returned rather than raised.
-        used_ids: Gives the ids of tool calls that the conversation holds already, once a call has come.
+        keep_invalid_calls: Whether a reply without a runnable forced call is returned rather than raised.
+        used_ids: Returns the ids of tool calls in the conversation; called when a call arrives.
         tools: The bound tools whose calls the service reads itself, `None` where there are none.
         parallel_tool_calls: Whether more than one call may run.
-        withholds_calls: Whether calls are left to the exchange, so that they can be asked for again.
+        withholds_calls: Whether calls are left to the exchange, so that they can be requested again.
         limits: What bounds the reply's tokens.
     """
 
@@ -71,12 +71,12 @@ class ReplyReader:
         options: How to read it.
 
     Attributes:
-        tally: What it used.
-        finish_reason: Why it ended, as the service said it.
-        has_content: Whether any text, thought or call has come.
+        tally: Its usage.
+        finish_reason: Why it ended, as the service reported it.
+        has_content: Whether any text, thought or call has arrived.
         logprobs: The log probabilities of its tokens, as the service sent them.
         model_name: The model that wrote it, as it says up to its first content; `None` if it does not.
-        has_answer: Whether any text or call has come.
+        has_answer: Whether any text or call has arrived.
     """
 
     def __init__(self, options: ReaderOptions) -> None:
@@ -113,7 +113,7 @@ class ReplyReader:
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
         """
-        if not (self.has_content or self.model_name):  # it goes out with the first content, however packets are cut
+        if not (self.has_content or self.model_name):  # it goes out with the first content, however packets are split
             self.model_name = get_model_name(frame)
         if self._options.logprobs:
             self.logprobs += get_logprobs(frame)
@@ -150,7 +150,7 @@ class ReplyReader:
 
     @property
     def truncation(self) -> str | None:
-        """Why the reply was cut, `None` if nothing says that it was. Known once it has ended."""
+        """Why the reply was truncated, `None` if nothing states that it was. Known once it has ended."""
         tally = self.tally
         return find_truncation(
             self._options.limits, self._finish_reasons, self._stop_reason, tally.output_tokens, tally.total_tokens
@@ -158,33 +158,33 @@ class ReplyReader:
 
     @property
     def lacks_claimed_calls(self) -> bool:
-        """Whether the service said that the reply ended in calls to the bound tools, and none has come."""
+        """Whether the service reported that the reply ended in calls to the bound tools, and none has arrived."""
         claims = self.finish_reason == "tool_calls" and self._options.tools is not None
         return claims and not self._ledger.calls and self.truncation is None
 
     @property
     def has_ended(self) -> bool:
-        """Whether the service said that the reply is over: by a finish reason, or a final usage report."""
+        """Whether the service reported that the reply is over: by a finish reason, or a final usage report."""
         return self.finish_reason is not None or self._ends_in_usage
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing at all has come: no text, no thought, no call."""
+        """Whether nothing at all has arrived: no text, no thought, no call."""
         return not (self.has_content or self.prose_instead_of_call or self.withheld_answer)
 
     @property
     def effective_finish_reason(self) -> str:
-        """The finish reason, or what it must have been."""
+        """The finish reason, or the one that follows from the reply."""
         return self.finish_reason or ("tool_calls" if self._ledger.calls else "stop")
 
     @property
     def lacks_forced_call(self) -> bool:
-        """Whether a call was forced and none was even begun, so that asking again may help."""
+        """Whether a call was forced and none was even begun, so that requesting again may help."""
         return self._forced is not None and not self._forced.begun
 
     @property
     def prose_instead_of_call(self) -> str:
-        """What the model said where it should have called a tool."""
+        """The text in place of a required call."""
         return "" if self._forced is None else self._forced.prose
 
     @property
@@ -205,7 +205,7 @@ class ReplyReader:
         return not any(call.name in names and call.error is None for call in calls)
 
     def _note_usage(self, events: Sequence[Event]) -> None:
-        """Tell a final usage report from one that stands beside every piece of content."""
+        """Distinguish a final usage report from reports on every piece of content."""
         reports = bool(events) and type(events[-1]) is Usage
         if not (reports or self._ends_in_usage):
             return

@@ -1,8 +1,8 @@
-"""Server-sent events: bytes in any cut -> the payload of each event.
+"""Server-sent events: bytes, split anywhere -> the payload of each event.
 
 Written for the streams of `docs/wire.md` section 4, after the HTML standard's "event stream interpretation": `data:`
 lines of one event are joined, a blank line ends it, comments and other fields are passed over, lines end in LF, CRLF or
-CR. Unlike the standard, an event whose blank line never came is still told at the end, since servers leave it out.
+CR. Unlike the standard, an event without its blank line is still returned at the end, since servers omit it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class LineTooLongError(ValueError):
 
 
 class EventStreamDecoder:
-    """Cuts a stream of bytes into the payloads of its events.
+    """Splits a stream of bytes into the payloads of its events.
 
     Args:
         limit: The most bytes that one event may hold before it is refused.
@@ -26,7 +26,7 @@ class EventStreamDecoder:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: list[bytes] = []  # pieces of a line whose end has not come
+        self._held: list[bytes] = []  # pieces of a line whose end has not arrived
         self._held_size = 0
         self._data: list[bytes] = []  # the `data:` lines of the event being read
         self._data_size = 0
@@ -34,7 +34,7 @@ class EventStreamDecoder:
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes and give the payloads that are now whole.
+        """Take the next bytes and return the payloads that are now complete.
 
         Raises:
             LineTooLongError: If an event is larger than the limit.
@@ -60,7 +60,7 @@ class EventStreamDecoder:
         return payloads
 
     def flush(self) -> list[bytes]:
-        """Return the stream has ended: give an event whose blank line never came."""
+        """End the stream, and return an event whose blank line never arrived."""
         payloads: list[bytes] = []
         if self._held:
             self._read_line(b"".join(self._held), payloads)

@@ -17,7 +17,7 @@ class StringTokens(NamedTuple):
     """The special tokens that can reach a string in a call.
 
     Attributes:
-        quotes: Those that stand around a string.
+        quotes: Those that surround a string.
         closers: Those that can follow a string: what ends a call or a turn.
         others: The rest. A text with a token elsewhere than at its ends is about tokens, and stays as it is.
     """
@@ -48,7 +48,7 @@ class TokenPatterns(NamedTuple):
     """How tokens look in the inside of a JSON string, where `"` is escaped, and some encoders escape `<` and `>`.
 
     Attributes:
-        opening: A token that stands before a string.
+        opening: A token that precedes a string.
         opening_begins: The beginning of one, up to the end of the text.
         tail: What can still become tokens at the string's end.
         closing: Tokens at the string's end.

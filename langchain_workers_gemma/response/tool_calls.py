@@ -25,12 +25,12 @@ MAX_NUMBER_DIGITS = 4_000
 
 
 class ToolCallLimitError(ValueError):
-    """A reply holds calls as no model would make them, which core's parsers of arguments cannot be trusted with."""
+    """A reply holds more or larger calls than core's parsers of arguments can handle."""
 
 
 @dataclass(slots=True)
 class CollectedCall:
-    """One call of a reply, as far as it has come.
+    """One call of a reply, so far.
 
     Attributes:
         position: Its place among the reply's calls, counted from 0.
@@ -55,7 +55,7 @@ class CollectedCall:
         """Take the next piece of the arguments.
 
         Raises:
-            ToolCallLimitError: If they are out of all measure.
+            ToolCallLimitError: If they exceed a limit.
         """
         try:
             self.tracker.feed(arguments)
@@ -64,9 +64,9 @@ class CollectedCall:
         self.pieces.append(arguments)
 
     def make_invalidating_delta(self) -> ToolCallDelta:
-        """Return a last piece, for a stream, that makes every reader of the arguments give up.
+        """Return a last piece, for a stream, with which no parser accepts the arguments.
 
-        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, cut by
+        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, truncated by
         `max_tokens`, would become a call and an agent would run it. No arguments at all would be none.
         """
         suffix = self.tracker.find_invalidating_suffix() if any(self.pieces) else "{]"
@@ -103,7 +103,7 @@ class CallLedger:
     by id over the whole conversation.
 
     Args:
-        used_ids: Gives the ids that the conversation holds already. Asked at the first call, which seldom comes.
+        used_ids: Returns the ids of calls in the conversation; called at the first call, which is rare.
     """
 
     def __init__(self, used_ids: Callable[[], Collection[str]] = tuple) -> None:
@@ -121,7 +121,7 @@ class CallLedger:
         """Take a piece and return it with its final index and, on a call's first piece, its id.
 
         Raises:
-            ToolCallLimitError: If there are more calls than any model would make, or arguments out of all measure.
+            ToolCallLimitError: If there are more calls than any model would make, or arguments beyond a limit.
         """
         call = self._by_index.get(delta.index)
         if call is None:
@@ -141,15 +141,15 @@ class CallLedger:
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
 
     def end_calls(self) -> None:
-        """Something followed the calls so far, so the end of the reply cannot have cut any of them."""
+        """Note that something followed the calls so far, so the end of the reply did not truncate them."""
         self._last.clear()
 
     def finish(self, cut: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
         """Return the calls of the reply, each with what decides whether it may run.
 
         Args:
-            cut: Why the reply was cut, so that its last call may not be whole; `None` if it was not.
-            broken: Why its stream broke, so that no engine has closed what is open; `None` if it did not.
+            cut: Why the reply was truncated, so that its last call may not be whole; `None` if it was not.
+            broken: Why its stream broke, so that no engine has closed its JSON; `None` if it did not.
             parallel: Whether more than one call may run.
         """
         calls: list[FinishedCall] = []
@@ -180,7 +180,7 @@ class CallLedger:
 
 
 def read_arguments(text: str) -> dict[str, Any] | None:
-    """The arguments of a call, or `None` if the text is not one whole JSON object. No text means no arguments."""
+    """Parse the arguments of a call; `None` if the text is not one JSON object. No text means no arguments."""
     if not text:
         return {}
     try:

@@ -1,7 +1,8 @@
-"""Whether a reply was cut, so that its last tool call may not be whole.
+"""Whether a reply was truncated, so that its last tool call may not be whole.
 
-JSON that parses is no proof: engines close what the token limit or a stop sequence cut, and report `tool_calls` for
-it (`docs/wire.md` section 10). The finish reason, `stop_reason`, the token limit that was sent and the context window
+JSON that parses is no proof: engines close JSON that the token limit or a stop sequence truncated, and report
+    `tool_calls` for
+it (`docs/wire.md` section 10). The evidence is the finish reason, `stop_reason`, the sent token limit and the context
 tell.
 """
 
@@ -39,7 +40,7 @@ NO_LIMITS = TokenLimits()
 def find_truncation(
     limits: TokenLimits, finish_reasons: Sequence[str], stop_reason: object, output_tokens: int, total_tokens: int
 ) -> str | None:
-    """Return why a reply was cut, `None` if nothing says that it was.
+    """Return why a reply was truncated, `None` if nothing states that it was.
 
     Args:
         limits: What bounds its tokens.
@@ -68,12 +69,12 @@ def find_truncation(
 
 
 def _is_stop_sequence(stop_reason: str, limits: TokenLimits) -> bool:
-    """Whether a stop sequence cut the reply: some servers have a word of their own for an end that nothing cut."""
+    """Return whether `stop_reason` is a stop sequence, not a server's own word for a normal end."""
     return stop_reason not in limits.call_closers and (
         stop_reason in limits.stops or stop_reason.lower() not in _END_WORDS
     )
 
 
 def is_truncation(error: str) -> bool:
-    """Return whether the error of an invalid call says that the reply was cut."""
+    """Return whether the error of an invalid call says that the reply was truncated."""
     return error.startswith(_CUT)

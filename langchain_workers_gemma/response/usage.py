@@ -9,9 +9,9 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 
 
 class UsageTally:
-    """Keeps the one true count of a reply.
+    """Computes the usage of a reply from its reports.
 
-    In a stream `usage` may stand on every event, cumulative or as differences. Differences show themselves: their
+    In a stream `usage` may be on every event, cumulative or as differences. Differences are recognised: their
     `prompt_tokens` is 0 after the first (`docs/wire.md` section 4). Cumulative reports replace one another.
     """
 
@@ -96,7 +96,7 @@ def _count(report: Mapping[str, Any], key: str) -> int:
 
 
 def _number(value: object) -> float | None:
-    """Return a number that can be a count, or `None` for anything else a server might put there."""
+    """Return a number that can be a count, or `None` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if 0 <= value < _BEYOND_COUNTS else None

@@ -1,7 +1,7 @@
-"""Reads vectors out of a reply, and refuses a reply that is not whole.
+"""Read vectors from a reply, and refuse an incomplete reply.
 
 The forms are those of `docs/wire.md` sections 1 and 9: `{"data": [[...], ...], "shape": [n, dims]}` natively, and
-OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either may come in Cloudflare's envelope.
+OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either may arrive in Cloudflare's envelope.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Habits:
 
     Attributes:
         calls_as: Write calls as text, in one of `engines.mock.notation.NOTATIONS`.
-        prose_for_required: Answer a required call in prose.
+        prose_for_required: Answer a required call in plain text.
         schema_fails: Refuse with the error that JSON mode could not be met.
         runaway: End a constrained reply in white space until `max_tokens`.
         thinking_as_text: Let the thinking channel leak into the text.

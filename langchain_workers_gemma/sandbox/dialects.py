@@ -24,12 +24,12 @@ class Dialect:
     Attributes:
         shape: The reply's form, whatever the model's own is.
         numbers: Text that reads as a number is sent as a number (cloudflare/ai#651).
-        response: The native `response`: a `text`, `null` where there is none, the `object` that JSON text stands for,
+        response: The native `response`: a `text`, `null` where there is none, the `object` that JSON text represents,
             or a list of `generated_text`.
         usage: Reported `last`, on `every` event so far, as `deltas` of each event, or not at all (`none`).
         finishes: How many events carry the finish reason.
         dones: How many `[DONE]` end a stream.
-        tool_calls: What stands beside text for no calls: as documented, `empty`, `null` or `missing`.
+        tool_calls: What accompanies text for no calls: as documented, `empty`, `null` or `missing`.
         finaliser: A last event of tool calls without index, id, name and arguments.
         whole_calls: Each call in one event.
         empty_deltas: Events of a stream that say nothing.

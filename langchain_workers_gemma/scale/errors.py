@@ -1,4 +1,4 @@
-"""Why a run cannot start, or cannot go on."""
+"""Why a run cannot start, or cannot continue."""
 
 from __future__ import annotations
 

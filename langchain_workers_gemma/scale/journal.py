@@ -104,7 +104,7 @@ class Journal:
             self._synced = time.monotonic()
 
     def result(self, row: Row) -> Result | None:
-        """Return what earlier runs have for a row; `None` if nothing, or an error, so that it is tried again.
+        """Return what earlier runs have for a row; `None` if nothing, or an error, so that it is retried.
 
         Raises:
             InputChangedError: If the row is not the one that was answered.

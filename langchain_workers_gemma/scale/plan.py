@@ -30,7 +30,7 @@ MAX_WINDOW_BYTES = 32 * 1024 * 1024
 """Finished rows that wait for an unfinished one before them; beyond it no further row is read."""
 
 _MAX_RETRY_AFTER = 900.0  # seconds; a service that asks for more stops the run
-_FIRST_DELAY = 0.5  # seconds before a row is tried again
+_FIRST_DELAY = 0.5  # seconds before a row is retried
 _MAX_DELAY = 30.0  # seconds
 
 Record: TypeAlias = dict[str, Any]
@@ -96,8 +96,8 @@ class MapPlan:
         self._budget = budget
         self._next_permit = next_permit
         self._exhausted = False
-        self._waiting: list[tuple[float, int]] = []  # (when, index) of rows to be tried again
-        self._attempted: dict[int, _Attempted] = {}  # handed out, or waiting to be tried again
+        self._waiting: list[tuple[float, int]] = []  # (when, index) of rows to be retried
+        self._attempted: dict[int, _Attempted] = {}  # handed out, or waiting to be retried
         self._window: dict[int, tuple[Row, Result]] = {}  # finished, not yet emitted
         self._window_bytes = 0
         self._emitted = 0
@@ -119,7 +119,7 @@ class MapPlan:
 
     @property
     def in_flight(self) -> int:
-        """How many rows are handed out and have not come back."""
+        """How many rows are handed out and have not returned."""
         return len(self._attempted) - len(self._waiting)
 
     @property
@@ -148,7 +148,7 @@ class MapPlan:
         """Hand out the next row to attempt.
 
         Returns:
-            The row; `None` if none can be handed out now: all are handed out, wait to be tried again (`retry_at`), or
+            The row; `None` if none can be handed out now: all are handed out, wait to be retried (`retry_at`), or
             the window is full and results have to be emitted first.
         """
         if self.stopped:
@@ -174,7 +174,7 @@ class MapPlan:
         return None
 
     def retry_at(self) -> float | None:
-        """Return when the next row is to be tried again, or `None` if none waits."""
+        """Return when the next row is to be retried, or `None` if none waits."""
         return self._waiting[0][0] if self._waiting else None
 
     def ready(self) -> tuple[Row, Result] | None:
@@ -279,7 +279,7 @@ class MapPlan:
             self.stop("answers carry no cost, so the cost limit cannot be kept: the model has no published price.")
 
     def _result(self, attempted: _Attempted, outcome: Outcome, now: float) -> Result | None:
-        """Return the result of a row, or `None` if it has to be tried again or is left unsent."""
+        """Return the result of a row, or `None` if it has to be retried or is left unsent."""
         if outcome.status == "done":
             return Result(outcome.output, attempted.usage, attempted.cost_usd)
         attempted.attempts += outcome.status == "retry"

@@ -25,7 +25,7 @@ class Row:
     Attributes:
         index: Its position among the rows, from 0.
         data: Its fields; empty if it is not a JSON object.
-        text: The line it was read from, without the line end; `""` for a row that did not come from a file.
+        text: The line it was read from, without the line end; `""` for a row that was not read from a file.
         error: Why it cannot be sent, or `None`.
         size: Its bytes in JSON, or an estimate of them.
     """

@@ -108,7 +108,7 @@ class ArgumentType:
         return _unite(_find_types(schema, self._root, {}) for schema in self._schemas)
 
     def get_argument(self, name: str) -> ArgumentType:
-        """Return the type of an argument of an object that stands here."""
+        """Return the type of an argument of an object that is here."""
         if name not in self._named:  # names that a model makes up are not kept
             return self._others
         if name not in self._fields:
@@ -129,7 +129,7 @@ class ArgumentType:
 
     @cached_property
     def get_item(self) -> ArgumentType:
-        """The type of an item of a list that stands here."""
+        """The type of an item of a list that is here."""
         found = [node["items"] for node in self._nodes if isinstance(node.get("items"), Mapping)]
         return ArgumentType(found, self._root)
 
@@ -200,7 +200,7 @@ class ArgumentType:
         """Return a value with every word and string in it read by the schema.
 
         Args:
-            value: A JSON value, in which a `Word` stands for what was written without quotes.
+            value: A JSON value, in which a `Word` represents what was written without quotes.
 
         Raises:
             ValueError: If it holds a number that JSON cannot hold.

@@ -29,7 +29,7 @@ def build_string_rules(schema: JSONSchema) -> TypeRules:
     if low > high:
         return None, frozenset()
     if str(schema.get("format")) in _FORMATS:
-        # With a length beside it xgrammar heeds the format only, outlines-core the length only.
+        # With a length beside it xgrammar respects the format only, outlines-core the length only.
         return {"format": schema["format"]}, frozenset({"format"})
     kept = {
         key: int(at) for key, at in (("minLength", low), ("maxLength", high)) if key in schema and at <= _MAX_LENGTH

@@ -114,7 +114,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _list_branches(schema: JSONSchema) -> list[Any] | None:
-    """The alternatives of a schema, each with the rules beside them: engines read either the one or the other."""
+    """Return the alternatives of a schema, each with the rules beside them: engines read only one of the two."""
     _, rest = split_annotations(schema)
     if rest.pop("nullable", None) is True:  # OpenAPI 3.0
         return [rest, {"type": "null"}]

@@ -133,7 +133,7 @@ def _convert_dict(schema: JSONSchema) -> JSONSchema:
 
 
 def _describes_object(schema: Any, root: JSONSchema, seen: set[str]) -> bool:
-    """Return whether only objects can meet a schema, as far as its type and alternatives tell."""
+    """Return whether only objects can meet a schema, as far as its type and alternatives window."""
     if not isinstance(schema, dict):
         return False
     if "type" in schema:

@@ -66,7 +66,7 @@ def _check_any_of(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def find_nearest(place: Place, matches: list[list[Mismatch]]) -> list[Mismatch]:
-    """The mismatches of the alternative that the value comes nearest to: one that fails inside it, not at once."""
+    """Return the mismatches of the closest alternative: one that fails inside the value, not at its root."""
     inside = [one for one in matches if all(len(wrong.path) > len(place.path) for wrong in one)]
     if len(inside) == 1:
         return inside[0]

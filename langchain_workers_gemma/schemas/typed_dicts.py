@@ -35,7 +35,7 @@ def convert_typed_dict(typed_dict: Any) -> JSONSchema:
     bodies: list[JSONSchema] = []
     for at, one in enumerate(found):
         body: JSONSchema = made[at, "validation"]
-        while "$ref" in body:  # Pydantic moves some classes among the definitions by itself
+        while "$ref" in body:  # Pydantic moves some classes among the definitions itself
             body = definitions.pop(body["$ref"].rpartition("/")[2])
         text = _parse_docstring(one)[0]
         rest = {key: value for key, value in body.items() if key != "description"}

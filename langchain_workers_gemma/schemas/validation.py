@@ -54,7 +54,8 @@ def find_value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, str
     Args:
         value: The answer. Nulls that stand for what was left out are taken out of it.
         schema: A JSON Schema.
-        strict: Whether OpenAI's strict form was asked for, where every key is required, and null stands for nothing.
+        strict: Whether OpenAI's strict form was requested, where every key is required, and null means that a value was
+            left out.
 
     Raises:
         ValueError: See `find_mismatches`.

@@ -122,7 +122,7 @@ def _bind_call(
 
 
 def _build_traced_schema(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
-    """The schema for tracing, in a form that core can convert: it raises all sorts of errors on a few of them."""
+    """Return the schema for tracing, in a form that core converts without an error."""
     forms: tuple[Any, ...] = (schema, json_schema)
     for form in forms:
         with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"

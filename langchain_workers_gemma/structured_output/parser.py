@@ -33,7 +33,7 @@ class Reading:
         value: The object in the caller's type; `None` if there is none.
         error: Why there is none.
         problem: The same in words for the model.
-        is_truncated: Whether the reply was cut, so that asking again in another form does not help.
+        is_truncated: Whether the reply was truncated, so that requesting again in another form does not help.
         is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
     """
 
@@ -50,7 +50,7 @@ class AnswerReader:
 
     Attributes:
         schema: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
-        answer: The form that was asked for.
+        answer: The form that was requested.
         from_call: Whether the object is a tool call's arguments rather than the text.
     """
 
@@ -141,7 +141,7 @@ def _get_call_piece(chunk: AIMessageChunk) -> str:
 
 
 def _find_truncated_call(message: AIMessage) -> str | None:
-    """Return why the call was cut, `None` if it was not: engines close the JSON of a call that was."""
+    """Return why the call was truncated, `None` if it was not: engines close the JSON of a call that was."""
     reasons = [] if message.tool_calls else message.response_metadata.get("invalid_tool_call_errors", [])
     return next((reason for reason in reasons if is_truncation(reason)), None)
 
@@ -177,7 +177,7 @@ def _check(value: dict[str, Any], schema: Any) -> Any:
 
 
 def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
-    """Take out each null that was refused: in OpenAI's strict form, where all is required, it stands for "nothing"."""
+    """Take out each null that was refused: in OpenAI's strict form, where all is required, it means "nothing"."""
     dropped = False
     for one in error.errors(include_url=False, include_context=False):
         place: Any = value
@@ -200,7 +200,7 @@ def _describe_problem(error: ValueError) -> str:
 
 
 def _make_unreadable(message: AIMessage, text: str, why: str, *, is_truncated: bool = False) -> Reading:
-    # A call that was cut ends, in a stream, in a suffix that keeps it from being run.
+    # A call that was truncated ends, in a stream, in a suffix that keeps it from being run.
     bare = text.rstrip("]}") if message.invalid_tool_calls else text
     trailing = len(bare) - len(bare.rstrip())
     is_cut = is_truncated or message.response_metadata.get("finish_reason") == "length" or _breaks_off(message, text)

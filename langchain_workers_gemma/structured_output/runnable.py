@@ -1,4 +1,4 @@
-"""The runnable of `with_structured_output`: ask, check, and ask again in the next form with the error."""
+"""The runnable of `with_structured_output`: ask, check, and request again in the next form with the error."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
     """Answers in the form of a schema.
 
     Attributes:
-        first: The model, bound to the method that was asked for.
+        first: The model, bound to the method that was requested.
         again: The model, bound to a form of JSON, for another attempt.
         reader: Reads the object out of the first reply.
         forms: Which forms of JSON the model has.
         include_raw: Whether the reply and the error stand beside the object.
-        max_repairs: How often it is asked again.
+        max_repairs: How often it is requested again.
     """
 
     first: Runnable[LanguageModelInput, AIMessage]
@@ -187,7 +187,7 @@ class ModelForms:
     owner: Any = field(repr=False)
 
     def mark_working(self, name: str) -> None:
-        """Keep for later calls that a form works, and that those before it do not."""
+        """Record for later calls that a form works, and that those before it do not."""
         if name in self.names:
             key = make_form_key(self.host, self.model, self.names)
             get_server_memory(self.owner).keep_form(key, list(self.names).index(name))
@@ -206,7 +206,7 @@ class _Attempts:
         self._readings: list[Reading] = []
 
     def take(self, reply: AIMessage) -> None:
-        """Read a reply, and work out whether it is asked again."""
+        """Read a reply, and work out whether it is requested again."""
         count = len(self.replies)
         reader = self._spec.reader
         reading = AnswerReader(reader.schema, reader.answer, from_call=reader.from_call and not count).read(reply)
@@ -239,7 +239,7 @@ class _Attempts:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Of each attempt, the form of JSON that was asked for, and what was wrong with the reply."""
+        """Of each attempt, the form of JSON that was requested, and what was wrong with the reply."""
         return [
             {"form": reply.response_metadata.get("json_form"), "problem": reading.problem}
             for reply, reading in zip(self.replies, self._readings, strict=True)
@@ -255,7 +255,7 @@ class _Attempts:
         """Return the object, or with `include_raw` a dict that holds it.
 
         Raises:
-            OutputParserException: If there is none, and it is not to stand in a dict.
+            OutputParserException: If there is none, and it is not to be in a dict.
         """
         reading = self.reading
         if self._spec.include_raw:

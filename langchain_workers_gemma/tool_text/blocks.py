@@ -83,11 +83,11 @@ class Block:
         return not self.calls and (self._opener in SPECIAL or (bool(self._opener) and after_call))
 
     def is_unreadable_call(self) -> bool:
-        """Whether a call of a bound tool stands between special tokens here, with arguments that cannot be read."""
+        """Return whether this is a call of a bound tool between special tokens, with unreadable arguments."""
         return bool(self._opener) and not self._in_prose and self._state.name is not None
 
     def is_example(self) -> bool:
-        """Return whether what looks like a call between special tokens names no bound tool, or stands in prose."""
+        """Return whether what looks like a call between special tokens names no bound tool, or is in plain text."""
         return self._begun
 
     def read_unreadable_call(self) -> Steps[tuple[str, str]]:
@@ -107,7 +107,7 @@ class Block:
 
         Args:
             fence: What opens it.
-            inline: Whether text stands before it on its line. Without a line end after `fence` it is inline code then.
+            inline: Whether text precedes it on its line. Without a line end after `fence` it is inline code then.
         """
         source = self._source
         yield from source.accept(fence)
@@ -132,7 +132,7 @@ class Block:
 
         Args:
             opening: What opens it.
-            in_prose: Whether words stand before it on its line. With words behind it too, it is an example: a Gemma
+            in_prose: Whether words precede it on its line. With words behind it too, it is an example: a Gemma
                 that makes a call stops after it.
         """
         source = self._source
@@ -171,7 +171,7 @@ class Block:
         yield from self._read_gemma_arguments(name)
 
     def _read_head(self) -> Steps[str]:
-        """Read what stands before a call's arguments, and return the name at its end."""
+        """Read what precedes a call's arguments, and return the name at its end."""
         head = yield from self._source.run(_HEAD)
         yield from self._source.run(BLANK)
         if head.strip() in _BEFORE_NAME:

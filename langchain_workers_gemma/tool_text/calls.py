@@ -46,7 +46,7 @@ class CallState:
 
     Attributes:
         calls: The calls read so far.
-        marked: Whether a fence, a token or a list shows that calls stand here.
+        marked: Whether a fence, a token or a list shows that calls are here.
         name: The tool of the call that is being read, once it is known.
         start: Where the arguments of that call start.
     """
@@ -76,7 +76,7 @@ class CallState:
         return word
 
     def begins(self, name: str, *openers: str) -> Steps[bool]:
-        """Whether the arguments of `name` start here. Where marks show a call, its name alone is one too, cut."""
+        """Return whether the arguments of `name` start here. Between marks a name alone is a truncated call."""
         self.start = self.source.tell()
         opener = yield from self.source.startswith(*openers)
         if opener or (self.marked and not (yield from self.source.peek())):

@@ -24,11 +24,11 @@ class Emitter:
         self._has_text = False
         self._blank: list[str] = []  # white space that waits for what comes after it
         self._thought_blank: list[str] = []
-        self._separator: str | None = None  # after a call: what stood between it and the text before
+        self._separator: str | None = None  # after a call: what was between it and the text before
 
     @property
     def after_call(self) -> bool:
-        """Whether nothing but white space has come since a call."""
+        """Whether nothing but white space has arrived since a call."""
         return self._separator is not None
 
     @property
@@ -91,7 +91,7 @@ class Emitter:
         self._thought_blank.clear()
 
     def take(self) -> list[Text | Reasoning | ToolCallDelta]:
-        """Return what has come since the last time."""
+        """Return what has arrived since the last time."""
         self._end_pieces()
         events, self._events = self._events, []
         return events

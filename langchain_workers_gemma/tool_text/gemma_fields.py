@@ -1,7 +1,7 @@
 """Reads arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and the drifts from it.
 
 Strings stand between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, both can be
-stripped, and plain quotes or backticks can stand in their place (`docs/wire.md` section 6; sgl-project/sglang#39240,
+stripped, and plain quotes or backticks can be in their place (`docs/wire.md` section 6; sgl-project/sglang#39240,
 ollama/ollama#15315).
 """
 
@@ -38,7 +38,7 @@ class _Value(NamedTuple):
 
     Attributes:
         value: The value.
-        words: In its place, the words so far of a value without quotes, which may go on after a comma.
+        words: In its place, the words so far of a value without quotes, which may continue after a comma.
     """
 
     value: Any
@@ -76,8 +76,8 @@ class GemmaFields:
     def read(self, parameters: ArgumentType) -> Steps[dict[str, Any]]:
         """Read arguments with braces or parentheses around them; these can be doubled.
 
-        Where the special tokens were stripped, strings have lost their quotes. Such a string goes on over a comma that
-        no key follows: `{q:Paris, France}` holds one string.
+        Where the special tokens were stripped, strings have lost their quotes. Such a string continues over a comma
+        that no key follows: `{q:Paris, France}` holds one string.
 
         Args:
             parameters: What the tool's arguments can be. Other keys are words: `{q:Paris, and: more}` is one string.
@@ -152,11 +152,11 @@ class GemmaFields:
         """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm-project/vllm#51307).
 
         Args:
-            required: Whether nothing else can stand here. A key within a value can hold blanks then.
+            required: Whether nothing else can follow. A key within a value can hold blanks then.
             spaced_names: Whether an argument's name can hold blanks.
 
         Returns:
-            The key, `None` if none stands here, and what was passed.
+            The key, `None` if none is here, and what was passed.
         """
         source = self._source
         character = yield from source.peek()
@@ -222,7 +222,7 @@ class GemmaFields:
                 return items
 
     def _read_string(self) -> Steps[tuple[str, str] | None]:
-        """Read a string in quotes of any kind: as it stands there, and what it says. `None` if none stands here."""
+        """Read a string in quotes of any kind: as it is there, and what it says. `None` if none is here."""
         source = self._source
         character = yield from source.peek()
         if character and character in _PLAIN_QUOTES:
@@ -238,7 +238,7 @@ class GemmaFields:
         return f"{token}{text}{token}", text
 
     def _read_plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
-        """Read a string in plain quotes; a quote token can stand in place of the closing one."""
+        """Read a string in plain quotes; a quote token can be in place of the closing one."""
         source = self._source
         close = (yield from source.accept(quote * 3)) or quote
         if close == quote:
@@ -329,7 +329,7 @@ class GemmaFields:
 
 
 def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:
-    """Return whether words go on with what looks like a key, because there is no such key."""
+    """Return whether words continue with what looks like a key, because there is no such key."""
     return bool(kind.names) and key not in kind.names and (len(words) > 1 or not is_constant(words[0].strip()))
 
 

@@ -13,7 +13,7 @@ from langchain_workers_gemma.tool_text.tool_names import list_prefixes
 _ARGUMENTS = ("parameters", "arguments", "args")
 _FUNCTION_KEYS = ("name", *_ARGUMENTS)
 _KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
-"""The keys of a call; an object with others is data. In OpenAI's form the first ones stand in `function`."""
+"""The keys of a call; an object with others is data. In OpenAI's form the first ones are in `function`."""
 
 _KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: list_prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
 
@@ -25,7 +25,7 @@ def read_json_call(state: CallState) -> Steps[None]:
         state: What the block has given so far; the call is kept in it.
 
     Raises:
-        UnreadableError: If no call of a bound tool stands here.
+        UnreadableError: If no call of a bound tool is here.
     """
     start = state.source.tell()
     fields = yield from _read_fields(state, start, _KEYS)

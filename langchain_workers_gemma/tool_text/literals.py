@@ -132,12 +132,12 @@ def read_literal(source: Source, depth: int = 0, *, python: bool = False) -> Ste
     if word in _NULLS:
         return None
     if not is_constant(word):
-        raise source.make_unreadable_error()  # where the text ends inside the word, it is cut
+        raise source.make_unreadable_error()  # where the text ends inside the word, it is truncated
     return Constant(word)
 
 
 def is_constant(word: str) -> bool:
-    """Whether a word without quotes is one that can stand for a value: a number, or what a schema may make a string."""
+    """Return whether a word without quotes can be a value: a number, or text that a schema may declare a string."""
     try:
         read_constant(word)
     except ValueError:
@@ -228,7 +228,7 @@ _PREFIXES = tuple(prefix + quote for prefix in ("", *"rRuU") for quote in "\"'")
 def read_quoted(
     source: Source, *, quotes: str = "\"'", unescape: Callable[[str], str] = unescape
 ) -> Steps[tuple[str, str]]:
-    """Read a string in plain quotes as JSON or Python write it, triple ones included; line ends may stand in it.
+    """Read a string in plain quotes as JSON or Python write it, triple ones included; line ends may be in it.
 
     Args:
         source: Where to read.
@@ -236,7 +236,7 @@ def read_quoted(
         unescape: Reads the escapes in it.
 
     Returns:
-        The string as it stands there, and what it says.
+        The string as it is there, and what it says.
     """
     quote = yield from source.peek()
     if not quote or quote not in quotes:

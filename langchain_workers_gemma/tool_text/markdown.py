@@ -1,4 +1,4 @@
-"""Where in its Markdown a text has come to."""
+"""The position of a text in its Markdown."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
 
 
 class MarkdownState:
-    """Where in its Markdown the text has come to: which stretches are code, and where a line of calls can stand.
+    """The position of a text in its Markdown: which parts are code, and where a line of calls can begin.
 
-    The same characters lead to the same place, however they were cut.
+    The same characters lead to the same place, however they were split.
 
     Attributes:
-        line_is_blank: Whether nothing but white space stands on the line so far.
+        line_is_blank: Whether nothing but white space is on the line so far.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class MarkdownState:
 
     @property
     def stands_apart(self) -> bool:
-        """Whether a word can begin here: nothing but a blank, an opening bracket or a quote stands before it."""
+        """Whether a word can begin here: nothing but a blank, an opening bracket or a quote precedes it."""
         return self._previous in _BEFORE_WORDS
 
     @property
@@ -47,15 +47,15 @@ class MarkdownState:
 
     @property
     def line_is_free(self) -> bool:
-        """Whether a line of calls can begin here: it is blank and does not go on with what the lines before began.
+        """Whether a line of calls can begin here: it is blank and does not continue with what the lines before began.
 
-        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in prose
-        does not count, unless its line ends in it or in a comma.
+        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in plain
+        text does not count, unless its line ends in it or in a comma.
         """
         return self.line_is_blank and not (self._depth and (self._refused or self._last in "([{,"))
 
     def begin_line(self) -> None:
-        """A block of calls was taken out: what comes next stands as if on a line of its own."""
+        """Begin a new line, after a block of calls was taken out."""
         self._end_ticks("\n")
         self._previous = "\n"
         self.line_is_blank = True

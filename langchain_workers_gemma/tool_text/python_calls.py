@@ -78,7 +78,7 @@ class PythonCalls:
         self._results.add(name.removesuffix(":"))
 
     def _read_printed(self) -> Steps[None]:
-        """Read what stands in `print(...)`: a call or, among statements, results and strings."""
+        """Read what is in `print(...)`: a call or, among statements, results and strings."""
         source = self._source
         yield from skip(source)
         if not self._statements and (yield from source.peek()) == ")":
@@ -95,7 +95,7 @@ class PythonCalls:
             yield from skip(source)
 
     def _read_shown(self, path: str) -> Steps[bool]:
-        """Return whether a string or the result of a call stands here; it is passed then."""
+        """Return whether a string or the result of a call is here; it is passed then."""
         source = self._source
         if not self._statements:
             return False

@@ -56,7 +56,7 @@ class TextReader:
     """Reads a reply's text, piece by piece.
 
     Text goes through at once, except for what could still become a call, a thought or a special token, and the line
-    ends that could still turn out to stand before one. A call is emitted when it is complete, as one delta without an
+    ends that could still turn out to precede one. A call is emitted when it is complete, as one delta without an
     id. What names no bound tool or cannot be read stays text, unaltered; so does everything in inline code and in a
     fence that is not for calls.
 
@@ -137,7 +137,7 @@ class TextReader:
     def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
         """End the text, here or for a while, and return what was held back.
 
-        Text may come after it again, as when the service itself gives a call in between. No call reaches across.
+        Text may arrive after it again, as when the service itself gives a call in between. No call reaches across.
 
         Args:
             call_follows: Whether a call follows that the service has read. The beginning of its token may be left.
@@ -282,7 +282,7 @@ class TextReader:
     # --- Special tokens ---
 
     def _read_token(self, *, in_code: bool) -> Steps[bool]:
-        """Read a special token that is none of a call's opening ones, if one stands here."""
+        """Read a special token that is none of a call's opening ones, if one is here."""
         source, thinking = self._source, self._thinking
         token = yield from source.startswith(*self._tokens)
         if not token or (token in CALL_OPENERS and self._tools):
@@ -402,7 +402,7 @@ class TextReader:
         self._thought_page = MarkdownState()
 
     def _read_nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
-        """Read a thought without its name. If nothing closes it, the opening token stood there by itself."""
+        """Read a thought without its name. If nothing closes it, the opening token stood there alone."""
         source = self._source
         if glued or self._rescanned:
             if begun:

@@ -1,9 +1,9 @@
 """Characters that arrive in pieces, for readers that are written as if all were there.
 
-A reader is a generator that yields where it needs characters that have not come yet, and otherwise is plain recursive
-descent. All of them use the few methods of `Source`, whose results depend on the characters alone and never on where
-the pieces were cut, so that a stream reads as the whole reply does. No character is looked at again after a reader has
-given up, so that the time is linear in the text.
+A reader is a generator that yields where it needs characters that have not arrived yet, and otherwise is plain
+recursive descent. All of them use the few methods of `Source`, whose results depend on the characters alone and never
+on where the pieces were split, so that a stream reads as the whole reply does. No character is looked at again after a
+reader has given up, so that the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Steps: TypeAlias = Generator[None, None, T]
 
 
 class UnreadableError(Exception):
-    """What stands here is not what the reader reads."""
+    """What is here is not what the reader reads."""
 
 
 class CutError(UnreadableError):
-    """The text ended before what stands here did."""
+    """The text ended before what is here did."""
 
 
 class Source:
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def waiting(self) -> str:
-        """What has come and is not passed yet: the beginning of a literal that may go on."""
+        """What has arrived and is not passed yet: the beginning of a literal that may continue."""
         return self._text[self._pos :]
 
     @property
@@ -111,7 +111,7 @@ class Source:
         return self._text[self._pos]
 
     def startswith(self, *literals: str) -> Steps[str]:
-        """Return which of `literals` stands here, an empty string if none does; nothing is passed."""
+        """Return which of `literals` is here, an empty string if none does; nothing is passed."""
         while not self._text.startswith(literals, self._pos):
             rest = self._text[self._pos : self._pos + max(map(len, literals))]
             if self._ended or not any(literal.startswith(rest) for literal in literals):
@@ -153,7 +153,7 @@ class Source:
         return "".join(pieces)
 
     def make_unreadable_error(self) -> UnreadableError:
-        """Return the error for what stands here: something else, or the end."""
+        """Return the error for what is here: something else, or the end."""
         if self._ended and self._pos >= len(self._text):
             return CutError("the text ends here")
         return UnreadableError("no call in this notation")

@@ -28,7 +28,7 @@ class ThinkingMarkup:
 
 @dataclass(frozen=True, slots=True)
 class CallMarkup:
-    """What stands around a call, or around several.
+    """What surrounds a call, or around several.
 
     Attributes:
         opening: What opens it.
@@ -47,9 +47,9 @@ class Markup:
         turn_start: What opens a turn; the role follows on the same line.
         turn_ends: What ends a turn or the text.
         thinking: How it marks its thoughts, `None` if it has none.
-        call: What stands around a call, `None` if the generation writes calls as plain text.
-        quote: What stands around a string in a call; empty if strings have plain quotes.
-        results: What stands around the result of a call.
+        call: What surrounds a call, `None` if the generation writes calls as plain text.
+        quote: What surrounds a string in a call; empty if strings have plain quotes.
+        results: What surrounds the result of a call.
         others: Tokens that mean nothing in a reply.
     """
 

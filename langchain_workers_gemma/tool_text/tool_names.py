@@ -43,7 +43,7 @@ class ToolNames:
         return bool(self.parameters)
 
     def find(self, path: str) -> str | None:
-        """Return the tool that `path` names, by itself or behind a namespace: `default_api.f`, `google:mcp:f`."""
+        """Return the tool that `path` names, alone or behind a namespace: `default_api.f`, `google:mcp:f`."""
         if path in self.parameters:
             return path
         names = (path[separator.end() :] for separator in _SEPARATOR.finditer(path))

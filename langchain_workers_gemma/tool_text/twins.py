@@ -12,7 +12,7 @@ from langchain_workers_gemma.response.events import Event, ToolCallDelta
 
 @dataclass(slots=True)
 class _Given:
-    """A call that the service has read itself, as far as it has come."""
+    """A call that the service has read itself, so far."""
 
     name: str
     pieces: list[str] = field(default_factory=list)
@@ -20,7 +20,7 @@ class _Given:
 
 
 class TwinFilter:
-    """Drops the second of two equal calls of which one was read out of text and the other came as data.
+    """Drops the second of two equal calls of which one was read out of text and the other arrived as data.
 
     A call as data is held back only while one of the same name has been read out of text.
 
@@ -29,7 +29,7 @@ class TwinFilter:
     """
 
     def __init__(self) -> None:
-        self._written: list[tuple[str, Any]] = []  # calls out of text, without those that came as data too
+        self._written: list[tuple[str, Any]] = []  # calls out of text, without those that arrived as data too
         self._given: dict[int, _Given] = {}
         self.held: list[ToolCallDelta] = []
 
@@ -72,7 +72,7 @@ class TwinFilter:
 
 
 def _parse(arguments: str) -> Any:
-    """Return the arguments of a call, or what stands for some that cannot be read."""
+    """Return the arguments of a call, or what replaces some that cannot be read."""
     try:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ plain Python object with an `async def run(self, model, input, options)` works a
 
 What it resolves to: the bare result; a `ReadableStream` of bytes for a stream, and also for any reply whose content
 type is not exactly `application/json`; a `Response` where `returnRawResponse` is set. What it throws: an `Error` whose
-text is `CODE: description`, or the body of the reply as it came.
+text is `CODE: description`, or the body of the reply as it arrived.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class BindingTransport:
         """Drive an exchange on an event loop of its own, giving the pieces it delivers.
 
         Raises:
-            RuntimeError: If an event loop is running, as always inside a Worker: waiting would block it for ever.
+            RuntimeError: If an event loop is running, as always inside a Worker: waiting would block it indefinitely.
         """
         _check_may_block()
         with asyncio.Runner() as runner:
@@ -172,14 +172,14 @@ class _Connection:
         try:
             return await asyncio.shield(promise)
         except asyncio.CancelledError:
-            _run_in_background(_discard(promise))  # JavaScript goes on: a stream that comes now is of no use
+            _run_in_background(_discard(promise))  # JavaScript continues: a stream that comes now is of no use
             raise
 
 
 def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a request becomes as the second and third argument of `run`.
 
-    What stands in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
+    What is in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
 
     Args:
         request: The request.
@@ -206,7 +206,7 @@ def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[
 
 
 class _Body(Protocol):
-    """A reply's bytes as they come."""
+    """A reply's bytes as they arrive."""
 
     async def read(self) -> bytes | None:
         """Return the next bytes, or `None` at the end."""
@@ -396,7 +396,7 @@ def _make_timeout_error(seconds: float | None) -> APITimeoutError:
 
 
 async def _cancel(close: Any, *, wait: bool = True) -> None:
-    """Call what cancels a stream, and wait for it unless it is JavaScript, which goes on by itself.
+    """Call what cancels a stream, and wait for it unless it is JavaScript, which continues alone.
 
     Waiting is not possible any more where a stream is collected as garbage, and Pyodide's loop has no other end for it.
     """
@@ -433,10 +433,10 @@ def _run_in_background(awaited: Any) -> None:
 
 
 def _check_may_block() -> None:
-    """Whether this thread may wait.
+    """Check that this thread may block.
 
     Raises:
-        RuntimeError: If not.
+        RuntimeError: If an event loop is running in it.
     """
     try:
         asyncio.get_running_loop()

@@ -32,7 +32,7 @@ class Watched:
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """The read has ended: leave the connection alone."""
+        """Cancel the shutdown, since the read has ended."""
         self.cancelled = True
 
 

@@ -1,6 +1,6 @@
 """Fetches http(s) images so that they can be sent as `data:` URIs, for `inline_image_urls=True`.
 
-The services refuse image URLs, and a URL may come from a stranger's message, so fetching is guarded: http(s) only, to
+The services refuse image URLs, and a URL may arrive from a stranger's message, so fetching is guarded: http(s) only, to
 public addresses only (checked on the very address that is connected to, at every redirect), with limits on size, type,
 redirects and time.
 """
@@ -228,7 +228,7 @@ def _follow(pool: httpcore.ConnectionPool, url: str) -> str:
 
 
 def _check_url(url: str) -> None:
-    """What can be told from the URL alone.
+    """Check the URL itself, before a connection.
 
     Raises:
         ValueError: If it is not plain http(s), or names an address that is not public.

@@ -21,7 +21,7 @@ def chat_body(spec: GemmaModel, text: str, max_tokens: int, **more: Any) -> dict
 
 
 def is_enveloped(spec: GemmaModel) -> bool:
-    """Return whether the host's default route is a native one, whose replies stand in an envelope."""
+    """Return whether the host's default route is a native one, whose replies have an envelope."""
     return next(iter(HOSTS[spec.host].chat)) == "native"
 
 

@@ -18,10 +18,10 @@ class Report:
     """Everything that was found.
 
     Attributes:
-        host: Who was asked.
+        host: The host that was called.
         model: The model.
         base_url: Where the service is.
-        versions: Versions of this package and what it stands on.
+        versions: Versions of this package and of its dependencies.
         started: When it began, in ISO form.
         calls: How many requests were sent.
         results: The facts.

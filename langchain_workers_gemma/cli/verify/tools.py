@@ -48,7 +48,7 @@ def tool_calls(probe: Probe) -> Iterator[Result]:
     openai_form = expected_form(probe.spec) == reading.CHAT_CHOICES
     result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER)).result
     call = next(iter(reading.calls(result)), None)
-    # A call that the server could not parse stands in the text, in one of Gemma's notations (docs/wire.md section 6).
+    # A call that the server could not parse is in the text, in one of Gemma's notations (docs/wire.md section 6).
     observed = reading.call_text(call) if call else f"no call, text: {reading.shown(reading.text_value(result))}"
     yield compare("tools.call", "A tool is called", wire(3), _WEATHER_CALL, observed)
     text = _emptiness(reading.text_value(result))

@@ -1,4 +1,4 @@
-"""Reads the calls that a service has read itself by the tools that are bound: their names and arguments."""
+"""Correct the names and arguments of calls that the service parsed, by the bound tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_workers_gemma.response.events import CallsEnd, Event, Text, ToolC
 from langchain_workers_gemma.response.string_tokens import NO_TOKENS, StringTokens
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
-# What engines have made of a name: blanks and quotes around it, and what stood between it and a JSON call's arguments.
+# What engines add to a name: blanks and quotes around it, and text between it and a JSON call's arguments.
 _NAME = re.compile(r"""\s*["']?([^\s"'{}(),]+)["']?\s*(?:,\s*["'](?:arguments|parameters|args)["']\s*:\s*)?""")
 _NAMESPACE_END = re.compile(r"[.:/]")
 
@@ -21,9 +21,9 @@ class BoundTools:
     """The bound tools, as far as reading their calls needs them.
 
     Attributes:
-        types: What each tool's schema says of its arguments.
+        types: The argument types of each tool, by its schema.
         tokens: The special tokens that an engine may leave in a string.
-        unquotes: Whether an engine reads calls in Gemma's notation, and may have taken plain quotes for content.
+        unquotes: Whether an engine parses calls in Gemma's notation, and may treat plain quotes as content.
     """
 
     types: Mapping[str, ArgumentType]
@@ -43,7 +43,7 @@ class BoundTools:
 
 
 class _Call:
-    """A call as far as it has come.
+    """A call so far.
 
     Attributes:
         name: The tool's name.
@@ -60,14 +60,14 @@ class _Call:
 
 
 class BoundCalls:
-    """Reads the calls that came as data by the bound tools.
+    """Corrects the calls that arrived as data by the bound tools.
 
     Names lose their namespaces, and arguments are read by the tool's schema. A call of an unknown tool waits for its
-    arguments: if the reply was cut before they came, its name was cut, and it is no call.
+    arguments: if the reply ended before they arrived, its name was truncated, and it is no call.
 
     Args:
         tools: The bound tools.
-        is_cut: Whether the reply was cut. Asked once it has ended.
+        is_cut: Returns whether the reply was truncated; called once it has ended.
     """
 
     def __init__(self, tools: BoundTools, is_cut: Callable[[], bool]) -> None:
@@ -110,7 +110,7 @@ class BoundCalls:
         return events
 
     def _may_be_cut_name(self, call: _Call, arguments: str) -> bool:
-        """Whether no arguments of a call have come, other than the empty ones that engines write for a cut name."""
+        """Return whether only empty arguments have arrived, which engines write for a truncated name."""
         if call.name in self._tools.types or len(call.begins) > 2:
             return False
         call.begins += "".join(arguments.split())[:3]

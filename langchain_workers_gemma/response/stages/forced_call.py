@@ -10,8 +10,9 @@ from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Te
 class ForcedCall:
     """Holds text and calls of other tools back until a call to one of the right tools begins.
 
-    On Gemma 4 a forced choice is advisory and can come back as prose (cloudflare/ai#561). What has been handed to a
-    user cannot be taken back, so it waits here; if the call never begins, it is dropped and the call asked for again.
+    On Gemma 4 a forced choice is advisory and can be answered with plain text (cloudflare/ai#561). Text that was
+    handed to a user cannot be withdrawn, so it is held here; if the call never begins, it is dropped and the call
+    requested again.
 
     Args:
         names: The tools of which one must be called.
@@ -24,7 +25,7 @@ class ForcedCall:
 
     @property
     def prose(self) -> str:
-        """The text that came in place of a call."""
+        """The text in place of a call."""
         return "".join(event.text for event in self._held if isinstance(event, Text))
 
     def feed(self, event: Event) -> Iterable[Event]:

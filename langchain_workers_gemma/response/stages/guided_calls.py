@@ -1,7 +1,7 @@
-"""Reads a reply that obeys `guided_schema`.
+"""Read a reply that obeys `guided_schema`.
 
 The answer's text is emitted while it grows. Calls are held until the reply has ended: only then is it known that each
-is whole, and that nothing of it stands under another key. Anything else is read as under `prompt`.
+is whole, and that nothing of it is under another key. Anything else is read as under `prompt`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BESIDE = frozenset({"name", "id", "type", "index"})  # keys of a call that are 
 
 
 class GuidedCalls:
-    """Reads a reply that obeys `guided_schema`: the answer's text as text, calls as calls.
+    """Read a reply that obeys `guided_schema`: the answer's text as text, calls as calls.
 
     Args:
         names: The bound tools.
@@ -115,7 +115,7 @@ class GuidedCalls:
     # --- At the end of the reply ---
 
     def _read_rest_of_answer(self, rest: str) -> list[Event]:
-        """Return what stands behind the answer: calls in further keys of its object, or text after the object."""
+        """Return what follows the answer: calls in further keys of its object, or text after the object."""
         end = ValueScanner().scan('{"answer":0' + rest)
         inside, after = (rest, "") if end is None else (rest[: end - 11], rest[end - 11 :])
         further = _parse_object('{"answer":0' + inside) or {}
@@ -123,7 +123,7 @@ class GuidedCalls:
         return [*events, Text(after.rstrip())] if after.strip() else events
 
     def _read_envelope(self, held: str) -> list[Event] | None:
-        """Return the events of a whole reply, `None` if it is not in the form that was asked for."""
+        """Return the events of a whole reply, `None` if it is not in the form that was requested."""
         fence = _FENCE.fullmatch(held)
         text = fence[1] if fence is not None else held
         value = _parse_object(text)
@@ -169,7 +169,7 @@ class GuidedCalls:
         return name if name in self._names else bare if bare in self._names else None
 
     def _read_cut(self, text: str) -> list[Event] | None:
-        """Return the events of a reply that was cut: its whole calls, and the one that is not, which must not run."""
+        """Return the events of a truncated reply: its complete calls, and the truncated one, which must not run."""
         opening = _LIST.match(text)
         if opening is None:
             return self._read_cut_call(0, text) if text.lstrip().startswith("{") else None
@@ -189,7 +189,7 @@ class GuidedCalls:
             position, index = position + end, index + 1
 
     def _read_cut_call(self, index: int, text: str) -> list[Event] | None:
-        """Return a call that was cut, `None` where not even its name is whole."""
+        """Return a call that was truncated, `None` where not even its name is whole."""
         found = _NAME.search(text)
         name = self._resolve_name(found[1]) if found is not None else None
         if name is None:

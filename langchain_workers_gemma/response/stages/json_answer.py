@@ -20,21 +20,21 @@ MAX_HEAD_BYTES = 1000  # white space and a fence; more than that is an endless r
 
 
 Withholding: TypeAlias = Literal["all", "prose"]
-"""What of an answer is left to the exchange, so that it can ask again: all of it, or what does not begin with JSON."""
+"""The part of an answer that is left to the exchange for another request: all, or all that does not begin with JSON."""
 
 
 class JsonAnswer:
-    """Takes the fence and the prose off, since programs that asked with `response_format` parse the text as it is.
+    """Removes the fence and the text around JSON, since programs that use `response_format` parse the text as it is.
 
     JSON that comes first, bare or fenced, streams as it grows; where prose comes first, the reply is held to its end.
     With a thinking model, everything can land in the thoughts, JSON too (docs/wire.md section 10): the last object
-    there is the answer of a reply that says nothing else, unless it was cut while it thought.
+    there is the answer of a reply that says nothing else, unless it was truncated while it thought.
 
     Args:
-        withholds: What is left in `withheld` at the end of the reply; `None`: nothing, all is told.
+        withholds: What is left in `withheld` at the end of the reply; `None`: nothing, all is emitted.
 
     Attributes:
-        withheld: The answer that was not told; `None` if there is none.
+        withheld: The answer that was not emitted; `None` if there is none.
     """
 
     def __init__(self, withholds: Withholding | None = None) -> None:
@@ -48,7 +48,7 @@ class JsonAnswer:
         self._scanner = ValueScanner()
 
     def feed(self, event: Event) -> Iterable[Event]:
-        """Take one event and give those that can be told now."""
+        """Take one event and return those that can be emitted now."""
         if isinstance(event, Text):
             return self._state(event.text)
         if isinstance(event, Reasoning):
@@ -61,7 +61,7 @@ class JsonAnswer:
         return (event,)
 
     def flush(self) -> Iterable[Event]:
-        """Return the reply has ended: give what was held back, or leave it in `withheld`."""
+        """End the reply, and return what was held back, or leave it in `withheld`."""
         text = self._take_held()
         if not (self._is_answered or text.strip()):
             text = self._find_answer_in_thoughts() or text

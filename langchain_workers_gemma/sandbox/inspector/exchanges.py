@@ -28,7 +28,7 @@ MAX_RESPONSE_BYTES = 2_000_000
 MAX_PACKETS = 10_000
 """Packets of one response that are kept, from its start."""
 MAX_TAIL_BYTES = 16_384
-"""Bytes of the end of a longer response that are kept, because a stream's usage stands there."""
+"""Bytes of the end of a longer response that are kept, because a stream's usage is there."""
 _PACKET_OVERHEAD = 120
 
 

@@ -56,7 +56,7 @@ def _is_same_origin(origin: str, host: str) -> bool:
 
 
 def _host_and_port(url: str) -> tuple[str, int | None]:
-    """The host and the port of an origin, the port of its scheme if it names none; an empty host for anything else."""
+    """Return an origin's host and port, by default the port of its scheme; an empty host for anything else."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -24,7 +24,8 @@ _CUTS = ("cut", "reset")
 class Recorder:
     """An ASGI application that passes everything on unchanged, and notes it.
 
-    The connection of a cut response is closed below ASGI, so a response without its last message is one that was cut.
+    The connection of a cut response is closed below ASGI, so a response without its last message is one that was
+    truncated.
     """
 
     def __init__(self, app: ASGIApp, log: ExchangeLog, redactor: Callable[[Exchange], Redactor]) -> None:

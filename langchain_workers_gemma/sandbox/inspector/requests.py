@@ -164,7 +164,7 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shortened(value: Any) -> Any:
-    """Return a value whose long texts are cut, with the number of characters left out."""
+    """Return a value whose long texts are truncated, with the number of characters left out."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT:,} characters more)"
     return value

@@ -74,7 +74,7 @@ class Call:
 
     @property
     def enveloped(self) -> bool:
-        """Whether its replies stand in Cloudflare's envelope of `result`, `success` and `errors`."""
+        """Whether its replies have Cloudflare's envelope of `result`, `success` and `errors`."""
         return self.style in ("native", "dataoorts")
 
     @property

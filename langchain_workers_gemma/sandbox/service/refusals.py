@@ -45,7 +45,7 @@ def fault_reply(call: Call, fault: Fault) -> Reply:
 
 
 def error_event(call: Call, error: ServiceError) -> bytes:
-    """Return the event that stands for an error in a stream."""
+    """Return the event of an error in a stream."""
     body = plain_error(error) if call.dialect.refusals_in_stream else error_body(call.style, error)
     return frame(json.dumps(body), call.dialect)
 

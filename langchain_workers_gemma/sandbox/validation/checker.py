@@ -43,7 +43,7 @@ class Checker:
 
     Attributes:
         problems: What is wrong so far.
-        nullable: Whether `null` stands for a value that was not sent, as in OpenAI's types.
+        nullable: Whether `null` replaces a value that was not sent, as in OpenAI's types.
     """
 
     def __init__(self, *, nullable: bool = False) -> None:

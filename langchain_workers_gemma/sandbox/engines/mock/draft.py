@@ -1,4 +1,4 @@
-"""A reply before it is cut to size, and what inference engines were seen to do to it (docs/wire.md section 10)."""
+"""A reply before truncation, and what inference engines were seen to do to it (docs/wire.md section 10)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMESPACE = "default_api."
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A reply before it is cut to size.
+    """A reply before it is truncated to size.
 
     Attributes:
         reasoning: The reasoning.
@@ -146,7 +146,7 @@ def _begin_in_thought(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _leave_orphan_channel(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return a reply that begins inside the thought: its end stands in the text, its beginning does not."""
+    """Return a reply that begins inside the thought: its end is in the text, its beginning is not."""
     thought = draft.reasoning or "I have what I need."
     return replace(draft, reasoning="", text=f"{thought}<channel|>{draft.text}")
 

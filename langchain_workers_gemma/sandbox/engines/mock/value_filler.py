@@ -42,7 +42,7 @@ class ValueFiller:
     Attributes:
         hints: What the prompt offers.
         root: The whole schema, for references.
-        answer: The answer in prose, for a key that asks for it.
+        answer: The answer in plain text, for a key that asks for it.
         called: The arguments of the call to write, where the schema describes calls.
         wanted: The calls to write.
         tools: The names of every tool, to tell a branch that calls from one that answers.
