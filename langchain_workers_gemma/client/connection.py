@@ -28,6 +28,9 @@ from langchain_workers_gemma.transport.http import Transport
 
 _TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
 MAX_TIMEOUT = 1_000_000  # seconds; sockets take no more than about two million
+_CREDENTIAL_HEADER = re.compile(
+    r"auth|token|secret|passw|credential|cookie|signature|jwt|(^|[-_.]|api)key", re.IGNORECASE
+)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONNECT_SECONDS = 10.0  # a host that does not accept a connection quickly is down
 
@@ -108,6 +111,38 @@ def check_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str
             raise ValueError(f"{argument}[{name!r}] must be a string, not {type(value).__name__}.")
         check_header(f"{argument}[{name!r}]", value)
     return headers
+
+
+def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables of those headers that hold credentials, by header.
+
+    Example:
+        >>> get_header_variables({"cf-aig-authorization": "Bearer x", "x-team": "search"})
+        {'cf-aig-authorization': 'WORKERS_GEMMA_HEADER_CF_AIG_AUTHORIZATION'}
+    """
+    return {
+        name: "WORKERS_GEMMA_HEADER_" + re.sub(r"\W", "_", name).upper()
+        for name in headers
+        if isinstance(name, str) and _CREDENTIAL_HEADER.search(name)
+    }
+
+
+def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return headers as they were before they were serialised, which leaves the values of credentials out.
+
+    LangChain's own references to secrets stand for whole arguments only.
+
+    Raises:
+        ValueError: If the environment does not have one.
+    """
+    read = {name: variable for name, variable in get_header_variables(headers).items() if headers[name] is None}
+    for name, variable in read.items():
+        if not os.environ.get(variable):
+            raise ValueError(
+                f"default_headers[{name!r}] is a credential, so its value was not serialised. Set {variable} before "
+                "the model is loaded."
+            )
+    return {**headers, **{name: os.environ[variable] for name, variable in read.items()}} if read else headers
 
 
 def _check_binding(connected: Connected) -> None:

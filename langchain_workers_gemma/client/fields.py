@@ -121,14 +121,28 @@ class ClientFields(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What is written in another form than the field has: an `httpx.Timeout` as its four limits."""
-        return {"timeout": self.timeout.as_dict()} if isinstance(self.timeout, httpx.Timeout) else {}
+        """What is written in another form than the field has.
+
+        An `httpx.Timeout` is written as its four limits, a credential in a header without its value.
+        """
+        written: dict[str, Any] = {}
+        if isinstance(self.timeout, httpx.Timeout):
+            written["timeout"] = self.timeout.as_dict()
+        if credentials := connection.get_header_variables(self.default_headers):
+            written["default_headers"] = {**self.default_headers, **dict.fromkeys(credentials)}
+        return written
 
     @field_validator("timeout", mode="before")
     @classmethod
     def _read_timeout(cls, value: object) -> object:
         """Read the limits that `lc_attributes` wrote."""
         return httpx.Timeout(**value) if isinstance(value, dict) and value.keys() == _LIMITS else value
+
+    @field_validator("default_headers", mode="before")
+    @classmethod
+    def _read_headers(cls, headers: object) -> object:
+        """Give headers whose value `lc_attributes` left out that of the environment."""
+        return connection.restore_header_credentials(headers) if isinstance(headers, Mapping) else headers
 
     @property
     def lc_secrets(self) -> dict[str, str]:

@@ -3,8 +3,8 @@
 An entry of a pool is one of httpx's own transports with a connection of its own. Entries are made late (reading
 certificates costs tens of milliseconds): one pool for sync calls, and one for each event loop, since an
 `httpx.AsyncHTTPTransport` is bound to the loop it first ran on. None of them crosses a fork, and none is ever pickled.
-A connection is used again only for the same origin and the same token: whatever a server leaves on it can never reach
-another account.
+A connection is used again only for the same origin and the same token, and not after a response that left bytes on it
+(`leftovers`).
 
 One transport for all calls would do, but its pool looks at each of its connections on every request, more than once,
 and asks the system about each idle one: 512 calls, 64 in flight, took 5.9 s in one that keeps its connections, 1.1 s
@@ -27,9 +27,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import httpx
 
 from langchain_workers_gemma.transport.environment import find_proxy, get_tls_context
+from langchain_workers_gemma.transport.leftovers import AsyncWatchedTransport, WatchedTransport
 from langchain_workers_gemma.version import __version__
 
-Client = TypeVar("Client", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+Client = TypeVar("Client", WatchedTransport, AsyncWatchedTransport)
 
 PoolKey: TypeAlias = tuple[str, bytes]
 """What a connection may be shared for: an origin such as `https://api.cloudflare.com`, and the digest of a token."""
@@ -123,15 +124,15 @@ def _build_options(origin: str) -> dict[str, Any]:
 
 # --- By process -------------------------------------------------------------------------------------------------------
 
-_processes: dict[int, ClientPool[httpx.HTTPTransport]] = {}  # by process id: a fork must not use its parent's
+_processes: dict[int, ClientPool[WatchedTransport]] = {}  # by process id: a fork must not use its parent's
 
 
-def get_process_pool() -> ClientPool[httpx.HTTPTransport]:
+def get_process_pool() -> ClientPool[WatchedTransport]:
     """Return the clients for sync calls."""
     process = os.getpid()
     pool = _processes.get(process)
     if pool is None:  # `setdefault` is atomic: threads that come at once get the same
-        pool = _processes.setdefault(process, ClientPool(lambda origin: httpx.HTTPTransport(**_build_options(origin))))
+        pool = _processes.setdefault(process, ClientPool(lambda origin: WatchedTransport(**_build_options(origin))))
     return pool
 
 
@@ -150,14 +151,14 @@ def _close_shared_clients() -> None:
 @dataclass(frozen=True, slots=True)
 class _LoopPool:
     loop: asyncio.AbstractEventLoop
-    pool: ClientPool[httpx.AsyncHTTPTransport]
+    pool: ClientPool[AsyncWatchedTransport]
     closer: AsyncGenerator[None]
 
 
 _loops: dict[tuple[int, int], _LoopPool] = {}  # by process id and the loop's identity
 
 
-async def get_loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
+async def get_loop_pool() -> ClientPool[AsyncWatchedTransport]:
     """Return the clients for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
@@ -167,14 +168,14 @@ async def get_loop_pool() -> ClientPool[httpx.AsyncHTTPTransport]:
     for stale, other in list(_loops.items()):
         if other.loop.is_closed():
             _loops.pop(stale, None)
-    pool = ClientPool(lambda origin: httpx.AsyncHTTPTransport(**_build_options(origin)))
+    pool = ClientPool(lambda origin: AsyncWatchedTransport(**_build_options(origin)))
     closer = _close_with_loop(pool)
     await anext(closer)
     _loops[key] = _LoopPool(loop, pool, closer)
     return pool
 
 
-async def _close_with_loop(pool: ClientPool[httpx.AsyncHTTPTransport]) -> AsyncGenerator[None]:
+async def _close_with_loop(pool: ClientPool[AsyncWatchedTransport]) -> AsyncGenerator[None]:
     """Close the clients with their loop.
 
     `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,6 +24,14 @@ from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, P
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
 from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange, run_flow
+from langchain_workers_gemma.transport.leftovers import (
+    AsyncWatchedTransport,
+    Reads,
+    WatchedTransport,
+    atrace_connection,
+    get_reads,
+    trace_connection,
+)
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError, OverflowError)
 
@@ -60,6 +68,7 @@ class Transport:
             headers=self._build_headers(request),
             content=request.encode_body(),
             timeout=self.timeout,
+            extensions={"trace": trace_connection if isinstance(client, httpx.Client) else atrace_connection},
         )
 
     def build_own_request(self, request: Request) -> httpx.Request:
@@ -110,14 +119,28 @@ def _get_origin(base_url: str) -> str:
 class _Connection:
     """A connection to the service, for the requests of one sync call."""
 
-    __slots__ = ("_body", "_client", "_deadline", "_inflater", "_key", "_pool", "_response", "_transport", "_watched")
+    __slots__ = (
+        "_body",
+        "_client",
+        "_deadline",
+        "_headers",
+        "_inflater",
+        "_key",
+        "_pool",
+        "_reads",
+        "_response",
+        "_transport",
+        "_watched",
+    )
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._pool: ClientPool[httpx.HTTPTransport] = get_process_pool()
-        self._client: httpx.HTTPTransport | None = None
+        self._pool: ClientPool[WatchedTransport] = get_process_pool()
+        self._client: WatchedTransport | None = None
         self._key: PoolKey | None = None
         self._response: httpx.Response | None = None
+        self._headers: Mapping[str, str] = {}
+        self._reads: Reads | None = None
         self._body: Iterator[bytes] = iter(())
         self._inflater: Inflater | None = None
         self._deadline: float | None = None
@@ -125,10 +148,12 @@ class _Connection:
 
     def send(self, request: Request) -> ResponseHead:
         try:
-            self._end_response()
+            self._end_response(self._client)
             response = self._send(request)
             self._response = response
+            self._reads = get_reads(_get_network_stream(response))
             head = _build_head(response)
+            self._headers = head.headers
             self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
             raise _make_not_decodable_error(self._response, error) from None
@@ -149,14 +174,12 @@ class _Connection:
             raise _make_typed_error(error) from _strip_frames(error)
 
     def abort(self) -> None:
-        stream = _get_network_stream(self._response)
-        if stream is not None:
-            stream.close()
+        self._hang_up(self._client)
 
     def close(self) -> None:
         client, self._client = self._client, None
         try:
-            self._end_response()
+            self._end_response(client)
         finally:
             if client is not None and self._key is not None:
                 self._pool.release(self._key, client)
@@ -182,37 +205,64 @@ class _Connection:
         elif time.monotonic() > self._deadline:
             raise _make_not_ended_error()
 
-    def _end_response(self) -> None:
+    def _hang_up(self, client: WatchedTransport | None) -> None:
+        stream = _get_network_stream(self._response)
+        if stream is not None:
+            stream.close()
+            if client is not None:
+                client.connects = True
+
+    def _end_response(self, client: WatchedTransport | None) -> None:
         self._deadline = None
         if self._watched is not None:
             self._watched.cancel()
             self._watched = None
+        reads, self._reads = self._reads, None
         if self._response is not None:
-            response, self._response = self._response, None
-            response.close()
+            try:
+                if reads is not None and reads.end_response(self._headers):
+                    self._hang_up(client)
+            finally:
+                response, self._response = self._response, None
+                response.close()
 
 
 class _AsyncConnection:
     """A connection to the service, for the requests of one async call."""
 
-    __slots__ = ("_body", "_client", "_deadline", "_inflater", "_key", "_pool", "_response", "_transport")
+    __slots__ = (
+        "_body",
+        "_client",
+        "_deadline",
+        "_headers",
+        "_inflater",
+        "_key",
+        "_pool",
+        "_reads",
+        "_response",
+        "_transport",
+    )
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._pool: ClientPool[httpx.AsyncHTTPTransport] | None = None
-        self._client: httpx.AsyncHTTPTransport | None = None
+        self._pool: ClientPool[AsyncWatchedTransport] | None = None
+        self._client: AsyncWatchedTransport | None = None
         self._key: PoolKey | None = None
         self._response: httpx.Response | None = None
+        self._headers: Mapping[str, str] = {}
+        self._reads: Reads | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._inflater: Inflater | None = None
         self._deadline: float | None = None
 
     async def send(self, request: Request) -> ResponseHead:
         try:
-            await self._end_response()
+            await self._end_response(self._client)
             response = await self._send(request)
             self._response = response
+            self._reads = get_reads(_get_network_stream(response))
             head = _build_head(response)
+            self._headers = head.headers
             self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
             raise _make_not_decodable_error(self._response, error) from None
@@ -235,14 +285,12 @@ class _AsyncConnection:
             raise _make_typed_error(error) from _strip_frames(error)
 
     async def abort(self) -> None:
-        stream = _get_network_stream(self._response)
-        if stream is not None:
-            await stream.aclose()
+        await self._hang_up(self._client)
 
     async def close(self) -> None:
         client, self._client = self._client, None
         try:
-            await self._end_response()
+            await self._end_response(client)
         finally:
             if self._pool is not None and client is not None and self._key is not None:
                 self._pool.release(self._key, client)
@@ -271,11 +319,23 @@ class _AsyncConnection:
         except TimeoutError:
             raise _make_not_ended_error() from None
 
-    async def _end_response(self) -> None:
+    async def _hang_up(self, client: AsyncWatchedTransport | None) -> None:
+        stream = _get_network_stream(self._response)
+        if stream is not None:
+            await stream.aclose()
+            if client is not None:
+                client.connects = True
+
+    async def _end_response(self, client: AsyncWatchedTransport | None) -> None:
         self._deadline = None
+        reads, self._reads = self._reads, None
         if self._response is not None:
-            response, self._response = self._response, None
-            await response.aclose()
+            try:
+                if reads is not None and reads.end_response(self._headers):
+                    await self._hang_up(client)
+            finally:
+                response, self._response = self._response, None
+                await response.aclose()
 
 
 def _inflate(body: Iterator[bytes], inflater: Inflater) -> Iterator[bytes]:

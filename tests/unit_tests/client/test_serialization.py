@@ -22,9 +22,10 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core._api import LangChainBetaWarning
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumpd, dumps, loads
 
-from langchain_workers_gemma import AIGateway, ChatWorkersGemma
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma, WorkersGemmaEmbeddings
 from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma, run
 
 OPTIONS: dict[str, Any] = {
@@ -95,6 +96,49 @@ def test_a_gateway_s_token_is_a_secret_too() -> None:
     assert "gateway-token" not in text
     back = loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN, "CF_AIG_TOKEN": "gateway-token"})
     assert back.ai_gateway == llm.ai_gateway
+
+
+CREDENTIALS = [
+    "Authorization",
+    "cf-aig-authorization",
+    "x-api-key",
+    "X-Auth-Key",
+    "api-token",
+    "cookie",
+    "x-goog-apikey",
+]
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_credentials_in_headers_are_secrets_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = "WORKERS_GEMMA_HEADER_" + name.upper().replace("-", "_").replace(".", "_")
+    llm = gemma(default_headers={name: "the-credential", "x-team": "a"})
+    text = dumps(llm)
+    assert "the-credential" not in text
+    with pytest.raises(ValueError, match=variable):
+        loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN})
+    monkeypatch.setenv(variable, "the-credential")
+    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), llm)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("service")
+def test_traces_show_no_credential_of_a_header(way: str) -> None:
+    class Seen(BaseCallbackHandler):
+        def on_chat_model_start(self, *arguments: Any, **options: Any) -> None:
+            started.append(repr((arguments, options)))
+
+    started: list[str] = []
+    llm = gemma(default_headers={"cf-aig-authorization": "the-credential"}, callbacks=[Seen()])
+    ask(llm, way)
+    assert len(started) == 1
+    assert "the-credential" not in started[0]
+    assert TOKEN not in started[0]
+
+
+def test_embeddings_keep_credentials_of_headers_out_of_dumps() -> None:
+    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, default_headers={"x-api-key": "the-credential"})
+    assert "the-credential" not in dumps(llm)
 
 
 def test_an_httpx_timeout_survives_dumps_and_loads() -> None:

@@ -1,0 +1,178 @@
+"""See whether a response left bytes on its connection, which the next call would read as its own response.
+
+httpcore keeps what follows the end of a response in the same packet, and reads it as the response to the next request.
+It shows neither that there is something nor what it is. So the reads of a connection are watched: httpx hands out the
+stream of a connection in two documented ways, as the `network_stream` of a response and, when the connection is made,
+to the `trace` of the request. See https://www.python-httpx.org/advanced/extensions/.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import httpx
+
+_HEAD_END = b"\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_CONNECTED = ("connect_tcp.complete", "start_tls.complete")
+
+
+class Reads:
+    """What was read from a connection since its last response ended.
+
+    Attributes:
+        is_whole: Whether every read was seen. Those before the connection was known were not.
+        sees_connections: Whether httpcore has told of any new connection. The names of what it traces are not fixed;
+            were they to change, closing each connection that was not seen from the start would close them all.
+    """
+
+    sees_connections: ClassVar[bool] = False
+
+    __slots__ = ("_first", "_last", "_size", "is_whole")
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self.is_whole = is_whole
+        self._first = self._last = b""
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Take what a read returned."""
+        if not self._size:
+            self._first = data
+        self._last = data
+        self._size += len(data)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing was read: a response that is there all the same was left by the one before it."""
+        return self.is_whole and not self._size
+
+    def end_response(self, headers: Mapping[str, str]) -> bool:
+        """Return whether more was read than one response, and count anew for the next one.
+
+        Where it is uncertain, it counts as more: a response without the end that it should have, say.
+
+        Args:
+            headers: Those of the response, their names in lower case.
+        """
+        leaves_bytes = self._leave_bytes(headers)
+        self.is_whole = True
+        self._first = self._last = b""
+        self._size = 0
+        return leaves_bytes
+
+    def _leave_bytes(self, headers: Mapping[str, str]) -> bool:
+        is_chunked = "chunked" in headers.get("transfer-encoding", "")
+        if not self.is_whole and not (is_chunked and self._last):
+            return self.sees_connections
+        if is_chunked:
+            end = self._last.find(_LAST_CHUNK)
+            if end < 0:
+                return not _LAST_CHUNK.endswith(self._last)
+            return end + len(_LAST_CHUNK) != len(self._last)
+        length, head_end = headers.get("content-length", "0"), self._first.find(_HEAD_END)
+        return head_end < 0 or not length.isdecimal() or self._size != head_end + len(_HEAD_END) + int(length)
+
+
+def get_reads(network_stream: Any) -> Reads | None:
+    """Return what was read for a response, `None` where that cannot be seen.
+
+    A connection that is not watched yet is watched from now on.
+
+    Args:
+        network_stream: What the response came over, if that is known.
+
+    Raises:
+        httpx.RemoteProtocolError: If the response was there before anything was read.
+    """
+    if network_stream is None:
+        return None
+    reads = _watch(network_stream, is_whole=False, is_async=hasattr(network_stream, "aclose"))
+    if reads is not None and reads.is_empty():
+        raise httpx.RemoteProtocolError("An earlier response left bytes on the connection.")
+    return reads
+
+
+def trace_connection(event: str, info: Mapping[str, Any]) -> None:
+    """Watch a sync connection from its first read on: the `trace` of its first request."""
+    if event.endswith(_CONNECTED):
+        _watch(info["return_value"], is_whole=True, is_async=False)
+        Reads.sees_connections = True
+
+
+async def atrace_connection(event: str, info: Mapping[str, Any]) -> None:
+    """Watch an async connection from its first read on: the `trace` of its first request."""
+    if event.endswith(_CONNECTED):
+        _watch(info["return_value"], is_whole=True, is_async=True)
+        Reads.sees_connections = True
+
+
+class WatchedTransport(httpx.HTTPTransport):
+    """httpx's transport, whose connections are watched from their start.
+
+    Attributes:
+        connects: Whether the next request opens a connection, as far as is known.
+    """
+
+    connects = True
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        if self.connects:
+            self.connects = False
+            request.extensions["trace"] = trace_connection
+        return super().handle_request(request)
+
+
+class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport, whose connections are watched from their start.
+
+    Attributes:
+        connects: Whether the next request opens a connection, as far as is known.
+    """
+
+    connects = True
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        if self.connects:
+            self.connects = False
+            request.extensions["trace"] = atrace_connection
+        return await super().handle_async_request(request)
+
+
+def _watch(stream: Any, *, is_whole: bool, is_async: bool) -> Reads | None:
+    """Have the `read` of a stream, an `httpcore.NetworkStream`, tell what it returns."""
+    attributes: dict[str, Any] | None = getattr(stream, "__dict__", None)
+    if attributes is None:
+        return None
+    watched = attributes.get("read")
+    if watched is None:
+        watched = attributes["read"] = (_AsyncRead if is_async else _Read)(stream, Reads(is_whole=is_whole))
+    return watched.reads if isinstance(watched, _Read) else None
+
+
+class _Read:
+    """The `read` of a stream; it holds the stream weakly, or an abandoned connection would wait for the collector."""
+
+    __slots__ = ("_read", "_stream", "reads")
+
+    def __init__(self, stream: Any, reads: Reads) -> None:
+        self._stream = weakref.ref(stream)
+        self._read = type(stream).read
+        self.reads = reads
+
+    def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:
+        data = self._read(self._stream(), max_bytes, timeout)
+        self.reads.add(data)
+        return data
+
+
+class _AsyncRead(_Read):
+    __slots__ = ()
+
+    async def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as httpcore has it
+        data = await self._read(self._stream(), max_bytes, timeout)
+        self.reads.add(data)
+        return data
