@@ -36,9 +36,11 @@ from langchain_workers_gemma.request.tool_prompts import write_call_correction
 from langchain_workers_gemma.request.tools import find_argument_problem, get_tool_name, parse_choice
 from langchain_workers_gemma.request.turns import Changes, History, Turn, TurnOptions, to_turns
 from langchain_workers_gemma.response.builders import PROVIDER
+from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.reader import ReaderOptions
+from langchain_workers_gemma.response.stages.opened_thought import OpenedThought
 from langchain_workers_gemma.response.truncation import TokenLimits
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS
+from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, get_markup
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
@@ -71,6 +73,7 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         stops=() if native_stop else settings.stops,
         forced=_find_forced(settings, choice) if method else None,
         limits=_find_limits({**data, **settings.extra}, _find_context_window(settings)),
+        is_thinking=_is_thinking(_merge_callers_keys(dict(data), settings.extra)),
     )
 
 
@@ -108,6 +111,7 @@ class Preparation:
         stops: Stop sequences to apply on our side.
         forced: Names of the tools of which one must be called, `None` where none must.
         limits: What bounds the reply's tokens.
+        is_thinking: Whether the model is told to think.
     """
 
     settings: CallSettings
@@ -118,6 +122,7 @@ class Preparation:
     stops: tuple[str, ...]
     forced: frozenset[str] | None
     limits: TokenLimits
+    is_thinking: bool
 
     def plan(self, messages: Sequence[BaseMessage], *, inlined_images: Mapping[str, str] | None = None) -> Plan:
         """Return the plan of one call.
@@ -181,7 +186,7 @@ class Preparation:
             # A stream emits JSON while it grows, but an agent does not use that: there it can still be corrected.
             withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
-            text_stages=ask.text_stages,
+            text_stages=(*self._list_opening_stages(turns), *ask.text_stages),
             forced=self.forced,
             keep_invalid_calls=settings.keep_invalid_calls,
             used_ids=lambda: history.call_ids,
@@ -207,6 +212,15 @@ class Preparation:
             correction=None if answer is None else Correction(answer.find_problem, corrected),
             call_repair=self._call_repair(turns, history) if reader_options.withholds_calls else None,
         )
+
+    def _list_opening_stages(self, turns: Sequence[Turn]) -> tuple[Callable[[], Stage], ...]:
+        """Return the stage for a reply whose thought the prompt may have opened: one to results, with thinking on."""
+        thinking = get_markup(self.settings.spec.family).thinking
+        if not (turns and turns[-1].role == "tool" and self.is_thinking and thinking is not None):
+            return ()
+        if not get_template_data(self.settings.spec).opens_thoughts:
+            return ()
+        return (partial(OpenedThought, thinking.opening, thinking.name, thinking.closing),)
 
     def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
         """Return how an invalid call is requested again: constrained to its tool, where the model has a constraint."""
@@ -391,6 +405,11 @@ def _build_thinking(settings: CallSettings) -> dict[str, Any]:
 
 def _build_switch(*, thinking: bool | None) -> dict[str, Any]:
     return {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}
+
+
+def _is_thinking(data: Mapping[str, Any]) -> bool:
+    switches = data.get("chat_template_kwargs")
+    return isinstance(switches, Mapping) and switches.get("enable_thinking") is True
 
 
 def _build_logprobs(settings: CallSettings) -> dict[str, Any]:

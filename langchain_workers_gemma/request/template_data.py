@@ -17,10 +17,12 @@ class TemplateData:
         thought_keys: The keys of an assistant's message from which it writes thoughts; templates differ, so that all
             of them are sent.
         declarations: What it shows of a tool's declaration; `None` where it shows none.
+        opens_thoughts: Whether it can open the thought behind the results of tools, with thinking on.
     """
 
     thought_keys: tuple[str, ...] = ()
     declarations: ShownKeywords | None = None
+    opens_thoughts: bool = False
 
 
 _TEMPLATES: Mapping[str, TemplateData] = {
@@ -35,6 +37,7 @@ _TEMPLATES: Mapping[str, TemplateData] = {
             },
             hidden_names=frozenset({"description", "type", "properties", "required", "nullable"}),
         ),
+        opens_thoughts=True,
     )
 }
 _NOTHING = TemplateData()

@@ -1,0 +1,78 @@
+"""A reply to the results of tools that starts inside a thought: the template opened it (vllm#45834, omlx#2533)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+
+from langchain_workers_gemma.response.stages.opened_thought import MAX_THOUGHT
+from tests.helpers.asking import WEATHER, Service, ask, chunks, delta, gemma, message_reply, told
+
+ASKED = [
+    HumanMessage("How is the weather in Rome?"),
+    AIMessage("", tool_calls=[{"name": "get_weather", "args": {"city": "Rome"}, "id": "a"}]),
+    ToolMessage("sunny", tool_call_id="a"),
+]
+CALL = '<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>'
+OSLO = ("get_weather", {"city": "Oslo"})
+LONG = "word " * (MAX_THOUGHT // 5)
+
+
+def read(service: Service, reply: str, messages: list[Any], **options: Any) -> dict[str, Any]:
+    """What a reply says, the same whole and streamed in pieces of every length."""
+    llm = gemma(**{"thinking": True, **options}).bind_tools([WEATHER])
+    service.says(message_reply(reply))
+    whole = told(ask(llm, "invoke", messages))
+    for size in (1, 2, 7, 64, 5_000):
+        pieces = [reply[at : at + size] for at in range(0, len(reply), size)]
+        service.streams(*map(delta, pieces), delta(finish_reason="stop"), "[DONE]")
+        assert told(ask(llm, "stream", messages)) == whole
+    return {key: whole[key] for key in ("text", "reasoning", "tool_calls", "invalid")}
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "reasoning", "calls"),
+    [
+        ("They asked for Rome.<channel|>Sunny.", "Sunny.", "They asked for Rome.", []),
+        ("They asked.\n<channel|>\nSunny.", "\nSunny.", "They asked.", []),
+        ("<channel|>Sunny.", "Sunny.", "", []),
+        (f"Oslo as well.<channel|>{CALL}", "", "Oslo as well.", [OSLO]),
+        ("Oslo as well.<channel|>Wait.<|channel>thought\nHm.<channel|>No.", "Wait.No.", "Oslo as well.Hm.", []),
+        ("<|channel>thought\nThey asked.<channel|>Sunny.", "Sunny.", "They asked.", []),
+        ("thought\nThey asked.<channel|>Sunny.", "Sunny.", "They asked.", []),
+        ("Sunny.", "Sunny.", "", []),
+        (CALL, "", "", [OSLO]),
+        (f"{LONG}<channel|>Sunny.", "Sunny.", LONG, []),
+        (f"{LONG}!<channel|>Sunny.", f"{LONG}!Sunny.", "", []),
+    ],
+)
+def test_what_stands_before_the_closing_token_is_a_thought(
+    service: Service, reply: str, text: str, reasoning: str, calls: list[Any]
+) -> None:
+    read_ = read(service, reply, ASKED)
+    assert read_ == {"text": text, "reasoning": reasoning, "tool_calls": calls, "invalid": []}
+
+
+@pytest.mark.parametrize("options", [{"thinking": False}, {"thinking": None}])
+def test_without_thinking_nothing_is_waited_for(service: Service, options: dict[str, Any]) -> None:
+    assert read(service, "They asked.<channel|>Sunny.", ASKED, **options)["text"] == "They asked.Sunny."
+
+
+def test_only_behind_results_the_template_opens_a_thought(service: Service) -> None:
+    assert read(service, "They asked.<channel|>Sunny.", [HumanMessage("Hi")])["text"] == "They asked.Sunny."
+
+
+def test_an_answer_streams_once_the_service_has_given_a_thought(service: Service) -> None:
+    llm = gemma(thinking=True).bind_tools([WEATHER])
+    service.streams(delta(reasoning="Hm."), delta("Sun"), delta("ny"), delta(".", finish_reason="stop"), "[DONE]")
+    assert [chunk.text for chunk in chunks(llm, "stream", ASKED) if chunk.text] == ["Sun", "ny", "."]
+
+
+def test_a_long_answer_streams_soon(service: Service) -> None:
+    llm = gemma(reasoning_effort="high").bind_tools([WEATHER])
+    service.streams(*[delta("word ")] * 1_000, delta(finish_reason="stop"), "[DONE]")
+    texts = [chunk.text for chunk in chunks(llm, "stream", ASKED) if chunk.text]
+    assert len(texts[0]) < MAX_THOUGHT + 20
+    assert "".join(texts) == "word " * 1_000
