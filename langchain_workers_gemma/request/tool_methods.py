@@ -25,7 +25,6 @@ from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.stages.bound_calls import BoundTools
 from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
 from langchain_workers_gemma.response.string_tokens import StringTokens
-from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.stage import TextStage
 from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, QUOTES, RESULTS, TURN_ENDS, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
@@ -229,8 +228,7 @@ def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) 
 
 def _build_bound_tools(settings: CallSettings) -> BoundTools:
     """Return what reading the calls that the service has read needs to know of the tools."""
-    types = {get_tool_name(tool): ArgumentType.of(tool["function"].get("parameters")) for tool in settings.tools}
-    return BoundTools(types, STRING_TOKENS, unquotes=settings.spec.tool_role)
+    return BoundTools(ToolNames.of(settings.tools).parameters, STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
 def _find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:

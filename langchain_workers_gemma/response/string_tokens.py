@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+_BRACKETS = ")]}"
 MAX_TAIL = 256
 """Characters of tokens at the end of a string that are held back; more than that is no leak."""
 
@@ -36,9 +37,15 @@ class StringTokens(NamedTuple):
         """
         opening = next((quote for quote in self.quotes if text.startswith(quote)), "")
         inside = stripped = text[len(opening) :]
-        while end := next((one for one in (*self.quotes, *self.closers) if stripped.endswith(one)), ""):
+        while end := self._find_end(stripped):
             stripped = stripped[: -len(end)]
         return inside if any(token in stripped for token in (*self.quotes, *self.closers, *self.others)) else stripped
+
+    def _find_end(self, text: str) -> str:
+        """Return the token at the end of a text: brackets behind a quote token closed what was around the string."""
+        bare = text.rstrip(_BRACKETS)
+        quote = next((one for one in self.quotes if bare.endswith(one)), "")
+        return quote + text[len(bare) :] if quote else next((one for one in self.closers if text.endswith(one)), "")
 
 
 NO_TOKENS = StringTokens()
@@ -69,7 +76,8 @@ def get_token_patterns(tokens: StringTokens) -> TokenPatterns | None:
     if not every:
         return None
     opening = "|".join(map(_write_pattern, tokens.quotes)) or "(?!)"
-    closing = "|".join(map(_write_pattern, (*tokens.quotes, *tokens.closers))) or "(?!)"
+    quotes = (f"{_write_pattern(quote)}[{re.escape(_BRACKETS)}]*+" for quote in tokens.quotes)
+    closing = "|".join((*quotes, *map(_write_pattern, tokens.closers))) or "(?!)"
     return TokenPatterns(
         opening=re.compile(opening),
         opening_begins=re.compile(rf"(?:{'|'.join(map(_write_beginnings_pattern, tokens.quotes)) or '(?!)'})\Z"),

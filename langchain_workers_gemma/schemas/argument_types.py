@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
@@ -87,12 +87,21 @@ class ArgumentType:
         schemas: The schemas that apply to the place: it can hold what any of them allows.
         root: The schema that their references are relative to.
         optional: Whether the argument can be left out.
+        read_text: Reads a list or an object in another notation than JSON out of a string.
     """
 
-    def __init__(self, schemas: Iterable[Any], root: Mapping[str, Any], *, optional: bool = False) -> None:
+    def __init__(
+        self,
+        schemas: Iterable[Any],
+        root: Mapping[str, Any],
+        *,
+        optional: bool = False,
+        read_text: TextReading | None = None,
+    ) -> None:
         self._schemas = tuple(schemas)
         self._root = root
         self._optional = optional
+        self._read_text = read_text
         self._fields: dict[str, ArgumentType] = {}
 
     @cached_property
@@ -114,7 +123,7 @@ class ArgumentType:
         if name not in self._fields:
             found = [fields[name] for node in self._nodes if name in (fields := _mapping(node.get("properties")))]
             required = {key for node in self._nodes for key in _sequence(node.get("required")) if isinstance(key, str)}
-            self._fields[name] = ArgumentType(found, self._root, optional=name not in required)
+            self._fields[name] = self._make_inner(found, optional=name not in required)
         return self._fields[name]
 
     @cached_property
@@ -125,13 +134,16 @@ class ArgumentType:
     def _others(self) -> ArgumentType:
         """The type of every argument that has no name in the schema."""
         others = (node.get("additionalProperties") for node in self._nodes)
-        return ArgumentType([schema for schema in others if isinstance(schema, Mapping)], self._root)
+        return self._make_inner([schema for schema in others if isinstance(schema, Mapping)])
 
     @cached_property
     def get_item(self) -> ArgumentType:
         """The type of an item of a list that is here."""
         found = [node["items"] for node in self._nodes if isinstance(node.get("items"), Mapping)]
-        return ArgumentType(found, self._root)
+        return self._make_inner(found)
+
+    def _make_inner(self, schemas: Iterable[Any], *, optional: bool = False) -> ArgumentType:
+        return ArgumentType(schemas, self._root, optional=optional, read_text=self._read_text)
 
     @cached_property
     def _nodes(self) -> tuple[Mapping[str, Any], ...]:
@@ -193,8 +205,18 @@ class ArgumentType:
         try:
             value = _CONSTANTS[text] if text in _CONSTANTS else from_json(text, allow_inf_nan=False)
         except (ValueError, TypeError):  # pydantic-core refuses half a surrogate pair with a TypeError
-            return text
+            value = self._read_container(text, types)
         return value if _fits(value, types) else text
+
+    def _read_container(self, text: str, types: frozenset[str]) -> Any:
+        """Return the list or the object that a text is in another notation than JSON, else the text."""
+        kind = {"[": "array", "{": "object"}.get(text.lstrip()[:1])
+        if self._read_text is None or kind not in types:
+            return text
+        try:
+            return self._read_text(text, self)
+        except ValueError:
+            return text
 
     def resolve(self, value: Any) -> Any:
         """Return a value with every word and string in it read by the schema.
@@ -208,7 +230,8 @@ class ArgumentType:
         if isinstance(value, Word):
             return self.read_word(value)
         if isinstance(value, str):
-            return self.read_string(value)
+            read = self.read_string(value)
+            return read if isinstance(read, str) else self.resolve(read)
         if isinstance(value, list):
             return [self.get_item.resolve(item) for item in value]
         if isinstance(value, dict):
@@ -216,14 +239,20 @@ class ArgumentType:
         return value
 
     @classmethod
-    def of(cls, parameters: object) -> ArgumentType:
+    def of(cls, parameters: object, read_text: TextReading | None = None) -> ArgumentType:
         """Return the type of a whole call's arguments.
 
         Args:
             parameters: The JSON Schema of a tool's parameters; anything else says nothing about them.
+            read_text: Reads a list or an object in another notation than JSON out of a string, for the type of the
+                place; raises `ValueError` for any other text.
         """
         schema = parameters if isinstance(parameters, Mapping) else {}
-        return cls([schema], schema)
+        return cls([schema], schema, read_text=read_text)
+
+
+TextReading: TypeAlias = Callable[[str, ArgumentType], Any]
+"""Reads a value out of a string."""
 
 
 def _find_types(

@@ -17,6 +17,8 @@ from langchain_workers_gemma.tool_text.literals import (
     MAX_DEPTH,
     is_constant,
     read_character,
+    read_text,
+    run_to_end,
     unescape_json,
 )
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
@@ -98,6 +100,18 @@ class GemmaFields:
                 raise source.make_unreadable_error()
             self._close()
         return fields
+
+    def read_container(self, kind: ArgumentType) -> Steps[Any]:
+        """Read a list or an object, and nothing behind it."""
+        source = self._source
+        opener = yield from source.peek()
+        if opener not in ("{", "["):
+            raise source.make_unreadable_error()
+        self._open(CLOSERS[opener])
+        value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.get_item))
+        if (yield from source.peek()):
+            raise source.make_unreadable_error()
+        return value
 
     def _open(self, closer: str) -> None:
         if len(self._closers) > MAX_DEPTH:
@@ -326,6 +340,31 @@ class GemmaFields:
             elif depth and character in CLOSERS.values():
                 depth -= 1
             pieces.append((yield from read_character(source)))
+
+
+def read_container(text: str, kind: ArgumentType) -> Any:
+    r"""Read a text that is one list or object, in Gemma's notation or as JSON and Python write them.
+
+    Args:
+        text: The text, with nothing around it.
+        kind: What it can hold.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> read_container('[<|"|>a<|"|>,<|"|>b<|"|>]', ArgumentType.of({}))
+        ['a', 'b']
+    """
+    try:
+        return read_text(text)
+    except UnreadableError:
+        pass
+    source = Source.of(text.strip())
+    try:
+        return run_to_end(GemmaFields(source).read_container(kind))
+    except UnreadableError as error:
+        raise ValueError(str(error)) from None
 
 
 def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:

@@ -151,11 +151,18 @@ def read_text(text: str) -> Any:
     Raises:
         UnreadableError: If it is not.
     """
-    source = Source()
-    source.feed(text)
-    source.end()
+    source = Source.of(text)
+    return run_to_end(_read_all(source))
+
+
+def run_to_end(reading: Steps[Any]) -> Any:
+    """Return what a reader of a source that has ended reads.
+
+    Raises:
+        UnreadableError: If it reads nothing, or the text is cut.
+    """
     try:
-        next(_read_all(source))
+        next(reading)
     except CutError:  # this text has ended, not the one that it was found in
         raise UnreadableError("the text of a value was cut") from None
     except StopIteration as done:

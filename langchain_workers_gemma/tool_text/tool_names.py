@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
+from langchain_workers_gemma.tool_text.gemma_fields import read_container
 
 _NAMESPACES = ("default_api.", "tools.", "functions.")
 """The modules that Gemmas believe tools to be in; between marks any other is read too."""
@@ -37,7 +38,9 @@ class ToolNames:
     def of(cls, tools: Sequence[Mapping[str, Any]]) -> ToolNames:
         """Return the names of tools in OpenAI's form."""
         functions = [tool["function"] for tool in tools]
-        return cls({str(function["name"]): ArgumentType.of(function.get("parameters")) for function in functions})
+        return cls(
+            {str(one["name"]): ArgumentType.of(one.get("parameters"), read_text=read_container) for one in functions}
+        )
 
     def __bool__(self) -> bool:
         return bool(self.parameters)

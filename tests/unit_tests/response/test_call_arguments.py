@@ -65,6 +65,12 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "a quote token at one end": ({"city": 'Rome<|"|>', "note": '<|"|>x'}, {"city": "Rome", "note": "x"}),
     "FunctionGemma's": ({"city": "<escape>Rome<escape>"}, {"city": "Rome"}),
+    "brackets behind a quote token": ({"city": 'Rome<|"|>}}<tool_call|>'}, {"city": "Rome"}),
+    "brackets behind a quote token, nested": ({"place": {"name": 'f()<|"|>}'}}, {"place": {"name": "f()"}}),
+    "Gemma's notation for a list": ({"tags": '[<|"|>a<|"|>,<|"|>b<|"|>]'}, {"tags": ["a", "b"]}),
+    "Gemma's notation for an object": ({"place": '{name:<|"|>Rome<|"|>,lat:1}'}, {"place": {"name": "Rome", "lat": 1}}),
+    "Python's notation for a list": ({"tags": "['a', 'b']"}, {"tags": ["a", "b"]}),
+    "words in brackets are no list of objects": ({"free": "{see below}"}, {"free": "{see below}"}),
     "a closing token": ({"city": "Rome<tool_call|>"}, {"city": "Rome"}),
     "a key in quote tokens": ({'<|"|>city<|"|>': "Rome"}, {"city": "Rome"}),
     "text about tokens": (
