@@ -76,6 +76,7 @@ def right(request: Received) -> list[bytes]:
 
 
 BOMB = gzip.compress(b" " * 100_000_000)
+SOMEBODY_ELSES = http(200, envelope({"response": "for somebody else"}))
 CUT_CALL = {
     "choices": [
         {
@@ -114,6 +115,10 @@ FAULTS: dict[str, Callable[[Received], Script]] = {
     "closed right after": lambda request: (*right(request), CLOSE),
     "a lone surrogate": lambda _: (http(200, b'{"result": {"response": "\\ud83d"}, "success": true}'),),
     "a cut call, closed": lambda _: (http(200, envelope(CUT_CALL)),),
+    "bytes after the end": lambda request: (b"".join(right(request)) + SOMEBODY_ELSES,),
+    "bytes after the end of an error": lambda _: (http(429, refusal(3040, "Busy"), retry_after="0") + SOMEBODY_ELSES,),
+    "half a head after the end": lambda request: (b"".join(right(request)) + SOMEBODY_ELSES[:40],),
+    "a stream after the end": lambda request: (b"".join(right(request)) + STREAM_HEAD + event({"response": "no"}),),
     "held open after the end": lambda request: (
         (*right(request)[:-1], event({"response": "", "usage": USAGE}) + event(b"[DONE]"), STALL)
         if request.streams

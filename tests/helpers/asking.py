@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache, reduce
@@ -68,6 +69,11 @@ def refused(**arguments: Any) -> str:
     with pytest.raises(ValueError, match=r".") as caught:
         gemma(**arguments)
     return str(caught.value)
+
+
+def shown(error: BaseException) -> str:
+    """What error trackers show: each frame of the whole chain with its locals."""
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
 # --- Ways of asking ---------------------------------------------------------------------------------------------------

@@ -1,19 +1,26 @@
-"""Each fault x each way of asking, on real sockets: the right answer or a typed error, and nothing left open."""
+"""Each fault x each way of asking, on real sockets.
+
+The outcome is the right answer or a typed error that shows no token, after so many requests, with nothing left open.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from langchain_core import exceptions as core
 from langchain_core.messages import BaseMessage
 
 from langchain_workers_gemma import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
+    AuthenticationError,
     BadRequestError,
     CapacityError,
     ChatWorkersGemma,
@@ -25,7 +32,7 @@ from langchain_workers_gemma import (
     StreamTimeoutError,
     WorkersGemmaError,
 )
-from tests.helpers.asking import STREAMED, achunks, gemma, merged
+from tests.helpers.asking import STREAMED, TOKEN, achunks, gemma, merged, shown
 from tests.helpers.fault_server import (
     CLOSE,
     EVENT,
@@ -106,6 +113,20 @@ class Fault:
 
 OK: Script = ()  # replaced by the right answer in the form asked for
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
+JSON_HELLO = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
+SOMEBODY_ELSES = http(200, envelope({"response": "for somebody else"}))
+BOMB = gzip.compress(gzip.compress(b" " * 1_000_000))
+SURROGATES = (
+    STREAM_HEAD
+    + event(b'{"response": "\\ud83d"}')
+    + event(b'{"response": "\\ud83d"}')
+    + event(b'{"response": "\\ude00"}')
+    + event(b"[DONE]")
+    + STREAM_END
+)
+CHAINED = refusal(6003) | {
+    "errors": [{"code": 6003, "message": "No.", "error_chain": [{"code": 6111, "message": "No"}]}]
+}
 ONLY_DONE = STREAM_HEAD + event(b"[DONE]") + STREAM_END
 
 
@@ -288,6 +309,11 @@ FAULTS = [
         ),
     ),
     Fault("no length at all", always(head(200) + WHOLE_HELLO.partition(b"\r\n\r\n")[2], CLOSE), HELLO),
+    Fault("bytes after the end", always(WHOLE_HELLO + SOMEBODY_ELSES), HELLO, ways=WHOLE),
+    Fault("bytes after the end of a stream", always(STREAMED_HELLO + SOMEBODY_ELSES), HELLO, ways=STREAMED),
+    Fault("bytes after an error", (*always(http(429, refusal(3040)) + SOMEBODY_ELSES), OK), HELLO, 2),
+    Fault("a stream where one body was wanted", always(STREAMED_HELLO), HELLO, ways=WHOLE),
+    Fault("JSON, then [DONE]", always(http(200, JSON_HELLO + b"\n\ndata: [DONE]\n\n")), HELLO),
     Fault("a bad chunk", once(STREAM_HEAD, b"zz\r\nlol\r\n"), HELLO, 2),
     Fault(
         "broken compression",
@@ -295,6 +321,21 @@ FAULTS = [
         InternalServerError,
         says="content encoding",
     ),
+    Fault("stacked codings", always(http(200, BOMB, content_encoding="gzip, gzip")), InternalServerError, says="asked"),
+    Fault(
+        "a coding nobody asked for", always(http(200, BOMB, content_encoding="br")), InternalServerError, says="asked"
+    ),
+    Fault("a coded answer", always(http(200, gzip.compress(JSON_HELLO), content_encoding="gzip")), HELLO),
+    Fault("a lone surrogate", always(http(200, b'{"result": {"response": "\\ud83d"}, "success": true}')), "\ufffd"),
+    Fault("a lone surrogate in a stream", always(SURROGATES), "\ufffd\U0001f600", ways=STREAMED),
+    # Codes that users report
+    Fault("4006", always(http(429, refusal(4006))), QuotaExceededError),
+    Fault("4006 under 200", always(http(200, refusal(4006))), QuotaExceededError),
+    Fault("2016 under 200", always(http(200, refusal(2016))), APIStatusError),
+    Fault("2017", always(http(500, refusal(2017))), APIStatusError),
+    Fault("2003", always(http(429, refusal(2003))), RateLimitError, 2),
+    Fault("9109", always(http(400, refusal(9109))), AuthenticationError),
+    Fault("6003 with 6111", always(http(400, CHAINED)), AuthenticationError),
 ]
 
 
@@ -308,19 +349,23 @@ def test_fault(server: FaultServer, fault: Fault, way: str) -> None:
     right = STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
     server.play(*(script or (right,) for script in scripts))
     stalls = any(STALL in script for script in scripts)
-    llm = model(server, timeout=TIMEOUT if stalls else 20, **fault.model)
+    timeout = httpx.Timeout(20, read=TIMEOUT) if stalls else 20
+    llm = model(server, timeout=timeout, **fault.model)
     if isinstance(outcome, str):
         assert ask(llm, way).text == outcome
     else:
         with pytest.raises(outcome) as raised:
             ask(llm, way)
         error = raised.value
-        assert type(error) is outcome
+        assert type(error) is outcome or outcome is APIStatusError
         assert fault.says in str(error)
         assert isinstance(error, core.ModelError)
+        assert TOKEN not in shown(error)
         if isinstance(error, InternalServerError) and "cannot be read" in str(error):
             assert error.status_code == 200
     assert len(server.requests) == requests * (3 if "batch" in way else 1)
+    kept = 3 if way == "batch" else 0 if way.startswith("a") else 1  # by sync calls, for the next ones
+    assert server.wait_until_open(kept) <= kept
 
 
 @pytest.mark.parametrize("way", [*WHOLE, *STREAMED])

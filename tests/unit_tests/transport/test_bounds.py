@@ -30,7 +30,7 @@ from langchain_workers_gemma import (
 from langchain_workers_gemma.exchange import body as response_body
 from langchain_workers_gemma.transport import client_pool, driver, environment, guarded_fetch
 from langchain_workers_gemma.transport import http as http_transport
-from tests.helpers.asking import ACCOUNT, TOKEN, WAYS, ask, gemma
+from tests.helpers.asking import ACCOUNT, TOKEN, WAYS, ask, gemma, shown
 from tests.helpers.fault_server import (
     CLOSE,
     EVENT,
@@ -228,11 +228,6 @@ def test_a_token_changed_after_construction_is_not_repeated(server: FaultServer,
             ask(model(server).model_copy(update={"api_token": change}), way)
         assert "that-nobody" not in "".join(traceback.format_exception(raised.value))
     assert not server.requests
-
-
-def shown(error: BaseException) -> str:
-    """What error trackers show: each frame of the whole chain with its locals."""
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
 @pytest.mark.parametrize("way", WAYS)
