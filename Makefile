@@ -96,7 +96,7 @@ $(VENV)/.ecosystem: $(VENV)/.test
 	@$(PIP) install --group ecosystem
 	@touch $@
 
-test-ecosystem: $(VENV)/.ecosystem ## Run supervisors, swarms, deep agents, middleware and MCP tools on the sandbox
+test-ecosystem: $(VENV)/.ecosystem ## Run agents, middleware, MCP tools, caches, events and retrieval on the sandbox
 	@$(BIN)/pytest -q -n auto -W ignore -o python_files="check_*.py" tests/ecosystem
 
 $(VENV)/.providers: $(VENV)/.test

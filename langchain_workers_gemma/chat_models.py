@@ -256,6 +256,11 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
 
     # --- Identity ---
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return the key of a call in LangChain's caches, by the fields as they are now."""
+        self._forget_serialized()
+        return super()._get_llm_string(stop, **kwargs)
+
     @property
     def _llm_type(self) -> str:
         return "workers-gemma-chat"

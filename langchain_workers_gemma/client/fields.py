@@ -149,7 +149,22 @@ class ClientFields(Serializable):
         """The arguments that are written as references to secrets."""
         return {"api_token": connection.get_token_variable(self.host)}
 
-    # --- Copies ---
+    # --- Changes and copies ---
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field."""
+        super().__setattr__(name, value)
+        self._forget_serialized()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed."""
+        duplicate = super().model_copy(update=update, deep=deep)
+        duplicate._forget_serialized()  # noqa: SLF001 - a copy of ours
+        return duplicate
+
+    def _forget_serialized(self) -> None:
+        """Drop the form that core keeps of the fields, for traces and as a key of caches: no change reaches it."""
+        vars(self).pop("_serialized", None)
 
     def __getstate__(self) -> dict[Any, Any]:
         """A pickle omits the caller's clients and the binding: connections cannot be pickled."""

@@ -1,11 +1,11 @@
-"""An MCP server over stdio whose tools answer in every form: text, several blocks, an image, a link, an error."""
+"""An MCP server over stdio whose tools answer with text, several blocks, an image, a link, a PDF and an error."""
 
 import base64
 from pathlib import Path
 from typing import Any
 
 from mcp.server.fastmcp import FastMCP
-from mcp.types import ImageContent, ResourceLink, TextContent
+from mcp.types import BlobResourceContents, EmbeddedResource, ImageContent, ResourceLink, TextContent
 from pydantic import AnyUrl
 
 PNG = base64.b64encode((Path(__file__).parents[1] / "data" / "square.png").read_bytes()).decode()
@@ -39,12 +39,19 @@ def get_report(city: str) -> list[Any]:
     return [ResourceLink(type="resource_link", uri=AnyUrl("https://example.com/report"), name=f"Report on {city}")]
 
 
+def get_manual(city: str) -> list[Any]:
+    """Give the manual of a city, which is a PDF."""
+    pdf = base64.b64encode(b"%PDF-1.4").decode()
+    manual = BlobResourceContents(uri=AnyUrl("file:///manual.pdf"), mimeType="application/pdf", blob=pdf)
+    return [TextContent(type="text", text=f"The manual of {city}"), EmbeddedResource(type="resource", resource=manual)]
+
+
 def get_tide(city: str) -> str:
     """Tell the tide in a city, which always fails."""
     raise ValueError(f"no sea at {city}")
 
 
-for tool in (get_weather, get_forecast, get_map, get_report, get_tide):
+for tool in (get_weather, get_forecast, get_map, get_report, get_manual, get_tide):
     server.add_tool(tool)
 
 if __name__ == "__main__":

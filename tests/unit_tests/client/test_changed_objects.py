@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
 from langchain_workers_gemma.request import planner as planning
-from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, Service, ask, gemma
+from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, WHOLE, Service, ask, gemma
 
 pytestmark = pytest.mark.lowest
 
@@ -188,3 +190,48 @@ def test_a_used_object_is_equal_to_an_unused_one(service: Service) -> None:
     assert pickle.loads(written) == unused
     assert written.count(TOKEN.encode()) == 1, "the field alone holds the token"
     assert ACCOUNT.encode() in written
+
+
+@pytest.mark.parametrize("way", WHOLE)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_object_shares_no_cached_answer(service: Service, way: str, change: Change) -> None:
+    """Core keeps a serialized form of an object, which is part of the key in its caches."""
+    llm = gemma(**options(), cache=InMemoryCache())
+    ask(llm, way)
+    ask(llm, way)
+    assert len(service.requests) == 1
+    change(llm)
+    ask(llm, way)
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, ChatWorkersGemma.model_copy], ids=["copy", "deep", "model"]
+)
+def test_a_copy_that_changes_shares_no_cached_answer(service: Service, copied: Callable[[Any], Any]) -> None:
+    llm = gemma(cache=InMemoryCache())
+    ask(llm, "invoke")
+    other = copied(llm)
+    other.cache = llm.cache
+    ask(other, "invoke")
+    assert len(service.requests) == 1
+    other.temperature = 0.5
+    ask(other, "invoke")
+    assert len(service.requests) == 2
+    ask(llm.model_copy(update={"seed": 7}), "invoke")
+    assert len(service.requests) == 3
+
+
+def test_traces_show_the_fields_as_they_are(service: Service) -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Tracer(BaseCallbackHandler):
+        def on_chat_model_start(self, serialized: dict[str, Any], *_: Any, **__: Any) -> None:
+            seen.append(serialized["kwargs"])
+
+    llm = gemma(temperature=0.1, callbacks=[Tracer()])
+    ask(llm, "invoke")
+    llm.temperature = 0.2
+    ask(llm, "invoke")
+    ask(llm.model_copy(update={"temperature": 0.3}), "invoke")
+    assert [one["temperature"] for one in seen] == [0.1, 0.2, 0.3]
