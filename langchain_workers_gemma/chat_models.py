@@ -320,7 +320,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             preview = llm.preview([("system", "Be brief."), ("human", "Hi.")])
             preview.request.body["messages"]
             preview.input_tokens, preview.cost_usd
-            preview.changes  # such as "2 consecutive turns of the user are merged: ..."
+            preview.changes  # such as "2 consecutive user messages are merged: ..."
             ```
         """
         asked = self._convert_input(messages).to_messages()

@@ -33,7 +33,7 @@ def add_chat_command(commands: Any) -> None:
         "stream one answer",
         description=(
             "Send one prompt and stream the answer to standard output; tokens and cost go to standard error.\n"
-            "Standard input, if it is no terminal, is added below the prompt, or is the prompt."
+            "If you pipe text into the command, it is added below the prompt, or is the prompt."
         ),
         examples=_EXAMPLES,
     )
@@ -45,9 +45,11 @@ def add_chat_command(commands: Any) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a picture, as a file or an http(s) URL; repeatable",
+        help="an image, as a file or an http(s) URL; repeatable",
     )
-    chat.add_argument("--max-tokens", type=int, metavar="N", help="tokens of the answer; the service's default is 256")
+    chat.add_argument(
+        "--max-tokens", type=int, metavar="N", help="maximum number of tokens; the service's default is 256"
+    )
     chat.set_defaults(command=_chat)
 
 

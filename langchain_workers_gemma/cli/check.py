@@ -1,4 +1,4 @@
-"""`workers-gemma check`: try the credentials found, one step after another, and name what is wrong in plain words."""
+"""`workers-gemma check`: test the credentials step by step, and report what is wrong."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_check_command(commands: Any) -> None:
     check = add_command(
         commands,
         "check",
-        "try the credentials found, and name what is wrong",
-        description="Try the credentials found, one step after another, and name what is wrong. Exits with 1 if it is.",
+        "test your credentials, and report what is wrong",
+        description="Test your credentials step by step, and report what is wrong. Exits with 1 if something is.",
         examples=_EXAMPLES,
     )
     add_model_arguments(check)

@@ -1,10 +1,13 @@
-"""`workers-gemma demo`: the main job, against the sandbox on loopback. Needs no account and no network."""
+"""`workers-gemma demo`: the main features, against the sandbox on loopback. Needs no account and no network."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -16,12 +19,12 @@ from langchain_workers_gemma.sandbox import Sandbox
 
 MAX_ROUNDS = 5
 TOKENS_PER_SECOND = 40
-"""A pace at which a stream can be seen to arrive."""
+"""Slow enough to see a stream arrive."""
 
 NEXT_STEPS = """
 Next steps:
-  1. Write a program against this sandbox: `workers-gemma sandbox` prints the variables to set.
-  2. Use the real Gemma: docs/install.md shows how to get credentials, `workers-gemma check` tries them.
+  1. Write a program without an account: run `{command} sandbox`, and set the variables that it prints.
+  2. Use the real Gemma: docs/install.md shows how to get credentials, `{command} check` tests them.
   3. Build an agent with LangChain's create_agent: docs/guides/tools.md, notebooks/02_tools_and_agents.ipynb."""
 
 
@@ -53,7 +56,7 @@ def run_demo() -> int:
     with Sandbox(tokens_per_second=TOKENS_PER_SECOND) as sandbox:
         inspector = f"http://127.0.0.1:{sandbox.port}/"
         print(f"A local Workers AI is listening at {sandbox.base_url}. HTTP is real; answers are mock data.")
-        print(f"Its inspector shows each request while this runs: {inspector}")
+        print(f"Its inspector shows each request: open {inspector} in a browser while the demo runs.")
         llm = ChatWorkersGemma(
             base_url=sandbox.base_url,
             account_id=sandbox.account_id,
@@ -68,7 +71,7 @@ def run_demo() -> int:
         _agent(llm)
         _structured(llm)
         _preview(llm)
-        print(NEXT_STEPS)
+        print(NEXT_STEPS.format(command=_name_command()))
         _wait_for_reader(inspector)
     return 0
 
@@ -136,8 +139,16 @@ def _preview(llm: ChatWorkersGemma) -> None:
         print(f"changed: {change}")
 
 
+def _name_command() -> str:
+    """Return how to run `workers-gemma` from this shell: by its path if its virtual environment is not activated."""
+    if shutil.which("workers-gemma"):
+        return "workers-gemma"
+    script = Path(sys.executable).with_name("workers-gemma")
+    return os.path.relpath(script) if script.exists() else f"{Path(sys.executable).name} -m langchain_workers_gemma"
+
+
 def _wait_for_reader(inspector: str) -> None:
-    """Keep the sandbox up for somebody at a terminal, so that the inspector can be read."""
+    """Keep the sandbox running until Enter in a terminal, so that the user can open the inspector."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         input(f"\nThe inspector is at {inspector}. Press Enter to stop the sandbox.")
 

@@ -28,7 +28,7 @@ _MALFORMED_HEADER = 6003
 
 
 def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding]:
-    """Try the credentials that are found, up to the first step that fails.
+    """Test the credentials that are found, up to the first step that fails.
 
     Args:
         host: The hosting provider.
@@ -79,13 +79,13 @@ def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
 
 def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
     if token.lower().startswith("bearer ") or token.startswith(("'", '"')) or " " in token:
-        yield Finding("note", "token", "it begins with Bearer, or has quotes or blanks: give the token alone")
+        yield Finding("note", "token", "it begins with Bearer, or has quotes or spaces: set the token alone")
     if not HOSTS[llm.host].has_account_api or not llm.account_id:
         return
     if _ACCOUNT_ID.fullmatch(token) and not _ACCOUNT_ID.fullmatch(llm.account_id):
         yield Finding("note", "token", "it looks like an account id: are account id and token swapped?")
     elif _GLOBAL_API_KEY.fullmatch(token):
-        yield Finding("note", "token", "it looks like a Global API Key, which is none: create an API token")
+        yield Finding("note", "token", "it looks like a Global API Key, which does not work here: create an API token")
     if not _ACCOUNT_ID.fullmatch(llm.account_id):
         yield Finding("note", "account", "Cloudflare's account ids are 32 digits and letters a to f; this one is not")
 
@@ -98,7 +98,7 @@ def _token(llm: ChatWorkersGemma) -> Iterator[Finding]:
     if isinstance(status, errors.APIStatusError):
         raise _unknown_token(llm, status)
     if status != "active":
-        raise failed("token", f"it is {kind}, but {status}: make a new one.")
+        raise failed("token", f"it is {kind}, but {status}: create a new one.")
     yield Finding("ok", "token", f"{kind}, active")
 
 
@@ -116,7 +116,7 @@ def _status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatu
         # The path of the user's check names no account: a server without it is not Cloudflare's API.
         if not of_account and _is_no_route(error):
             raise _wrong_base_url(llm, error) or failed(
-                "base_url", f"{llm.base_url} does not answer as Cloudflare's API: check {BASE_URL_VARIABLE}.", error
+                "base_url", f"{llm.base_url} does not answer like Cloudflare's API: check {BASE_URL_VARIABLE}.", error
             ) from None
         return error
     except errors.WorkersGemmaError as error:
@@ -146,11 +146,11 @@ def _unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Find
 
 def _unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
     if refusal.code == _MALFORMED_HEADER:
-        return failed("token", "it cannot stand in a header: remove quotes, blanks and a leading Bearer.", refusal)
+        return failed("token", "it is not valid in a header: remove quotes, spaces and a leading Bearer.", refusal)
     known = "Cloudflare knows it neither as a user's token nor as one of this account"
     if _is_no_route(refusal):
-        return failed("token", f"{known}; there may be no account {llm.account_id} either: check both.", refusal)
-    return failed("token", f"{known}: make a new one, or check the id.", refusal)
+        return failed("token", f"{known}. The account {llm.account_id} may not exist either: check both.", refusal)
+    return failed("token", f"{known}: create a new one, or check the account id.", refusal)
 
 
 # --- account and model ------------------------------------------------------------------------------------------------
@@ -161,20 +161,20 @@ def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
         raise _refused_account(llm, error) from None
     except errors.WorkersGemmaError as error:
         raise FailedError(_unreachable(llm, error)) from None
-    yield Finding("ok", "account", f"the token reads Workers AI, where {len(entries)} Gemma models are listed")
+    yield Finding("ok", "account", f"the token may read Workers AI, which lists {len(entries)} Gemma models")
     yield _listed(llm, [str(entry.get("name")) for entry in entries])
 
 
 def _refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError:
     if _is_no_route(error):
         text = (
-            f"The token is good, but there is no account {llm.account_id}: check the account's id "
+            f"The token is valid, but there is no account {llm.account_id}: check the account's id "
             f"({' or '.join(HOSTS[llm.host].account_variables)})."
         )
         return failed("account", text, error)
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError):
         text = (
-            f"The token is good, but may not read Workers AI in this account: {llm.account_id} is another account "
+            f"The token is valid, but may not read Workers AI in this account: {llm.account_id} is another account "
             "than the token's, or the token lacks the permission Workers AI (Read)."
         )
         return failed("account", text, error)

@@ -1,4 +1,4 @@
-"""The command `workers-gemma map`: put every row of a JSON Lines file to a model."""
+"""The command `workers-gemma map`: send every row of a JSON Lines file to a model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ INCOMPLETE = 1
 BAD_ARGUMENTS = 2
 
 _DESCRIPTION = """\
-Put every row of a data set to a model. Each row of OUTPUT is the row of INPUT plus `output`, `usage` and `cost_usd`, or
-plus `error`, in the same order.
+Send every row of a data set to a model. Each row of OUTPUT is the row of INPUT plus `output`, `usage` and `cost_usd`,
+or plus `error`, in the same order.
 
-The command can be stopped or killed at any moment. Run it again with the same arguments and it goes on: finished rows
-are not paid for twice, rows with an error are tried again. It keeps its journal in OUTPUT.journal.
+You can stop or kill the command at any time. Run it again with the same arguments to resume: it sends rows with an
+error again, but not finished rows. Its journal is OUTPUT.journal.
 
 Exit codes: 0 if every row has its output, 1 if not, 2 for bad arguments."""
 _EXAMPLES = """
@@ -32,21 +32,28 @@ workers-gemma map reviews.jsonl labelled.jsonl --prompt "{text}" --scheduler tcp
 def add_map_command(commands: Any) -> None:
     """Add the command to the subcommands of a parser."""
     parser = add_command(
-        commands, "map", "put every row of a data set to a model", description=_DESCRIPTION, examples=_EXAMPLES
+        commands, "map", "send every row of a data set to a model", description=_DESCRIPTION, examples=_EXAMPLES
     )
-    parser.add_argument("input", metavar="INPUT.jsonl", type=Path, help="one JSON object a line")
+    parser.add_argument("input", metavar="INPUT.jsonl", type=Path, help="one JSON object per line")
     parser.add_argument("output", metavar="OUTPUT.jsonl", type=Path, help="the rows with their answers")
     parser.add_argument(
-        "--prompt", required=True, metavar="TEXT", help="the prompt; {field} stands for the row's field of that name"
+        "--prompt",
+        required=True,
+        metavar="TEXT",
+        help="the prompt; {field} is replaced by the row's field of that name",
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
     parser.add_argument("--schema", type=Path, metavar="FILE", help="a JSON Schema that each answer must fit")
     add_model_arguments(parser)
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="tokens of one answer")
-    parser.add_argument("--max-concurrency", type=int, metavar="N", help="rows that are under way at the same time")
-    parser.add_argument("--rate", type=float, metavar="N", help="requests a minute, over all workers")
-    parser.add_argument("--max-cost", type=float, metavar="USD", help="US dollars, earlier runs of this job included")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do the work")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="maximum number of tokens of one answer")
+    parser.add_argument("--max-concurrency", type=int, metavar="N", help="maximum number of rows in flight")
+    parser.add_argument(
+        "--rate", type=float, metavar="N", help="maximum number of requests per minute, over all workers"
+    )
+    parser.add_argument(
+        "--max-cost", type=float, metavar="USD", help="maximum cost in US dollars, with earlier runs of this job"
+    )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers send the requests")
     parser.set_defaults(command=run_map)
 
 

@@ -32,8 +32,8 @@ def add_models_command(commands: Any) -> None:
         "models",
         "list the models with context, prices and features",
         description=(
-            "List what is published about each Gemma ('-': not published). With credentials for Cloudflare, the live\n"
-            "list of the account follows."
+            "List the published facts about each Gemma ('-': not published). With credentials for Cloudflare, the\n"
+            "live list of your account follows."
         ),
         examples=_EXAMPLES,
     )

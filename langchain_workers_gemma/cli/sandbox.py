@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import sys
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ def add_sandbox_command(commands: Any) -> None:
         "serve a local Workers AI until Ctrl-C",
         description=(
             "Serve a local Workers AI with a deterministic mock model, or with a real Gemma behind it, until Ctrl-C.\n"
-            "Open the inspector that it names in a browser to watch each request."
+            "Open its inspector in a browser to see each request."
         ),
         examples=_EXAMPLES,
     )
@@ -42,7 +43,7 @@ def add_sandbox_command(commands: Any) -> None:
     sandbox.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers, such as Ollama")
     sandbox.add_argument("--upstream-model", metavar="NAME", help="the model's name on that server")
     sandbox.add_argument(
-        "--tokens-per-second", type=float, metavar="N", help="the pace of streams; as fast as possible if left out"
+        "--tokens-per-second", type=float, metavar="N", help="the speed of streams; as fast as possible if left out"
     )
     sandbox.set_defaults(command=_serve)
 
@@ -55,16 +56,28 @@ def _serve(options: argparse.Namespace) -> int:
         if options.upstream is None:
             print("HTTP is real; answers are mock data of a deterministic mock model.")
         print(f"Inspector: http://127.0.0.1:{sandbox.port}/")
-        print("To use it, set:")
-        print(f"export WORKERS_GEMMA_BASE_URL={sandbox.base_url}")
-        print(f"export CLOUDFLARE_ACCOUNT_ID={sandbox.account_id}")
-        print(f"export CLOUDFLARE_API_TOKEN={sandbox.api_token}", flush=True)
+        print("To use it, set in another terminal:")
+        for name, value in _list_variables(sandbox).items():
+            print(_format_assignment(name, value), flush=True)
         _log_requests()
         try:
             _until_interrupted()
         except KeyboardInterrupt:
             print("\nThe sandbox has stopped.")
     return 0
+
+
+def _list_variables(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "WORKERS_GEMMA_BASE_URL": sandbox.base_url,
+        "CLOUDFLARE_ACCOUNT_ID": sandbox.account_id,
+        "CLOUDFLARE_API_TOKEN": sandbox.api_token,
+    }
+
+
+def _format_assignment(name: str, value: str) -> str:
+    """Return the line that sets a variable in the usual shell of this system: PowerShell on Windows."""
+    return f'$Env:{name} = "{value}"' if sys.platform == "win32" else f"export {name}={value}"
 
 
 def _start(options: argparse.Namespace) -> Sandbox:
@@ -83,7 +96,7 @@ def _start(options: argparse.Namespace) -> Sandbox:
                 f"Port {options.port} is in use. Choose another with --port N, or any free one with --port 0."
             ) from error
         raise CommandError(error) from error
-    except (ImportError, OverflowError, ValueError) as error:  # an extra is missing, or an option has no sense
+    except (ImportError, OverflowError, ValueError) as error:  # an extra is missing, or an option is not valid
         raise CommandError(error) from error
 
 

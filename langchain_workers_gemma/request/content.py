@@ -58,9 +58,7 @@ def read_assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[
         kind = block.get("type") if isinstance(block, Mapping) else None
         if kind not in _SAID_ELSEWHERE:
             logger.debug("A content block of type %r in an assistant's message is left out.", kind)
-            changes.append(
-                f"A content block of type {kind!r} in an assistant's message is left out: no Gemma reads it."
-            )
+            changes.append(f"A content block of type {kind!r} in an assistant message is left out: no Gemma reads it.")
     return tuple(text for text in texts if text) if any(map(str.strip, texts)) else ()
 
 
@@ -105,9 +103,7 @@ def _read_part(block: Mapping[str, Any], rules: ContentRules, role: str, changes
             raise
     what = _describe_block(block)
     reads = "text and images" if images.images else "text"
-    changes.append(
-        f"{what[0].upper()}{what[1:]} is left out, and a note stands for it: {images.model} takes {reads} only."
-    )
+    changes.append(f"{what[0].upper()}{what[1:]} is replaced by a note: {images.model} reads {reads} only.")
     return f"[Left out: {what}, which this model cannot read.]", True
 
 

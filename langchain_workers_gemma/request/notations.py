@@ -79,12 +79,12 @@ def _write_native(turn: Turn, written: list[Turn], changes: Changes, *, thoughts
                 texts[:0] = [before.thought or "", before.text]
         else:
             changes.append(
-                f"A turn of the user is put before the calls of {_join_names(turn)}: they need their own turn."
+                f"A user message is added before the calls of {_join_names(turn)}: they need a turn of their own."
             )
             written.append(Turn("user", (CONTINUES,)))
     thought = None if turn.thought is None else GAP.join(text.strip() for text in texts if text and not text.isspace())
     if any(texts[1::2]):
-        becomes = "is left out" if thought is None else "goes as a thought"
+        becomes = "is left out" if thought is None else "is sent as a thought"
         changes.append(f"The text beside the calls of {_join_names(turn)} {becomes}: the template would misplace it.")
     written.append(Turn("assistant", (), turn.calls, thought))
 
@@ -99,7 +99,7 @@ def _is_plain_answer(turn: Turn) -> bool:
 
 def _build_images_turn(result: ToolResult, changes: Changes) -> Turn:
     subject = describe_subject(result)
-    changes.append(f"The images in the result of {subject} follow in a turn of the user: a tool's holds text only.")
+    changes.append(f"The images in the result of {subject} follow in a user message: a tool message has text only.")
     noun = "Image" if len(result.images) == 1 else "Images"
     return Turn("user", (f"{noun} in the result of {subject}:\n", *result.images))
 
@@ -153,10 +153,10 @@ def _write_guided_calls(
         if turn.calls:
             if turn.parts:
                 changes.append(
-                    f"The text beside the calls of {_join_names(turn)} is left out: the constraint has no place."
+                    f"The text beside the calls of {_join_names(turn)} is left out: the constraint has no place for it."
                 )
             if written and written[-1].role == "assistant":
-                changes.append("A turn of the user parts an answer from the calls after it.")
+                changes.append("A user message is added between an answer and the calls after it.")
                 written.append(Turn("user", (CONTINUES,)))
             calls = list(turn.calls)
         else:

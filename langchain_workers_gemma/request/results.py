@@ -93,7 +93,7 @@ def _pair_round(
         if one.results:
             paired.append(replace(_merge_results(one.results, changes), call_id=call.id, name=one.label))
         else:
-            changes.append(f"The call {one.label} has no result, so it gets one that says so: templates need one.")
+            changes.append(f"A placeholder is added as the result of the call {one.label}: templates require a result.")
             one.placeholder = ToolResult("tool", call_id=call.id, name=one.label, outcome="missing")
             paired.append(one.placeholder)
     for other in rest:
@@ -121,7 +121,7 @@ def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> l
 def _drop_unanswered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
     kept = [one for one in opened if one.results or not one.call.unreadable]
     if len(kept) < len(opened):
-        changes.append("A tool call that could not be read and that no result answers is left out.")
+        changes.append("A tool call that cannot be read and has no result is left out.")
     return kept
 
 
@@ -168,7 +168,7 @@ def _write_late_result(result: ToolResult, opened: _Open | None, changes: Change
             opened.placeholder.outcome = "later"
         result = replace(result, name=result.name or opened.label)
     changes.append(
-        f"The result of {describe_subject(result)} does not follow its call, so it is sent as text of the user."
+        f"The result of {describe_subject(result)} does not follow its call, so it is sent as text in a user message."
     )
     return write_result_as_user(result)
 

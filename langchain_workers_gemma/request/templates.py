@@ -29,7 +29,7 @@ from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
 
 _ROLE = attrgetter("role")
 _CALLS = attrgetter("calls")
-_SILENT_LEFT_OUT = "An assistant's message that says nothing is left out."
+_SILENT_LEFT_OUT = "An empty assistant message is left out."
 _OPENING = "(The conversation begins.)"
 
 
@@ -49,7 +49,7 @@ def to_wire(
         ValueError: If a message is longer than the model's schema allows.
     """
     if instructions:
-        changes.append("The system message says in which form to reply, and which tools there are if any are bound.")
+        changes.append("The system message gets instructions for the format of the reply, and describes bound tools.")
     fitted = fit(turns, spec, notation, instructions=instructions, changes=changes)
     wire = [_write_message(turn, spec) for turn in fitted]
     limit = spec.max_content_characters
@@ -72,11 +72,11 @@ def fit(
         rest = notation.write(spoken, changes)
     rest = _merge(rest, changes)
     if system and (not spec.system_role or not rest):
-        changes.append("The system message opens the first turn of the user: the template wants it there.")
+        changes.append("The system message is moved into the first user message: the template requires it there.")
         rest = _merge([Turn("user", system), *rest], [])
         system = ()
     if not rest or rest[0].role != "user":
-        changes.append("A turn of the user opens the conversation: the template wants one.")
+        changes.append("A user message is added at the start: the template requires one.")
         rest.insert(0, Turn("user", (_OPENING,)))
     return [Turn("system", system), *rest] if system else rest
 
@@ -86,7 +86,7 @@ def _split_system(turns: Sequence[Turn], instructions: str, changes: Changes) ->
     while leading < len(turns) and turns[leading].role == "system":
         leading += 1
     if leading > 1:
-        changes.append(f"{leading} system messages are merged into one: the template takes one.")
+        changes.append(f"{leading} system messages are merged into one: the template accepts one.")
     texts = [turn.text for turn in turns[:leading]] + [instructions]
     text = GAP.join(text for text in texts if text)
     return ((text,) if text else ()), list(turns[leading:])
@@ -107,9 +107,7 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     last: Turn | None = None
     for turn in turns:
         if turn.role == "system":
-            changes.append(
-                "A later system message speaks in a turn of the user: the template takes one at the start only."
-            )
+            changes.append("A later system message becomes a user message: the template accepts one at the start only.")
             turn = Turn("user", turn.parts)  # noqa: PLW2901 - from here on it is one
         elif not turn.parts and _is_silent(turn):
             changes.append(_SILENT_LEFT_OUT)
@@ -121,7 +119,7 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
         last = turn
     for at, group in groups.items():
         changes.append(
-            f"{len(group)} consecutive turns of the {group[0].role} are merged: the template wants roles to alternate."
+            f"{len(group)} consecutive {group[0].role} messages are merged: roles must alternate in the template."
         )
         merged[at] = _join_turns(group)
     return merged

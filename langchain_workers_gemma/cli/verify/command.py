@@ -33,9 +33,9 @@ def add_verify_command(commands: Any) -> None:
         "verify",
         "compare the live service with what this package expects",
         description=(
-            "Make about thirty small live calls, of which about twenty are billed, and compare what comes back with\n"
-            "docs/wire.md and models.py. The report goes to standard output, fit to be pasted into an issue.\n"
-            "Exits with 0 if every fact holds, 1 if not, 2 if nothing was called."
+            "Make about thirty small live calls, of which about twenty are billed, and compare the responses with\n"
+            "docs/wire.md and models.py. The report goes to standard output; you can paste it into an issue.\n"
+            "Exits with 0 if every fact holds, 1 if not, 2 if no call was made."
         ),
         examples=_EXAMPLES,
     )

@@ -69,7 +69,7 @@ def test_a_wrong_account_is_not_a_wrong_token(
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "b" * 32)
     found = failure(capsys)
     assert found["topic"] == "account"
-    assert "The token is good" in found["text"]
+    assert "The token is valid" in found["text"]
     assert "b" * 32 in found["text"]
 
 

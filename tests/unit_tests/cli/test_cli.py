@@ -92,7 +92,7 @@ def test_all_is_well(cloudflare: Cloudflare, capsys: pytest.CaptureFixture[str])
     assert told.splitlines() == [
         f"ok    credentials: account {HEX_ACCOUNT}, token from the environment variable CLOUDFLARE_API_TOKEN",
         "ok    token: a user's token, active",
-        "ok    account: the token reads Workers AI, where 2 Gemma models are listed",
+        "ok    account: the token may read Workers AI, which lists 2 Gemma models",
         f"ok    model: {GEMMA_4} is listed",
         f"ok    call: {GEMMA_4} answered: 9 tokens in, 1 out",
     ]
@@ -133,7 +133,7 @@ def test_no_credentials(capsys: pytest.CaptureFixture[str]) -> None:
             "token",
             "neither as a user's token nor as one of this account",
         ),
-        ("user", httpx.Response(200, json=envelope({"status": "expired"})), "token", "expired: make a new one"),
+        ("user", httpx.Response(200, json=envelope({"status": "expired"})), "token", "expired: create a new one"),
         ("user", httpx.Response(200, json=envelope({})), "service", "something unreadable"),
         ("user", httpx.Response(200, text="<html>"), "service", "something unreadable"),
         ("user", httpx.Response(503, text="down"), "service", "try again later"),
@@ -198,7 +198,7 @@ def test_credentials_that_look_odd(
     cloudflare.user.mock(INVALID)
     code, told = checked(capsys)
     assert code == 1
-    assert "note  token: it begins with Bearer, or has quotes or blanks" in told
+    assert "note  token: it begins with Bearer, or has quotes or spaces" in told
     assert token not in told
 
 

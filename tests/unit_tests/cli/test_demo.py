@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_it_shows_each_part(printed: str) -> None:
     ]
     assert "model calls get_weather({'city': 'Paris'}) -> 24 degrees and sunny in Paris" in printed
     assert "model calls add({'a': 19, 'b': 23}) -> 42" in printed
-    assert "changed: 2 consecutive turns of the user are merged" in printed
+    assert "changed: 2 consecutive user messages are merged" in printed
     assert "object:  Person(name='Ada Lovelace', age=36)" in printed
 
 
@@ -41,6 +42,21 @@ def test_results_arrive_in_parts(printed: str) -> None:
 def test_it_says_where_to_look_and_what_to_do_next(printed: str) -> None:
     assert re.search(r"inspector .*http://127\.0\.0\.1:\d+/", printed)
     assert re.findall(r"^  (\d)\. ", printed, re.MULTILINE) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_next_steps_name_a_command_that_this_shell_finds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, on_path: bool
+) -> None:
+    script = tmp_path / "bin" / "workers-gemma"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(script.with_name("python")))
+    monkeypatch.setenv("PATH", str(script.parent) if on_path else "")
+    monkeypatch.chdir(tmp_path)
+    assert demo._name_command() == ("workers-gemma" if on_path else str(Path("bin", "workers-gemma")))
+    script.unlink()
+    assert demo._name_command() == "python -m langchain_workers_gemma"
 
 
 def test_it_keeps_the_inspector_up_for_somebody_at_a_terminal(

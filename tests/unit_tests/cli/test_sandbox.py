@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -52,6 +53,21 @@ def test_it_serves_until_interrupted_and_shows_its_inspector(
     lines = left.err.splitlines()
     assert len(lines) == 1, "one line for each request, none for the inspector"
     assert re.fullmatch(r"\d\d:\d\d:\d\d  #1  GET  /client/v4/accounts/\w+/ai/models/search  200  \d+ ms", lines[0])
+
+
+@pytest.mark.parametrize(
+    ("platform", "line"),
+    [("linux", "export NAME=value"), ("darwin", "export NAME=value"), ("win32", '$Env:NAME = "value"')],
+)
+def test_variables_are_written_for_the_shell_of_the_system(
+    platform: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(command, "_until_interrupted", interrupted)
+    assert main(["sandbox", "--port", "0"]) == 0
+    start, _, end = line.partition("NAME")
+    expected = f"{re.escape(start)}WORKERS_GEMMA_BASE_URL{re.escape(end).replace('value', '[^ ]+')}"
+    assert re.search(f"^{expected}$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_busy_port_is_named_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,14 +72,14 @@ def test_nothing_changed(model: str) -> None:
 CHANGED: dict[str, tuple[str, list[Any], str]] = {
     "systems": (GEMMA_4, [SystemMessage("a"), SystemMessage("b"), HumanMessage("c")], "2 system messages are merged"),
     "later system": (GEMMA_4, [HumanMessage("a"), SystemMessage("b")], "later system message"),
-    "no system role": (GEMMA_7B, [SystemMessage("a"), HumanMessage("b")], "opens the first turn of the user"),
-    "neighbours": (GEMMA_3, [HumanMessage("a"), HumanMessage("b")], "2 consecutive turns of the user are merged"),
-    "assistant first": (GEMMA_3, [AIMessage("a"), HumanMessage("b")], "opens the conversation"),
-    "no result": (GEMMA_4, ROUND[:2], "get_weather has no result"),
-    "beside calls": (GEMMA_4, ROUND, "text beside the calls of get_weather goes as a thought"),
+    "no system role": (GEMMA_7B, [SystemMessage("a"), HumanMessage("b")], "moved into the first user message"),
+    "neighbours": (GEMMA_3, [HumanMessage("a"), HumanMessage("b")], "2 consecutive user messages are merged"),
+    "assistant first": (GEMMA_3, [AIMessage("a"), HumanMessage("b")], "user message is added at the start"),
+    "no result": (GEMMA_4, ROUND[:2], "placeholder is added as the result of the call get_weather"),
+    "beside calls": (GEMMA_4, ROUND, "text beside the calls of get_weather is sent as a thought"),
     "beside older calls": (GEMMA_4, [*ROUND, AIMessage("a"), HumanMessage("b")], "is left out"),
     "orphan": (GEMMA_4, [HumanMessage("a"), ToolMessage("b", tool_call_id="x", name="f")], "does not follow its call"),
-    "blank": (GEMMA_4, [HumanMessage("a"), AIMessage(""), HumanMessage("b")], "says nothing is left out"),
+    "blank": (GEMMA_4, [HumanMessage("a"), AIMessage(""), HumanMessage("b")], "An empty assistant message is left out"),
     "foreign": (GEMMA_4, [HumanMessage("a"), AIMessage([{"type": "refusal", "refusal": "No"}])], "'refusal'"),
     "image": (
         GEMMA_4,
@@ -109,7 +109,7 @@ def test_many_changes_of_one_kind_are_counted() -> None:
 
 
 def test_instructions_are_a_change() -> None:
-    assert "which tools there are" in changes(GEMMA_3, HumanMessage("a"), tools=[WEATHER])
+    assert "describes bound tools" in changes(GEMMA_3, HumanMessage("a"), tools=[WEATHER])
 
 
 def test_images_are_not_fetched(service: Service) -> None:
@@ -138,6 +138,6 @@ def test_the_table_in_a_notebook() -> None:
     html = gemma().preview([AIMessage(nasty), HumanMessage([nasty, image])])._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-    assert "opens the conversation" in html
+    assert "user message is added at the start" in html
     assert PNG_URI not in html
     assert "$0.0000" in html
