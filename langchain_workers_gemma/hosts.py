@@ -34,7 +34,7 @@ def _nest_input(model: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way of asking a host.
+    """One route of a host.
 
     Attributes:
         path: Appended to the base URL; `{account}` and `{model}` are filled in.
@@ -51,20 +51,20 @@ class Host:
 
     Attributes:
         name: The name that the `host` argument takes.
-        label: A name for people.
+        label: The display name.
         base_url: Where it is.
         token_variables: Environment variables that may hold the token, the first that is set counts.
         account_variables: The same for the account id; empty where there are no accounts.
-        chat: Its ways of asking for a chat, by dialect; the first is the default.
-        embeddings: Its ways of asking for embeddings, by dialect.
+        chat: Its routes for chats, by dialect; the first is the default.
+        embeddings: Its routes for embeddings, by dialect.
         default_embedding_model: The embedding model that is used when none is named.
         max_embedding_texts: How many texts one request may hold, `None` where that is not published.
-        needs_token: Whether it takes no request without a token.
-        has_gateway: Whether it has what Cloudflare's platform has: AI Gateway, session affinity, refusing when busy,
-            and a binding.
+        needs_token: Whether every request needs a token.
+        has_gateway: Whether it has the features of Cloudflare's platform: AI Gateway, session affinity, refusing when
+            busy, and a binding.
         has_queue: Whether it has an asynchronous queue.
         streams: Whether streaming is documented there.
-        has_account_api: Whether its account, tokens and models can be asked about.
+        has_account_api: Whether it has an API for accounts, tokens and models.
         serves_any_model: Whether it may serve models that are no Gemma, so that `base_url` and `model` must be given.
     """
 
@@ -150,7 +150,7 @@ _LEGACY_RUN = Route("/{model}", _keep_input)
 _LEGACY_CHAT: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/chat/completions", _add_model)}
 _LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/embeddings", _add_model)}
 
-# A segment of a path that stays one segment whoever reads it: nothing to escape, and no `.` or `..`.
+# A path segment that every parser reads as one segment: nothing to escape, and no `.` or `..`.
 _MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/(?!\.{1,2}(?:/|$))[\w.~!$&'()*+,;=:-]*)*")
@@ -176,11 +176,11 @@ class Address:
         return is_legacy_gateway(self.base_url)
 
     def chat(self, api: Api) -> Route:
-        """Return the way to ask for a chat in a dialect."""
+        """Return the route for a chat in a dialect."""
         return (_LEGACY_CHAT if self.is_legacy_gateway else self.host.chat)[api]
 
     def embeddings(self, api: Api) -> Route:
-        """Return the way to ask for embeddings in a dialect."""
+        """Return the route for embeddings in a dialect."""
         return (_LEGACY_EMBEDDINGS if self.is_legacy_gateway else self.host.embeddings)[api]
 
     def url(self, route: Route, model: str) -> str:

@@ -230,7 +230,7 @@ _GEMMA_4 = GemmaModel(
 )
 _SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema", family_context=128_000)
 _EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
-# What works with every chat template: no system role, strict alternation, no tool role.
+# What every chat template accepts: no system role, strict alternation, no tool role.
 _UNKNOWN = GemmaModel(id="", family="unknown", images=True, system_role=False)
 
 # --- The host: what the service publishes (docs/wire.md section 2) ----------------------------------------------------
@@ -365,7 +365,7 @@ MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m
 DEFAULT_MODEL: Mapping[HostName, str] = MappingProxyType({m.host: m.id for m in reversed(_PUBLISHED)})
 """The default model of each host: the newest Gemma that it serves."""
 
-# A Gemma that is not in the table is treated as its family; the most telling part of an id stands first. A digit that a
+# A Gemma that is not in the table is treated as its family; the most specific part of an id is first. A digit that a
 # `b` follows is a size (`gemma-2b`), any other a generation (`gemma-2-9b`, `gemma3:12b`).
 _FAMILIES: tuple[tuple[re.Pattern[str], GemmaModel], ...] = tuple(
     (re.compile(pattern), spec)
@@ -387,7 +387,7 @@ _ANY_SERVER: HostName = "openai_compatible"
 _HOST_DEFAULTS: Mapping[HostName, Mapping[str, Any]] = MappingProxyType(
     {"aimlapi": _AIMLAPI, "openai_compatible": _OPENAI_COMPATIBLE}
 )
-"""What a host says of every model that it does not publish more about."""
+"""The facts about every model of a host that are not published in more detail."""
 
 
 def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None:

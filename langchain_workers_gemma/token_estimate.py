@@ -1,4 +1,4 @@
-"""An estimate of how many tokens Gemma's tokenizer makes of a text, without the tokenizer.
+"""Estimate how many tokens Gemma's tokenizer makes of a text, without the tokenizer.
 
 Characters are counted by classes, and each class has a weight. `benchmarks/token_estimate.py` fitted the weights to the
 vocabulary of Gemma 3, on the Universal Declaration of Human Rights in 35 languages, on everyday prose and on code. The
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 IMAGE_TOKENS = 256
-"""What an image counts as: Gemma 3 makes 256 tokens of each."""
+"""The tokens of an image: Gemma 3 makes 256 of each."""
 
 MESSAGE_TOKENS = 4
-"""What the chat template writes around each message: the tokens of its start, its role and its end."""
+"""Tokens that the chat template adds to each message: its start, its role and its end."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ENGLISH = re.compile(
@@ -25,7 +25,7 @@ _ENGLISH = re.compile(
 )
 _RARE_IN_ENGLISH = "jkwyz"
 _ENGLISH_SHARE = 0.22  # of the words of English prose are among those above
-_FREE_LETTERS = 4  # of a word, which cost nothing beyond the word itself
+_FREE_LETTERS = 4  # of a word, which add nothing to the cost of the word
 
 _PER_WORD, _PER_LETTER, _ENGLISH_DISCOUNT, _PER_RARE_LETTER = 0.69, 0.33, 0.095, 0.24
 

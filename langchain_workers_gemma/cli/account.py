@@ -1,4 +1,4 @@
-"""What Cloudflare's API tells about a token and an account: the token check and the list of models."""
+"""Request the status of a token and the list of models from Cloudflare's API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PER_PAGE = 100
 MAX_PAGES = 20
 
 
-def token_status(client: ClientFields, *, of_account: bool) -> Generator[Action, Any, str]:
+def get_token_status(client: ClientFields, *, of_account: bool) -> Generator[Action, Any, str]:
     """Request the status of the token: `active`, `disabled` or `expired`.
 
     Args:

@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments, model_from_arguments
+from langchain_workers_gemma.cli.command import (
+    CommandError,
+    add_command,
+    add_model_arguments,
+    make_model_from_arguments,
+)
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -53,35 +58,35 @@ def add_chat_command(commands: Any) -> None:
     chat.set_defaults(command=_chat)
 
 
-def _chat(options: argparse.Namespace) -> int:
-    messages = _messages(options)
-    llm = _model(options)
+def _run_chat(options: argparse.Namespace) -> int:
+    messages = _build_messages(options)
+    llm = _make_model(options)
     merged = _stream(llm, messages)
     if merged is not None:
         _print_usage(merged)
     return 0
 
 
-def _messages(options: argparse.Namespace) -> list[BaseMessage]:
+def _build_messages(options: argparse.Namespace) -> list[BaseMessage]:
     from langchain_core.messages import HumanMessage, SystemMessage
 
-    prompt = "\n\n".join(text for text in (options.prompt, _standard_input()) if text.strip())
+    prompt = "\n\n".join(text for text in (options.prompt, _read_standard_input()) if text.strip())
     if not prompt and not options.image:
         raise CommandError('There is no prompt: give one, as in `workers-gemma chat "Hello"`, or pipe one in.', code=2)
-    blocks: list[str | dict[str, Any]] = [_image(image) for image in options.image]
+    blocks: list[str | dict[str, Any]] = [_read_image(image) for image in options.image]
     if prompt:
         blocks.append({"type": "text", "text": prompt})
     human = HumanMessage(content=blocks if options.image else prompt)
     return [SystemMessage(options.system), human] if options.system else [human]
 
 
-def _standard_input() -> str:
+def _read_standard_input() -> str:
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     return sys.stdin.read()
 
 
-def _image(source: str) -> dict[str, Any]:
+def _read_image(source: str) -> dict[str, Any]:
     if source.startswith(_REMOTE):
         return {"type": "image", "url": source}
     try:
@@ -92,11 +97,11 @@ def _image(source: str) -> dict[str, Any]:
     return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": kind}
 
 
-def _model(options: argparse.Namespace) -> ChatWorkersGemma:
+def _make_model(options: argparse.Namespace) -> ChatWorkersGemma:
     settings: dict[str, Any] = {"max_tokens": options.max_tokens}
     if any(image.startswith(_REMOTE) for image in options.image):
         settings["inline_image_urls"] = True
-    return model_from_arguments(options, **settings)
+    return make_model_from_arguments(options, **settings)
 
 
 def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChunk | None:
@@ -112,7 +117,7 @@ def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChun
     terminal = sys.stdout.isatty()
     try:
         for chunk in llm.stream(messages):
-            sys.stdout.write(printable(chunk.text) if terminal else chunk.text)
+            sys.stdout.write(strip_control_characters(chunk.text) if terminal else chunk.text)
             sys.stdout.flush()
             merged = chunk if merged is None else merged + chunk
     except WorkersGemmaError as error:
@@ -125,8 +130,8 @@ def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChun
     return merged
 
 
-def printable(text: str) -> str:
-    """Return a text without the control characters that could steer a terminal."""
+def strip_control_characters(text: str) -> str:
+    """Return a text without control characters, which could control a terminal."""
     return "".join(one for one in text if one.isprintable() or one in "\n\t")
 
 

@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Helpers of all commands."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def add_command(commands: Any, name: str, summary: str, *, examples: str, descri
 
 
 def add_model_arguments(parser: Any) -> None:
-    """Add the arguments that choose who answers."""
+    """Add the arguments that choose model and host."""
     parser.add_argument("--model", default="", metavar="ID", help="the model; the host's default if left out")
     parser.add_argument("--host", choices=list(HOSTS), default="cloudflare", help="the hosting provider")
 
 
-def model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settings: Any) -> ChatWorkersGemma:
+def make_model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settings: Any) -> ChatWorkersGemma:
     """Return the model that `--model`, `--host` and the environment name; its warnings go to standard error.
 
     Args:
@@ -67,7 +67,7 @@ def model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settin
     from pydantic import ValidationError
 
     from langchain_workers_gemma.chat_models import ChatWorkersGemma
-    from langchain_workers_gemma.cli.findings import problems
+    from langchain_workers_gemma.cli.findings import describe_problems
 
     if options.model:
         settings["model"] = options.model
@@ -76,7 +76,7 @@ def model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settin
             warnings.simplefilter("always")
             llm = ChatWorkersGemma(host=options.host, **settings)
     except ValidationError as error:
-        raise CommandError(problems(error), code) from None
+        raise CommandError(describe_problems(error), code) from None
     for warning in caught:
         print(f"workers-gemma: {warning.message}", file=sys.stderr)
     return llm

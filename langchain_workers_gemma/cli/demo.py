@@ -76,7 +76,7 @@ def run_demo() -> int:
     return 0
 
 
-def _chat(llm: ChatWorkersGemma) -> None:
+def _show_chat(llm: ChatWorkersGemma) -> None:
     _print_title("Chat")
     message = llm.invoke(
         [("system", "You are a friendly assistant."), ("human", "What is the origin of Hello, World?")]
@@ -85,7 +85,7 @@ def _chat(llm: ChatWorkersGemma) -> None:
     _print_usage(message)
 
 
-def _stream(llm: ChatWorkersGemma) -> None:
+def _show_stream(llm: ChatWorkersGemma) -> None:
     _print_title("Stream")
     began = time.perf_counter()
     times: list[float] = []
@@ -99,7 +99,7 @@ def _stream(llm: ChatWorkersGemma) -> None:
     _print_usage(merged)
 
 
-def _agent(llm: ChatWorkersGemma) -> None:
+def _show_agent(llm: ChatWorkersGemma) -> None:
     _print_title("Agent with two tools")
     tools = {get_weather.name: get_weather, add.name: add}
     with_tools = llm.bind_tools(list(tools.values()))
@@ -118,7 +118,7 @@ def _agent(llm: ChatWorkersGemma) -> None:
             print(f"model calls {call['name']}({call['args']}) -> {result.text}")
 
 
-def _structured(llm: ChatWorkersGemma) -> None:
+def _show_structured(llm: ChatWorkersGemma) -> None:
     _print_title("Structured output")
     text = "Ada Lovelace was 36 years old."
     print(f"text: {text}")
@@ -129,7 +129,7 @@ def _structured(llm: ChatWorkersGemma) -> None:
     _print_usage(reply["raw"])
 
 
-def _preview(llm: ChatWorkersGemma) -> None:
+def _show_preview(llm: ChatWorkersGemma) -> None:
     _print_title("Preview: what a call would send, without sending it")
     preview = llm.preview([("human", "Hi."), ("human", "What is the capital of France?")])
     print(f"{preview.request.method} {preview.request.url}")

@@ -12,8 +12,15 @@ from pydantic import ValidationError
 
 from langchain_workers_gemma import errors
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
-from langchain_workers_gemma.cli.account import search_models, token_status
-from langchain_workers_gemma.cli.findings import FailedError, Finding, explain, failed, problems, suggestion
+from langchain_workers_gemma.cli.account import get_token_status, search_models
+from langchain_workers_gemma.cli.findings import (
+    FailedError,
+    Finding,
+    describe_problems,
+    explain,
+    make_failure,
+    suggest_model,
+)
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.hosts import BASE_URL_VARIABLE, HOSTS, is_legacy_gateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, HostName, resolve_model
@@ -36,10 +43,10 @@ def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding
     """
     try:
         llm = make_model(host, model)
-        yield from _credentials(llm)
+        yield from _check_credentials(llm)
         if HOSTS[host].has_account_api and not is_legacy_gateway(llm.base_url or ""):
-            yield from _token(llm)
-            yield from _account(llm)
+            yield from _check_token(llm)
+            yield from _check_account(llm)
         yield from _call(llm)
     except FailedError as failure:
         yield failure.finding
@@ -58,14 +65,14 @@ def make_model(host: HostName, model: str) -> ChatWorkersGemma:
         settings["thinking"] = False if resolve_model(model, host).thinking else None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # `_account` says that a model is retired
+            warnings.simplefilter("ignore", UserWarning)  # `_check_account` reports a retired model
             return ChatWorkersGemma(**settings)
     except ValidationError as error:
-        raise failed("credentials", problems(error)) from None
+        raise make_failure("credentials", describe_problems(error)) from None
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------
-def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
+def _check_credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
     host = HOSTS[llm.host]
     account = f"account {llm.account_id}, " if llm.account_id else ""
     token = llm.api_token.get_secret_value() if llm.api_token else ""
@@ -74,10 +81,10 @@ def _credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
     if llm.base_url != host.base_url:
         instead = f", not to {host.base_url}" if host.base_url else ""
         yield Finding("note", "base_url", f"requests go to {llm.base_url}{instead}")
-    yield from _odd_credentials(llm, token)
+    yield from _check_odd_credentials(llm, token)
 
 
-def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
+def _check_odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
     if token.lower().startswith("bearer ") or token.startswith(("'", '"')) or " " in token:
         yield Finding("note", "token", "it begins with Bearer, or has quotes or spaces: set the token alone")
     if not HOSTS[llm.host].has_account_api or not llm.account_id:
@@ -91,27 +98,27 @@ def _odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
 
 
 # --- base URL and token -----------------------------------------------------------------------------------------------
-def _token(llm: ChatWorkersGemma) -> Iterator[Finding]:
-    kind, status = "a user's token", _status(llm, of_account=False)
+def _check_token(llm: ChatWorkersGemma) -> Iterator[Finding]:
+    kind, status = "a user's token", _get_status(llm, of_account=False)
     if isinstance(status, errors.APIStatusError):
-        kind, status = "a token of the account", _status(llm, of_account=True)
+        kind, status = "a token of the account", _get_status(llm, of_account=True)
     if isinstance(status, errors.APIStatusError):
-        raise _unknown_token(llm, status)
+        raise _explain_unknown_token(llm, status)
     if status != "active":
         raise failed("token", f"it is {kind}, but {status}: create a new one.")
     yield Finding("ok", "token", f"{kind}, active")
 
 
-def _status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatusError:
+def _get_status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatusError:
     """Return the token's status, or the refusal of a service that does not know the token.
 
     Raises:
         FailedError: If anything but the token is the cause.
     """
     try:
-        return run(connection.build_transport(llm), token_status(llm, of_account=of_account))
+        return run(connection.build_transport(llm), get_token_status(llm, of_account=of_account))
     except (errors.RateLimitError, errors.InternalServerError) as error:
-        raise _wrong_base_url(llm, error) or FailedError(explain(error)) from None
+        raise _explain_wrong_base_url(llm, error) or FailedError(explain(error)) from None
     except errors.APIStatusError as error:
         # The path of the user's check names no account: a server without it is not Cloudflare's API.
         if not of_account and _is_no_route(error):
@@ -120,23 +127,23 @@ def _status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatu
             ) from None
         return error
     except errors.WorkersGemmaError as error:
-        raise FailedError(_unreachable(llm, error)) from None
+        raise FailedError(_explain_unreachable(llm, error)) from None
 
 
-def _wrong_base_url(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError | None:
-    """Return the failure of a base URL that lacks the API's path; a busy or failing server says nothing about it."""
+def _explain_wrong_base_url(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError | None:
+    """Return the failure of a base URL that lacks the API's path; a busy or failing server does not show it."""
     parts = urlsplit(llm.base_url or "")
     if parts.path.endswith(_API_PATH) or (error.status_code >= 429 and not _is_no_route(error)):
         return None
     right = f"{parts.scheme}://{parts.netloc}{_API_PATH}"
-    return failed("base_url", f"{llm.base_url} has no {_API_PATH}: set {BASE_URL_VARIABLE}={right}.", error)
+    return make_failure("base_url", f"{llm.base_url} has no {_API_PATH}: set {BASE_URL_VARIABLE}={right}.", error)
 
 
 def _is_no_route(error: errors.APIStatusError) -> bool:
     return error.code in _NO_ROUTE or error.status_code in (404, 405)
 
 
-def _unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Finding:
+def _explain_unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Finding:
     found = explain(error)
     if found.topic != "network" or llm.base_url == HOSTS[llm.host].base_url:
         return found
@@ -144,7 +151,7 @@ def _unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Find
     return Finding(found.state, found.topic, found.text + hint, found.server)
 
 
-def _unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
+def _explain_unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
     if refusal.code == _MALFORMED_HEADER:
         return failed("token", "it is not valid in a header: remove quotes, spaces and a leading Bearer.", refusal)
     known = "Cloudflare knows it neither as a user's token nor as one of this account"
@@ -154,39 +161,39 @@ def _unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> Fai
 
 
 # --- account and model ------------------------------------------------------------------------------------------------
-def _account(llm: ChatWorkersGemma) -> Iterator[Finding]:
+def _check_account(llm: ChatWorkersGemma) -> Iterator[Finding]:
     try:
         entries = run(connection.build_transport(llm), search_models(llm, "gemma"))
     except errors.APIStatusError as error:
-        raise _refused_account(llm, error) from None
+        raise _explain_refused_account(llm, error) from None
     except errors.WorkersGemmaError as error:
         raise FailedError(_unreachable(llm, error)) from None
     yield Finding("ok", "account", f"the token may read Workers AI, which lists {len(entries)} Gemma models")
     yield _listed(llm, [str(entry.get("name")) for entry in entries])
 
 
-def _refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError:
+def _explain_refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError:
     if _is_no_route(error):
         text = (
             f"The token is valid, but there is no account {llm.account_id}: check the account's id "
             f"({' or '.join(HOSTS[llm.host].account_variables)})."
         )
-        return failed("account", text, error)
+        return make_failure("account", text, error)
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError):
         text = (
             f"The token is valid, but may not read Workers AI in this account: {llm.account_id} is another account "
             "than the token's, or the token lacks the permission Workers AI (Read)."
         )
-        return failed("account", text, error)
+        return make_failure("account", text, error)
     return FailedError(explain(error))
 
 
-def _listed(llm: ChatWorkersGemma, names: list[str]) -> Finding:
+def _check_listed(llm: ChatWorkersGemma, names: list[str]) -> Finding:
     spec = resolve_model(llm.model, llm.host)
     if spec.retired is not None:
         return Finding("note", "model", f"{spec.id} was retired on {spec.retired.isoformat()}: use {spec.replacement}")
     if llm.model not in names:
-        nearest = suggestion(llm.model, llm.host, names)
+        nearest = suggest_model(llm.model, llm.host, names)
         return Finding("note", "model", f"{llm.model} is not in that list.{nearest}")
     return Finding("ok", "model", f"{llm.model} is listed")
 

@@ -1,4 +1,4 @@
-"""What a step of `check` finds, and what an error means, in plain words."""
+"""The findings of `check`, and explanations of errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 State: TypeAlias = Literal["ok", "note", "FAIL"]
 
-# What each error means to somebody who has just set the package up; the first that fits.
+# What each error means after a first installation; the first match counts.
 _MEANINGS: tuple[tuple[type[errors.WorkersGemmaError], str, str], ...] = (
     (
         errors.APITimeoutError,
@@ -54,8 +54,8 @@ class Finding:
         state: `ok`, `note` for what may matter, or `FAIL` for what must be fixed.
         topic: What it is about: credentials, base_url, token, account, model, quota, capacity, network, service or
             call.
-        text: In plain words, with what to do.
-        server: What the service itself said.
+        text: The finding, with what to do.
+        server: The service's own message.
     """
 
     state: State
@@ -68,25 +68,25 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """The text with the service's own words."""
+        """The text with the service's own message."""
         return f"{self.text} ({self.server})" if self.server else self.text
 
 
 class FailedError(Exception):
-    """A step found what must be fixed, so that the next steps make no sense."""
+    """A step found a problem that must be fixed before the next steps."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
         self.finding = finding
 
 
-def failed(topic: str, text: str, error: errors.WorkersGemmaError | None = None) -> FailedError:
+def make_failure(topic: str, text: str, error: errors.WorkersGemmaError | None = None) -> FailedError:
     """Return the failure of a step."""
-    return FailedError(Finding("FAIL", topic, text, one_line(error) if error is not None else ""))
+    return FailedError(Finding("FAIL", topic, text, to_one_line(error) if error is not None else ""))
 
 
 def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "cloudflare") -> Finding:
-    """Return what an error means, with what the service itself said.
+    """Return what an error means, with the service's own message.
 
     Args:
         error: The error.
@@ -97,11 +97,11 @@ def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "
     if topic == "model":
         if not HOSTS[host].account_variables:
             text = text.replace("such model, or no such account: check both ids", "such model: check its id")
-        text += suggestion(model, host)
-    return Finding("FAIL", topic, text, one_line(error))
+        text += suggest_model(model, host)
+    return Finding("FAIL", topic, text, to_one_line(error))
 
 
-def suggestion(model: str, host: HostName, listed: Collection[str] = ()) -> str:
+def suggest_model(model: str, host: HostName, listed: Collection[str] = ()) -> str:
     """Return a sentence that names the nearest known id, or nothing.
 
     Args:
@@ -115,12 +115,12 @@ def suggestion(model: str, host: HostName, listed: Collection[str] = ()) -> str:
     return f" Did you mean {nearest}?"
 
 
-def problems(error: ValidationError) -> str:
+def describe_problems(error: ValidationError) -> str:
     """Return what is wrong with the arguments of a model, without pydantic's frame."""
     return " ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())
 
 
-def one_line(error: Exception) -> str:
+def to_one_line(error: Exception) -> str:
     """Return an error's text on one line, without control characters."""
     text = " ".join(str(error).split())
     return "".join(one for one in text if one.isprintable())

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 for failure, 2 for bad arguments.
     """
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     try:
         code: int = options.command(options)
         sys.stdout.flush()
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="workers-gemma",
         description="Google's Gemma models on Cloudflare Workers AI, from the command line.",
@@ -76,10 +76,10 @@ def _add_demo_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "show chat, stream, agent and structured output against the sandbox, without an account",
         examples="workers-gemma demo",
     )
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_run_demo)
 
 
-def _demo(_options: argparse.Namespace) -> int:
+def _run_demo(_options: argparse.Namespace) -> int:
     try:
         from langchain_workers_gemma.cli.demo import run_demo
     except ImportError as error:

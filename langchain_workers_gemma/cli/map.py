@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from langchain_workers_gemma.cli.command import CommandError, add_command, add_model_arguments, model_from_arguments
+from langchain_workers_gemma.cli.command import (
+    CommandError,
+    add_command,
+    add_model_arguments,
+    make_model_from_arguments,
+)
 
 SUCCEEDED = 0
 INCOMPLETE = 1
@@ -75,10 +80,10 @@ def run_map(options: argparse.Namespace) -> int:
         report = map_file(
             options.input,
             options.output,
-            model_from_arguments(options, code=BAD_ARGUMENTS, max_tokens=options.max_tokens),
+            make_model_from_arguments(options, code=BAD_ARGUMENTS, max_tokens=options.max_tokens),
             prompt=options.prompt,
             system=options.system,
-            schema=None if options.schema is None else _schema(options.schema),
+            schema=None if options.schema is None else _read_schema(options.schema),
             max_concurrency=options.max_concurrency,
             rate=options.rate,
             max_cost=options.max_cost,
@@ -93,7 +98,7 @@ def run_map(options: argparse.Namespace) -> int:
     return SUCCEEDED if report.complete else INCOMPLETE
 
 
-def _schema(path: Path) -> dict[str, Any]:
+def _read_schema(path: Path) -> dict[str, Any]:
     """Read a JSON Schema.
 
     Raises:

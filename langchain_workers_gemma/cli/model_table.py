@@ -1,4 +1,4 @@
-"""`workers-gemma models`: what is published about each Gemma, and what the account's own list says."""
+"""`workers-gemma models`: the published facts about each Gemma, and the account's own list."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def add_models_command(commands: Any) -> None:
         examples=_EXAMPLES,
     )
     models.add_argument("--json", action="store_true", help="print both lists as JSON")
-    models.set_defaults(command=_models)
+    models.set_defaults(command=_run_models)
 
 
-def _models(options: argparse.Namespace) -> int:
+def _run_models(options: argparse.Namespace) -> int:
     if options.json:
-        live = _live_entries() if _has_credentials() else None
-        listed = {"published": [model_facts(model) for model in MODELS.values()], "live": live}
+        live = _fetch_live_entries() if _has_credentials() else None
+        listed = {"published": [to_facts(model) for model in MODELS.values()], "live": live}
         print(json.dumps(listed, indent=2, ensure_ascii=False))
         return 0
-    print(*published_table(), sep="\n")
+    print(*write_published_table(), sep="\n")
     if not _has_credentials():
         print("\nFor the live list of your account, set:\nCLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN")
         return 0
-    entries = _live_entries()
+    entries = _fetch_live_entries()
     print("\nListed for your account:")
-    print(*live_table(entries), sep="\n")
+    print(*write_live_table(entries), sep="\n")
     return 0
 
 
@@ -62,7 +62,7 @@ def _has_credentials() -> bool:
     return all(any(map(os.environ.get, names)) for names in (host.account_variables, host.token_variables))
 
 
-def _live_entries() -> list[dict[str, Any]]:
+def _fetch_live_entries() -> list[dict[str, Any]]:
     """Return the account's list.
 
     Raises:
@@ -84,34 +84,34 @@ def _live_entries() -> list[dict[str, Any]]:
         raise CommandError(f"the live list cannot be read.\n{explain(error)}") from error
 
 
-def model_facts(model: GemmaModel) -> dict[str, Any]:
+def to_facts(model: GemmaModel) -> dict[str, Any]:
     """Return what is published about a model as JSON values; `null` is not published.
 
     Example:
         >>> from langchain_workers_gemma.models import get_model
-        >>> model_facts(get_model("@cf/google/gemma-3-12b-it"))["parameters"]["top_k"]
+        >>> to_facts(get_model("@cf/google/gemma-3-12b-it"))["parameters"]["top_k"]
         {'low': 1, 'high': 50, 'integer': True}
     """
-    return {one.name: _json_value(getattr(model, one.name)) for one in fields(model)}
+    return {one.name: _to_json_value(getattr(model, one.name)) for one in fields(model)}
 
 
-def _json_value(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, Range):
         return {one.name: getattr(value, one.name) for one in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _json_value(item) for key, item in value.items()}
+        return {key: _to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_json_value(item) for item in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, date):
         return value.isoformat()
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def published_table() -> Iterator[str]:
+def write_published_table() -> Iterator[str]:
     """Yield the lines of the table of every Gemma with published facts, none wider than a terminal.
 
     Example:
-        >>> next(published_table()).split()
+        >>> next(write_published_table()).split()
         ['cloudflare', 'context', '$/M', 'in', '$/M', 'out']
     """
     hosts = list(dict.fromkeys(model.host for model in MODELS.values()))
@@ -119,24 +119,24 @@ def published_table() -> Iterator[str]:
         yield _ROW.format(host, "context", "$/M in", "$/M out")
         for model in MODELS.values():
             if model.host == host:
-                yield from _published(model)
+                yield from _write_published(model)
 
 
-def _published(model: GemmaModel) -> Iterator[str]:
-    context = _tokens(model.context_window)
-    yield _ROW.format(f"  {model.id}", context, _price(model.input_price), _price(model.output_price))
-    yield from _wrapped(", ".join(_features(model)))
+def _write_published(model: GemmaModel) -> Iterator[str]:
+    context = _format_tokens(model.context_window)
+    yield _ROW.format(f"  {model.id}", context, _format_price(model.input_price), _format_price(model.output_price))
+    yield from _wrap(", ".join(_list_features(model)))
     if model.enforced_context is not None:
-        yield from _wrapped(f"{_tokens(model.enforced_context)} tokens of context are enforced")
+        yield from _wrap(f"{_format_tokens(model.enforced_context)} tokens of context are enforced")
     if model.retired is not None:
-        yield from _wrapped(f"retired {model.retired.isoformat()}, use {model.replacement}")
+        yield from _wrap(f"retired {model.retired.isoformat()}, use {model.replacement}")
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, MAX_COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
 
 
-def _features(model: GemmaModel) -> Iterator[str]:
+def _list_features(model: GemmaModel) -> Iterator[str]:
     tools = "tools" if model.function_calling else "tools (not trained)" if model.tools else ""
     constraint = {None: "", "guided_json": "guided_json"}.get(model.constraint, "response_format")
     named = {
@@ -151,7 +151,7 @@ def _features(model: GemmaModel) -> Iterator[str]:
     return (name for name, has in named.items() if has)
 
 
-def live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def write_live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of the table of what `models/search` returned."""
     for entry in entries:
         properties = {
@@ -160,33 +160,35 @@ def live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             if isinstance(item, dict)
         }
         context = str(properties.get("context_window", ""))
-        tokens = _tokens(int(context)) if context.isascii() and context.isdigit() else _UNKNOWN
-        yield f"  {_printable(entry.get('name')):<58} {tokens:>9}"
+        tokens = _format_tokens(int(context)) if context.isascii() and context.isdigit() else _UNKNOWN
+        yield f"  {_to_printable(entry.get('name')):<58} {tokens:>9}"
         task, deprecated = entry.get("task"), properties.get("planned_deprecation_date")
         details = [
-            _printable(task.get("name")) if isinstance(task, dict) else "",
-            _live_price(properties.get("price")),
-            f"deprecated {_printable(deprecated)}" if deprecated else "",
+            _to_printable(task.get("name")) if isinstance(task, dict) else "",
+            _format_live_price(properties.get("price")),
+            f"deprecated {_to_printable(deprecated)}" if deprecated else "",
         ]
-        yield from _wrapped("; ".join(filter(None, details)))
+        yield from _wrap("; ".join(filter(None, details)))
 
 
-def _live_price(prices: object) -> str:
+def _format_live_price(prices: object) -> str:
     if not isinstance(prices, list):
         return ""
     return ", ".join(
-        _printable(f"{item.get('price')} {item.get('unit', '')}".strip()) for item in prices if isinstance(item, dict)
+        _to_printable(f"{item.get('price')} {item.get('unit', '')}".strip())
+        for item in prices
+        if isinstance(item, dict)
     )
 
 
-def _printable(value: object) -> str:
-    """Return a value from the service, which must not steer the terminal."""
+def _to_printable(value: object) -> str:
+    """Return a value from the service without control characters."""
     return "".join(one for one in str(value if value is not None else _UNKNOWN) if one.isprintable())
 
 
-def _tokens(count: int | None) -> str:
+def _format_tokens(count: int | None) -> str:
     return _UNKNOWN if count is None else f"{count:,}"
 
 
-def _price(dollars: float | None) -> str:
+def _format_price(dollars: float | None) -> str:
     return _UNKNOWN if dollars is None else f"{dollars:.2f}"

@@ -61,7 +61,7 @@ def _serve(options: argparse.Namespace) -> int:
             print(_format_assignment(name, value), flush=True)
         _log_requests()
         try:
-            _until_interrupted()
+            _wait_until_interrupted()
         except KeyboardInterrupt:
             print("\nThe sandbox has stopped.")
     return 0
@@ -111,5 +111,5 @@ def _log_requests() -> None:
     ACCESS_LOG.propagate = False
 
 
-def _until_interrupted() -> None:
+def _wait_until_interrupted() -> None:
     threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Injected faults: what goes wrong, when, and how often, as data."""
+"""Injected faults: their kind, time and frequency, as data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GARBAGE = b'\x00\xff\xfe{"response": "not JSON\x80'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong with one request.
+    """One fault of one request.
 
     Attributes:
         kind: `error`: an error reply. `stream_error`: an error object in place of an event. `cut`: the reply ends

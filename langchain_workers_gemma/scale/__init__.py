@@ -6,7 +6,7 @@
 
 The decisions (which row is next, when a request may be sent, what is done, what it cost) are in `plan`, `pacing` and
 `budget`, which do no I/O. `local` and `cluster` carry them out: `local` in one process, `cluster` on the workers of a
-`dask.distributed` scheduler. `journal` is the memory of a run: what is in it is never paid for again.
+`dask.distributed` scheduler. `journal` records a run: what is in it is never paid for again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run may still spend. Pure."""
+"""The budget of a run. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Budget:
     Before a request is sent, an estimate of its cost is reserved; its real cost replaces the estimate when the answer
     is there. The estimate is half as much again as the most expensive request so far, and in proportion more for a row
     that is larger than all before. While no request has been answered, there is no estimate, so only one is under way.
-    An answer that is lost on its way (a worker died, the run was killed) counts as spent: it was probably billed.
+    An answer that is lost (a worker died, the run was killed) counts as spent: it was probably billed.
 
     Args:
         limit: US dollars, or `None` for no limit.

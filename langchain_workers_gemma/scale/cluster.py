@@ -1,7 +1,7 @@
-"""Carries out a plan on the workers of a `dask.distributed` scheduler.
+"""Carry out a plan on the workers of a `dask.distributed` scheduler.
 
 Each attempt at a row is one Dask future, so Dask decides where it runs, and runs it again elsewhere if its worker dies.
-What an attempt must not do on its own is to send: it takes a permit from a Dask `Queue` first, into which only the
+Before an attempt sends a request, it takes a permit from a Dask `Queue`, into which only the
 driver puts permits. So the rate, a pause after a refusal and the cost limit hold for every request, whichever worker
 sends it, and also for the attempts that Dask repeats.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from langchain_workers_gemma.scale.errors import MapStoppedError
 from langchain_workers_gemma.scale.local import Emitter, Wake, Write, emit_ready
-from langchain_workers_gemma.scale.outcome import UNSENT, Outcome, failure
+from langchain_workers_gemma.scale.outcome import UNSENT, Outcome, make_failure
 from langchain_workers_gemma.scale.plan import MapPlan
 from langchain_workers_gemma.scale.rows import Row
 from langchain_workers_gemma.scale.task import RowTask
@@ -33,7 +33,7 @@ Completed: TypeAlias = Any
 
 INSTALL = 'pip install "langchain-workers-gemma[scale]"'
 
-# In place of a permit's number: the run is stopping; or there is no permit now, so hand the row back.
+# Instead of a permit's number: the run is stopping; or no permit is available, so return the row.
 _STOP: Final = "stop"
 _LATER: Final = "later"
 _CONNECT_TIMEOUT = 15.0  # seconds
@@ -47,8 +47,8 @@ class ClusterRunner:
     """Attempts rows on a cluster.
 
     Args:
-        plan: What to do.
-        task: What is done with each row.
+        plan: The plan of the run.
+        task: The task for each row.
         write: Writes to the journal.
         emitter: Takes the finished rows.
         concurrency: How many futures are with the cluster at the same time; its threads bound how many of them run.
@@ -63,7 +63,7 @@ class ClusterRunner:
         self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter, concurrency: int, scheduler: str
     ) -> None:
         self._plan = plan
-        self._task = _pickled(task)
+        self._task = _pickle(task)
         self._write = write
         self._emitter = emitter
         self._concurrency = concurrency
@@ -84,7 +84,7 @@ class ClusterRunner:
         Raises:
             MapStoppedError: If the scheduler cannot be reached, or is lost.
         """
-        distributed = _distributed()
+        distributed = _import_distributed()
         closed: type[OSError] = distributed.comm.CommClosedError
         try:
             client = await distributed.Client(
@@ -99,9 +99,9 @@ class ClusterRunner:
             for helper in helpers:
                 helper.add_done_callback(lambda _: self.wake.set())
             try:
-                await self._loop(client, completed, helpers)
+                await self._run_loop(client, completed, helpers)
             except closed as error:
-                raise self._lost() from error
+                raise self._make_lost_error() from error
             except asyncio.CancelledError:
                 self._plan.stop("interrupted.")
                 while self._rows and not any(helper.done() for helper in helpers):
@@ -114,7 +114,7 @@ class ClusterRunner:
                 with contextlib.suppress(closed):  # permits that cannot be taken back count as lost answers
                     await self._return_unclaimed(queue)
 
-    async def _loop(self, client: Client, completed: Completed, helpers: list[asyncio.Task[None]]) -> None:
+    async def _run_loop(self, client: Client, completed: Completed, helpers: list[asyncio.Task[None]]) -> None:
         while True:
             emit_ready(self._plan, self._emitter)
             for helper in helpers:
@@ -138,14 +138,14 @@ class ClusterRunner:
         """Submit rows as far as futures may be in flight, and return whether there was one."""
         started = False
         while len(self._rows) < self._concurrency and not self._blocked:
-            row = self._plan.next_row(time.monotonic())
+            row = self._plan.get_next_row(time.monotonic())
             if row is None:
                 break
             started = True
             try:
                 data = pickle.dumps(dict(row.data))
             except Exception as error:  # noqa: BLE001 - pickling runs the row's own code
-                self._settle(row, failure(error))
+                self._settle(row, make_failure(error))
                 continue
             key = f"{self._name}-{self._submitted}"
             self._submitted += 1
@@ -161,13 +161,13 @@ class ClusterRunner:
             await self._work.wait()
             self._work.clear()
             async for future, result in completed:
-                self._settle(self._rows.pop(future.key), self._outcome(future, result))
+                self._settle(self._rows.pop(future.key), self._get_outcome(future, result))
                 self.wake.set()
 
     def _settle(self, row: Row, outcome: Outcome) -> None:
         self._write(self._plan.settle(row, outcome, time.monotonic()), row)
 
-    def _outcome(self, future: Future, result: Any) -> Outcome:
+    def _get_outcome(self, future: Future, result: Any) -> Outcome:
         """Return the outcome of a future.
 
         Raises:
@@ -181,12 +181,12 @@ class ClusterRunner:
                 f"The connection to the scheduler at {self._scheduler!r} was lost. Run again to go on."
             )
         error = result[1]
-        if isinstance(error, _distributed().KilledWorker):
+        if isinstance(error, _import_distributed().KilledWorker):
             return Outcome("failed", error=f"KilledWorker: each worker that attempted this row died. {error}")
         # An attempt catches what its row raises, so this is about the worker, such as a package that it lacks.
         return Outcome("stop", error=f"a worker cannot run an attempt. {type(error).__name__}: {error}")
 
-    def _lost(self) -> MapStoppedError:
+    def _make_lost_error(self) -> MapStoppedError:
         return MapStoppedError(f"The scheduler at {self._scheduler!r} was lost. Run again to go on.")
 
     # --- Permits ------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class ClusterRunner:
 
         An attempt blocks a thread of its worker while it waits. If the driver were killed, it would wait forever, so it
         gives up after a while. So that this never happens while the driver lives, those that would wait for long are
-        told to hand their row back.
+        made to return their row.
         """
         while True:
             if not self._rows:
@@ -204,7 +204,7 @@ class ClusterRunner:
             if not self._rows:
                 await asyncio.sleep(_POLL_INTERVAL)
                 continue
-            permit = self._plan.permit(time.monotonic(), max(row.size for row in self._rows.values()))
+            permit = self._plan.request_permit(time.monotonic(), max(row.size for row in self._rows.values()))
             self._blocked = permit == math.inf
             if self._blocked:
                 await queue.put(_LATER)  # no row may hold a thread while the budget waits for the last answers
@@ -216,7 +216,7 @@ class ClusterRunner:
             elif permit is None:
                 await queue.put(_STOP)
             else:
-                self._write(permit.record(), None)
+                self._write(permit.to_record(), None)
                 self._putting = permit.number
                 await queue.put(permit.number)
                 self._putting = None
@@ -242,14 +242,14 @@ def _attempt(task: bytes, data: bytes, queue_name: str) -> Outcome:
     if permit is None:
         return UNSENT
     row = pickle.loads(data)  # noqa: S301 - Dask's own transport is pickle
-    return _unpickled(task).run(row, permit, partial(_take_permit, queue_name, _FURTHER_WAITS))
+    return _unpickle(task).run(row, permit, partial(_take_permit, queue_name, _FURTHER_WAITS))
 
 
 def _take_permit(queue_name: str, waits: int = 1) -> int | None:
     """Wait for a permit; `None` if there is none now, the run is stopping, or its driver has gone."""
     for _ in range(waits):
         try:
-            item = _queue(queue_name).get(timeout=_PERMIT_TIMEOUT)
+            item = _open_queue(queue_name).get(timeout=_PERMIT_TIMEOUT)
         except (TimeoutError, KeyError):  # KeyError: the queue has gone as well
             return None
         if item != _LATER:
@@ -258,26 +258,26 @@ def _take_permit(queue_name: str, waits: int = 1) -> int | None:
 
 
 @lru_cache(maxsize=8)
-def _queue(name: str) -> Queue:
-    distributed = _distributed()
+def _open_queue(name: str) -> Queue:
+    distributed = _import_distributed()
     return distributed.Queue(name, client=distributed.get_client(), maxsize=1)
 
 
 @lru_cache(maxsize=8)
-def _unpickled(task: bytes) -> RowTask:
+def _unpickle(task: bytes) -> RowTask:
     loaded: RowTask = pickle.loads(task)  # noqa: S301 - as above
     return loaded
 
 
-def _distributed() -> Any:
+def _import_distributed() -> Any:
     try:
         return import_module("distributed")
     except ImportError as error:
         raise ImportError(f"scheduler=... needs {error.name!r}, which an extra installs: {INSTALL}") from error
 
 
-def _pickled(task: RowTask) -> bytes:
-    _distributed()
+def _pickle(task: RowTask) -> bytes:
+    _import_distributed()
     try:
         data: bytes = import_module("cloudpickle").dumps(task)
     except Exception as error:

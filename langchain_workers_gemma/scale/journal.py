@@ -52,7 +52,7 @@ class Journal:
         next_permit: The first number that no run has used.
         spent: What all runs have cost, in US dollars; lost answers included.
         largest_cost: The cost of the most expensive attempt.
-        lost: How many answers were lost on their way.
+        lost: How many answers were lost.
 
     Raises:
         InputChangedError: If the journal was begun with another input or question.
@@ -96,23 +96,23 @@ class Journal:
         if record is None:
             return
         if self._by_row and row is not None and "row" in record:
-            record = {**record, "digest": _digest(row)}
+            record = {**record, "digest": _hash_row(row)}
         self._file.write(dump_line(record))
         self._file.flush()
         if time.monotonic() - self._synced > _SYNC_INTERVAL:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()
 
-    def result(self, row: Row) -> Result | None:
+    def get_result(self, row: Row) -> Result | None:
         """Return what earlier runs have for a row; `None` if nothing, or an error, so that it is retried.
 
         Raises:
             InputChangedError: If the row is not the one that was answered.
         """
-        record = self._record(row.index)
+        record = self._read_record(row.index)
         if record is None:
             return None
-        if self._by_row and record.get("digest") != _digest(row):
+        if self._by_row and record.get("digest") != _hash_row(row):
             raise InputChangedError(
                 f"Row {row.index} has changed since the journal {str(self.path)!r} was written. "
                 "Use another journal for other rows."
@@ -135,7 +135,7 @@ class Journal:
         end = 0
         open_permits: dict[int, float] = {}
         damaged = 0
-        for offset, line in _lines(self._reader):
+        for offset, line in _iterate_lines(self._reader):
             record = _parse(line)
             if record is None:
                 damaged += line.endswith(b"\n")
@@ -180,7 +180,7 @@ class Journal:
         if changed:
             raise InputChangedError(f"{', '.join(changed)} changed since {str(self.path)!r} was begun. {cure}")
 
-    def _record(self, index: int) -> Record | None:
+    def _read_record(self, index: int) -> Record | None:
         self._index.seek(index * _SLOT)
         offset = int.from_bytes(self._index.read(_SLOT), "little")
         if offset == 0:
@@ -189,7 +189,7 @@ class Journal:
         return _parse(self._reader.readline())
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def _iterate_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     offset = 0
     for line in file:
         yield offset, line
@@ -207,7 +207,7 @@ def _parse(line: bytes) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _digest(row: Row) -> str:
+def _hash_row(row: Row) -> str:
     """Return a hash of a row's fields."""
     data = json.dumps(row.data, sort_keys=True, default=str)
     return hashlib.blake2b(data.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

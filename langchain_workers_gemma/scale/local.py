@@ -1,4 +1,4 @@
-"""Carries out a plan in this process, on one event loop."""
+"""Carry out a plan in this process, on one event loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Emitter(Protocol):
         """Take a row."""
 
     def tick(self, plan: MapPlan) -> None:
-        """Look at how far the run is. Called often."""
+        """Receive the progress of the run; called often."""
 
 
 class Wake:
@@ -57,7 +57,7 @@ class Wake:
 def emit_ready(plan: MapPlan, emitter: Emitter) -> bool:
     """Emit the rows that are ready, and return whether there were any."""
     emitted = False
-    while not emitter.full and (found := plan.ready()) is not None:
+    while not emitter.full and (found := plan.take_ready()) is not None:
         emitter.emit(*found)
         emitted = True
     emitter.tick(plan)
@@ -68,8 +68,8 @@ class LocalRunner:
     """Attempts rows concurrently in this process.
 
     Args:
-        plan: What to do.
-        task: What is done with each row.
+        plan: The plan of the run.
+        task: The task for each row.
         write: Writes to the journal.
         emitter: Takes the finished rows.
         concurrency: How many rows are attempted at the same time.
@@ -92,13 +92,13 @@ class LocalRunner:
         When it is cancelled, no further request is sent, and the answers that are under way are waited for and kept.
         """
         try:
-            await self._loop()
+            await self._run_loop()
         except BaseException:
             self._plan.stop("interrupted.")
             await asyncio.gather(*self._running, return_exceptions=True)
             raise
 
-    async def _loop(self) -> None:
+    async def _run_loop(self) -> None:
         while True:
             emit_ready(self._plan, self._emitter)
             if self._failure is not None:
@@ -116,18 +116,18 @@ class LocalRunner:
         if len(self._running) >= self._concurrency:
             return math.inf
         if self._row is None:
-            self._row = self._plan.next_row(now)
+            self._row = self._plan.get_next_row(now)
         if self._row is None:
             retry_at = self._plan.retry_at()
             return math.inf if retry_at is None else max(retry_at - now, 0.001)
-        permit = self._plan.permit(now, self._row.size)
+        permit = self._plan.request_permit(now, self._row.size)
         if isinstance(permit, float):
             return permit
         row, self._row = self._row, None
         if permit is None:
             self._plan.settle(row, UNSENT, now)
             return 0
-        self._write(permit.record(), None)
+        self._write(permit.to_record(), None)
         task = asyncio.create_task(self._attempt(row, permit))
         self._running.add(task)
         task.add_done_callback(self._end_attempt)
@@ -140,16 +140,16 @@ class LocalRunner:
         self.wake.set()
 
     async def _attempt(self, row: Row, permit: Permit) -> None:
-        outcome = await self._task.arun(row.data, permit.number, lambda: self._further_permit(row))
+        outcome = await self._task.arun(row.data, permit.number, lambda: self._wait_for_permit(row))
         self._write(self._plan.settle(row, outcome, time.monotonic()), row)
 
-    async def _further_permit(self, row: Row) -> int | None:
+    async def _wait_for_permit(self, row: Row) -> int | None:
         """Wait for the permit of one more request of a row."""
         while True:
-            permit = self._plan.permit(time.monotonic(), row.size, further=True)
+            permit = self._plan.request_permit(time.monotonic(), row.size, further=True)
             if permit is None:
                 return None
             if isinstance(permit, Permit):
-                self._write(permit.record(), None)
+                self._write(permit.to_record(), None)
                 return permit.number
             await asyncio.sleep(min(permit, _LONGEST_WAIT))

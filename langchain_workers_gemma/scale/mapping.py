@@ -26,7 +26,7 @@ from langchain_workers_gemma.scale.pacing import Pacer
 from langchain_workers_gemma.scale.plan import MapPlan, Record, Source
 from langchain_workers_gemma.scale.progress import ProgressBar
 from langchain_workers_gemma.scale.report import MapReport
-from langchain_workers_gemma.scale.rows import JsonlReader, Result, Row, enumerate_rows, merge, output_line
+from langchain_workers_gemma.scale.rows import JsonlReader, Result, Row, enumerate_rows, merge, to_output_line
 from langchain_workers_gemma.scale.task import AnyRunnable, RowTask, make_task
 from langchain_workers_gemma.schemas import to_json_schema
 
@@ -63,7 +63,7 @@ class _Limits:
     def concurrency(self) -> int:
         return self.max_concurrency or (DEFAULT_CLUSTER_CONCURRENCY if self.scheduler else DEFAULT_CONCURRENCY)
 
-    def plan(self, source: Source, journal: Journal | None, total: int | None) -> MapPlan:
+    def make_plan(self, source: Source, journal: Journal | None, total: int | None) -> MapPlan:
         budget = Budget(self.max_cost)
         if journal is not None:
             budget = Budget(self.max_cost, spent=journal.spent, largest=journal.largest_cost)
@@ -73,7 +73,7 @@ class _Limits:
         next_permit = 0 if journal is None else journal.next_permit
         return MapPlan(source, pacer, budget, next_permit=next_permit, total=total)
 
-    def runner(self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter) -> _Runner:
+    def make_runner(self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter) -> _Runner:
         if self.scheduler is None:
             return LocalRunner(plan, task, write, emitter, self.concurrency)
         from langchain_workers_gemma.scale.cluster import ClusterRunner
@@ -131,14 +131,14 @@ def map_file(
     _check_files(source_path, target_path, journal_path)
     with source_path.open("rb") as file:
         survey = JsonlReader(file).survey()
-    question = _question(runnable, prompt, system, schema)
+    question = _build_question(runnable, prompt, system, schema)
     with Journal(journal_path, question, survey) as journal, source_path.open("rb") as file:
         reader = JsonlReader(file)
-        plan = limits.plan(_resumed(reader, journal), journal, survey.rows)
+        plan = limits.make_plan(_resume(reader, journal), journal, survey.rows)
         with target_path.open("wb") as output:
             emitter = _FileEmitter(output, ProgressBar() if show_progress else None)
             try:
-                _run(lambda: limits.runner(plan, task, journal.write, emitter).run())
+                _run(lambda: limits.make_runner(plan, task, journal.write, emitter).run())
             finally:
                 emitter.finish(plan)
         if reader.survey() != survey:
@@ -200,10 +200,10 @@ def map_rows(
         with contextlib.ExitStack() as stack:
             kept = None
             if journal is not None:
-                kept = stack.enter_context(Journal(Path(journal), _question(runnable, prompt, system, schema)))
-            plan = limits.plan(_resumed(enumerate_rows(rows), kept), kept, total)
+                kept = stack.enter_context(Journal(Path(journal), _build_question(runnable, prompt, system, schema)))
+            plan = limits.make_plan(_resume(enumerate_rows(rows), kept), kept, total)
             emitter.report = plan.report
-            runner = limits.runner(plan, task, _discard if kept is None else kept.write, emitter)
+            runner = limits.make_runner(plan, task, _discard if kept is None else kept.write, emitter)
             emitter.wake = runner.wake
             await runner.run()
             if bar is not None:
@@ -280,7 +280,7 @@ class _FileEmitter:
         self._flushed = 0.0
 
     def emit(self, row: Row, result: Result) -> None:
-        self._file.write(output_line(row, result))
+        self._file.write(to_output_line(row, result))
 
     def tick(self, plan: MapPlan) -> None:
         now = time.monotonic()
@@ -387,16 +387,16 @@ async def _call(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
     await make()
 
 
-def _resumed(rows: Iterable[Row], journal: Journal | None) -> Source:
+def _resume(rows: Iterable[Row], journal: Journal | None) -> Source:
     for row in rows:
-        yield row, None if journal is None or row.error is not None else journal.result(row)
+        yield row, None if journal is None or row.error is not None else journal.get_result(row)
 
 
 def _discard(record: Record | None, row: Row | None) -> None:
     """Keep no journal."""
 
 
-def _question(runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any) -> dict[str, Any]:
+def _build_question(runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any) -> dict[str, Any]:
     """Return what is asked of each row, as JSON: what a resumed run has to have in common with the first."""
     return {
         "prompt": prompt,

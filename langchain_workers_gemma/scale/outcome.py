@@ -1,4 +1,4 @@
-"""What an attempt at a row ended in, and which errors mean what for the run. Pure."""
+"""The outcome of an attempt at a row, and the meaning of errors for the run. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_workers_gemma import errors
 Status: TypeAlias = Literal["done", "failed", "retry", "refused", "unsent", "stop"]
 """What an attempt means.
 
-`done`: there is an answer. `failed`: there never will be one for this row. `retry`: another attempt may succeed.
+`done`: there is an answer. `failed`: there will be no answer for this row. `retry`: another attempt may succeed.
 `refused`: the service answered 429, so all requests have to slow down. `unsent`: no request was sent. `stop`: no row
 can have an answer.
 """
@@ -26,8 +26,8 @@ _FOR_EVERY_ROW = (
     errors.ModelDeprecatedError,
 )
 _REFUSALS = (errors.RateLimitError, errors.CapacityError)
-# A reply that cannot be read (InternalServerError under a success status) is worth another attempt: a data set meets
-# every proxy's bad day.
+# A reply that cannot be read (InternalServerError under a success status) is attempted again: over a large data set
+# proxies fail now and then.
 _RETRIED = (errors.InternalServerError, errors.APIConnectionError, errors.APITimeoutError)
 _PERHAPS_BILLED = (errors.APITimeoutError, errors.RequestTimeoutError, errors.StreamInterruptedError)
 _GUARDRAIL_CODES = frozenset({2016, 2017})  # AI Gateway blocked this prompt or response: docs/wire.md section 5
@@ -35,7 +35,7 @@ _GUARDRAIL_CODES = frozenset({2016, 2017})  # AI Gateway blocked this prompt or 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended. It is pickled on its way from a worker.
+    """How one attempt ended. A worker returns it pickled.
 
     Attributes:
         status: What it means.
@@ -71,7 +71,7 @@ class NoPermitError(Exception):
     """A call inside a row's runnable may not be made, because the run is stopping."""
 
 
-def status_of(error: Exception) -> Status:
+def classify(error: Exception) -> Status:
     """Return what an error means for the row and the run."""
     if isinstance(error, NoPermitError):
         return "unsent"
@@ -85,13 +85,13 @@ def status_of(error: Exception) -> Status:
     return "failed"
 
 
-def failure(error: Exception) -> Outcome:
+def make_failure(error: Exception) -> Outcome:
     """Return the outcome of an attempt that raised an error."""
     text = str(error) or "no message"
     if len(text) > _MAX_ERROR_CHARACTERS:
         text = f"{text[:_MAX_ERROR_CHARACTERS]}..."
     return Outcome(
-        status_of(error),
+        classify(error),
         error=f"{type(error).__name__}: {text}",
         retry_after=error.retry_after if isinstance(error, errors.APIStatusError) else None,
         rate_limit=isinstance(error, errors.RateLimitError),

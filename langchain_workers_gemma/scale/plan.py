@@ -52,7 +52,7 @@ class Permit:
     number: int
     reserved: float
 
-    def record(self) -> Record:
+    def to_record(self) -> Record:
         """Return the journal's line, which has to be written before the request is sent."""
         return {"permit": self.number, "reserved": self.reserved}
 
@@ -144,7 +144,7 @@ class MapPlan:
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
-    def next_row(self, now: float) -> Row | None:
+    def get_next_row(self, now: float) -> Row | None:
         """Hand out the next row to attempt.
 
         Returns:
@@ -177,17 +177,17 @@ class MapPlan:
         """Return when the next row is to be retried, or `None` if none waits."""
         return self._waiting[0][0] if self._waiting else None
 
-    def ready(self) -> tuple[Row, Result] | None:
+    def take_ready(self) -> tuple[Row, Result] | None:
         """Take the next finished row in the order of the input, or `None` if it is not finished."""
         found = self._window.pop(self._emitted, None)
         if found is not None:
             self._emitted += 1
-            self._window_bytes -= _size(*found)
+            self._window_bytes -= _estimate_size(*found)
         return found
 
     # --- Requests -----------------------------------------------------------------------------------------------------
 
-    def permit(self, now: float, size: int, *, further: bool = False) -> Permit | float | None:
+    def request_permit(self, now: float, size: int, *, further: bool = False) -> Permit | float | None:
         """Allow one request, if the limits have room for it.
 
         Args:
@@ -253,15 +253,15 @@ class MapPlan:
             record["settled"] = list(outcome.permits)
             if outcome.cost_usd:
                 record["paid"] = outcome.cost_usd
-        result = self._result(attempted, outcome, now)
+        result = self._make_result(attempted, outcome, now)
         if result is not None:
-            record |= {"row": row.index, **result.fields()}
+            record |= {"row": row.index, **result.to_fields()}
             del self._attempted[row.index]
             self._finish(row, result)
         return record or None
 
     def _account(self, outcome: Outcome, now: float) -> None:
-        """Tell pacer, budget and report of an outcome, and stop the run if no row can have an answer."""
+        """Update pacer, budget and report with an outcome, and stop the run if no row can have an answer."""
         self._report.requests += len(outcome.permits)
         if outcome.perhaps_billed:
             self._budget.write_off(outcome.permits)
@@ -278,7 +278,7 @@ class MapPlan:
         if self._budget.limit is not None and outcome.answered and outcome.cost_usd is None:
             self.stop("answers carry no cost, so the cost limit cannot be kept: the model has no published price.")
 
-    def _result(self, attempted: _Attempted, outcome: Outcome, now: float) -> Result | None:
+    def _make_result(self, attempted: _Attempted, outcome: Outcome, now: float) -> Result | None:
         """Return the result of a row, or `None` if it has to be retried or is left unsent."""
         if outcome.status == "done":
             return Result(outcome.output, attempted.usage, attempted.cost_usd)
@@ -287,7 +287,7 @@ class MapPlan:
         given_up = attempted.attempts >= MAX_ATTEMPTS or attempted.refusals >= MAX_REFUSALS
         if outcome.status == "failed" or given_up:
             return Result(error=outcome.error, usage=attempted.usage, cost_usd=attempted.cost_usd)
-        delay = _delay(attempted.attempts) if outcome.status == "retry" else 0.0
+        delay = _choose_delay(attempted.attempts) if outcome.status == "retry" else 0.0
         heapq.heappush(self._waiting, (now + delay, attempted.row.index))
         return None
 
@@ -295,7 +295,7 @@ class MapPlan:
 
     def _finish(self, row: Row, result: Result) -> None:
         self._window[row.index] = (row, result)
-        self._window_bytes += _size(row, result)
+        self._window_bytes += _estimate_size(row, result)
         if result.unsent:
             self._report.unsent += 1
         elif result.error is None:
@@ -326,13 +326,13 @@ class MapPlan:
         return len(self._window) < MAX_WINDOW_ROWS and self._window_bytes < MAX_WINDOW_BYTES
 
 
-def _size(row: Row, result: Result) -> int:
+def _estimate_size(row: Row, result: Result) -> int:
     """Return about how many bytes a finished row takes."""
     output = result.output
     return row.size + (len(output) if isinstance(output, str) else len(str(output))) + 500
 
 
-def _delay(attempts: int) -> float:
+def _choose_delay(attempts: int) -> float:
     longest: float = min(_FIRST_DELAY * 2 ** (attempts - 1), _MAX_DELAY)
     return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 

@@ -54,7 +54,7 @@ class ProgressBar:
 
     def _draw(self, report: MapReport, now: float, done: int) -> None:
         self._drawn_at = now
-        line = progress_line(report, self._rate(now, done))
+        line = format_progress(report, self._measure_rate(now, done))
         if self._redraws:
             padding = " " * max(0, self._length - len(line))
             self._length = len(line)
@@ -63,7 +63,7 @@ class ProgressBar:
             self._stream.write(f"{line}\n")
         self._stream.flush()
 
-    def _rate(self, now: float, done: int) -> float:
+    def _measure_rate(self, now: float, done: int) -> float:
         """Return rows a second, over the last half minute."""
         if not self._samples:
             return 0.0
@@ -71,7 +71,7 @@ class ProgressBar:
         return (done - before) / (now - since) if now > since else 0.0
 
 
-def progress_line(report: MapReport, rate: float) -> str:
+def format_progress(report: MapReport, rate: float) -> str:
     """Return one state of a run as text.
 
     Args:
@@ -79,7 +79,7 @@ def progress_line(report: MapReport, rate: float) -> str:
         rate: Rows a second.
 
     Example:
-        >>> progress_line(MapReport(rows=60, total=100, succeeded=48, failed=2, cost_usd=0.0123), 5.0)
+        >>> format_progress(MapReport(rows=60, total=100, succeeded=48, failed=2, cost_usd=0.0123), 5.0)
         ' 50% |##########          | 50/100 rows, 5.0 rows/s, $0.0123, 0:10 left, 2 errors'
     """
     finished, total = report.finished, report.total
@@ -89,19 +89,19 @@ def progress_line(report: MapReport, rate: float) -> str:
     else:
         share = finished / total if total else 1.0
         head = f"{int(share * 100):3}% |{'#' * int(share * _WIDTH):{_WIDTH}}| {finished:,}/{total:,} rows"
-        parts.append(f"{_time_left(total - finished, rate)} left")
+        parts.append(f"{_format_time_left(total - finished, rate)} left")
     if report.failed:
         parts.append(f"{report.failed:,} errors")
     return ", ".join([head, *parts])
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _time_left(rows: int, rate: float) -> str:
+def _format_time_left(rows: int, rate: float) -> str:
     if rows == 0:
-        return _duration(0)
-    return _duration(rows / rate) if rate > 0 else "?"
+        return _format_duration(0)
+    return _format_duration(rows / rate) if rate > 0 else "?"

@@ -30,7 +30,7 @@ class RowPrompt:
         system: The text of a system message before it, which is sent as it is; `None` for no such message.
 
     Example:
-        >>> RowPrompt("{title}: {tags} {{}}").messages({"title": "Bread", "tags": ["food"]})[0].content
+        >>> RowPrompt("{title}: {tags} {{}}").build_messages({"title": "Bread", "tags": ["food"]})[0].content
         'Bread: ["food"] {}'
     """
 
@@ -46,12 +46,12 @@ class RowPrompt:
                 names[name] = None
             elif found[0] not in ("{{", "}}"):
                 raise ValueError(
-                    f"prompt: {_around(self.prompt, found.start())!r} is not a field in braces. "
+                    f"prompt: {_quote_around(self.prompt, found.start())!r} is not a field in braces. "
                     "Write {name} for a field, and {{ and }} for braces."
                 )
         object.__setattr__(self, "fields", tuple(names))
 
-    def messages(self, row: Mapping[str, Any]) -> list[BaseMessage]:
+    def build_messages(self, row: Mapping[str, Any]) -> list[BaseMessage]:
         """Return the messages for a row.
 
         Raises:
@@ -61,16 +61,16 @@ class RowPrompt:
             if name not in row:
                 listed = ", ".join(map(repr, list(row)[:_SHOWN])) or "no fields"
                 raise MissingFieldError(f"The prompt names the field {name!r}, and the row has {listed}.")
-        human = HumanMessage(_PIECE.sub(lambda found: _replacement(found, row), self.prompt))
+        human = HumanMessage(_PIECE.sub(lambda found: _replace(found, row), self.prompt))
         return [human] if self.system is None else [SystemMessage(self.system), human]
 
 
-def _replacement(found: re.Match[str], row: Mapping[str, Any]) -> str:
+def _replace(found: re.Match[str], row: Mapping[str, Any]) -> str:
     if found[1] is None:
         return found[0][0]
     value = row[found[1]]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _around(text: str, position: int) -> str:
+def _quote_around(text: str, position: int) -> str:
     return text[position : position + 30]

@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a row.
+    """The result of a row.
 
     Attributes:
         output: The answer: text, or the object if a schema was given.
@@ -55,7 +55,7 @@ class Result:
     error: str | None = None
     unsent: bool = False
 
-    def fields(self) -> dict[str, Any]:
+    def to_fields(self) -> dict[str, Any]:
         """Return the fields that the output row gains."""
         if self.error is not None:
             return {"error": self.error}
@@ -91,17 +91,17 @@ class JsonlReader:
         self._size = 0
 
     def __iter__(self) -> Iterator[Row]:
-        for line, complete in self._lines():
+        for line, complete in self._iterate_lines():
             yield _parse_line(self._rows, line, complete=complete)
             self._rows += 1
 
     def survey(self) -> Survey:
         """Read on to the end of the file without parsing, and return its survey."""
-        for _ in self._lines():
+        for _ in self._iterate_lines():
             self._rows += 1
         return Survey(self._rows, self._size, self._hash.hexdigest())
 
-    def _lines(self) -> Iterator[tuple[bytes, bool]]:
+    def _iterate_lines(self) -> Iterator[tuple[bytes, bool]]:
         """Yield each line that is not blank, and whether it is complete."""
         while line := self._read():
             complete, rest = True, line
@@ -133,16 +133,16 @@ def enumerate_rows(rows: Iterable[Any]) -> Iterator[Row]:
 def merge(row: Row, result: Result) -> dict[str, Any]:
     """Return the input row with the fields of its result."""
     kept = {key: value for key, value in row.data.items() if key not in RESULT_FIELDS}
-    return {**kept, **result.fields()}
+    return {**kept, **result.to_fields()}
 
 
-def output_line(row: Row, result: Result) -> bytes:
+def to_output_line(row: Row, result: Result) -> bytes:
     """Return the line of the output file for a row that was read from a file.
 
     The input's own text is kept, so that numbers and escapes are not changed by a round trip through Python. A line
     that is not a JSON object is kept under `raw`.
     """
-    fields = result.fields()
+    fields = result.to_fields()
     if not row.data and row.error is not None:
         return dump_line({"raw": row.text, **fields})
     if not row.data.keys().isdisjoint(RESULT_FIELDS):
@@ -161,7 +161,7 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
     """
     try:
         return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
+    except UnicodeEncodeError:  # a lone surrogate: JSON can express it, UTF-8 cannot
         return (json.dumps(value, allow_nan=False) + "\n").encode()
 
 

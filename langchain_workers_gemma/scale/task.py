@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from pydantic import BaseModel
 
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
-from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, failure
+from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, make_failure
 from langchain_workers_gemma.scale.prompt import RowPrompt
 from langchain_workers_gemma.scale.rows import dump_line
 from langchain_workers_gemma.transport.driver import REQUEST_GATE
@@ -34,10 +34,10 @@ AsyncGate: TypeAlias = Callable[[], Awaitable[int | None]]
 
 @dataclass(frozen=True, slots=True)
 class RowTask:
-    """What is done with each row.
+    """The task for each row.
 
     Attributes:
-        runnable: What answers.
+        runnable: The runnable that answers.
         prompt: Makes the runnable's input from a row; `None` passes the row itself.
     """
 
@@ -53,27 +53,27 @@ class RowTask:
             gate: Called before each further request, such as the repair of a structured output.
         """
         meter = _Meter(permit, gate)
-        with _gated(meter):
+        with _use_gate(meter):
             try:
-                answer = self.runnable.invoke(self._input(row), {"callbacks": [_Handler(meter)]})
-                outcome = _answer(answer, meter)
+                answer = self.runnable.invoke(self._build_input(row), {"callbacks": [_Handler(meter)]})
+                outcome = _make_outcome(answer, meter)
             except Exception as error:  # noqa: BLE001 - whatever a row raises is that row's outcome
-                outcome = failure(error)
-        return meter.complete(outcome)
+                outcome = make_failure(error)
+        return meter.complete_outcome(outcome)
 
     async def arun(self, row: Mapping[str, Any], permit: int, gate: AsyncGate) -> Outcome:
         """Attempt a row. See `run`."""
         meter = _Meter(permit, async_gate=gate)
-        with _gated(meter):
+        with _use_gate(meter):
             try:
-                answer = await self.runnable.ainvoke(self._input(row), {"callbacks": [_AsyncHandler(meter)]})
-                outcome = _answer(answer, meter)
+                answer = await self.runnable.ainvoke(self._build_input(row), {"callbacks": [_AsyncHandler(meter)]})
+                outcome = _make_outcome(answer, meter)
             except Exception as error:  # noqa: BLE001 - as above
-                outcome = failure(error)
-        return meter.complete(outcome)
+                outcome = make_failure(error)
+        return meter.complete_outcome(outcome)
 
-    def _input(self, row: Mapping[str, Any]) -> Any:
-        return dict(row) if self.prompt is None else self.prompt.messages(row)
+    def _build_input(self, row: Mapping[str, Any]) -> Any:
+        return dict(row) if self.prompt is None else self.prompt.build_messages(row)
 
 
 def make_task(
@@ -95,7 +95,7 @@ def make_task(
             raise ValueError("system is given without prompt: add prompt='... {field} ...'.")
         if isinstance(runnable, BaseChatModel):
             raise ValueError("prompt is missing: a chat model needs prompt='... {field} ...' to read a row.")
-    runnable = without_own_retries(runnable)
+    runnable = disable_retries(runnable)
     if schema is not None:
         if not isinstance(runnable, BaseChatModel):
             raise ValueError(f"schema needs a chat model as runnable, not {type(runnable).__name__}.")
@@ -103,7 +103,7 @@ def make_task(
     return RowTask(runnable, None if prompt is None else RowPrompt(prompt, system))
 
 
-def without_own_retries(runnable: AnyRunnable) -> AnyRunnable:
+def disable_retries(runnable: AnyRunnable) -> AnyRunnable:
     """Return the runnable with `max_retries=0` on each `ChatWorkersGemma` in it.
 
     A run retries rows itself, and its rate and cost limits have to count each retry.
@@ -111,9 +111,9 @@ def without_own_retries(runnable: AnyRunnable) -> AnyRunnable:
     if isinstance(runnable, ChatWorkersGemma):
         return runnable.model_copy(update={"max_retries": 0})
     if isinstance(runnable, RunnableBinding):
-        return runnable.model_copy(update={"bound": without_own_retries(runnable.bound)})
+        return runnable.model_copy(update={"bound": disable_retries(runnable.bound)})
     if isinstance(runnable, RunnableSequence):
-        return RunnableSequence(*map(without_own_retries, runnable.steps), name=runnable.name)
+        return RunnableSequence(*map(disable_retries, runnable.steps), name=runnable.name)
     return runnable
 
 
@@ -162,14 +162,14 @@ class _Meter:
             self._add_permit(self._gate())
         elif self._loop is not None and not _is_running(self._loop):
             # An asynchronous attempt that calls a model synchronously, in another thread.
-            self._add_permit(asyncio.run_coroutine_threadsafe(self._turn(), self._loop).result())
+            self._add_permit(asyncio.run_coroutine_threadsafe(self._acquire_turn(), self._loop).result())
         # Else the call blocks the very event loop that it would wait for, so it is sent without a permit.
 
     async def _aacquire(self) -> None:
         if self._lacks_permit:
-            self._add_permit(await self._turn())
+            self._add_permit(await self._acquire_turn())
 
-    async def _turn(self) -> int | None:
+    async def _acquire_turn(self) -> int | None:
         if self._async_gate is not None:
             return await self._async_gate()
         # A synchronous attempt that runs an event loop of its own.
@@ -199,7 +199,7 @@ class _Meter:
     def unused(self) -> bool:
         return self._answered == 0
 
-    def complete(self, outcome: Outcome) -> Outcome:
+    def complete_outcome(self, outcome: Outcome) -> Outcome:
         return replace(
             outcome,
             usage=None if self._usage is None else dict(self._usage),
@@ -218,7 +218,7 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 @contextmanager
-def _gated(meter: _Meter) -> Iterator[None]:
+def _use_gate(meter: _Meter) -> Iterator[None]:
     """Have the requests of this context wait for their permits."""
     token = REQUEST_GATE.set(meter)
     try:
@@ -251,7 +251,7 @@ class _Handler(BaseCallbackHandler):
 
 
 class _AsyncHandler(AsyncCallbackHandler):
-    """The same for an asynchronous attempt."""
+    """The handler of an asynchronous attempt."""
 
     raise_error = True
     run_inline = True
@@ -266,7 +266,7 @@ class _AsyncHandler(AsyncCallbackHandler):
         _count(self._meter, response)
 
 
-def _answer(answer: Any, meter: _Meter) -> Outcome:
+def _make_outcome(answer: Any, meter: _Meter) -> Outcome:
     """Return the outcome for what the runnable returned.
 
     Raises:

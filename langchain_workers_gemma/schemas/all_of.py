@@ -1,4 +1,4 @@
-"""Joining schemas: one that says what several say, so that no `allOf` is left."""
+"""Intersect schemas, so that no `allOf` is left."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _merge(schema: Any) -> Any:
 
 
 def _modernise(schema: JSONSchema) -> JSONSchema:
-    """State in one way what drafts of JSON Schema, OpenAPI and Pydantic say in several."""
+    """Normalise what drafts of JSON Schema, OpenAPI and Pydantic express in several ways."""
     for bound, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(schema.get(strict), bool) and schema.pop(strict) and bound in schema:  # draft 4
             schema[strict] = schema.pop(bound)
@@ -61,7 +61,7 @@ def _modernise(schema: JSONSchema) -> JSONSchema:
 
 
 def intersect(one: Any, other: Any) -> Any:
-    """Return the schema that says what both say; `False` if nothing can meet both."""
+    """Return the schema that accepts what both accept; `False` if no value can meet both."""
     if one is False or other is False:
         return False
     if one is True or other is True:
@@ -74,7 +74,7 @@ def intersect(one: Any, other: Any) -> Any:
             found[key] = _JOIN[key](found[key], value)
             if found[key] is None:
                 return False
-        elif key not in ANNOTATIONS:  # two of a kind that cannot be one: the second is at least said
+        elif key not in ANNOTATIONS:  # keywords that cannot be merged: the second becomes a description
             found["description"] = join_texts(found.get("description"), f"({describe(key, value)})")
     return found
 

@@ -1,7 +1,7 @@
-"""What a tool's JSON Schema says about the arguments of a call, and how to read an argument by it.
+"""Types of the arguments of a call by the tool's JSON Schema, and how to read an argument by its type.
 
-A Gemma writes `call:find{zip:02134}`: the value is a string if the schema says so, and no number. Engines and models
-also send `"42"` where the schema wants an integer (`docs/wire.md` section 10).
+A Gemma writes `call:find{zip:02134}`: the value is a string if the schema has one there, and no number. Engines and
+models also send `"42"` where the schema has an integer (`docs/wire.md` section 10).
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class ArgumentType:
 
     @cached_property
     def _nodes(self) -> tuple[Mapping[str, Any], ...]:
-        """Every schema that says something about this place, with references and alternatives followed."""
+        """Every schema that applies to this place, with references and alternatives followed."""
         found: list[Mapping[str, Any]] = []
         seen: set[str] = set()
         left = list(reversed(self._schemas))
@@ -190,7 +190,7 @@ class ArgumentType:
         return str(word) if types is not None and "string" in types and not _fits(value, types) else value
 
     def read_string(self, text: str) -> Any:
-        """Return the value that a string has here: what it spells where the schema wants anything but a string.
+        """Return the value of a string here: its parsed value where the schema has another type than string.
 
         Example:
             >>> limit = ArgumentType.of({"properties": {"limit": {"type": "integer"}}}).get_argument("limit")
@@ -265,7 +265,7 @@ def _find_types(
     reference = schema.get("$ref")
     if isinstance(reference, str):
         if reference not in known:
-            known[reference] = None  # what refers to itself says nothing by that
+            known[reference] = None  # a reference to itself adds no type
             known[reference] = _find_types(_find_target(root, reference), root, known)
         allowed = _intersect(allowed, known[reference])
     for key in ("anyOf", "oneOf"):
@@ -317,7 +317,7 @@ def _find_target(root: Mapping[str, Any], reference: str) -> object:
     try:
         return find_target(dict(root), reference)
     except ValueError:
-        return None  # a reference that leads nowhere says nothing
+        return None  # a reference without a target adds nothing
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Bounds of strings and numbers, as far as the engines keep them."""
+"""Bounds of strings and numbers that the engines enforce."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from langchain_workers_gemma.schemas.keywords import JSONSchema, find_one_type
 from langchain_workers_gemma.schemas.traversal import read_number
 
 TypeRules: TypeAlias = tuple[JSONSchema | None, frozenset[str]]
-"""The rules for one type, `None` if nothing can meet them, and the keywords that need no more saying."""
+"""The rules for one type, `None` if nothing can meet them, and the keywords that need no description."""
 
 _FORMATS = frozenset({"date", "date-time", "time", "uuid"})
 """The formats that all engines know and get right.
 
 `llguidance` refuses a format it does not know, `outlines-core` has only these, `email` and `uri`, and its patterns for
-those two let a bare `"` into the string, so that the JSON around it falls apart.
+those two allow a bare `"` in the string, which breaks the JSON around it.
 """
 
 _LEAST, _MOST = 1e-6, 2**53  # sizes of numeric bounds; llguidance fails on 1e-20 or 1e300

@@ -1,4 +1,4 @@
-"""What checking a value against a schema is made of: a place, a mismatch, and the walk that asks each keyword."""
+"""The parts of a check against a schema: a place, a mismatch, and the walk over the keywords."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def check_only(kind: type | tuple[type, ...], rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """Return rules that speak of values of one kind alone."""
+    """Limit rules to values of one kind."""
 
     def limit_rule(rule: Rule) -> Rule:
         def check_kind(place: Place, demanded: Any) -> Iterator[Mismatch]:

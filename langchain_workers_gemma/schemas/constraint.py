@@ -1,4 +1,4 @@
-"""Schemas for constrained decoding, in what the grammar engines take and take alike."""
+"""Schemas for constrained decoding, in the keywords that all grammar engines support alike."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from langchain_workers_gemma.schemas.references import add_definitions, inline_r
 from langchain_workers_gemma.schemas.traversal import read_number, read_required_names
 
 _ANYTHING: JSONSchema = {"anyOf": [{"type": kind} for kind in TYPES if kind != "integer"]}
-"""What `{}` means; `outlines-core` writes `{}` as alternatives without parentheses, which spoils all around them."""
+"""The meaning of `{}`. `outlines-core` writes `{}` as alternatives without parentheses, which breaks the pattern."""
 
 _DECIMAL = "^(?!^[-+.]*$)"
 """How the pattern begins with which some releases of Pydantic offer a string beside the number for a `Decimal`."""
 
 
 def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
-    """Rewrite a schema in what `llguidance`, `outlines-core` and `xgrammar` all take and take alike.
+    """Rewrite a schema in the keywords that `llguidance`, `outlines-core` and `xgrammar` all support alike.
 
     What is left is `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
-    `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. The rest is said in
-    the description, for the model to read; whether it was kept is for the caller's own type to check. What no keyword
+    `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. The rest is stated in
+    the description, for the model to read; the caller's own type checks it. What no keyword
     of an engine can express is loosened, so everything the schema means to allow stays allowed, with four exceptions:
 
-    - Objects with `properties` and no word about others are closed: `llguidance` takes an open object literally and
-      lets the model make up keys until its tokens run out, while the other engines close it anyway.
+    - Objects with `properties` and no rule for other keys are closed: `llguidance` takes an open object literally and
+      lets the model invent keys until its tokens run out, while the other engines close it anyway.
     - Objects that `allOf` joins are read as one object, whose parts may each have been closed.
     - Tuples have all their items: `outlines-core` knows no shorter ones.
     - A `Decimal` that some releases of Pydantic write as a number or a string with a pattern is a number: no engine
@@ -67,7 +67,7 @@ def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
     if found is False or False in done.values():
         msg = "No value can meet this schema: look for contradicting types, bounds or enums."
         raise ValueError(msg)
-    # An alternative that was the only one left may have put a reference to the root, or ended a recursion.
+    # A single remaining alternative may have moved a reference to the root, or ended a recursion.
     return inline_refs(add_definitions(found, done))
 
 
@@ -118,7 +118,7 @@ def _list_branches(schema: JSONSchema) -> list[Any] | None:
     _, rest = split_annotations(schema)
     if rest.pop("nullable", None) is True:  # OpenAPI 3.0
         return [rest, {"type": "null"}]
-    for key in ("anyOf", "oneOf"):  # "exactly one of" is beyond engines; which one is for the caller's type to see
+    for key in ("anyOf", "oneOf"):  # engines do not support "exactly one of"; the caller's type checks it
         if key in rest:
             members = rest.pop(key)
             numbers = any(isinstance(one, dict) and one.get("type") == "number" for one in members)

@@ -1,4 +1,4 @@
-"""The rules for objects and arrays, those that look at what other keywords have spoken of included."""
+"""The rules for objects and arrays, including those that depend on what other keywords have evaluated."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _check_property_names(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def _check_required(place: Place, demanded: Any) -> Iterator[Mismatch]:
-    # Draft 3 has `required: true` within a property, which says nothing here.
+    # Draft 3 has `required: true` within a property, which does not count here.
     for name in demanded if isinstance(demanded, list) else ():
         if name not in place.value:
             yield place.make_mismatch(f"the required key {name!r} is missing")
@@ -95,7 +95,7 @@ def _check_unevaluated_properties(place: Place, demanded: Any) -> Iterator[Misma
 
 
 def _find_evaluated_names(place: Place) -> set[str]:
-    """Return the keys that some other keyword of a schema speaks of."""
+    """Return the keys that another keyword of a schema evaluates."""
     schema = place.schema
     if "additionalProperties" in schema:
         return set(place.value)

@@ -1,4 +1,4 @@
-"""The declaration of a tool as a chat template shows it: what it would hide is said in words, nothing is made up.
+"""The declaration of a tool as a chat template shows it: what the template would hide is described in words.
 
 A template writes some keywords of a parameter's schema, in an order and a notation of its own, and leaves the others
 out. Of an object without `properties` it takes the keywords for parameters (`docs/wire.md` section 11).
@@ -38,14 +38,14 @@ class ShownKeywords:
 
 
 def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
-    """Say in words what a template does not show of a tool's parameters.
+    """Describe in words what a template does not show of a tool's parameters.
 
     Args:
-        parameters: The parameters as `for_tool` gives them.
+        parameters: The parameters that `for_tool` returns.
         shown: What the template shows.
 
     Returns:
-        The parameters with longer descriptions, and what the tool's own description must say.
+        The parameters with longer descriptions, and the additions to the tool's own description.
     """
     definitions = parameters.get("$defs", {})
     declared, lines = _declare_properties(parameters, shown)
@@ -109,7 +109,7 @@ def _write_description(schema: JSONSchema, shown: ShownKeywords) -> str:
 
 
 def _write_notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
-    """Return in words what a schema says by keywords that the template does not show."""
+    """Describe the keywords of a schema that the template does not show."""
     kind = schema.get("type")
     hidden = {key: value for key, value in schema.items() if not shown.shows(key, kind)}
     notes: list[str] = []
@@ -133,7 +133,7 @@ def _write_notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
 
 
 def _is_only_nullable(schema: JSONSchema) -> bool:
-    """Return whether a union only says that a value may be null, or anything, as other words do already."""
+    """Return whether a union only allows null, or anything, which another note states already."""
     kinds = [one.get("type") for one in schema["anyOf"] if isinstance(one, dict) and one.keys() == {"type"}]
     if len(kinds) < len(schema["anyOf"]):
         return False
@@ -145,7 +145,7 @@ def _join_alternatives(members: Sequence[Any]) -> str:
 
 
 def _describe_schema(schema: Any) -> str:
-    """Return a schema in words: its type, or the whole of it where it says more."""
+    """Describe a schema: its type, or all of it as JSON where it has more."""
     if not isinstance(schema, dict):
         return "anything" if schema else "nothing"
     told = {key: value for key, value in schema.items() if value not in ({}, [])}

@@ -1,4 +1,4 @@
-"""Telling the model in a description what no engine enforces."""
+"""Describe for the model what no engine enforces."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ TOLD = (
     *("propertyNames", "dependentRequired", "dependentSchemas", "not", "if", "then", "else"),
     *("contentEncoding", "contentMediaType", "default"),
 )
-"""The keywords that a model should still hear of when the engines do not."""
+"""The keywords that a description states, since engines ignore them."""
 
 
 def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
-    """Add the description to `rules`, with what is said in `schema` by keywords that are not `taken`."""
+    """Add the description to `rules`, with notes on the keywords of `schema` that are not `taken`."""
     text = schema.get("description")
     notes = list(filter(None, (describe(key, schema[key]) for key in TOLD if key in schema and key not in taken)))
     said = [text] if isinstance(text, str) and text else []
@@ -42,7 +42,7 @@ def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = fro
 
 
 def describe(key: str, value: Any) -> str:
-    """State in words what a keyword demands; empty where there is nothing to say."""
+    """Describe what a keyword demands; empty where there is no description."""
     if key == "default" and (value is None or isinstance(value, dict | list)):
         return ""  # JSON in a prompt beside a constraint provokes endless white space (docs/wire.md section 7)
     if key == "uniqueItems":
@@ -59,6 +59,6 @@ def describe(key: str, value: Any) -> str:
 
 
 def join_texts(one: Any, other: Any) -> str:
-    """Join two descriptions, either of which may be missing or be said by the first already."""
+    """Join two descriptions; either may be missing, and the second may repeat the first."""
     texts = [text for text in (one, other) if isinstance(text, str) and text]
     return texts[0] if len(texts) == 2 and texts[1] in texts[0] else " ".join(texts)

@@ -1,4 +1,4 @@
-"""What users hand in: Pydantic models, TypedDicts, JSON Schemas, and tools in OpenAI's form."""
+"""Convert users' schemas: Pydantic models, TypedDicts, JSON Schemas, and tools in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def get_schema_description(schema: Any) -> str:
 
 
 def _get_at_root(schema: Any, key: str) -> Any:
-    """Return what a schema says of itself; a recursive model's own is a reference to one of its definitions."""
+    """Return a keyword at a schema's root; for a recursive model, that of the definition it refers to."""
     found = to_json_schema(schema)
     target = find_target(found, found["$ref"]) if key not in found and "$ref" in found else found
     return target.get(key, "") if isinstance(target, dict) else ""

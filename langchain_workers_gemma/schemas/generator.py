@@ -1,4 +1,4 @@
-"""Pydantic's generator of JSON Schemas, as a model that writes JSON needs it."""
+"""Pydantic's generator of JSON Schemas, adapted to a model that writes JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ class PydanticGenerator(GenerateJsonSchema):
     """Pydantic's own generator, but for `Decimal`."""
 
     def decimal_schema(self, schema: DecimalSchema) -> JSONSchema:
-        """Offer a number only: offered "a number or a string", a model may write any string."""
+        """Allow a number only: with "a number or a string", a model may write any string."""
         made = super().decimal_schema(schema)
         return next((one for one in made.get("anyOf", []) if one.get("type") == "number"), made)

@@ -1,4 +1,4 @@
-"""JSON Schema's own words: its keywords, its types, and which keyword speaks of which type."""
+"""The keywords and types of JSON Schema, and which keyword applies to which type."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ KEYWORDS: dict[str, frozenset[str]] = {
     "number": _OF_NUMBERS,
     "integer": _OF_NUMBERS,
 }
-"""The keywords that speak of values of one type, by type."""
+"""The keywords that apply to values of one type, by type."""
 
 OF_ONE_TYPE = frozenset().union(*KEYWORDS.values())
-"""All keywords that speak of values of one type."""
+"""All keywords that apply to values of one type."""
 
 
 def split_annotations(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
-    """Split what a schema only tells from what it demands."""
+    """Split a schema into its annotations and its rules."""
     annotations = {key: value for key, value in schema.items() if key in ANNOTATIONS}
     return annotations, {key: value for key, value in schema.items() if key not in ANNOTATIONS}
 
@@ -61,7 +61,7 @@ def get_types_of_value(value: Any) -> frozenset[str]:
 
 
 def find_one_type(schema: JSONSchema) -> str | None:
-    """Return the type of a schema, also when only its keywords tell: `outlines-core` takes no rule without a `type`."""
+    """Return the type of a schema, also if only its keywords show it: `outlines-core` needs a `type` for each rule."""
     for kind in get_types(schema) or ():
         if kind not in TYPES:
             msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."

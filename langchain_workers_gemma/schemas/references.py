@@ -1,4 +1,4 @@
-"""References within a schema: following them, inlining them, and keeping those that lead back to themselves."""
+"""References within a schema: follow them, inline them, and keep those that are recursive."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def _find_kept(root: JSONSchema) -> list[str]:
-    """Return which references must stay: those that lead back to themselves, or all where inlining would explode."""
+    """Return the references that must stay: recursive ones, or all where inlining would be too large."""
     refs_in: dict[str, list[tuple[int, int, str]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     waiting = [""]
@@ -91,7 +91,7 @@ def _find_kept(root: JSONSchema) -> list[str]:
 
 
 def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
-    """Take away, again and again, the nodes from which no arrow leads on; returns them in that order, and the rest."""
+    """Repeatedly remove the nodes without outgoing edges; return them in that order, and the rest."""
     left = {node: len(to) for node, to in graph.items()}
     users: dict[str, list[str]] = {}
     for node, to in graph.items():
@@ -163,7 +163,7 @@ def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
 
 
 def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
-    """Add those definitions to a schema that it leads to."""
+    """Add the definitions to a schema that it refers to."""
     needed: dict[str, Any] = {}
     waiting: list[Any] = [root]
     while waiting:

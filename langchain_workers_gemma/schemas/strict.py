@@ -15,9 +15,9 @@ def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
     """Rewrite a schema in OpenAI's strict form, for an envelope with `strict: true`.
 
     Every property is required and no other is allowed, at every depth. One that was optional may be null instead,
-    unless it has a default: then the model has to give a value, as most such fields take no null. What `for_constraint`
-    does is done here too, since the same engines read the schema. A `dict[str, X]` stays as it is: OpenAI refuses it,
-    and closing it would leave nothing but `{}`.
+    unless it has a default: then the model has to write a value, as most such fields take no null. What
+    `for_constraint` does is done here too, since the same engines read the schema. A `dict[str, X]` stays as it is:
+    OpenAI refuses it, and closing it would leave nothing but `{}`.
 
     Args:
         schema: A JSON Schema of an object.

@@ -25,13 +25,13 @@ _NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
 def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
     """Rewrite a schema as the parameters of a tool, in the form that Workers AI publishes for them.
 
-    Workers AI wants `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type` that
-    is one string, and a `description` (docs/wire.md section 2). Nothing constrains the model here: all other keywords
-    are kept as documentation for it.
+    Workers AI expects `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type`
+    that is one string, and a `description` (docs/wire.md section 2). Nothing constrains the model here: all other
+    keywords are kept as documentation for it.
 
-    - `Optional[X]` is X; one that is required says in its description that it may be null.
+    - `Optional[X]` is X; the description of a required one states that it may be null.
     - With `engine_types`, what may be null or anything lists its types in `anyOf` as well: engines that type a call's
-      arguments by the schema make the string `"null"` of null, and `"8"` of 8, where only a string may stand
+      arguments by the schema make the string `"null"` of null, and `"8"` of 8, where only a string is allowed
       (docs/wire.md section 10). Gemma 4's template shows `nullable`.
     - A union has the `type` of its first member and keeps `anyOf`. So it is for reading, not for checking arguments.
     - A missing description is made of the title or the name.
@@ -109,7 +109,7 @@ def _convert_property(name: str, schema: Any, required: list[str], *, engine_typ
 
 
 def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
-    """Return what tells an engine that a parameter may be null, or anything."""
+    """Return the alternatives that let an engine accept null, or anything."""
     if takes_anything:
         return {"anyOf": [{"type": kind} for kind in TYPES]}
     null = {"type": "null"}
@@ -118,7 +118,7 @@ def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchem
 
 
 def _remove_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
-    """Make `Optional[X]` X and a list of types one, and tells whether null was among them."""
+    """Convert `Optional[X]` to X and a list of types to one; also return whether null was among them."""
     schema = {key: value for key, value in schema.items() if key != "nullable" and (key, value) != ("default", None)}
     kinds = schema.get("type")
     if isinstance(kinds, list) and get_types(schema):

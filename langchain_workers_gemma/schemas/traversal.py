@@ -1,4 +1,4 @@
-"""Walking through a schema, and reading what is in it: what cannot be read is refused here."""
+"""Traverse a schema and read its keywords; an unreadable schema is refused here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_workers_gemma.schemas.keywords import JSONSchema
 MAX_DEPTH = 100  # levels of JSON; deeper schemas would run into Python's recursion limit inside a caller's own stack
 _MAX_SIZE = 200_000  # values in the schema as given; only one that contains itself or is generated gets there
 
-# Where schemas stand inside a schema. Everything else in it is data, and the keys under `properties` are names: a
+# Where schemas occur inside a schema. Everything else in it is data, and the keys under `properties` are names: a
 # property called "pattern" or "$ref" is no keyword.
 MAPS_OF_SCHEMAS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
 LISTS_OF_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -23,7 +23,7 @@ SINGLE_SCHEMAS = frozenset(
 
 
 def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
-    """Copy a schema and makes sure that it is JSON, of sane size and depth: what follows walks it recursively."""
+    """Copy a schema, and check that it is JSON of bounded size and depth, since later steps are recursive."""
     left = _MAX_SIZE
 
     def copy(value: Any, depth: int) -> Any:

@@ -59,7 +59,7 @@ def _check_nested(typed_dict: Any, value: Any) -> Any:
 
 
 def _replace_markers(schema: Any, names: list[str]) -> Any:
-    """Turn the markers that stand for TypedDicts into references."""
+    """Replace the markers of TypedDicts by references."""
     if isinstance(schema, dict) and _MARKER in schema:
         rest = {key: value for key, value in schema.items() if key not in (_MARKER, "title")}
         return {"$ref": f"#/$defs/{names[schema[_MARKER]]}", **rest}

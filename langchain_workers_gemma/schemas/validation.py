@@ -1,7 +1,7 @@
-"""Checks a value against a JSON Schema, by every keyword, those that grammar engines ignore included.
+"""Check a value against a JSON Schema, by every keyword, including those that grammar engines ignore.
 
 `jsonschema` would do the same, but cannot be installed where Python Workers run: it needs a compiled library that has
-no build for Pyodide. Tests hold this module to it.
+no build for Pyodide. Tests compare the two.
 
 Lenient where models and schemas in use are: OpenAPI's `nullable`, lists under `items` and boolean `exclusiveMinimum`
 are understood in every draft, a `pattern` that Python cannot read and an unknown `format` are left unchecked, and a
@@ -52,7 +52,7 @@ def find_value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, str
     """Return where an answer does not fit its schema.
 
     Args:
-        value: The answer. Nulls that stand for what was left out are taken out of it.
+        value: The answer. Nulls that mean an omitted value are removed from it.
         schema: A JSON Schema.
         strict: Whether OpenAI's strict form was requested, where every key is required, and null means that a value was
             left out.

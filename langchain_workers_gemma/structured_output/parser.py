@@ -1,4 +1,4 @@
-"""Read an object of the caller's type out of a message, and say what is wrong where there is none."""
+"""Read an object of the caller's type from a message, or describe why there is none."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MAX_PROBLEMS = 8  # of Pydantic's, that are shown to a model
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was made of a message.
+    """The result of reading a message.
 
     Attributes:
         value: The object in the caller's type; `None` if there is none.
-        error: Why there is none.
-        problem: The same in words for the model.
+        error: The error, if there is none.
+        problem: The error in words for the model.
         is_truncated: Whether the reply was truncated, so that requesting again in another form does not help.
         is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
     """
@@ -60,7 +60,7 @@ class AnswerReader:
 
     @property
     def yields_dicts(self) -> bool:
-        """Whether the caller's type is a dict, of which a part is worth having."""
+        """Whether the caller's type is a dict, of which partial values are useful."""
         return not (isinstance(self.schema, type) and is_basemodel_subclass(self.schema))
 
     def read(self, message: AIMessage) -> Reading:
@@ -69,7 +69,7 @@ class AnswerReader:
         text = str(message.text) if called is None else called
         if called is not None and (reason := _find_truncated_call(message)):
             return _make_unreadable(message, text, reason, is_truncated=True)
-        if self.from_call and called is None:  # JSON in the text may be anything, and is not taken for arguments
+        if self.from_call and called is None:  # JSON in the text may be anything, and does not count as arguments
             why = f"the model answered without the call that was asked for: {text[:200]!r}"
             return _make_unreadable(message, text, why)
         try:
@@ -81,7 +81,7 @@ class AnswerReader:
         is_ignored = self.answer.is_ignored_by(value)
         try:
             return Reading(self._validate(value))
-        except ValueError as error:  # Pydantic's own, of both versions, and what JSON cannot be written of
+        except ValueError as error:  # errors of both Pydantic versions, and of values that JSON cannot hold
             why = f"The reply is JSON, but not of the type asked for: {error}"
             failed = OutputParserException(why, llm_output=text)
             failed.__cause__ = error
@@ -147,7 +147,7 @@ def _find_truncated_call(message: AIMessage) -> str | None:
 
 
 def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
-    """Return the value in the caller's type. What had to be stripped from the schema on its way out is checked here.
+    """Return the value in the caller's type. Rules that were removed from the sent schema are checked here.
 
     Args:
         value: What the model wrote.
@@ -177,7 +177,7 @@ def _check(value: dict[str, Any], schema: Any) -> Any:
 
 
 def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
-    """Take out each null that was refused: in OpenAI's strict form, where all is required, it means "nothing"."""
+    """Remove each null that was refused: in OpenAI's strict form, where all is required, it means "nothing"."""
     dropped = False
     for one in error.errors(include_url=False, include_context=False):
         place: Any = value
@@ -192,7 +192,7 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
 
 
 def _describe_problem(error: ValueError) -> str:
-    """Return what is wrong, in words for the model: Pydantic's own hold links and its name for each kind of error."""
+    """Describe what is wrong for the model; Pydantic's own messages have links and error types."""
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_PROBLEMS]

@@ -1,4 +1,4 @@
-"""The runnable of `with_structured_output`: ask, check, and request again in the next form with the error."""
+"""The runnable of `with_structured_output`: request, check, and request again in the next form with the error."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ADDED_UP = ("neurons", "cost_usd")  # keys of `response_metadata` that the atte
 
 
 class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
-    """Answers in the form of a schema.
+    """Returns answers in the form of a schema.
 
     Attributes:
         first: The model, bound to the method that was requested.
         again: The model, bound to a form of JSON, for another attempt.
         reader: Reads the object out of the first reply.
         forms: Which forms of JSON the model has.
-        include_raw: Whether the reply and the error stand beside the object.
+        include_raw: Whether the reply and the error accompany the object.
         max_repairs: How often it is requested again.
     """
 
@@ -103,7 +103,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         async for value in self._atransform_stream_with_config(input, self._astream, config, **kwargs):
             yield value
 
-    # --- One way each; all they decide is in `_Attempts` ---
+    # --- Sync and async; every decision is in `_Attempts` ---
 
     def _invoke(
         self,
@@ -172,7 +172,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
 
 @dataclass(frozen=True, slots=True)
 class ModelForms:
-    """The forms of JSON that a model has, and what is remembered of them.
+    """The forms of JSON that a model has, and the memory of which ones work.
 
     Attributes:
         host: The hosting provider.
@@ -194,7 +194,7 @@ class ModelForms:
 
 
 class _Attempts:
-    """The attempts of one call: what is asked next, and what comes of all of them."""
+    """The attempts of one call: the next request, and the result of all of them."""
 
     def __init__(self, spec: StructuredOutput, input: LanguageModelInput) -> None:  # noqa: A002 - core's name
         self.runnable: Runnable[LanguageModelInput, AIMessage] = spec.first
@@ -206,7 +206,7 @@ class _Attempts:
         self._readings: list[Reading] = []
 
     def take(self, reply: AIMessage) -> None:
-        """Read a reply, and work out whether it is requested again."""
+        """Read a reply, and decide whether it is requested again."""
         count = len(self.replies)
         reader = self._spec.reader
         reading = AnswerReader(reader.schema, reader.answer, from_call=reader.from_call and not count).read(reply)
@@ -222,12 +222,12 @@ class _Attempts:
 
     @property
     def reading(self) -> Reading:
-        """What was made of the last reply."""
+        """The result of reading the last reply."""
         return self._readings[-1]
 
     @property
     def raw(self) -> AIMessage:
-        """The last reply, with the usage of all attempts, and what became of each."""
+        """The last reply, with the usage and the problem of each attempt."""
         last = self.replies[-1]
         if len(self.replies) == 1:
             return last
@@ -239,7 +239,7 @@ class _Attempts:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Of each attempt, the form of JSON that was requested, and what was wrong with the reply."""
+        """The requested form of JSON and the problem of the reply, for each attempt."""
         return [
             {"form": reply.response_metadata.get("json_form"), "problem": reading.problem}
             for reply, reading in zip(self.replies, self._readings, strict=True)
@@ -266,7 +266,7 @@ class _Attempts:
 
 
 class _Growth:
-    """What a stream yields: partial values, and with `include_raw` chunks that add up to what `invoke` gives."""
+    """The output of a stream: partial values, and with `include_raw` chunks that add up to the result of `invoke`."""
 
     def __init__(self, spec: StructuredOutput) -> None:
         self._include_raw = spec.include_raw
@@ -285,13 +285,13 @@ class _Growth:
             yield AddableDict(parsed=_ReplaceOnAdd(value)) if self._include_raw else value
 
     def finish(self, attempts: _Attempts) -> Iterator[Any]:
-        """Yield what came of all attempts."""
+        """Yield the result of all attempts."""
         if not self._include_raw:
             value = attempts.get_result()
             if self._values.last is None or value != self._values.last:
                 yield value
             return
-        # Only now is it known whether these chunks are those of the message that counts.
+        # Only now is it known whether these chunks belong to the final message.
         is_first = len(attempts.replies) == 1
         for chunk in self._chunks if is_first else [AIMessageChunk(**_get_chunk_fields(attempts.raw))]:
             yield AddableDict(raw=chunk)
@@ -299,7 +299,7 @@ class _Growth:
 
 
 class _ReplaceOnAdd(dict[str, Any]):
-    """A partial value: added to a later one, it gives way, so that chunks of a stream can be summed."""
+    """A partial value that a later one replaces, so that chunks of a stream can be added."""
 
     def __add__(self, later: Any) -> Any:
         return later
@@ -311,7 +311,7 @@ def _get_chunk_fields(message: AIMessage) -> dict[str, Any]:
 
 
 def _add_up(inputs: list[Any]) -> Any:
-    """Return the input, of which a chain may give pieces that add up."""
+    """Return the input, which a chain may stream in pieces that add up."""
     total = inputs[0]
     for more in inputs[1:]:
         total = total + more

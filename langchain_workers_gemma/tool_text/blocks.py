@@ -1,4 +1,4 @@
-"""How a Gemma writes tool calls as text: a reader for one block of calls in any of the notations.
+"""Read one block of tool calls as text, in any of Gemma's notations.
 
 The notations are those of `docs/wire.md` section 6:
 
@@ -9,7 +9,7 @@ The notations are those of `docs/wire.md` section 6:
 - Gemma 4 writes `<|tool_call>call:f{x:<|"|>a<|"|>}<tool_call|>`. Special tokens can be missing, parentheses can stand
   for braces, and strings can be in plain quotes.
 
-Between the marks of a call any of these can stand, with the drifts that users report. A reader without marks gives up
+Any of these can occur between the marks of a call, with the deviations that users report. A reader without marks stops
 at the first character that cannot belong to a call of a bound tool, so that a stream of text waits no longer than it
 must.
 """
@@ -58,7 +58,7 @@ class Block:
         self._state = CallState(source, tools)
         self._python = PythonCalls(self._state)
         self._opener = ""  # the special token or the tag that opened the block
-        self._in_prose = False  # whether the block stands among words, where it may be an example
+        self._in_prose = False  # whether the block is among words, where it may be an example
         self._is_over = False  # whether the closing token has been passed
         self._begun = False  # whether arguments were begun, of whatever tool
 
@@ -180,7 +180,7 @@ class Block:
         return found[0] if found else ""
 
     def _read_strict_head(self) -> Steps[str]:
-        """Read `call:name`, and give up at anything else."""
+        """Read `call:name`, and refuse anything else."""
         source = self._source
         word = yield from source.run(_PATH)
         blank = yield from source.run(BLANK)
@@ -207,7 +207,7 @@ class Block:
             junk += yield from source.run(_JUNK)
         if (yield from source.startswith(*CALL_CLOSERS, *QUOTES, *self._ends)):
             if not _HARMLESS_JUNK.fullmatch(junk) or (yield from source.startswith(*QUOTES)):
-                self._state.name = self.calls.pop().name  # behind its brace stand arguments that it has lost
+                self._state.name = self.calls.pop().name  # arguments follow its closing brace
                 raise UnreadableError("arguments behind the call")
             yield from source.accept(*CALL_CLOSERS)
             self.closed = True
@@ -255,7 +255,7 @@ class Block:
         source.accept_cut(*CALL_CLOSERS)
 
     def _ends_line(self) -> Steps[bool]:
-        """Return whether nothing but more special tokens comes after here on the line."""
+        """Return whether only special tokens follow on the line."""
         yield from self._source.run(_SPACE)
         if (yield from self._source.peek()) in ("", "\n"):
             return True

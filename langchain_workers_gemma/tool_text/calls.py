@@ -124,7 +124,7 @@ def to_json(arguments: Mapping[str, object]) -> str:
 
 
 def make_invalid_json(name: str, arguments: str) -> str:
-    """Return arguments that cannot be read in a form that nobody takes for JSON."""
+    """Return unreadable arguments in a form that no parser accepts as JSON."""
     try:
         json.loads(arguments)
     except (ValueError, RecursionError):

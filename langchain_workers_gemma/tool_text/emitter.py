@@ -1,4 +1,4 @@
-"""Text, thoughts and calls on their way out of the reader."""
+"""Emit the text, thoughts and calls that the reader has found."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _BLANKS = " \t\r\n"
 
 
 class Emitter:
-    """Emits text, thoughts and calls, without the white space that only set a call apart from the text around it.
+    """Emits text, thoughts and calls, without the white space that only separated a call from text.
 
     Args:
         first_index: The index of the first call.
-        holds_blanks: Whether a call can follow, so that line ends must wait for what comes after them.
+        holds_blanks: Whether a call can follow, so that line ends are held until the next text.
     """
 
     def __init__(self, first_index: int, *, holds_blanks: bool) -> None:
@@ -22,7 +22,7 @@ class Emitter:
         self._pieces: list[str] = []  # text that goes behind the events
         self._thoughts: list[str] = []  # thoughts that go behind the events; never beside text
         self._has_text = False
-        self._blank: list[str] = []  # white space that waits for what comes after it
+        self._blank: list[str] = []  # white space that is held until the next text
         self._thought_blank: list[str] = []
         self._separator: str | None = None  # after a call: what was between it and the text before
 
@@ -83,7 +83,7 @@ class Emitter:
         self._index += 1
 
     def close(self) -> None:
-        """End the text: white space at its end is part of it, unless it stood around a call."""
+        """End the text: white space at its end is part of it, unless it surrounded a call."""
         if not self.after_call:
             self._put("".join(self._blank))
         self._blank.clear()

@@ -1,6 +1,6 @@
-"""Reads arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and the drifts from it.
+"""Read arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and deviations from it.
 
-Strings stand between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, both can be
+Strings are between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, both can be
 stripped, and plain quotes or backticks can be in their place (`docs/wire.md` section 6; sgl-project/sglang#39240,
 ollama/ollama#15315).
 """
@@ -236,7 +236,7 @@ class GemmaFields:
                 return items
 
     def _read_string(self) -> Steps[tuple[str, str] | None]:
-        """Read a string in quotes of any kind: as it is there, and what it says. `None` if none is here."""
+        """Read a string in quotes of any kind: its source text and its value. `None` if none is here."""
         source = self._source
         character = yield from source.peek()
         if character and character in _PLAIN_QUOTES:
@@ -317,7 +317,7 @@ class GemmaFields:
         return bool((yield from self._source.startswith(*CALL_OPENERS, *RESULTS, *TURN_ENDS)))
 
     def _read_bare(self, closer: str) -> Steps[_Bare]:
-        """Read words without quotes up to a comma or `closer`; brackets within them come in pairs."""
+        """Read words without quotes up to a comma or `closer`; brackets within them are paired."""
         source = self._source
         pieces = []
         depth = 0

@@ -1,4 +1,4 @@
-"""Reads calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it."""
+"""Read calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Safe readers of the values in a call: JSON and Python literals.
+"""Read the values in a call safely: JSON and Python literals.
 
 Nothing is evaluated. A value that JSON cannot hold (NaN, a set, bytes, an f-string, a name, a sum) and one nested
-deeper than `MAX_DEPTH` are refused with `UnreadableError`. A word without quotes comes back as a `Constant`, since the
+deeper than `MAX_DEPTH` are refused with `UnreadableError`. A word without quotes is returned as a `Constant`, since the
 tool's schema decides whether `02134` is a string.
 """
 
@@ -16,7 +16,7 @@ from langchain_workers_gemma.schemas.argument_types import Constant, read_consta
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
 
 MAX_DEPTH = 64
-"""How deep lists and objects may be nested: no tool's arguments come near it, and no reader's stack overflows."""
+"""How deep lists and objects may be nested: no tool's arguments are as deep, and no reader's stack overflows."""
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
@@ -52,7 +52,7 @@ def looks_like_path(text: str) -> bool:
 
 
 def unescape(text: str) -> str:
-    r"""Return what a string says, with JSON's and Python's escapes read.
+    r"""Return the value of a string, with JSON's and Python's escapes decoded.
 
     A text that holds a Windows path with single backslashes was written without escapes: `C:\new` is no line end.
 
@@ -63,13 +63,13 @@ def unescape(text: str) -> str:
     if _RAW_PATH.search(text):
         return text
     text = _ESCAPE.sub(_unescape_one, text)  # a backslash that starts no escape stays, as Python has it
-    if _SURROGATE.search(text):  # JSON writes a character beyond U+FFFF as two
+    if _SURROGATE.search(text):  # JSON writes a character beyond U+FFFF as two escapes
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return text
 
 
 def unescape_json(text: str) -> str:
-    r"""Return what a string in plain quotes says in a notation whose own strings have no escapes.
+    r"""Return the value of a string in plain quotes in a notation whose own strings have no escapes.
 
     Only JSON's escapes for line ends, quotes and characters are read; the `\b` of a regular expression stays.
 
@@ -243,7 +243,7 @@ def read_quoted(
         unescape: Reads the escapes in it.
 
     Returns:
-        The string as it is there, and what it says.
+        The source text of the string, and its value.
     """
     quote = yield from source.peek()
     if not quote or quote not in quotes:

@@ -13,7 +13,7 @@ _BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
 class MarkdownState:
     """The position of a text in its Markdown: which parts are code, and where a line of calls can begin.
 
-    The same characters lead to the same place, however they were split.
+    The same characters lead to the same state, however they were split.
 
     Attributes:
         line_is_blank: Whether nothing but white space is on the line so far.
@@ -26,13 +26,13 @@ class MarkdownState:
         self._last = ""  # the last character that is not white space
         self._code = 0  # how many backticks opened the code that is open
         self._fenced = False
-        self._ticks = 0  # how many backticks stand just before here
+        self._ticks = 0  # how many backticks are just before here
         self._ticks_lead = False
         self._previous = "\n"
 
     @property
     def is_plain(self) -> bool:
-        """Whether no code is open, and no backticks stand just before here."""
+        """Whether no code is open, and no backticks are just before here."""
         return not (self._code or self._ticks)
 
     @property
@@ -42,7 +42,7 @@ class MarkdownState:
 
     @property
     def after_tick(self) -> bool:
-        """Whether a backtick stands just before here."""
+        """Whether a backtick is just before here."""
         return self._previous == "`"
 
     @property
@@ -61,7 +61,7 @@ class MarkdownState:
         self.line_is_blank = True
 
     def is_code(self, character: str) -> bool:
-        """Return whether `character`, which comes next, is in code or belongs to what opens or closes it."""
+        """Return whether the next character is in code or belongs to its delimiters."""
         if character == "`":
             return bool(self._ticks or self._code)
         self._end_ticks(character)

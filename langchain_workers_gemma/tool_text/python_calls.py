@@ -1,6 +1,6 @@
-"""Reads calls in Python, `name(key=value, ...)`, and the statements that Gemmas write around them in `tool_code`.
+"""Read calls in Python, `name(key=value, ...)`, and the statements that Gemmas write around them in `tool_code`.
 
-Nothing is evaluated. What a statement does with the result of a call, `print(result)`, has been left to the caller.
+Nothing is evaluated. Statements that use the result of a call, such as `print(result)`, are skipped.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class PythonCalls:
             word = yield from source.run(_KEYWORD)
             yield from source.run(BLANK)
             if (yield from source.accept("=")):
-                free.clear()  # as in Python, nothing without a key comes after it
+                free.clear()  # as in Python, only arguments with a key follow it
                 yield from skip(source)
                 return {word: (yield from read_literal(source, python=True))}
         if not free or not (yield from source.peek()) or (word and not is_constant(word)):

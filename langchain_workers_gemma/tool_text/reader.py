@@ -1,4 +1,4 @@
-"""Reads the text of a reply as a Gemma writes it: calls, thoughts and special tokens among the words."""
+"""Read calls, thoughts and special tokens in the text of a reply."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TextReader:
     is no JSON, so that it is neither run nor lost.
 
     A thought is closed by its closing token. A call in a thought is one if nothing but calls follows: the model has
-    left the closing token out. Special tokens are dropped, unless one stands among the words of a line like a word.
+    left the closing token out. Special tokens are dropped, unless one is used like a word within a line.
 
     Args:
         tools: The bound tools.
@@ -135,9 +135,9 @@ class TextReader:
         self._thought_page = MarkdownState()
 
     def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
-        """End the text, here or for a while, and return what was held back.
+        """End the text, finally or temporarily, and return what was held back.
 
-        Text may arrive after it again, as when the service itself gives a call in between. No call reaches across.
+        More text may follow, for example after a call that the service parsed. No call continues across the gap.
 
         Args:
             call_follows: Whether a call follows that the service has read. The beginning of its token may be left.
@@ -326,7 +326,7 @@ class TextReader:
                 self._append(blank)
 
     def _drop_invented_result(self) -> Steps[None]:
-        """Drop the result that a model makes up for its own call if it is not stopped there."""
+        """Drop the result that a model invents for its own call if it is not stopped there."""
         source = self._source
         if not (yield from source.startswith(*(f"response:{name}{{" for name in self._tools.parameters))):
             return
@@ -344,7 +344,7 @@ class TextReader:
             self._append(token + blank)
 
     def _read_turn_start(self, token: str) -> Steps[None]:
-        """Drop the model's own header. Behind the end of its turn, what others would say is no part of the reply."""
+        """Drop the model's own header. Turns of other roles after the end of its turn are no part of the reply."""
         source = self._source
         if not (self._turn_ended or self._get_page.line_is_blank):
             yield from self._read_stray(token)
@@ -402,7 +402,7 @@ class TextReader:
         self._thought_page = MarkdownState()
 
     def _read_nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
-        """Read a thought without its name. If nothing closes it, the opening token stood there alone."""
+        """Read a thought without its name. If nothing closes it, the opening token is dropped."""
         source = self._source
         if glued or self._rescanned:
             if begun:

@@ -1,9 +1,9 @@
-"""Characters that arrive in pieces, for readers that are written as if all were there.
+"""Characters that arrive in pieces, for readers that are written as if the text were complete.
 
 A reader is a generator that yields where it needs characters that have not arrived yet, and otherwise is plain
 recursive descent. All of them use the few methods of `Source`, whose results depend on the characters alone and never
 on where the pieces were split, so that a stream reads as the whole reply does. No character is looked at again after a
-reader has given up, so that the time is linear in the text.
+reader has failed, so that the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Steps: TypeAlias = Generator[None, None, T]
 
 
 class UnreadableError(Exception):
-    """What is here is not what the reader reads."""
+    """The text here is not in the reader's notation."""
 
 
 class CutError(UnreadableError):
-    """The text ended before what is here did."""
+    """The text ended before the construct here was complete."""
 
 
 class Source:
@@ -58,7 +58,7 @@ class Source:
 
     @property
     def holding(self) -> bool:
-        """Whether what is passed is kept, for a reader that may give up."""
+        """Whether passed characters are kept, for a reader that may fail."""
         return self._holding
 
     def feed(self, piece: str) -> None:
@@ -70,7 +70,7 @@ class Source:
         self._pos = self._hold_pos = 0
 
     def end(self) -> None:
-        """Note that no more will come."""
+        """Mark the end of the text."""
         self._ended = True
 
     def tell(self) -> int:

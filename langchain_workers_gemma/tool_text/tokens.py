@@ -1,6 +1,6 @@
 """The special tokens of each generation of Gemma, as data.
 
-A next generation with other markers is one more entry of `MARKUPS`, under its family in `models.py`. The tokens are
+A new generation with other markers is one more entry of `MARKUPS`, under its family in `models.py`. The tokens are
 those of the published tokenizers and chat templates (`docs/wire.md` sections 6 and 10).
 """
 

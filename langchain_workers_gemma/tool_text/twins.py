@@ -1,4 +1,4 @@
-"""A call that arrives both as text and as data counts once (reported of engines that leave calls in the text)."""
+"""Count a call that arrives both as text and as data once (reported of engines that leave calls in the text)."""
 
 from __future__ import annotations
 

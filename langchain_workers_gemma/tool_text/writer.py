@@ -1,4 +1,4 @@
-"""Tool calls written as a Gemma writes them, in each of the notations that `blocks` reads."""
+"""Write tool calls in each of the notations that `blocks` reads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The I/O inside a Worker: drives an exchange over `await env.AI.run(model, input, options)` instead of a connection.
+"""I/O inside a Worker: drive an exchange over `await env.AI.run(model, input, options)` instead of a connection.
 
 The binding is Cloudflare's JavaScript client (`cloudflare-internal:ai-api` in workerd), which a Python Worker sees
-through Pyodide: as a bare `JsProxy`, or in the wrapper of Cloudflare's Python SDK, which takes and gives Python data. A
-plain Python object with an `async def run(self, model, input, options)` works as well, for tests.
+through Pyodide: as a bare `JsProxy`, or in the wrapper of Cloudflare's Python SDK, which takes and returns Python data.
+A plain Python object with an `async def run(self, model, input, options)` works as well, for tests.
 
 What it resolves to: the bare result; a `ReadableStream` of bytes for a stream, and also for any reply whose content
 type is not exactly `application/json`; a `Response` where `returnRawResponse` is set. What it throws: an `Error` whose
@@ -65,7 +65,7 @@ else:
 _THROWN = 0  # the status of an error that was thrown, which has none
 _CODE = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)\d{4,5}\s*:")
 _LOST = re.compile(r"network connection (was )?lost|fetch failed|failed to fetch", re.IGNORECASE)
-# What is wrong with the caller's own Python rather than with the service is not dressed up as an error of the service.
+# Mistakes in the caller's own Python are raised as they are, not as errors of the service.
 _MISTAKES = (AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 _EVENTS = ("data:", "event:", ":")
 _CLOSING_SECONDS = 5.0
@@ -88,7 +88,7 @@ class BindingTransport:
     timeout: float | None = None
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange on an event loop of its own, giving the pieces it delivers.
+        """Drive an exchange on an event loop of its own, yielding the pieces that it delivers.
 
         Raises:
             RuntimeError: If an event loop is running, as always inside a Worker: waiting would block it indefinitely.
@@ -103,13 +103,13 @@ class BindingTransport:
                 runner.run(exchange.aclose())
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, giving the pieces it delivers."""
+        """Drive an exchange, yielding the pieces that it delivers."""
         return AsyncExchange(flow, _Connection(self.binding, self.headers, self.timeout))
 
 
 @dataclass(slots=True)
 class _Connection:
-    """A line to the service through the binding."""
+    """A connection to the service through the binding."""
 
     binding: Any
     headers: Mapping[str, str]
@@ -172,12 +172,12 @@ class _Connection:
         try:
             return await asyncio.shield(promise)
         except asyncio.CancelledError:
-            _run_in_background(_discard(promise))  # JavaScript continues: a stream that comes now is of no use
+            _run_in_background(_discard(promise))  # JavaScript continues: a stream that arrives later is discarded
             raise
 
 
 def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a request becomes as the second and third argument of `run`.
+    """Convert a request to the second and third argument of `run`.
 
     What is in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
 
@@ -195,14 +195,15 @@ def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[
     further = {
         name: value
         for name, value in request.headers.items()
-        if name.lower() in ours or not name.lower().startswith("cf-aig-")  # `gateway` says what those say
+        if name.lower() in ours or not name.lower().startswith("cf-aig-")  # `gateway` holds these options
     }
     if further:
         options["extraHeaders"] = further
     return data, options
 
 
-# --- What it resolves to ----------------------------------------------------------------------------------------------
+# --- The binding's result
+# ----------------------------------------------------------------------------------------------
 
 
 class _Body(Protocol):
@@ -212,12 +213,12 @@ class _Body(Protocol):
         """Return the next bytes, or `None` at the end."""
 
     async def close(self) -> None:
-        """Let go of what has not been read."""
+        """Discard what has not been read."""
 
 
 @dataclass(slots=True)
 class _Whole:
-    """A reply that is there."""
+    """A complete reply."""
 
     data: bytes | None
 
@@ -330,7 +331,7 @@ def _refuse(value: object) -> Any:
 
 
 def _is_null(value: object) -> bool:
-    """Return whether it is JavaScript's `undefined` or `null`, which Pyodide tells apart."""
+    """Return whether a value is JavaScript's `undefined` or `null`, which Pyodide distinguishes."""
     return value is None or type(value).__name__ == "JsNull"
 
 
@@ -354,7 +355,8 @@ def _read_headers(headers: Any) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in pairs}
 
 
-# --- What it throws ---------------------------------------------------------------------------------------------------
+# --- The binding's errors
+# ---------------------------------------------------------------------------------------------------
 
 
 def _read_thrown(error: Exception) -> str:
@@ -392,7 +394,7 @@ def _make_timeout_error(seconds: float | None) -> APITimeoutError:
     return APITimeoutError(f"The binding did not answer within {limit:g} s. See `timeout`.")
 
 
-# --- Letting go -------------------------------------------------------------------------------------------------------
+# --- Cancelling -------------------------------------------------------------------------------------------------------
 
 
 async def _cancel(close: Any, *, wait: bool = True) -> None:

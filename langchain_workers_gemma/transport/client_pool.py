@@ -82,7 +82,7 @@ class ClientPool(Generic[Client]):
             self._idle_count += 1
 
     def shut_down(self) -> None:
-        """From now on, evict every client."""
+        """Evict every client from now on."""
         self._is_shut_down = True
 
     def evict(self, key: PoolKey | None = None) -> Iterator[Client]:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 ACCEPTED = "gzip"
-"""What requests ask for: the one coding that can be decoded in bounded pieces with the standard library."""
+"""The accepted coding: the only one that the standard library decodes in bounded pieces."""
 
 MAX_PIECE_BYTES = 256 * 1024
 
@@ -19,14 +19,14 @@ _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class ContentCodingError(ValueError):
-    """The body of a response is in a coding that was not asked for, or cannot be decoded."""
+    """The body of a response is in a coding that was not accepted, or cannot be decoded."""
 
 
 def get_decoder(content_encoding: str) -> Inflater | None:
     """Return the decoder for a `content-encoding` header, `None` where nothing is to be decoded.
 
     Raises:
-        ContentCodingError: If the coding was not asked for, or several are stacked.
+        ContentCodingError: If the coding was not accepted, or several are stacked.
 
     Example:
         >>> get_decoder("identity") is None

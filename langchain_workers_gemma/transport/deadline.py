@@ -1,4 +1,4 @@
-"""End a sync read that takes too long after a response has said that it is complete.
+"""End a sync read that takes too long after the response is complete.
 
 httpx sets the time limit of a read when the request is sent. Async calls have `asyncio.timeout`; a blocked sync read
 ends when another thread shuts its socket down.

@@ -82,14 +82,14 @@ class Driver(Protocol):
     """Carries exchanges out: `http.HttpDriver` over HTTP, `binding.BindingTransport` inside a Worker."""
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange, giving the pieces it delivers."""
+        """Drive an exchange, yielding the pieces that it delivers."""
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, giving the pieces it delivers."""
+        """Drive an exchange, yielding the pieces that it delivers."""
 
 
 def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
-    """Carry the actions of an exchange out, giving the pieces it delivers."""
+    """Carry the actions of an exchange out, yielding the pieces that it delivers."""
     try:
         action = next(flow)
         while True:
@@ -113,12 +113,12 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
 class AsyncExchange:
     """An exchange whose actions are awaited: an iterator of the pieces that it delivers.
 
-    No async generator: a loop that ends closes all of those that it knows at the same time, so one within another would
-    be closed twice at once, which raises.
+    It is not an async generator: an event loop closes all of its async generators at the same time, so a nested one
+    would be closed twice, which raises.
 
     Args:
         flow: The exchange.
-        line: What its actions are carried out on.
+        connection: The connection that carries out its actions.
     """
 
     def __init__(self, flow: Flow, connection: AsyncConnection) -> None:
@@ -193,7 +193,7 @@ async def _acarry_out(action: Action, connection: AsyncConnection) -> Any:
 
 
 def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and give what it ends in."""
+    """Drive a flow and return its result."""
     outcome: list[T] = []
     for _ in driver.run(_keep_outcome(flow, outcome)):
         pass
@@ -201,7 +201,7 @@ def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
 
 
 async def arun(driver: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and give what it ends in."""
+    """Drive a flow and return its result."""
     outcome: list[T] = []
     async for _ in driver.arun(_keep_outcome(flow, outcome)):
         pass

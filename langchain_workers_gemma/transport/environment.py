@@ -1,4 +1,4 @@
-"""What the environment says about connections: certificates and proxies.
+"""Read certificates and proxies for connections from the environment.
 
 httpx reads the same variables when a client is made, for all addresses at once, and raises bare errors for values that
 it cannot read, such as an IPv6 range in `NO_PROXY`. Here a variable counts only for an address that needs it, and the

@@ -1,4 +1,4 @@
-"""Fetches http(s) images so that they can be sent as `data:` URIs, for `inline_image_urls=True`.
+"""Fetch http(s) images so that they can be sent as `data:` URIs, for `inline_image_urls=True`.
 
 The services refuse image URLs, and a URL may arrive from a stranger's message, so fetching is guarded: http(s) only, to
 public addresses only (checked on the very address that is connected to, at every redirect), with limits on size, type,
@@ -32,7 +32,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all other IPv6 space is local, special or not in use
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # Python's own tables learned of it late
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # missing in the tables of older Pythons
 
 
 def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
@@ -95,11 +95,11 @@ def is_public(address: str) -> bool:
 
 
 class _Clock:
-    """What is left of the time for one image, or for all of a call.
+    """The remaining time for one image, or for all images of a call.
 
     Args:
         seconds: How long it may take.
-        cancelled: Set once nobody waits for the images any more.
+        cancelled: Set once the call is cancelled.
         total: The clock of the whole call.
     """
 
@@ -162,7 +162,7 @@ class _PublicOnly(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection on which no byte is waited for when the time is up."""
+    """A connection that is not read after its time is up."""
 
     def __init__(self, stream: httpcore.NetworkStream, clock: _Clock) -> None:
         self._stream = stream
@@ -190,7 +190,7 @@ class _TimedStream(httpcore.NetworkStream):
         try:
             return self._clock.get_time_left(timeout)
         except _TooSlowError:
-            self._stream.close()  # before TLS, nobody else would
+            self._stream.close()  # before TLS, no other code closes it
             raise
 
 

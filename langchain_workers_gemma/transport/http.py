@@ -61,7 +61,7 @@ class Transport:
         return AsyncExchange(flow, _AsyncConnection(self))
 
     def build_callers_request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-        """Return a request for the caller's client, which may have cookies, parameters and ways of its own."""
+        """Return a request for the caller's client, which may have its own cookies, parameters and hooks."""
         return client.build_request(
             request.method,
             request.url,
@@ -352,9 +352,9 @@ async def _ainflate(body: AsyncIterator[bytes], inflater: Inflater) -> AsyncIter
 
 
 def _get_network_stream(response: httpx.Response | None) -> Any:
-    """Return what a response came over; the pool that it belongs to sees when it is closed, and opens another.
+    """Return the network stream of a response; when it is closed, its pool opens another.
 
-    `None` where there is none to close: other clients' transports need not tell, and in HTTP/2 calls share it.
+    `None` where there is none to close: other transports may not expose it, and in HTTP/2 calls share it.
     """
     if response is None or not response.http_version.startswith("HTTP/1"):
         return None
@@ -369,10 +369,10 @@ def _get_raw_body(response: httpx.Response) -> Any:
 
 
 def _get_decoder(response: httpx.Response, head: ResponseHead) -> Inflater | None:
-    """Return what decodes a body, `None` where httpx has done that already or nothing is to be decoded.
+    """Return the decoder of a body, `None` where httpx has decoded it already or it has no coding.
 
     Raises:
-        ContentCodingError: If the coding was not asked for.
+        ContentCodingError: If the coding was not accepted.
     """
     coding = head.headers.get("content-encoding")
     return None if coding is None or response.is_closed else get_decoder(coding)
@@ -407,7 +407,8 @@ def _make_typed_error(error: Exception) -> WorkersGemmaError:
 def _strip_frames(error: BaseException) -> BaseException:
     """Return a failure without what could show the token: the frames of httpx, whose locals hold the request's headers.
 
-    The error goes wherever ours goes: to error trackers, which print the locals of each frame, and into Dask's pickles.
+    The error is the cause of ours, so it reaches error trackers, which print the locals of each frame, and Dask's
+    pickles.
     """
     one: BaseException | None = error
     seen: set[int] = set()

@@ -1,6 +1,6 @@
-"""The way to `images` for what may have images to fetch: imports the fetcher, and with it TLS, only when it has to.
+"""Import the image fetcher, and with it TLS, only when images are fetched.
 
-Inside a Worker there are neither sockets nor threads to fetch with, and maybe no `ssl` to import.
+A Worker has neither sockets nor threads to fetch with, and may have no `ssl` module.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 
 def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
-    """Fetch images. See `images.fetch_images`."""
+    """Fetch images. See `guarded_fetch.fetch_images`."""
     if not urls:
         return {}
     _check_sockets()
@@ -20,7 +20,7 @@ def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
 
 
 async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
-    """Fetch images without blocking the event loop. See `images.afetch_images`."""
+    """Fetch images without blocking the event loop. See `guarded_fetch.afetch_images`."""
     if not urls:
         return {}
     _check_sockets()

@@ -1,4 +1,4 @@
-"""`workers-gemma verify`: compare what the live service sends with what this package takes for granted."""
+"""`workers-gemma verify`: compare what the live service sends with what this package expects."""
 
 from langchain_workers_gemma.cli.verify.command import add_verify_command
 

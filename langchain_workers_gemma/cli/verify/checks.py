@@ -14,7 +14,7 @@ from langchain_workers_gemma.cli.verify.inputs import (
     JSON_TOKENS,
     TEXT_TOKENS,
     THINKING_TOKENS,
-    expected_form,
+    get_expected_form,
 )
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.reading import NATIVE
@@ -44,16 +44,16 @@ class Check:
     input_tokens: int = 0
 
 
-def _on_cloudflare(spec: GemmaModel) -> bool:
+def _is_on_cloudflare(spec: GemmaModel) -> bool:
     return HOSTS[spec.host].has_account_api
 
 
-def _always(_spec: GemmaModel) -> bool:
+def _is_always_applicable(_spec: GemmaModel) -> bool:
     return True
 
 
 def _has_native_form(spec: GemmaModel) -> bool:
-    return expected_form(spec) == NATIVE
+    return get_expected_form(spec) == NATIVE
 
 
 def _has_response_format(spec: GemmaModel) -> bool:
@@ -61,41 +61,47 @@ def _has_response_format(spec: GemmaModel) -> bool:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("the account's list of models", service.listed_model, _on_cloudflare),
-    Check("a chat", replies.plain_reply, _always, output_tokens=TEXT_TOKENS, input_tokens=20),
-    Check("a number as text", replies.number_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=20),
-    Check("JSON as text", replies.json_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=25),
-    Check("truncation", replies.truncated_reply, _always, output_tokens=5, input_tokens=20),
+    Check("the account's list of models", service.check_listed_model, _is_on_cloudflare),
+    Check("a chat", replies.check_plain_reply, _is_always_applicable, output_tokens=TEXT_TOKENS, input_tokens=20),
     Check(
-        "a stop sequence", replies.stop_sequence, lambda spec: spec.stop > 0, output_tokens=TEXT_TOKENS, input_tokens=20
+        "a number as text", replies.check_number_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=20
+    ),
+    Check("JSON as text", replies.check_json_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=25),
+    Check("truncation", replies.check_truncated_reply, _is_always_applicable, output_tokens=5, input_tokens=20),
+    Check(
+        "a stop sequence",
+        replies.check_stop_sequence,
+        lambda spec: spec.stop > 0,
+        output_tokens=TEXT_TOKENS,
+        input_tokens=20,
     ),
     Check(
         "a stream",
-        replies.plain_stream,
+        replies.check_plain_stream,
         lambda spec: HOSTS[spec.host].streams,
         output_tokens=TEXT_TOKENS,
         input_tokens=25,
     ),
-    Check("tool calls", tools.tool_calls, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
-    Check("truncated calls", tools.truncated_call, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
-    Check("tool choices", tools.tool_choices, lambda spec: spec.tool_choice, 3, 3 * CALL_TOKENS, 550),
+    Check("tool calls", tools.check_tool_calls, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
+    Check("truncated calls", tools.check_truncated_call, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
+    Check("tool choices", tools.check_tool_choices, lambda spec: spec.tool_choice, 3, 3 * CALL_TOKENS, 550),
     Check(
         "response formats",
-        tools.response_formats,
+        tools.check_response_formats,
         _has_response_format,
         4,
         4 * JSON_TOKENS,
         280,
     ),
-    Check("an unsatisfiable schema", tools.unsatisfiable_schema, _has_response_format, 2, 2 * JSON_TOKENS, 140),
-    Check("guided_json", tools.guided_json, lambda spec: spec.constraint == "guided_json", 1, JSON_TOKENS, 70),
-    Check("thinking", replies.thinking, lambda spec: spec.thinking, 3, 3 * THINKING_TOKENS, 60),
-    Check("refusals", service.refusals, _on_cloudflare, 2),
-    Check("an unknown model", service.unknown_model, _on_cloudflare),
-    Check("images", service.images, lambda spec: spec.images, 2, 2 * TEXT_TOKENS, 560),
-    Check("the OpenAI route", service.openai_route, _on_cloudflare, 1, TEXT_TOKENS, 20),
-    Check("the universal route", service.universal_route, _on_cloudflare, 1, TEXT_TOKENS, 20),
-    Check("embeddings", service.embeddings, _on_cloudflare, 1, 0, 10),
-    Check("the queue", service.queue, lambda spec: spec.async_queue, 2, TEXT_TOKENS, 20),
+    Check("an unsatisfiable schema", tools.check_unsatisfiable_schema, _has_response_format, 2, 2 * JSON_TOKENS, 140),
+    Check("guided_json", tools.check_guided_json, lambda spec: spec.constraint == "guided_json", 1, JSON_TOKENS, 70),
+    Check("thinking", replies.check_thinking, lambda spec: spec.thinking, 3, 3 * THINKING_TOKENS, 60),
+    Check("refusals", service.check_refusals, _is_on_cloudflare, 2),
+    Check("an unknown model", service.check_unknown_model, _is_on_cloudflare),
+    Check("images", service.check_images, lambda spec: spec.images, 2, 2 * TEXT_TOKENS, 560),
+    Check("the OpenAI route", service.check_openai_route, _is_on_cloudflare, 1, TEXT_TOKENS, 20),
+    Check("the universal route", service.check_universal_route, _is_on_cloudflare, 1, TEXT_TOKENS, 20),
+    Check("embeddings", service.check_embeddings, _is_on_cloudflare, 1, 0, 10),
+    Check("the queue", service.check_queue, lambda spec: spec.async_queue, 2, TEXT_TOKENS, 20),
 )
 """Every check, in the order in which they are made."""

@@ -66,11 +66,11 @@ def _verify(options: argparse.Namespace) -> int:
         print("Nothing was called.", file=sys.stderr)
         return _DECLINED
     report = run_checks(llm, chosen, [check.name for check in CHECKS if not check.applies(spec)])
-    text = json.dumps(report.json(), indent=2, ensure_ascii=False)
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
     if options.output is not None:
-        _write(options.output.with_name(f"{options.output.name}.md"), report.markdown())
+        _write(options.output.with_name(f"{options.output.name}.md"), report.to_markdown())
         _write(options.output.with_name(f"{options.output.name}.json"), text)
-    print(text if options.json else report.markdown())
+    print(text if options.json else report.to_markdown())
     return 0 if report.ok else 1
 
 
@@ -125,12 +125,12 @@ def run_checks(llm: ChatWorkersGemma, checks: list[Check], skipped: list[str]) -
                 if error.final:
                     break
         calls = probe.calls
-        results = [_redacted(probe, result) for result in results]
+        results = [_redact(probe, result) for result in results]
     return Report(
         host=llm.host,
         model=llm.model,
         base_url=llm.base_url or "",
-        versions=_versions(),
+        versions=_collect_versions(),
         started=started,
         calls=calls,
         results=tuple(results),
@@ -138,13 +138,13 @@ def run_checks(llm: ChatWorkersGemma, checks: list[Check], skipped: list[str]) -
     )
 
 
-def _redacted(probe: Any, result: Any) -> Any:
+def _redact(probe: Any, result: Any) -> Any:
     from dataclasses import replace
 
     return replace(result, observed=probe.redact(result.observed))
 
 
-def _versions() -> dict[str, str]:
+def _collect_versions() -> dict[str, str]:
     import platform
     from importlib.metadata import version
 

@@ -14,7 +14,7 @@ TEXT_TOKENS, CALL_TOKENS, JSON_TOKENS, THINKING_TOKENS = 64, 128, 128, 256
 """The most tokens of a text, a tool call, a JSON object, and a text with thoughts."""
 
 
-def chat_body(spec: GemmaModel, text: str, max_tokens: int, **more: Any) -> dict[str, Any]:
+def build_chat_body(spec: GemmaModel, text: str, max_tokens: int, **more: Any) -> dict[str, Any]:
     """Return a chat with one message, without thoughts where the model has a switch for them."""
     quiet = {"chat_template_kwargs": {"enable_thinking": False}} if spec.thinking else {}
     return {"messages": [{"role": "user", "content": text}], "max_tokens": max_tokens, **quiet, **more}
@@ -25,7 +25,7 @@ def is_enveloped(spec: GemmaModel) -> bool:
     return next(iter(HOSTS[spec.host].chat)) == "native"
 
 
-def expected_form(spec: GemmaModel) -> str:
+def get_expected_form(spec: GemmaModel) -> str:
     """Return the form of a model's replies on its host's default route."""
     if not is_enveloped(spec) or spec.family in _OPENAI_FORM:
         return reading.CHAT_CHOICES

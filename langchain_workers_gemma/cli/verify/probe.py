@@ -1,4 +1,4 @@
-"""Send requests as they are and keep what comes back, unread: a check must see the bytes, not our reading of them."""
+"""Send raw requests and keep the raw responses: a check must see the bytes, not our interpretation of them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _QUOTA = "daily free allocation"
 
 
 class InconclusiveError(Exception):
-    """A call that says nothing about its facts: no connection, no capacity, no quota.
+    """A call without evidence for its facts: no connection, no capacity, no quota.
 
     Attributes:
-        final: Whether no later call can do better today.
+        final: Whether later calls of the day would fail as well.
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:
@@ -47,7 +47,7 @@ class RefusedCredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back.
+    """A raw response.
 
     Attributes:
         status: The HTTP status.
@@ -102,7 +102,7 @@ class Probe(AbstractContextManager["Probe"]):
         """The dialect in which the host is asked by default."""
         return next(iter(self._address.host.chat))
 
-    def chat(self, body: Mapping[str, Any], *, api: Api | None = None, token: str | None = None) -> Response:
+    def send_chat(self, body: Mapping[str, Any], *, api: Api | None = None, token: str | None = None) -> Response:
         """Send a chat.
 
         Args:
@@ -136,7 +136,7 @@ class Probe(AbstractContextManager["Probe"]):
         headers = {**self._headers, **({"authorization": f"Bearer {given}"} if given else {})}
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                response = self._once(method, url, body, headers)
+                response = self._send_once(method, url, body, headers)
             except httpx.HTTPError as error:
                 raise InconclusiveError(self.redact(f"{type(error).__name__}: {error}")) from error
             text = self.redact(
@@ -152,7 +152,7 @@ class Probe(AbstractContextManager["Probe"]):
                 self._sleep(_wait(response, attempt))
         raise InconclusiveError(text)
 
-    def _once(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Response:
+    def _send_once(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Response:
         self.calls += 1
         with self._http.stream(method, url, json=body, headers=dict(headers)) as response:
             content = bytearray()

@@ -10,27 +10,27 @@ from langchain_workers_gemma.cli.verify import reading
 from langchain_workers_gemma.cli.verify.inputs import (
     TEXT_TOKENS,
     THINKING_TOKENS,
-    chat_body,
-    expected_form,
+    build_chat_body,
+    get_expected_form,
     is_enveloped,
 )
 from langchain_workers_gemma.cli.verify.probe import Probe
-from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
+from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
 from langchain_workers_gemma.hosts import HOSTS
 
 
-def plain_reply(probe: Probe) -> Iterator[Result]:
+def check_plain_reply(probe: Probe) -> Iterator[Result]:
     """Ask for one word."""
     spec = probe.spec
-    response = probe.chat(chat_body(spec, "Reply with one word: Hello.", TEXT_TOKENS))
+    response = probe.send_chat(build_chat_body(spec, "Reply with one word: Hello.", TEXT_TOKENS))
     result = response.result
-    openai_form = expected_form(spec) == reading.CHAT_CHOICES
-    yield compare("reply.status", "A chat is answered", wire(3), 200, response.status)
+    openai_form = get_expected_form(spec) == reading.CHAT_CHOICES
+    yield compare("reply.status", "A chat is answered", cite(3), 200, response.status)
     yield compare(
         "reply.form",
         "Form of a reply",
-        wire(3),
-        expected_form(spec),
+        cite(3),
+        get_expected_form(spec),
         reading.form(result),
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE),
     )
@@ -40,122 +40,128 @@ def plain_reply(probe: Probe) -> Iterator[Result]:
         yield compare(
             "reply.envelope",
             "Envelope of a native reply",
-            wire(3),
+            cite(3),
             "errors, messages, result, success",
             ", ".join(keys),
         )
     yield compare(
         "reply.text",
         "Type of the text",
-        wire(3),
+        cite(3),
         "string",
         reading.type_name(reading.text_value(result)),
         reported=("number", "null", "object", "list"),
     )
     usage = result.get("usage") if isinstance(result, dict) else None
-    yield compare("reply.usage", "Usage of a reply", wire(3), "counts that add up", reading.usage_form(usage))
+    yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.usage_form(usage))
     if openai_form:
         yield compare(
-            "reply.finish_reason", "Finish reason of a whole reply", wire(3), "stop", reading.finish_reason(result)
+            "reply.finish_reason", "Finish reason of a whole reply", cite(3), "stop", reading.finish_reason(result)
         )
     held = reading.message(result)
     beside = json.dumps(held["tool_calls"]) if "tool_calls" in held else "missing"
     yield compare(
         "reply.tool_calls",
         "`tool_calls` of a reply without calls",
-        wire(3),
+        cite(3),
         "missing" if openai_form else "[]",
         beside,
         reported=("missing", "null", "[]"),
     )
-    yield observe("reply.neurons", "Are neurons reported?", wire(3), _neurons(response.headers, usage))
+    yield observe("reply.neurons", "Are neurons reported?", cite(3), _find_neurons(response.headers, usage))
     if HOSTS[spec.host].has_account_api:
         yield compare(
-            "reply.request_id", "A reply has `cf-ray`", wire(1), "yes", "yes" if "cf-ray" in response.headers else "no"
+            "reply.request_id",
+            "A reply has `cf-ray`",
+            cite(1),
+            "yes",
+            "yes" if "cf-ray" in response.headers else "no",
         )
 
 
-def _neurons(headers: Mapping[str, str], usage: Any) -> str:
+def _find_neurons(headers: Mapping[str, str], usage: Any) -> str:
     found = ["header cf-ai-neurons"] if "cf-ai-neurons" in headers else []
     found += ["usage.neurons"] if isinstance(usage, dict) and "neurons" in usage else []
     return " and ".join(found) or "no"
 
 
-def number_as_text(probe: Probe) -> Iterator[Result]:
+def check_number_as_text(probe: Probe) -> Iterator[Result]:
     """Ask for a number."""
-    result = probe.chat(chat_body(probe.spec, "Reply with the number 42 and nothing else.", TEXT_TOKENS)).result
+    result = probe.send_chat(
+        build_chat_body(probe.spec, "Reply with the number 42 and nothing else.", TEXT_TOKENS)
+    ).result
     value = reading.text_value(result)
     yield compare(
         "reply.number",
         "Type of a text that is a number",
-        wire(4),
+        cite(4),
         "string",
         reading.type_name(value),
         reported=("number",),
     )
 
 
-def json_as_text(probe: Probe) -> Iterator[Result]:
+def check_json_as_text(probe: Probe) -> Iterator[Result]:
     """Ask for JSON, unconstrained."""
     text = 'Reply with this JSON and nothing else: {"a": 1}'
-    value = reading.text_value(probe.chat(chat_body(probe.spec, text, TEXT_TOKENS)).result)
+    value = reading.text_value(probe.send_chat(build_chat_body(probe.spec, text, TEXT_TOKENS)).result)
     yield compare(
         "reply.json_text",
         "Type of a text that is JSON",
-        wire(3),
+        cite(3),
         "string",
         reading.type_name(value),
         reported=("object", "list"),
     )
 
 
-def truncated_reply(probe: Probe) -> Iterator[Result]:
+def check_truncated_reply(probe: Probe) -> Iterator[Result]:
     """Ask for more than `max_tokens` allows."""
     limit = 5
-    result = probe.chat(chat_body(probe.spec, "Count from one to thirty in words.", limit)).result
+    result = probe.send_chat(build_chat_body(probe.spec, "Count from one to thirty in words.", limit)).result
     yield compare(
         "truncation.tokens",
         "`max_tokens` is the most that is generated",
-        wire(2),
+        cite(2),
         limit,
         reading.tokens(result, "completion_tokens"),
     )
-    if expected_form(probe.spec) == reading.CHAT_CHOICES:
+    if get_expected_form(probe.spec) == reading.CHAT_CHOICES:
         yield compare(
             "truncation.finish_reason",
             "Finish reason of a truncated reply",
-            wire(10),
+            cite(10),
             "length",
             reading.finish_reason(result),
         )
 
 
-def stop_sequence(probe: Probe) -> Iterator[Result]:
+def check_stop_sequence(probe: Probe) -> Iterator[Result]:
     """Ask for a text that holds a stop sequence."""
-    body = chat_body(probe.spec, "Repeat exactly: one two three four", TEXT_TOKENS, stop=["three"])
-    result = probe.chat(body).result
+    body = build_chat_body(probe.spec, "Repeat exactly: one two three four", TEXT_TOKENS, stop=["three"])
+    result = probe.send_chat(body).result
     text = str(reading.text_value(result))
-    yield compare("stop.text", "A stop sequence is not in the text", wire(2), "no", "yes" if "three" in text else "no")
+    yield compare("stop.text", "A stop sequence is not in the text", cite(2), "no", "yes" if "three" in text else "no")
     yield compare(
-        "stop.finish_reason", "Finish reason at a stop sequence", wire(10), "stop", reading.finish_reason(result)
+        "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.finish_reason(result)
     )
     choices = result.get("choices") if isinstance(result, dict) else None
     first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     yield observe(
-        "stop.stop_reason", "What does `stop_reason` hold?", wire(10), reading.shown(first.get("stop_reason"))
+        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shown(first.get("stop_reason"))
     )
 
 
-def plain_stream(probe: Probe) -> Iterator[Result]:
+def check_plain_stream(probe: Probe) -> Iterator[Result]:
     """Stream a text with numbers."""
     spec = probe.spec
     more = {"stream_options": {"include_usage": True}} if spec.stream_options else {}
-    body = chat_body(spec, "Reply with these numbers and nothing else: 1 2 3", TEXT_TOKENS, stream=True, **more)
-    found = reading.read_stream(probe.chat(body))
+    body = build_chat_body(spec, "Reply with these numbers and nothing else: 1 2 3", TEXT_TOKENS, stream=True, **more)
+    found = reading.read_stream(probe.send_chat(body))
     yield compare(
         "stream.content_type",
         "Content type of a stream",
-        wire(4),
+        cite(4),
         "text/event-stream",
         found.content_type,
         reported=("application/json",),
@@ -163,25 +169,25 @@ def plain_stream(probe: Probe) -> Iterator[Result]:
     yield compare(
         "stream.form",
         "Form of its events",
-        wire(4),
-        expected_form(spec),
+        cite(4),
+        get_expected_form(spec),
         found.form,
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE, "no events"),
     )
-    yield compare("stream.newline", "What ends its lines", wire(4), "LF", found.newline, reported=("CRLF",))
+    yield compare("stream.newline", "What ends its lines", cite(4), "LF", found.newline, reported=("CRLF",))
     yield compare(
         "stream.extras",
         "Lines without data",
-        wire(4),
+        cite(4),
         "none",
         " and ".join(sorted(set(found.extras))) or "none",
         reported=("comment", "event", "comment and event"),
     )
-    yield compare("stream.done", "How many `[DONE]` end it", wire(4), 1, found.done, reported=("0", "2"))
+    yield compare("stream.done", "How many `[DONE]` end it", cite(4), 1, found.done, reported=("0", "2"))
     yield compare(
         "stream.text",
         "Type of its pieces of text",
-        wire(4),
+        cite(4),
         "string",
         found.text_types,
         reported=("number", "number and string"),
@@ -189,46 +195,46 @@ def plain_stream(probe: Probe) -> Iterator[Result]:
     yield compare(
         "stream.usage",
         "Where its usage stands",
-        wire(4),
+        cite(4),
         "one event, the last",
         found.usage,
         reported=("none", "every event, deltas", "every event, cumulative"),
     )
-    if expected_form(spec) == reading.CHAT_CHOICES:
+    if get_expected_form(spec) == reading.CHAT_CHOICES:
         finishes = "1" if found.finishes == 1 else "several" if found.finishes else "none"
         yield compare(
             "stream.finishes",
             "How many events carry a finish reason",
-            wire(4),
+            cite(4),
             "1",
             finishes,
             reported=("several", "none"),
         )
 
 
-def thinking(probe: Probe) -> Iterator[Result]:
+def check_thinking(probe: Probe) -> Iterator[Result]:
     """Ask with thoughts, without, and with nothing said."""
     text = "What is 17 times 23?"
     for name, kwargs in (("on", {"enable_thinking": True}), ("off", {"enable_thinking": False}), ("default", None)):
-        body = chat_body(probe.spec, text, THINKING_TOKENS)
+        body = build_chat_body(probe.spec, text, THINKING_TOKENS)
         body.pop("chat_template_kwargs", None)
-        result = probe.chat(body | ({"chat_template_kwargs": kwargs} if kwargs else {})).result
+        result = probe.send_chat(body | ({"chat_template_kwargs": kwargs} if kwargs else {})).result
         held = reading.message(result)
         keys = [key for key in ("reasoning", "reasoning_content") if held.get(key)]
         written = str(reading.text_value(result))
         leaks = "in the text" if "<|channel>" in written or "<channel|>" in written else "none"
         observed = " and ".join(keys) or leaks
         if name == "off":
-            yield compare("thinking.off", "Thoughts with `enable_thinking` false", wire(2), "none", observed)
+            yield compare("thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", observed)
         elif name == "on":
             yield compare(
                 "thinking.on",
                 "Thoughts with `enable_thinking` true",
-                wire(3),
+                cite(3),
                 "yes",
                 "yes" if keys else observed,
                 reported=("in the text",),
             )
-            yield observe("thinking.key", "Which key has the thoughts?", wire(3), observed)
+            yield observe("thinking.key", "Which key has the thoughts?", cite(3), observed)
         else:
-            yield observe("thinking.default", "Does the model think when nothing is said?", wire(2), observed)
+            yield observe("thinking.default", "Does the model think when nothing is said?", cite(2), observed)

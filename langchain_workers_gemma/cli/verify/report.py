@@ -25,7 +25,7 @@ class Report:
         started: When it began, in ISO form.
         calls: How many requests were sent.
         results: The facts.
-        skipped: Checks that this model or host has nothing for.
+        skipped: Checks that do not apply to this model or host.
     """
 
     host: str
@@ -48,13 +48,13 @@ class Report:
         found: Counter[str] = Counter(result.status for result in self.results)
         return {status: found[status] for status in _MARKS}
 
-    def json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         head = {"ok": self.ok, "counts": self.counts}
         rest = asdict(self)
         return {**head, **rest, "versions": dict(self.versions), "results": [asdict(one) for one in self.results]}
 
-    def markdown(self) -> str:
+    def to_markdown(self) -> str:
         """Return the report as Markdown, the JSON folded into it."""
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
@@ -66,19 +66,19 @@ class Report:
             "",
         ]
         differing = [result for result in self.results if result.status in ("differs", "inconclusive")]
-        lines += _table("Facts that do not hold", differing)
-        lines += _table("All facts", self.results)
+        lines += _write_table("Facts that do not hold", differing)
+        lines += _write_table("All facts", self.results)
         if self.skipped:
             lines += [f"Not applicable: {', '.join(self.skipped)}.", ""]
-        body = json.dumps(self.json(), indent=1, ensure_ascii=False)
-        fence = "`" * max(3, 1 + _longest_run(body))
+        body = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        fence = "`" * max(3, 1 + _find_longest_run(body))
         lines += ["<details><summary>JSON</summary>", "", f"{fence}json", body, fence, "", "</details>"]
         return "\n".join(lines)
 
 
-def _table(title: str, results: Iterable[Result]) -> list[str]:
+def _write_table(title: str, results: Iterable[Result]) -> list[str]:
     rows = [
-        f"| {_MARKS[one.status]} | {one.fact} | {_code(one.expected)} | {_code(one.observed)}"
+        f"| {_MARKS[one.status]} | {one.fact} | {_write_code(one.expected)} | {_write_code(one.observed)}"
         f"{' (reported before)' if one.known else ''} | {one.source} |"
         for one in results
     ]
@@ -94,13 +94,13 @@ def _table(title: str, results: Iterable[Result]) -> list[str]:
     ]
 
 
-def _code(text: str) -> str:
-    """Return a text as code, so that what a service wrote is no markup, no mention and no end of its cell."""
+def _write_code(text: str) -> str:
+    """Return a text as code, so that it is no markup, no mention and no end of its cell."""
     plain = "".join(one if one.isprintable() else " " for one in text).replace("`", "'").replace("|", "\\|")
     return f"`{plain}`" if plain.strip() else ""
 
 
-def _longest_run(text: str) -> int:
+def _find_longest_run(text: str) -> int:
     longest = run = 0
     for one in text:
         run = run + 1 if one == "`" else 0

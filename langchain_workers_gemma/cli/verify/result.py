@@ -16,7 +16,7 @@ class Result:
 
     Attributes:
         id: A short name that stays the same from version to version.
-        fact: What is taken for granted, or asked where nothing is published.
+        fact: The expected fact, or the question where nothing is published.
         source: Where that is written, such as `docs/wire.md 4`.
         status: Whether it holds.
         expected: The value by the source, empty where it has none.
@@ -33,7 +33,7 @@ class Result:
     known: bool = False
 
 
-def wire(section: int) -> str:
+def cite(section: int) -> str:
     """Return the name of a section of docs/wire.md."""
     return f"docs/wire.md {section}"
 
@@ -51,7 +51,7 @@ def compare(
 
     Args:
         id: The fact's short name.
-        fact: What is taken for granted.
+        fact: The expected fact.
         source: Where it is written.
         expected: The published value.
         observed: The value that was sent.

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.cli.verify import reading
-from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, chat_body
+from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, build_chat_body
 from langchain_workers_gemma.cli.verify.probe import Probe
-from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
+from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
 from langchain_workers_gemma.hosts import HOSTS, Route
 from langchain_workers_gemma.models import GemmaModel
 
 _ERROR_FORMS = ("200, errors list, success false", "200, errors object, success false")
 
 
-def _error(
+def _check_error(
     probe: Probe,
     name: str,
     fact: str,
@@ -27,11 +27,11 @@ def _error(
     codes: tuple[int, ...],
     token: str | None = None,
 ) -> Iterator[Result]:
-    response = probe.chat(body, token=token)
+    response = probe.send_chat(body, token=token)
     yield compare(
         f"errors.{name}.form",
         f"Status and form of {fact}",
-        wire(5),
+        cite(5),
         f"{status}, errors list, success false",
         reading.error_form(response),
         reported=(
@@ -45,38 +45,46 @@ def _error(
     yield compare(
         f"errors.{name}.code",
         f"Code of {fact}",
-        wire(5),
+        cite(5),
         expected,
         code,
         reported=[f"{one}, also in the text" for one in codes],
     )
 
 
-def refusals(probe: Probe) -> Iterator[Result]:
+def check_refusals(probe: Probe) -> Iterator[Result]:
     """Send what must be refused."""
     spec = probe.spec
-    ordinary = chat_body(spec, "Hi", 1)
-    yield from _error(probe, "token", "a refused token", ordinary, 401, (10000, 9109), token="not-a-token-of-anybody")  # noqa: S106
-    yield from _error(
+    ordinary = build_chat_body(spec, "Hi", 1)
+    yield from _check_error(
+        probe,
+        "token",
+        "a refused token",
+        ordinary,
+        401,
+        (10000, 9109),
+        token="not-a-token-of-anybody",  # noqa: S106
+    )
+    yield from _check_error(
         probe, "input", "an input that breaks the schema", {**ordinary, "temperature": 99}, 400, (5006, 8001)
     )
 
 
-def unknown_model(probe: Probe) -> Iterator[Result]:
+def check_unknown_model(probe: Probe) -> Iterator[Result]:
     """Ask a model that there is not."""
     spec = probe.spec
-    response = probe.post(HOSTS[spec.host].chat["native"], "@cf/google/no-such-gemma", chat_body(spec, "Hi", 1))
+    response = probe.post(HOSTS[spec.host].chat["native"], "@cf/google/no-such-gemma", build_chat_body(spec, "Hi", 1))
     yield compare(
         "errors.model.code",
         "Code of an unknown model",
-        wire(5),
+        cite(5),
         5007,
         reading.error_code(response),
         reported=("5007, also in the text",),
     )
 
 
-def square_png(side: int, red: int = 200) -> str:
+def make_square_png(side: int, red: int = 200) -> str:
     """Return a `data:` URI of a square of one colour."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -88,32 +96,32 @@ def square_png(side: int, red: int = 200) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
+def _build_image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
     parts = [{"type": "text", "text": "Name the colour in one word."}, {"type": "image_url", "image_url": {"url": url}}]
-    return {**chat_body(spec, "", TEXT_TOKENS), "messages": [{"role": "user", "content": parts}]}
+    return {**build_chat_body(spec, "", TEXT_TOKENS), "messages": [{"role": "user", "content": parts}]}
 
 
-def images(probe: Probe) -> Iterator[Result]:
+def check_images(probe: Probe) -> Iterator[Result]:
     """Send a picture, and one that is too small."""
-    taken = probe.chat(_image_body(probe.spec, square_png(32)))
-    yield compare("images.data_uri", "An image as a `data:` URI", wire(2), 200, taken.status)
+    taken = probe.send_chat(_build_image_body(probe.spec, make_square_png(32)))
+    yield compare("images.data_uri", "An image as a `data:` URI", cite(2), 200, taken.status)
     yield observe(
         "images.answer",
         "What does the model see in a red square?",
-        wire(2),
+        cite(2),
         reading.shown(reading.text_value(taken.result)),
     )
     if probe.spec.family == "gemma-4":
-        small = probe.chat(_image_body(probe.spec, square_png(4)))
-        yield compare("images.small", "Status of an image under 10 px", wire(2), 400, small.status, reported=("200",))
+        small = probe.send_chat(_build_image_body(probe.spec, make_square_png(4)))
+        yield compare("images.small", "Status of an image under 10 px", cite(2), 400, small.status, reported=("200",))
 
 
-def listed_model(probe: Probe) -> Iterator[Result]:
+def check_listed_model(probe: Probe) -> Iterator[Result]:
     """Read the account's list of models."""
     search = probe.get("/accounts/{account}/ai/models/search?search=gemma&per_page=100&page=1")
     entries = search.result if isinstance(search.result, list) else []
     entry = next((one for one in entries if isinstance(one, dict) and one.get("name") == probe.spec.id), None)
-    yield compare("models.listed", "The model is listed", wire(1), "yes", "yes" if entry is not None else "no")
+    yield compare("models.listed", "The model is listed", cite(1), "yes", "yes" if entry is not None else "no")
     properties = {
         item.get("property_id"): item.get("value")
         for item in (entry or {}).get("properties") or ()
@@ -123,11 +131,11 @@ def listed_model(probe: Probe) -> Iterator[Result]:
     if window is not None and listed is not None:
         yield compare("models.context", "Context window in the list", "models.py", window, listed)
     deprecation = properties.get("planned_deprecation_date")
-    yield observe("models.deprecation", "Is a retirement planned?", wire(2), deprecation or "no")
-    yield from _prices(probe.spec, properties.get("price"))
+    yield observe("models.deprecation", "Is a retirement planned?", cite(2), deprecation or "no")
+    yield from _check_prices(probe.spec, properties.get("price"))
 
 
-def _prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
+def _check_prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
     for kind, expected in (("input", spec.input_price), ("output", spec.output_price)):
         units = (
             [item for item in prices if isinstance(item, dict) and kind in str(item.get("unit"))]
@@ -145,27 +153,27 @@ def _prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
             )
 
 
-def openai_route(probe: Probe) -> Iterator[Result]:
+def check_openai_route(probe: Probe) -> Iterator[Result]:
     """Ask by the OpenAI-compatible route."""
-    response = probe.chat(chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS), api="openai")
+    response = probe.send_chat(build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS), api="openai")
     yield compare(
         "openai.form",
         "Form of a reply of the OpenAI route",
-        wire(3),
+        cite(3),
         reading.CHAT_CHOICES,
         reading.form(response.json),
         reported=(reading.COMPLETION_CHOICES, reading.NATIVE),
     )
 
 
-def universal_route(probe: Probe) -> Iterator[Result]:
+def check_universal_route(probe: Probe) -> Iterator[Result]:
     """Ask by the route whose body names the model."""
     route = Route("/accounts/{account}/ai/run", lambda model, data: {"model": model, "input": data})
-    response = probe.post(route, probe.spec.id, chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS))
-    yield compare("universal.status", "The universal route answers", wire(1), 200, response.status)
+    response = probe.post(route, probe.spec.id, build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS))
+    yield compare("universal.status", "The universal route answers", cite(1), 200, response.status)
 
 
-def embeddings(probe: Probe) -> Iterator[Result]:
+def check_embeddings(probe: Probe) -> Iterator[Result]:
     """Embed two texts."""
     route = HOSTS["cloudflare"].embeddings["native"]
     response = probe.post(route, "@cf/google/embeddinggemma-300m", {"text": ["Hello", "World"]})
@@ -174,21 +182,25 @@ def embeddings(probe: Probe) -> Iterator[Result]:
     sizes = [len(one) for one in data if isinstance(one, list)] if isinstance(data, list) else []
     agrees = bool(sizes) and shape == [len(sizes), sizes[0]] and len(set(sizes)) == 1
     yield compare(
-        "embeddings.form", "Embeddings: `data` and a `shape` that agrees", wire(9), "yes", "yes" if agrees else "no"
+        "embeddings.form",
+        "Embeddings: `data` and a `shape` that agrees",
+        cite(9),
+        "yes",
+        "yes" if agrees else "no",
     )
-    yield observe("embeddings.dimensions", "Dimensions of EmbeddingGemma", wire(9), sizes[0] if sizes else "none")
+    yield observe("embeddings.dimensions", "Dimensions of EmbeddingGemma", cite(9), sizes[0] if sizes else "none")
 
 
 _POLLS, _POLL_SECONDS = 5, 3.0
 
 
-def queue(probe: Probe) -> Iterator[Result]:
+def check_queue(probe: Probe) -> Iterator[Result]:
     """Queue a batch and poll it."""
     route = HOSTS["cloudflare"].chat["native"]
-    body = {"requests": [chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS)]}
+    body = {"requests": [build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS)]}
     queued = probe.post(route, probe.spec.id, body, query="?queueRequest=true").result
     queued = queued if isinstance(queued, dict) else {}
-    yield compare("queue.submit", "A batch is queued", wire(8), "queued", queued.get("status"))
+    yield compare("queue.submit", "A batch is queued", cite(8), "queued", queued.get("status"))
     if not isinstance(queued.get("request_id"), str):
         return
     for _ in range(_POLLS):
@@ -199,7 +211,7 @@ def queue(probe: Probe) -> Iterator[Result]:
         if isinstance(responses, list):
             keys = sorted(responses[0]) if responses and isinstance(responses[0], dict) else []
             found = "yes" if {"id", "result", "success"} <= set(keys) else ", ".join(keys) or "nothing"
-            yield compare("queue.response", "A response has id, result and success", wire(8), "yes", found)
+            yield compare("queue.response", "A response has id, result and success", cite(8), "yes", found)
             return
         probe.sleep(_POLL_SECONDS)
-    yield observe("queue.response", "How long does a batch take?", wire(8), f"more than {_POLLS * _POLL_SECONDS:.0f} s")
+    yield observe("queue.response", "How long does a batch take?", cite(8), f"more than {_POLLS * _POLL_SECONDS:.0f} s")

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.cli.verify import reading
-from langchain_workers_gemma.cli.verify.inputs import CALL_TOKENS, JSON_TOKENS, chat_body, expected_form
+from langchain_workers_gemma.cli.verify.inputs import CALL_TOKENS, JSON_TOKENS, build_chat_body, get_expected_form
 from langchain_workers_gemma.cli.verify.probe import Probe
-from langchain_workers_gemma.cli.verify.result import Result, compare, observe, wire
+from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
 from langchain_workers_gemma.models import GemmaModel
 
 _PARAMETERS = {
@@ -39,30 +39,30 @@ _CUT_TOKENS = 8
 """Too few for a call."""
 
 
-def _tool_body(spec: GemmaModel, text: str, max_tokens: int = CALL_TOKENS, **more: Any) -> dict[str, Any]:
-    return chat_body(spec, text, max_tokens, tools=_TOOLS, **more)
+def _build_tool_body(spec: GemmaModel, text: str, max_tokens: int = CALL_TOKENS, **more: Any) -> dict[str, Any]:
+    return build_chat_body(spec, text, max_tokens, tools=_TOOLS, **more)
 
 
-def tool_calls(probe: Probe) -> Iterator[Result]:
+def check_tool_calls(probe: Probe) -> Iterator[Result]:
     """Have a tool called, whole and streamed."""
-    openai_form = expected_form(probe.spec) == reading.CHAT_CHOICES
-    result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER)).result
+    openai_form = get_expected_form(probe.spec) == reading.CHAT_CHOICES
+    result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER)).result
     call = next(iter(reading.calls(result)), None)
     # A call that the server could not parse is in the text, in one of Gemma's notations (docs/wire.md section 6).
     observed = reading.call_text(call) if call else f"no call, text: {reading.shown(reading.text_value(result))}"
-    yield compare("tools.call", "A tool is called", wire(3), _WEATHER_CALL, observed)
-    text = _emptiness(reading.text_value(result))
-    yield compare("tools.text", "Text beside a call", wire(3), "empty string", text, reported=("null",))
+    yield compare("tools.call", "A tool is called", cite(3), _WEATHER_CALL, observed)
+    text = _name_emptiness(reading.text_value(result))
+    yield compare("tools.text", "Text beside a call", cite(3), "empty string", text, reported=("null",))
     if call is not None:
-        yield from _call_facts(call, result, openai_form=openai_form)
-    found = reading.read_stream(probe.chat(_tool_body(probe.spec, _ASK_BOTH, stream=True)))
+        yield from _check_call_facts(call, result, openai_form=openai_form)
+    found = reading.read_stream(probe.send_chat(_build_tool_body(probe.spec, _ASK_BOTH, stream=True)))
     streamed = reading.joined_calls(found.pieces)
     observed = "; ".join(map(reading.call_text, streamed)) or f"no call, text: {reading.shown(found.text)}"
-    yield compare("tools.stream", "Two tools are called in a stream", wire(4), _BOTH_CALLS, observed)
+    yield compare("tools.stream", "Two tools are called in a stream", cite(4), _BOTH_CALLS, observed)
     yield compare(
         "tools.pieces",
         "How streamed calls come",
-        wire(4),
+        cite(4),
         "in pieces",
         reading.piece_form(found.pieces),
         reported=("whole", "in pieces, without id", "in pieces, with a finaliser", "no call"),
@@ -70,42 +70,42 @@ def tool_calls(probe: Probe) -> Iterator[Result]:
     if call is not None and streamed and openai_form:
         ids = [call.get("id"), *(one["ids"][0] if one["ids"] else None for one in streamed)]
         kind = "missing" if not all(ids) else "unique" if len(set(ids)) == len(ids) else "repeated"
-        yield compare("tools.ids", "Ids of three calls", wire(3), "unique", kind, reported=("missing", "repeated"))
+        yield compare("tools.ids", "Ids of three calls", cite(3), "unique", kind, reported=("missing", "repeated"))
 
 
-def truncated_call(probe: Probe) -> Iterator[Result]:
+def check_truncated_call(probe: Probe) -> Iterator[Result]:
     """Cut a call by `max_tokens`, and ask for a call beside a constraint."""
-    result = probe.chat(_tool_body(probe.spec, _ASK_WEATHER, _CUT_TOKENS)).result
+    result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, _CUT_TOKENS)).result
     call = next(iter(reading.calls(result)), None)
     reason = reading.finish_reason(result)
     observed = f"{reading.completeness(call) if call else 'no call'}, finish reason {reason}"
-    yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", wire(10), observed)
+    yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", cite(10), observed)
     named = {"name": "city", "schema": _SCHEMA, "strict": True}
     schema: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": named}}
-    response = probe.chat(_tool_body(probe.spec, _ASK_WEATHER, **schema))
+    response = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, **schema))
     observed = "a call" if reading.calls(response.result) else f"no call, {reading.error_form(response)}"
-    yield observe("tools.constraint", "Can a tool be called beside `response_format`?", wire(10), observed)
+    yield observe("tools.constraint", "Can a tool be called beside `response_format`?", cite(10), observed)
 
 
-def _emptiness(text: Any) -> str:
+def _name_emptiness(text: Any) -> str:
     return "null" if text is None else "empty string" if text == "" else reading.shown(text)
 
 
-def _call_facts(call: dict[str, Any], result: Any, *, openai_form: bool) -> Iterator[Result]:
+def _check_call_facts(call: dict[str, Any], result: Any, *, openai_form: bool) -> Iterator[Result]:
     yield compare(
         "tools.form",
         "Form of a call",
-        wire(3),
+        cite(3),
         "function, arguments string" if openai_form else "flat, arguments object",
         reading.call_form(call),
         reported=[f"{form}, arguments {kind}" for form in ("function", "flat") for kind in ("string", "object")],
     )
     if openai_form:
         reason = reading.finish_reason(result)
-        yield compare("tools.finish_reason", "Finish reason of a reply with calls", wire(10), "tool_calls", reason)
+        yield compare("tools.finish_reason", "Finish reason of a reply with calls", cite(10), "tool_calls", reason)
 
 
-def tool_choices(probe: Probe) -> Iterator[Result]:
+def check_tool_choices(probe: Probe) -> Iterator[Result]:
     """Force a call, force a named call, forbid calls."""
     greeting = "Say hello."
     for name, choice, expected in (
@@ -114,13 +114,13 @@ def tool_choices(probe: Probe) -> Iterator[Result]:
         ("none", "none", "no call"),
     ):
         asked = _ASK_WEATHER if name == "none" else greeting
-        result = probe.chat(_tool_body(probe.spec, asked, tool_choice=choice)).result
+        result = probe.send_chat(_build_tool_body(probe.spec, asked, tool_choice=choice)).result
         call = next(iter(reading.calls(result)), None)
         observed = "no call" if call is None else str(reading.function(call).get("name"))
         yield compare(
             f"tools.choice.{name}",
             f"`tool_choice` {name}",
-            wire(6),
+            cite(6),
             expected,
             observed,
             reported=("no call",) if name != "none" else (),
@@ -133,9 +133,9 @@ _ASK_JSON = (
 )
 
 
-def _structured(probe: Probe, field: Mapping[str, Any]) -> str:
+def _request_structured(probe: Probe, field: Mapping[str, Any]) -> str:
     """Return how a constrained request was answered."""
-    response = probe.chat(chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, **field))
+    response = probe.send_chat(build_chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, **field))
     if response.status != 200 or (isinstance(response.json, dict) and response.json.get("success") is False):
         return f"refused: {reading.error_form(response)}: {reading.error_text(response)}"
     value = reading.text_value(response.result)
@@ -146,46 +146,46 @@ def _structured(probe: Probe, field: Mapping[str, Any]) -> str:
     return f"{fitting}, as {kind}"
 
 
-def response_formats(probe: Probe) -> Iterator[Result]:
+def check_response_formats(probe: Probe) -> Iterator[Result]:
     """Ask for JSON under each form of `response_format`."""
     named = {"name": "city", "schema": _SCHEMA, "strict": True}
-    plain = _structured(probe, {"response_format": {"type": "json_object"}})
+    plain = _request_structured(probe, {"response_format": {"type": "json_object"}})
     yield compare(
         "structured.json_object",
         "`response_format` of type json_object, schema in the prompt",
-        wire(3),
+        cite(3),
         "JSON",
         "JSON" if plain.startswith("JSON") else plain,
     )
-    yield observe("structured.json_object_type", "What comes with json_object?", wire(3), plain)
+    yield observe("structured.json_object_type", "What comes with json_object?", cite(3), plain)
     for name, held in (("envelope", named), ("bare", _SCHEMA)):
-        found = _structured(probe, {"response_format": {"type": "json_schema", "json_schema": held}})
-        yield observe(f"structured.{name}", f"`response_format` of type json_schema, {name} schema", wire(3), found)
+        found = _request_structured(probe, {"response_format": {"type": "json_schema", "json_schema": held}})
+        yield observe(f"structured.{name}", f"`response_format` of type json_schema, {name} schema", cite(3), found)
     prose = {"messages": [{"role": "user", "content": "Write one sentence about Paris, in plain prose."}]}
-    enforced = _structured(probe, {"response_format": {"type": "json_object"}, **prose})
-    yield observe("structured.enforced", "What does json_object make of a prompt for prose?", wire(3), enforced)
+    enforced = _request_structured(probe, {"response_format": {"type": "json_object"}, **prose})
+    yield observe("structured.enforced", "What does json_object make of a prompt for prose?", cite(3), enforced)
 
 
-def unsatisfiable_schema(probe: Probe) -> Iterator[Result]:
+def check_unsatisfiable_schema(probe: Probe) -> Iterator[Result]:
     """Send a schema that no value fits, whole and as a stream."""
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5, "maximum": 1}}, "required": ["n"]}
     held = {"name": "n", "schema": schema} if probe.spec.constraint == "openai_schema" else schema
     field = {"response_format": {"type": "json_schema", "json_schema": held}}
-    found = _structured(probe, field)
-    yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", wire(10), found)
-    response = probe.chat(chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, stream=True, **field))
+    found = _request_structured(probe, field)
+    yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", cite(10), found)
+    response = probe.send_chat(build_chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, stream=True, **field))
     form = "an event" if response.headers.get("content-type", "").startswith("text/event-stream") else "a body"
     observed = f"{response.status}, {form}: {reading.error_text(response)}"
-    yield observe("structured.unsatisfiable_stream", "How is it refused in a stream?", wire(10), observed)
+    yield observe("structured.unsatisfiable_stream", "How is it refused in a stream?", cite(10), observed)
 
 
-def guided_json(probe: Probe) -> Iterator[Result]:
+def check_guided_json(probe: Probe) -> Iterator[Result]:
     """Ask for JSON under `guided_json`."""
-    found = _structured(probe, {"guided_json": _SCHEMA})
+    found = _request_structured(probe, {"guided_json": _SCHEMA})
     yield compare(
         "structured.guided_json",
         "`guided_json` is obeyed",
-        wire(2),
+        cite(2),
         "JSON that fits, as string",
         found,
         reported=("JSON that fits, as object",),

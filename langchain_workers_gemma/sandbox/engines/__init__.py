@@ -1,1 +1,1 @@
-"""What answers a chat request: the mock model, or an OpenAI-compatible server behind the sandbox."""
+"""The engines that answer chat requests: the mock model, or an OpenAI-compatible server behind the sandbox."""

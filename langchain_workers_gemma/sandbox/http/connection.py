@@ -24,7 +24,7 @@ _LINGER_AND_RESET = struct.pack("ii", 1, 0)
 
 
 class DisconnectedError(Exception):
-    """The client is gone, or the sandbox closes."""
+    """The client has disconnected, or the sandbox closes."""
 
 
 class Connection:
@@ -146,7 +146,7 @@ class Connection:
         if reset:
             raw: socket.socket | None = self._transport.get_extra_info("socket")
             if raw is not None:
-                await asyncio.sleep(0.01)  # what was sent should arrive before the reset overtakes it
+                await asyncio.sleep(0.01)  # data that was sent should arrive before the reset
                 with contextlib.suppress(OSError):  # the client may have closed it first
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_AND_RESET)
             self._transport.abort()

@@ -140,7 +140,7 @@ class Exchange:
 
 
 class Watcher:
-    """What changed since it was last asked; bounded, since a change of one exchange is noted once."""
+    """Collects changes until they are taken; bounded, since a change of one exchange is noted once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -159,7 +159,7 @@ class Watcher:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more will change."""
+        """Mark the end of changes."""
         self.closed = True
         self._wake()
 
@@ -205,7 +205,7 @@ class ExchangeLog:
         return exchange
 
     def changed(self, exchange: Exchange) -> None:
-        """Tell those who watch, and drop the oldest where the log has grown too large."""
+        """Notify the watchers, and drop the oldest exchanges where the log is too large."""
         with self._lock:
             if exchange.id in self._exchanges:
                 self._size += exchange.size - exchange.counted
@@ -236,7 +236,7 @@ class ExchangeLog:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Be told of changes, within a running event loop."""
+        """Watch for changes, within a running event loop."""
         watcher = Watcher(asyncio.get_running_loop())
         with self._lock:
             self._watchers.append(watcher)

@@ -45,7 +45,7 @@ class RenderedPrompt:
 
     Attributes:
         segments: The prompt in order.
-        notes: What is to be known of it.
+        notes: Remarks about it.
         refusal: Why the template raises, `None` where it does not.
         omitted: How many characters at the end were left out.
     """

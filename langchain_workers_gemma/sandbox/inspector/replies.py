@@ -1,4 +1,4 @@
-"""Read what a response says, whichever of the service's forms it has (docs/wire.md sections 3 and 4)."""
+"""Read a response in any of the service's forms (docs/wire.md sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Usage:
 
 @dataclass(slots=True)
 class ReplyView:
-    """What a response says.
+    """The content of a response.
 
     Attributes:
         text: The answer.

@@ -1,4 +1,4 @@
-"""Read what a request asks, whichever route it took (docs/wire.md section 1)."""
+"""Read a request of any route (docs/wire.md section 1)."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _tool(tool: object) -> dict[str, str]:
 
 
 def _image(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be known of an image, without its bytes."""
+    """Describe an image, without its bytes."""
     holder = part.get("image_url")
     url = holder.get("url") if isinstance(holder, dict) else holder
     if not isinstance(url, str):

@@ -1,4 +1,4 @@
-"""The inspector's routes: the page, its files, the live feed, and orders to the sandbox."""
+"""The inspector's routes: the page, its files, the live feed, and commands to the sandbox."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Inspector:
 
         Args:
             options: The sandbox's options, read and changed.
-            faults: What makes requests go wrong.
+            faults: The faults of requests.
             secrets: Returns the sandbox's own tokens, which are never shown.
         """
         self.log = ExchangeLog()

@@ -32,7 +32,7 @@ class SandboxOptions(Protocol):
 
 
 class FaultInjection(Protocol):
-    """What makes requests go wrong."""
+    """The faults of requests."""
 
     @property
     def pending(self) -> list[Fault]:
@@ -41,19 +41,19 @@ class FaultInjection(Protocol):
 
     @property
     def rate(self) -> float:
-        """The share of requests that go wrong at random."""
+        """The share of requests that get a random fault."""
         ...
 
     def inject(self, fault: Fault, times: int = 1) -> None:
-        """Have the next requests go wrong."""
+        """Inject a fault into the next requests."""
         ...
 
     def mix(self, rate: float, seed: int, kinds: Iterable[FaultKind | Fault]) -> None:
-        """Have a share of all requests go wrong."""
+        """Inject faults into a share of all requests."""
         ...
 
     def clear(self) -> None:
-        """End all of it."""
+        """Remove all faults."""
         ...
 
 
@@ -76,13 +76,13 @@ class PaceOrder(_Order):
 
 
 class ChaosOrder(_Order):
-    """Have a share of all requests go wrong at random."""
+    """Inject faults into a random share of all requests."""
 
     rate: Annotated[float, Field(ge=0, le=1)]
 
 
 class FaultOrder(_Order):
-    """Have the next requests go wrong."""
+    """Inject a fault into the next requests."""
 
     kind: str
     times: Annotated[int, Field(ge=1, le=1000)] = 1

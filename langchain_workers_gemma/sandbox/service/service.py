@@ -50,7 +50,7 @@ _COMPATIBLE: dict[str, Any] = {"constraint": "openai_schema", "stream_options": 
 
 @dataclass
 class Service:
-    """Everything the routes share."""
+    """The state that all routes share."""
 
     options: Options
     engine: Engine = field(default_factory=MockModel)
@@ -127,7 +127,7 @@ class Service:
         return found
 
     def compatible_model(self, model_id: object) -> GemmaModel:
-        """Return what is known of any Gemma by its id, as an OpenAI-compatible server serves it.
+        """Return the facts about any Gemma by its id, as an OpenAI-compatible server serves it.
 
         Raises:
             ServiceError: 404 for an id that names no Gemma.

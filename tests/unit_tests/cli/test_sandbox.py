@@ -45,7 +45,7 @@ def test_it_serves_until_interrupted_and_shows_its_inspector(
         assert "<title>Sandbox inspector</title>" in page.text
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "_until_interrupted", use_it)
+    monkeypatch.setattr(command, "_wait_until_interrupted", use_it)
     assert main(["sandbox", "--port", "0"]) == 0
     assert statuses == [200, 200]
     left = capsys.readouterr()
@@ -93,7 +93,7 @@ def test_an_upstream_needs_its_model(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_options_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_until_interrupted", interrupted)
+    monkeypatch.setattr(command, "_wait_until_interrupted", interrupted)
     started: list[Sandbox] = []
     start = Sandbox.start
 

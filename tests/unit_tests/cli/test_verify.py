@@ -240,7 +240,7 @@ def test_what_a_service_writes_is_no_markup() -> None:
     hostile = "a | b\n`x` <img src=x> @someone ```json"
     result = Result("id", "A fact", "docs/wire.md 1", "differs", "", hostile)
     report = Report("cloudflare", GEMMA_4, "http://x", {"Python": "3"}, "now", 1, (result, replace(result, id="b")), ())
-    text = report.markdown()
+    text = report.to_markdown()
     row = next(line for line in text.splitlines() if "A fact" in line)
     assert row == "| ✗ | A fact |  | `a \\| b 'x' <img src=x> @someone '''json` | docs/wire.md 1 |"
     assert "````json" in text

@@ -28,7 +28,7 @@ def fill(path: Path) -> None:
     """A run of three rows: one answered, one failed, one whose answer never arrived."""
     with Journal(path, QUESTION, SURVEY) as journal:
         for number in range(3):
-            journal.write(Permit(number, 0.002).record())
+            journal.write(Permit(number, 0.002).to_record())
         journal.write({"settled": [0], "paid": COST, "row": 2, **result("zwei")}, ROWS[2])
         journal.write({"settled": [1], "row": 0, "error": "no"}, ROWS[0])
 
@@ -36,10 +36,10 @@ def fill(path: Path) -> None:
 def test_it_remembers_answers_costs_and_lost_answers(tmp_path: Path) -> None:
     fill(tmp_path / "journal")
     with Journal(tmp_path / "journal", QUESTION, SURVEY) as journal:
-        assert journal.result(ROWS[2]) == Result(**result("zwei"))
-        assert journal.result(ROWS[0]) is None  # an error: tried again
-        assert journal.result(ROWS[1]) is None
-        assert journal.result(Row(9_999, {})) is None
+        assert journal.get_result(ROWS[2]) == Result(**result("zwei"))
+        assert journal.get_result(ROWS[0]) is None  # an error: tried again
+        assert journal.get_result(ROWS[1]) is None
+        assert journal.get_result(Row(9_999, {})) is None
         assert (journal.next_permit, journal.lost) == (3, 1)
         assert journal.spent == pytest.approx(COST + 0.002)
         assert journal.largest_cost == COST
@@ -51,8 +51,8 @@ def test_a_later_line_of_a_row_counts(tmp_path: Path) -> None:
         journal.write({"row": 0, **result("null")}, ROWS[0])
         journal.write({"row": 2, "error": "never"}, ROWS[2])
     with Journal(tmp_path / "journal", QUESTION, SURVEY) as journal:
-        assert journal.result(ROWS[0]) == Result(**result("null"))
-        assert journal.result(ROWS[2]) is None
+        assert journal.get_result(ROWS[0]) == Result(**result("null"))
+        assert journal.get_result(ROWS[2]) is None
 
 
 def test_cut_at_any_byte_it_keeps_the_whole_lines(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_cut_at_any_byte_it_keeps_the_whole_lines(tmp_path: Path) -> None:
         assert lines[:complete] == whole.splitlines()[:complete]
         assert [json.loads(line) for line in lines]  # nothing half written is left
         with Journal(path, QUESTION, SURVEY) as journal:
-            assert journal.result(ROWS[1]) == Result(**result("eins"))
-            assert (journal.result(ROWS[2]) is not None) == (complete >= 5)
+            assert journal.get_result(ROWS[1]) == Result(**result("eins"))
+            assert (journal.get_result(ROWS[2]) is not None) == (complete >= 5)
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 4096, b'{"row": 1, "outp', b"\xff\xfe\n", b"[1]\n", b"{\n\0\0"])
@@ -79,7 +79,7 @@ def test_a_tail_that_cannot_be_read_is_cut_off(tmp_path: Path, tail: bytes) -> N
     whole = path.read_bytes()
     path.write_bytes(whole + tail)
     with Journal(path, QUESTION, SURVEY) as journal:
-        assert journal.result(ROWS[2]) == Result(**result("zwei"))
+        assert journal.get_result(ROWS[2]) == Result(**result("zwei"))
     assert path.read_bytes() == whole
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_line_costs_that_row_alone(tmp_path: Path, caplog: pytest.LogC
     lines[4] = b"X" + lines[4][1:]
     path.write_bytes(b"".join(lines))
     with caplog.at_level(logging.WARNING), Journal(path, QUESTION, SURVEY) as journal:
-        assert journal.result(ROWS[2]) is None
+        assert journal.get_result(ROWS[2]) is None
     assert "1 lines cannot be read; their rows are sent again" in caplog.text
 
 
@@ -134,9 +134,9 @@ def test_without_a_survey_each_row_is_compared(tmp_path: Path) -> None:
     with Journal(path, QUESTION) as journal:
         journal.write({"row": 1, **result("eins")}, ROWS[1])
     with Journal(path, QUESTION) as journal:
-        assert journal.result(Row(1, {"id": 1})) == Result(**result("eins"))
+        assert journal.get_result(Row(1, {"id": 1})) == Result(**result("eins"))
         with pytest.raises(InputChangedError, match="Row 1 has changed"):
-            journal.result(Row(1, {"id": 7}))
+            journal.get_result(Row(1, {"id": 7}))
 
 
 def test_a_run_goes_on_from_a_journal_cut_at_any_line(tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ def make_plan(
 
 def emitted(plan: MapPlan) -> list[tuple[int, Result]]:
     found = []
-    while (ready := plan.ready()) is not None:
+    while (ready := plan.take_ready()) is not None:
         found.append((ready[0].index, ready[1]))
     return found
 
 
 def permitted(plan: MapPlan, now: float) -> Permit:
-    permit = plan.permit(now, 10)
+    permit = plan.request_permit(now, 10)
     assert isinstance(permit, Permit)
     return permit
 
@@ -73,9 +73,9 @@ def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: in
     while not plan.drained:
         out += emitted(plan)
         now += 0.001
-        row = row or (plan.next_row(now) if len(running) < concurrency else None)
+        row = row or (plan.get_next_row(now) if len(running) < concurrency else None)
         if row is not None:
-            permit = plan.permit(now, row.size)
+            permit = plan.request_permit(now, row.size)
             if isinstance(permit, Permit):
                 running.append((row, permit))
                 sent[row.index] += 1
@@ -111,11 +111,11 @@ def test_attempts_at_a_row_are_bounded(outcome: Outcome, attempts: int) -> None:
     plan, now = make_plan(1), 0.0
     for _ in range(attempts):
         now = max(now, plan.retry_at() or 0.0)
-        row = plan.next_row(now)
+        row = plan.get_next_row(now)
         assert row is not None
         now += plan._pacer.delay(now)
         plan.settle(row, with_permit(outcome, permitted(plan, now)), now)
-    assert plan.next_row(now + 100) is None
+    assert plan.get_next_row(now + 100) is None
     assert emitted(plan) == [(0, Result(error=outcome.error))]
     assert plan.drained
 
@@ -123,12 +123,12 @@ def test_attempts_at_a_row_are_bounded(outcome: Outcome, attempts: int) -> None:
 def test_a_row_is_tried_again_later_and_later() -> None:
     plan, now, delays = make_plan(1), 0.0, []
     for _ in range(MAX_ATTEMPTS - 1):
-        row = plan.next_row(now)
+        row = plan.get_next_row(now)
         assert row is not None
         plan.settle(row, with_permit(Outcome("retry", error="x"), permitted(plan, now)), now)
         retry_at = plan.retry_at()
         assert retry_at is not None
-        assert plan.next_row(retry_at - 0.01) is None
+        assert plan.get_next_row(retry_at - 0.01) is None
         delays.append(retry_at - now)
         now = retry_at
     for delay, longest in zip(delays, [0.5, 1, 2, 4], strict=True):
@@ -143,7 +143,7 @@ def test_usage_and_cost_of_a_row_are_those_of_all_its_attempts() -> None:
     )
     records = []
     for now, outcome in ((0.0, failed), (9.0, done)):
-        row = plan.next_row(now)
+        row = plan.get_next_row(now)
         assert row is not None
         records.append(plan.settle(row, with_permit(outcome, permitted(plan, now)), now))
     assert records[0] == {"settled": [0], "paid": 0.5}
@@ -160,16 +160,16 @@ def test_usage_and_cost_of_a_row_are_those_of_all_its_attempts() -> None:
 
 def test_a_refusal_slows_every_request() -> None:
     plan = make_plan(2)
-    first, second = plan.next_row(0.0), plan.next_row(0.0)
+    first, second = plan.get_next_row(0.0), plan.get_next_row(0.0)
     assert first is not None
     assert second is not None
     plan.settle(first, with_permit(Outcome("refused", error="429", retry_after=7.0), permitted(plan, 0.0)), 1.0)
-    assert plan.permit(1.0, 10) == 7.0
+    assert plan.request_permit(1.0, 10) == 7.0
 
 
 def test_a_service_that_asks_for_hours_stops_the_run() -> None:
     plan = make_plan(2)
-    row = plan.next_row(0.0)
+    row = plan.get_next_row(0.0)
     assert row is not None
     plan.settle(row, with_permit(Outcome("refused", error="429: later", retry_after=7200.0), permitted(plan, 0.0)), 0.0)
     assert plan.report.stopped == "the service asks to wait 7200 seconds. 429: later"
@@ -178,14 +178,14 @@ def test_a_service_that_asks_for_hours_stops_the_run() -> None:
 @pytest.mark.parametrize("in_flight", [0, 3])
 def test_a_quota_stops_the_run_and_says_when_it_resets(in_flight: int) -> None:
     plan = make_plan(10, utc_now=lambda: datetime(2026, 11, 25, 18, 29, 30, tzinfo=UTC))
-    rows = [plan.next_row(0.0) for _ in range(in_flight + 2)]
+    rows = [plan.get_next_row(0.0) for _ in range(in_flight + 2)]
     permits = [permitted(plan, 0.0) for _ in rows]
     outcomes = [DONE, Outcome("stop", error="QuotaExceededError: used up.\nMore.", quota=True), *[DONE] * in_flight]
     for row, permit, outcome in zip(rows, permits, outcomes, strict=True):
         assert row is not None
         plan.settle(row, with_permit(outcome, permit), 0.0)
-    assert plan.permit(0.0, 10) is None
-    assert plan.next_row(0.0) is None
+    assert plan.request_permit(0.0, 10) is None
+    assert plan.get_next_row(0.0) is None
     out = emitted(plan)
     assert [index for index, _ in out] == list(range(10))
     assert [result.error for _, result in out].count(None) == 1 + in_flight  # answers on their way count
@@ -199,13 +199,13 @@ def test_a_quota_stops_the_run_and_says_when_it_resets(in_flight: int) -> None:
 def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
     plan, now = make_plan(100, limit=0.01), 0.0
     running: list[tuple[Row, Permit]] = []
-    row = plan.next_row(now)
+    row = plan.get_next_row(now)
     while not plan.stopped:
         assert row is not None
-        permit = plan.permit(now, row.size)
+        permit = plan.request_permit(now, row.size)
         if isinstance(permit, Permit):
             running.append((row, permit))
-            row = plan.next_row(now)
+            row = plan.get_next_row(now)
         elif permit is not None:
             assert permit == float("inf")
             ended, used = running.pop(0)
@@ -218,7 +218,7 @@ def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
 
 def test_answers_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
     plan = make_plan(3, limit=1.0)
-    row = plan.next_row(0.0)
+    row = plan.get_next_row(0.0)
     assert row is not None
     plan.settle(row, with_permit(Outcome("done", output="x", answered=1), permitted(plan, 0.0)), 0.0)
     assert plan.report.stopped is not None
@@ -227,17 +227,17 @@ def test_answers_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
 
 def test_a_further_request_does_not_wait_for_the_budget_or_stop_the_run() -> None:
     plan = make_plan(3, limit=0.01)
-    row = plan.next_row(0.0)
+    row = plan.get_next_row(0.0)
     assert row is not None
     plan.settle(row, with_permit(Outcome("done", output="x", answered=1, cost_usd=0.009), permitted(plan, 0.0)), 0.0)
-    assert plan.permit(0.0, 10, further=True) is None
+    assert plan.request_permit(0.0, 10, further=True) is None
     assert not plan.stopped
 
 
 def test_permits_are_numbered_on_and_can_be_returned() -> None:
     plan = make_plan(3, limit=1.0, next_permit=7)
     permit = permitted(plan, 0.0)
-    assert permit.record() == {"permit": 7, "reserved": 0.0}
+    assert permit.to_record() == {"permit": 7, "reserved": 0.0}
     assert plan.outstanding == 1
     assert plan.return_permit(7) == {"settled": [7]}
     assert plan.outstanding == 0
@@ -246,25 +246,25 @@ def test_permits_are_numbered_on_and_can_be_returned() -> None:
 def test_rows_behind_an_unfinished_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WINDOW_ROWS", 50)
     plan = make_plan(1000)
-    first = plan.next_row(0.0)
+    first = plan.get_next_row(0.0)
     assert first is not None
     handed_out = 0
-    while (row := plan.next_row(0.0)) is not None:
+    while (row := plan.get_next_row(0.0)) is not None:
         handed_out += 1
         plan.settle(row, with_permit(DONE, permitted(plan, 0.0)), 0.0)
     assert handed_out == 50
     assert not plan.has_ready
     plan.settle(first, with_permit(DONE, permitted(plan, 0.0)), 0.0)
     assert len(emitted(plan)) == 51
-    assert plan.next_row(0.0) is not None
+    assert plan.get_next_row(0.0) is not None
 
 
 def test_large_rows_behind_an_unfinished_one_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WINDOW_BYTES", 100_000)
     plan = make_plan(1000)
-    assert plan.next_row(0.0) is not None
+    assert plan.get_next_row(0.0) is not None
     handed_out = 0
-    while (row := plan.next_row(0.0)) is not None:
+    while (row := plan.get_next_row(0.0)) is not None:
         handed_out += 1
         big = Outcome("done", output="x" * 10_000, permits=(permitted(plan, 0.0).number,))
         plan.settle(row, big, 0.0)
@@ -273,7 +273,7 @@ def test_large_rows_behind_an_unfinished_one_are_bounded_by_their_bytes(monkeypa
 
 def test_lost_answers_are_reported() -> None:
     plan = make_plan(3, limit=1.0)
-    row = plan.next_row(0.0)
+    row = plan.get_next_row(0.0)
     assert row is not None
     record = plan.settle(row, with_permit(Outcome("failed", error="t", perhaps_billed=True), permitted(plan, 0.0)), 0.0)
     assert record == {"row": 0, "error": "t"}  # its permit stays open in the journal

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from langchain_workers_gemma.scale.progress import ProgressBar, progress_line
+from langchain_workers_gemma.scale.progress import ProgressBar, format_progress
 from langchain_workers_gemma.scale.report import MapReport
 
 
@@ -42,7 +42,7 @@ class Clock:
     ],
 )
 def test_a_line_has_rate_cost_and_time_left(report: MapReport, rate: float, line: str) -> None:
-    assert progress_line(report, rate) == line
+    assert format_progress(report, rate) == line
 
 
 def test_on_a_terminal_one_line_is_redrawn() -> None:

@@ -14,7 +14,7 @@ from langchain_workers_gemma.scale.prompt import MissingFieldError, RowPrompt
 
 
 def ask(prompt: str, row: dict[str, Any]) -> Any:
-    [message] = RowPrompt(prompt).messages(row)
+    [message] = RowPrompt(prompt).build_messages(row)
     return message.content
 
 
@@ -59,7 +59,7 @@ def test_a_missing_field_is_named_with_those_that_are_there() -> None:
 
 
 def test_a_system_message_is_sent_as_it_is() -> None:
-    assert RowPrompt("{a}", "Answer as {json}.").messages({"a": "b"}) == [
+    assert RowPrompt("{a}", "Answer as {json}.").build_messages({"a": "b"}) == [
         SystemMessage("Answer as {json}."),
         HumanMessage("b"),
     ]

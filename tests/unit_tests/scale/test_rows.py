@@ -18,7 +18,7 @@ from langchain_workers_gemma.scale.rows import (
     Row,
     enumerate_rows,
     merge,
-    output_line,
+    to_output_line,
 )
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -60,7 +60,7 @@ def test_an_output_row_is_the_input_row_plus_the_result(row: dict[str, Any], out
     line = json.dumps(row).encode()
     [found] = read(line)
     result = Result(output, {"total_tokens": 3}, 0.25)
-    written = json.loads(output_line(found, result))
+    written = json.loads(to_output_line(found, result))
     assert written == {**row, "output": output, "usage": {"total_tokens": 3}, "cost_usd": 0.25}
     assert written == merge(found, result)
 
@@ -75,7 +75,7 @@ def test_an_output_row_is_the_input_row_plus_the_result(row: dict[str, Any], out
 )
 def test_the_text_of_an_input_row_is_kept(line: bytes) -> None:
     [row] = read(line + b"\n")
-    written = output_line(row, DONE)
+    written = to_output_line(row, DONE)
     assert written.startswith(line.strip()[:-1].rstrip())
     assert json.loads(written)["output"] == "an answer"
     assert written.count(b"\n") == 1
@@ -83,14 +83,14 @@ def test_the_text_of_an_input_row_is_kept(line: bytes) -> None:
 
 def test_an_empty_object_gains_fields() -> None:
     [row] = read(b"{}")
-    assert output_line(row, Result(error="no")) == b'{"error": "no"}\n'
+    assert to_output_line(row, Result(error="no")) == b'{"error": "no"}\n'
 
 
 def test_fields_of_an_earlier_run_are_replaced() -> None:
     [row] = read(b'{"id": 1, "output": "old", "error": "old", "cost_usd": 9}')
-    assert json.loads(output_line(row, DONE)) == {"id": 1, **DONE.fields()}
-    assert json.loads(output_line(row, Result(error="new"))) == {"id": 1, "error": "new"}
-    assert set(DONE.fields()) | {"error"} == set(RESULT_FIELDS)
+    assert json.loads(to_output_line(row, DONE)) == {"id": 1, **DONE.to_fields()}
+    assert json.loads(to_output_line(row, Result(error="new"))) == {"id": 1, "error": "new"}
+    assert set(DONE.to_fields()) | {"error"} == set(RESULT_FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_bad_line_becomes_a_row_with_an_error_that_keeps_it(line: bytes, why: 
     assert (before.data, after.data) == ({"a": 1}, {"a": 2})
     assert bad.error is not None
     assert why in bad.error
-    written = json.loads(output_line(bad, Result(error=bad.error)))
+    written = json.loads(to_output_line(bad, Result(error=bad.error)))
     assert written == {"raw": line.decode("utf-8", "replace"), "error": bad.error}
 
 
@@ -122,7 +122,7 @@ def test_a_line_that_is_too_long_is_not_kept_in_memory(monkeypatch: pytest.Monke
     long = b'{"a": "' + b"x" * 20_000 + b'"}'
     first, second = read(long + b'\n{"a": 2}\n')
     assert first.error == "The row is longer than 5,000 bytes."
-    assert len(output_line(first, Result(error=first.error))) < 2000
+    assert len(to_output_line(first, Result(error=first.error))) < 2000
     assert second.data == {"a": 2}
 
 
@@ -149,7 +149,7 @@ def test_rows_that_are_not_mappings_have_an_error() -> None:
 
 def test_half_a_surrogate_pair_in_an_answer_is_written_as_an_escape() -> None:
     [row] = read(b'{"a": 1}')
-    assert json.loads(output_line(row, Result("\ud83d"))) == {
+    assert json.loads(to_output_line(row, Result("\ud83d"))) == {
         **row.data,
         "output": "\ud83d",
         "usage": None,

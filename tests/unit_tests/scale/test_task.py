@@ -20,8 +20,8 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableLambda, 
 from pydantic import BaseModel
 
 from langchain_workers_gemma import ChatWorkersGemma, errors
-from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, Status, failure
-from langchain_workers_gemma.scale.task import RowTask, make_task, without_own_retries
+from langchain_workers_gemma.scale.outcome import NoPermitError, Outcome, Status, make_failure
+from langchain_workers_gemma.scale.task import RowTask, disable_retries, make_task
 
 BASE = "https://gemma.test"
 ROW = {"text": "soup"}
@@ -183,7 +183,7 @@ async def test_a_run_retries_itself_so_the_model_does_not(service: Any, attempt:
 
 def test_retries_are_switched_off_wherever_a_model_stands() -> None:
     chain: Runnable[Any, Any] = ChatPromptTemplate.from_template("{text}") | make_llm().bind(stop=["x"]) | str
-    changed = without_own_retries(chain)
+    changed = disable_retries(chain)
     assert isinstance(changed, RunnableSequence)
     bound = changed.steps[1]
     assert isinstance(bound, RunnableBinding)
@@ -191,7 +191,7 @@ def test_retries_are_switched_off_wherever_a_model_stands() -> None:
     assert bound.bound.max_retries == 0
     assert bound.kwargs == {"stop": ["x"]}
     other = RunnableLambda(str)
-    assert without_own_retries(other) is other
+    assert disable_retries(other) is other
 
 
 async def test_a_runnable_without_callbacks_is_counted_by_its_message(attempt: Any) -> None:
@@ -264,7 +264,7 @@ def status_error(cls: type[errors.APIStatusError], status: int = 400, **details:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
 def test_what_each_error_means(error: Exception, status: Status) -> None:
-    outcome = failure(error)
+    outcome = make_failure(error)
     assert outcome.status == status
     assert outcome.error is not None
     assert outcome.error.startswith(f"{type(error).__name__}: ")
@@ -278,8 +278,8 @@ def test_what_each_error_means(error: Exception, status: Status) -> None:
 
 
 def test_long_errors_are_cut_and_empty_ones_say_so() -> None:
-    assert len(failure(ValueError("x" * 100_000)).error or "") < 2100
-    assert failure(ValueError()).error == "ValueError: no message"
+    assert len(make_failure(ValueError("x" * 100_000)).error or "") < 2100
+    assert make_failure(ValueError()).error == "ValueError: no message"
 
 
 @pytest.mark.parametrize(
@@ -304,4 +304,4 @@ def test_a_task_travels_to_a_worker(service: Any) -> None:
     service.mock(return_value=reply("Good"))
     task = pickle.loads(import_module("cloudpickle").dumps(make_task(make_llm(), prompt="{text}")))
     assert task.run(ROW, 1, lambda: None).output == "Good"
-    assert task.prompt.messages(ROW) == [HumanMessage("soup")]
+    assert task.prompt.build_messages(ROW) == [HumanMessage("soup")]

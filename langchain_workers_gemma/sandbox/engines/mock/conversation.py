@@ -38,7 +38,7 @@ class Result:
 
     @property
     def hands_off(self) -> bool:
-        """Whether it only says that another agent continues, as supervisors and swarms do."""
+        """Whether it only hands off to another agent, as in supervisors and swarms."""
         return _HAND_OFF.search(self.text) is not None and len(self.text) < _MAX_NOTICE
 
 

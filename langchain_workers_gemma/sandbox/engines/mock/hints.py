@@ -1,4 +1,4 @@
-"""What a prompt offers to fill a value with: quoted texts, names, numbers, dates, addresses."""
+"""Find texts in a prompt that can fill a value: quoted texts, names, numbers, dates, addresses."""
 
 from __future__ import annotations
 

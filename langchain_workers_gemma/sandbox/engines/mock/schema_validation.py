@@ -1,4 +1,4 @@
-"""Check a value against a JSON Schema, within the limits of one answer."""
+"""Check a value against a JSON Schema, within the work limit of one answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences about any topic: they read like prose and claim nothing."""
+"""Sentences about any topic: they read like prose and state no facts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Propose a value for a JSON Schema with what the prompt offers, key by key, as a model would.
+"""Propose a value for a JSON Schema from the prompt, key by key, as a model would.
 
-A proposal need not be valid: the grammar engine has the last word (`constrained`).
+A proposal need not be valid: the grammar engine corrects it (`constrained_decoding`).
 """
 
 from __future__ import annotations

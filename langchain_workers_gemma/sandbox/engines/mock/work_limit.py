@@ -1,6 +1,6 @@
-"""A limit on the work of one answer, so that no schema can hold the sandbox up.
+"""Limit the work of one answer, so that no schema can block the sandbox.
 
-A schema of 2 kB can ask for more than any computer does: references that double at each level, millions of items. Every
+A schema of 2 kB can demand unbounded work: references that double at each level, millions of items. Every
 step that follows a schema counts, and an answer that takes too many is refused as an engine refuses such a schema.
 """
 
