@@ -55,7 +55,7 @@ def add_chat_command(commands: Any) -> None:
     chat.add_argument(
         "--max-tokens", type=int, metavar="N", help="maximum number of tokens; the service's default is 256"
     )
-    chat.set_defaults(command=_chat)
+    chat.set_defaults(command=_run_chat)
 
 
 def _run_chat(options: argparse.Namespace) -> int:

@@ -66,11 +66,11 @@ def run_demo() -> int:
             thinking=False,
         )
         print(f"The model is {llm.model}.")
-        _chat(llm)
-        _stream(llm)
-        _agent(llm)
-        _structured(llm)
-        _preview(llm)
+        _show_chat(llm)
+        _show_stream(llm)
+        _show_agent(llm)
+        _show_structured(llm)
+        _show_preview(llm)
         print(NEXT_STEPS.format(command=_name_command()))
         _wait_for_reader(inspector)
     return 0

@@ -105,7 +105,7 @@ def _check_token(llm: ChatWorkersGemma) -> Iterator[Finding]:
     if isinstance(status, errors.APIStatusError):
         raise _explain_unknown_token(llm, status)
     if status != "active":
-        raise failed("token", f"it is {kind}, but {status}: create a new one.")
+        raise make_failure("token", f"it is {kind}, but {status}: create a new one.")
     yield Finding("ok", "token", f"{kind}, active")
 
 
@@ -122,7 +122,7 @@ def _get_status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIS
     except errors.APIStatusError as error:
         # The path of the user's check names no account: a server without it is not Cloudflare's API.
         if not of_account and _is_no_route(error):
-            raise _wrong_base_url(llm, error) or failed(
+            raise _explain_wrong_base_url(llm, error) or make_failure(
                 "base_url", f"{llm.base_url} does not answer like Cloudflare's API: check {BASE_URL_VARIABLE}.", error
             ) from None
         return error
@@ -153,11 +153,15 @@ def _explain_unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError)
 
 def _explain_unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
     if refusal.code == _MALFORMED_HEADER:
-        return failed("token", "it is not valid in a header: remove quotes, spaces and a leading Bearer.", refusal)
+        return make_failure(
+            "token", "it is not valid in a header: remove quotes, spaces and a leading Bearer.", refusal
+        )
     known = "Cloudflare knows it neither as a user's token nor as one of this account"
     if _is_no_route(refusal):
-        return failed("token", f"{known}. The account {llm.account_id} may not exist either: check both.", refusal)
-    return failed("token", f"{known}: create a new one, or check the account id.", refusal)
+        return make_failure(
+            "token", f"{known}. The account {llm.account_id} may not exist either: check both.", refusal
+        )
+    return make_failure("token", f"{known}: create a new one, or check the account id.", refusal)
 
 
 # --- account and model ------------------------------------------------------------------------------------------------
@@ -167,9 +171,9 @@ def _check_account(llm: ChatWorkersGemma) -> Iterator[Finding]:
     except errors.APIStatusError as error:
         raise _explain_refused_account(llm, error) from None
     except errors.WorkersGemmaError as error:
-        raise FailedError(_unreachable(llm, error)) from None
+        raise FailedError(_explain_unreachable(llm, error)) from None
     yield Finding("ok", "account", f"the token may read Workers AI, which lists {len(entries)} Gemma models")
-    yield _listed(llm, [str(entry.get("name")) for entry in entries])
+    yield _check_listed(llm, [str(entry.get("name")) for entry in entries])
 
 
 def _explain_refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError:
