@@ -25,7 +25,7 @@ from langchain_workers_gemma.transport.driver import arun, run
 
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
 MAX_TEXTS_PER_REQUEST = 100
-_ROOM = MAX_PAYLOAD_BYTES - 100_000  # what accompanies the texts: the model's id, further keys
+_MAX_TEXT_BYTES = MAX_PAYLOAD_BYTES - 100_000  # what accompanies the texts: the model's id, further keys
 
 # EmbeddingGemma's model card.
 _QUERY_PROMPT = "task: search result | query: "
@@ -180,7 +180,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         if gateway is not None:
             options["gateway"] = gateway.binding_options()
         sizes = [len(encode_json(text)) for text in texts]
-        for part in split(sizes, room=_ROOM, most=self.batch_size):
+        for part in split(sizes, room=_MAX_TEXT_BYTES, most=self.batch_size):
             data = {"text" if api == "native" else "input": texts[part], **further, **self.model_kwargs}
             request = Request(address, address.embeddings(api), model, data, headers=headers, options=options)
             yield request, len(texts[part])

@@ -31,7 +31,7 @@ DEFAULT_POLL_INTERVAL = 2.0
 """Seconds to wait after the first poll that finds a batch unfinished."""
 
 MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one reply
-_GROWTH = 1.5
+_GROWTH_FACTOR = 1.5
 MAX_POLL_INTERVAL = 30.0  # seconds
 MAX_RETRY_AFTER = 60.0  # seconds
 _UNFINISHED = ("queued", "running")  # `responses` may stand beside them, null or empty
@@ -58,7 +58,7 @@ class PollPolicy:
 
     def get_delay(self, polls: int, asked: float) -> float:
         """Return the seconds to wait after a number of polls, of which the last may have named a delay."""
-        own = min(self.poll_interval * _GROWTH ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
+        own = min(self.poll_interval * _GROWTH_FACTOR ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
         return max(own, min(asked, MAX_RETRY_AFTER))
 
 

@@ -32,7 +32,7 @@ _CREDENTIAL_HEADER = re.compile(
     r"auth|token|secret|passw|credential|cookie|signature|jwt|(^|[-_.]|api)key", re.IGNORECASE
 )
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_CONNECT_SECONDS = 10.0  # a host that does not accept a connection quickly is down
+_CONNECT_TIMEOUT = 10.0  # a host that does not accept a connection quickly is down
 
 
 class Connected(Protocol):
@@ -325,5 +325,5 @@ def _to_secret(token: SecretStr | str | None) -> SecretStr | None:
 def _to_httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
     if isinstance(timeout, httpx.Timeout):
         return timeout
-    connect = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
+    connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
     return httpx.Timeout(timeout, connect=None if timeout is None else connect)

@@ -54,11 +54,11 @@ _CONTEXT_OVERFLOW = re.compile(
 )
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
-_LOWEST_CODE = 1_000  # smaller numbers in a body are HTTP statuses
+_MIN_CODE = 1_000  # smaller numbers in a body are HTTP statuses
 MAX_PAGE_CHARACTERS = 2_000  # of a body that is not JSON, such as a proxy's page
 MAX_MESSAGE_CHARACTERS = 100_000  # of the service's own text; all of it is in the error's `body`
 _REDACTED = "**********"
-_SHORTEST_SECRET = 6  # a shorter token protects nothing, and masking it would garble the service's text
+_MIN_SECRET_LENGTH = 6  # a shorter token protects nothing, and masking it would garble the service's text
 _SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
 
 
@@ -175,7 +175,7 @@ def redact(value: Any, secrets: tuple[str, ...]) -> Any:
         return value
     if isinstance(value, str):
         for secret in secrets:
-            if len(secret) >= _SHORTEST_SECRET:
+            if len(secret) >= _MIN_SECRET_LENGTH:
                 value = value.replace(secret, _REDACTED)
         return value
     if isinstance(value, dict):
@@ -227,10 +227,7 @@ def _find_code(payload: object, message: str) -> int | None:
     """Workers AI's own number. One nested in the text is more exact than the envelope's."""
     nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
     stated = [
-        number
-        for key in ("internalCode", "code")
-        for number in _iterate_numbers(payload, key)
-        if number >= _LOWEST_CODE
+        number for key in ("internalCode", "code") for number in _iterate_numbers(payload, key) if number >= _MIN_CODE
     ]
     known = next((code for code in (*nested, *stated) if code in _BY_CODE), None)
     return known if known is not None else next(iter((*stated, *nested)), None)

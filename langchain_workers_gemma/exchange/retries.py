@@ -12,7 +12,7 @@ from langchain_workers_gemma.errors import (
     WorkersGemmaError,
 )
 
-_FIRST_DELAY = 0.5  # seconds
+_INITIAL_DELAY = 0.5  # seconds
 MAX_DELAY = 8.0  # seconds, of our own making
 MAX_RETRY_AFTER = 60.0  # seconds; beyond it the error is raised at once
 _FINAL_CODES = frozenset({2016, 2017})  # blocked by a guardrail, whatever the status (docs/wire.md section 5)
@@ -41,7 +41,7 @@ class RetryPolicy:
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         if asked is not None:
             return asked if asked <= MAX_RETRY_AFTER else None
-        longest: float = min(_FIRST_DELAY * 2 ** min(retries_so_far, 10), MAX_DELAY)
+        longest: float = min(_INITIAL_DELAY * 2 ** min(retries_so_far, 10), MAX_DELAY)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 

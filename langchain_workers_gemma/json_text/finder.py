@@ -15,7 +15,7 @@ _OBJECT = re.compile(r'\{\s*["}]')
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-_MOST_TRIES = 64
+_MAX_TRIES = 64
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -103,7 +103,7 @@ def _find_first_object(body: str) -> Any:
     """Return the first object that can be read, with whatever surrounds it."""
     position = 0
     empty: Any = None
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MAX_TRIES):
         found = _OBJECT.search(body, position)
         if found is None:
             break

@@ -72,7 +72,7 @@ class UsageTally:
         return usage
 
 
-_BEYOND_COUNTS = 2**53  # no count is as large, and below it sums and prices stay exact
+_MAX_COUNT = 2**53  # no count is as large, and below it sums and prices stay exact
 _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
 
 
@@ -99,4 +99,4 @@ def _number(value: object) -> float | None:
     """Return a number that can be a count, or `None` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if 0 <= value < _BEYOND_COUNTS else None
+    return value if 0 <= value < _MAX_COUNT else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_MARGIN = 1.5  # what is reserved for a request, in terms of the most expensive one so far
+_RESERVE_FACTOR = 1.5  # what is reserved for a request, in terms of the most expensive one so far
 
 
 class Budget:
@@ -47,7 +47,7 @@ class Budget:
         Returns:
             What was reserved, or `None` if the limit leaves no room for it now.
         """
-        estimate = self._largest * _MARGIN
+        estimate = self._largest * _RESERVE_FACTOR
         if self._largest_size:
             estimate *= max(1.0, size / self._largest_size)
         if self.limit is not None:

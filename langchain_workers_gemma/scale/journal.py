@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _SYNC_INTERVAL = 5.0  # seconds; a killed process loses nothing, a power failure what was written since
-_SLOT = 8  # bytes of an entry of the index
+_ENTRY_BYTES = 8  # bytes of an entry of the index
 
 
 class Journal:
@@ -166,8 +166,8 @@ class Journal:
         self.spent += paid
         self.largest_cost = max(self.largest_cost, paid / max(len(record.get("settled", ())), 1))
         if "row" in record:
-            self._index.seek(record["row"] * _SLOT)
-            self._index.write((0 if "error" in record else offset).to_bytes(_SLOT, "little"))
+            self._index.seek(record["row"] * _ENTRY_BYTES)
+            self._index.write((0 if "error" in record else offset).to_bytes(_ENTRY_BYTES, "little"))
 
     def _compare(self, found: Record, header: Record) -> None:
         cure = "Use another output to start anew, or restore what has changed."
@@ -181,8 +181,8 @@ class Journal:
             raise InputChangedError(f"{', '.join(changed)} changed since {str(self.path)!r} was begun. {cure}")
 
     def _read_record(self, index: int) -> Record | None:
-        self._index.seek(index * _SLOT)
-        offset = int.from_bytes(self._index.read(_SLOT), "little")
+        self._index.seek(index * _ENTRY_BYTES)
+        offset = int.from_bytes(self._index.read(_ENTRY_BYTES), "little")
         if offset == 0:
             return None
         self._reader.seek(offset)

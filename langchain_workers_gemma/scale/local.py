@@ -16,7 +16,7 @@ from langchain_workers_gemma.scale.task import RowTask
 Write: TypeAlias = Callable[[Record | None, Row | None], None]
 """Writes a record of the journal."""
 
-_LONGEST_WAIT = 1.0  # seconds; then emitted rows and progress are looked at again
+_MAX_WAIT = 1.0  # seconds; then emitted rows and progress are looked at again
 
 
 class Emitter(Protocol):
@@ -46,7 +46,7 @@ class Wake:
     async def wait(self, seconds: float) -> None:
         """Wait until woken, at most so many seconds."""
         try:
-            async with asyncio.timeout(max(0.0, min(seconds, _LONGEST_WAIT))):
+            async with asyncio.timeout(max(0.0, min(seconds, _MAX_WAIT))):
                 await self._event.wait()
         except TimeoutError:
             return
@@ -152,4 +152,4 @@ class LocalRunner:
             if isinstance(permit, Permit):
                 self._write(permit.to_record(), None)
                 return permit.number
-            await asyncio.sleep(min(permit, _LONGEST_WAIT))
+            await asyncio.sleep(min(permit, _MAX_WAIT))

@@ -6,12 +6,12 @@ import math
 
 _BURST_SHARE = 100  # one request in so many may be sent early, to catch up after a delay
 _MAX_INTERVAL = 5.0  # seconds between requests, however often the service refuses
-_SLOWER = 1.5
-_FASTER = 0.97  # one more success
-_SHORTEST_INTERVAL = 0.001  # seconds; below it requests are not spaced
-_FIRST_PAUSE = 1.0  # seconds
+_SLOWDOWN_FACTOR = 1.5
+_SPEEDUP_FACTOR = 0.97  # one more success
+_MIN_INTERVAL = 0.001  # seconds; below it requests are not spaced
+_INITIAL_PAUSE = 1.0  # seconds
 _MAX_PAUSE = 30.0  # seconds, unless the service asks for more
-_ONE_WAVE = 1.0  # seconds within which refusals count as one
+_WAVE_INTERVAL = 1.0  # seconds within which refusals count as one
 
 
 class Pacer:
@@ -67,8 +67,8 @@ class Pacer:
         """Note that the service has answered."""
         self._pauses = 0
         if self._interval > self._least:
-            narrower = self._interval * _FASTER
-            self._interval = max(narrower if narrower > _SHORTEST_INTERVAL else 0.0, self._least)
+            narrower = self._interval * _SPEEDUP_FACTOR
+            self._interval = max(narrower if narrower > _MIN_INTERVAL else 0.0, self._least)
 
     def refuse(self, now: float, retry_after: float | None, *, rate_limit: bool) -> None:
         """Note that the service has refused a request.
@@ -78,7 +78,7 @@ class Pacer:
             retry_after: The seconds the service asks to wait, or `None`.
             rate_limit: Whether it refused because of too many requests, rather than for lack of capacity.
         """
-        same_wave = now - self._last_refusal < _ONE_WAVE or now < self._paused_until
+        same_wave = now - self._last_refusal < _WAVE_INTERVAL or now < self._paused_until
         if not same_wave:
             self._last_refusal = now
             if rate_limit:
@@ -86,12 +86,12 @@ class Pacer:
         if retry_after is not None:
             self._paused_until = max(self._paused_until, now + retry_after)
         elif not same_wave:
-            self._paused_until = max(self._paused_until, now + min(_FIRST_PAUSE * 2**self._pauses, _MAX_PAUSE))
+            self._paused_until = max(self._paused_until, now + min(_INITIAL_PAUSE * 2**self._pauses, _MAX_PAUSE))
             self._pauses = min(self._pauses + 1, 10)
 
     def _widen(self, now: float) -> None:
         observed = 0.0
         if self._interval == 0.0 and self._first is not None:
             observed = (now - self._first) / max(self._sent, 1)
-        widened = max(self._interval, observed, _SHORTEST_INTERVAL) * _SLOWER
+        widened = max(self._interval, observed, _MIN_INTERVAL) * _SLOWDOWN_FACTOR
         self._interval = max(self._least, min(widened, _MAX_INTERVAL))

@@ -30,7 +30,7 @@ MAX_WINDOW_BYTES = 32 * 1024 * 1024
 """Finished rows that wait for an unfinished one before them; beyond it no further row is read."""
 
 _MAX_RETRY_AFTER = 900.0  # seconds; a service that asks for more stops the run
-_FIRST_DELAY = 0.5  # seconds before a row is retried
+_INITIAL_DELAY = 0.5  # seconds before a row is retried
 _MAX_DELAY = 30.0  # seconds
 
 Record: TypeAlias = dict[str, Any]
@@ -333,7 +333,7 @@ def _estimate_size(row: Row, result: Result) -> int:
 
 
 def _choose_delay(attempts: int) -> float:
-    longest: float = min(_FIRST_DELAY * 2 ** (attempts - 1), _MAX_DELAY)
+    longest: float = min(_INITIAL_DELAY * 2 ** (attempts - 1), _MAX_DELAY)
     return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 

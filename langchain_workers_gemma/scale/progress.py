@@ -10,7 +10,7 @@ from typing import TextIO
 
 from langchain_workers_gemma.scale.report import MapReport
 
-_WIDTH = 20  # characters of the bar
+_BAR_WIDTH = 20  # characters of the bar
 _REDRAW_INTERVAL = 0.2  # seconds, on a terminal
 _LINE_INTERVAL = 10.0  # seconds, where each state is a line of its own, such as in a log
 _RATE_SAMPLES = 30  # of one second; the rate shown is the mean over them
@@ -88,7 +88,7 @@ def format_progress(report: MapReport, rate: float) -> str:
         head = f"{finished:,} rows"
     else:
         share = finished / total if total else 1.0
-        head = f"{int(share * 100):3}% |{'#' * int(share * _WIDTH):{_WIDTH}}| {finished:,}/{total:,} rows"
+        head = f"{int(share * 100):3}% |{'#' * int(share * _BAR_WIDTH):{_BAR_WIDTH}}| {finished:,}/{total:,} rows"
         parts.append(f"{_format_time_left(total - finished, rate)} left")
     if report.failed:
         parts.append(f"{report.failed:,} errors")

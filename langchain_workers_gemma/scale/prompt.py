@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SHOWN = 20  # field names that an error lists
+_MAX_SHOWN = 20  # field names that an error lists
 
 
 class MissingFieldError(ValueError):
@@ -59,7 +59,7 @@ class RowPrompt:
         """
         for name in self.fields:
             if name not in row:
-                listed = ", ".join(map(repr, list(row)[:_SHOWN])) or "no fields"
+                listed = ", ".join(map(repr, list(row)[:_MAX_SHOWN])) or "no fields"
                 raise MissingFieldError(f"The prompt names the field {name!r}, and the row has {listed}.")
         human = HumanMessage(_PIECE.sub(lambda found: _replace(found, row), self.prompt))
         return [human] if self.system is None else [SystemMessage(self.system), human]

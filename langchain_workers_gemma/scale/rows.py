@@ -14,7 +14,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 RESULT_FIELDS = ("output", "usage", "cost_usd", "error")
 """The fields that a mapped row gains. A field of the same name in the input row is replaced."""
 
-_EXCERPT = 1_000  # characters of an oversized line that its output row repeats
+_MAX_EXCERPT = 1_000  # characters of an oversized line that its output row repeats
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -168,8 +168,8 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
 def _parse_line(index: int, line: bytes, *, complete: bool) -> Row:
     size = len(line)
     if not complete:
-        text = line[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
-        return Row(index, {}, text, f"The row is longer than {MAX_LINE_BYTES:,} bytes.", _EXCERPT)
+        text = line[: 4 * _MAX_EXCERPT].decode("utf-8", "replace")[:_MAX_EXCERPT]
+        return Row(index, {}, text, f"The row is longer than {MAX_LINE_BYTES:,} bytes.", _MAX_EXCERPT)
     try:
         text = line.decode().strip()
         data = json.loads(text, parse_constant=_refuse_constant)

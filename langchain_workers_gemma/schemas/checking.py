@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 MAX_MISMATCHES = 8
 """How many mismatches are reported: more would not help a model to correct its answer."""
 
-_SHOWN = 60  # characters of a value in a message
+_MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def fits(place: Place) -> bool:
 def show(value: Any) -> str:
     """Return a value as a message shows it."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 4]} ..."
 
 
 def make_key(value: Any) -> Any:

@@ -21,7 +21,7 @@ from langchain_workers_gemma.response.truncation import is_truncation
 from langchain_workers_gemma.schemas.typed_dicts import make_typed_dict_adapter
 from langchain_workers_gemma.schemas.validation import find_value_problems
 
-_LOOP = 32  # white space in a row that no JSON writer leaves at the end
+_MIN_LOOP_LENGTH = 32  # white space in a row that no JSON writer leaves at the end
 _MAX_PROBLEMS = 8  # of Pydantic's, that are shown to a model
 
 
@@ -204,7 +204,7 @@ def _make_unreadable(message: AIMessage, text: str, why: str, *, is_truncated: b
     bare = text.rstrip("]}") if message.invalid_tool_calls else text
     trailing = len(bare) - len(bare.rstrip())
     is_cut = is_truncated or message.response_metadata.get("finish_reason") == "length" or _breaks_off(message, text)
-    if trailing >= _LOOP:
+    if trailing >= _MIN_LOOP_LENGTH:
         is_cut = True
         why = (
             f"it ends in {trailing} characters of white space: the model ran in a loop until max_tokens. "

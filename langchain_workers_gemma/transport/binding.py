@@ -29,7 +29,7 @@ from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_un
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.response.builders import Piece
-from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange
+from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange
 
 if sys.platform == "emscripten":
     from js import JSON
@@ -68,7 +68,7 @@ _LOST = re.compile(r"network connection (was )?lost|fetch failed|failed to fetch
 # Mistakes in the caller's own Python are raised as they are, not as errors of the service.
 _MISTAKES = (AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 _EVENTS = ("data:", "event:", ":")
-_CLOSING_SECONDS = 5.0
+_CLOSE_TIMEOUT = 5.0
 
 _closing: set[asyncio.Future[None]] = set()
 
@@ -136,7 +136,7 @@ class _Connection:
         if self.body is None:
             return None
         if is_complete and self.deadline is None:
-            self.deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+            self.deadline = asyncio.get_running_loop().time() + GRACE_TIMEOUT
         try:
             async with asyncio.timeout(self.timeout) as limit:
                 if self.deadline is not None:
@@ -390,7 +390,7 @@ def _get_text(error: Exception) -> str:
 
 
 def _make_timeout_error(seconds: float | None) -> APITimeoutError:
-    limit = GRACE_SECONDS if seconds is None else seconds
+    limit = GRACE_TIMEOUT if seconds is None else seconds
     return APITimeoutError(f"The binding did not answer within {limit:g} s. See `timeout`.")
 
 
@@ -409,7 +409,7 @@ async def _cancel(close: Any, *, wait: bool = True) -> None:
         if not wait:
             _run_in_background(_ignore_failure(closed))
         elif inspect.isawaitable(closed):
-            async with asyncio.timeout(_CLOSING_SECONDS):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await closed
 
 

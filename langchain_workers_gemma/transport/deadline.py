@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-_TICK = 0.25  # seconds
+_TICK_SECONDS = 0.25  # seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class _Watchdog:
 
     def _run(self) -> None:
         while True:
-            time.sleep(_TICK)
+            time.sleep(_TICK_SECONDS)
             with self._lock:
                 now = time.monotonic()
                 while self._watched and (self._watched[0].cancelled or self._watched[0].deadline <= now):

@@ -28,7 +28,7 @@ from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
-GRACE_SECONDS = 2.0
+GRACE_TIMEOUT = 2.0
 """How long a response that is complete may take to end, late usage reports and all."""
 
 

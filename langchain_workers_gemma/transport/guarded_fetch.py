@@ -26,7 +26,7 @@ MAX_REDIRECTS = 3
 MAX_SECONDS = 30.0
 MAX_TOTAL_SECONDS = 120.0
 MAX_IMAGES = 64
-_READ_SECONDS = 10.0
+_READ_TIMEOUT = 10.0
 _TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -255,7 +255,7 @@ def _build_headers(url: str) -> list[tuple[bytes | str, bytes | str]]:
 
 
 def _build_timeouts() -> dict[str, float]:
-    return dict.fromkeys(("connect", "read", "write", "pool"), _READ_SECONDS)
+    return dict.fromkeys(("connect", "read", "write", "pool"), _READ_TIMEOUT)
 
 
 def _build_data_uri(status: int, headers: Mapping[str, str], body: Iterator[bytes], url: str) -> str:

@@ -23,7 +23,7 @@ from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, get_loop_pool, get_process_pool
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
-from langchain_workers_gemma.transport.driver import GRACE_SECONDS, AsyncExchange, run_flow
+from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, run_flow
 from langchain_workers_gemma.transport.leftovers import (
     AsyncWatchedTransport,
     Reads,
@@ -200,8 +200,8 @@ class _Connection:
 
     def _limit_reading(self) -> None:
         if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE_SECONDS
-            self._watched = shut_down_after(GRACE_SECONDS, _get_network_stream(self._response))
+            self._deadline = time.monotonic() + GRACE_TIMEOUT
+            self._watched = shut_down_after(GRACE_TIMEOUT, _get_network_stream(self._response))
         elif time.monotonic() > self._deadline:
             raise _make_not_ended_error()
 
@@ -312,7 +312,7 @@ class _AsyncConnection:
 
     async def _read_in_time(self, body: AsyncIterator[bytes]) -> bytes | None:
         if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+            self._deadline = asyncio.get_running_loop().time() + GRACE_TIMEOUT
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await anext(body, None)
@@ -387,7 +387,7 @@ def _build_head(response: httpx.Response) -> ResponseHead:
 
 
 def _make_not_ended_error() -> APITimeoutError:
-    return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_SECONDS:g} s.")
+    return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_TIMEOUT:g} s.")
 
 
 def _make_not_decodable_error(response: httpx.Response | None, error: ContentCodingError) -> WorkersGemmaError:

@@ -190,7 +190,7 @@ def test_a_stall_ends_when_the_client_hangs_up(api: Api, streamed: bool) -> None
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_stall_ends_when_the_sandbox_closes(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
+    monkeypatch.setattr(thread, "_GRACE_TIMEOUT", 600.0)  # seconds: nothing is to wait for its end
     ended: list[str] = []
     with Sandbox() as sandbox, Api(sandbox) as api:
         sandbox.stall(60, after_events=1 if streamed else 0)

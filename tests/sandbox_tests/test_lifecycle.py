@@ -42,7 +42,7 @@ def test_leaves_no_thread_task_or_socket_behind() -> None:
 
 
 def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "_GRACE", 600.0)  # seconds: nothing is to wait for its end
+    monkeypatch.setattr(thread, "_GRACE_TIMEOUT", 600.0)  # seconds: nothing is to wait for its end
     with httpx.Client(trust_env=False) as client:
         with Sandbox() as sandbox:
             url = sandbox.base_url

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _TURNS = 3
-_GRACE = 1.0
+_GRACE_TIMEOUT = 1.0
 """Seconds that a reply under way has to end when the sandbox closes."""
 
 
@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
             connection.shutdown()
         tasks = set(self.server_state.tasks)
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_GRACE)
+            _, late = await asyncio.wait(tasks, timeout=_GRACE_TIMEOUT)
             for task in late:  # pragma: no cover - nothing here waits for longer
                 task.cancel()
         for connection in list(self.server_state.connections):

@@ -24,7 +24,7 @@ MAX_TEXT = 100_000
 """Characters of one text of a message that are shown."""
 MAX_DATA_URI = 120
 """Characters of a `data:` URI that are shown."""
-_PREVIEW = 160
+_MAX_PREVIEW = 160
 _ENVELOPES = ("input", "data", "inputs")
 """The key under which a route holds the model's input: universal run, Dataoorts, a binding."""
 _SHOWN_APART = frozenset({"messages", "prompt", "tools", "requests", "text", "input"})
@@ -64,7 +64,7 @@ def preview(inputs: list[Mapping[str, Any]]) -> str:
         users = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
         said = next((one.get("content") for one in reversed(users) if one.get("role") == "user"), None)
         text = texts_of(said) or texts_of(body.get("prompt")) or texts_of(body.get("text") or body.get("input"))
-        return " ".join(text[: 4 * _PREVIEW].split())[:_PREVIEW]
+        return " ".join(text[: 4 * _MAX_PREVIEW].split())[:_MAX_PREVIEW]
     return ""
 
 

@@ -50,7 +50,7 @@ _HEADERS = {
 _MAX_ORDER_BYTES = 65_536
 _FEED_INTERVAL = 0.05
 """Seconds between two messages of the feed, so that a stream of a thousand events is not a thousand messages."""
-_HEARTBEAT = 15.0
+_HEARTBEAT_INTERVAL = 15.0
 """Seconds after which a quiet feed sends a comment, which finds out whether the page is still open."""
 
 _OrderT = TypeVar("_OrderT", bound="BaseModel")
@@ -161,7 +161,7 @@ class Inspector:
                     yield _message("ready", {})  # what follows is new
                 if not reset and not changed:
                     yield ": quiet\n\n"
-                await watcher.wait(_HEARTBEAT)
+                await watcher.wait(_HEARTBEAT_INTERVAL)
                 if not watcher.closed:
                     await asyncio.sleep(_FEED_INTERVAL)
 

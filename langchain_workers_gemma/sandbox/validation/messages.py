@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .checker import Checker
 
-_SMALLEST_SIDE = 10
+_MIN_SIDE = 10
 """Gemma 4 refuses images under 10 px (reported)."""
 
 
@@ -85,11 +85,11 @@ def _read_image(check: Checker, model: GemmaModel, part: Mapping[str, Any], path
         check.required(holder or {}, ["url"], f"{path}/image_url")
         return []
     image = read_data_uri(url)
-    if model.family == "gemma-4" and min(image.width, image.height) < _SMALLEST_SIDE:
+    if model.family == "gemma-4" and min(image.width, image.height) < _MIN_SIDE:
         raise ServiceError(
             INVALID_DATA,
             f"AiError: Invalid data: image of {image.width}x{image.height} px is too small, "
-            f"each side must be at least {_SMALLEST_SIDE} px",
+            f"each side must be at least {_MIN_SIDE} px",
         )
     return [image]
 

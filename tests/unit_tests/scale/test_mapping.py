@@ -32,7 +32,7 @@ QUOTA = errors.QuotaExceededError("used up", status_code=429, code=3036)
 
 @pytest.fixture(autouse=True)
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "_FIRST_DELAY", 0.0)
+    monkeypatch.setattr(plan_module, "_INITIAL_DELAY", 0.0)
 
 
 @pytest.fixture

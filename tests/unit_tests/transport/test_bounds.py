@@ -116,7 +116,7 @@ def test_a_bomb_is_not_inflated(server: FaultServer, way: str, monkeypatch: pyte
 
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_transport, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(http_transport, "GRACE_TIMEOUT", 0.2)
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
@@ -424,4 +424,4 @@ def test_many_retries_do_not_overflow(server: FaultServer, naps: list[float]) ->
 
 
 def test_the_driver_names_the_grace() -> None:
-    assert driver.GRACE_SECONDS <= 2
+    assert driver.GRACE_TIMEOUT <= 2

@@ -18,10 +18,10 @@ from .schema_validation import is_valid
 from .value_filler import EXAMPLES
 from .work_limit import spend
 
-_TRIES = 12
+_MAX_TRIES = 12
 _MAX_OFFERED = 50
-_SOON = 200
-"""Bytes after which the walk takes only what closes."""
+_MAX_OPEN_BYTES = 200
+"""Bytes after which the walk only closes what is open."""
 _MAX_BYTES = 2000
 _PRINTABLE = frozenset(range(0x20, 0x7F)) - {ord("\\")}
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
@@ -54,7 +54,7 @@ def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed
     wanted = json.dumps(proposal, ensure_ascii=False, separators=(",", ":"))
     if grammar.accepts(wanted) and is_valid(schema, proposal):
         return wanted
-    for attempt in range(_TRIES):
+    for attempt in range(_MAX_TRIES):
         walk = _Walk(grammar.matcher(), proposal, offered, random.Random(f"{seed}/{attempt}"))  # noqa: S311
         text = walk.run()
         if text and is_valid(schema, json.loads(text)):
@@ -164,7 +164,9 @@ class _Walk:
         if not in_string and last.isdigit() and allowed & _AFTER_A_NUMBER:
             return min(allowed & _AFTER_A_NUMBER, key=b"]},".index)
         closing = sorted(allowed & (_QUOTE if in_string else _BRACKETS))
-        if closing and (len(self._out) > _SOON or not (last in _BEGINNINGS or (in_string and self._goes_on()))):
+        if closing and (
+            len(self._out) > _MAX_OPEN_BYTES or not (last in _BEGINNINGS or (in_string and self._goes_on()))
+        ):
             return closing[0]
         for better in (allowed & _PLAIN, allowed & _PRINTABLE, allowed - _SPACES):
             if better:

@@ -32,7 +32,7 @@ _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve
 _COUNTED = _NUMERALS.split()
 _SUFFIXES = "ations ation ators ator ings ing ers ors ies er or ed es s y e"
 _ENDINGS = tuple(_SUFFIXES.split())
-_SHORTEST_STEM = 3
+_MIN_STEM_LENGTH = 3
 _MAX_DIGITS = 30
 
 
@@ -69,7 +69,7 @@ def words(text: str) -> list[str]:
 def stem(word: str) -> str:
     """Return a word without its common endings, so that `generator` meets `generate`."""
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
+        if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM_LENGTH:
             return word[: -len(ending)]
     return word
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from .work_limit import spend
 
-_DEPTH = 12
+_MAX_DEPTH = 12
 _MAX_SCHEMAS = 400
 
 
 def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a schema with its local reference followed and `allOf` merged; booleans are the open schema."""
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         spend()
         if not isinstance(schema, Mapping):
             return {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .conversation import Conversation
 
 _NAME, _DESCRIPTION, _PARAMETER, _EXACT = 3.0, 1.0, 1.0, 100.0
-_ENOUGH = 3.0
+_MIN_SCORE = 3.0
 _MAX_REPEATS = 8
 
 
@@ -44,7 +44,7 @@ def _wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
     open_tools = [tool for tool in tools if tool.name not in conversation.called]
     scored = [(score(tool, conversation.question), tool) for tool in open_tools]
     named = [tool for points, tool in scored if points >= _EXACT]
-    enough = named or [tool for points, tool in scored if points >= _ENOUGH]
+    enough = named or [tool for points, tool in scored if points >= _MIN_SCORE]
     return sorted(enough, key=lambda tool: _position(tool, conversation.question))
 
 

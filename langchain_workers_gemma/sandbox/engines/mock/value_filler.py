@@ -15,8 +15,8 @@ from .schemas import branches, constants, resolve
 from .work_limit import MAX_ITEMS, MAX_STRING, spend, too_complex
 
 _STEPS_OF_A_VALUE = 25
-_DEPTH = 10
-_DEEP = 5
+_MAX_DEPTH = 10
+_LONG_DEPTH = 5
 """From this depth on a value is as short as possible, so that recursive schemas end."""
 _MAX_TEXT = 200
 _USUAL_ITEMS = 5
@@ -85,7 +85,7 @@ class ValueFiller:
             return self._choice(found["enum"])
         options = branches(found)
         if options:
-            return self.fill(self._branch(options, key, depth), key, depth + 1) if depth < _DEPTH else None
+            return self.fill(self._branch(options, key, depth), key, depth + 1) if depth < _MAX_DEPTH else None
         kind = found.get("type") or ("object" if "properties" in found else "array" if "items" in found else "string")
         return self._of_type(str(kind), found, key, depth)
 
@@ -116,7 +116,7 @@ class ValueFiller:
 
     def _branch(self, options: list[Any], key: str, depth: int) -> Any:
         nothing = [option for option in options if resolve(option, self.root).get("type") == "null"]
-        if nothing and depth >= _DEEP:
+        if nothing and depth >= _LONG_DEPTH:
             return nothing[0]
         return max(enumerate(options), key=lambda pair: (self._branch_score(pair[1], key), -pair[0]))[1]
 
@@ -144,13 +144,13 @@ class ValueFiller:
     # --- structures ---------------------------------------------------------------------------------------------------
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties")
-        if not isinstance(properties, Mapping) or depth >= _DEPTH:
+        if not isinstance(properties, Mapping) or depth >= _MAX_DEPTH:
             return self._free_object(schema) if not depth else {}
         required = schema.get("required") or ()
         return {
             name: self.fill(inner, name, depth + 1)
             for name, inner in properties.items()
-            if name in required or (depth < _DEEP and self._worth_filling(name, inner))
+            if name in required or (depth < _LONG_DEPTH and self._worth_filling(name, inner))
         }
 
     def _worth_filling(self, name: str, schema: object) -> bool:
@@ -185,9 +185,11 @@ class ValueFiller:
         items = schema.get("items", {})
         if self.called is None and self.wanted and self.tools & constants(items, self.root):
             return self._calls(items, depth)[: max(most, 1)]
-        if depth >= _DEPTH:
+        if depth >= _MAX_DEPTH:
             return []
-        found = [self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most) if depth < _DEEP else 0))]
+        found = [
+            self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most) if depth < _LONG_DEPTH else 0))
+        ]
         kind = resolve(items, self.root).get("type")
         while len(found) < most and kind in ("string", "integer", "number") and self._left(str(kind)):
             found.append(self.fill(items, key, depth + 1))
