@@ -89,19 +89,19 @@ class Dialect:
     lenient_templates: bool = False
     habits: Habits = field(default_factory=Habits)
 
-    def also(self, other: Dialect) -> Dialect:
+    def combine(self, other: Dialect) -> Dialect:
         """Return both dialects at once; where they differ, the other one counts."""
-        both: Dialect = _merged(Dialect, self, other)
+        both: Dialect = _merge(Dialect, self, other)
         return both
 
 
-def _merged(kind: type[Any], left: Any, right: Any) -> Any:
+def _merge(kind: type[Any], left: Any, right: Any) -> Any:
     values: dict[str, Any] = {}
     default = kind()
     for one in fields(kind):
         a, b = getattr(left, one.name), getattr(right, one.name)
         if isinstance(a, Habits):
-            values[one.name] = _merged(Habits, a, b)
+            values[one.name] = _merge(Habits, a, b)
         elif isinstance(a, frozenset):
             values[one.name] = a | b
         else:
@@ -212,12 +212,12 @@ def get_dialect(*names: str) -> Dialect:
     for name in names:
         if name not in DIALECTS:
             raise ValueError(f"No dialect {name!r}. There are: {', '.join(DIALECTS)}")
-        found = found.also(DIALECTS[name])
+        found = found.combine(DIALECTS[name])
     return found
 
 
-def active_dialects(dialect: Dialect) -> tuple[str, ...]:
+def list_active_dialects(dialect: Dialect) -> tuple[str, ...]:
     """Return the names of the behaviours that a dialect has."""
     if dialect == DOCUMENTED:
         return ()
-    return tuple(name for name, one in DIALECTS.items() if one != DOCUMENTED and dialect.also(one) == dialect)
+    return tuple(name for name, one in DIALECTS.items() if one != DOCUMENTED and dialect.combine(one) == dialect)

@@ -89,7 +89,7 @@ class ServiceError(Exception):
         super().__init__(self.message)
 
 
-def bad_input(*problems: str) -> ServiceError:
+def make_bad_input_error(*problems: str) -> ServiceError:
     """Return the refusal of a request that breaks the model's schema, in the words of the service's own checker.
 
     The words are those that users report (anomalyco/opencode#30381): `AiError: Bad input: Error: ...`.
@@ -98,7 +98,7 @@ def bad_input(*problems: str) -> ServiceError:
     return ServiceError(BAD_INPUT, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…")
 
 
-def envelope(error: ServiceError) -> dict[str, Any]:
+def build_envelope(error: ServiceError) -> dict[str, Any]:
     """Return the native error body."""
     return {
         "errors": [{"message": error.message, "code": error.code or error.status}],
@@ -108,7 +108,7 @@ def envelope(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def binding_error(error: ServiceError) -> dict[str, Any]:
+def build_binding_error(error: ServiceError) -> dict[str, Any]:
     """Return the error body that Cloudflare's own `env.AI` client reads; it throws `internalCode: description`."""
     return {
         "name": "AiError",
@@ -119,6 +119,6 @@ def binding_error(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def plain_error(error: ServiceError) -> dict[str, Any]:
+def build_plain_error(error: ServiceError) -> dict[str, Any]:
     """Return the error body of OpenAI's API, which AI/ML API has as well."""
     return {"error": {"message": error.message, "type": "invalid_request_error", "code": error.status}}

@@ -86,7 +86,7 @@ class FaultQueue:
         """Apply faults to a share of all requests; the same seed gives the same mix."""
         with self._lock:
             self._rate = rate
-            self._kinds = tuple(kind if isinstance(kind, Fault) else _default_fault(kind) for kind in kinds)
+            self._kinds = tuple(kind if isinstance(kind, Fault) else _make_default_fault(kind) for kind in kinds)
             self._random = random.Random(seed)  # noqa: S311
 
     def clear(self) -> None:
@@ -131,6 +131,6 @@ _CHAOS: dict[str, dict[str, Any]] = {
 }
 
 
-def _default_fault(kind: FaultKind) -> Fault:
+def _make_default_fault(kind: FaultKind) -> Fault:
     """Return a fault of a kind with the settings that a mix uses."""
     return Fault(kind=kind, **_CHAOS.get(kind, {}))

@@ -35,42 +35,42 @@ def parse_body(body: bytes) -> Any:
     """
     text = body.decode("utf-8-sig")
     try:
-        value = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
     except RecursionError:
-        raise _too_deep() from None
+        raise _make_too_deep_error() from None
     suspicious = _ESCAPED_SURROGATE.search(body) is not None
     if suspicious or text.count("[") + text.count("{") > MAX_DEPTH:
-        return _checked(value)
+        return _check(value)
     return value
 
 
-def _checked(root: Any) -> Any:
+def _check(root: Any) -> Any:
     """Check the depth of a value and replace unpaired surrogates, level by level instead of by recursion."""
     holder = [root]
     level: list[Any] = [holder]
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for one in level for inner in _repaired(one)]
+        level = [inner for one in level for inner in _repair(one)]
         if not level:
             return holder[0]
-    raise _too_deep()
+    raise _make_too_deep_error()
 
 
-def _repaired(container: list[Any] | dict[str, Any]) -> list[Any]:
+def _repair(container: list[Any] | dict[str, Any]) -> list[Any]:
     """Replace unpaired surrogates in one array or object; return the arrays and objects inside."""
     if isinstance(container, list):
-        container[:] = [_well_formed(value) for value in container]
+        container[:] = [_replace_surrogates(value) for value in container]
         return [value for value in container if isinstance(value, list | dict)]
-    items = [(_well_formed(key), _well_formed(value)) for key, value in container.items()]
+    items = [(_replace_surrogates(key), _replace_surrogates(value)) for key, value in container.items()]
     container.clear()
     container.update(items)
     return [value for _, value in items if isinstance(value, list | dict)]
 
 
-def _well_formed(value: Any) -> Any:
+def _replace_surrogates(value: Any) -> Any:
     return _SURROGATE.sub(_REPLACEMENT, value) if isinstance(value, str) else value
 
 
-def _too_deep() -> ValueError:
+def _make_too_deep_error() -> ValueError:
     return ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
@@ -78,7 +78,7 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is out of range")

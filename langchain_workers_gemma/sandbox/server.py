@@ -86,11 +86,11 @@ class Sandbox:
             max_body=max_body,
             queue_polls=queue_polls,
             latency=latency,
-            tokens_per_second=_pace(tokens_per_second),
-            dialect=_dialect(dialect),
+            tokens_per_second=_check_pace(tokens_per_second),
+            dialect=_resolve_dialect(dialect),
         )
         self._service = Service(
-            self._options, engine=_engine(seed, upstream, upstream_model, upstream_api_key, upstream_schema)
+            self._options, engine=_make_engine(seed, upstream, upstream_model, upstream_api_key, upstream_schema)
         )
         self._inspector = Inspector(
             self._options,
@@ -146,12 +146,12 @@ class Sandbox:
         self.close()
 
     def __repr__(self) -> str:
-        state = f"on {self._root}" if self._running is not None else "not running"
+        state = f"on {self._get_root}" if self._running is not None else "not running"
         return f"<Sandbox {state}>"
 
     # --- addresses ------------------------------------------------------------------------------------------------
     @property
-    def _root(self) -> str:
+    def _get_root(self) -> str:
         if self._port is None:
             raise RuntimeError("The sandbox was not started: use it as a context manager, or call start().")
         return f"http://{_LOOPBACK}:{self._port}"
@@ -159,37 +159,37 @@ class Sandbox:
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._root.rpartition(":")[2])
+        return int(self._get_root.rpartition(":")[2])
 
     @property
     def base_url(self) -> str:
         """The base URL, in place of `https://api.cloudflare.com/client/v4`."""
-        return f"{self._root}/client/v4"
+        return f"{self._get_root}/client/v4"
 
     @property
     def gateway_url(self) -> str:
         """The base URL of the legacy form of AI Gateway, in place of `https://gateway.ai.cloudflare.com/v1/...`."""
-        return f"{self._root}/v1/{self.account_id}/default/workers-ai"
+        return f"{self._get_root}/v1/{self.account_id}/default/workers-ai"
 
     @property
     def dataoorts_url(self) -> str:
         """The base URL of Dataoorts, in place of `https://cloud.dataoorts.com/api/v1`."""
-        return f"{self._root}/dataoorts/api/v1"
+        return f"{self._get_root}/dataoorts/api/v1"
 
     @property
     def aimlapi_url(self) -> str:
         """The base URL of AI/ML API, in place of `https://api.aimlapi.com/v1`."""
-        return f"{self._root}/aimlapi/v1"
+        return f"{self._get_root}/aimlapi/v1"
 
     @property
     def openai_url(self) -> str:
         """The base URL of an OpenAI-compatible server: `/chat/completions`, `/embeddings` and `/models`, no account."""
-        return f"{self._root}/v1"
+        return f"{self._get_root}/v1"
 
     @property
     def binding_url(self) -> str:
         """Where the backend of a Workers binding is, in place of `https://workers-binding.ai`."""
-        return self._root
+        return self._get_root
 
     @property
     def account_id(self) -> str:
@@ -219,7 +219,7 @@ class Sandbox:
 
     @dialect.setter
     def dialect(self, dialect: Dialect | str | Iterable[str] | None) -> None:
-        self._options.dialect = _dialect(dialect)
+        self._options.dialect = _resolve_dialect(dialect)
 
     @contextlib.contextmanager
     def using_dialect(self, *names: str, **switches: Any) -> Iterator[Self]:
@@ -230,7 +230,7 @@ class Sandbox:
             **switches: Fields of `Dialect`.
         """
         before = self._options.dialect
-        self._options.dialect = replace(before.also(get_dialect(*names)), **switches)
+        self._options.dialect = replace(before.combine(get_dialect(*names)), **switches)
         try:
             yield self
         finally:
@@ -255,7 +255,7 @@ class Sandbox:
 
     @tokens_per_second.setter
     def tokens_per_second(self, pace: float | None) -> None:
-        self._options.tokens_per_second = _pace(pace)
+        self._options.tokens_per_second = _check_pace(pace)
 
     # --- faults -----------------------------------------------------------------------------------------------------
     def inject(self, fault: Fault, *, times: int = 1) -> None:
@@ -347,7 +347,7 @@ class Sandbox:
             headers: Further headers.
             times: How many requests get this reply.
         """
-        packets = tuple(pieces) if pieces is not None else (_as_bytes(body),)
+        packets = tuple(pieces) if pieces is not None else (_to_bytes(body),)
         if content_type is None:
             start = b"".join(packets).lstrip()
             content_type = "text/event-stream" if start.startswith((b"data:", b"event:", b":")) else "application/json"
@@ -361,7 +361,7 @@ class Sandbox:
         self._service.faults.mix(rate, seed, kinds)
 
 
-def _pace(tokens_per_second: float | None) -> float | None:
+def _check_pace(tokens_per_second: float | None) -> float | None:
     if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
         raise ValueError(
             f"tokens_per_second is {tokens_per_second!r}. Give a positive number, or None for as fast as possible."
@@ -369,14 +369,14 @@ def _pace(tokens_per_second: float | None) -> float | None:
     return tokens_per_second
 
 
-def _dialect(dialect: Dialect | str | Iterable[str] | None) -> Dialect:
+def _resolve_dialect(dialect: Dialect | str | Iterable[str] | None) -> Dialect:
     if isinstance(dialect, Dialect):
         return dialect
     names = [dialect] if isinstance(dialect, str) else list(dialect or ())
     return get_dialect(*names)
 
 
-def _engine(
+def _make_engine(
     seed: int,
     upstream: str | None,
     model: str | None,
@@ -392,7 +392,7 @@ def _engine(
     return Upstream(upstream, model, api_key, schema_form)
 
 
-def _as_bytes(body: object) -> bytes:
+def _to_bytes(body: object) -> bytes:
     if isinstance(body, bytes):
         return body
     if isinstance(body, str):

@@ -34,17 +34,17 @@ def count(text: str) -> int:
     return len(tokenize(text))
 
 
-def turn_tokens(turn: Turn) -> int:
+def count_turn(turn: Turn) -> int:
     """Return the number of tokens of one turn in its chat template."""
     calls = sum(estimate_text_tokens(call.name + call.arguments) for call in turn.calls)
     return estimate_text_tokens(turn.text) + calls + IMAGE_TOKENS * len(turn.images) + MESSAGE_TOKENS
 
 
-def prompt_tokens(request: ChatRequest) -> int:
+def count_prompt(request: ChatRequest) -> int:
     """Return the number of tokens of the whole input."""
     if request.prompt is not None and request.body.get("raw"):
         return estimate_text_tokens(request.prompt)
     tools = sum(
         estimate_text_tokens(tool.name + tool.description + json.dumps(tool.parameters)) for tool in request.tools
     )
-    return sum(map(turn_tokens, request.turns)) + tools
+    return sum(map(count_turn, request.turns)) + tools

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_workers_gemma.models import get_model
 from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
-from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, active_dialects, get_dialect
+from langchain_workers_gemma.sandbox.dialects import DOCUMENTED, get_dialect, list_active_dialects
 from langchain_workers_gemma.sandbox.engines.mock.draft import close_json
 from tests.sandbox_tests.talking import (
     GEMMA_3,
@@ -331,11 +331,11 @@ def test_each_form_of_structured_output_can_be_refused_or_ignored(api: Api, form
 
 # --- dialects by name -------------------------------------------------------------------------------------------------
 def test_every_dialect_can_be_told_from_its_switches() -> None:
-    assert active_dialects(DOCUMENTED) == ()
+    assert list_active_dialects(DOCUMENTED) == ()
     for name in DIALECTS:
-        assert name == "documented" or name in active_dialects(get_dialect(name))
+        assert name == "documented" or name in list_active_dialects(get_dialect(name))
     both = get_dialect("refuse_json_object", "refuse_bare_schema", "crlf")
-    assert set(active_dialects(both)) == {"refuse_json_object", "refuse_bare_schema", "crlf"}
+    assert set(list_active_dialects(both)) == {"refuse_json_object", "refuse_bare_schema", "crlf"}
 
 
 @pytest.mark.parametrize("name", DIALECTS)

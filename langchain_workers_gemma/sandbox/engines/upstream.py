@@ -21,9 +21,9 @@ from langchain_workers_gemma.sandbox.chat import (
     TextDelta,
 )
 from langchain_workers_gemma.sandbox.errors import OUT_OF_CAPACITY, TIMEOUT, ServiceError
-from langchain_workers_gemma.sandbox.tokens import count, prompt_tokens
+from langchain_workers_gemma.sandbox.tokens import count, count_prompt
 
-from .mock.engine import pieces
+from .mock.engine import split_completion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -84,11 +84,11 @@ class Upstream:
     async def complete(self, request: ChatRequest) -> Completion:
         """Return the whole reply."""
         if request.schema is None:
-            return await self._complete(request, self.body(request))
+            return await self._request_completion(request, self.build_body(request))
         forms = _FORMS if self.schema_form == "auto" else (self.schema_form,)
         for form in forms[:-1]:
             try:
-                made = await self._complete(request, self._body_with_schema(request, form))
+                made = await self._request_completion(request, self._build_body_with_schema(request, form))
             except ServiceError as error:
                 if not _FORM_REFUSED.search(error.message):
                     raise
@@ -96,20 +96,20 @@ class Upstream:
                 if made.finish_reason == "length" or _is_json(made.text):  # else the server ignored the form
                     self.schema_form = form
                     return made
-        made = await self._complete(request, self._body_with_schema(request, forms[-1]))
+        made = await self._request_completion(request, self._build_body_with_schema(request, forms[-1]))
         self.schema_form = forms[-1]
         return made
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
         """Yield the reply piece by piece; whole where it is not known yet how the server takes a schema."""
         if request.schema is not None and self.schema_form == "auto":
-            for delta in pieces(await self.complete(request)):
+            for delta in split_completion(await self.complete(request)):
                 yield delta
             return
         body = (
-            self.body(request)
+            self.build_body(request)
             if request.schema is None or self.schema_form == "auto"
-            else self._body_with_schema(request, self.schema_form)
+            else self._build_body_with_schema(request, self.schema_form)
         )
         reader = _Reader(request)
         try:
@@ -119,7 +119,7 @@ class Upstream:
                         for delta in reader.read(json.loads(line[5:])):
                             yield delta
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            raise _unreachable(error) from error
+            raise _make_unreachable_error(error) from error
         yield End(reader.completion())
 
     async def close(self) -> None:
@@ -128,24 +128,28 @@ class Upstream:
         if client is not None:
             await client.aclose()
 
-    async def _complete(self, request: ChatRequest, body: dict[str, Any]) -> Completion:
+    async def _request_completion(self, request: ChatRequest, body: dict[str, Any]) -> Completion:
         try:
             async with self._open(body) as response:
-                return _completion(request, json.loads(await _read(response)))
+                return _read_completion(request, json.loads(await _read(response)))
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            raise _unreachable(error) from error
+            raise _make_unreachable_error(error) from error
 
     @contextlib.asynccontextmanager
     async def _open(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
         """Send a request; leaving the block closes the connection, which stops the server's work."""
-        async with self._http().stream("POST", self._endpoint, json=body) as response:
+        async with self._get_client().stream("POST", self._get_endpoint, json=body) as response:
             if not response.is_success:
-                raise _error_of(response.status_code, (await _read(response)).decode(errors="replace"))
+                raise _make_error(response.status_code, (await _read(response)).decode(errors="replace"))
             yield response
 
-    def body(self, request: ChatRequest) -> dict[str, Any]:
+    def build_body(self, request: ChatRequest) -> dict[str, Any]:
         """Return the request in OpenAI's form, without its schema."""
-        found: dict[str, Any] = {"model": self.model, "messages": _messages(request), "max_tokens": request.max_tokens}
+        found: dict[str, Any] = {
+            "model": self.model,
+            "messages": _build_messages(request),
+            "max_tokens": request.max_tokens,
+        }
         found |= {key: request.body[key] for key in _PASSED if request.body.get(key) is not None}
         if request.stop:
             found["stop"] = list(request.stop)
@@ -163,8 +167,8 @@ class Upstream:
             ]
         return found
 
-    def _body_with_schema(self, request: ChatRequest, form: UpstreamForm) -> dict[str, Any]:
-        body, schema = self.body(request), dict(request.schema or {})
+    def _build_body_with_schema(self, request: ChatRequest, form: UpstreamForm) -> dict[str, Any]:
+        body, schema = self.build_body(request), dict(request.schema or {})
         if form == "json_schema":
             held = {"name": "reply", "schema": schema, "strict": True}
             return {**body, "response_format": {"type": "json_schema", "json_schema": held}}
@@ -174,26 +178,26 @@ class Upstream:
         wanted: dict[str, Any] = (
             {"type": "json_object", "schema": schema} if form == "both" else {"type": "json_object"}
         )
-        return {**body, "messages": _with_wish(body["messages"], wish), "response_format": wanted}
+        return {**body, "messages": _add_wish(body["messages"], wish), "response_format": wanted}
 
     @property
-    def _endpoint(self) -> str:
+    def _get_endpoint(self) -> str:
         return f"{self.url.rstrip('/')}/chat/completions"
 
-    def _http(self) -> httpx.AsyncClient:
+    def _get_client(self) -> httpx.AsyncClient:
         if self._client is None:
             headers = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
             self._client = httpx.AsyncClient(timeout=_TIMEOUT, headers=headers)
         return self._client
 
 
-def _messages(request: ChatRequest) -> list[Any]:
+def _build_messages(request: ChatRequest) -> list[Any]:
     if request.prompt is not None:
         return [{"role": "user", "content": request.prompt}]
     return list(request.body["messages"])
 
 
-def _with_wish(messages: list[Any], wish: str) -> list[Any]:
+def _add_wish(messages: list[Any], wish: str) -> list[Any]:
     """Add a text to the last user message, since not every template has a system role."""
     last = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "user"), None)
     if last is None:
@@ -221,7 +225,7 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _error_of(status: int, text: str) -> ServiceError:
+def _make_error(status: int, text: str) -> ServiceError:
     """Return the service's error for one of the server behind."""
     text = text[:_MAX_ERROR]
     if _OVERFLOW.search(text):  # some servers answer with a 400, some with a 500
@@ -235,13 +239,13 @@ def _error_of(status: int, text: str) -> ServiceError:
     return ServiceError(None, f"AiError: the upstream server answered {status}: {text}", status=502)
 
 
-def _unreachable(error: Exception) -> ServiceError:
+def _make_unreachable_error(error: Exception) -> ServiceError:
     if isinstance(error, httpx.TimeoutException):
         return ServiceError(TIMEOUT)
     return ServiceError(None, f"AiError: no answer from the upstream server: {error!r}", status=502)
 
 
-def _completion(request: ChatRequest, body: Mapping[str, Any]) -> Completion:
+def _read_completion(request: ChatRequest, body: Mapping[str, Any]) -> Completion:
     choice = body["choices"][0]
     message = choice["message"]
     calls = tuple(
@@ -256,16 +260,16 @@ def _completion(request: ChatRequest, body: Mapping[str, Any]) -> Completion:
         finish_reason=choice.get("finish_reason") or ("tool_calls" if calls else "stop"),
         stop_reason=choice.get("stop_reason"),
     )
-    return _with_usage(request, made, body.get("usage"))
+    return _add_usage(request, made, body.get("usage"))
 
 
-def _with_usage(request: ChatRequest, made: Completion, usage: Mapping[str, Any] | None) -> Completion:
+def _add_usage(request: ChatRequest, made: Completion, usage: Mapping[str, Any] | None) -> Completion:
     """Return a completion with the server's usage, or with our own count where it has none."""
     usage = usage or {}
     written = made.text + made.reasoning + "".join(call.name + call.arguments for call in made.calls)
     return replace(
         made,
-        prompt_tokens=int(usage.get("prompt_tokens") or prompt_tokens(request)),
+        prompt_tokens=int(usage.get("prompt_tokens") or count_prompt(request)),
         completion_tokens=int(usage.get("completion_tokens") or count(written)),
         reasoning_tokens=int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
         cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
@@ -287,14 +291,14 @@ class _Reader:
         self._usage = chunk.get("usage") or self._usage
         found: list[Delta] = []
         for choice in chunk.get("choices") or ():
-            found += self._delta(choice.get("delta") or {})
+            found += self._read_delta(choice.get("delta") or {})
             if choice.get("finish_reason"):
                 self._made = replace(
                     self._made, finish_reason=choice["finish_reason"], stop_reason=choice.get("stop_reason")
                 )
         return found
 
-    def _delta(self, delta: Mapping[str, Any]) -> list[Delta]:
+    def _read_delta(self, delta: Mapping[str, Any]) -> list[Delta]:
         found: list[Delta] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning:
@@ -303,10 +307,10 @@ class _Reader:
         if delta.get("content"):
             self._made = replace(self._made, text=self._made.text + delta["content"])
             found.append(TextDelta(delta["content"]))
-        found.extend(self._call(piece) for piece in delta.get("tool_calls") or ())
+        found.extend(self._read_call(piece) for piece in delta.get("tool_calls") or ())
         return found
 
-    def _call(self, piece: Mapping[str, Any]) -> CallDelta:
+    def _read_call(self, piece: Mapping[str, Any]) -> CallDelta:
         function = piece.get("function") or {}
         index, name, arguments = int(piece.get("index") or 0), function.get("name"), function.get("arguments") or ""
         calls = list(self._made.calls)
@@ -322,4 +326,4 @@ class _Reader:
     def completion(self) -> Completion:
         """Return the whole reply."""
         reason = self._made.finish_reason or ("tool_calls" if self._made.calls else "stop")
-        return _with_usage(self._request, replace(self._made, finish_reason=reason), self._usage)
+        return _add_usage(self._request, replace(self._made, finish_reason=reason), self._usage)

@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Self
 
-from langchain_workers_gemma.sandbox.wire.frames import closing_stream
+from langchain_workers_gemma.sandbox.wire.frames import close_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -192,7 +192,7 @@ async def send_pieces(connection: Connection, reply: Reply, pieces: Iterable[byt
         await connection.start(reply)
         await connection.end(reply.body)
         return
-    reply.body = _no_pieces()
+    reply.body = _iterate_nothing()
     await connection.start(reply)
     for piece in pieces:
         await connection.send_piece(piece)
@@ -200,7 +200,7 @@ async def send_pieces(connection: Connection, reply: Reply, pieces: Iterable[byt
     await connection.end()
 
 
-async def _no_pieces() -> AsyncIterator[bytes]:
+async def _iterate_nothing() -> AsyncIterator[bytes]:
     return
     yield
 
@@ -218,7 +218,7 @@ async def _send_whole(connection: Connection, reply: Reply, body: bytes, fault: 
     if fault.after_events or fault.clean:
         if fault.clean:
             reply.headers["connection"] = "close"
-            reply.body = _no_pieces()  # a body without a length ends where it ends
+            reply.body = _iterate_nothing()  # a body without a length ends where it ends
         await connection.start(reply)
         await connection.send_piece(body[: len(body) // 2])
         if fault.clean:
@@ -232,7 +232,7 @@ async def _send_stream(
 ) -> None:
     sent = 0
     await connection.start(reply)
-    async with closing_stream(frames):
+    async with close_stream(frames):
         async for frame in frames:
             if fault is not None and sent == fault.after_events and await _apply(connection, fault, stream_error):
                 return

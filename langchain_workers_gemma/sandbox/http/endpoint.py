@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.requests import Request
 
-from langchain_workers_gemma.sandbox.dialects import active_dialects
+from langchain_workers_gemma.sandbox.dialects import list_active_dialects
 from langchain_workers_gemma.sandbox.errors import TIMEOUT, ServiceError
 from langchain_workers_gemma.sandbox.records import make_record
-from langchain_workers_gemma.sandbox.service.refusals import fault_event, fault_reply, refusal
+from langchain_workers_gemma.sandbox.service.refusals import build_fault_event, build_fault_reply, build_refusal
 from langchain_workers_gemma.sandbox.wire.reply import Reply
 
 from .connection import Connection, DisconnectedError, send_pieces, send_reply
@@ -57,47 +57,47 @@ class Endpoint:
             fault = service.faults.take(record.path)
             # Whatever wraps the application (the inspector) can read what influenced the reply.
             scope.setdefault("state", {}).update(
-                dialect=active_dialects(call.dialect), fault=None if fault is None else fault.kind
+                dialect=list_active_dialects(call.dialect), fault=None if fault is None else fault.kind
             )
             await connection.run(self._serve(connection, call, request.path_params, fault))
 
     async def _serve(self, connection: Connection, call: Call, path: Mapping[str, str], fault: Fault | None) -> None:
         if fault is not None and fault.kind == "exact":
-            await send_pieces(connection, fault_reply(call, fault), fault.pieces)
+            await send_pieces(connection, build_fault_reply(call, fault), fault.pieces)
             return
         wait = self._service.options.latency
-        limit = _first_byte_limit(call)
-        if limit is not None and limit < wait + _silence(fault):
+        limit = _get_first_byte_limit(call)
+        if limit is not None and limit < wait + _get_silence(fault):
             await connection.pause(limit)
-            reply, fault = refusal(call, ServiceError(TIMEOUT)), None
+            reply, fault = build_refusal(call, ServiceError(TIMEOUT)), None
         else:
             await connection.pause(wait)
-            reply = await self._reply(call, path, fault)
+            reply = await self._get_reply(call, path, fault)
         if call.of_cloudflare:
             reply.headers.setdefault("cf-ray", call.ray)
         reply.headers.setdefault("x-sandbox-model", self._service.engine.description)
         in_transit = None if fault is None or fault.replaces_reply else fault
-        await send_reply(connection, reply, in_transit, b"" if fault is None else fault_event(call, fault))
+        await send_reply(connection, reply, in_transit, b"" if fault is None else build_fault_event(call, fault))
 
-    async def _reply(self, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
+    async def _get_reply(self, call: Call, path: Mapping[str, str], fault: Fault | None) -> Reply:
         if fault is not None and fault.replaces_reply:
-            return fault_reply(call, fault)
+            return build_fault_reply(call, fault)
         try:
             return await self._handler(self._service, call, path)
         except ServiceError as error:
-            return refusal(call, error)
+            return build_refusal(call, error)
         except Exception as error:  # noqa: BLE001 - the client gets a 500 instead of a broken connection
             _LOG.exception("The sandbox failed to answer %s", call.record.path)
             message = f"AiError: Internal server error, a fault of the sandbox itself: {error!r}"
-            return refusal(call, ServiceError(None, message, status=500))
+            return build_refusal(call, ServiceError(None, message, status=500))
 
 
-def _silence(fault: Fault | None) -> float:
+def _get_silence(fault: Fault | None) -> float:
     """Return the seconds before the first byte that a fault takes."""
     return fault.seconds if fault is not None and fault.kind == "stall" and not fault.after_events else 0.0
 
 
-def _first_byte_limit(call: Call) -> float | None:
+def _get_first_byte_limit(call: Call) -> float | None:
     """Return the seconds that the request's gateway waits for the first byte."""
     limit = call.record.headers.get("cf-aig-request-timeout", "")
     through = "cf-aig-gateway-id" in call.record.headers

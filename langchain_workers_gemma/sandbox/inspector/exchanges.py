@@ -102,11 +102,11 @@ class Exchange:
     summary: dict[str, Any] | None = None
     _clock: float = field(default_factory=time.perf_counter)
 
-    def elapsed(self) -> float:
+    def get_elapsed(self) -> float:
         """Return seconds since the request came in."""
         return time.perf_counter() - self._clock
 
-    def header(self, name: str) -> str:
+    def get_header(self, name: str) -> str:
         """Return a header of the response, empty if it has none of that name."""
         return next((value for key, value in self.response_headers if key == name), "")
 
@@ -119,7 +119,7 @@ class Exchange:
 
     def start(self, status: int, headers: Headers) -> None:
         """Take the start of the response."""
-        self.status, self.response_headers, self.first_byte = status, headers, self.elapsed()
+        self.status, self.response_headers, self.first_byte = status, headers, self.get_elapsed()
 
     def send(self, data: bytes) -> None:
         """Take a packet of the response's body."""
@@ -128,7 +128,7 @@ class Exchange:
         self.packet_count += 1
         self.response_bytes += len(data)
         if not self.tail and self.response_bytes <= MAX_RESPONSE_BYTES and len(self.packets) < MAX_PACKETS:
-            self.packets.append(Packet(self.elapsed(), data))
+            self.packets.append(Packet(self.get_elapsed(), data))
             self.size += len(data) + _PACKET_OVERHEAD
         else:
             self.tail = (self.tail + data)[-MAX_TAIL_BYTES:]
@@ -136,7 +136,7 @@ class Exchange:
     def end(self, state: State) -> None:
         """Note how it ended; what ended already stays as it is."""
         if self.state == "running":
-            self.state, self.duration = state, self.elapsed()
+            self.state, self.duration = state, self.get_elapsed()
 
 
 class Watcher:
@@ -156,12 +156,12 @@ class Watcher:
             self._changed.clear()
         else:
             self._changed[exchange.id] = exchange
-        self._wake()
+        self._wake_up()
 
     def close(self) -> None:
         """Mark the end of changes."""
         self.closed = True
-        self._wake()
+        self._wake_up()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - it returns at the end of the time, without an error
         """Wait for a change, or until the time is up."""
@@ -176,7 +176,7 @@ class Watcher:
         reset, self.reset = self.reset, False
         return reset, list(changed.values())
 
-    def _wake(self) -> None:
+    def _wake_up(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._awake.set)
 
@@ -201,10 +201,10 @@ class ExchangeLog:
             self._counter += 1
             exchange = Exchange(self._counter, time.time(), method, path, query, headers)
             self._exchanges[exchange.id] = exchange
-        self.changed(exchange)
+        self.note_change(exchange)
         return exchange
 
-    def changed(self, exchange: Exchange) -> None:
+    def note_change(self, exchange: Exchange) -> None:
         """Notify the watchers, and drop the oldest exchanges where the log is too large."""
         with self._lock:
             if exchange.id in self._exchanges:
@@ -215,7 +215,7 @@ class ExchangeLog:
         for watcher in watchers:
             watcher.notify(exchange)
 
-    def all(self) -> list[Exchange]:
+    def list_all(self) -> list[Exchange]:
         """Return every exchange that is kept."""
         with self._lock:
             return list(self._exchanges.values())

@@ -18,7 +18,7 @@ _BINDING_HOST = "workers-binding.ai"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def foreign_header(headers: Mapping[str, str]) -> str | None:
+def find_foreign_header(headers: Mapping[str, str]) -> str | None:
     """Return which header shows that a request comes from a foreign page.
 
     Args:
@@ -40,7 +40,7 @@ def foreign_header(headers: Mapping[str, str]) -> str | None:
 
 
 def _is_own_host(host: str) -> bool:
-    name = _host_and_port(f"http://{host}")[0]
+    name = _split_origin(f"http://{host}")[0]
     if name in ("localhost", _BINDING_HOST):
         return True
     try:
@@ -51,11 +51,11 @@ def _is_own_host(host: str) -> bool:
 
 def _is_same_origin(origin: str, host: str) -> bool:
     scheme = origin.partition("://")[0]
-    name, _ = found = _host_and_port(origin)
-    return bool(name) and scheme in _DEFAULT_PORTS and found == _host_and_port(f"{scheme}://{host}")
+    name, _ = found = _split_origin(origin)
+    return bool(name) and scheme in _DEFAULT_PORTS and found == _split_origin(f"{scheme}://{host}")
 
 
-def _host_and_port(url: str) -> tuple[str, int | None]:
+def _split_origin(url: str) -> tuple[str, int | None]:
     """Return an origin's host and port, by default the port of its scheme; an empty host for anything else."""
     try:
         parts = urlsplit(url)

@@ -47,16 +47,16 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
     prompt = body.get("prompt")
     if isinstance(prompt, str) and "messages" not in body:
         if body.get("raw") is True:
-            writer.token("<bos>")
-            writer.content(prompt)
+            writer.write_token("<bos>")
+            writer.write_content(prompt)
             return writer.finish([_RAW])
         body = {**body, "messages": [{"role": "user", "content": prompt}]}
-    messages = _objects(body.get("messages"))
+    messages = _list_objects(body.get("messages"))
     try:
         if model.tool_role:
-            thinking, note = _thinking(model, body)
+            thinking, note = _read_thinking(model, body)
             notes += note
-            Gemma4Template(writer).render(messages, _objects(body.get("tools")), thinking=thinking)
+            Gemma4Template(writer).render(messages, _list_objects(body.get("tools")), thinking=thinking)
         else:
             notes += [_TOOLS_NOT_SHOWN] if body.get("tools") else []
             _TurnTemplate(writer, system_role=model.system_role).render(messages)
@@ -65,11 +65,11 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
     return writer.finish(notes)
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
+def _list_objects(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _thinking(model: GemmaModel, body: Mapping[str, Any]) -> tuple[bool, list[str]]:
+def _read_thinking(model: GemmaModel, body: Mapping[str, Any]) -> tuple[bool, list[str]]:
     kwargs = body.get("chat_template_kwargs")
     asked = kwargs.get("enable_thinking") if isinstance(kwargs, dict) else None
     if isinstance(asked, bool):
@@ -96,38 +96,38 @@ class _TurnTemplate:
             TemplateRefusedError: Where the template raises.
         """
         writer = self.writer
-        writer.token("<bos>")
+        writer.write_token("<bos>")
         prefix = ""
         if messages and messages[0].get("role") == "system":
             if not self.system_role:
                 raise TemplateRefusedError(_NO_SYSTEM_ROLE)
-            prefix = _first_text(messages[0].get("content"))
+            prefix = _get_first_text(messages[0].get("content"))
             messages = messages[1:]
         for index, message in enumerate(messages):
             role = message.get("role")
             if (role == "user") != (index % 2 == 0):
                 raise TemplateRefusedError(f"{_ALTERNATE} (message {index + 1}, role {role!r})")
-            self._turn(message, "model" if role == "assistant" else str(role), prefix if index == 0 else "")
-        writer.token("<start_of_turn>")
-        writer.template("model\n")
+            self._write_turn(message, "model" if role == "assistant" else str(role), prefix if index == 0 else "")
+        writer.write_token("<start_of_turn>")
+        writer.write_template("model\n")
 
-    def _turn(self, message: Mapping[str, Any], role: str, prefix: str) -> None:
+    def _write_turn(self, message: Mapping[str, Any], role: str, prefix: str) -> None:
         writer = self.writer
-        writer.token("<start_of_turn>")
-        writer.template(f"{role}\n")
+        writer.write_token("<start_of_turn>")
+        writer.write_template(f"{role}\n")
         if prefix:
-            writer.content(prefix)
-            writer.template("\n\n")
+            writer.write_content(prefix)
+            writer.write_template("\n\n")
         content = message.get("content")
         if isinstance(content, str):
-            writer.content(content.strip())
-        for part in _objects(content):
+            writer.write_content(content.strip())
+        for part in _list_objects(content):
             if is_image(part):
-                writer.token("<start_of_image>")
+                writer.write_token("<start_of_image>")
             elif isinstance(part.get("text"), str):
-                writer.content(part["text"].strip())
-        writer.token("<end_of_turn>")
-        writer.template("\n")
+                writer.write_content(part["text"].strip())
+        writer.write_token("<end_of_turn>")
+        writer.write_template("\n")
 
 
 def is_image(part: Mapping[str, Any]) -> bool:
@@ -135,9 +135,9 @@ def is_image(part: Mapping[str, Any]) -> bool:
     return part.get("type") in ("image", "image_url")
 
 
-def _first_text(content: object) -> str:
+def _get_first_text(content: object) -> str:
     """Return a system message's text: the template of Gemma 3 reads the first part of a list and no more."""
     if isinstance(content, str):
         return content
-    first = next(iter(_objects(content)), {}).get("text")
+    first = next(iter(_list_objects(content)), {}).get("text")
     return first if isinstance(first, str) else ""

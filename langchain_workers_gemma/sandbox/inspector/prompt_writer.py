@@ -76,15 +76,15 @@ class PromptWriter:
         self._left = limit
         self._omitted = 0
 
-    def token(self, text: str) -> None:
+    def write_token(self, text: str) -> None:
         """Write a special token."""
         self._write("token", text)
 
-    def template(self, text: str) -> None:
+    def write_template(self, text: str) -> None:
         """Write text of the template's own."""
         self._write("template", text)
 
-    def content(self, text: str) -> None:
+    def write_content(self, text: str) -> None:
         """Write text of the messages, and mark special tokens spelled out in it: a server may read them as such."""
         end = 0
         for found in self._lookalike.finditer(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .views import log_line
+from .views import format_log_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class Recorder:
         """Serve one request."""
         log = self._log
         exchange = log.add(
-            scope["method"], scope["path"], scope["query_string"].decode("latin-1"), _headers(scope["headers"])
+            scope["method"], scope["path"], scope["query_string"].decode("latin-1"), _decode_headers(scope["headers"])
         )
 
         async def recorded_receive() -> Message:
@@ -52,12 +52,12 @@ class Recorder:
         async def recorded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _note_route(exchange, scope)
-                exchange.start(message["status"], _headers(message["headers"]))
+                exchange.start(message["status"], _decode_headers(message["headers"]))
             elif message["type"] == "http.response.body":
                 exchange.send(message.get("body", b""))
                 if not message.get("more_body", False):
                     exchange.end("complete")
-            log.changed(exchange)
+            log.note_change(exchange)
             await send(message)
 
         try:
@@ -65,12 +65,12 @@ class Recorder:
         finally:
             _note_route(exchange, scope)
             exchange.end("cut")
-            log.changed(exchange)
+            log.note_change(exchange)
             if ACCESS_LOG.isEnabledFor(logging.INFO):
-                ACCESS_LOG.info("%s", self._redactor(exchange).text(log_line(exchange)))
+                ACCESS_LOG.info("%s", self._redactor(exchange).redact_text(format_log_line(exchange)))
 
 
-def _headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
+def _decode_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs)
 
 

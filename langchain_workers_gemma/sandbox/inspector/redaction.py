@@ -29,38 +29,38 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         found = {secret for secret in secrets if len(secret) >= _MIN_LENGTH}
-        found |= {quote(secret, safe="") for secret in found} | {_in_json(secret) for secret in found}
+        found |= {quote(secret, safe="") for secret in found} | {_escape_for_json(secret) for secret in found}
         # The longest first, so that no rest of a secret that begins like another one stays.
         ordered = sorted(found, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """Return a text without secrets."""
         return self._secrets.sub(HIDDEN, text) if self._secrets is not None else text
 
-    def headers(self, headers: Headers) -> list[list[str]]:
+    def redact_headers(self, headers: Headers) -> list[list[str]]:
         """Return headers without secrets, as pairs."""
-        return [[name, HIDDEN if _SECRET_NAME.search(name) else self.text(value)] for name, value in headers]
+        return [[name, HIDDEN if _SECRET_NAME.search(name) else self.redact_text(value)] for name, value in headers]
 
-    def value(self, value: Any) -> Any:
+    def redact_value(self, value: Any) -> Any:
         """Return a JSON value without secrets."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, list | tuple):
-            return [self.value(item) for item in value]
+            return [self.redact_value(item) for item in value]
         if isinstance(value, dict):
-            return {self.text(str(key)): self.value(item) for key, item in value.items()}
+            return {self.redact_text(str(key)): self.redact_value(item) for key, item in value.items()}
         return value
 
 
-def secrets_of(headers: Headers, query: str) -> list[str]:
+def find_secrets(headers: Headers, query: str) -> list[str]:
     """Return the credentials that a request carries: in headers, without the word `Bearer`, and in its query."""
     named = [*headers, *parse_qsl(query, keep_blank_values=True)]
     values = [value.strip() for name, value in named if _SECRET_NAME.search(name)]
     return [*values, *(_SCHEME.sub("", value, count=1) for value in values)]
 
 
-def _in_json(secret: str) -> str:
+def _escape_for_json(secret: str) -> str:
     import json
 
     return json.dumps(secret)[1:-1]

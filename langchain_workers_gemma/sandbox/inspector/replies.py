@@ -76,30 +76,30 @@ class ReplyView:
         usage = result.get("usage")
         if isinstance(usage, dict):
             self.usage.add(usage)
-        self.text += _text(result.get("response"))
+        self.text += _get_text(result.get("response"))
         self._add_calls(result.get("tool_calls"))
-        for choice in _objects(result.get("choices"))[:1]:
+        for choice in _list_objects(result.get("choices"))[:1]:
             self._add_choice(choice)
         self.note = self.note or _note(result)
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
-        self.text += _text(choice.get("text"))
+        self.text += _get_text(choice.get("text"))
         message = choice.get("delta") or choice.get("message")
         if isinstance(message, dict):
-            self.text += _text(message.get("content"))
-            self.reasoning += _text(message.get("reasoning_content") or message.get("reasoning"))
+            self.text += _get_text(message.get("content"))
+            self.reasoning += _get_text(message.get("reasoning_content") or message.get("reasoning"))
             self._add_calls(message.get("tool_calls"))
         if isinstance(choice.get("finish_reason"), str):
             self.finish_reason = choice["finish_reason"]
 
     def _add_calls(self, calls: object) -> None:
-        for piece in _objects(calls):
+        for piece in _list_objects(calls):
             function = piece.get("function")
             holder = function if isinstance(function, dict) else piece
-            name = _text(holder.get("name"))
+            name = _get_text(holder.get("name"))
             if name or not self.calls:
-                self.calls.append(ReplyCall(_text(piece.get("id")), name))
-            self.calls[self._call_index(piece, named=bool(name))].arguments += _json_text(holder.get("arguments"))
+                self.calls.append(ReplyCall(_get_text(piece.get("id")), name))
+            self.calls[self._call_index(piece, named=bool(name))].arguments += _to_json_text(holder.get("arguments"))
 
     def _call_index(self, piece: Mapping[str, Any], *, named: bool) -> int:
         index = piece.get("index")
@@ -109,17 +109,17 @@ class ReplyView:
         errors = payload.get("errors")
         for error in [payload.get("error"), *(errors if isinstance(errors, list) else [errors])]:
             if isinstance(error, dict):
-                code, message = error.get("code"), _text(error.get("message"))
+                code, message = error.get("code"), _get_text(error.get("message"))
                 self.errors.append(f"{code}: {message}" if code else message)
             elif isinstance(error, str) and error:
                 self.errors.append(error)
         if "internalCode" in payload and not self.errors:
-            self.errors.append(f"{payload['internalCode']}: {_text(payload.get('description'))}")
+            self.errors.append(f"{payload['internalCode']}: {_get_text(payload.get('description'))}")
 
 
 def is_stream(exchange: Exchange) -> bool:
     """Return whether the response is an event stream."""
-    return exchange.header("content-type").startswith(EVENT_STREAM)
+    return exchange.get_header("content-type").startswith(EVENT_STREAM)
 
 
 def read_reply(exchange: Exchange, events: Iterable[StreamEvent] | None = None) -> ReplyView:
@@ -131,18 +131,18 @@ def read_reply(exchange: Exchange, events: Iterable[StreamEvent] | None = None) 
     """
     reply = ReplyView()
     if not is_stream(exchange):
-        reply.add(parsed_json(b"".join(packet.data for packet in exchange.packets)))
+        reply.add(parse_json_text(b"".join(packet.data for packet in exchange.packets)))
         return reply
     for event in split_events(exchange.packets) if events is None else events:
-        reply.add(parsed_json(event.data))
+        reply.add(parse_json_text(event.data))
     for line in exchange.tail.decode("utf-8", errors="replace").splitlines():
-        payload = parsed_json(line.removeprefix("data:")) if line.startswith("data:") else None
+        payload = parse_json_text(line.removeprefix("data:")) if line.startswith("data:") else None
         if isinstance(payload, dict) and isinstance(payload.get("usage"), dict):
             reply.usage.add(payload["usage"])
     return reply
 
 
-def parsed_json(text: str | bytes | bytearray | None) -> Any:
+def parse_json_text(text: str | bytes | bytearray | None) -> Any:
     """Return a text's JSON value, `None` for what is none."""
     if not text:
         return None
@@ -170,22 +170,22 @@ def _count(usage: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _text(value: object) -> str:
+def _get_text(value: object) -> str:
     if isinstance(value, str):
         return value
     if value is None or value == []:
         return ""
     if isinstance(value, list) and isinstance(value[0], dict) and "generated_text" in value[0]:
-        return _text(value[0]["generated_text"])
-    return _json_text(value)
+        return _get_text(value[0]["generated_text"])
+    return _to_json_text(value)
 
 
-def _json_text(value: object) -> str:
+def _to_json_text(value: object) -> str:
     """Return a string as it is, `None` as nothing, anything else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
+def _list_objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -10,7 +10,7 @@ from langchain_workers_gemma.sandbox.errors import ServiceError
 from langchain_workers_gemma.sandbox.images import read_data_uri
 
 from .prompt import is_image, render_prompt
-from .replies import parsed_json
+from .replies import parse_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,14 @@ _HOSTS: dict[str, HostName] = {"dataoorts": "dataoorts", "aimlapi": "aimlapi"}
 _COMPATIBLE = "compatible"
 
 
-def model_of(exchange: Exchange, model: str) -> GemmaModel | None:
+def find_model(exchange: Exchange, model: str) -> GemmaModel | None:
     """Return what is published about a model on the host that a request goes to, `None` for an unknown one."""
     if exchange.style == _COMPATIBLE:  # any server: what is known of a model is known of its family
         return resolve_model(model, "openai_compatible") if "gemma" in model.lower() else None
     return get_model(model, _HOSTS.get(exchange.style or "", "cloudflare"))
 
 
-def model_id(exchange: Exchange, body: object) -> str:
+def find_model_id(exchange: Exchange, body: object) -> str:
     """Return the id of the model that a request names, empty if it names none."""
     headers = dict(exchange.headers)
     named = body.get("model") if isinstance(body, dict) else None
@@ -48,7 +48,7 @@ def model_id(exchange: Exchange, body: object) -> str:
     return found if isinstance(found, str) else ""
 
 
-def inputs_of(body: object) -> list[Mapping[str, Any]]:
+def find_inputs(body: object) -> list[Mapping[str, Any]]:
     """Return the model inputs in a request's body: one, or those of a batch."""
     if not isinstance(body, dict):
         return []
@@ -57,18 +57,18 @@ def inputs_of(body: object) -> list[Mapping[str, Any]]:
     return [item for item in batch if isinstance(item, dict)] if isinstance(batch, list) else [found]
 
 
-def preview(inputs: list[Mapping[str, Any]]) -> str:
+def build_preview(inputs: list[Mapping[str, Any]]) -> str:
     """Return the start of what the user said last."""
     for body in inputs[:1]:
         messages = body.get("messages")
         users = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
         said = next((one.get("content") for one in reversed(users) if one.get("role") == "user"), None)
-        text = texts_of(said) or texts_of(body.get("prompt")) or texts_of(body.get("text") or body.get("input"))
+        text = join_texts(said) or join_texts(body.get("prompt")) or join_texts(body.get("text") or body.get("input"))
         return " ".join(text[: 4 * _MAX_PREVIEW].split())[:_MAX_PREVIEW]
     return ""
 
 
-def texts_of(content: object) -> str:
+def join_texts(content: object) -> str:
     """Return the text of a message's content, a line for each part."""
     if isinstance(content, str):
         return content
@@ -78,26 +78,28 @@ def texts_of(content: object) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
-def input_view(exchange: Exchange, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def build_input_view(exchange: Exchange, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return an input as the page shows it."""
     messages = body.get("messages")
-    spec = model_of(exchange, model)
+    spec = find_model(exchange, model)
     chat = "messages" in body or "prompt" in body
     return {
-        "messages": [_message(one) for one in messages] if isinstance(messages, list) else _prompt_message(body),
-        "tools": [_tool(one) for one in _list(body.get("tools"))],
-        "options": {key: shortened(_json(value)) for key, value in body.items() if key not in _SHOWN_APART},
-        "prompt": _prompt(spec, model, body) if chat else None,
+        "messages": [_build_message(one) for one in messages]
+        if isinstance(messages, list)
+        else _build_prompt_message(body),
+        "tools": [_build_tool(one) for one in _list(body.get("tools"))],
+        "options": {key: shorten(_dump_json(value)) for key, value in body.items() if key not in _SHOWN_APART},
+        "prompt": _build_prompt(spec, model, body) if chat else None,
     }
 
 
-def _prompt(spec: GemmaModel | None, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def _build_prompt(spec: GemmaModel | None, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if spec is None:
         return {"segments": [], "notes": [], "omitted": 0, "refusal": f"There is no model {model!r}, so no template."}
-    return _prompt_view(render_prompt(spec, body))
+    return _build_prompt_view(render_prompt(spec, body))
 
 
-def _prompt_view(prompt: RenderedPrompt) -> dict[str, Any]:
+def _build_prompt_view(prompt: RenderedPrompt) -> dict[str, Any]:
     return {
         "segments": [[segment.kind, segment.text] for segment in prompt.segments],
         "notes": list(prompt.notes),
@@ -106,49 +108,49 @@ def _prompt_view(prompt: RenderedPrompt) -> dict[str, Any]:
     }
 
 
-def _prompt_message(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    text = texts_of(body.get("prompt")) or texts_of(body.get("text") or body.get("input"))
-    return [_message({"role": "prompt" if "prompt" in body else "text", "content": text})] if text else []
+def _build_prompt_message(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    text = join_texts(body.get("prompt")) or join_texts(body.get("text") or body.get("input"))
+    return [_build_message({"role": "prompt" if "prompt" in body else "text", "content": text})] if text else []
 
 
-def _message(message: object) -> dict[str, Any]:
+def _build_message(message: object) -> dict[str, Any]:
     if not isinstance(message, dict):
-        return {"role": "?", "text": shortened(_json(message)), "images": [], "calls": []}
+        return {"role": "?", "text": shorten(_dump_json(message)), "images": [], "calls": []}
     content = message.get("content")
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     return {
         "role": str(message.get("role", "?")),
         "name": str(message.get("name") or ""),
-        "text": shortened(texts_of(content) if isinstance(content, str | list) else _json(content)),
-        "images": [_image(part) for part in parts if is_image(part)],
+        "text": shorten(join_texts(content) if isinstance(content, str | list) else _dump_json(content)),
+        "images": [_describe_image(part) for part in parts if is_image(part)],
         "other_parts": [str(part.get("type")) for part in parts if "text" not in part and not is_image(part)],
-        "reasoning": shortened(str(message.get("reasoning") or message.get("reasoning_content") or "")),
-        "calls": [_call(call) for call in _list(message.get("tool_calls"))],
+        "reasoning": shorten(str(message.get("reasoning") or message.get("reasoning_content") or "")),
+        "calls": [_build_call(call) for call in _list(message.get("tool_calls"))],
         "call_id": str(message.get("tool_call_id") or ""),
     }
 
 
-def _call(call: object) -> dict[str, str]:
+def _build_call(call: object) -> dict[str, str]:
     holder = call if isinstance(call, dict) else {}
     function = holder.get("function")
     function = function if isinstance(function, dict) else holder
     arguments = function.get("arguments")
-    text = arguments if isinstance(arguments, str) else _json(arguments)
-    return {"id": str(holder.get("id") or ""), "name": str(function.get("name") or ""), "arguments": shortened(text)}
+    text = arguments if isinstance(arguments, str) else _dump_json(arguments)
+    return {"id": str(holder.get("id") or ""), "name": str(function.get("name") or ""), "arguments": shorten(text)}
 
 
-def _tool(tool: object) -> dict[str, str]:
+def _build_tool(tool: object) -> dict[str, str]:
     holder = tool if isinstance(tool, dict) else {}
     function = holder.get("function")
     function = function if isinstance(function, dict) else holder
     return {
         "name": str(function.get("name") or ""),
-        "description": shortened(str(function.get("description") or "")),
-        "parameters": shortened(_json(function.get("parameters"), indent=2)),
+        "description": shorten(str(function.get("description") or "")),
+        "parameters": shorten(_dump_json(function.get("parameters"), indent=2)),
     }
 
 
-def _image(part: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_image(part: Mapping[str, Any]) -> dict[str, Any]:
     """Describe an image, without its bytes."""
     holder = part.get("image_url")
     url = holder.get("url") if isinstance(holder, dict) else holder
@@ -163,37 +165,37 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": f"{image.format}, {image.width}x{image.height} px, {len(url):,} characters"}
 
 
-def shortened(value: Any) -> Any:
+def shorten(value: Any) -> Any:
     """Return a value whose long texts are truncated, with the number of characters left out."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT:,} characters more)"
     return value
 
 
-def readable_body(body: bytes | bytearray) -> str:
+def format_body(body: bytes | bytearray) -> str:
     """Return a request's or response's body as text, JSON indented and its long texts (images) cut."""
-    value = parsed_json(body)
+    value = parse_json_text(body)
     if value is None:
-        return str(shortened(bytes(body[: 4 * MAX_TEXT]).decode("utf-8", errors="replace")))
+        return str(shorten(bytes(body[: 4 * MAX_TEXT]).decode("utf-8", errors="replace")))
     try:
-        return str(shortened(_json(_with_short_texts(value), indent=2)))
+        return str(shorten(_dump_json(_shorten_texts(value), indent=2)))
     except RecursionError:
-        return str(shortened(bytes(body[: 4 * MAX_TEXT]).decode("utf-8", errors="replace")))
+        return str(shorten(bytes(body[: 4 * MAX_TEXT]).decode("utf-8", errors="replace")))
 
 
-def _with_short_texts(value: Any) -> Any:
+def _shorten_texts(value: Any) -> Any:
     if isinstance(value, str):
         if value.startswith("data:") and len(value) > MAX_DATA_URI:
             return f"{value[:MAX_DATA_URI]}… ({len(value) - MAX_DATA_URI:,} characters more)"
         return value
     if isinstance(value, list):
-        return [_with_short_texts(item) for item in value]
+        return [_shorten_texts(item) for item in value]
     if isinstance(value, dict):
-        return {key: _with_short_texts(item) for key, item in value.items()}
+        return {key: _shorten_texts(item) for key, item in value.items()}
     return value
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def _dump_json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 

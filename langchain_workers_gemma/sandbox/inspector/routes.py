@@ -12,11 +12,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from .exchanges import Exchange, ExchangeLog
-from .guard import foreign_header
+from .guard import find_foreign_header
 from .recorder import Recorder
-from .redaction import Redactor, secrets_of
-from .settings import ChaosOrder, DialectOrder, FaultOrder, PaceOrder, choose_dialect, settings_view
-from .views import detail_view, summary_view
+from .redaction import Redactor, find_secrets
+from .settings import ChaosOrder, DialectOrder, FaultOrder, PaceOrder, build_settings_view, choose_dialect
+from .views import build_detail_view, build_summary_view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -92,11 +92,11 @@ class Inspector:
 
         What foreign web pages send through a developer's browser is refused, whatever its path.
         """
-        recorder = Recorder(app, self.log, self.redactor)
-        own = _with_headers(self._application())
+        recorder = Recorder(app, self.log, self.make_redactor)
+        own = _add_headers(self._build_application())
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-            foreign = foreign_header(
+            foreign = find_foreign_header(
                 {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             )
             if foreign is not None:
@@ -106,22 +106,22 @@ class Inspector:
 
         return dispatch
 
-    def redactor(self, exchange: Exchange) -> Redactor:
+    def make_redactor(self, exchange: Exchange) -> Redactor:
         """Return what hides the tokens in one exchange."""
         own = [secret for secret in self._secrets() if secret]
-        return Redactor([*own, *secrets_of(exchange.headers, exchange.query)])
+        return Redactor([*own, *find_secrets(exchange.headers, exchange.query)])
 
     def close(self) -> None:
         """End every feed: the server stops."""
         self.log.close()
 
-    def _application(self) -> ASGIApp:
+    def _build_application(self) -> ASGIApp:
         routes = [
-            Route("/", self._page),
-            Route("/favicon.ico", _no_content),
-            Route(f"{_PREFIX}/files/{{name}}", self._file),
-            Route(f"{_PREFIX}/feed", self._feed),
-            Route(f"{_PREFIX}/requests/{{id:int}}", self._detail),
+            Route("/", self._serve_page),
+            Route("/favicon.ico", _respond_no_content),
+            Route(f"{_PREFIX}/files/{{name}}", self._serve_file),
+            Route(f"{_PREFIX}/feed", self._serve_feed),
+            Route(f"{_PREFIX}/requests/{{id:int}}", self._serve_detail),
             Route(f"{_PREFIX}/requests", self._clear, methods=["DELETE"]),
             Route(f"{_PREFIX}/settings", self._show_settings),
             Route(f"{_PREFIX}/dialect", self._set_dialect, methods=["POST"]),
@@ -130,21 +130,21 @@ class Inspector:
             Route(f"{_PREFIX}/faults", self._inject, methods=["POST"]),
             Route(f"{_PREFIX}/faults", self._clear_faults, methods=["DELETE"]),
         ]
-        return Starlette(routes=routes, exception_handlers={_RefusedError: _refused})
+        return Starlette(routes=routes, exception_handlers={_RefusedError: _respond_refused})
 
-    async def _page(self, _request: Request) -> Response:
+    async def _serve_page(self, _request: Request) -> Response:
         return Response(self._files["index.html"].read_bytes(), media_type="text/html; charset=utf-8")
 
-    async def _file(self, request: Request) -> Response:
+    async def _serve_file(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _FILES:
             raise _RefusedError(404, "There is no such file.")
         return Response(self._files[name].read_bytes(), media_type=_FILES[name])
 
-    async def _feed(self, _request: Request) -> Response:
-        return StreamingResponse(self._messages(), media_type="text/event-stream")
+    async def _serve_feed(self, _request: Request) -> Response:
+        return StreamingResponse(self._iterate_messages(), media_type="text/event-stream")
 
-    async def _messages(self) -> AsyncIterator[str]:
+    async def _iterate_messages(self) -> AsyncIterator[str]:
         import asyncio
 
         with self.log.watch() as watcher:
@@ -152,34 +152,34 @@ class Inspector:
             while not watcher.closed:
                 reset, changed = watcher.take()
                 if reset:
-                    yield _message("reset", {"dropped": self.log.dropped})
-                    changed = self.log.all()
+                    yield _format_message("reset", {"dropped": self.log.dropped})
+                    changed = self.log.list_all()
                 for exchange in changed:
-                    yield _message("exchange", summary_view(exchange, self.redactor(exchange)))
+                    yield _format_message("exchange", build_summary_view(exchange, self.make_redactor(exchange)))
                     await asyncio.sleep(0)  # the replies under way go first
                 if reset:
-                    yield _message("ready", {})  # what follows is new
+                    yield _format_message("ready", {})  # what follows is new
                 if not reset and not changed:
                     yield ": quiet\n\n"
                 await watcher.wait(_HEARTBEAT_INTERVAL)
                 if not watcher.closed:
                     await asyncio.sleep(_FEED_INTERVAL)
 
-    async def _detail(self, request: Request) -> Response:
+    async def _serve_detail(self, request: Request) -> Response:
         exchange = self.log.get(request.path_params["id"])
         if exchange is None:
             raise _RefusedError(404, "This request is no longer kept.")
-        return _json(detail_view(exchange, self.redactor(exchange)))
+        return _respond_json(build_detail_view(exchange, self.make_redactor(exchange)))
 
     async def _clear(self, _request: Request) -> Response:
         self.log.clear()
-        return await _no_content(_request)
+        return await _respond_no_content(_request)
 
     async def _show_settings(self, _request: Request) -> Response:
-        return _json(settings_view(self._options, self._faults))
+        return _respond_json(build_settings_view(self._options, self._faults))
 
     async def _set_dialect(self, request: Request) -> Response:
-        order = await _order(request, DialectOrder)
+        order = await _read_order(request, DialectOrder)
         try:
             self._options.dialect = choose_dialect(self._options.dialect, order)
         except ValueError as error:
@@ -187,20 +187,20 @@ class Inspector:
         return await self._show_settings(request)
 
     async def _set_pace(self, request: Request) -> Response:
-        order = await _order(request, PaceOrder)
+        order = await _read_order(request, PaceOrder)
         self._options.latency, self._options.tokens_per_second = order.latency, order.tokens_per_second
         return await self._show_settings(request)
 
     async def _set_chaos(self, request: Request) -> Response:
         from langchain_workers_gemma.sandbox.faults import KINDS
 
-        self._faults.mix((await _order(request, ChaosOrder)).rate, 0, KINDS)
+        self._faults.mix((await _read_order(request, ChaosOrder)).rate, 0, KINDS)
         return await self._show_settings(request)
 
     async def _inject(self, request: Request) -> Response:
-        order = await _order(request, FaultOrder)
+        order = await _read_order(request, FaultOrder)
         try:
-            fault = order.fault()
+            fault = order.make_fault()
         except ValueError as error:
             raise _RefusedError(422, str(error)) from None
         self._faults.inject(fault, order.times)
@@ -211,7 +211,7 @@ class Inspector:
         return await self._show_settings(request)
 
 
-def _with_headers(app: ASGIApp) -> ASGIApp:
+def _add_headers(app: ASGIApp) -> ASGIApp:
     """Return an application whose responses carry the headers that keep the page to itself."""
     more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
@@ -233,7 +233,7 @@ def _is_own(scope: Scope) -> bool:
     return path in (_PREFIX, "/favicon.ico") or path.startswith(f"{_PREFIX}/")
 
 
-async def _order(request: Request, kind: type[_OrderT]) -> _OrderT:
+async def _read_order(request: Request, kind: type[_OrderT]) -> _OrderT:
     """Read an order.
 
     Raises:
@@ -253,18 +253,18 @@ async def _order(request: Request, kind: type[_OrderT]) -> _OrderT:
         raise _RefusedError(422, "; ".join(problems)) from None
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, error.status if isinstance(error, _RefusedError) else 500)
+async def _respond_refused(_request: Request, error: Exception) -> Response:
+    return _respond_json({"error": str(error)}, error.status if isinstance(error, _RefusedError) else 500)
 
 
-async def _no_content(_request: Request) -> Response:
+async def _respond_no_content(_request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _message(event: str, data: object) -> str:
+def _format_message(event: str, data: object) -> str:
     return f"event: {event}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
 
 
-def _json(value: object, status: int = 200) -> Response:
+def _respond_json(value: object, status: int = 200) -> Response:
     # ASCII only: a request may hold lone surrogates, which UTF-8 cannot.
     return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")

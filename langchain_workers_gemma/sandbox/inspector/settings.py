@@ -94,7 +94,7 @@ class FaultOrder(_Order):
     seconds: Annotated[float, Field(ge=0, le=600)] = 0
     path: Annotated[str, Field(max_length=500)] = ""
 
-    def fault(self) -> Fault:
+    def make_fault(self) -> Fault:
         """Return the fault.
 
         Raises:
@@ -132,7 +132,7 @@ class DialectGroup:
         """The group's name in orders."""
         return "+".join(self.fields)
 
-    def choice(self, dialect: Dialect) -> str:
+    def get_choice(self, dialect: Dialect) -> str:
         """Return the name of the choice that a dialect makes: empty for none, `CUSTOM` for an unnamed value."""
         values = [_get(dialect, one) for one in self.fields]
         for name in self.names:
@@ -150,15 +150,15 @@ class DialectGroup:
             raise ValueError(f"name must be one of {', '.join(self.names)} or empty, not {name!r}.")
         source = DIALECTS[name] if name else DOCUMENTED
         for one in self.fields:
-            dialect = _with(dialect, one, _get(source, one))
+            dialect = _replace_field(dialect, one, _get(source, one))
         return dialect
 
 
-def dialect_groups() -> list[DialectGroup]:
+def list_dialect_groups() -> list[DialectGroup]:
     """Return every dialect by the fields that it sets."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, dialect in DIALECTS.items():
-        changed = tuple(one for one in _field_names() if _get(dialect, one) != _get(DOCUMENTED, one))
+        changed = tuple(one for one in _list_field_names() if _get(dialect, one) != _get(DOCUMENTED, one))
         if changed:
             groups.setdefault(changed, []).append(name)
     return [DialectGroup(changed, tuple(names)) for changed, names in groups.items()]
@@ -170,16 +170,18 @@ def choose_dialect(dialect: Dialect, order: DialectOrder) -> Dialect:
     Raises:
         ValueError: For a group or a name that there is not.
     """
-    for group in dialect_groups():
+    for group in list_dialect_groups():
         if group.id == order.group:
             return group.choose(dialect, order.name)
-    raise ValueError(f"group must be one of {', '.join(group.id for group in dialect_groups())}, not {order.group!r}.")
+    raise ValueError(
+        f"group must be one of {', '.join(group.id for group in list_dialect_groups())}, not {order.group!r}."
+    )
 
 
-def settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, Any]:
+def build_settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, Any]:
     """Return the settings as the page shows them."""
-    help_texts = attribute_texts(Dialect) | {
-        f"{_HABITS}{name}": text for name, text in attribute_texts(type(DOCUMENTED.habits)).items()
+    help_texts = read_attribute_texts(Dialect) | {
+        f"{_HABITS}{name}": text for name, text in read_attribute_texts(type(DOCUMENTED.habits)).items()
     }
     return {
         "dialects": [
@@ -188,26 +190,26 @@ def settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, 
                 "label": " and ".join(one.removeprefix(_HABITS).replace("_", " ") for one in group.fields),
                 "help": " ".join(help_texts.get(one, "") for one in group.fields),
                 "names": list(group.names),
-                "choice": group.choice(options.dialect),
+                "choice": group.get_choice(options.dialect),
             }
-            for group in dialect_groups()
+            for group in list_dialect_groups()
         ],
         "latency": options.latency,
         "tokens_per_second": options.tokens_per_second,
         "chaos_rate": faults.rate,
         "fault_kinds": list(KINDS),
-        "pending": [_fault_text(fault) for fault in faults.pending[:100]],
+        "pending": [_describe_fault(fault) for fault in faults.pending[:100]],
         "pending_count": len(faults.pending),
     }
 
 
-def attribute_texts(cls: type[Any]) -> dict[str, str]:
+def read_attribute_texts(cls: type[Any]) -> dict[str, str]:
     """Return what a class's docstring says of each attribute; nothing where docstrings are stripped."""
     _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
     return {name: " ".join(text.replace("`", "").split()) for name, text in _ATTRIBUTE.findall(section)}
 
 
-def _fault_text(fault: Fault) -> str:
+def _describe_fault(fault: Fault) -> str:
     shown = {
         "status": fault.status if fault.kind in ("error", "html", "garbage", "empty", "exact") else None,
         "code": fault.code,
@@ -219,7 +221,7 @@ def _fault_text(fault: Fault) -> str:
     return f"{fault.kind} ({details})" if details else fault.kind
 
 
-def _field_names() -> list[str]:
+def _list_field_names() -> list[str]:
     own = [one.name for one in fields(Dialect) if one.name != "habits"]
     return [*own, *(f"{_HABITS}{one.name}" for one in fields(DOCUMENTED.habits))]
 
@@ -230,7 +232,7 @@ def _get(dialect: Dialect, name: str) -> Any:
     return getattr(dialect, name)
 
 
-def _with(dialect: Dialect, name: str, value: Any) -> Dialect:
+def _replace_field(dialect: Dialect, name: str, value: Any) -> Dialect:
     if name.startswith(_HABITS):
         habits: Any = replace(dialect.habits, **{name.removeprefix(_HABITS): value})
         return replace(dialect, habits=habits)

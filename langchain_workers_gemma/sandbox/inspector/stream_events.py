@@ -40,14 +40,14 @@ def split_events(packets: Sequence[Packet]) -> list[StreamEvent]:
     events, start = [], 0
     for found in _EVENT_END.finditer(body):
         at = packets[bisect_left(ends, found.end())].at
-        events.append(_event(at, body[start : found.start()], complete=True))
+        events.append(_read_event(at, body[start : found.start()], complete=True))
         start = found.end()
     if start < len(body):
-        events.append(_event(packets[-1].at, body[start:], complete=False))
+        events.append(_read_event(packets[-1].at, body[start:], complete=False))
     return events
 
 
-def _event(at: float, raw: bytes, *, complete: bool) -> StreamEvent:
+def _read_event(at: float, raw: bytes, *, complete: bool) -> StreamEvent:
     text = raw.decode("utf-8", errors="replace")
     lines = [line[5:].removeprefix(" ") for line in text.splitlines() if line.startswith("data:")]
     return StreamEvent(at, text, "\n".join(lines) if lines else None, complete)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .replies import ReplyView, is_stream, parsed_json, read_reply
-from .requests import MAX_INPUTS, input_view, inputs_of, model_id, model_of, preview, readable_body, shortened
+from .replies import ReplyView, is_stream, parse_json_text, read_reply
+from .requests import (
+    MAX_INPUTS,
+    build_input_view,
+    build_preview,
+    find_inputs,
+    find_model,
+    find_model_id,
+    format_body,
+    shorten,
+)
 from .stream_events import StreamEvent, split_events
 
 if TYPE_CHECKING:
@@ -17,47 +26,47 @@ MAX_EVENTS = 2_000
 """Events of a stream that are shown."""
 
 
-def summary_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
+def build_summary_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
     """Return an exchange as a line of the list; what a running one says is not read before it ends."""
     if exchange.summary is None:
         running = exchange.state == "running"
         reply = ReplyView() if running else read_reply(exchange)
-        found = _summary(exchange, redactor, parsed_json(exchange.request_body), reply)
+        found = _build_summary(exchange, redactor, parse_json_text(exchange.request_body), reply)
         if running:
             return found
         exchange.summary = found
     return exchange.summary
 
 
-def _summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyView) -> dict[str, Any]:
-    model = model_id(exchange, body)
-    inputs = inputs_of(body)
+def _build_summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyView) -> dict[str, Any]:
+    model = find_model_id(exchange, body)
+    inputs = find_inputs(body)
     usage = reply.usage
-    spec = model_of(exchange, model)
+    spec = find_model(exchange, model)
     cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None and usage.reported else None
     found = {
         "method": exchange.method,
         "path": exchange.path,
         "query": exchange.query,
-        "route": route_name(exchange),
+        "route": get_route_name(exchange),
         "model": model,
         "state": exchange.state,
         "fault": exchange.fault,
         "dialect": exchange.dialect,
         "finish_reason": reply.finish_reason,
         "error": "; ".join(reply.errors)[:500],
-        "preview": preview(inputs),
+        "preview": build_preview(inputs),
     }
     return {
-        **redactor.value(found),
+        **redactor.redact_value(found),
         "id": exchange.id,
         "started_at": exchange.started_at,
         "status": exchange.status,
         "stream": is_stream(exchange),
         "tools": sum(len(one["tools"]) for one in inputs if isinstance(one.get("tools"), list)),
         "calls": len(reply.calls),
-        "first_byte_ms": _milliseconds(exchange.first_byte),
-        "duration_ms": _milliseconds(exchange.duration),
+        "first_byte_ms": _to_milliseconds(exchange.first_byte),
+        "duration_ms": _to_milliseconds(exchange.duration),
         "input_tokens": usage.input_tokens if usage.reported else None,
         "output_tokens": usage.output_tokens if usage.reported else None,
         "cost_usd": cost,
@@ -67,63 +76,63 @@ def _summary(exchange: Exchange, redactor: Redactor, body: object, reply: ReplyV
     }
 
 
-def detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
+def build_detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
     """Return everything that is kept of an exchange."""
-    body = parsed_json(exchange.request_body)
+    body = parse_json_text(exchange.request_body)
     events = split_events(exchange.packets) if is_stream(exchange) else []
     reply = read_reply(exchange, events)
-    inputs = inputs_of(body)
-    model = model_id(exchange, body)
+    inputs = find_inputs(body)
+    model = find_model_id(exchange, body)
     response_body = b"".join(packet.data for packet in exchange.packets)
     found = {
-        "inputs": _inputs(exchange, model, inputs[:MAX_INPUTS]),
+        "inputs": _build_inputs(exchange, model, inputs[:MAX_INPUTS]),
         "reply": {
-            "text": shortened(reply.text),
-            "reasoning": shortened(reply.reasoning),
+            "text": shorten(reply.text),
+            "reasoning": shorten(reply.reasoning),
             "calls": [asdict(call) for call in reply.calls],
             "finish_reason": reply.finish_reason,
             "errors": reply.errors,
             "note": reply.note,
         },
-        "request_body": readable_body(exchange.request_body),
-        "response_body": shortened(response_body.decode("utf-8", errors="replace"))
+        "request_body": format_body(exchange.request_body),
+        "response_body": shorten(response_body.decode("utf-8", errors="replace"))
         if is_stream(exchange)
-        else readable_body(response_body),
+        else format_body(response_body),
         "events": [
             {
-                "at_ms": _milliseconds(event.at),
-                "text": shortened(event.text),
-                "adds": _event_summary(event),
+                "at_ms": _to_milliseconds(event.at),
+                "text": shorten(event.text),
+                "adds": _summarise_event(event),
                 "complete": event.complete,
             }
             for event in events[:MAX_EVENTS]
         ],
     }
     return {
-        "summary": _summary(exchange, redactor, body, reply),
-        **redactor.value(found),
+        "summary": _build_summary(exchange, redactor, body, reply),
+        **redactor.redact_value(found),
         "inputs_omitted": max(0, len(inputs) - MAX_INPUTS),
         "events_omitted": max(0, len(events) - MAX_EVENTS),
-        "request_headers": redactor.headers(exchange.headers),
-        "response_headers": redactor.headers(exchange.response_headers),
+        "request_headers": redactor.redact_headers(exchange.headers),
+        "response_headers": redactor.redact_headers(exchange.response_headers),
         "request_bytes_omitted": exchange.request_bytes - len(exchange.request_body),
         "response_bytes_omitted": exchange.response_bytes - len(response_body),
     }
 
 
-def _inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dict[str, Any]]:
+def _build_inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dict[str, Any]]:
     try:
-        return [input_view(exchange, model, one) for one in inputs]
+        return [build_input_view(exchange, model, one) for one in inputs]
     except RecursionError:
         return [{"messages": [], "tools": [], "options": {"": "The request is nested too deeply to be shown."}}]
 
 
-def _event_summary(event: StreamEvent) -> list[list[str]]:
+def _summarise_event(event: StreamEvent) -> list[list[str]]:
     """Return what one event adds to the reply, as pairs of a kind and a text."""
     if event.data is None:
         return [["comment", ""]]
     reply = ReplyView()
-    reply.add(parsed_json(event.data))
+    reply.add(parse_json_text(event.data))
     calls = [["call", f"{call.name} {call.arguments}".strip()] for call in reply.calls]
     usage = f"{reply.usage.input_tokens} in, {reply.usage.output_tokens} out" if reply.usage.reported else ""
     kinds = {
@@ -137,7 +146,7 @@ def _event_summary(event: StreamEvent) -> list[list[str]]:
     return [*([kind, text] for kind, text in kinds.items() if text), *calls, *errors]
 
 
-def route_name(exchange: Exchange) -> str:
+def get_route_name(exchange: Exchange) -> str:
     """Return a short name for the route that a request took."""
     path = exchange.path
     if path.endswith("/embeddings"):
@@ -149,16 +158,18 @@ def route_name(exchange: Exchange) -> str:
     return "gateway" if "/workers-ai/" in path else exchange.style
 
 
-def log_line(exchange: Exchange) -> str:
+def format_log_line(exchange: Exchange) -> str:
     """Return one line about an exchange, without control characters."""
-    body = parsed_json(exchange.request_body)
+    body = parse_json_text(exchange.request_body)
     reply = read_reply(exchange)
     usage = reply.usage
-    spec = model_of(exchange, model_id(exchange, body))
+    spec = find_model(exchange, find_model_id(exchange, body))
     parts = [
         f"#{exchange.id}",
         exchange.method,
-        exchange.path if not model_id(exchange, body) else f"{route_name(exchange)} {model_id(exchange, body)}",
+        exchange.path
+        if not find_model_id(exchange, body)
+        else f"{get_route_name(exchange)} {find_model_id(exchange, body)}",
         str(exchange.status or "-") + ("" if exchange.state == "complete" else f" ({exchange.state})"),
         f"{(exchange.duration or 0) * 1000:.0f} ms",
     ]
@@ -172,5 +183,5 @@ def log_line(exchange: Exchange) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
 
 
-def _milliseconds(seconds: float | None) -> float | None:
+def _to_milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)

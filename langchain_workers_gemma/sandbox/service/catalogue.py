@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.models import MODELS, GemmaModel, Range
-from langchain_workers_gemma.sandbox.errors import bad_input
+from langchain_workers_gemma.sandbox.errors import make_bad_input_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,11 +17,11 @@ _EMBEDDINGS = {"id": "0137cdcf-162a-4108-94f2-1ca59e8c65ee", "name": "Text Embed
 _MAX_PER_PAGE = 100
 
 
-def search(query: Mapping[str, str], engine: str) -> dict[str, Any]:
+def search_models(query: Mapping[str, str], engine: str) -> dict[str, Any]:
     """Return the reply of `/ai/models/search`; each description names the engine that answers."""
-    page, per_page = _whole(query, "page", 1), min(_whole(query, "per_page", 50), _MAX_PER_PAGE)
+    page, per_page = _read_whole(query, "page", 1), min(_read_whole(query, "per_page", 50), _MAX_PER_PAGE)
     found = [
-        _entry(model, engine)
+        _build_entry(model, engine)
         for model in MODELS.values()
         if model.host == "cloudflare" and query.get("search", "").lower() in model.id.lower()
     ]
@@ -42,29 +42,29 @@ def search(query: Mapping[str, str], engine: str) -> dict[str, Any]:
     }
 
 
-def tasks() -> dict[str, Any]:
+def list_tasks() -> dict[str, Any]:
     """Return the reply of `/ai/tasks/search`."""
-    return _envelope([{**task, "description": ""} for task in (_TEXT, _EMBEDDINGS)])
+    return _wrap([{**task, "description": ""} for task in (_TEXT, _EMBEDDINGS)])
 
 
-def schema(model: GemmaModel) -> dict[str, Any]:
+def get_schema(model: GemmaModel) -> dict[str, Any]:
     """Return the reply of `/ai/models/schema`: the JSON Schemas of a model's input and output."""
     if model.embeds:
         text = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-        return _envelope({"input": _object({"text": text}, "text"), "output": {"type": "object"}})
-    properties: dict[str, Any] = {name: _number(allowed) for name, allowed in (model.parameters or {}).items()}
+        return _wrap({"input": _build_object({"text": text}, "text"), "output": {"type": "object"}})
+    properties: dict[str, Any] = {name: _build_number(allowed) for name, allowed in (model.parameters or {}).items()}
     properties["stream"] = {"type": "boolean", "default": False}
     if model.default_max_tokens is not None and "max_tokens" in properties:
         properties["max_tokens"]["default"] = model.default_max_tokens
-    properties |= {name: {"type": kind} for name, kind, present in _fields(model) if present}
-    messages = _object({**properties, "messages": {"type": "array", "minItems": 1}}, "messages")
+    properties |= {name: {"type": kind} for name, kind, present in _list_fields(model) if present}
+    messages = _build_object({**properties, "messages": {"type": "array", "minItems": 1}}, "messages")
     if not model.raw:
-        return _envelope({"input": messages, "output": {"type": "object"}})
-    prompt = _object({**properties, "prompt": {"type": "string", "minLength": 1}}, "prompt")
-    return _envelope({"input": {"type": "object", "oneOf": [prompt, messages]}, "output": {"type": "object"}})
+        return _wrap({"input": messages, "output": {"type": "object"}})
+    prompt = _build_object({**properties, "prompt": {"type": "string", "minLength": 1}}, "prompt")
+    return _wrap({"input": {"type": "object", "oneOf": [prompt, messages]}, "output": {"type": "object"}})
 
 
-def openai_models() -> dict[str, Any]:
+def list_openai_models() -> dict[str, Any]:
     """Return the reply of `/v1/models`: the Gemmas by their names without Cloudflare's prefix."""
     names = dict.fromkeys(
         model.id.partition("/")[2] if model.id.startswith("@") else model.id for model in MODELS.values()
@@ -75,7 +75,7 @@ def openai_models() -> dict[str, Any]:
     }
 
 
-def _fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
+def _list_fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
     """Return the parameters that are no numbers: name, type, and whether the model has it."""
     return (
         ("raw", "boolean", model.raw),
@@ -91,21 +91,21 @@ def _fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
     )
 
 
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+def _build_object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _number(allowed: Range) -> dict[str, Any]:
+def _build_number(allowed: Range) -> dict[str, Any]:
     bounds = {"minimum": allowed.low, "maximum": allowed.high}
     kind = "integer" if allowed.integer else "number"
     return {"type": kind, **{key: value for key, value in bounds.items() if value is not None}}
 
 
-def _envelope(result: Any) -> dict[str, Any]:
+def _wrap(result: Any) -> dict[str, Any]:
     return {"result": result, "success": True, "errors": [], "messages": []}
 
 
-def token_status() -> dict[str, Any]:
+def get_token_status() -> dict[str, Any]:
     """Return the reply of the token check for a valid token."""
     return {
         "result": {"id": uuid.uuid5(uuid.NAMESPACE_URL, "sandbox").hex, "status": "active"},
@@ -115,7 +115,7 @@ def token_status() -> dict[str, Any]:
     }
 
 
-def _entry(model: GemmaModel, engine: str) -> dict[str, Any]:
+def _build_entry(model: GemmaModel, engine: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "context_window": model.context_window,
         "function_calling": "true" if model.function_calling else None,
@@ -144,8 +144,8 @@ def _entry(model: GemmaModel, engine: str) -> dict[str, Any]:
     }
 
 
-def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+def _read_whole(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, str(default))
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise bad_input(f"'/{name}' must be >= 1")
+        raise make_bad_input_error(f"'/{name}' must be >= 1")
     return int(text)

@@ -8,7 +8,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-from langchain_workers_gemma.sandbox.errors import bad_input
+from langchain_workers_gemma.sandbox.errors import make_bad_input_error
 from langchain_workers_gemma.sandbox.tokens import count
 from langchain_workers_gemma.sandbox.validation.checker import Checker
 
@@ -29,15 +29,15 @@ def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
     """
     check = Checker()
     texts: list[str] = []
-    if check.required(body, [key], "") and check.value(body[key], f"/{key}", "string", "array"):
+    if check.check_required(body, [key], "") and check.check_value(body[key], f"/{key}", "string", "array"):
         texts = [body[key]] if isinstance(body[key], str) else body[key]
         for at, text in enumerate(texts):
-            if check.value(text, f"/{key}/{at}", "string") and not text:
+            if check.check_value(text, f"/{key}/{at}", "string") and not text:
                 check.add(f"Length of '/{key}/{at}' must be >= 1 not met")
         if not 1 <= len(texts) <= MAX_TEXTS:
             check.add(f"'/{key}' must have from 1 to {MAX_TEXTS} items, got {len(texts)}")
     if check.problems:
-        raise bad_input(*check.problems)
+        raise make_bad_input_error(*check.problems)
     return texts
 
 
@@ -55,18 +55,18 @@ def embed(text: str) -> list[float]:
     return [round(value / length, 7) for value in vector]
 
 
-def native_result(texts: list[str]) -> dict[str, Any]:
+def build_native_result(texts: list[str]) -> dict[str, Any]:
     """Return the result of the native route."""
     return {"data": [embed(text) for text in texts], "shape": [len(texts), DIMENSIONS], "pooling": "mean"}
 
 
-def openai_result(texts: list[str], model: str, encoding: object) -> dict[str, Any]:
+def build_openai_result(texts: list[str], model: str, encoding: object) -> dict[str, Any]:
     """Return the reply of the OpenAI route."""
     tokens = sum(map(count, texts))
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": at, "embedding": _encoded(embed(text), encoding)}
+            {"object": "embedding", "index": at, "embedding": _encode(embed(text), encoding)}
             for at, text in enumerate(texts)
         ],
         "model": model,
@@ -74,7 +74,7 @@ def openai_result(texts: list[str], model: str, encoding: object) -> dict[str, A
     }
 
 
-def _encoded(vector: list[float], encoding: object) -> list[float] | str:
+def _encode(vector: list[float], encoding: object) -> list[float] | str:
     if encoding != "base64":
         return vector
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -53,42 +53,44 @@ def read_gateway(headers: Mapping[str, str], gateway_id: str | None) -> GatewayO
     if name is None:
         return None
     if not name:
-        raise _invalid("cf-aig-gateway-id", "must not be empty")
-    _whole(headers, "cf-aig-max-attempts", 1, _MAX_ATTEMPTS)
-    _whole(headers, "cf-aig-retry-delay", 0, _MAX_DELAY)
-    timeout = _whole(headers, "cf-aig-request-timeout", 1, None)
+        raise _make_invalid_error("cf-aig-gateway-id", "must not be empty")
+    _read_whole(headers, "cf-aig-max-attempts", 1, _MAX_ATTEMPTS)
+    _read_whole(headers, "cf-aig-retry-delay", 0, _MAX_DELAY)
+    timeout = _read_whole(headers, "cf-aig-request-timeout", 1, None)
     if headers.get("cf-aig-backoff", _BACKOFFS[0]) not in _BACKOFFS:
-        raise _invalid("cf-aig-backoff", f"must be one of {', '.join(_BACKOFFS)}")
+        raise _make_invalid_error("cf-aig-backoff", f"must be one of {', '.join(_BACKOFFS)}")
     return GatewayOptions(
         id=name,
-        cache_ttl=_whole(headers, "cf-aig-cache-ttl", 0, None) or 0,
-        skip_cache=_flag(headers, "cf-aig-skip-cache", default=False),
+        cache_ttl=_read_whole(headers, "cf-aig-cache-ttl", 0, None) or 0,
+        skip_cache=_read_flag(headers, "cf-aig-skip-cache", default=False),
         cache_key=headers.get("cf-aig-cache-key"),
-        collect_log=_flag(headers, "cf-aig-collect-log", default=True),
+        collect_log=_read_flag(headers, "cf-aig-collect-log", default=True),
         request_timeout=timeout / 1000 if timeout is not None else None,
-        metadata=_metadata(headers),
+        metadata=_read_metadata(headers),
     )
 
 
-def _whole(headers: Mapping[str, str], name: str, low: int, high: int | None) -> int | None:
+def _read_whole(headers: Mapping[str, str], name: str, low: int, high: int | None) -> int | None:
     text = headers.get(name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) < low or (high is not None and int(text) > high):
-        raise _invalid(name, f"must be a whole number from {low}" + (f" to {high}" if high is not None else ""))
+        raise _make_invalid_error(
+            name, f"must be a whole number from {low}" + (f" to {high}" if high is not None else "")
+        )
     return int(text)
 
 
-def _flag(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
+def _read_flag(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = headers.get(name)
     if text is None:
         return default
     if text not in ("true", "false"):
-        raise _invalid(name, "must be true or false")
+        raise _make_invalid_error(name, "must be true or false")
     return text == "true"
 
 
-def _metadata(headers: Mapping[str, str]) -> Mapping[str, Any]:
+def _read_metadata(headers: Mapping[str, str]) -> Mapping[str, Any]:
     text = headers.get("cf-aig-metadata")
     if text is None:
         return {}
@@ -97,11 +99,11 @@ def _metadata(headers: Mapping[str, str]) -> Mapping[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict) or any(isinstance(inner, dict | list) for inner in value.values()):
-        raise _invalid("cf-aig-metadata", "must be a JSON object of strings, numbers and booleans")
+        raise _make_invalid_error("cf-aig-metadata", "must be a JSON object of strings, numbers and booleans")
     return value
 
 
-def _invalid(name: str, problem: str) -> ServiceError:
+def _make_invalid_error(name: str, problem: str) -> ServiceError:
     return ServiceError(INVALID_INPUT, f"Invalid header {name}: {problem}")
 
 
@@ -125,7 +127,7 @@ class Cache:
         """Remove every reply."""
         self._replies.clear()
 
-    def key(self, options: GatewayOptions, path: str, body: bytes) -> str:
+    def make_key(self, options: GatewayOptions, path: str, body: bytes) -> str:
         """Return the cache key of a request: the caller's own, or a hash of the request."""
         key = options.cache_key.encode() if options.cache_key is not None else path.encode() + b"\0" + body
         return f"{options.id}/{hashlib.sha256(key).hexdigest()}"

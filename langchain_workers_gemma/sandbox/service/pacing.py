@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from langchain_workers_gemma.sandbox.chat import CallDelta, End
 from langchain_workers_gemma.sandbox.tokens import count
-from langchain_workers_gemma.sandbox.wire.frames import closing_stream
+from langchain_workers_gemma.sandbox.wire.frames import close_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Delta
 
 
-async def paced(deltas: AsyncIterator[Delta], tokens_per_second: float) -> AsyncIterator[Delta]:
+async def pace_deltas(deltas: AsyncIterator[Delta], tokens_per_second: float) -> AsyncIterator[Delta]:
     """Pass on each piece when a model of this speed would have generated it, the first one at once.
 
     The times follow from the tokens so far, not from the last piece, so that late timers do not add up.
@@ -23,17 +23,17 @@ async def paced(deltas: AsyncIterator[Delta], tokens_per_second: float) -> Async
     loop = asyncio.get_running_loop()
     started = loop.time()
     tokens = 0
-    async with closing_stream(deltas):
+    async with close_stream(deltas):
         async for delta in deltas:
             if not isinstance(delta, End):
                 wait = started + tokens / tokens_per_second - loop.time()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                tokens += _tokens(delta)
+                tokens += _count_tokens(delta)
             yield delta
 
 
-def _tokens(delta: Delta) -> int:
+def _count_tokens(delta: Delta) -> int:
     if isinstance(delta, End):
         return 0
     text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text

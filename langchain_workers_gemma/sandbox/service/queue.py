@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from langchain_workers_gemma.sandbox.bounded import BoundedDict
-from langchain_workers_gemma.sandbox.errors import bad_input
+from langchain_workers_gemma.sandbox.errors import make_bad_input_error
 
 _MAX_BATCHES = 1_000
 
@@ -55,15 +55,15 @@ class BatchQueue:
         """
         batch = self._batches.get(batch_id) if isinstance(batch_id, str) else None
         if batch is None:
-            raise bad_input(f"no request with the id {batch_id}")
+            raise make_bad_input_error(f"no request with the id {batch_id}")
         if batch.left:
             status = "queued" if batch.left == batch.polls else "running"
             batch.left -= 1
             return {"status": status, "request_id": batch_id, "model": batch.model}
-        return {"responses": batch.responses, "usage": _total(batch.responses)}
+        return {"responses": batch.responses, "usage": _sum_usage(batch.responses)}
 
 
-def _total(responses: list[dict[str, Any]]) -> dict[str, float]:
+def _sum_usage(responses: list[dict[str, Any]]) -> dict[str, float]:
     total: dict[str, float] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     for response in responses:
         usage = response["result"].get("usage") or {} if response["success"] else {}

@@ -17,25 +17,25 @@ from langchain_workers_gemma.sandbox.errors import (
     RETIRED,
     TOO_LARGE,
     ServiceError,
-    bad_input,
+    make_bad_input_error,
 )
 from langchain_workers_gemma.sandbox.faults import FaultQueue
 from langchain_workers_gemma.sandbox.json_body import parse_body
 from langchain_workers_gemma.sandbox.records import ReceivedRequest, RequestLog
-from langchain_workers_gemma.sandbox.tokens import turn_tokens
+from langchain_workers_gemma.sandbox.tokens import count_turn
 from langchain_workers_gemma.sandbox.validation import RequestRules, read_chat
-from langchain_workers_gemma.sandbox.wire.frames import closing_stream, frames_of, packets_of
-from langchain_workers_gemma.sandbox.wire.replies import Layout, lay_out, shape_of
-from langchain_workers_gemma.sandbox.wire.reply import EVENT_STREAM, Reply, json_reply
-from langchain_workers_gemma.sandbox.wire.streams import events_of
-from langchain_workers_gemma.sandbox.wire.usage import neurons
+from langchain_workers_gemma.sandbox.wire.frames import close_stream, write_frames, write_packets
+from langchain_workers_gemma.sandbox.wire.replies import Layout, choose_shape, lay_out
+from langchain_workers_gemma.sandbox.wire.reply import EVENT_STREAM, Reply, make_json_reply
+from langchain_workers_gemma.sandbox.wire.streams import write_events
+from langchain_workers_gemma.sandbox.wire.usage import count_neurons
 
 from . import embedding
 from .call import Call, Options, Style
 from .gateway import Cache, read_gateway
-from .pacing import paced
+from .pacing import pace_deltas
 from .queue import BatchQueue
-from .refusals import error_event
+from .refusals import build_error_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -86,7 +86,7 @@ class Service:
         if account is not None and account != self.options.account_id:
             raise ServiceError(AUTHENTICATION, status=403)
 
-    def with_gateway(self, call: Call, gateway_id: str | None = None) -> Call:
+    def add_gateway(self, call: Call, gateway_id: str | None = None) -> Call:
         """Return the call with the options of the gateway it goes through."""
         options = read_gateway(call.record.headers, gateway_id)
         token = self.options.gateway_token
@@ -106,12 +106,12 @@ class Service:
         try:
             value = parse_body(call.record.body)
         except ValueError as error:
-            raise bad_input(f"the body is not JSON: {error}") from None
+            raise make_bad_input_error(f"the body is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise bad_input("Type mismatch of '/', 'object' not in 'array'")
+            raise make_bad_input_error("Type mismatch of '/', 'object' not in 'array'")
         return value
 
-    def model(self, model_id: object, host: HostName) -> GemmaModel:
+    def find_model(self, model_id: object, host: HostName) -> GemmaModel:
         """Return the published facts about a served model.
 
         Raises:
@@ -126,7 +126,7 @@ class Service:
             )
         return found
 
-    def compatible_model(self, model_id: object) -> GemmaModel:
+    def find_compatible_model(self, model_id: object) -> GemmaModel:
         """Return the facts about any Gemma by its id, as an OpenAI-compatible server serves it.
 
         Raises:
@@ -143,14 +143,14 @@ class Service:
         gateway = call.gateway
         if gateway is None:
             return await self._answer(call, model, body)
-        key = self.cache.key(gateway, call.record.path, call.record.body)
+        key = self.cache.make_key(gateway, call.record.path, call.record.body)
         kept = None if gateway.skip_cache or not gateway.cache_ttl else self.cache.get(key)
         if kept is not None:
             reply = Reply(kept.status, kept.body, kept.content_type)
         else:
             reply = await self._answer(call, model, body)
             if gateway.cache_ttl:
-                reply.body = await _read(reply.body)
+                reply.body = await _read_json(reply.body)
                 self.cache.put(key, reply.status, reply.body, reply.content_type, gateway.cache_ttl)
         reply.headers["cf-aig-cache-status"] = "HIT" if kept is not None else "MISS"
         if gateway.collect_log:
@@ -159,17 +159,17 @@ class Service:
 
     async def _answer(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
         if model.embeds:
-            return self._embeddings(call, model, body)
+            return self._answer_embeddings(call, model, body)
         request = replace(
-            read_chat(model, body, self._rules(call)),
+            read_chat(model, body, self._build_rules(call)),
             cached_tokens=0,
             habits=call.dialect.habits,
         )
-        request = replace(request, cached_tokens=self._cached_tokens(call, request))
+        request = replace(request, cached_tokens=self._count_cached_tokens(call, request))
         layout = Layout(
             request,
             call.dialect,
-            shape_of(request, call.dialect, openai_route=call.openai_form),
+            choose_shape(request, call.dialect, openai_route=call.openai_form),
             f"{'gen' if call.style == 'aimlapi' else 'chatcmpl'}-{call.ray[:16]}",
             aimlapi=call.style == "aimlapi",
             fingerprint=self.engine.description,
@@ -177,14 +177,14 @@ class Service:
         if request.stream and self._streams(call, request):
             return await self._stream(call, layout)
         if request.stream and call.dialect.body == "empty":
-            return json_reply(self._wrapped(call, {}))
-        completions = [await self.engine.complete(one) for one in _choices(request)]
-        reply = json_reply(self._wrapped(call, lay_out(layout, completions)))
+            return make_json_reply(self._wrap(call, {}))
+        completions = [await self.engine.complete(one) for one in _split_choices(request)]
+        reply = make_json_reply(self._wrap(call, lay_out(layout, completions)))
         if call.of_cloudflare:
-            reply.headers["cf-ai-neurons"] = str(_neurons(model, completions))
+            reply.headers["cf-ai-neurons"] = str(_count_neurons(model, completions))
         return reply
 
-    def _rules(self, call: Call) -> RequestRules:
+    def _build_rules(self, call: Call) -> RequestRules:
         dialect = call.dialect
         return RequestRules(
             refused=dialect.refused_forms,
@@ -200,39 +200,39 @@ class Service:
         return call.dialect.body == "stream" and not bare
 
     async def _stream(self, call: Call, layout: Layout) -> Reply:
-        events = events_of(layout, [self._deltas(one) for one in _choices(layout.request)])
-        frames = frames_of(events, layout.dialect)
+        events = write_events(layout, [self._start_deltas(one) for one in _split_choices(layout.request)])
+        frames = write_frames(events, layout.dialect)
         # A refusal comes before the stream begins, except where the dialect sends it as an event.
-        first = [] if call.dialect.refusals_in_stream else [frame async for frame in _first(frames)]
-        packets = packets_of(self._guarded(call, first, frames), layout.dialect)
+        first = [] if call.dialect.refusals_in_stream else [frame async for frame in _take_first(frames)]
+        packets = write_packets(self._guard(call, first, frames), layout.dialect)
         return Reply(200, packets, EVENT_STREAM, {"cache-control": "no-cache"})
 
-    def _deltas(self, request: ChatRequest) -> AsyncIterator[Delta]:
+    def _start_deltas(self, request: ChatRequest) -> AsyncIterator[Delta]:
         pace = self.options.tokens_per_second
         deltas = self.engine.stream(request)
-        return deltas if pace is None else paced(deltas, pace)
+        return deltas if pace is None else pace_deltas(deltas, pace)
 
-    async def _guarded(self, call: Call, first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _guard(self, call: Call, first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass on a stream; end it with an error event when the engine fails in the middle."""
-        async with closing_stream(rest):
+        async with close_stream(rest):
             for one in first:
                 yield one
             try:
                 async for one in rest:
                     yield one
             except ServiceError as error:
-                yield error_event(call, error)
+                yield build_error_event(call, error)
 
-    def _embeddings(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
+    def _answer_embeddings(self, call: Call, model: GemmaModel, body: Mapping[str, Any]) -> Reply:
         if call.openai_form:
             texts = embedding.read_texts(body, "input")
-            return json_reply(embedding.openai_result(texts, model.id, body.get("encoding_format")))
-        return json_reply(self._wrapped(call, embedding.native_result(embedding.read_texts(body, "text"))))
+            return make_json_reply(embedding.build_openai_result(texts, model.id, body.get("encoding_format")))
+        return make_json_reply(self._wrap(call, embedding.build_native_result(embedding.read_texts(body, "text"))))
 
-    def _wrapped(self, call: Call, result: Any) -> Any:
+    def _wrap(self, call: Call, result: Any) -> Any:
         return {"result": result, "success": True, "errors": [], "messages": []} if call.enveloped else result
 
-    def _cached_tokens(self, call: Call, request: ChatRequest) -> int:
+    def _count_cached_tokens(self, call: Call, request: ChatRequest) -> int:
         """Count the tokens of the turns that a session sends again (prefix caching)."""
         session = call.record.headers.get("x-session-affinity")
         if session is None:
@@ -242,7 +242,7 @@ class Service:
         for old, new in zip(before, request.turns, strict=False):
             if old != new:
                 break
-            cached += turn_tokens(new)
+            cached += count_turn(new)
         return cached
 
     # --- the queue --------------------------------------------------------------------------------------------------
@@ -251,22 +251,22 @@ class Service:
         if not model.async_queue:
             raise ServiceError(INVALID_INPUT, f"AiError: {model.id} does not support the asynchronous batch API")
         if "request_id" in body:
-            return json_reply(self._wrapped(call, self.batches.poll(body["request_id"])))
+            return make_json_reply(self._wrap(call, self.batches.poll(body["request_id"])))
         items = body.get("requests")
         if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-            raise bad_input("required properties at '/' are 'requests'")
-        responses = [await self._batched(call, model, at, item) for at, item in enumerate(items)]
+            raise make_bad_input_error("required properties at '/' are 'requests'")
+        responses = [await self._answer_batched(call, model, at, item) for at, item in enumerate(items)]
         batch_id = self.batches.submit(model.id, responses, self.options.queue_polls)
-        return json_reply(self._wrapped(call, {"status": "queued", "request_id": batch_id, "model": model.id}))
+        return make_json_reply(self._wrap(call, {"status": "queued", "request_id": batch_id, "model": model.id}))
 
-    async def _batched(self, call: Call, model: GemmaModel, at: int, item: Mapping[str, Any]) -> dict[str, Any]:
+    async def _answer_batched(self, call: Call, model: GemmaModel, at: int, item: Mapping[str, Any]) -> dict[str, Any]:
         about = {"id": at, "external_reference": item.get("external_reference")}
         try:
             whole = replace(call, style="binding", gateway=None, dialect=replace(call.dialect, body="json"))
             reply = await self._answer(whole, model, item)
         except ServiceError as error:
             return {**about, "result": {"error": error.message, "code": error.code}, "success": False}
-        return {**about, "result": json.loads(await _read(reply.body)), "success": True}
+        return {**about, "result": json.loads(await _read_json(reply.body)), "success": True}
 
 
 def _is_bearer(header: str | None, token: str) -> bool:
@@ -275,19 +275,19 @@ def _is_bearer(header: str | None, token: str) -> bool:
     return scheme.lower() == "bearer" and given.strip() == token
 
 
-def _choices(request: ChatRequest) -> list[ChatRequest]:
+def _split_choices(request: ChatRequest) -> list[ChatRequest]:
     return [replace(request, seed=(request.seed or 0) + at) if at else request for at in range(request.n)]
 
 
-def _neurons(model: GemmaModel, completions: list[Completion]) -> float:
-    return neurons(model, completions[0].prompt_tokens, sum(one.completion_tokens for one in completions))
+def _count_neurons(model: GemmaModel, completions: list[Completion]) -> float:
+    return count_neurons(model, completions[0].prompt_tokens, sum(one.completion_tokens for one in completions))
 
 
-async def _first(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _take_first(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for one in frames:
         yield one
         return
 
 
-async def _read(body: bytes | AsyncIterator[bytes]) -> bytes:
+async def _read_json(body: bytes | AsyncIterator[bytes]) -> bytes:
     return body if isinstance(body, bytes) else b"".join([piece async for piece in body])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.models import Range
 from langchain_workers_gemma.sandbox.chat import ChatRequest, Turn
-from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, bad_input
+from langchain_workers_gemma.sandbox.errors import LORA_UNSUPPORTED, ServiceError, make_bad_input_error
 
 from .checker import Checker
 from .constraint import DOCUMENTED_RULES, RequestRules, read_constraint
@@ -73,21 +73,21 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
         prompt=prompt,
         tools=tools,
         tool_choice=choice,
-        parallel=check.optional(body, "parallel_tool_calls", "", "boolean") is not False or not model.tool_choice,
+        parallel=check.get_optional(body, "parallel_tool_calls", "", "boolean") is not False or not model.tool_choice,
         schema=schema,
         json_mode=schema is not None and model.constraint != "guided_json",
-        stream=check.optional(body, "stream", "", "boolean") is True,
+        stream=check.get_optional(body, "stream", "", "boolean") is True,
         include_usage=_read_include_usage(check, body) if model.stream_options else True,
         max_tokens=int(numbers.get("max_tokens") or model.default_max_tokens or _UNPUBLISHED_DEFAULT),
         stop=_read_stop(check, model, body),
         seed=int(numbers["seed"]) if "seed" in numbers else None,
         temperature=numbers.get("temperature"),
         thinking=_read_thinking(check, model, body),
-        n=int((check.number(body, "n", _CHOICES) if openai_form else None) or 1),
+        n=int((check.get_number(body, "n", _CHOICES) if openai_form else None) or 1),
     )
     _read_options(check, model, body)
     if check.problems:
-        raise bad_input(*_explained(model, body, check.problems))
+        raise make_bad_input_error(*_explain(model, body, check.problems))
     if prompt is None:
         check_template(model, turns, lenient=rules.lenient_templates)
         check_declarations(model, tools, lenient=rules.lenient_templates)
@@ -98,7 +98,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
 def _read_turns(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str | None]:
     if "messages" in body:
         messages = body["messages"]
-        if not check.value(messages, "/messages", "array"):
+        if not check.check_value(messages, "/messages", "array"):
             return (), None
         if not messages:
             check.add("minItems at '/messages' is 1, got 0")
@@ -109,7 +109,7 @@ def _read_turns(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> t
             check.add("required properties at '/' are 'messages'")
         return (), None
     prompt = body["prompt"]
-    if not check.value(prompt, "/prompt", "string"):
+    if not check.check_value(prompt, "/prompt", "string"):
         return (), None
     if not prompt:
         check.add("Length of '/prompt' must be >= 1 not met")
@@ -121,7 +121,7 @@ def _read_numbers(check: Checker, model: GemmaModel, body: Mapping[str, Any]) ->
     if "max_tokens" in ranges and not model.raw:
         ranges["max_completion_tokens"] = ranges["max_tokens"]
     ranges.setdefault("max_tokens", Range(low=1, integer=True))
-    numbers = {key: check.number(body, key, allowed) for key, allowed in ranges.items()}
+    numbers = {key: check.get_number(body, key, allowed) for key, allowed in ranges.items()}
     found = {key: number for key, number in numbers.items() if number is not None}
     if "max_completion_tokens" in found:
         found["max_tokens"] = found["max_completion_tokens"]
@@ -131,40 +131,40 @@ def _read_numbers(check: Checker, model: GemmaModel, body: Mapping[str, Any]) ->
 def _read_options(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> None:
     """Fields that are checked but change nothing here."""
     if model.raw:
-        check.optional(body, "raw", "", "boolean")
+        check.get_optional(body, "raw", "", "boolean")
         read_functions(check, body)
-        lora = check.optional(body, "lora", "", "string")
+        lora = check.get_optional(body, "lora", "", "string")
         if lora is not None and not model.lora:
             raise ServiceError(LORA_UNSUPPORTED, f"The model {model.id} does not support LoRa inference")
     else:
         for name, types in _OPENAI_FIELDS.items():
-            check.optional(body, name, "", *types)
-    options = check.optional(body, "options", "", "object") or {}
-    check.optional(options, "rejectIfBusy", "/options", "boolean")
+            check.get_optional(body, name, "", *types)
+    options = check.get_optional(body, "options", "", "object") or {}
+    check.get_optional(options, "rejectIfBusy", "/options", "boolean")
 
 
 def _read_include_usage(check: Checker, body: Mapping[str, Any]) -> bool:
-    options = check.optional(body, "stream_options", "", "object") or {}
-    return check.optional(options, "include_usage", "/stream_options", "boolean") is True
+    options = check.get_optional(body, "stream_options", "", "object") or {}
+    return check.get_optional(options, "include_usage", "/stream_options", "boolean") is True
 
 
 def _read_stop(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the stop sequences; a model whose schema has none ignores them, as every unknown field."""
     if not model.stop:
         return ()
-    found = check.optional(body, "stop", "", "string", "array")
+    found = check.get_optional(body, "stop", "", "string", "array")
     stops = [found] if isinstance(found, str) else found or []
     if len(stops) > model.stop:
         check.add(f"maxItems at '/stop' is {model.stop}, got {len(stops)}")
-    return tuple(stop for at, stop in enumerate(stops) if check.value(stop, f"/stop/{at}", "string") and stop)
+    return tuple(stop for at, stop in enumerate(stops) if check.check_value(stop, f"/stop/{at}", "string") and stop)
 
 
 def _read_thinking(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> bool:
     if not model.thinking:
         return False
-    kwargs = check.optional(body, "chat_template_kwargs", "", "object") or {}
-    check.optional(kwargs, "clear_thinking", "/chat_template_kwargs", "boolean")
-    return check.optional(kwargs, "enable_thinking", "/chat_template_kwargs", "boolean") is not False
+    kwargs = check.get_optional(body, "chat_template_kwargs", "", "object") or {}
+    check.get_optional(kwargs, "clear_thinking", "/chat_template_kwargs", "boolean")
+    return check.get_optional(kwargs, "enable_thinking", "/chat_template_kwargs", "boolean") is not False
 
 
 def _refuse_tools(model: GemmaModel, body: Mapping[str, Any]) -> tuple[()]:
@@ -175,7 +175,7 @@ def _refuse_tools(model: GemmaModel, body: Mapping[str, Any]) -> tuple[()]:
     return ()
 
 
-def _explained(model: GemmaModel, body: Mapping[str, Any], problems: list[str]) -> list[str]:
+def _explain(model: GemmaModel, body: Mapping[str, Any], problems: list[str]) -> list[str]:
     if not model.raw:
         return problems
     other = "prompt" if "messages" in body else "messages"

@@ -21,7 +21,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def type_name(value: object) -> str:
+def get_type_name(value: object) -> str:
     """Return the JSON type of a value."""
     if value is None:
         return "null"
@@ -34,7 +34,7 @@ def type_name(value: object) -> str:
 
 def is_type(value: object, name: str) -> bool:
     """Return whether a value has a JSON type; 5.0 is an integer, as JSON Schema has it, and true is no number."""
-    actual = type_name(value)
+    actual = get_type_name(value)
     return actual == name or (name == "number" and actual == "integer")
 
 
@@ -55,20 +55,20 @@ class Checker:
         if len(self.problems) < MAX_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
-    def value(self, value: object, path: str, *types: str) -> bool:
+    def check_value(self, value: object, path: str, *types: str) -> bool:
         """Check a value's type."""
         if any(is_type(value, name) for name in types):
             return True
-        self.add(f"Type mismatch of '{path}', '{types[0]}' not in '{type_name(value)}'")
+        self.add(f"Type mismatch of '{path}', '{types[0]}' not in '{get_type_name(value)}'")
         return False
 
-    def optional(self, holder: Mapping[str, Any], key: str, path: str, *types: str) -> Any:
+    def get_optional(self, holder: Mapping[str, Any], key: str, path: str, *types: str) -> Any:
         """Return a value that may be missing: itself when it is there and of its type, else `None`."""
         if key not in holder or (holder[key] is None and self.nullable):
             return None
-        return holder[key] if self.value(holder[key], f"{path}/{key}", *types) else None
+        return holder[key] if self.check_value(holder[key], f"{path}/{key}", *types) else None
 
-    def required(self, holder: Mapping[str, Any], keys: Iterable[str], path: str) -> bool:
+    def check_required(self, holder: Mapping[str, Any], keys: Iterable[str], path: str) -> bool:
         """Check that keys are there."""
         keys = list(keys)
         if all(key in holder for key in keys):
@@ -76,9 +76,9 @@ class Checker:
         self.add(f"required properties at '{path or '/'}' are '{','.join(keys)}'")
         return False
 
-    def number(self, holder: Mapping[str, Any], key: str, allowed: Range) -> float | None:
+    def get_number(self, holder: Mapping[str, Any], key: str, allowed: Range) -> float | None:
         """Return a number that may be missing, checked against its published range."""
-        found = self.optional(holder, key, "", "integer" if allowed.integer else "number")
+        found = self.get_optional(holder, key, "", "integer" if allowed.integer else "number")
         if found is None:
             return None
         if abs(found) > _MAX_NUMBER:
@@ -90,7 +90,7 @@ class Checker:
             self.add(f"'/{key}' must be <= {allowed.high:.10g}")
         return float(found)
 
-    def enum(self, value: object, path: str, allowed: Iterable[str]) -> bool:
+    def check_enum(self, value: object, path: str, allowed: Iterable[str]) -> bool:
         """Check that a value is one of a few."""
         allowed = list(allowed)
         if value in allowed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_workers_gemma.sandbox.errors import bad_input
+from langchain_workers_gemma.sandbox.errors import make_bad_input_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,56 +52,58 @@ def read_constraint(
     if kind is None:
         return None
     if kind == "guided_json":
-        guided: Mapping[str, Any] | None = check.optional(body, "guided_json", "", "object")
-        return None if guided is None else _taken("guided_json", guided, rules)
-    wanted = check.optional(body, "response_format", "", "object")
+        guided: Mapping[str, Any] | None = check.get_optional(body, "guided_json", "", "object")
+        return None if guided is None else _accept("guided_json", guided, rules)
+    wanted = check.get_optional(body, "response_format", "", "object")
     if wanted is None:
         return None
-    found = _bare(check, wanted, rules) if kind == "bare_schema" else _openai(check, wanted, rules)
-    return None if found is None else _taken(*found, rules)
+    found = _read_bare(check, wanted, rules) if kind == "bare_schema" else _read_openai(check, wanted, rules)
+    return None if found is None else _accept(*found, rules)
 
 
-def _taken(form: SchemaForm, schema: Mapping[str, Any], rules: RequestRules) -> Mapping[str, Any] | None:
+def _accept(form: SchemaForm, schema: Mapping[str, Any], rules: RequestRules) -> Mapping[str, Any] | None:
     if form in rules.refused:
         parameter = "guided_json" if form == "guided_json" else "response_format"
-        raise bad_input(f"'/{parameter}' of this form ({form}) is not supported")
+        raise make_bad_input_error(f"'/{parameter}' of this form ({form}) is not supported")
     return None if form in rules.ignored else schema
 
 
-def _bare(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
+def _read_bare(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
     """Read the `response_format` of the older models, which holds the schema itself."""
-    if "type" not in wanted or not check.enum(wanted["type"], "/response_format/type", ["json_object", "json_schema"]):
+    if "type" not in wanted or not check.check_enum(
+        wanted["type"], "/response_format/type", ["json_object", "json_schema"]
+    ):
         return None
     schema = wanted.get("json_schema")
     if wanted["type"] == "json_object" or schema is None:
         return "json_object", _ANY_OBJECT
-    if not check.value(schema, "/response_format/json_schema", "object"):
+    if not check.check_value(schema, "/response_format/json_schema", "object"):
         return None
     if rules.openai_route and _is_envelope(schema):
         return "schema_envelope", schema["schema"]
     return "bare_schema", schema
 
 
-def _openai(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
+def _read_openai(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
     """Read OpenAI's `response_format`; the native route takes the schema itself as well."""
     path = "/response_format"
-    if not check.required(wanted, ["type"], path) or not check.enum(
+    if not check.check_required(wanted, ["type"], path) or not check.check_enum(
         wanted["type"], f"{path}/type", ["text", "json_object", "json_schema"]
     ):
         return None
     if wanted["type"] != "json_schema":
         return ("json_object", _ANY_OBJECT) if wanted["type"] == "json_object" else None
-    if not check.required(wanted, ["type", "json_schema"], path):
+    if not check.check_required(wanted, ["type", "json_schema"], path):
         return None
-    held = check.optional(wanted, "json_schema", path, "object")
+    held = check.get_optional(wanted, "json_schema", path, "object")
     where = f"{path}/json_schema"
     if held is not None and not rules.openai_route and _SCHEMA_KEYS & held.keys() and not _is_envelope(held):
         return "bare_schema", held
-    if held is None or not check.required(held, ["name"], where):
+    if held is None or not check.check_required(held, ["name"], where):
         return None
-    check.value(held["name"], f"{where}/name", "string")
-    check.optional(held, "strict", where, "boolean")
-    schema = check.optional(held, "schema", where, "object")
+    check.check_value(held["name"], f"{where}/name", "string")
+    check.get_optional(held, "strict", where, "boolean")
+    schema = check.get_optional(held, "schema", where, "object")
     return "schema_envelope", schema if schema is not None else _ANY_OBJECT
 
 

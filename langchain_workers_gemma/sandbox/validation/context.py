@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
-from langchain_workers_gemma.sandbox.tokens import prompt_tokens
+from langchain_workers_gemma.sandbox.tokens import count_prompt
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import ChatRequest
@@ -24,7 +24,7 @@ def check_context(request: ChatRequest, *, explicit: bool) -> None:
     limit = request.model.usable_context
     if limit is None:
         return
-    tokens = prompt_tokens(request)
+    tokens = count_prompt(request)
     wanted = request.max_tokens if explicit else 1
     if tokens + wanted <= limit:
         return

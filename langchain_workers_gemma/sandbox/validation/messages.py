@@ -29,25 +29,25 @@ def read_messages(check: Checker, model: GemmaModel, messages: list[Any]) -> tup
     return tuple(
         _read_message(check, model, message, f"/messages/{at}")
         for at, message in enumerate(messages)
-        if check.value(message, f"/messages/{at}", "object")
+        if check.check_value(message, f"/messages/{at}", "object")
     )
 
 
 def _read_message(check: Checker, model: GemmaModel, message: Mapping[str, Any], path: str) -> Turn:
     calls = _read_calls(check, message, path) if model.tool_role else ()
     null_allowed = bool(calls) and message.get("content") is None  # as the published type of Gemma 4's input has it
-    if not check.required(message, ["role"] if null_allowed else ["role", "content"], path):
+    if not check.check_required(message, ["role"] if null_allowed else ["role", "content"], path):
         return Turn("", "")
     role = message["role"]
-    check.value(role, f"{path}/role", "string")
+    check.check_value(role, f"{path}/role", "string")
     if model.tool_role:
-        check.optional(message, "name", path, "string")
+        check.get_optional(message, "name", path, "string")
     text, images = (
         ("", ()) if null_allowed else _read_content(check, model, message["content"], role, f"{path}/content")
     )
     call_id = None
-    if model.tool_role and role == "tool" and check.required(message, ["role", "content", "tool_call_id"], path):
-        call_id = check.optional(message, "tool_call_id", path, "string")
+    if model.tool_role and role == "tool" and check.check_required(message, ["role", "content", "tool_call_id"], path):
+        call_id = check.get_optional(message, "tool_call_id", path, "string")
     return Turn(str(role), text, images, calls, call_id)
 
 
@@ -55,7 +55,7 @@ def _read_content(
     check: Checker, model: GemmaModel, content: object, role: object, path: str
 ) -> tuple[str, tuple[Image, ...]]:
     types = ("string", "array") if model.content_parts else ("string",)
-    if not check.value(content, path, *types):
+    if not check.check_value(content, path, *types):
         return "", ()
     if isinstance(content, str):
         longest = model.max_content_characters
@@ -66,23 +66,25 @@ def _read_content(
     images: list[Image] = []
     for at, part in enumerate(content if isinstance(content, list) else ()):
         where = f"{path}/{at}"
-        if not check.value(part, where, "object"):
+        if not check.check_value(part, where, "object"):
             continue
         kind = part.get("type")
         if kind == "text" or ("text" in part and "type" not in part):
-            texts.append(check.optional(part, "text", where, "string") or "")
+            texts.append(check.get_optional(part, "text", where, "string") or "")
         elif kind == "image_url" and model.images and role == "user":
             images.extend(_read_image(check, model, part, where))
         else:
-            check.enum(kind, f"{where}/type", ["text", "image_url"] if model.images and role == "user" else ["text"])
+            check.check_enum(
+                kind, f"{where}/type", ["text", "image_url"] if model.images and role == "user" else ["text"]
+            )
     return "\n".join(texts), tuple(images)
 
 
 def _read_image(check: Checker, model: GemmaModel, part: Mapping[str, Any], path: str) -> list[Image]:
-    holder = check.optional(part, "image_url", path, "object")
-    url = check.optional(holder, "url", f"{path}/image_url", "string") if holder is not None else None
+    holder = check.get_optional(part, "image_url", path, "object")
+    url = check.get_optional(holder, "url", f"{path}/image_url", "string") if holder is not None else None
     if url is None:
-        check.required(holder or {}, ["url"], f"{path}/image_url")
+        check.check_required(holder or {}, ["url"], f"{path}/image_url")
         return []
     image = read_data_uri(url)
     if model.family == "gemma-4" and min(image.width, image.height) < _MIN_SIDE:
@@ -96,19 +98,21 @@ def _read_image(check: Checker, model: GemmaModel, part: Mapping[str, Any], path
 
 def _read_calls(check: Checker, message: Mapping[str, Any], path: str) -> tuple[Call, ...]:
     raw = message.get("tool_calls")
-    if raw is None or not check.value(raw, f"{path}/tool_calls", "array"):
+    if raw is None or not check.check_value(raw, f"{path}/tool_calls", "array"):
         return ()
     calls = []
     for at, call in enumerate(raw):
         where = f"{path}/tool_calls/{at}"
-        if not check.value(call, where, "object") or not check.required(call, ["id", "type", "function"], where):
+        if not check.check_value(call, where, "object") or not check.check_required(
+            call, ["id", "type", "function"], where
+        ):
             continue
-        check.enum(call["type"], f"{where}/type", ["function"])
-        function = check.optional(call, "function", where, "object")
-        if function is None or not check.required(function, ["name", "arguments"], f"{where}/function"):
+        check.check_enum(call["type"], f"{where}/type", ["function"])
+        function = check.get_optional(call, "function", where, "object")
+        if function is None or not check.check_required(function, ["name", "arguments"], f"{where}/function"):
             continue
-        named = check.value(function["name"], f"{where}/function/name", "string")
-        if named and check.value(function["arguments"], f"{where}/function/arguments", "string"):
+        named = check.check_value(function["name"], f"{where}/function/name", "string")
+        if named and check.check_value(function["arguments"], f"{where}/function/arguments", "string"):
             _require_object(check, function["arguments"], f"{where}/function/arguments")
             calls.append(Call(str(call["id"]), function["name"], function["arguments"]))
     return tuple(calls)

@@ -59,7 +59,7 @@ def check_declarations(model: GemmaModel, tools: tuple[Tool, ...], *, lenient: b
     for at, tool in enumerate(tools):
         path = f"tools[{at}].function.parameters"
         for problem in _misdeclared(tool.parameters, tool.description, path):
-            raise _rendering_error(problem)
+            raise _make_rendering_error(problem)
 
 
 def _misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
@@ -95,24 +95,24 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _check_alternation(turns: tuple[Turn, ...], *, system_role: bool) -> None:
     # The sources disagree: the published example of Gemma 7B has a system message, and Gemma's own template refuses it.
     if not system_role and any(turn.role == "system" for turn in turns):
-        raise _template_error(_NO_SYSTEM, status=400)
+        raise _make_template_error(_NO_SYSTEM, status=400)
     if turns and turns[0].role == "system":
         turns = turns[1:]
     for at, turn in enumerate(turns):
         if turn.role != ("user" if at % 2 == 0 else "assistant"):
-            raise _template_error(_ALTERNATE, status=500)
+            raise _make_template_error(_ALTERNATE, status=500)
 
 
 def _check_native_roles(turns: tuple[Turn, ...]) -> None:
     open_calls: set[str] = set()
     for at, turn in enumerate(turns):
         if turn.role not in _ROLES:
-            raise _template_error(f"Unexpected message role {turn.role!r}", status=400)
+            raise _make_template_error(f"Unexpected message role {turn.role!r}", status=400)
         if turn.role in _SYSTEM_ROLES and at:
-            raise _template_error("System message must be at the beginning", status=400)
+            raise _make_template_error("System message must be at the beginning", status=400)
         if turn.role == "tool":
             if turn.call_id not in open_calls:
-                raise _template_error(
+                raise _make_template_error(
                     f"Tool result {turn.call_id!r} does not answer a tool call of the assistant message before it",
                     status=400,
                 )
@@ -127,31 +127,39 @@ def _check_rendering(turns: tuple[Turn, ...]) -> None:
             continue
         where = f"messages[{at}]:"
         if at and turns[at - 1].role == "assistant":
-            raise _rendering_error(f"{where} its tool calls follow an assistant message and stand outside any turn")
+            raise _make_rendering_error(
+                f"{where} its tool calls follow an assistant message and stand outside any turn"
+            )
         if turn.text.strip():
-            raise _rendering_error(f"{where} its text is rendered behind the results of its calls, and closes the turn")
-        answers = [one.call_id for one in _results_after(turns, at)]
+            raise _make_rendering_error(
+                f"{where} its text is rendered behind the results of its calls, and closes the turn"
+            )
+        answers = [one.call_id for one in _find_results_after(turns, at)]
         missing = [call.id for call in turn.calls if call.id not in answers]
         if missing:
-            raise _rendering_error(f"{where} the tool call {missing[0]!r} has no result, so its response stays open")
+            raise _make_rendering_error(
+                f"{where} the tool call {missing[0]!r} has no result, so its response stays open"
+            )
         if len(set(answers)) < len(answers):
-            raise _rendering_error(f"{where} a tool call has several results, each of them rendered as the only one")
+            raise _make_rendering_error(
+                f"{where} a tool call has several results, each of them rendered as the only one"
+            )
 
 
-def _results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
+def _find_results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
     end = at + 1
     while end < len(turns) and turns[end].role == "tool":
         end += 1
     return list(turns[at + 1 : end])
 
 
-def _rendering_error(problem: str) -> ServiceError:
-    return _template_error(
+def _make_rendering_error(problem: str) -> ServiceError:
+    return _make_template_error(
         f"The chat template renders this request wrongly. {problem}. (The service says nothing about this. "
         "The sandbox's dialect lenient_templates lets it pass.)",
         status=400,
     )
 
 
-def _template_error(message: str, *, status: int) -> ServiceError:
+def _make_template_error(message: str, *, status: int) -> ServiceError:
     return ServiceError(INVALID_INPUT, f"AiError: {message}", status=status)

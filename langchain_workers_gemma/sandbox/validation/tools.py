@@ -19,12 +19,12 @@ _WORDS = ("none", "auto", "required")
 
 def read_tools(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[Tool, ...]:
     """Read the tools bound; what breaks the schema is noted in the checker."""
-    raw = check.optional(body, "tools", "", "array")
+    raw = check.get_optional(body, "tools", "", "array")
     read = _read_openai_tool if model.tool_choice else _read_native_tool
     tools = []
     for at, tool in enumerate(raw or ()):
         path = f"/tools/{at}"
-        if check.value(tool, path, "object"):
+        if check.check_value(tool, path, "object"):
             found = read(check, tool, path)
             if found is not None:
                 tools.append(found)
@@ -33,11 +33,11 @@ def read_tools(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tu
 
 def read_functions(check: Checker, body: Mapping[str, Any]) -> None:
     """Check the deprecated `functions` of the older models."""
-    for at, function in enumerate(check.optional(body, "functions", "", "array") or ()):
+    for at, function in enumerate(check.get_optional(body, "functions", "", "array") or ()):
         path = f"/functions/{at}"
-        if check.value(function, path, "object") and check.required(function, ["name", "code"], path):
-            check.value(function["name"], f"{path}/name", "string")
-            check.value(function["code"], f"{path}/code", "string")
+        if check.check_value(function, path, "object") and check.check_required(function, ["name", "code"], path):
+            check.check_value(function["name"], f"{path}/name", "string")
+            check.check_value(function["code"], f"{path}/code", "string")
 
 
 def read_tool_choice(check: Checker, body: Mapping[str, Any], tools: tuple[Tool, ...]) -> str:
@@ -50,15 +50,15 @@ def read_tool_choice(check: Checker, body: Mapping[str, Any], tools: tuple[Tool,
     if choice is None:
         return "auto"
     if isinstance(choice, str):
-        if check.enum(choice, "/tool_choice", _WORDS) and choice == "required" and not tools:
+        if check.check_enum(choice, "/tool_choice", _WORDS) and choice == "required" and not tools:
             raise ServiceError(INVALID_DATA, "AiError: Invalid data: tool_choice 'required' needs tools")
         return choice
-    if not check.value(choice, "/tool_choice", "object") or not check.required(
+    if not check.check_value(choice, "/tool_choice", "object") or not check.check_required(
         choice, ["type", "function"], "/tool_choice"
     ):
         return "auto"
-    function = check.optional(choice, "function", "/tool_choice", "object")
-    if function is None or not check.required(function, ["name"], "/tool_choice/function"):
+    function = check.get_optional(choice, "function", "/tool_choice", "object")
+    if function is None or not check.check_required(function, ["name"], "/tool_choice/function"):
         return "auto"
     name = function["name"]
     if name not in {tool.name for tool in tools}:
@@ -67,46 +67,48 @@ def read_tool_choice(check: Checker, body: Mapping[str, Any], tools: tuple[Tool,
 
 
 def _read_openai_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
-    if not check.required(tool, ["type", "function"], path):
+    if not check.check_required(tool, ["type", "function"], path):
         return None
-    check.enum(tool["type"], f"{path}/type", ["function"])
-    function = check.optional(tool, "function", path, "object")
+    check.check_enum(tool["type"], f"{path}/type", ["function"])
+    function = check.get_optional(tool, "function", path, "object")
     where = f"{path}/function"
-    if function is None or not check.required(function, ["name"], where):
+    if function is None or not check.check_required(function, ["name"], where):
         return None
-    name = check.optional(function, "name", where, "string")
-    description = check.optional(function, "description", where, "string")
-    parameters = check.optional(function, "parameters", where, "object")
-    check.optional(function, "strict", where, "boolean")
+    name = check.get_optional(function, "name", where, "string")
+    description = check.get_optional(function, "description", where, "string")
+    parameters = check.get_optional(function, "parameters", where, "object")
+    check.get_optional(function, "strict", where, "boolean")
     return Tool(name or "", description or "", parameters or {"type": "object", "properties": {}})
 
 
 def _read_native_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
     """Return a tool in either form of the older schema, where every parameter is described (docs/wire.md section 2)."""
     if "function" in tool:
-        if not check.required(tool, ["type", "function"], path):
+        if not check.check_required(tool, ["type", "function"], path):
             return None
-        check.value(tool["type"], f"{path}/type", "string")
-        inner = check.optional(tool, "function", path, "object")
+        check.check_value(tool["type"], f"{path}/type", "string")
+        inner = check.get_optional(tool, "function", path, "object")
         tool, path = inner or {}, f"{path}/function"
-    if not check.required(tool, ["name", "description", "parameters"], path):
+    if not check.check_required(tool, ["name", "description", "parameters"], path):
         return None
-    name = check.optional(tool, "name", path, "string")
-    description = check.optional(tool, "description", path, "string")
-    parameters = check.optional(tool, "parameters", path, "object")
+    name = check.get_optional(tool, "name", path, "string")
+    description = check.get_optional(tool, "description", path, "string")
+    parameters = check.get_optional(tool, "parameters", path, "object")
     if parameters is not None:
         _check_parameters(check, parameters, f"{path}/parameters")
     return Tool(name or "", description or "", parameters or {})
 
 
 def _check_parameters(check: Checker, parameters: Mapping[str, Any], path: str) -> None:
-    if not check.required(parameters, ["type", "properties"], path):
+    if not check.check_required(parameters, ["type", "properties"], path):
         return
-    check.value(parameters["type"], f"{path}/type", "string")
-    for at, name in enumerate(check.optional(parameters, "required", path, "array") or ()):
-        check.value(name, f"{path}/required/{at}", "string")
-    for name, definition in (check.optional(parameters, "properties", path, "object") or {}).items():
+    check.check_value(parameters["type"], f"{path}/type", "string")
+    for at, name in enumerate(check.get_optional(parameters, "required", path, "array") or ()):
+        check.check_value(name, f"{path}/required/{at}", "string")
+    for name, definition in (check.get_optional(parameters, "properties", path, "object") or {}).items():
         where = f"{path}/properties/{name}"
-        if check.value(definition, where, "object") and check.required(definition, ["type", "description"], where):
-            check.value(definition["type"], f"{where}/type", "string")
-            check.value(definition["description"], f"{where}/description", "string")
+        if check.check_value(definition, where, "object") and check.check_required(
+            definition, ["type", "description"], where
+        ):
+            check.check_value(definition["type"], f"{where}/type", "string")
+            check.check_value(definition["description"], f"{where}/description", "string")

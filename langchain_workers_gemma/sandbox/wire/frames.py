@@ -17,7 +17,7 @@ _SPLIT = 7
 
 
 @contextlib.asynccontextmanager
-async def closing_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
+async def close_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
     """Close a stream at the end of a `with` block, so that what it reads from is closed at once, too."""
     try:
         yield
@@ -27,16 +27,16 @@ async def closing_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
             await close()
 
 
-async def frames_of(events: AsyncIterator[dict[str, Any]], dialect: Dialect) -> AsyncIterator[bytes]:
+async def write_frames(events: AsyncIterator[dict[str, Any]], dialect: Dialect) -> AsyncIterator[bytes]:
     """Write each event of a stream as bytes, and the end of the stream."""
-    async with closing_stream(events):
+    async with close_stream(events):
         async for event in events:
-            yield frame(json.dumps(event, ensure_ascii=False, separators=(",", ":")), dialect)
+            yield write_frame(json.dumps(event, ensure_ascii=False, separators=(",", ":")), dialect)
     for _ in range(dialect.dones):
-        yield frame("[DONE]", dialect)
+        yield write_frame("[DONE]", dialect)
 
 
-def frame(data: str, dialect: Dialect) -> bytes:
+def write_frame(data: str, dialect: Dialect) -> bytes:
     """Return one event as bytes."""
     lines = [": keep-alive", ""] if dialect.comments else []
     if dialect.event_lines:
@@ -45,15 +45,15 @@ def frame(data: str, dialect: Dialect) -> bytes:
     return dialect.newline.join(lines).encode()
 
 
-async def packets_of(frames: AsyncIterator[bytes], dialect: Dialect) -> AsyncIterator[bytes]:
+async def write_packets(frames: AsyncIterator[bytes], dialect: Dialect) -> AsyncIterator[bytes]:
     """Put the events of a stream into packets."""
-    async with closing_stream(frames):
-        packets = frames if dialect.packets == "event" else _repacked(frames, split=dialect.packets == "split")
+    async with close_stream(frames):
+        packets = frames if dialect.packets == "event" else _repack(frames, split=dialect.packets == "split")
         async for one in packets:
             yield one
 
 
-async def _repacked(frames: AsyncIterator[bytes], *, split: bool) -> AsyncIterator[bytes]:
+async def _repack(frames: AsyncIterator[bytes], *, split: bool) -> AsyncIterator[bytes]:
     held = bytearray()
     waiting = 0
     async for one in frames:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .usage import report
+from .usage import build_report
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Call, ChatRequest, Completion, Shape
@@ -47,7 +47,7 @@ class Layout:
 
     def usage(self, completion: Completion) -> dict[str, Any]:
         """Return the usage of a reply."""
-        found = report(self.request.model, completion, details=self.details)
+        found = build_report(self.request.model, completion, details=self.details)
         if self.aimlapi:
             del found["neurons"]
             cost = self.request.model.cost_usd(completion.prompt_tokens, completion.completion_tokens) or 0
@@ -81,7 +81,7 @@ class Layout:
         return _REPEATED_ID if self.dialect.call_ids == "repeated" else call_id
 
 
-def shape_of(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> Shape:
+def choose_shape(request: ChatRequest, dialect: Dialect, *, openai_route: bool) -> Shape:
     """Return the form in which a request is answered."""
     if dialect.shape is not None:
         return dialect.shape
@@ -95,16 +95,16 @@ def lay_out(layout: Layout, completions: list[Completion]) -> Any:
     """Return the result of a request."""
     first = completions[0]
     if layout.shape == "native":
-        return _native(layout, first)
+        return _lay_out_native(layout, first)
     kind = "chat.completion" if layout.shape == "choices" else "text_completion"
-    choose = _chat_choice if layout.shape == "choices" else _text_choice
+    choose = _lay_out_chat_choice if layout.shape == "choices" else _lay_out_text_choice
     found = {**layout.head(kind), "choices": [choose(layout, at, one) for at, one in enumerate(completions)]}
     if layout.dialect.usage != "none":
-        found["usage"] = _total(layout, completions)
+        found["usage"] = _sum_usage(layout, completions)
     return found
 
 
-def _total(layout: Layout, completions: list[Completion]) -> dict[str, Any]:
+def _sum_usage(layout: Layout, completions: list[Completion]) -> dict[str, Any]:
     from dataclasses import replace
 
     return layout.usage(
@@ -116,10 +116,10 @@ def _total(layout: Layout, completions: list[Completion]) -> dict[str, Any]:
     )
 
 
-def _native(layout: Layout, completion: Completion) -> dict[str, Any]:
+def _lay_out_native(layout: Layout, completion: Completion) -> dict[str, Any]:
     dialect = layout.dialect
-    found: dict[str, Any] = {"response": _response(layout, completion)}
-    calls = _calls(layout, completion.calls)
+    found: dict[str, Any] = {"response": _lay_out_response(layout, completion)}
+    calls = _lay_out_calls(layout, completion.calls)
     if calls or dialect.tool_calls != "missing":
         found["tool_calls"] = None if not calls and dialect.tool_calls == "null" else calls
     if dialect.usage != "none":
@@ -127,7 +127,7 @@ def _native(layout: Layout, completion: Completion) -> dict[str, Any]:
     return found
 
 
-def _response(layout: Layout, completion: Completion) -> Any:
+def _lay_out_response(layout: Layout, completion: Completion) -> Any:
     if layout.dialect.response == "null" and not completion.text:
         return None
     if layout.dialect.response == "generated_text":
@@ -141,12 +141,12 @@ def _response(layout: Layout, completion: Completion) -> Any:
     return layout.number_or_text(completion.text)
 
 
-def _calls(layout: Layout, calls: tuple[Call, ...]) -> list[dict[str, Any]]:
+def _lay_out_calls(layout: Layout, calls: tuple[Call, ...]) -> list[dict[str, Any]]:
     native = layout.shape == "native"
     flat = layout.dialect.call_form == "flat" or (layout.dialect.call_form is None and native)
     found = []
     for call in calls:
-        arguments = _arguments(layout, call.arguments, as_object=flat)
+        arguments = _lay_out_arguments(layout, call.arguments, as_object=flat)
         if flat:
             found.append({"name": call.name, "arguments": arguments})
             continue
@@ -156,7 +156,7 @@ def _calls(layout: Layout, calls: tuple[Call, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def _arguments(layout: Layout, arguments: str, *, as_object: bool) -> Any:
+def _lay_out_arguments(layout: Layout, arguments: str, *, as_object: bool) -> Any:
     if layout.dialect.arguments is not None:
         as_object = layout.dialect.arguments == "object"
     if not as_object:
@@ -167,14 +167,14 @@ def _arguments(layout: Layout, arguments: str, *, as_object: bool) -> Any:
         return arguments
 
 
-def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
+def _lay_out_chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
     dialect = layout.dialect
     message: dict[str, Any] = {"role": "assistant", "content": layout.number_or_text(completion.text)}
     if dialect.response == "null" and not completion.text:
         message["content"] = None
     if completion.reasoning:
         message[dialect.reasoning_key] = completion.reasoning
-    calls = _calls(layout, completion.calls)
+    calls = _lay_out_calls(layout, completion.calls)
     if calls or dialect.tool_calls == "empty":
         message["tool_calls"] = calls
     elif dialect.tool_calls == "null":
@@ -193,7 +193,7 @@ def _chat_choice(layout: Layout, index: int, completion: Completion) -> dict[str
     return found
 
 
-def _text_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
+def _lay_out_text_choice(layout: Layout, index: int, completion: Completion) -> dict[str, Any]:
     return {
         "index": index,
         "text": layout.number_or_text(completion.text),

@@ -30,7 +30,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+def make_json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
     """Return a reply with a JSON body."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     return Reply(status, body, headers=headers or {})

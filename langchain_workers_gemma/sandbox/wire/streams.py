@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_workers_gemma.sandbox.chat import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
 from langchain_workers_gemma.sandbox.tokens import count
 
-from .frames import closing_stream
+from .frames import close_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 
 
-async def events_of(layout: Layout, choices: list[AsyncIterator[Delta]]) -> AsyncIterator[Event]:
+async def write_events(layout: Layout, choices: list[AsyncIterator[Delta]]) -> AsyncIterator[Event]:
     """Yield the events of a streamed reply, without the `[DONE]`."""
-    writer = _writer(layout)
+    writer = _make_writer(layout)
     ends: list[Completion] = []
     for index, deltas in enumerate(choices):
         writer.index = index
-        async with closing_stream(deltas):
-            async for group in _grouped(writer.gathered(deltas), shared=layout.dialect.shared_deltas):
+        async with close_stream(deltas):
+            async for group in _grouped(writer.gather(deltas), shared=layout.dialect.shared_deltas):
                 if isinstance(group[-1], End):
                     ends.append(group[-1].completion)
                 for event in writer.write_shared(group):
@@ -53,7 +53,7 @@ async def _grouped(deltas: AsyncIterator[Delta], *, shared: bool) -> AsyncIterat
     yield held
 
 
-def _writer(layout: Layout) -> _Writer:
+def _make_writer(layout: Layout) -> _Writer:
     return _Native(layout) if layout.shape == "native" else _Choices(layout)
 
 
@@ -68,7 +68,7 @@ class _Writer:
         self._pieces = 0
         self._prompt_told = False
 
-    async def gathered(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
+    async def gather(self, deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
         """Yield the pieces, with those of a call put together where the dialect wants whole calls."""
         held: CallDelta | None = None
         async for delta in deltas:
@@ -106,7 +106,7 @@ class _Writer:
         """Yield the events after the last piece."""
         raise NotImplementedError
 
-    def call_piece(self, delta: CallDelta) -> dict[str, Any]:
+    def build_call_piece(self, delta: CallDelta) -> dict[str, Any]:
         """Return a piece of a call; its id and name come with the first."""
         function: dict[str, Any] = {"arguments": delta.arguments}
         piece: dict[str, Any] = {}
@@ -123,32 +123,32 @@ class _Writer:
             piece["type"] = "function"
         return {**piece, "function": function}
 
-    def metered(self, event: Event, delta: Delta) -> Event:
+    def add_usage(self, event: Event, delta: Delta) -> Event:
         """Return an event with the usage that the dialect puts on it."""
         if self.dialect.usage not in ("every", "deltas") or isinstance(delta, End):
             return event
         text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text
         self._counted += count(text)
-        so_far = Completion(prompt_tokens=self._prompt(), completion_tokens=self._counted)
+        so_far = Completion(prompt_tokens=self._get_prompt(), completion_tokens=self._counted)
         if self.dialect.usage == "deltas":
-            so_far = replace(so_far, completion_tokens=count(text), prompt_tokens=self._prompt_once())
+            so_far = replace(so_far, completion_tokens=count(text), prompt_tokens=self._get_prompt_once())
         return {**event, "usage": self.layout.usage(so_far)}
 
-    def final_usage(self, total: Completion) -> dict[str, Any]:
+    def get_final_usage(self, total: Completion) -> dict[str, Any]:
         """Return the usage of the last event: everything, or what no event reported yet."""
         if self.dialect.usage == "deltas":
             rest = max(0, total.completion_tokens - self._counted)
-            total = replace(total, completion_tokens=rest, prompt_tokens=self._prompt_once())
+            total = replace(total, completion_tokens=rest, prompt_tokens=self._get_prompt_once())
         return self.layout.usage(total)
 
-    def _prompt(self) -> int:
-        from langchain_workers_gemma.sandbox.tokens import prompt_tokens
+    def _get_prompt(self) -> int:
+        from langchain_workers_gemma.sandbox.tokens import count_prompt
 
-        return prompt_tokens(self.layout.request)
+        return count_prompt(self.layout.request)
 
-    def _prompt_once(self) -> int:
+    def _get_prompt_once(self) -> int:
         first, self._prompt_told = not self._prompt_told, True
-        return self._prompt() if first else 0
+        return self._get_prompt() if first else 0
 
 
 class _Native(_Writer):
@@ -159,16 +159,16 @@ class _Native(_Writer):
 
     def write(self, delta: Delta) -> Iterator[Event]:
         if isinstance(delta, TextDelta):
-            yield self.metered(self._text(delta.text), delta)
+            yield self.add_usage(self._write_text(delta.text), delta)
         elif isinstance(delta, CallDelta):
-            yield self.metered({"tool_calls": [self.call_piece(delta)]}, delta)
+            yield self.add_usage({"tool_calls": [self.build_call_piece(delta)]}, delta)
         elif isinstance(delta, End) and delta.completion.calls and self.dialect.finaliser:
             empty = {"name": None, "arguments": ""}
             yield {"tool_calls": [{"id": None, "type": None, "function": empty}]}
 
     def close(self, total: Completion) -> Iterator[Event]:
         if self.dialect.usage != "none":
-            yield {"response": "", "usage": self.final_usage(total)}
+            yield {"response": "", "usage": self.get_final_usage(total)}
 
     def joined(self, events: list[Event]) -> Event:
         return {key: value for event in events for key, value in event.items()}
@@ -176,7 +176,7 @@ class _Native(_Writer):
     def empty(self) -> Event:
         return {"response": ""}
 
-    def _text(self, text: str) -> Event:
+    def _write_text(self, text: str) -> Event:
         self._said += 1
         event: Event = {"response": self.layout.number_or_text(text)}
         if self.dialect.tool_calls in ("empty", "null"):
@@ -195,11 +195,11 @@ class _Choices(_Writer):
         if isinstance(delta, End):
             yield from self._finish(delta.completion)
             return
-        yield self.metered(self._choice(self._delta(delta)), delta)
+        yield self.add_usage(self._write_choice(self._write_delta(delta)), delta)
 
     def close(self, total: Completion) -> Iterator[Event]:
         if self.dialect.usage == "last" and self.layout.request.include_usage:
-            yield {**self._head(), "choices": [], "usage": self.final_usage(total)}
+            yield {**self._write_head(), "choices": [], "usage": self.get_final_usage(total)}
 
     def joined(self, events: list[Event]) -> Event:
         joined = {key: value for event in events for key, value in event.items()}
@@ -210,9 +210,9 @@ class _Choices(_Writer):
         return {**joined, "choices": [{**choices[0], "delta": said}]}
 
     def empty(self) -> Event:
-        return self._choice({})
+        return self._write_choice({})
 
-    def _delta(self, delta: Delta) -> dict[str, Any]:
+    def _write_delta(self, delta: Delta) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self._begun != self.index:
             self._begun = self.index
@@ -224,26 +224,26 @@ class _Choices(_Writer):
         elif isinstance(delta, ReasoningDelta):
             found[self.dialect.reasoning_key] = delta.text
         elif isinstance(delta, CallDelta):
-            found["tool_calls"] = [self.call_piece(delta)]
+            found["tool_calls"] = [self.build_call_piece(delta)]
         return found
 
     def _finish(self, completion: Completion) -> Iterator[Event]:
         if completion.calls and self.dialect.finaliser:
             empty = {"name": None, "arguments": ""}
-            yield self._choice({"tool_calls": [{"id": None, "type": None, "function": empty}]})
+            yield self._write_choice({"tool_calls": [{"id": None, "type": None, "function": empty}]})
         for at in range(self.dialect.finishes):
-            event = self._choice({}, completion)
+            event = self._write_choice({}, completion)
             if at == self.dialect.finishes - 1 and self.dialect.usage in ("every", "deltas"):
-                event["usage"] = self.final_usage(completion)
+                event["usage"] = self.get_final_usage(completion)
             yield event
 
-    def _choice(self, delta: dict[str, Any], completion: Completion | None = None) -> Event:
+    def _write_choice(self, delta: dict[str, Any], completion: Completion | None = None) -> Event:
         choice: dict[str, Any] = {"index": self.index, "delta": delta, "logprobs": None, "finish_reason": None}
         if self.layout.shape == "text":
             choice = {"index": self.index, "text": delta.get("content", ""), "logprobs": None, "finish_reason": None}
         if completion is not None:
             choice |= {"finish_reason": completion.finish_reason, "stop_reason": self.layout.stop_reason(completion)}
-        return {**self._head(), "choices": [choice]}
+        return {**self._write_head(), "choices": [choice]}
 
-    def _head(self) -> dict[str, Any]:
+    def _write_head(self) -> dict[str, Any]:
         return self.layout.head("chat.completion.chunk" if self.layout.shape == "choices" else "text_completion")

@@ -14,7 +14,7 @@ _NEURONS_PER_TOKEN = 0.03
 """For a model without published prices."""
 
 
-def neurons(model: GemmaModel, prompt_tokens: int, completion_tokens: int) -> float:
+def count_neurons(model: GemmaModel, prompt_tokens: int, completion_tokens: int) -> float:
     """Return the neurons that a request costs."""
     cost = model.cost_usd(prompt_tokens, completion_tokens)
     if cost is None:
@@ -22,7 +22,7 @@ def neurons(model: GemmaModel, prompt_tokens: int, completion_tokens: int) -> fl
     return round(cost / _DOLLARS_PER_NEURON, 6)
 
 
-def report(model: GemmaModel, completion: Completion, *, details: bool) -> dict[str, Any]:
+def build_report(model: GemmaModel, completion: Completion, *, details: bool) -> dict[str, Any]:
     """Return the usage of a reply.
 
     Args:
@@ -38,5 +38,5 @@ def report(model: GemmaModel, completion: Completion, *, details: bool) -> dict[
     if details:
         found["prompt_tokens_details"] = {"cached_tokens": completion.cached_tokens}
         found["completion_tokens_details"] = {"reasoning_tokens": completion.reasoning_tokens}
-    found["neurons"] = neurons(model, completion.prompt_tokens, completion.completion_tokens)
+    found["neurons"] = count_neurons(model, completion.prompt_tokens, completion.completion_tokens)
     return found

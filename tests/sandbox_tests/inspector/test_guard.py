@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_workers_gemma.sandbox.inspector.guard import foreign_header
+from langchain_workers_gemma.sandbox.inspector.guard import find_foreign_header
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from langchain_workers_gemma.sandbox.inspector.guard import foreign_header
     ],
 )
 def test_own_requests_pass(headers: dict[str, str]) -> None:
-    assert foreign_header(headers) is None
+    assert find_foreign_header(headers) is None
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_own_requests_pass(headers: dict[str, str]) -> None:
     ],
 )
 def test_foreign_requests_do_not(headers: dict[str, str], named: str) -> None:
-    assert foreign_header(headers) == named
+    assert find_foreign_header(headers) == named

@@ -58,7 +58,7 @@ class Page:
 
     @property
     def last_id(self) -> int:
-        return max(one.id for one in self.sandbox._inspector.log.all())
+        return max(one.id for one in self.sandbox._inspector.log.list_all())
 
     def detail(self, exchange_id: int | None = None) -> dict[str, Any]:
         response = self.get(f"/inspector/requests/{exchange_id or self.last_id}")
@@ -152,7 +152,7 @@ def test_what_the_page_asks_is_no_request_of_the_sandbox(page: Page, sandbox: Sa
     for path in ("/", "/favicon.ico", "/inspector/settings", "/inspector/nothing"):
         page.get(path)
     assert sandbox.requests == []
-    assert page.sandbox._inspector.log.all() == []
+    assert page.sandbox._inspector.log.list_all() == []
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}])
@@ -271,7 +271,7 @@ def test_no_token_is_shown(page: Page, sandbox: Sandbox, llm: ChatWorkersGemma) 
     url = f"{page.api.account}/ai/run/{GEMMA_4}?api_key={real}"
     page.api.http.post(url, json={"messages": user(real)}, headers={"Authorization": f"bearer {real}"})
     shown = [page.get(path).text for path in ("/", "/inspector/settings")]
-    shown += [json.dumps(page.detail(exchange.id)) for exchange in sandbox._inspector.log.all()]
+    shown += [json.dumps(page.detail(exchange.id)) for exchange in sandbox._inspector.log.list_all()]
     for name, value in page.feed():
         shown.append(f"{name} {json.dumps(value)}")
         if value.get("id") == page.last_id:
@@ -329,15 +329,15 @@ def test_memory_is_bounded() -> None:
     for number in range(20):
         exchange = log.add("POST", f"/{number}", "", ())
         exchange.receive(b"x" * 100)
-        log.changed(exchange)
-    assert [one.path for one in log.all()] == ["/15", "/16", "/17", "/18", "/19"]
+        log.note_change(exchange)
+    assert [one.path for one in log.list_all()] == ["/15", "/16", "/17", "/18", "/19"]
     assert log.dropped == 15
     large = log.add("POST", "/large", "", ())
     large.receive(b"x" * 9_900)
-    log.changed(large)
-    assert [one.path for one in log.all()] == ["/19", "/large"]
+    log.note_change(large)
+    assert [one.path for one in log.list_all()] == ["/19", "/large"]
     log.clear()
-    assert (log.all(), log.dropped) == ([], 0)
+    assert (log.list_all(), log.dropped) == ([], 0)
 
 
 # --- what it changes --------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.sandbox.inspector.exchanges import Exchange, Packet
-from langchain_workers_gemma.sandbox.inspector.redaction import HIDDEN, Redactor, secrets_of
+from langchain_workers_gemma.sandbox.inspector.redaction import HIDDEN, Redactor, find_secrets
 from langchain_workers_gemma.sandbox.inspector.replies import read_reply
-from langchain_workers_gemma.sandbox.inspector.requests import input_view, inputs_of, preview, readable_body
+from langchain_workers_gemma.sandbox.inspector.requests import build_input_view, build_preview, find_inputs, format_body
 from langchain_workers_gemma.sandbox.inspector.stream_events import split_events
 from tests.sandbox_tests.talking import GEMMA_4
 
@@ -152,28 +152,28 @@ def test_an_event_that_was_cut_is_shown_as_incomplete() -> None:
     ],
 )
 def test_the_input_is_found_in_every_envelope(body: dict[str, Any]) -> None:
-    assert preview(inputs_of(body)) == "Hi"
+    assert build_preview(find_inputs(body)) == "Hi"
 
 
 def test_image_bytes_are_left_out_of_the_body() -> None:
     url = "data:image/png;base64," + "A" * 1000
-    shown = readable_body(json.dumps({"url": url}).encode())
+    shown = format_body(json.dumps({"url": url}).encode())
     assert "characters more" in shown
     assert len(shown) < 300
 
 
 def test_what_is_not_json_is_shown_as_text() -> None:
-    assert readable_body(b"\xff<html>") == "�<html>"
+    assert format_body(b"\xff<html>") == "�<html>"
 
 
 def test_secrets_are_hidden_wherever_they_stand() -> None:
     headers = (("authorization", 'Bearer tok"en-123'), ("x-api-key", "another-key"), ("accept", "tok"))
-    redactor = Redactor([*secrets_of(headers, "token=third%2Bsecret"), "own-token"])
-    shown = redactor.value(
+    redactor = Redactor([*find_secrets(headers, "token=third%2Bsecret"), "own-token"])
+    shown = redactor.redact_value(
         {"a": ['tok"en-123', r"tok\"en-123 own-token", "third+secret third%2Bsecret"], "another-key": 1}
     )
     assert shown == {"a": [HIDDEN, f"{HIDDEN} {HIDDEN}", f"{HIDDEN} {HIDDEN}"], HIDDEN: 1}
-    assert redactor.headers(headers) == [["authorization", HIDDEN], ["x-api-key", HIDDEN], ["accept", "tok"]]
+    assert redactor.redact_headers(headers) == [["authorization", HIDDEN], ["x-api-key", HIDDEN], ["accept", "tok"]]
 
 
 def test_images_are_named_without_their_bytes() -> None:
@@ -181,7 +181,7 @@ def test_images_are_named_without_their_bytes() -> None:
     urls = [square, "https://example.com/cat.png", "data:image/png;base64,???", None]
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     body = {"messages": [{"role": "user", "content": [*parts, {"type": "file"}]}]}
-    (message,) = input_view(exchange(), GEMMA_4, body)["messages"]
+    (message,) = build_input_view(exchange(), GEMMA_4, body)["messages"]
     labels = [image["label"] for image in message["images"]]
     assert re.fullmatch(r"PNG, \d+x\d+ px, [\d,]+ characters", labels[0])
     assert labels[1] == "https://example.com/cat.png"
@@ -194,6 +194,6 @@ def test_a_model_of_any_server_is_known_by_its_family() -> None:
     made = exchange()
     made.style = "compatible"
     body = {"messages": [{"role": "user", "content": "Hi"}]}
-    segments = input_view(made, "gemma3:12b", body)["prompt"]["segments"]
+    segments = build_input_view(made, "gemma3:12b", body)["prompt"]["segments"]
     assert ["token", "<start_of_turn>"] in segments
-    assert "There is no model" in input_view(made, "llama3", body)["prompt"]["refusal"]
+    assert "There is no model" in build_input_view(made, "llama3", body)["prompt"]["refusal"]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .hints import OPENERS, content_stems, read_hints, stems_of, words
+from .hints import OPENERS, get_content_stems, get_stems, read_hints, split_words
 
 if TYPE_CHECKING:
     import random
@@ -48,11 +48,13 @@ _OPTIONS = (
     ),
     re.compile(rf"(?<![\w/])({_OPTION}(?:\s*[/|]\s*{_OPTION}){{1,20}})(?![\w/])"),
 )
-_GOOD = stems_of(
+_GOOD = get_stems(
     "good great excellent love loved wonderful fantastic happy perfect best amazing delicious enjoyed positive"
 )
-_BAD = stems_of("bad terrible awful hate hated poor broken worst sad slow late cold disappointing angry wrong negative")
-_POSITIVE, _NEGATIVE = stems_of("good positive yes true"), stems_of("bad negative no false")
+_BAD = get_stems(
+    "bad terrible awful hate hated poor broken worst sad slow late cold disappointing angry wrong negative"
+)
+_POSITIVE, _NEGATIVE = get_stems("good positive yes true"), get_stems("bad negative no false")
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -65,7 +67,7 @@ _MAX_TEXT = 8_000
 _MAX_VALUE = 1e15
 
 
-def exact_answer(question: str, system: str, material: str, rng: random.Random) -> str | None:
+def find_exact_answer(question: str, system: str, material: str, rng: random.Random) -> str | None:
     """Return the answer of a prompt that asks for exact words, a number, a label or one word.
 
     Args:
@@ -79,15 +81,15 @@ def exact_answer(question: str, system: str, material: str, rng: random.Random) 
     """
     question, system, material = question[-_MAX_TEXT:], system[-_MAX_TEXT:], material[-_MAX_TEXT:]
     asked = f"{system}\n{question}" if system else question
-    given = _given_words(question)
+    given = _find_given_words(question)
     if given is not None:
         return given
     if _NUMBER.search(asked):
-        return _number(asked, material, rng)
-    options = _options(question) or _options(system)
+        return _choose_number(asked, material, rng)
+    options = _list_options(question) or _list_options(system)
     if options and (_LABEL.search(asked) or _ONE_WORD.search(asked)):
         return _choose(options, material, rng)
-    return _word(material, rng) if _ONE_WORD.search(asked) else None
+    return _choose_word(material, rng) if _ONE_WORD.search(asked) else None
 
 
 def calculate(text: str) -> str | None:
@@ -96,27 +98,27 @@ def calculate(text: str) -> str | None:
         if len(expression) > _MAX_EXPRESSION:
             continue
         try:
-            value = _value(ast.parse(expression.replace(",", "").strip(" ."), mode="eval").body)
+            value = _evaluate(ast.parse(expression.replace(",", "").strip(" ."), mode="eval").body)
         except (SyntaxError, ValueError, ZeroDivisionError, RecursionError):
             continue
         return f"{value:.10g}"
     return None
 
 
-def _value(node: ast.expr) -> float:
+def _evaluate(node: ast.expr) -> float:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        value = _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
+        value = _OPERATORS[type(node.op)](_evaluate(node.left), _evaluate(node.right))
         if abs(value) > _MAX_VALUE:
             raise ValueError("too large")
         return value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
+        return -_evaluate(node.operand)
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return node.value
     raise ValueError("not arithmetic")
 
 
-def _given_words(question: str) -> str | None:
+def _find_given_words(question: str) -> str | None:
     if not _WHERE_EXACT.search(question):
         return None
     for pattern in _EXACT:
@@ -126,21 +128,21 @@ def _given_words(question: str) -> str | None:
     return None
 
 
-def _number(asked: str, material: str, rng: random.Random) -> str:
+def _choose_number(asked: str, material: str, rng: random.Random) -> str:
     result = calculate(material)
     if result is not None:
         return result
     bounds = _RANGE.search(asked) or _RANGE.search(material)
     if bounds is not None:
         low, high = sorted((int(bounds[1]), int(bounds[2])))
-        mood = _mood(content_stems(material))
+        mood = _score_mood(get_content_stems(material))
         middle = (low + high) // 2
         return str(rng.randint(middle + 1 if mood > 0 else low, middle if mood < 0 else high))
     numbers = read_hints(material).numbers
     return f"{numbers[0]:.10g}" if numbers else str(rng.randint(2, 9))
 
 
-def _options(text: str) -> list[str]:
+def _list_options(text: str) -> list[str]:
     for pattern in _OPTIONS:
         found = pattern.search(text)
         if found is not None:
@@ -151,26 +153,26 @@ def _options(text: str) -> list[str]:
 
 def _choose(options: list[str], material: str, rng: random.Random) -> str:
     """Choose the option that the text speaks of beyond naming it, by mood where the options are moods."""
-    rest = " ".join(words(material))
+    rest = " ".join(split_words(material))
     for option in options:
         rest = rest.replace(option.lower(), " ", 1)
-    stems = content_stems(rest)
-    mentioned = [option for option in options if content_stems(option) & stems]
+    stems = get_content_stems(rest)
+    mentioned = [option for option in options if get_content_stems(option) & stems]
     if mentioned:
         return mentioned[0]
-    mood = _mood(stems)
+    mood = _score_mood(stems)
     wanted = _POSITIVE if mood > 0 else _NEGATIVE if mood < 0 else frozenset()
-    fitting = [option for option in options if set(content_stems(option) or {option.lower()}) & wanted]
+    fitting = [option for option in options if set(get_content_stems(option) or {option.lower()}) & wanted]
     return fitting[0] if fitting else rng.choice(options)
 
 
-def _mood(stems: set[str]) -> int:
+def _score_mood(stems: set[str]) -> int:
     return len(stems & _GOOD) - len(stems & _BAD)
 
 
-def _word(material: str, rng: random.Random) -> str:
+def _choose_word(material: str, rng: random.Random) -> str:
     names = [name for name in read_hints(material).names if " " not in name]
     if names:
         return names[0]
-    telling = [word for word in words(material) if word not in OPENERS and word not in ("one", "single", "word")]
+    telling = [word for word in split_words(material) if word not in OPENERS and word not in ("one", "single", "word")]
     return rng.choice(telling).capitalize() if telling else "Yes"

@@ -16,7 +16,7 @@ from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
 from .grammar import EOS, Grammar
 from .schema_validation import is_valid
 from .value_filler import EXAMPLES
-from .work_limit import spend
+from .work_limit import spend_steps
 
 _MAX_TRIES = 12
 _MAX_OFFERED = 50
@@ -55,7 +55,7 @@ def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed
     if grammar.accepts(wanted) and is_valid(schema, proposal):
         return wanted
     for attempt in range(_MAX_TRIES):
-        walk = _Walk(grammar.matcher(), proposal, offered, random.Random(f"{seed}/{attempt}"))  # noqa: S311
+        walk = _Walk(grammar.make_matcher(), proposal, offered, random.Random(f"{seed}/{attempt}"))  # noqa: S311
         text = walk.run()
         if text and is_valid(schema, json.loads(text)):
             return text
@@ -75,20 +75,20 @@ class _Walk:
         self._out = bytearray()
         self._in_string = False
         self._escaped = False
-        for key, literal in _leaves(proposal, ""):
+        for key, literal in _iterate_leaves(proposal, ""):
             self._by_key.setdefault(key, []).append(literal)
 
     def run(self) -> str | None:
         """Return the text, `None` if the walk got lost."""
         while len(self._out) < _MAX_BYTES and not self._matcher.is_stopped():
-            spend()
-            allowed = self._allowed()
+            spend_steps()
+            allowed = self._get_allowed()
             if not allowed:
                 return None
-            if EOS in allowed and (len(allowed) == 1 or self._complete()):
+            if EOS in allowed and (len(allowed) == 1 or self._is_complete()):
                 return self._out.decode()
             if not self._take_preferred(allowed):
-                self._take(self._one_of(allowed))
+                self._take(self._choose_byte(allowed))
         return self._out.decode() if self._matcher.is_accepting() else None
 
     @property
@@ -96,11 +96,11 @@ class _Walk:
         """Whether it reached the limit of its length."""
         return len(self._out) >= _MAX_BYTES
 
-    def _allowed(self) -> set[int]:
+    def _get_allowed(self) -> set[int]:
         mask = self._matcher.compute_bitmask()
         return {token for token in range(EOS + 1) if mask[token // 8] >> (token % 8) & 1}
 
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         try:
             json.loads(self._out)
         except ValueError:
@@ -126,7 +126,7 @@ class _Walk:
             return False
         if self._in_string:
             return False
-        known = self._by_key.get(self._current_key(), [])
+        known = self._by_key.get(self._get_current_key(), [])
         everything = [literal for literals in self._by_key.values() for literal in literals]
         candidates = [*known, *(literal for literal in everything if literal not in known), *self._offered]
         if ord('"') in allowed and not self._fits(_FREE):
@@ -149,14 +149,14 @@ class _Walk:
         # A number must be able to end here, or a longer one was meant.
         return any(self._matcher.validate_tokens([*data, end]) > len(data) for end in (*b",}]", EOS))
 
-    def _current_key(self) -> str:
+    def _get_current_key(self) -> str:
         text = bytes(self._out)
         if text.endswith(b":"):
             start = text.rfind(b'"', 0, len(text) - 2)
             return text[start + 1 : -2].decode(errors="replace")
         return ""
 
-    def _one_of(self, allowed: set[int]) -> int:
+    def _choose_byte(self, allowed: set[int]) -> int:
         """Return an allowed byte: one that closes the value, unless it has just begun, else a printable one."""
         allowed = allowed - {EOS}
         in_string = self._in_string
@@ -177,13 +177,13 @@ class _Walk:
         return self._rng.random() < _MORE_LETTERS
 
 
-def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
+def _iterate_leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     """Yield the scalars of a value, each under the key next above it."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _leaves(inner, name)
+            yield from _iterate_leaves(inner, name)
     elif isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner, key)
+            yield from _iterate_leaves(inner, key)
     else:
         yield key, json.dumps(value, ensure_ascii=False)

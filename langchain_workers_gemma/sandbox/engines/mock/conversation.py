@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from langchain_workers_gemma.sandbox.chat import Tool, Turn
 from langchain_workers_gemma.sandbox.images import Image
 
-from .prompt_tools import question_in
-from .written_calls import called_names
+from .prompt_tools import find_question
+from .written_calls import find_called_names
 
 _SYSTEM = ("system", "developer")
 _FAILED = re.compile(r"^\s*(?:error\b|(?:the )?call (?:to )?\S* ?failed\b)", re.IGNORECASE)
@@ -83,7 +83,7 @@ class _Reader:
         before = ""
         for turn in turns:
             if turn.role == "assistant":
-                open_calls = called_names(turn, names)
+                open_calls = find_called_names(turn, names)
                 ids.update((call.id, call.name) for call in turn.calls)
                 self.called += open_calls
                 if turn.text.strip() and (turn.calls or not open_calls):
@@ -97,15 +97,15 @@ class _Reader:
 
     def _read_user(self, turn: Turn, open_calls: list[str], before: str) -> None:
         """Read results that were sent as a user's turn, or a new question."""
-        parts = _parts_by_heading(turn.text, open_calls)
+        parts = _split_by_heading(turn.text, open_calls)
         if before == "assistant" and open_calls:
-            self.results += _results_of(turn, open_calls, parts)
+            self.results += _read_results(turn, open_calls, parts)
         elif self.asked.text and _FILLER.match(turn.text) and not turn.images:
             return  # it only separates two assistant messages, where a template wants roles to alternate
         elif before == "tool" and (
             turn.images or parts
         ):  # a tool role takes no images, so they follow in a user's turn
-            self.results += _results_of(turn, open_calls[-1:], parts)
+            self.results += _read_results(turn, open_calls[-1:], parts)
         else:
             if self.asked.text:
                 self.earlier.append(self.asked.text)
@@ -117,7 +117,7 @@ def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conve
     reader = _Reader(tools)
     reader.read(turns)
     return Conversation(
-        question=_within_bounds(question_in(reader.asked.text, tools)),
+        question=_shorten(find_question(reader.asked.text, tools)),
         images=reader.asked.images,
         system="\n".join(turn.text for turn in turns if turn.role in _SYSTEM),
         results=tuple(reader.results),
@@ -127,13 +127,13 @@ def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conve
     )
 
 
-def _within_bounds(text: str) -> str:
+def _shorten(text: str) -> str:
     """Return a text, without the middle of a very long one."""
     half = _MAX_QUESTION // 2
     return text if len(text) <= _MAX_QUESTION else f"{text[:half]}\n{text[-half:]}"
 
 
-def _results_of(turn: Turn, open_calls: list[str], parts: list[tuple[str, str, str]]) -> list[Result]:
+def _read_results(turn: Turn, open_calls: list[str], parts: list[tuple[str, str, str]]) -> list[Result]:
     if not parts:
         name = open_calls[0] if open_calls else ""
         return [Result(name, turn.text, turn.images, _FAILED.search(turn.text) is not None)]
@@ -149,7 +149,7 @@ def _results_of(turn: Turn, open_calls: list[str], parts: list[tuple[str, str, s
     ]
 
 
-def _parts_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]:
+def _split_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]:
     """Split a user's turn into results: the name, the heading and the text of each.
 
     A heading is a line that names a call and says what follows: `Result of the call f:`, `The call f failed:`.
@@ -159,7 +159,7 @@ def _parts_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]
     named = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     heading = re.compile(
         rf"^(?=[^\n]*\b(?:result|output|response|observation|call|returned|images?)\b)[^\n:]{{0,80}}?"
-        rf"(?<![\w]){_group(named)}(?!\w)[^\n]*?(?::[ \t]*|\.[ \t]*$)",
+        rf"(?<![\w]){_build_group(named)}(?!\w)[^\n]*?(?::[ \t]*|\.[ \t]*$)",
         re.IGNORECASE | re.MULTILINE,
     )
     found = list(heading.finditer(text))
@@ -172,5 +172,5 @@ def _parts_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]
     ]
 
 
-def _group(named: str) -> str:
+def _build_group(named: str) -> str:
     return rf"(?P<name>{named})"

@@ -35,7 +35,7 @@ class Draft:
     after_calls: str = ""
 
 
-def as_engine_sends_it(draft: Draft, request: ChatRequest) -> Draft:
+def apply_habits(draft: Draft, request: ChatRequest) -> Draft:
     """Return a reply with the behaviours that the dialect switches on."""
     for applies, change in _CHANGES:
         if applies(request.habits):
@@ -56,7 +56,7 @@ def close_json(text: str) -> str:
     """
     kept = text
     while kept:
-        closed = kept + _missing_end(kept)
+        closed = kept + _find_missing_end(kept)
         try:
             if isinstance(json.loads(closed), dict):
                 return closed
@@ -66,7 +66,7 @@ def close_json(text: str) -> str:
     return "{}"
 
 
-def _missing_end(text: str) -> str:
+def _find_missing_end(text: str) -> str:
     open_brackets: list[str] = []
     in_string = escaped = False
     for character in text:
@@ -97,19 +97,19 @@ def _add_namespace(draft: Draft, _request: ChatRequest) -> Draft:
 
 def _garble_keys(draft: Draft, _request: ChatRequest) -> Draft:
     """Keys in plain quotes: the quotes become part of keys and strings, and every value becomes a string."""
-    return _with_arguments(draft, lambda value: {json.dumps(key): _quoted(inner) for key, inner in value.items()})
+    return _change_arguments(draft, lambda value: {json.dumps(key): _quote(inner) for key, inner in value.items()})
 
 
 def _garble_strings(draft: Draft, _request: ChatRequest) -> Draft:
     """Strings in plain quotes: the quotes become part of the string."""
-    return _with_arguments(
+    return _change_arguments(
         draft, lambda value: {key: json.dumps(one) if isinstance(one, str) else one for key, one in value.items()}
     )
 
 
 def _stringify(draft: Draft, _request: ChatRequest) -> Draft:
     """Values are strings, as those inside free-form objects always are."""
-    return _with_arguments(draft, lambda value: {key: _as_text(one) for key, one in value.items()})
+    return _change_arguments(draft, lambda value: {key: _to_text(one) for key, one in value.items()})
 
 
 def _double(draft: Draft, _request: ChatRequest) -> Draft:
@@ -166,7 +166,7 @@ def _stop(draft: Draft, _request: ChatRequest) -> Draft:
     return replace(draft, finish_reason="stop")
 
 
-def _with_arguments(draft: Draft, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Draft:
+def _change_arguments(draft: Draft, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Draft:
     return replace(
         draft,
         calls=tuple(
@@ -176,15 +176,15 @@ def _with_arguments(draft: Draft, change: Callable[[dict[str, Any]], dict[str, A
     )
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _as_text(value: Any) -> Any:
+def _to_text(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _as_text(inner) for key, inner in value.items()}
+        return {key: _to_text(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_as_text(inner) for inner in value]
+        return [_to_text(inner) for inner in value]
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -11,19 +11,19 @@ from zlib import crc32
 
 from langchain_workers_gemma.sandbox.chat import Call, CallDelta, Completion, End, ReasoningDelta, TextDelta
 from langchain_workers_gemma.sandbox.errors import INVALID_DATA, ServiceError
-from langchain_workers_gemma.sandbox.tokens import prompt_tokens, tokenize
+from langchain_workers_gemma.sandbox.tokens import count_prompt, tokenize
 
 from .constrained_decoding import decode
 from .conversation import Conversation, read_conversation
-from .draft import Draft, as_engine_sends_it, close_json
+from .draft import Draft, apply_habits, close_json
 from .hints import read_hints
-from .notation import taught_notation, write_calls
-from .prompt_tools import tools_of
+from .notation import find_taught_notation, write_calls
+from .prompt_tools import find_tools
 from .prose import write_answer, write_reasoning
-from .requested_schema import ANY_OBJECT, requested_schema
+from .requested_schema import ANY_OBJECT, find_requested_schema
 from .tool_selection import select_calls
 from .value_filler import ValueFiller
-from .work_limit import limited_work
+from .work_limit import limit_work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ class MockModel:
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
         """Yield the reply piece by piece."""
         completion = await self.complete(request)
-        for piece in pieces(completion):
+        for piece in split_completion(completion):
             yield piece
 
     async def close(self) -> None:
@@ -65,27 +65,27 @@ class MockModel:
 
     def answer(self, request: ChatRequest) -> Completion:
         """Return the whole reply."""
-        with limited_work():
-            return self._answer(request)
+        with limit_work():
+            return self._write_answer(request)
 
-    def _answer(self, request: ChatRequest) -> Completion:
-        rng = random.Random(self._seed_of(request))  # noqa: S311 - a mock model, not a secret
-        tools = tools_of(request)
+    def _write_answer(self, request: ChatRequest) -> Completion:
+        rng = random.Random(self._get_seed(request))  # noqa: S311 - a mock model, not a secret
+        tools = find_tools(request)
         conversation = read_conversation(request.turns, tools)
         wanted = select_calls(tools, conversation, request)
-        text, calls = self._reply(request, conversation, wanted, rng)
+        text, calls = self._write_reply(request, conversation, wanted, rng)
         reasoning = write_reasoning(conversation) if request.thinking else ""
         if reasoning and request.habits.thinking_as_text:
             reasoning, text = "", f"<|channel>thought\n{reasoning}<channel|>{text}"
-        return _limited(request, as_engine_sends_it(Draft(reasoning, text, calls), request))
+        return _limit(request, apply_habits(Draft(reasoning, text, calls), request))
 
-    def _seed_of(self, request: ChatRequest) -> int:
+    def _get_seed(self, request: ChatRequest) -> int:
         # Greedy decoding ignores the seed.
         seed = 0 if request.temperature == 0 else request.seed or 0
         history = "\0".join(f"{turn.role}:{turn.text}" for turn in request.turns)
         return crc32(f"{self.seed}/{seed}/{history}".encode())
 
-    def _reply(
+    def _write_reply(
         self,
         request: ChatRequest,
         conversation: Conversation,
@@ -102,18 +102,18 @@ class MockModel:
                 raise ServiceError(None, "Internal server error: the grammar does not accept the token", status=500)
             if habits.whole_reply_constraint:
                 wanted = ()
-        calls = tuple(Call(_call_id(rng), name, _dumps(arguments)) for name, arguments in wanted)
+        calls = tuple(Call(_make_call_id(rng), name, _dump(arguments)) for name, arguments in wanted)
         if calls and request.tools:
             return ("", calls) if habits.calls_as is None else (write_calls(calls, habits.calls_as), ())
         if request.schema is not None:
-            return self._constrained(request, conversation, wanted, rng), ()
+            return self._write_constrained(request, conversation, wanted, rng), ()
         if calls:
             return _written(calls, request), ()
-        if requested_schema(request.turns) is not None:
-            return self._constrained(request, conversation, wanted, rng), ()
+        if find_requested_schema(request.turns) is not None:
+            return self._write_constrained(request, conversation, wanted, rng), ()
         return write_answer(conversation, rng), ()
 
-    def _constrained(
+    def _write_constrained(
         self,
         request: ChatRequest,
         conversation: Conversation,
@@ -123,11 +123,13 @@ class MockModel:
         if request.habits.schema_fails:
             raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
         # Where the parameter asks for any JSON object, the prompt may hold the schema.
-        wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else requested_schema(request.turns)
+        wanted_form = (
+            request.schema if request.schema not in (None, ANY_OBJECT) else find_requested_schema(request.turns)
+        )
         schema = dict(wanted_form or ANY_OBJECT)
         results = "\n".join(result.text for result in conversation.results)
         hints = read_hints(f"{conversation.question}\n{results}" if results else conversation.question)
-        names = frozenset(tool.name for tool in tools_of(request))
+        names = frozenset(tool.name for tool in find_tools(request))
         answer = write_answer(conversation, rng)
         filler = ValueFiller(hints, schema, answer=answer, wanted=wanted, tools=names)
         try:
@@ -145,11 +147,11 @@ def _written(calls: tuple[Call, ...], request: ChatRequest) -> str:
     if request.habits.swallowed_calls and request.model.tool_role:
         return ""
     prompt = "\n".join(turn.text for turn in request.turns[:2])
-    notation, key = taught_notation(request.model.family, prompt)
+    notation, key = find_taught_notation(request.model.family, prompt)
     return write_calls(calls, request.habits.calls_as or notation, key)
 
 
-def pieces(completion: Completion) -> Iterator[Delta]:
+def split_completion(completion: Completion) -> Iterator[Delta]:
     """Yield a whole reply, token by token."""
     for token in tokenize(completion.reasoning):
         yield ReasoningDelta(token)
@@ -164,10 +166,10 @@ def pieces(completion: Completion) -> Iterator[Delta]:
     yield End(completion)
 
 
-def _limited(request: ChatRequest, draft: Draft) -> Completion:
+def _limit(request: ChatRequest, draft: Draft) -> Completion:
     """Cut a reply at a stop sequence and at `max_tokens`, and count its usage."""
     closing = request.habits.closed_calls
-    text, stop = _stopped(draft.text, request.stop)
+    text, stop = _apply_stops(draft.text, request.stop)
     context_ends = request.habits.context_end and request.max_tokens > _CONTEXT_LEFT
     left = _Budget(_CONTEXT_LEFT if context_ends else request.max_tokens)
     reasoning, text = left.take(draft.reasoning), left.take(text)
@@ -179,7 +181,7 @@ def _limited(request: ChatRequest, draft: Draft) -> Completion:
         calls.append(limited)
     after_calls = ""
     if stop is None:
-        after_calls, stop = _stopped(draft.after_calls, request.stop)
+        after_calls, stop = _apply_stops(draft.after_calls, request.stop)
         after_calls = left.take(after_calls)
     if left.cut and draft.calls and request.forced and not closing:
         raise ServiceError(
@@ -211,7 +213,7 @@ def _limited_call(call: Call, left: _Budget, request: ChatRequest) -> tuple[Call
         return replace(call, name=call.name[: len(call.name) // 2], arguments="{}"), None
     if not habits.closed_calls:
         return replace(call, arguments=left.take(call.arguments)), None
-    arguments, stop = _stopped(call.arguments, request.stop)
+    arguments, stop = _apply_stops(call.arguments, request.stop)
     return replace(call, arguments=close_json(left.take(arguments))), stop
 
 
@@ -219,10 +221,10 @@ def _prompt_tokens(request: ChatRequest, left: _Budget, *, context_ends: bool) -
     """Count the prompt; where the context window ended the reply, it fills what the reply did not."""
     if context_ends and left.cut and request.model.usable_context is not None:
         return request.model.usable_context - left.spent
-    return prompt_tokens(request)
+    return count_prompt(request)
 
 
-def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+def _apply_stops(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
     """Cut a text at the first stop sequence; return the rest and the sequence."""
     at, stop = min(((text.find(stop), stop) for stop in stops if stop in text), default=(len(text), None))
     return text[:at], stop
@@ -248,9 +250,9 @@ class _Budget:
         self.spent = min(self.tokens, self.spent + tokens)
 
 
-def _call_id(rng: random.Random) -> str:
+def _make_call_id(rng: random.Random) -> str:
     return f"chatcmpl-tool-{rng.getrandbits(128):032x}"
 
 
-def _dumps(arguments: dict[str, Any]) -> str:
+def _dump(arguments: dict[str, Any]) -> str:
     return json.dumps(arguments, ensure_ascii=False)

@@ -28,7 +28,7 @@ class _Bytes:
 
 
 @cache
-def _tokenizer() -> Any:
+def _make_tokenizer() -> Any:
     import llguidance
 
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
@@ -47,27 +47,27 @@ class Grammar:
         self.schema = schema
         try:
             self._grammar = llguidance.LLMatcher.grammar_from_json_schema(dict(schema), defaults=_COMPACT)
-            problem = llguidance.LLMatcher.validate_grammar(self._grammar, _tokenizer())
+            problem = llguidance.LLMatcher.validate_grammar(self._grammar, _make_tokenizer())
         except ValueError as error:
             problem = str(error)
         if problem:
             raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {problem}")
 
-    def matcher(self) -> Any:
+    def make_matcher(self) -> Any:
         """Return a fresh run of the grammar."""
         import llguidance
 
-        return llguidance.LLMatcher(_tokenizer(), self._grammar)
+        return llguidance.LLMatcher(_make_tokenizer(), self._grammar)
 
     def accepts(self, text: str) -> bool:
         """Return whether a text is wholly one that the grammar allows."""
-        matcher = self.matcher()
+        matcher = self.make_matcher()
         data = list(text.encode())
         return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
 
 
 @lru_cache(maxsize=256)
-def _pattern_grammar(pattern: str) -> Grammar | None:
+def _compile_pattern(pattern: str) -> Grammar | None:
     try:
         return Grammar({"type": "string", "pattern": pattern})
     except ServiceError:
@@ -79,5 +79,5 @@ def matches(value: str, pattern: object) -> bool:
 
     The engine takes linear time, where Python's `re` can take exponential time.
     """
-    grammar = _pattern_grammar(pattern) if isinstance(pattern, str) else None
+    grammar = _compile_pattern(pattern) if isinstance(pattern, str) else None
     return grammar is None or grammar.accepts(json.dumps(value, ensure_ascii=False))

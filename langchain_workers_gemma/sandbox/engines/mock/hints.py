@@ -36,12 +36,12 @@ _MIN_STEM_LENGTH = 3
 _MAX_DIGITS = 30
 
 
-def _set_of(text: str) -> frozenset[str]:
+def _to_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 # Words that open a sentence with a capital letter without being a name, or that do not name its subject.
-STOPWORDS = _set_of(
+STOPWORDS = _to_set(
     """
     a an and are as at be been but by call can could did do does for from get give had has have hello hey hi how i
     if in into is it its let like make may me might my need no not now of off ok on or our out please shall she he
@@ -51,7 +51,7 @@ STOPWORDS = _set_of(
     json
     """
 )
-OPENERS = STOPWORDS | _set_of(
+OPENERS = STOPWORDS | _to_set(
     """
     add ask book calculate check compare compute convert count create define delete describe divide draw explain fetch
     find generate list look multiply name open order pick play put read remind reply reserve return save say schedule
@@ -60,7 +60,7 @@ OPENERS = STOPWORDS | _set_of(
 )
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Return the words of a text, lower case, names in camel and snake case split."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
     return [word.lower() for word in _WORD.findall(spaced)]
@@ -74,14 +74,14 @@ def stem(word: str) -> str:
     return word
 
 
-def stems_of(text: str) -> frozenset[str]:
+def get_stems(text: str) -> frozenset[str]:
     """Return the stems of some words."""
     return frozenset(map(stem, text.split()))
 
 
-def content_stems(text: str) -> set[str]:
+def get_content_stems(text: str) -> set[str]:
     """Return the stems of the words that carry meaning."""
-    found = [word for word in words(text) if word not in STOPWORDS and len(word) > 1]
+    found = [word for word in split_words(text) if word not in STOPWORDS and len(word) > 1]
     signs = [_OPERATIONS[sign] for sign in _OPERATION.findall(text)]
     return {stem(_SYNONYMS.get(word, word)) for word in (*found, *signs)}
 
@@ -112,24 +112,24 @@ class Hints:
 def read_hints(text: str) -> Hints:
     """Find what a text offers."""
     rest = _DATE.sub(" ", _TIME.sub(" ", _URL.sub(" ", _EMAIL.sub(" ", text))))
-    names, openers = _names(_QUOTED.sub(" ", rest))
+    names, openers = _find_names(_QUOTED.sub(" ", rest))
     quoted = [next(filter(None, groups)) for groups in _QUOTED.findall(text)]
     return Hints(
         text=text,
-        quoted=_unique(quoted),
-        names=_unique(names),
-        numbers=_unique([*_numbers(rest), *_counted(rest)]),
-        dates=_unique(_DATE.findall(text)),
-        times=_unique(_TIME.findall(text)),
-        emails=_unique(_EMAIL.findall(text)),
-        urls=_unique(_URL.findall(text)),
-        phrases=_unique([*_phrases(rest), *openers]),
-        expressions=_unique([found.strip() for found in _EXPRESSION.findall(rest)]),
+        quoted=_remove_repeats(quoted),
+        names=_remove_repeats(names),
+        numbers=_remove_repeats([*_find_numbers(rest), *_find_counted(rest)]),
+        dates=_remove_repeats(_DATE.findall(text)),
+        times=_remove_repeats(_TIME.findall(text)),
+        emails=_remove_repeats(_EMAIL.findall(text)),
+        urls=_remove_repeats(_URL.findall(text)),
+        phrases=_remove_repeats([*_find_phrases(rest), *openers]),
+        expressions=_remove_repeats([found.strip() for found in _EXPRESSION.findall(rest)]),
         said=[found.strip() for found in _SAID.findall(text)],
     )
 
 
-def _names(text: str) -> tuple[list[str], list[str]]:
+def _find_names(text: str) -> tuple[list[str], list[str]]:
     """Return names, and lone words that a capital letter at the head of a sentence may or may not make one."""
     found, openers = [], []
     for match in _NAME.finditer(text):
@@ -150,7 +150,7 @@ def _names(text: str) -> tuple[list[str], list[str]]:
     return found, openers
 
 
-def _phrases(text: str) -> list[str]:
+def _find_phrases(text: str) -> list[str]:
     found = []
     for phrase in _AFTER.findall(text):
         kept = phrase.split()
@@ -161,18 +161,18 @@ def _phrases(text: str) -> list[str]:
     return found
 
 
-def _numbers(text: str) -> list[float]:
-    return [_number(found) for found in _NUMBER.findall(text) if len(found) <= _MAX_DIGITS]
+def _find_numbers(text: str) -> list[float]:
+    return [_parse_number(found) for found in _NUMBER.findall(text) if len(found) <= _MAX_DIGITS]
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     plain = text.replace(",", "")
     return float(plain) if "." in plain else int(plain)
 
 
-def _counted(text: str) -> list[float]:
-    return [_COUNTED.index(word) for word in words(text) if word in _COUNTED]
+def _find_counted(text: str) -> list[float]:
+    return [_COUNTED.index(word) for word in split_words(text) if word in _COUNTED]
 
 
-def _unique(found: list[_T]) -> list[_T]:
+def _remove_repeats(found: list[_T]) -> list[_T]:
     return list(dict.fromkeys(found))

@@ -9,7 +9,7 @@ from typing import Any
 _MAX_STARTS = 2_000
 
 
-def json_spans(text: str) -> Iterator[tuple[Any, int, int]]:
+def find_json_spans(text: str) -> Iterator[tuple[Any, int, int]]:
     """Yield each JSON object or array in a text, and where it begins and ends.
 
     The number of places that are tried is limited, since one of them can take as long as the text is.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .prompt_tools import without_definitions
+from .prompt_tools import remove_definitions
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Call
@@ -24,9 +24,9 @@ _MARKS = (
 _OWN = {"gemma-4": "gemma_4", "gemma-3": "tool_code", "sea-lion-v4": "tool_code"}
 
 
-def taught_notation(family: str, prompt: str) -> tuple[str, str]:
+def find_taught_notation(family: str, prompt: str) -> tuple[str, str]:
     """Return the notation that a prompt teaches, else the generation's own; and what it calls the arguments."""
-    taught = without_definitions(prompt)
+    taught = remove_definitions(prompt)
     key = "arguments" if '"arguments"' in taught and '"parameters"' not in taught else "parameters"
     for mark, notation in _MARKS:
         if mark in taught:
@@ -49,83 +49,85 @@ def write_calls(calls: tuple[Call, ...], notation: str, key: str = "parameters")
 _Read = list[tuple[str, dict[str, Any]]]
 
 
-def _python_call(name: str, arguments: Mapping[str, Any]) -> str:
+def _write_python_call(name: str, arguments: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
-def _python_list(calls: _Read, _key: str) -> str:
-    return f"[{', '.join(_python_call(*call) for call in calls)}]"
+def _write_python_list(calls: _Read, _key: str) -> str:
+    return f"[{', '.join(_write_python_call(*call) for call in calls)}]"
 
 
-def _tool_code(calls: _Read, key: str) -> str:
-    return f"```tool_code\n{_python_list(calls, key)}\n```"
+def _write_tool_code(calls: _Read, key: str) -> str:
+    return f"```tool_code\n{_write_python_list(calls, key)}\n```"
 
 
-def _tool_code_print(calls: _Read, _key: str) -> str:
-    lines = "\n".join(f"print({_python_call(*call)})" for call in calls)
+def _write_tool_code_print(calls: _Read, _key: str) -> str:
+    lines = "\n".join(f"print({_write_python_call(*call)})" for call in calls)
     return f"```tool_code\n{lines}\n```"
 
 
-def _bare_json(calls: _Read, key: str) -> str:
+def _write_bare_json(calls: _Read, key: str) -> str:
     objects = [{"name": name, key: arguments} for name, arguments in calls]
     return json.dumps(objects[0] if len(objects) == 1 else objects, ensure_ascii=False)
 
 
-def _json(calls: _Read, key: str) -> str:
-    return f"```json\n{_bare_json(calls, key)}\n```"
+def _write_json(calls: _Read, key: str) -> str:
+    return f"```json\n{_write_bare_json(calls, key)}\n```"
 
 
-def _tool_call(calls: _Read, key: str) -> str:
-    return f"```tool_call\n{_bare_json(calls, key)}\n```"
+def _write_tool_call(calls: _Read, key: str) -> str:
+    return f"```tool_call\n{_write_bare_json(calls, key)}\n```"
 
 
-def _function_gemma(calls: _Read, _key: str) -> str:
+def _write_function_gemma(calls: _Read, _key: str) -> str:
     return "".join(
-        f"<start_function_call>call:{name}{_braced(arguments, '<escape>')}<end_function_call>"
+        f"<start_function_call>call:{name}{_write_braced(arguments, '<escape>')}<end_function_call>"
         for name, arguments in calls
     )
 
 
-def _gemma_4(calls: _Read, _key: str) -> str:
-    return "".join(f"<|tool_call>call:{name}{_braced(arguments, _QUOTE)}<tool_call|>" for name, arguments in calls)
+def _write_gemma_4(calls: _Read, _key: str) -> str:
+    return "".join(
+        f"<|tool_call>call:{name}{_write_braced(arguments, _QUOTE)}<tool_call|>" for name, arguments in calls
+    )
 
 
 def _gemma_4_unclosed(calls: _Read, _key: str) -> str:
-    return "".join(f"<|tool_call>call:{name}{_braced(arguments, _QUOTE)}" for name, arguments in calls)
+    return "".join(f"<|tool_call>call:{name}{_write_braced(arguments, _QUOTE)}" for name, arguments in calls)
 
 
-def _gemma_4_json(calls: _Read, _key: str) -> str:
+def _write_gemma_4_json(calls: _Read, _key: str) -> str:
     return "".join(f"<|tool_call>call:{name}{json.dumps(arguments)}<tool_call|>" for name, arguments in calls)
 
 
-def _gemma_4_response(calls: _Read, key: str) -> str:
-    return f"{_gemma_4(calls, key)}<|tool_response>"
+def _write_gemma_4_response(calls: _Read, key: str) -> str:
+    return f"{_write_gemma_4(calls, key)}<|tool_response>"
 
 
-def _gemma_4_stripped(calls: _Read, _key: str) -> str:
-    return "".join(f"call:{name}{_braced(arguments, '')}" for name, arguments in calls)
+def _write_gemma_4_stripped(calls: _Read, _key: str) -> str:
+    return "".join(f"call:{name}{_write_braced(arguments, '')}" for name, arguments in calls)
 
 
-def _braced(value: object, quote: str) -> str:
+def _write_braced(value: object, quote: str) -> str:
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_braced(inner, quote)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_write_braced(inner, quote)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_braced(inner, quote) for inner in value) + "]"
+        return "[" + ",".join(_write_braced(inner, quote) for inner in value) + "]"
     return f"{quote}{value}{quote}" if isinstance(value, str) else json.dumps(value)
 
 
 NOTATIONS: Mapping[str, Callable[[_Read, str], str]] = {
-    "tool_code": _tool_code,
-    "tool_code_print": _tool_code_print,
-    "python": _python_list,
-    "json": _json,
-    "bare_json": _bare_json,
-    "tool_call": _tool_call,
-    "function_gemma": _function_gemma,
-    "gemma_4": _gemma_4,
+    "tool_code": _write_tool_code,
+    "tool_code_print": _write_tool_code_print,
+    "python": _write_python_list,
+    "json": _write_json,
+    "bare_json": _write_bare_json,
+    "tool_call": _write_tool_call,
+    "function_gemma": _write_function_gemma,
+    "gemma_4": _write_gemma_4,
     "gemma_4_unclosed": _gemma_4_unclosed,
-    "gemma_4_json": _gemma_4_json,
-    "gemma_4_response": _gemma_4_response,
-    "gemma_4_stripped": _gemma_4_stripped,
+    "gemma_4_json": _write_gemma_4_json,
+    "gemma_4_response": _write_gemma_4_response,
+    "gemma_4_stripped": _write_gemma_4_stripped,
 }
 """Every way in which a Gemma was seen to write calls as text (docs/wire.md section 6)."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from langchain_workers_gemma.sandbox.chat import ChatRequest, Tool, Turn
 
-from .json_text import json_spans
-from .requested_schema import schemas_in
+from .json_text import find_json_spans
+from .requested_schema import find_schemas
 from .schemas import resolve, walk
 
 _PARAMETERS = ("parameters", "input_schema", "arguments_schema", "args_schema")
@@ -17,12 +17,12 @@ _DESCRIBING = ("system", "developer", "user")
 _DEMAND = re.compile(r"\b(?:[Mm]ust|MUST|have to)\s+(?:invoke|call|use)\s+(?:the (?:function|tool)\s+)?([\w.-]*\w)")
 
 
-def tools_of(request: ChatRequest) -> tuple[Tool, ...]:
+def find_tools(request: ChatRequest) -> tuple[Tool, ...]:
     """Return the tools that a reply can call, whether the request binds, describes or constrains them."""
-    return request.tools or _described(request.turns) or _callable_by(request.schema, request.turns)
+    return request.tools or _find_described(request.turns) or _find_callable(request.schema, request.turns)
 
 
-def demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
+def find_demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
     """Return the tool choice that the prompt itself makes: `auto`, `required` or a tool's name."""
     names = {tool.name for tool in tools}
     for turn in turns[:2]:
@@ -35,26 +35,26 @@ def demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
     return "auto"
 
 
-def question_in(text: str, tools: tuple[Tool, ...]) -> str:
+def find_question(text: str, tools: tuple[Tool, ...]) -> str:
     """Return the question in a turn, without the paragraphs up to the last that describes tools."""
     paragraphs = text.split("\n\n")
     describing = [at for at, paragraph in enumerate(paragraphs) if _describes(paragraph, tools)]
     rest = "\n\n".join(paragraphs[describing[-1] + 1 :]) if describing else text
-    return rest if rest.strip() else without_definitions(text)
+    return rest if rest.strip() else remove_definitions(text)
 
 
-def without_definitions(text: str) -> str:
+def remove_definitions(text: str) -> str:
     """Return a text without the definitions of tools and the schemas it holds."""
-    schemas = schemas_in(text)
-    for value, start, end in reversed(list(json_spans(text))):
-        if value in schemas or any(_definitions(value)):
+    schemas = find_schemas(text)
+    for value, start, end in reversed(list(find_json_spans(text))):
+        if value in schemas or any(_iterate_definitions(value)):
             text = text[:start] + text[end:]
     return text
 
 
 def _describes(paragraph: str, tools: tuple[Tool, ...]) -> bool:
     """Return whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
-    if schemas_in(paragraph) or any(any(_definitions(value)) for value, _, _ in json_spans(paragraph)):
+    if find_schemas(paragraph) or any(any(_iterate_definitions(value)) for value, _, _ in find_json_spans(paragraph)):
         return True
     heads = [tool.name for tool in tools]
     for tool in tools:
@@ -64,21 +64,21 @@ def _describes(paragraph: str, tools: tuple[Tool, ...]) -> bool:
     return bool(heads) and re.search(line, paragraph, re.MULTILINE) is not None
 
 
-def _described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
+def _find_described(turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
     """Return the tools that the system message or the first user turn describe as JSON function definitions."""
     found: dict[str, Tool] = {}
     for turn in turns[:2]:
         if turn.role in _DESCRIBING:
-            for value, _, _ in json_spans(turn.text):
-                for tool in _definitions(value):
+            for value, _, _ in find_json_spans(turn.text):
+                for tool in _iterate_definitions(value):
                     found.setdefault(tool.name, tool)
     return tuple(found.values())
 
 
-def _definitions(value: Any) -> Iterator[Tool]:
+def _iterate_definitions(value: Any) -> Iterator[Tool]:
     if isinstance(value, list):
         for item in value:
-            yield from _definitions(item)
+            yield from _iterate_definitions(item)
     if not isinstance(value, Mapping):
         return
     if isinstance(value.get("function"), Mapping):
@@ -91,30 +91,30 @@ def _definitions(value: Any) -> Iterator[Tool]:
 
 
 # --- constraints ------------------------------------------------------------------------------------------------------
-def _callable_by(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
+def _find_callable(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
     """Return the tools that a constraint names: objects of a constant name and an object of arguments."""
     if schema is None:
         return ()
     described = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
     found: dict[str, Tool] = {}
-    for name, parameters in _calls_in(schema):
+    for name, parameters in _iterate_calls(schema):
         line = re.search(rf"^\W*{re.escape(name)}\W*:\s*(.+)$", described, re.MULTILINE)
         definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
         found.setdefault(name, Tool(name, line[1] if line else "", {**definitions, **parameters}))
     return tuple(found.values())
 
 
-def _calls_in(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _iterate_calls(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for found in walk(root, root):
         properties = found.get("properties")
         inner = [resolve(one, root) for one in properties.values()] if isinstance(properties, Mapping) else []
-        names = [name for one in inner if (name := _only_text(one)) is not None]
+        names = [name for one in inner if (name := _find_only_text(one)) is not None]
         objects = [one for one in inner if one.get("type") == "object"]
         if len(names) == len(objects) == 1 and len(inner) == len(names) + len(objects):
             yield names[0], objects[0]
 
 
-def _only_text(schema: Mapping[str, Any]) -> str | None:
+def _find_only_text(schema: Mapping[str, Any]) -> str | None:
     """Return the one text that a schema allows."""
     choices = schema.get("enum")
     value = schema.get("const", choices[0] if isinstance(choices, list) and len(choices) == 1 else None)

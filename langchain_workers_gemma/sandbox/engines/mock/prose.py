@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .answer_form import calculate, exact_answer
-from .hints import content_stems, read_hints
+from .answer_form import calculate, find_exact_answer
+from .hints import get_content_stems, read_hints
 from .sentences import write_about
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def write_answer(conversation: Conversation, rng: random.Random) -> str:
     """Write the answer to the last question."""
     results = [result for result in conversation.results if not result.hands_off]
     material = "\n".join(result.text for result in results) if results else conversation.question
-    exact = exact_answer(conversation.question[-_MAX_MATERIAL:], conversation.system, material[-_MAX_MATERIAL:], rng)
+    exact = find_exact_answer(
+        conversation.question[-_MAX_MATERIAL:], conversation.system, material[-_MAX_MATERIAL:], rng
+    )
     if exact is not None:
         return exact
     if results:
@@ -76,21 +78,21 @@ def write_answer(conversation: Conversation, rng: random.Random) -> str:
     images = [_describe(image) for image in conversation.images]
     if images and not _GREETING.match(conversation.question):
         return " ".join(images)
-    return " ".join([*images, _answer_text(conversation, rng)])
+    return " ".join([*images, _write_answer_text(conversation, rng)])
 
 
 def write_reasoning(conversation: Conversation) -> str:
     """Write what the mock model thinks before it answers."""
     names = dict.fromkeys(result.name or "a tool" for result in conversation.results)
     if names:
-        return f"I have the result of {_listed(list(names))}, so I can go on."
-    topic = topic_of(conversation.question)
+        return f"I have the result of {_join_items(list(names))}, so I can go on."
+    topic = find_topic(conversation.question)
     return f"The user asks about {topic}. I will look at what is needed." if topic else "There is no question yet."
 
 
-def topic_of(question: str) -> str:
+def find_topic(question: str) -> str:
     """Return a phrase that names what a question is about and that fits into a sentence."""
-    focus = _focus(question)
+    focus = _find_focus(question)
     wish = _LENGTH_WISH.sub("", focus[:_MAX_FOCUS]).strip()
     bare = wish.strip(" .!?:;")
     topic = _FRAME.sub("", bare, count=1).strip(" .!?:;,")
@@ -98,16 +100,16 @@ def topic_of(question: str) -> str:
         return topic
     if not bare:
         return ""
-    shown = _beginning(bare)  # a sentence of its own can only be quoted
+    shown = _shorten(bare)  # a sentence of its own can only be quoted
     return f"“{shown}?”" if wish.endswith("?") and shown == bare else f"“{shown}”"
 
 
 # --- from the prompt --------------------------------------------------------------------------------------------------
-def _answer_text(conversation: Conversation, rng: random.Random) -> str:
+def _write_answer_text(conversation: Conversation, rng: random.Random) -> str:
     question = conversation.question
     if not question.strip():
         return "There is no question yet. What would you like to know?"
-    small_talk = _small_talk(question, rng) if len(question) <= _MAX_SMALL_TALK else None
+    small_talk = _write_small_talk(question, rng) if len(question) <= _MAX_SMALL_TALK else None
     if small_talk is not None:
         return small_talk
     value = calculate(question)
@@ -115,13 +117,13 @@ def _answer_text(conversation: Conversation, rng: random.Random) -> str:
         return f"{read_hints(question).expressions[0]} is {value}."
     handed = _HANDED_TEXT.match(question)
     if handed is not None:
-        text = _first_sentence(handed[2])
+        text = _find_first_sentence(handed[2])
         return f"In short: {text}" if handed[1].lower().startswith("summ") else text
-    known = _known_fact(conversation)
-    return known if known is not None else write_about(topic_of(question), question, rng)
+    known = _find_known_fact(conversation)
+    return known if known is not None else write_about(find_topic(question), question, rng)
 
 
-def _small_talk(question: str, rng: random.Random) -> str | None:
+def _write_small_talk(question: str, rng: random.Random) -> str | None:
     if _IDENTITY.search(question):
         return "I am the sandbox's mock model, which answers in place of a Gemma."
     if _PRESENCE.match(question):
@@ -131,37 +133,39 @@ def _small_talk(question: str, rng: random.Random) -> str | None:
     return "You are welcome. Is there anything else?" if _THANKS.search(question) else None
 
 
-def _first_sentence(text: str) -> str:
+def _find_first_sentence(text: str) -> str:
     found = _SENTENCE.search(text[:_MAX_MATERIAL])
     return found.group().strip() if found is not None else text.strip()
 
 
-def _known_fact(conversation: Conversation) -> str | None:
+def _find_known_fact(conversation: Conversation) -> str | None:
     """Return the sentence of the prompt, or of an earlier message, that shares most words with the question."""
     material = conversation.question[-_MAX_MATERIAL:]
-    focus = _focus(material)
-    wanted = content_stems(focus)
+    focus = _find_focus(material)
+    wanted = get_content_stems(focus)
     if not focus.endswith("?") or not wanted:
         return None
-    here = _best(wanted, _statements(material.replace(focus, " ")))
+    here = _choose_best(wanted, _list_statements(material.replace(focus, " ")))
     if here is not None:
         return here
-    earlier = _best(wanted, [one for text in conversation.earlier for one in _statements(text[-_MAX_MATERIAL:])])
+    earlier = _choose_best(
+        wanted, [one for text in conversation.earlier for one in _list_statements(text[-_MAX_MATERIAL:])]
+    )
     return f"You said: “{earlier}”" if earlier is not None else None
 
 
-def _statements(text: str) -> list[str]:
+def _list_statements(text: str) -> list[str]:
     sentences = (found.group().strip() for found in _SENTENCE.finditer(text))
     return [one for one in sentences if one and not one.endswith(("?", ":")) and not _NOT_A_FACT.match(one)]
 
 
-def _best(wanted: set[str], statements: list[str]) -> str | None:
-    scored = [(len(wanted & content_stems(one)), -at, one) for at, one in enumerate(statements)]
+def _choose_best(wanted: set[str], statements: list[str]) -> str | None:
+    scored = [(len(wanted & get_content_stems(one)), -at, one) for at, one in enumerate(statements)]
     best = max(scored, default=None)
     return best[2] if best is not None and 2 * best[0] >= len(wanted) and best[0] else None
 
 
-def _focus(question: str) -> str:
+def _find_focus(question: str) -> str:
     """Return the sentence that asks: the last question, else the first sentence."""
     sentences = [found.group().strip() for found in _SENTENCE.finditer(question[-_MAX_MATERIAL:])]
     asking = [one for one in sentences if one.endswith("?")]
@@ -173,7 +177,7 @@ def _describe(image: Image) -> str:
     return f"I see a {image.format} image of {image.width} by {image.height} pixels."
 
 
-def _beginning(text: str, most: int = _MAX_TOPIC_WORDS) -> str:
+def _shorten(text: str, most: int = _MAX_TOPIC_WORDS) -> str:
     found = text.split()
     return " ".join(found[:most]) + (" …" if len(found) > most else "")
 
@@ -183,41 +187,41 @@ def _report(result: Result) -> str:
     """Report what a tool returned, in a sentence that names the tool where the text alone says too little."""
     name = result.name or "the tool"
     if result.failed:
-        return f"I could not finish that: {name} reported “{_shown(result.text)}”."
+        return f"I could not finish that: {name} reported “{_show(result.text)}”."
     if result.images:
         pictured = [f"a {one.format} image of {one.width} by {one.height} pixels" for one in result.images]
-        return f"The result of {name} is {_listed(pictured)}."
-    value = _parsed(result.text)
+        return f"The result of {name} is {_join_items(pictured)}."
+    value = _parse(result.text)
     if isinstance(value, Mapping | list):
-        return f"According to {name}: {_readable(value)}."
-    text = _shown(value if isinstance(value, str) else result.text)
+        return f"According to {name}: {_to_readable(value)}."
+    text = _show(value if isinstance(value, str) else result.text)
     return f"According to {name}: {text}{'' if text.endswith(('.', '!', '?', '…')) else '.'}"
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
 
 
-def _shown(text: str) -> str:
-    return _beginning(text, _MAX_RESULT_WORDS).rstrip(".") or "no output"
+def _show(text: str) -> str:
+    return _shorten(text, _MAX_RESULT_WORDS).rstrip(".") or "no output"
 
 
-def _readable(value: Any, depth: int = 0) -> str:
+def _to_readable(value: Any, depth: int = 0) -> str:
     """Return a JSON value in words."""
     if depth > 2:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
-        pairs = [f"{str(key).replace('_', ' ')} is {_readable(inner, depth + 1)}" for key, inner in value.items()]
-        return _listed(pairs) if pairs else "nothing"
+        pairs = [f"{str(key).replace('_', ' ')} is {_to_readable(inner, depth + 1)}" for key, inner in value.items()]
+        return _join_items(pairs) if pairs else "nothing"
     if isinstance(value, list):
-        return _listed([_readable(inner, depth + 1) for inner in value[:20]]) or "nothing"
+        return _join_items([_to_readable(inner, depth + 1) for inner in value[:20]]) or "nothing"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "unknown" if value is None else _beginning(str(value), _MAX_RESULT_WORDS)
+    return "unknown" if value is None else _shorten(str(value), _MAX_RESULT_WORDS)
 
 
-def _listed(items: list[str]) -> str:
+def _join_items(items: list[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .json_text import json_spans
+from .json_text import find_json_spans
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Turn
@@ -16,20 +16,20 @@ _ASKING = ("system", "developer", "user")
 _ASKS = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n]{0,80}\bJSON\b", re.IGNORECASE)
 
 
-def requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
+def find_requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
     """Return the JSON Schema that a prompt wants its answer to follow, any object where it wants JSON."""
     texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _ASKING]
-    schemas = [schema for text in texts for schema in schemas_in(text)]
+    schemas = [schema for text in texts for schema in find_schemas(text)]
     if schemas:
         return schemas[-1]
     return ANY_OBJECT if any(_ASKS.search(text) for text in texts) else None
 
 
-def schemas_in(text: str) -> list[Mapping[str, Any]]:
+def find_schemas(text: str) -> list[Mapping[str, Any]]:
     """Return the JSON Schemas that a text holds, definitions of tools left out."""
     if "json" not in text.lower():
         return []
-    return [value for value, _, _ in json_spans(text) if _is_schema(value)]
+    return [value for value, _, _ in find_json_spans(text) if _is_schema(value)]
 
 
 def _is_schema(value: object) -> bool:

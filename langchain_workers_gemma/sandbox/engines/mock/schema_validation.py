@@ -10,7 +10,7 @@ from typing import Any
 from langchain_workers_gemma.sandbox.errors import ServiceError
 
 from .grammar import Grammar, matches
-from .work_limit import MAX_SCHEMA_CHARACTERS, spend, too_complex
+from .work_limit import MAX_SCHEMA_CHARACTERS, make_too_complex_error, spend_steps
 
 
 def is_valid(schema: Mapping[str, Any], value: object) -> bool:
@@ -21,13 +21,13 @@ def is_valid(schema: Mapping[str, Any], value: object) -> bool:
     """
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_CHARACTERS:
-        raise too_complex()
+        raise make_too_complex_error()
     if "patternProperties" in text:  # the validator would use Python's `re` for it
-        return _accepted(schema, value)
+        return _is_accepted(schema, value)
     from jsonschema.exceptions import SchemaError
     from referencing.exceptions import Unresolvable
 
-    validator = _validator_class()
+    validator = _make_validator_class()
     try:
         validator.check_schema(dict(schema))
         return bool(validator(dict(schema), format_checker=validator.FORMAT_CHECKER).is_valid(value))
@@ -35,7 +35,7 @@ def is_valid(schema: Mapping[str, Any], value: object) -> bool:
         return False
 
 
-def _accepted(schema: Mapping[str, Any], value: object) -> bool:
+def _is_accepted(schema: Mapping[str, Any], value: object) -> bool:
     try:
         return Grammar(schema).accepts(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     except ServiceError:
@@ -43,14 +43,14 @@ def _accepted(schema: Mapping[str, Any], value: object) -> bool:
 
 
 @cache
-def _validator_class() -> Any:
+def _make_validator_class() -> Any:
     """Return a validator that counts its steps, and that matches patterns in linear time."""
     from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import ValidationError
 
     def counted(check: Any) -> Any:
         def run(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            spend()
+            spend_steps()
             yield from check(validator, value, instance, schema) or ()
 
         return run

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .work_limit import spend
+from .work_limit import spend_steps
 
 _MAX_DEPTH = 12
 _MAX_SCHEMAS = 400
@@ -15,7 +15,7 @@ _MAX_SCHEMAS = 400
 def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a schema with its local reference followed and `allOf` merged; booleans are the open schema."""
     for _ in range(_MAX_DEPTH):
-        spend()
+        spend_steps()
         if not isinstance(schema, Mapping):
             return {}
         if isinstance(schema.get("$ref"), str):
@@ -31,7 +31,7 @@ def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema if isinstance(schema, Mapping) else {}
 
 
-def branches(schema: Mapping[str, Any]) -> list[Any]:
+def list_branches(schema: Mapping[str, Any]) -> list[Any]:
     """Return the alternatives of a schema, none where it has only one form."""
     for key in ("anyOf", "oneOf"):
         found = schema.get(key)
@@ -54,11 +54,11 @@ def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]
             return
         found = resolve(waiting.popleft(), root)
         yield found
-        inner = (*branches(found), found.get("items"), *_children(found))
+        inner = (*list_branches(found), found.get("items"), *_list_children(found))
         waiting.extend(one for one in inner if isinstance(one, Mapping))
 
 
-def constants(schema: object, root: Mapping[str, Any]) -> set[str]:
+def collect_constants(schema: object, root: Mapping[str, Any]) -> set[str]:
     """Return every string that a schema names as a constant or a choice, at any depth."""
     return {
         value
@@ -68,7 +68,7 @@ def constants(schema: object, root: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _children(schema: Mapping[str, Any]) -> list[Any]:
+def _list_children(schema: Mapping[str, Any]) -> list[Any]:
     properties = schema.get("properties")
     return list(properties.values()) if isinstance(properties, Mapping) else []
 

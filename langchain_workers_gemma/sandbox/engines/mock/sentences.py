@@ -107,24 +107,24 @@ def write_about(topic: str, question: str, rng: random.Random) -> str:
     question = question[:_MAX_QUESTION]
     items = _ITEMS.search(question)
     if items is not None:
-        number = min(_number(items[1]), len(_ITEM_TEXTS))
+        number = min(_find_number(items[1]), len(_ITEM_TEXTS))
         return "\n".join(f"{at}. {text}" for at, text in enumerate(rng.sample(_ITEM_TEXTS, number), 1))
-    sentences = _sentences(topic, rng)
+    sentences = _iterate_sentences(topic, rng)
     found = _LENGTH.search(question)
     if found is None:
-        return _at_least(_LONG_WORDS, sentences) if _LONG.search(question) else next(sentences)
-    number, unit = _number(found[1]), found[2].lower()
+        return _join_at_least(_LONG_WORDS, sentences) if _LONG.search(question) else next(sentences)
+    number, unit = _find_number(found[1]), found[2].lower()
     if unit == "sentence":
         return " ".join(next(sentences) for _ in range(min(number, _MAX_WORDS // 10)))
     separator = "\n" if unit in _LINES else " "
-    return _at_least(min(number * _UNITS[unit], _MAX_WORDS), sentences, separator)
+    return _join_at_least(min(number * _UNITS[unit], _MAX_WORDS), sentences, separator)
 
 
-def _number(text: str) -> int:
+def _find_number(text: str) -> int:
     return int(text) if text.isdigit() else _NUMERALS[text.lower()]
 
 
-def _at_least(wanted: int, sentences: Iterator[str], separator: str = " ") -> str:
+def _join_at_least(wanted: int, sentences: Iterator[str], separator: str = " ") -> str:
     """Return sentences of as many words as are wanted, and no further sentence."""
     written: list[str] = []
     count = 0
@@ -134,7 +134,7 @@ def _at_least(wanted: int, sentences: Iterator[str], separator: str = " ") -> st
     return separator.join(written)
 
 
-def _sentences(topic: str, rng: random.Random) -> Iterator[str]:
+def _iterate_sentences(topic: str, rng: random.Random) -> Iterator[str]:
     """Yield sentences without end; the first 240 differ."""
     if topic.startswith("“"):
         asks = topic.endswith("?”")

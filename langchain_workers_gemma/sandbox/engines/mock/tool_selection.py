@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.errors import ServiceError
 
-from .hints import Hints, content_stems, read_hints
-from .prompt_tools import demanded_call
+from .hints import Hints, get_content_stems, read_hints
+from .prompt_tools import find_demanded_call
 from .schemas import resolve
 from .value_filler import ValueFiller
 
@@ -29,72 +29,72 @@ def select_calls(
     """Return the calls that the last question asks for: names and arguments, in the order of mention."""
     if request.tool_choice == "none" or not tools:
         return ()
-    choice = request.tool_choice if request.tools else demanded_call(request.turns, tools)
+    choice = request.tool_choice if request.tools else find_demanded_call(request.turns, tools)
     if choice not in ("auto", "required"):
         chosen = [tool for tool in tools if tool.name == choice][:1]
     else:
-        chosen = _wanted(tools, conversation)
+        chosen = _find_wanted(tools, conversation)
         if not chosen and choice == "required":
-            chosen = [_likeliest(tools, conversation)]
-    calls = [call for tool in chosen for call in _calls_of(tool, conversation, alone=len(chosen) == 1)]
+            chosen = [_choose_likeliest(tools, conversation)]
+    calls = [call for tool in chosen for call in _build_calls(tool, conversation, alone=len(chosen) == 1)]
     return tuple(calls if request.parallel and choice in ("auto", "required") else calls[:1])
 
 
-def _wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
+def _find_wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
     open_tools = [tool for tool in tools if tool.name not in conversation.called]
-    scored = [(score(tool, conversation.question), tool) for tool in open_tools]
+    scored = [(score_tool(tool, conversation.question), tool) for tool in open_tools]
     named = [tool for points, tool in scored if points >= _EXACT]
     enough = named or [tool for points, tool in scored if points >= _MIN_SCORE]
-    return sorted(enough, key=lambda tool: _position(tool, conversation.question))
+    return sorted(enough, key=lambda tool: _find_position(tool, conversation.question))
 
 
-def _likeliest(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
+def _choose_likeliest(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
     fresh = [tool for tool in tools if tool.name not in conversation.called] or list(tools)
-    return max(fresh, key=lambda tool: score(tool, conversation.question))
+    return max(fresh, key=lambda tool: score_tool(tool, conversation.question))
 
 
-def score(tool: Tool, text: str) -> float:
+def score_tool(tool: Tool, text: str) -> float:
     """Return a score of how well a text asks for a tool."""
     if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", text) and re.search(r"[_A-Z(]|\W", tool.name + "_"):
         is_distinctive = "_" in tool.name or not tool.name.islower() or f"{tool.name}(" in text
         if is_distinctive:
             return _EXACT
-    stems = content_stems(text)
-    name = content_stems(tool.name)
-    described = content_stems(tool.description) - name
-    parameters = content_stems(" ".join(_properties(tool))) - name - described
+    stems = get_content_stems(text)
+    name = get_content_stems(tool.name)
+    described = get_content_stems(tool.description) - name
+    parameters = get_content_stems(" ".join(_get_properties(tool))) - name - described
     return _NAME * len(stems & name) + _DESCRIPTION * len(stems & described) + _PARAMETER * len(stems & parameters)
 
 
-def _properties(tool: Tool) -> Mapping[str, Any]:
+def _get_properties(tool: Tool) -> Mapping[str, Any]:
     found = resolve(tool.parameters, tool.parameters).get("properties")
     return found if isinstance(found, Mapping) else {}
 
 
-def _position(tool: Tool, text: str) -> int:
+def _find_position(tool: Tool, text: str) -> int:
     """Return the position at which a text first mentions a tool."""
     exact = text.find(tool.name)
     if exact >= 0:
         return exact
-    named = content_stems(tool.name) or content_stems(tool.description)
-    places = [found.start() for found in re.finditer(r"\w+", text) if content_stems(found.group()) & named]
+    named = get_content_stems(tool.name) or get_content_stems(tool.description)
+    places = [found.start() for found in re.finditer(r"\w+", text) if get_content_stems(found.group()) & named]
     return min(places, default=len(text))
 
 
-def _calls_of(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
+def _build_calls(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
     """Return one call, or one for each of several values that the question lists for the tool's only parameter."""
     parts = [conversation.question, *(result.text for result in conversation.results if not result.failed)]
     hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
-    several = _several(tool, hints) if alone and not conversation.results else []
+    several = _find_several(tool, hints) if alone and not conversation.results else []
     if several:
-        return [(tool.name, arguments_of(tool, read_hints(_only(hints, value, several)))) for value in several]
-    return [(tool.name, arguments_of(tool, hints))]
+        return [(tool.name, build_arguments(tool, read_hints(_keep_only(hints, value, several)))) for value in several]
+    return [(tool.name, build_arguments(tool, hints))]
 
 
-def _several(tool: Tool, hints: Hints) -> list[str]:
+def _find_several(tool: Tool, hints: Hints) -> list[str]:
     """Return values listed with `and` or commas, for a tool whose one required parameter is a text."""
-    required = [name for name in tool.parameters.get("required", ()) if name in _properties(tool)]
-    if len(required) != 1 or resolve(_properties(tool)[required[0]], tool.parameters).get("type") != "string":
+    required = [name for name in tool.parameters.get("required", ()) if name in _get_properties(tool)]
+    if len(required) != 1 or resolve(_get_properties(tool)[required[0]], tool.parameters).get("type") != "string":
         return []
     for values in (hints.quoted, hints.names):
         listed = [
@@ -107,7 +107,7 @@ def _several(tool: Tool, hints: Hints) -> list[str]:
     return []
 
 
-def _only(hints: Hints, value: str, several: list[str]) -> str:
+def _keep_only(hints: Hints, value: str, several: list[str]) -> str:
     """Return the question with one of several values alone."""
     text = hints.text
     for other in several:
@@ -116,7 +116,7 @@ def _only(hints: Hints, value: str, several: list[str]) -> str:
     return text
 
 
-def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
+def build_arguments(tool: Tool, hints: Hints) -> dict[str, Any]:
     """Return arguments for a tool, valid by its schema where that is possible."""
     from .constrained_decoding import decode
     from .schema_validation import is_valid
@@ -124,7 +124,7 @@ def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     schema = {"type": "object", **tool.parameters}
     filled = ValueFiller(hints, schema).propose()
     arguments: dict[str, Any] = filled if isinstance(filled, dict) else {}
-    if _plainly_valid(schema, arguments) or is_valid(schema, arguments):
+    if _is_plainly_valid(schema, arguments) or is_valid(schema, arguments):
         return arguments
     import json
 
@@ -135,6 +135,6 @@ def arguments_of(tool: Tool, hints: Hints) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else arguments
 
 
-def _plainly_valid(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
+def _is_plainly_valid(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
     """Return whether arguments need no validator: no parameters and none given."""
     return not arguments and not schema.get("required")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .grammar import matches
-from .hints import Hints, content_stems, stem, stems_of, words
-from .schemas import branches, constants, resolve
-from .work_limit import MAX_ITEMS, MAX_STRING, spend, too_complex
+from .hints import Hints, get_content_stems, get_stems, split_words, stem
+from .schemas import collect_constants, list_branches, resolve
+from .work_limit import MAX_ITEMS, MAX_STRING, make_too_complex_error, spend_steps
 
 _STEPS_OF_A_VALUE = 25
 _MAX_DEPTH = 10
@@ -64,7 +64,7 @@ class ValueFiller:
         self.tools = tools
         self.called: tuple[str, Mapping[str, Any]] | None = None
         self._used: set[tuple[str, object]] = set()
-        self._stems = content_stems(hints.text)
+        self._stems = get_content_stems(hints.text)
 
     def propose(self) -> Any:
         """Return a value for the whole schema, `None` for an invalid schema."""
@@ -75,97 +75,99 @@ class ValueFiller:
 
     def fill(self, schema: object, key: str = "", depth: int = 0) -> Any:
         """Propose a value."""
-        spend(_STEPS_OF_A_VALUE)
+        spend_steps(_STEPS_OF_A_VALUE)
         found = resolve(schema, self.root)
         if "const" in found:
             return found["const"]
         if self.called is not None and key in self.called[1]:
             return self.called[1][key]
         if isinstance(found.get("enum"), list) and found["enum"]:
-            return self._choice(found["enum"])
-        options = branches(found)
+            return self._choose_constant(found["enum"])
+        options = list_branches(found)
         if options:
-            return self.fill(self._branch(options, key, depth), key, depth + 1) if depth < _MAX_DEPTH else None
+            return self.fill(self._choose_branch(options, key, depth), key, depth + 1) if depth < _MAX_DEPTH else None
         kind = found.get("type") or ("object" if "properties" in found else "array" if "items" in found else "string")
-        return self._of_type(str(kind), found, key, depth)
+        return self._fill_type(str(kind), found, key, depth)
 
-    def _of_type(self, kind: str, schema: Mapping[str, Any], key: str, depth: int) -> Any:
+    def _fill_type(self, kind: str, schema: Mapping[str, Any], key: str, depth: int) -> Any:
         if kind == "object":
-            return self._object(schema, depth)
+            return self._fill_object(schema, depth)
         if kind == "array":
-            return self._array(schema, key, depth)
+            return self._fill_array(schema, key, depth)
         if kind in ("integer", "number"):
-            return self._number(schema, key, whole=kind == "integer")
+            return self._fill_number(schema, key, whole=kind == "integer")
         if kind == "boolean":
-            return self._boolean(schema, key)
-        return None if kind == "null" else self._string(schema, key)
+            return self._fill_boolean(schema, key)
+        return None if kind == "null" else self._fill_string(schema, key)
 
     # --- choosing -----------------------------------------------------------------------------------------------------
-    def _choice(self, options: list[Any]) -> Any:
+    def _choose_constant(self, options: list[Any]) -> Any:
         if self.called is not None and self.called[0] in options:
             return self.called[0]
-        spend(len(options))
-        named = [option for option in options if self._mentioned(option)]
+        spend_steps(len(options))
+        named = [option for option in options if self._is_mentioned(option)]
         return max(named, key=lambda option: len(str(option))) if named else options[0]
 
-    def _mentioned(self, option: object) -> bool:
+    def _is_mentioned(self, option: object) -> bool:
         if isinstance(option, int | float) and not isinstance(option, bool):
             return option in self.hints.numbers
         spelled = re.escape(str(option)).replace("_", "[_ -]").replace(r"\ ", "[_ -]")
         return bool(spelled) and re.search(rf"(?<!\w){spelled}(?!\w)", self.hints.text, re.IGNORECASE) is not None
 
-    def _branch(self, options: list[Any], key: str, depth: int) -> Any:
+    def _choose_branch(self, options: list[Any], key: str, depth: int) -> Any:
         nothing = [option for option in options if resolve(option, self.root).get("type") == "null"]
         if nothing and depth >= _LONG_DEPTH:
             return nothing[0]
-        return max(enumerate(options), key=lambda pair: (self._branch_score(pair[1], key), -pair[0]))[1]
+        return max(enumerate(options), key=lambda pair: (self._score_branch(pair[1], key), -pair[0]))[1]
 
-    def _branch_score(self, option: object, key: str) -> float:
+    def _score_branch(self, option: object, key: str) -> float:
         schema = resolve(option, self.root)
         if schema.get("type") == "null" or schema.get("const", "") is None:
-            return 5 if self._negated(key) else -5
-        texts = constants(schema, self.root)
+            return 5 if self._is_negated(key) else -5
+        texts = collect_constants(schema, self.root)
         if self.called is not None:
             return 20.0 if self.called[0] in texts else 0
         names = texts & self.tools
         if names:
             order = [name for name, _ in self.wanted if name in names]
             return 20.0 - [name for name, _ in self.wanted].index(order[0]) if order else -20.0
-        described = content_stems(f"{schema.get('title', '')} {schema.get('description', '')} {' '.join(texts)}")
+        described = get_content_stems(f"{schema.get('title', '')} {schema.get('description', '')} {' '.join(texts)}")
         numeric = schema.get("type") in ("integer", "number") and bool(self.hints.numbers)
         return len(described & self._stems) + 0.5 * numeric
 
-    def _negated(self, key: str) -> bool:
+    def _is_negated(self, key: str) -> bool:
         """Return whether the prompt says to do without something."""
-        spelled = r"\W+".join(map(re.escape, words(key)))
+        spelled = r"\W+".join(map(re.escape, split_words(key)))
         negated = rf"\b(?:no|not|without|never|don't|exclude|skip)\W+(?:\w+\W+){{0,2}}{spelled}"
         return bool(spelled) and re.search(negated, self.hints.text, re.IGNORECASE) is not None
 
     # --- structures ---------------------------------------------------------------------------------------------------
-    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    def _fill_object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or depth >= _MAX_DEPTH:
-            return self._free_object(schema) if not depth else {}
+            return self._fill_free_object(schema) if not depth else {}
         required = schema.get("required") or ()
         return {
             name: self.fill(inner, name, depth + 1)
             for name, inner in properties.items()
-            if name in required or (depth < _LONG_DEPTH and self._worth_filling(name, inner))
+            if name in required or (depth < _LONG_DEPTH and self._is_worth_filling(name, inner))
         }
 
-    def _worth_filling(self, name: str, schema: object) -> bool:
+    def _is_worth_filling(self, name: str, schema: object) -> bool:
         if self.called is not None:
             return name in self.called[1]
-        if self._negated(name):
+        if self._is_negated(name):
             return False
-        if self._stated(name) is not None or {stem(word) for word in words(name)} & self._stems:
+        if self._find_stated(name) is not None or {stem(word) for word in split_words(name)} & self._stems:
             return True
         found = resolve(schema, self.root)
         return any(
-            self._mentioned(text) for option in (found, *branches(found)) for text in constants(option, self.root)
+            self._is_mentioned(text)
+            for option in (found, *list_branches(found))
+            for text in collect_constants(option, self.root)
         )
 
-    def _free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+    def _fill_free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return an object without declared properties: its keys are what the prompt names as keys."""
         asked = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
         keys = [key for key in self.hints.quoted if asked and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
@@ -174,28 +176,28 @@ class ValueFiller:
         self._used.update(("string", key) for key in keys)
         return {key: self.fill(shape, key, 1) for key in keys or ("note",)}
 
-    def _array(self, schema: Mapping[str, Any], key: str, depth: int) -> list[Any]:
+    def _fill_array(self, schema: Mapping[str, Any], key: str, depth: int) -> list[Any]:
         fewest = schema.get("minItems", 0)
         if fewest > MAX_ITEMS:
-            raise too_complex()
+            raise make_too_complex_error()
         most = min(schema.get("maxItems", _USUAL_ITEMS), max(_USUAL_ITEMS, fewest))
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list):
             return [self.fill(item, key, depth + 1) for item in prefix]
         items = schema.get("items", {})
-        if self.called is None and self.wanted and self.tools & constants(items, self.root):
-            return self._calls(items, depth)[: max(most, 1)]
+        if self.called is None and self.wanted and self.tools & collect_constants(items, self.root):
+            return self._fill_calls(items, depth)[: max(most, 1)]
         if depth >= _MAX_DEPTH:
             return []
         found = [
             self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most) if depth < _LONG_DEPTH else 0))
         ]
         kind = resolve(items, self.root).get("type")
-        while len(found) < most and kind in ("string", "integer", "number") and self._left(str(kind)):
+        while len(found) < most and kind in ("string", "integer", "number") and self._has_left(str(kind)):
             found.append(self.fill(items, key, depth + 1))
         return found
 
-    def _calls(self, items: object, depth: int) -> list[Any]:
+    def _fill_calls(self, items: object, depth: int) -> list[Any]:
         found = []
         for call in self.wanted:
             self.called = call
@@ -203,40 +205,40 @@ class ValueFiller:
         self.called = None
         return found
 
-    def _left(self, kind: str) -> bool:
+    def _has_left(self, kind: str) -> bool:
         offered = [*self.hints.quoted, *self.hints.names] if kind == "string" else self.hints.numbers
-        return any((_kind(kind), value) not in self._used for value in offered)
+        return any((_normalise_kind(kind), value) not in self._used for value in offered)
 
     # --- scalars ------------------------------------------------------------------------------------------------------
-    def _boolean(self, schema: Mapping[str, Any], key: str) -> bool:
-        if self._negated(key):
+    def _fill_boolean(self, schema: Mapping[str, Any], key: str) -> bool:
+        if self._is_negated(key):
             return False
-        if {stem(word) for word in words(key)} & self._stems:
+        if {stem(word) for word in split_words(key)} & self._stems:
             return True
         return bool(schema.get("default", False))
 
-    def _number(self, schema: Mapping[str, Any], key: str, *, whole: bool) -> float:
-        stated = self._stated(key)
+    def _fill_number(self, schema: Mapping[str, Any], key: str, *, whole: bool) -> float:
+        stated = self._find_stated(key)
         offered = [*self.hints.numbers]
         if stated is not None and re.fullmatch(r"-?\d+(?:\.\d+)?", stated):
             offered.insert(0, float(stated) if "." in stated else int(stated))
         for value in offered:
-            if ("number", value) not in self._used and _within(value, schema, whole=whole):
+            if ("number", value) not in self._used and _is_within(value, schema, whole=whole):
                 self._used.add(("number", value))
                 return int(value) if whole else value
         default = schema.get("default", schema.get("examples", [None])[0] if schema.get("examples") else None)
         if isinstance(default, int | float) and not isinstance(default, bool):
             return default
-        return _nearest(schema, whole=whole)
+        return _find_nearest(schema, whole=whole)
 
-    def _string(self, schema: Mapping[str, Any], key: str) -> str:
+    def _fill_string(self, schema: Mapping[str, Any], key: str) -> str:
         form = str(schema.get("format"))
         fewest, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", _MAX_TEXT))
         if fewest > MAX_STRING:
-            raise too_complex()
-        candidates: list[str] = self._of_format(form) if form in EXAMPLES else self._candidates(key)
+            raise make_too_complex_error()
+        candidates: list[str] = self._list_of_format(form) if form in EXAMPLES else self._list_candidates(key)
         for value in candidates:
-            spend()
+            spend_steps()
             suits = fewest <= len(value) <= most and ("string", value) not in self._used
             if suits and matches(value, schema.get("pattern")):
                 self._used.add(("string", value))
@@ -245,10 +247,10 @@ class ValueFiller:
             return EXAMPLES[form]
         if isinstance(schema.get("default"), str):
             return str(schema["default"])
-        text = f"{' '.join(words(key)).capitalize() or 'Text'} about {self.hints.topic}"
+        text = f"{' '.join(split_words(key)).capitalize() or 'Text'} about {self.hints.topic}"
         return text[:most].rstrip().ljust(fewest, ".")
 
-    def _of_format(self, form: str) -> list[str]:
+    def _list_of_format(self, form: str) -> list[str]:
         hints = self.hints
         found: dict[str, list[str]] = {
             "date": hints.dates,
@@ -259,13 +261,13 @@ class ValueFiller:
         }
         return found.get(form, [])
 
-    def _candidates(self, key: str) -> list[str]:
+    def _list_candidates(self, key: str) -> list[str]:
         """Return texts for a key, the likeliest first."""
         hints = self.hints
-        stated = self._stated(key)
-        stems = {stem(word) for word in words(key)}
+        stated = self._find_stated(key)
+        stems = {stem(word) for word in split_words(key)}
         found = [stated] if stated is not None else []
-        if self.answer and set(words(key)) & _ANSWERS:
+        if self.answer and set(split_words(key)) & _ANSWERS:
             found.append(self.answer)
         for of, offered in _MEANT:
             if stems & of:
@@ -275,9 +277,9 @@ class ValueFiller:
                 return [*found, *offered(hints)]
         return [*found, *hints.quoted, *hints.names, *hints.expressions, *hints.dates, *hints.times, *hints.phrases]
 
-    def _stated(self, key: str) -> str | None:
+    def _find_stated(self, key: str) -> str | None:
         """Return the value that the prompt states for a key outright: `unit: celsius`, `limit 5`, `named 'Ann'`."""
-        spelled = r"[\s_-]+".join(map(re.escape, words(key)))
+        spelled = r"[\s_-]+".join(map(re.escape, split_words(key)))
         if not spelled:
             return None
         found = re.search(
@@ -292,44 +294,44 @@ class ValueFiller:
 _Offer = Callable[[Hints], list[str]]
 # What a key's words say about its value. These come first where they are offered:
 _MEANT: tuple[tuple[frozenset[str], _Offer], ...] = (
-    (stems_of("email mail"), lambda hints: hints.emails),
-    (stems_of("url uri link website"), lambda hints: hints.urls),
-    (stems_of("date day"), lambda hints: hints.dates),
-    (stems_of("time hour"), lambda hints: hints.times),
-    (stems_of("expression formula equation"), lambda hints: hints.expressions),
-    (stems_of("body message content text note reminder announcement"), lambda hints: hints.said),
+    (get_stems("email mail"), lambda hints: hints.emails),
+    (get_stems("url uri link website"), lambda hints: hints.urls),
+    (get_stems("date day"), lambda hints: hints.dates),
+    (get_stems("time hour"), lambda hints: hints.times),
+    (get_stems("expression formula equation"), lambda hints: hints.expressions),
+    (get_stems("body message content text note reminder announcement"), lambda hints: hints.said),
 )
 # And of these the first that fits is all there is to choose from:
 _WANTED: tuple[tuple[frozenset[str], _Offer], ...] = (
     (
-        stems_of("description summary reason explanation details note comment reasoning rationale"),
-        lambda hints: [_shortened(hints.text)],
+        get_stems("description summary reason explanation details note comment reasoning rationale"),
+        lambda hints: [_shorten(hints.text)],
     ),
     (
-        stems_of("query question search text prompt input task request content sentence body"),
-        lambda hints: [*hints.quoted, _shortened(hints.text)],
+        get_stems("query question search text prompt input task request content sentence body"),
+        lambda hints: [*hints.quoted, _shorten(hints.text)],
     ),
     (
-        stems_of("city location place town country region destination origin state address area"),
+        get_stems("city location place town country region destination origin state address area"),
         lambda hints: [*hints.names, *hints.quoted, *hints.phrases],
     ),
     (
-        stems_of("name title customer person user author company product subject style"),
+        get_stems("name title customer person user author company product subject style"),
         lambda hints: [*hints.quoted, *hints.names, *hints.phrases],
     ),
 )
 
 
-def _kind(kind: str) -> str:
+def _normalise_kind(kind: str) -> str:
     return "string" if kind == "string" else "number"
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     plain = " ".join(text.split())
     return plain if len(plain) <= _MAX_TEXT else plain[: _MAX_TEXT - 1].rstrip() + "…"
 
 
-def _within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
+def _is_within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
     if whole and value != int(value):
         return False
     low, high = schema.get("minimum"), schema.get("maximum")
@@ -344,7 +346,7 @@ def _within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
     )
 
 
-def _nearest(schema: Mapping[str, Any], *, whole: bool) -> float:
+def _find_nearest(schema: Mapping[str, Any], *, whole: bool) -> float:
     """Return the number nearest to 1 that the bounds allow."""
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))

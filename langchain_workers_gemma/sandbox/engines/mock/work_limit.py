@@ -32,13 +32,13 @@ class _Steps:
 _current: ContextVar[_Steps | None] = ContextVar("steps of the answer", default=None)
 
 
-def too_complex() -> ServiceError:
+def make_too_complex_error() -> ServiceError:
     """Return the refusal of a schema that takes too much work."""
     return ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met: the schema is too complex")
 
 
 @contextlib.contextmanager
-def limited_work() -> Iterator[None]:
+def limit_work() -> Iterator[None]:
     """Limit the work that is done within a `with` block.
 
     Raises:
@@ -48,12 +48,12 @@ def limited_work() -> Iterator[None]:
     try:
         yield
     except RecursionError:
-        raise too_complex() from None
+        raise make_too_complex_error() from None
     finally:
         _current.reset(token)
 
 
-def spend(steps: int = 1) -> None:
+def spend_steps(steps: int = 1) -> None:
     """Count steps.
 
     Raises:
@@ -63,4 +63,4 @@ def spend(steps: int = 1) -> None:
     if current is not None:
         current.left -= steps
         if current.left < 0:
-            raise too_complex()
+            raise make_too_complex_error()

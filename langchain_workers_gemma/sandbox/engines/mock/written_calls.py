@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .json_text import json_spans
+from .json_text import find_json_spans
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Turn
@@ -17,7 +17,7 @@ _PYTHON = re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\(")
 _CODE = re.compile(r"```tool_code\s*\n(.*?)(?:```|\Z)|\A\s*+\[?+(\s*+[A-Za-z_]\w*+\(.*\))\s*\]?\s*\Z", re.DOTALL)
 
 
-def called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
+def find_called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
     """Return the names of the tools that a turn calls.
 
     Args:
@@ -29,22 +29,22 @@ def called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
     if turn.role != "assistant":
         return []
     names = [call.name for call in turn.calls]
-    names += [name for value, _, _ in json_spans(turn.text) for name in _names_in(value)]
+    names += [name for value, _, _ in find_json_spans(turn.text) for name in _iterate_names(value)]
     names += _BRACED.findall(turn.text)
     for fenced, bare in _CODE.findall(turn.text):
         names += [name for name in _PYTHON.findall(fenced or bare) if name in tools]
     return list(dict.fromkeys(names))
 
 
-def _names_in(value: Any) -> Iterator[str]:
+def _iterate_names(value: Any) -> Iterator[str]:
     """Yield names in a call, in a list of calls, or in an object that holds a list of calls."""
     if isinstance(value, list):
         for item in value:
-            yield from _names_in(item)
+            yield from _iterate_names(item)
     elif isinstance(value, Mapping):
         name = value.get("name", value.get("function"))
         if isinstance(name, str) and any(isinstance(value.get(key), Mapping) for key in _ARGUMENTS):
             yield name
         for inner in value.values():
             if isinstance(inner, list):
-                yield from _names_in(inner)
+                yield from _iterate_names(inner)
