@@ -40,9 +40,9 @@ class FieldCache(Generic[T]):
         return value
 
     def __deepcopy__(self, _memo: object) -> FieldCache[T]:
-        """A copy starts empty: its values would belong to the fields of another object."""
+        """Return an empty cache, since the values belong to the fields of another object."""
         return FieldCache(*self._names)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle holds no values, since they may refer to objects that cannot be pickled."""
+        """Pickle no values, since they may refer to objects that cannot be pickled."""
         return FieldCache, self._names

@@ -167,12 +167,12 @@ class ClientFields(Serializable):
         vars(self).pop("_serialized", None)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """A pickle omits the caller's clients and the binding: connections cannot be pickled."""
+        """Pickle neither the caller's clients nor the binding: connections cannot be pickled."""
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(_TIED_TO_PROCESS)}}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy in the same process shares the caller's clients and the binding."""
+        """Copy the object; the copy shares the caller's clients and the binding."""
         memo = {} if memo is None else memo
         for name in (*_TIED_TO_PROCESS, "rate_limiter"):
             shared = getattr(self, name, None)

@@ -126,7 +126,7 @@ def _drop_unanswered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
 
 
 def _label_calls(opened: Sequence[_Open]) -> None:
-    """Number the calls of one tool, so that each has its own label."""
+    """Label each call of a tool by its number, so that labels are unique."""
     if len(opened) == 1:
         return
     counts = Counter(one.call.name for one in opened)

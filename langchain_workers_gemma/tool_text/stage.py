@@ -74,7 +74,7 @@ class TextStage:
         return blank
 
     def _emit(self, events: Iterable[TextEvent]) -> Iterator[Event]:
-        """Number calls downwards from -1, apart from those that the service numbers from 0."""
+        """Assign numbers to calls downwards from -1, since the service numbers its own from 0."""
         for event in events:
             if not isinstance(event, ToolCallDelta):
                 yield from self._twins.release()

@@ -140,7 +140,7 @@ def _speak_after(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _begin_in_thought(draft: Draft, _request: ChatRequest) -> Draft:
-    """The opening token stood in the prompt: its name alone opens the reply."""
+    """Open the reply with the thought's name alone, as if the opening token were in the prompt."""
     thought = draft.reasoning or "I have what I need."
     return replace(draft, reasoning="", text=f"thought\n{thought}<channel|>{draft.text}")
 
@@ -152,7 +152,7 @@ def _leave_orphan_channel(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _leak_tokens(draft: Draft, _request: ChatRequest) -> Draft:
-    """Special tokens stay in the text."""
+    """Keep special tokens in the text."""
     return replace(draft, text=draft.text + ("<|tool_response>" if draft.calls else "<turn|><eos>"))
 
 
