@@ -461,6 +461,8 @@ class ChatExchange:
             neurons = _as_float(self._head.headers.get("cf-ai-neurons"))
         if neurons is not None:
             metadata["neurons"] = neurons + sum(spent.neurons or 0 for spent in self._spent)
+        if self._reader.is_json_truncated:
+            metadata["truncated_json"] = True
         if self._reader.logprobs:
             metadata["logprobs"] = {"content": self._reader.logprobs}
         cost = self._plan.spec.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None

@@ -192,6 +192,14 @@ class ReplyReader:
         """The answer that was left to the exchange; `None` if there is none."""
         return None if self._answer is None else self._answer.withheld
 
+    @property
+    def is_json_truncated(self) -> bool:
+        """Whether a JSON answer was truncated, although it may be complete: some engines close what they truncate.
+
+        Text after the JSON, white space too, shows that the model had written all of it.
+        """
+        return self._answer is not None and not self._answer.is_followed and self.truncation is not None
+
     def take_withheld_text(self) -> list[Event]:
         """Return what was held back while the forced call, or the end of the answer, was waited for."""
         text = self.prose_instead_of_call + (self.withheld_answer or "")

@@ -76,6 +76,8 @@ class AnswerReader:
             value = find_json(text) if called is None else from_json(replace_lone_surrogates(text))
         except ValueError as error:
             return _make_unreadable(message, text, str(error))
+        if message.response_metadata.get("truncated_json"):
+            return _make_unreadable(message, text, "it was cut", is_truncated=True)
         if not isinstance(value, dict):
             return _make_unreadable(message, text, f"it is a {type(value).__name__}, not an object")
         is_ignored = self.answer.is_ignored_by(value)

@@ -35,10 +35,12 @@ class JsonAnswer:
 
     Attributes:
         withheld: The answer that was not emitted; `None` if there is none.
+        is_followed: Whether anything came after the JSON, be it white space.
     """
 
     def __init__(self, withholds: Withholding | None = None) -> None:
         self.withheld: str | None = None
+        self.is_followed = False
         self._withholds = withholds
         self._held: list[str] = []
         self._head = ""
@@ -73,6 +75,7 @@ class JsonAnswer:
     def _take_held(self) -> str:
         """Return the JSON in what was held back, or all of it where there is none."""
         text, self._head, self._held = self._head + "".join(self._held), "", []
+        self.is_followed = self.is_followed or text[-1:] not in ("}", "]", "")
         opening = _OPENING.match(text)
         if opening is not None:
             end = ValueScanner().scan(text[opening.end() :])
@@ -109,10 +112,12 @@ class JsonAnswer:
         end = self._scanner.scan(text)
         if end is not None:
             self._state = self._drop
+            self.is_followed = end < len(text)
             text = text[:end]
         return (Text(text),) if text else ()
 
-    def _drop(self, _text: str) -> Iterable[Event]:
+    def _drop(self, text: str) -> Iterable[Event]:
+        self.is_followed = self.is_followed or bool(text)
         return ()
 
 
