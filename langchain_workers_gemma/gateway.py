@@ -62,8 +62,8 @@ class AIGateway(Serializable):
     backoff: Literal["constant", "linear", "exponential"] | None = None
     token: SecretStr | None = None
 
-    def __init__(self, id: str, **options: Any) -> None:  # noqa: A002 - the contract's name
-        super().__init__(id=id, **options)
+    def __init__(self, id: str | None = None, **options: Any) -> None:  # noqa: A002 - the contract's name
+        super().__init__(**options if id is None else {**options, "id": id})
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

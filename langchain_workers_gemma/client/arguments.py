@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from langchain_workers_gemma.models import GemmaModel, Range
 
@@ -20,6 +23,7 @@ SAMPLING = (
 )
 """The sampling parameters, in the order in which they are sent."""
 
+_MAY_HOLD_TOKENS = frozenset({"api_token", "ai_gateway", "default_headers"})
 _ANYWHERE = {"max_tokens": Range(low=1, integer=True)}  # what holds on every model, published or not
 
 
@@ -92,3 +96,23 @@ def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -
                 raise ValueError(f"stop must hold strings that are not empty, not {sequence!r}.")
             merged[sequence] = None
     return tuple(merged)
+
+
+@lru_cache(maxsize=256)
+def _get_type(model_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    field = model_class.model_fields[name]
+    annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def validate_field(model_class: type[BaseModel], name: str, value: object) -> Any:
+    """Return a value as the constructor would keep it in a field.
+
+    Raises:
+        ValueError: If the field cannot hold it. A value that `repr` of the object hides is hidden here too.
+    """
+    try:
+        return _get_type(model_class, name).validate_python(to_python(value))
+    except ValidationError as error:
+        shown = f"={value!r:.80}" if model_class.model_fields[name].repr and name not in _MAY_HOLD_TOKENS else ""
+        raise ValueError(f"{name}{shown} is not valid: {error.errors()[0]['msg']}.") from None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Protocol, cast
 
 from langchain_core.language_models import ModelProfile
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import (
@@ -17,6 +16,7 @@ from langchain_workers_gemma.client.arguments import (
     merge_stops,
     normalise_arguments,
     to_python,
+    validate_field,
 )
 from langchain_workers_gemma.client.connection import Connected
 from langchain_workers_gemma.client.profile import apply_profile, get_callers_profile
@@ -81,7 +81,11 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
             "Use model_kwargs for keys that are to be sent as they are."
         )
     chat_class = cast("type[BaseModel]", type(chat))
-    of_call = {name: _validate_override(chat_class, name, value) for name, value in kwargs.items() if name in _PER_CALL}
+    of_call = {
+        name: value if name in _CHECKED_ELSEWHERE else validate_field(chat_class, name, value)
+        for name, value in kwargs.items()
+        if name in _PER_CALL
+    }
     fields = vars(chat) | of_call
     spec = get_model_spec(chat, kwargs.get("model"))
     check_one_answer(kwargs.get("n"), fields["model_kwargs"])
@@ -102,7 +106,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         address=connection.build_address(chat),
         parameters=sampling,
         stops=merge_stops(chat.stop, stop),
-        tools=[to_openai_tool(tool) for tool in kwargs.get("tools") or ()],
+        tools=[to_openai_tool(tool) for tool in _check_tools(kwargs.get("tools"))],
         tool_choice=kwargs.get("tool_choice"),
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
@@ -130,6 +134,15 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         retry=RetryPolicy(chat.max_retries),
         context=connection.build_error_context(chat, spec, gateway),
     )
+
+
+def _check_tools(tools: Any) -> list[Any]:
+    if isinstance(tools, str | bytes | Mapping):
+        raise ValueError(f"tools must be a list of tools, not {type(tools).__name__}.")
+    try:
+        return [] if tools is None else list(tools)
+    except TypeError:
+        raise ValueError(f"tools must be a list of tools, not {type(tools).__name__}.") from None
 
 
 def get_server_memory(chat: ChatModel) -> ServerMemory:
@@ -183,23 +196,3 @@ def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:
     for argument, value in (("n", n), ("model_kwargs['n']", extra.get("n"))):
         if value not in (None, 1):
             raise ValueError(f"{argument}={value!r}: a call gives one answer. Use batch, or call again.")
-
-
-@lru_cache
-def _get_type(chat_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    annotation: Any = chat_class.model_fields[name].annotation
-    return TypeAdapter(annotation)
-
-
-def _validate_override(chat_class: type[BaseModel], name: str, value: object) -> Any:
-    """Validate a call's value for a field.
-
-    Raises:
-        ValueError: If the field could not hold it.
-    """
-    if name in _CHECKED_ELSEWHERE:
-        return value
-    try:
-        return _get_type(chat_class, name).validate_python(value)
-    except ValidationError as error:
-        raise ValueError(f"{name}={value!r:.80} is not valid: {error.errors()[0]['msg']}.") from None

@@ -73,8 +73,7 @@ def resolve(connected: Connected) -> None:
         raise ValueError(f"model is missing: host={host.name!r} may serve any, so name one, such as 'gemma3:12b'.")
     check_model_id(connected.model)
     connected.api = connected.api or next(iter(host.chat))
-    if connected.api not in host.chat:
-        raise ValueError(f"api={connected.api!r}: {host.label} has only {', '.join(map(repr, host.chat))}.")
+    _check_api(connected)
     for name, value in (
         ("ai_gateway", connected.ai_gateway),
         ("session_affinity", connected.session_affinity),
@@ -104,6 +103,8 @@ def check_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str
     Raises:
         ValueError: If a name or a value is not one that a header can have.
     """
+    if not isinstance(headers, Mapping):
+        raise ValueError(f"{argument} must be a dict of names and values, not {type(headers).__name__}.")
     for name, value in headers.items():
         if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
             raise ValueError(f"{argument}: {name!r} is not a header's name.")
@@ -143,6 +144,12 @@ def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:
                 "the model is loaded."
             )
     return {**headers, **{name: os.environ[variable] for name, variable in read.items()}} if read else headers
+
+
+def _check_api(connected: Connected) -> None:
+    host = HOSTS[connected.host]
+    if connected.api not in host.chat:
+        raise ValueError(f"api={connected.api!r}: {host.label} has only {', '.join(map(repr, host.chat))}.")
 
 
 def _check_binding(connected: Connected) -> None:
@@ -269,9 +276,14 @@ def parse_gateway(value: object) -> AIGateway | None:
 
 
 def build_address(connected: Connected) -> Address:
-    """Return the address of requests."""
+    """Return the address of requests.
+
+    Raises:
+        ValueError: If a field that was assigned to the object is not one that the host can take.
+    """
+    _check_api(connected)
     account = connected.account_id
-    if connected.binding is None:  # a field that was assigned has not been checked
+    if connected.binding is None:
         check_base_url(connected.base_url or "")
         if account is not None:
             check_account_id(account)
@@ -289,7 +301,7 @@ def build_call_headers(
     Raises:
         ValueError: If one cannot be sent.
     """
-    extra = check_headers("extra_headers", extra_headers or {})
+    extra = check_headers("extra_headers", {} if extra_headers is None else extra_headers)
     own = check_headers("default_headers", connected.default_headers)  # before a token is among the values here
     affinity = (
         {} if session_affinity is None else {"x-session-affinity": check_header("session_affinity", session_affinity)}
@@ -309,6 +321,7 @@ def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout
     if connected.binding is not None:
         from langchain_workers_gemma.transport.binding import BindingTransport
 
+        _check_binding(connected)
         return BindingTransport(connected.binding, connected.default_headers, _to_httpx_timeout(limits).read)
     token = _to_secret(connected.api_token)
     if token is None and HOSTS[connected.host].needs_token:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import httpx
 from langchain_core.load.serializable import Serializable
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import normalise_arguments
+from langchain_workers_gemma.client.arguments import normalise_arguments, validate_field
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.hosts import Api
 from langchain_workers_gemma.models import HostName, resolve_model
@@ -151,14 +152,26 @@ class ClientFields(Serializable):
 
     # --- Changes and copies ---
 
+    @classmethod
+    @cache
+    def _get_own_fields(cls) -> frozenset[str]:
+        """Return the names of the fields that are not LangChain's."""
+        bases = [base for base in cls.__mro__ if issubclass(base, BaseModel) and not issubclass(base, ClientFields)]
+        return frozenset(cls.model_fields).difference(*(base.model_fields for base in bases))
+
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field."""
-        super().__setattr__(name, value)
+        """Set a field to what the constructor would take."""
+        super().__setattr__(name, validate_field(type(self), name, value) if name in self._get_own_fields() else value)
         self._forget_serialized()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some fields changed."""
-        duplicate = super().model_copy(update=update, deep=deep)
+        """Return a copy with some fields changed to what the constructor would take."""
+        own = self._get_own_fields()
+        changed = {
+            name: validate_field(type(self), name, value) if name in own else value
+            for name, value in (update or {}).items()
+        }
+        duplicate = super().model_copy(update=changed, deep=deep)
         duplicate._forget_serialized()  # noqa: SLF001 - a copy of ours
         return duplicate
 

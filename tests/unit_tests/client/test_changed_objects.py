@@ -52,7 +52,6 @@ CHANGES: dict[str, Change] = {
     "a key in place": lambda llm: llm.model_kwargs.update(logprobs=False),
     "a key to what Python takes for equal": lambda llm: llm.model_kwargs.update(logprobs=1),
     "a value within a key in place": lambda llm: llm.model_kwargs["chat_template_kwargs"]["custom"].append(2),
-    "a number to what Python takes for equal": lambda llm: setattr(llm, "max_tokens", 256.0),
 }
 
 

@@ -1,0 +1,106 @@
+"""Whatever a field or an argument is given, a call ends in a reply or in an error with a cure."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
+from tests.helpers.asking import TOKEN, WAYS, ask, gemma
+
+
+class Odd:
+    """An object that nothing takes."""
+
+
+ODD: list[Any] = [
+    Odd(), object(), b"x", bytearray(b"x"), 1j, range(3), [], ["x"], {}, {"x": 1}, {1}, (1,), None, True, "", "x",
+    "\ud800", "a\0b", -1, 0.5, 10**400, float("nan"), float("inf"), Decimal("0.5"), datetime(2026, 1, 1, tzinfo=UTC),
+    Path("x"), len, iter([1]), SecretStr("x"), np.float32(0.5), np.int64(5), np.bool_(True), np.array([1, 2]),
+    np.array(5), np.str_("x"),
+]  # fmt: skip
+OWN_FIELDS = sorted(ChatWorkersGemma._get_own_fields())
+CALL_ARGUMENTS = (
+    "n",
+    "response_format",
+    "guided_json",
+    "tools",
+    "tool_choice",
+    "extra_headers",
+    "max_repairs",
+    "stream",
+)
+
+
+def ends_well(do: Callable[[], object]) -> None:
+    """Something ends in a reply, or in an error that a caller can tell from a mistake of ours."""
+    try:
+        do()
+    except (ValueError, WorkersGemmaError) as error:
+        assert TOKEN not in str(error)  # noqa: PT017 - it may as well end in a reply
+        assert len(str(error)) < 5_000  # noqa: PT017
+
+
+@pytest.mark.parametrize("field", OWN_FIELDS)
+@pytest.mark.usefixtures("service")
+def test_any_value_of_a_field(field: str) -> None:
+    """In the constructor, assigned, in a copy and as an argument of a call: a reply, or an error with a cure."""
+
+    def assign(value: object) -> object:
+        llm = gemma()
+        setattr(llm, field, value)
+        return llm.invoke("Hi")
+
+    def copy(value: object) -> object:
+        return gemma().model_copy(update={field: value}).invoke("Hi")
+
+    def construct(value: object) -> object:
+        given = {"account_id": "a", "api_token": TOKEN, "max_retries": 0, field: value}
+        return ChatWorkersGemma(**given).invoke("Hi")
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names no known Gemma|model_copy", category=UserWarning)
+        for value in ODD:
+            ends_well(partial(construct, value))
+            ends_well(partial(assign, value))
+            ends_well(partial(copy, value))
+            ends_well(partial(gemma().invoke, "Hi", **{field: value}))
+
+
+@pytest.mark.parametrize("argument", CALL_ARGUMENTS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("service")
+def test_any_value_of_an_argument(argument: str, way: str) -> None:
+    for value in ODD:
+        ends_well(partial(ask, gemma(), way, "Hi", **{argument: value}))
+
+
+def test_what_is_assigned_is_kept_as_the_constructor_keeps_it() -> None:
+    llm = gemma()
+    for field, given, kept in (
+        ("max_tokens", 256.0, 256),
+        ("temperature", np.float32(0.5), 0.5),
+        ("seed", np.int64(5), 5),
+        ("api_token", TOKEN, SecretStr(TOKEN)),
+        ("timeout", "5", 5.0),
+    ):
+        setattr(llm, field, given)
+        assert getattr(llm, field) == kept
+        assert type(getattr(llm, field)) is type(kept)
+        assert getattr(llm.model_copy(update={field: given}), field) == kept
+
+
+@pytest.mark.parametrize("field", ["api_token", "default_headers", "ai_gateway"])
+def test_an_error_does_not_repeat_what_may_hold_a_token(field: str) -> None:
+    with pytest.raises(ValueError, match=field) as raised:
+        setattr(gemma(), field, [{"id": "x", "token": "the-credential"}])
+    assert "the-credential" not in str(raised.value)
