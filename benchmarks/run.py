@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages.utils import count_tokens_approximately
+from pydantic import BaseModel, Field
 
 import langchain_workers_gemma
 from benchmarks import subjects
@@ -94,6 +96,96 @@ def streams(url: str, path: str, repeats: int, without: tuple[str, ...] = ()) ->
 def history(url: str, repeats: int) -> dict[str, float]:
     turns = [HumanMessage(f"Question {i}") if i % 2 == 0 else AIMessage(f"Answer {i}") for i in range(999)]
     runs = {name: (lambda s=make(url): s.call(turns)) for name, make in subjects.SUBJECTS.items()}
+    return interleaved(runs, repeats)
+
+
+def make_tool(number: int) -> dict[str, Any]:
+    """A tool in OpenAI's form."""
+    properties = {
+        "city": {"type": "string", "description": "Name of the city."},
+        "days": {"type": "integer", "description": "How many days."},
+        "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+    }
+    parameters = {"type": "object", "properties": properties, "required": ["city"]}
+    described = {"name": f"tool_{number}", "description": f"Tool number {number}.", "parameters": parameters}
+    return {"type": "function", "function": described}
+
+
+def agent_turns(url: str, repeats: int) -> dict[str, float]:
+    """A turn of an agent: ten tools are bound, one call has its result, the model makes another."""
+    tools = [make_tool(number) for number in range(10)]
+    call = {"name": "tool_1", "args": {"city": "Rome"}, "id": "call_0", "type": "tool_call"}
+    turns = [
+        HumanMessage("How is the weather in Rome, and in Paris?"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("Sunny, 21 degrees.", tool_call_id="call_0"),
+    ]
+    runs = {}
+    for name, make in subjects.SUBJECTS.items():
+        if name != "httpx":
+            bound = make(f"{url}/agent").llm.bind_tools(tools)
+            assert bound.invoke(turns).tool_calls[0]["args"] == {"city": "Paris", "days": 3}
+            runs[name] = repeated(lambda bound=bound: bound.invoke(turns), 10)
+    return {name: seconds / 10 for name, seconds in interleaved(runs, repeats).items()}
+
+
+class Recipe(BaseModel):
+    """A recipe."""
+
+    title: str
+    minutes: int = Field(ge=1, le=600)
+    steps: list[str]
+
+
+def structured_answers(url: str, repeats: int) -> dict[str, float]:
+    """An answer in the form of a Pydantic class. The floor validates the reply's text, and shows no schema."""
+    floor = subjects.floor(f"{url}/structured").llm
+    runs: dict[str, Callable[[], Any]] = {
+        "floor": lambda: Recipe.model_validate_json(floor.invoke("Soup").text),
+    }
+    for name in ("ours", "langchain-cloudflare", "langchain-openai"):
+        structured = subjects.SUBJECTS[name](f"{url}/structured").llm.with_structured_output(
+            Recipe, method="json_schema"
+        )
+        assert structured.invoke("Soup").minutes == 30
+        runs[name] = lambda structured=structured: structured.invoke("Soup")
+    several = {name: repeated(run, 10) for name, run in runs.items()}
+    return {name: seconds / 10 for name, seconds in interleaved(several, repeats).items()}
+
+
+def token_counts(url: str, repeats: int) -> dict[str, float]:
+    """Tokens of 1,000 messages, estimated; core's estimate divides the number of characters by four."""
+    text = "The quick brown fox jumps over the lazy dog, and 12 others follow. "
+    turns = [HumanMessage(text * 3) if i % 2 == 0 else AIMessage(text * 5) for i in range(1_000)]
+    llm = subjects.ours(url).llm
+    return interleaved(
+        {
+            "core's count_tokens_approximately": lambda: count_tokens_approximately(turns),
+            "ours": lambda: llm.get_num_tokens_from_messages(turns),
+        },
+        repeats,
+    )
+
+
+def text_calls(url: str, repeats: int) -> dict[str, float]:
+    """A streamed tool call of 100 kB, as data and as text in Gemma's notation."""
+    runs = {}
+    for name, path in (("as data", "argument"), ("as text", "text-call")):
+        tool = {
+            "name": "save",
+            "description": "Save.",
+            "parameters": {"type": "object", "properties": {"text": {"type": "string"}}},
+        }
+        bound = subjects.ours(f"{url}/{path}/100000").llm.bind_tools([{"type": "function", "function": tool}])
+
+        def ours_alone(bound: Any = bound) -> int:
+            return sum(
+                len(chunk.message.tool_call_chunks)
+                for chunk in bound.bound._stream([HumanMessage("hi")], **bound.kwargs)
+            )
+
+        assert ours_alone()
+        runs[name] = ours_alone
     return interleaved(runs, repeats)
 
 
@@ -250,6 +342,10 @@ def measure(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]]]:
         "stream of 5,000 events": ("ms", streams(url, "events/5000", few)),
         "tool-call argument of 1 MB": ("ms", streams(url, "argument/1000000", 1, ("langchain-cloudflare",))),
         "history of 1,000 messages": ("ms", history(url, repeats)),
+        "agent turn with ten tools": ("us", agent_turns(url, repeats)),
+        "structured answer, validated": ("us", structured_answers(url, repeats)),
+        "tokens of 1,000 messages": ("ms", token_counts(url, repeats)),
+        "tool call of 100 kB": ("ms", text_calls(url, few)),
         "512 calls of 50 ms, 64 in flight (wall)": ("s", concurrent(url, max(1, few // 2))),
         "import of the module": ("ms", imports(few)),
         "import of the class": ("ms", class_imports(few)),

@@ -1,7 +1,8 @@
 """A loopback server with canned replies, cheap enough not to be what is measured. Runs in a process of its own.
 
 The path says what to answer: `/events/200` streams so many events, `/argument/N` a tool call whose arguments hold N
-bytes, `/document/N` a JSON document of N bytes, `/slow/50` a reply after so many milliseconds, anything else a reply.
+bytes, `/text-call/N` the same call as text, `/document/N` a JSON document of N bytes, `/slow/50` a reply after so many
+milliseconds, `/agent` a reply with a tool call, `/structured` one with JSON, anything else a reply.
 """
 
 from __future__ import annotations
@@ -23,6 +24,28 @@ WHOLE = json.dumps(
         "usage": USAGE,
     }
 ).encode()
+
+
+_CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "tool_3", "arguments": '{"city": "Paris", "days": 3}'},
+}
+_MESSAGES = {
+    "/agent": {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+    "/structured": {
+        "role": "assistant",
+        "content": '{"title": "Soup", "minutes": 30, "steps": ["Boil.", "Stir.", "Eat."]}',
+    },
+}
+OTHERS = {
+    path: json.dumps({
+        "id": "x",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": USAGE,
+    }).encode()
+    for path, message in _MESSAGES.items()
+}  # fmt: skip
 
 
 def _event(payload: dict[str, Any]) -> bytes:
@@ -54,6 +77,9 @@ def events_for(path: str) -> list[bytes] | None:
         head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "save", "arguments": ""}}
         tail = [_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
         return [_delta(tool_calls=[head]), *tail, *_ending("tool_calls")]
+    if found := re.search(r"/text-call/(\d+)", path):
+        call = f'<|tool_call>call:save{{text:<|"|>{"x" * int(found[1])}<|"|>}}<tool_call|>'
+        return [_delta(content=call[i : i + 64]) for i in range(0, len(call), 64)] + _ending("stop")
     if found := re.search(r"/document/(\d+)", path):
         rows = [{"id": i, "name": f"row {i}"} for i in range(int(found[1]) // 28)]
         document = json.dumps({"rows": rows})
@@ -85,8 +111,9 @@ class _Server:
             return
         if found := re.search(r"/slow/(\d+)", path):
             await asyncio.sleep(int(found[1]) / 1000)
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(WHOLE)}\r\n\r\n"
-        writer.write(head.encode() + WHOLE)
+        reply = next((other for start, other in OTHERS.items() if path.startswith(start)), WHOLE)
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(reply)}\r\n\r\n"
+        writer.write(head.encode() + reply)
 
     def _packets_for(self, path: str) -> list[bytes]:
         key = path.split("/accounts", maxsplit=1)[0].split("/v1", maxsplit=1)[0]

@@ -11,6 +11,7 @@ import httpx
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 MODEL = "@cf/google/gemma-4-26b-a4b-it"
 
@@ -58,7 +59,10 @@ class FloorModel(BaseChatModel):
         return "floor"
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-        return _result(self.client.post(self.url, json=_body(messages)).json())
+        return _result(self.client.post(self.url, json={**_body(messages), **kwargs}).json())
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -93,7 +97,12 @@ def _body(messages: list[BaseMessage]) -> dict[str, Any]:
 
 
 def _result(reply: Any) -> ChatResult:
-    message = AIMessage(content=reply["choices"][0]["message"]["content"])
+    said = reply["choices"][0]["message"]
+    calls = [
+        {"name": call["function"]["name"], "args": json.loads(call["function"]["arguments"]), "id": call["id"]}
+        for call in said.get("tool_calls") or ()
+    ]
+    message = AIMessage(content=said["content"] or "", tool_calls=calls)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 

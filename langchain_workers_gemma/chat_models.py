@@ -13,16 +13,22 @@ from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import model_validator
+from pydantic_core import from_json
 
 from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
 from langchain_workers_gemma.client.cache import FieldCache
-from langchain_workers_gemma.client.call_settings import build_call_settings, get_model_spec, get_server_memory
+from langchain_workers_gemma.client.call_settings import (
+    build_call_settings,
+    get_model_spec,
+    get_server_memory,
+    make_cache_key,
+)
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.preview import Preview, build_preview
 from langchain_workers_gemma.client.profile import ResolvedProfile, build_published_profile, get_callers_profile
@@ -337,16 +343,20 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     # --- From arguments to a plan ---
 
     def _prepare(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-        if stop or kwargs or isinstance(self.ai_gateway, AIGateway):  # a gateway's metadata may change in place
+        is_fixed = not (stop or isinstance(self.ai_gateway, AIGateway))  # a gateway's metadata may change in place
+        arguments = make_cache_key(kwargs) if is_fixed else None
+        if arguments is None:
             return prepare(build_call_settings(self, stop, kwargs), stream=stream)
-        key = (stream, get_server_memory(self).version)
         return self._cached_preparation.get(
-            key, vars(self), lambda: prepare(build_call_settings(self, None, {}), stream=stream)
+            (stream, arguments, get_server_memory(self).version),
+            vars(self),
+            # A copy of the arguments, which their owner cannot change.
+            lambda: prepare(build_call_settings(self, None, from_json(arguments)), stream=stream),
         )
 
     @cached_property
     def _cached_preparation(self) -> FieldCache[Preparation]:
-        """What calls without arguments of their own have in common, a stream or not.
+        """What calls have in common that differ in their messages only, by their arguments.
 
         Of the fields that may change in place, `model_kwargs` is not copied: a preparation refers to it.
         """
@@ -368,7 +378,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
-        return ChatResult(generations=[ChatGeneration(message=builder.build())])
+        return builder.build_result()
 
     @_cache_signature
     async def _agenerate(
@@ -383,7 +393,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
-        return ChatResult(generations=[ChatGeneration(message=builder.build())])
+        return builder.build_result()
 
     def _stream(
         self,

@@ -9,6 +9,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+MAX_KEYS = 16
+"""Keys that a cache keeps; the one that was made first goes first."""
+
 
 class FieldCache(Generic[T]):
     """Values computed from some fields of an object, each for a key.
@@ -37,6 +40,8 @@ class FieldCache(Generic[T]):
         containers = copy.deepcopy(containers)  # before the value is made, so that a change meanwhile is noticed
         value = make()
         self._kept[key] = (values, containers, value)
+        for oldest in list(self._kept)[:-MAX_KEYS]:
+            self._kept.pop(oldest, None)
         return value
 
     def __deepcopy__(self, _memo: object) -> FieldCache[T]:

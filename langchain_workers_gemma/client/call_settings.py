@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from langchain_core.language_models import ModelProfile
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import (
@@ -40,6 +41,7 @@ _CALL_ONLY = frozenset({
     "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
+_CACHED_ARGUMENTS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better messages than pydantic's
 
 
@@ -149,6 +151,23 @@ def get_server_memory(chat: ChatModel) -> ServerMemory:
     """Return what is remembered of its server for a model object; not part of its copies and pickles."""
     kept: ServerMemory | None = vars(chat).get("_server_memory")
     return vars(chat).setdefault("_server_memory", ServerMemory()) if kept is None else kept
+
+
+def make_cache_key(kwargs: Mapping[str, Any]) -> bytes | None:
+    """Return the arguments of a call as JSON, by which its settings can be kept; `None` if they may hold other things.
+
+    The tools that an agent binds are the same in each of its turns, and cost more to prepare than the messages.
+    """
+    if not kwargs:
+        return b"{}"
+    others = (kwargs.get("tool_choice"), kwargs.get("parallel_tool_calls"))
+    is_plain = kwargs.keys() <= _CACHED_ARGUMENTS and {dict} >= {type(tool) for tool in kwargs.get("tools") or ()}
+    if not is_plain or not {type(value) for value in others} <= {dict, str, bool, type(None)}:
+        return None
+    try:
+        return to_json(kwargs)
+    except (ValueError, RecursionError):
+        return None
 
 
 def check_max_repairs(value: object) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import httpx
@@ -335,8 +336,11 @@ def _to_secret(token: SecretStr | str | None) -> SecretStr | None:
     return SecretStr(token) if isinstance(token, str) else token
 
 
+@lru_cache(maxsize=128, typed=True)
+def _make_step_timeout(seconds: float | None) -> httpx.Timeout:
+    connect = _CONNECT_TIMEOUT if seconds is None else min(seconds, _CONNECT_TIMEOUT)
+    return httpx.Timeout(seconds, connect=None if seconds is None else connect)
+
+
 def _to_httpx_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
-    if isinstance(timeout, httpx.Timeout):
-        return timeout
-    connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
-    return httpx.Timeout(timeout, connect=None if timeout is None else connect)
+    return timeout if isinstance(timeout, httpx.Timeout) else _make_step_timeout(timeout)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from langchain_core.messages.ai import add_usage
@@ -282,7 +281,7 @@ class ChatExchange:
             raise self._make_interrupted_error(error) from error
 
     def _attempt(self) -> Generator[Action, Any, None]:
-        self._reader = ReplyReader(self._plan.reader_options)
+        self._reader = ReplyReader(self._plan.reader_options, self._plan.used_ids)
         request = self._plan.request
         if (yield from self._try(request)):
             # A stream is sometimes answered with nothing at all; a whole response can be requested.
@@ -378,10 +377,14 @@ class ChatExchange:
         So the outcome of a stream does not depend on how the network splits it into packets.
         """
         events: list[Event] = []
+        payload = b""
         try:
             for payload in payloads:
                 if payload != _DONE:
-                    events += self._read_events(partial(self._reader.read_frame, self._parse_frame(payload)), payload)
+                    events += self._reader.read_frame(self._parse_frame(payload))
+        except (UnknownShapeError, ToolCallLimitError) as error:
+            yield from self._deliver(events)
+            raise self._make_unreadable_error(payload, str(error)) from None
         except WorkersGemmaError:
             yield from self._deliver(events)
             raise
@@ -390,9 +393,9 @@ class ChatExchange:
     def _parse_frame(self, payload: bytes) -> dict[str, Any]:
         """Parse one event of a stream and take it out of its envelope."""
         try:
-            frame = self._parse_json(payload)
-        except ValueError as error:
-            raise self._make_unreadable_error(payload, f"an event of the stream is not JSON ({error})") from None
+            frame = from_json(payload, cache_strings="keys")
+        except ValueError:
+            frame = self._parse_odd_json(payload)
         if not isinstance(frame, dict):
             raise self._make_unreadable_error(payload, "an event of the stream is not an object")
         if is_error_payload(frame):
@@ -400,13 +403,14 @@ class ChatExchange:
         result = unwrap(frame)
         return result if isinstance(result, dict) else {}
 
-    def _parse_json(self, payload: bytes) -> Any:
+    def _parse_odd_json(self, payload: bytes) -> Any:
+        """Parse JSON that only Python's own parser takes: half of a character that two events share."""
         try:
-            return from_json(payload, cache_strings="keys")
-        except ValueError:
             frame = parse_json(payload)
-            self._surrogates = self._surrogates or SurrogateJoiner()
-            return frame
+        except ValueError as error:
+            raise self._make_unreadable_error(payload, f"an event of the stream is not JSON ({error})") from None
+        self._surrogates = self._surrogates or SurrogateJoiner()
+        return frame
 
     def _read_events(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
         """Return the events of a part of the response, or raise the error for a part that cannot be read."""

@@ -7,7 +7,7 @@ There are two steps, since most calls of a model object differ in their messages
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from langchain_workers_gemma.errors import APIStatusError
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import CallRepair, Correction, Plan, Problem, Request
+from langchain_workers_gemma.hosts import Route
 from langchain_workers_gemma.request.content import ContentRules
 from langchain_workers_gemma.request.images import ImageRules, find_remote_image_urls
+from langchain_workers_gemma.request.notations import Notation
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, OwnParts, find_limits_after
 from langchain_workers_gemma.request.settings import CallSettings
@@ -70,10 +72,14 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         data=data,
         options=_build_binding_options(settings),
         stream=stream,
-        stops=() if native_stop else settings.stops,
         forced=_find_forced(settings, choice) if method else None,
+        stops=() if native_stop else settings.stops,
         limits=_find_limits({**data, **settings.extra}, _find_context_window(settings)),
         is_thinking=_is_thinking(_merge_callers_keys(dict(data), settings.extra)),
+        route=settings.address.chat(settings.api),
+        notation=get_notation(spec, ask),
+        turn_options=_build_turn_options(settings),
+        unset_limit=_describe_unset_limit(settings, data),
     )
 
 
@@ -98,7 +104,7 @@ def _find_context_window(settings: CallSettings) -> int | None:
     return seen or settings.spec.usable_context
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preparation:
     """A call prepared without its messages; it serves any number of calls.
 
@@ -108,10 +114,16 @@ class Preparation:
         data: The input beside the messages and the caller's own keys.
         options: What a binding takes as its third argument.
         stream: Whether a stream is requested.
-        stops: Stop sequences to apply on our side.
         forced: Names of the tools of which one must be called, `None` where none must.
+        stops: Stop sequences to apply on our side.
         limits: What bounds the reply's tokens.
         is_thinking: Whether the model is told to think.
+        route: The way of asking.
+        notation: How calls, answers and results of a history are written.
+        turn_options: How messages become turns, as long as no image has been fetched.
+        unset_limit: Which token limit applies that the caller did not set; `None` if the caller set one.
+        repairs: Whether an answer in the wrong form is requested again.
+        reader_options: How a reply is read.
     """
 
     settings: CallSettings
@@ -119,10 +131,38 @@ class Preparation:
     data: Mapping[str, Any]
     options: Mapping[str, Any]
     stream: bool
-    stops: tuple[str, ...]
     forced: frozenset[str] | None
+    stops: tuple[str, ...]
     limits: TokenLimits
     is_thinking: bool
+    route: Route
+    notation: Notation
+    turn_options: TurnOptions
+    unset_limit: str | None
+    repairs: bool = field(init=False)
+    reader_options: ReaderOptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings, ask = self.settings, self.ask
+        self.repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
+        self.reader_options = ReaderOptions(stops=self.stops) if settings.raw else self._build_reader_options()
+
+    def _build_reader_options(self) -> ReaderOptions:
+        settings, ask = self.settings, self.ask
+        return ReaderOptions(
+            logprobs=bool(settings.logprobs),
+            json_answer=ask.json_answer,
+            # A stream emits JSON while it grows, but an agent does not use that: there it can still be corrected.
+            withholds=None if not self.repairs else "all" if settings.tools or not self.stream else "prose",
+            stops=self.stops,
+            text_stages=ask.text_stages,
+            forced=self.forced,
+            keep_invalid_calls=settings.keep_invalid_calls,
+            tools=ask.bound_tools,
+            parallel_tool_calls=settings.parallel_tool_calls is not False,
+            withholds_calls=settings.repair_tool_calls and bool(settings.tools),
+            limits=self.limits,
+        )
 
     def plan(self, messages: Sequence[BaseMessage], *, inlined_images: Mapping[str, str] | None = None) -> Plan:
         """Return the plan of one call.
@@ -135,14 +175,8 @@ class Preparation:
             ValueError: If the model cannot take the messages; nothing has been sent then.
         """
         if self.settings.raw:
-            return self._build_plan({"prompt": _get_only_prompt(messages)}, ReaderOptions(stops=self.stops))
-        spec = self.settings.spec
-        images = ImageRules(spec.id, spec.images, inlined_images)
-        options = TurnOptions(
-            content=ContentRules(images, notes=self.settings.unsupported_content == "note"),
-            replays_thoughts=self.settings.replay_reasoning == "tool_loop"
-            and bool(get_template_data(spec).thought_keys),
-        )
+            return self._build_plan({"prompt": _get_only_prompt(messages)}, History(messages))
+        options = self.turn_options if inlined_images is None else _build_turn_options(self.settings, inlined_images)
         changes: Changes = []
         turns = to_turns(messages, options, changes)
         return self.plan_turns(turns, History(messages), changes)
@@ -179,39 +213,21 @@ class Preparation:
             ValueError: If the model's template cannot take the turns.
         """
         ask, settings = self.ask, self.settings
-        repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
-        reader_options = ReaderOptions(
-            logprobs=bool(settings.logprobs),
-            json_answer=ask.json_answer,
-            # A stream emits JSON while it grows, but an agent does not use that: there it can still be corrected.
-            withholds=None if not repairs else "all" if settings.tools or not self.stream else "prose",
-            stops=self.stops,
-            text_stages=(*self._list_opening_stages(turns), *ask.text_stages),
-            forced=self.forced,
-            keep_invalid_calls=settings.keep_invalid_calls,
-            used_ids=lambda: history.call_ids,
-            tools=ask.bound_tools,
-            parallel_tool_calls=self.settings.parallel_tool_calls is not False,
-            withholds_calls=settings.repair_tool_calls and bool(settings.tools),
-            limits=self.limits,
-        )
         noted = list(changes)
-        notation = get_notation(settings.spec, ask)
-        wire = to_wire(turns, settings.spec, notation, instructions=ask.instructions, changes=noted)
-        plan = self._build_plan({"messages": wire}, reader_options)
-        answer = settings.answer if repairs else None
-        corrected = partial(self._plan_correction, turns, history)
-        return replace(
-            plan,
-            changes=tuple(noted),
-            constrained=self._plan_after_missing_call(turns, history),
-            form=ask.form,
-            after_refusal=self._plan_after_refusal(turns, history),
-            without_refused=partial(self._plan_without_refused, turns, history, wire),
-            keep_limits=self._keep_limits,
-            correction=None if answer is None else Correction(answer.find_problem, corrected),
-            call_repair=self._call_repair(turns, history) if reader_options.withholds_calls else None,
-        )
+        wire = to_wire(turns, settings.spec, self.notation, instructions=ask.instructions, changes=noted)
+        plan = self._build_plan({"messages": wire}, history)
+        plan.changes = tuple(noted)
+        plan.constrained = self._plan_after_missing_call(turns, history)
+        plan.after_refusal = self._plan_after_refusal(turns, history)
+        plan.without_refused = partial(self._plan_without_refused, turns, history, wire)
+        plan.keep_limits = self._keep_limits
+        if opening := self._list_opening_stages(turns):
+            plan.reader_options = replace(plan.reader_options, text_stages=(*opening, *ask.text_stages))
+        if self.repairs and settings.answer is not None:
+            plan.correction = Correction(settings.answer.find_problem, partial(self._plan_correction, turns, history))
+        if self.reader_options.withholds_calls:
+            plan.call_repair = self._call_repair(turns, history)
+        return plan
 
     def _list_opening_stages(self, turns: Sequence[Turn]) -> tuple[Callable[[], Stage], ...]:
         """Return the stage for a reply whose thought the prompt may have opened: one to results, with thinking on."""
@@ -302,15 +318,11 @@ class Preparation:
         """Return the plan of another request with other settings."""
         return prepare(replace(self.settings, **changes), stream=self.stream).plan_turns(turns, history)
 
-    def _build_plan(
-        self,
-        conversation: Mapping[str, Any],
-        reader_options: ReaderOptions,
-    ) -> Plan:
+    def _build_plan(self, conversation: Mapping[str, Any], history: History) -> Plan:
         settings = self.settings
         request = Request(
             address=settings.address,
-            route=settings.address.chat(settings.api),
+            route=self.route,
             model=settings.spec.id,
             data=_merge_callers_keys({**conversation, **self.data}, settings.extra),
             headers=settings.headers,
@@ -319,30 +331,42 @@ class Preparation:
         )
         return Plan(
             request=request,
-            reader_options=reader_options,
+            reader_options=self.reader_options,
             spec=settings.spec,
             retry=settings.retry,
             context=settings.context,
             metadata=self._build_metadata(),
-            unset_limit=self._describe_unset_limit(),
+            used_ids=history.call_ids,
+            form=self.ask.form,
+            unset_limit=self.unset_limit,
             unreliable_tools=self.ask.unreliable_tools,
         )
-
-    def _describe_unset_limit(self) -> str | None:
-        """Return which token limit applies that the caller did not set; `None` if the caller set one."""
-        settings = self.settings
-        if _sets_token_limit(settings):
-            return None
-        if "max_tokens" in self.data:
-            return f"the max_tokens={self.data['max_tokens']} that is sent with tools and structured output"
-        default = settings.spec.default_max_tokens
-        return "the service's default" if default is None else f"the service's default of {default} tokens"
 
     def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
         if self.settings.keep_invalid_answer and self.ask.form is not None:
             metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which continues from there
         return metadata
+
+
+def _build_turn_options(settings: CallSettings, inlined_images: Mapping[str, str] | None = None) -> TurnOptions:
+    spec = settings.spec
+    return TurnOptions(
+        content=ContentRules(
+            ImageRules(spec.id, spec.images, inlined_images), notes=settings.unsupported_content == "note"
+        ),
+        replays_thoughts=settings.replay_reasoning == "tool_loop" and bool(get_template_data(spec).thought_keys),
+    )
+
+
+def _describe_unset_limit(settings: CallSettings, data: Mapping[str, Any]) -> str | None:
+    """Return which token limit applies that the caller did not set; `None` if the caller set one."""
+    if _sets_token_limit(settings):
+        return None
+    if "max_tokens" in data:
+        return f"the max_tokens={data['max_tokens']} that is sent with tools and structured output"
+    default = settings.spec.default_max_tokens
+    return "the service's default" if default is None else f"the service's default of {default} tokens"
 
 
 def _find_limits(data: Mapping[str, Any], context_window: int | None) -> TokenLimits:

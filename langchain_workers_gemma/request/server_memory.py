@@ -14,7 +14,7 @@ class ServerMemory:
     Threads share it. A copy of the model object, a pickle included, starts without it.
 
     Attributes:
-        version: Changes when limits are learned, so that what was worked out before is worked out anew.
+        version: Changes when forms or limits are learned, so that what was worked out before is worked out anew.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,9 @@ class ServerMemory:
     def keep_form(self, key: Hashable, position: int) -> None:
         """Keep that the forms before a position failed, and that the one there did not."""
         with self._lock:
-            self._first_form[key] = max(position, self._first_form.get(key, 0))
+            if position > self._first_form.get(key, 0):
+                self._first_form[key] = position
+                self.version += 1
 
     def get_limits(self, key: Hashable) -> ServerLimits:
         """Return what a server was seen to refuse."""

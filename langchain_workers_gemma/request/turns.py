@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
@@ -128,7 +127,7 @@ _ROLE_BY_KIND = _RoleByKind({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class History:
     """The messages of a conversation, and the call ids in them, computed on demand.
 
@@ -138,9 +137,8 @@ class History:
 
     messages: Sequence[BaseMessage]
 
-    @cached_property
     def call_ids(self) -> frozenset[str]:
-        """The ids of its calls."""
+        """Return the ids of its calls."""
         return frozenset(
             str(call["id"])
             for message in self.messages

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_workers_gemma.response.construct import _make
+from langchain_workers_gemma.response.construct import Constructor
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.tool_calls import FinishedCall
+
+_MESSAGE_FIELDS = (
+    "content", "additional_kwargs", "response_metadata", "type", "name", "id", "tool_calls", "invalid_tool_calls",
+    "usage_metadata",
+)  # fmt: skip
+_CHUNK_FIELDS = (*_MESSAGE_FIELDS, "tool_call_chunks", "chunk_position")
+_GENERATION_FIELDS = ("text", "message", "generation_info", "type")
+
+_MESSAGE = Constructor(AIMessage, *_MESSAGE_FIELDS)
+_CHUNK = Constructor(AIMessageChunk, *_CHUNK_FIELDS)
+_GENERATION = Constructor(ChatGeneration, *_GENERATION_FIELDS)
+_GENERATION_CHUNK = Constructor(ChatGenerationChunk, *_GENERATION_FIELDS)
+_RESULT = Constructor(ChatResult, "generations", "llm_output")
 
 PROVIDER = "workers_gemma"
 """The value of `response_metadata["model_provider"]`."""
@@ -68,51 +81,51 @@ class ChunkBuilder:
         for piece in pieces:
             kind = type(piece)
             if kind is Text:
-                yield self._build_chunk(content=piece.text)  # type: ignore[union-attr]
+                yield self._build_chunk(piece.text)  # type: ignore[union-attr]
             elif isinstance(piece, Reasoning):
-                yield self._build_chunk(additional_kwargs={"reasoning_content": piece.text}, reasoning=piece.text)
+                yield self._build_chunk(reasoning=piece.text, additional_kwargs={"reasoning_content": piece.text})
             elif isinstance(piece, ToolCallDelta):
-                yield self._build_call_chunk(piece)
+                yield self._build_chunk(tool_call_chunks=[_build_call_chunk(piece)])
             elif isinstance(piece, Begin):
                 self._metadata.update(piece.metadata)
             elif isinstance(piece, End):
                 self._metadata.update(piece.metadata)
                 yield self._build_chunk(usage_metadata=piece.usage, chunk_position="last")
 
-    def _build_call_chunk(self, delta: ToolCallDelta) -> ChatGenerationChunk:
-        piece = ToolCallChunk(
-            type="tool_call_chunk", index=delta.index, id=delta.id, name=delta.name, args=delta.arguments
-        )
-        return self._build_chunk(tool_call_chunks=[piece])
+    def _build_chunk(self, text: str = "", *, reasoning: str = "", **given: Any) -> ChatGenerationChunk:
+        """Build one chunk.
 
-    def _build_chunk(
-        self,
-        content: str = "",
-        *,
-        reasoning: str = "",
-        additional_kwargs: dict[str, Any] | None = None,
-        tool_call_chunks: list[ToolCallChunk] | None = None,
-        usage_metadata: UsageMetadata | None = None,
-        chunk_position: Literal["last"] | None = None,
-    ) -> ChatGenerationChunk:
-        metadata, self._metadata = self._metadata, {}
-        message = _make(
-            AIMessageChunk,
-            content=_build_blocks(content, reasoning) if self._as_blocks else content,
-            additional_kwargs=additional_kwargs or {},
-            response_metadata=metadata,
-            type="AIMessageChunk",
-            name=None,
-            id=None,
-            tool_calls=[],
-            invalid_tool_calls=[],
-            usage_metadata=usage_metadata,
-            tool_call_chunks=tool_call_chunks or [],
-            chunk_position=chunk_position,
+        Args:
+            text: Its text.
+            reasoning: Its thought, for a content block.
+            **given: Further fields of the message.
+        """
+        if self._metadata:
+            given["response_metadata"], self._metadata = self._metadata, {}
+        message = _CHUNK.make(
+            {
+                "content": _build_blocks(text, reasoning) if self._as_blocks else text,
+                "additional_kwargs": {},
+                "response_metadata": {},
+                "type": "AIMessageChunk",
+                "name": None,
+                "id": None,
+                "tool_calls": [],
+                "invalid_tool_calls": [],
+                "usage_metadata": None,
+                "tool_call_chunks": [],
+                "chunk_position": None,
+                **given,
+            },
+            {"content", *given},
         )
-        return _make(
-            ChatGenerationChunk, text=content, message=message, generation_info=None, type="ChatGenerationChunk"
-        )
+        return _GENERATION_CHUNK.make({
+            "text": text, "message": message, "generation_info": None, "type": "ChatGenerationChunk"
+        })  # fmt: skip
+
+
+def _build_call_chunk(delta: ToolCallDelta) -> ToolCallChunk:
+    return ToolCallChunk(type="tool_call_chunk", index=delta.index, id=delta.id, name=delta.name, args=delta.arguments)
 
 
 def _build_blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
@@ -144,6 +157,14 @@ class MessageBuilder:
                 self._usage = piece.usage
                 self._calls = piece.calls
 
+    def build_result(self) -> ChatResult:
+        """Return the message as core wants it, once the last piece has been taken."""
+        message = self.build()
+        generation = _GENERATION.make({
+            "text": message.content, "message": message, "generation_info": None, "type": "ChatGeneration"
+        })  # fmt: skip
+        return _RESULT.make({"generations": [generation], "llm_output": None})
+
     def build(self) -> AIMessage:
         """Return the message, once the last piece has been taken."""
         calls: list[ToolCall] = []
@@ -157,17 +178,18 @@ class MessageBuilder:
                 )
             else:
                 calls.append(ToolCall(name=call.name, args=call.arguments, id=call.id, type="tool_call"))
-        return _make(
-            AIMessage,
-            content="".join(self._text),
-            additional_kwargs={"reasoning_content": "".join(self._reasoning)} if self._reasoning else {},
-            response_metadata=self._metadata,
-            type="ai",
-            name=None,
-            id=None,
-            tool_calls=calls,
-            invalid_tool_calls=invalid,
-            usage_metadata=self._usage,
+        return _MESSAGE.make(
+            {
+                "content": "".join(self._text),
+                "additional_kwargs": {"reasoning_content": "".join(self._reasoning)} if self._reasoning else {},
+                "response_metadata": self._metadata,
+                "type": "ai",
+                "name": None,
+                "id": None,
+                "tool_calls": calls,
+                "invalid_tool_calls": invalid,
+                "usage_metadata": self._usage,
+            }
         )
 
 

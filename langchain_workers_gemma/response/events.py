@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(slots=True)
@@ -77,10 +77,10 @@ Event: TypeAlias = Text | Reasoning | ToolCallDelta | CallsEnd | Usage | Finish
 class Stage(Protocol):
     """One step between the decoder and the message: takes events, returns events, does no I/O."""
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         ...
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply and return what was held back."""
         ...

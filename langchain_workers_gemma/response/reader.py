@@ -43,7 +43,6 @@ class ReaderOptions:
         text_stages: Make the stages that read what the model wrote into its text: thoughts, special tokens, calls.
         forced: Names of the tools of which one must be called, `None` where none must.
         keep_invalid_calls: Whether a reply without a runnable forced call is returned rather than raised.
-        used_ids: Returns the ids of tool calls in the conversation; called when a call arrives.
         tools: The bound tools whose calls the service reads itself, `None` where there are none.
         parallel_tool_calls: Whether more than one call may run.
         withholds_calls: Whether calls are left to the exchange, so that they can be requested again.
@@ -57,7 +56,6 @@ class ReaderOptions:
     text_stages: tuple[Callable[[], Stage], ...] = ()
     forced: frozenset[str] | None = None
     keep_invalid_calls: bool = False
-    used_ids: Callable[[], Collection[str]] = tuple
     tools: BoundTools | None = None
     parallel_tool_calls: bool = True
     withholds_calls: bool = False
@@ -69,6 +67,7 @@ class ReplyReader:
 
     Args:
         options: How to read it.
+        used_ids: Gives the ids of tool calls that the conversation holds already; called when a call has come.
 
     Attributes:
         tally: Its usage.
@@ -79,7 +78,7 @@ class ReplyReader:
         has_answer: Whether any text or call has arrived.
     """
 
-    def __init__(self, options: ReaderOptions) -> None:
+    def __init__(self, options: ReaderOptions, used_ids: Callable[[], Collection[str]] = tuple) -> None:
         self.tally = UsageTally()
         self.finish_reason: str | None = None
         self.has_content = False
@@ -92,7 +91,7 @@ class ReplyReader:
         self._has_usage = False
         self._ends_in_usage = False
         self._decoder = FrameDecoder()
-        self._ledger = CallLedger(options.used_ids)
+        self._ledger = CallLedger(used_ids)
         self._forced = None if options.forced is None else ForcedCall(options.forced)
         stages: list[Stage] = []
         if options.tools is not None:
@@ -118,7 +117,8 @@ class ReplyReader:
         if self._options.logprobs:
             self.logprobs += get_logprobs(frame)
         events = self._decoder.decode_frame(frame)
-        self._note_usage(events)
+        if self._ends_in_usage or (events and type(events[-1]) is Usage):
+            self._note_usage(events)
         return self._settle(self._run_stages(events))
 
     def read_whole(self, result: object) -> list[Event]:
@@ -215,16 +215,17 @@ class ReplyReader:
     def _note_usage(self, events: Sequence[Event]) -> None:
         """Distinguish a final usage report from reports on every piece of content."""
         reports = bool(events) and type(events[-1]) is Usage
-        if not (reports or self._ends_in_usage):
-            return
         says = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
         if reports or says:
             self._ends_in_usage = reports and not (says and self._has_usage)
             self._has_usage = self._has_usage or reports
 
-    def _run_stages(self, events: Iterable[Event], first: int = 0) -> Iterable[Event]:
-        for stage in self._stages[first:]:
-            events = [ready for event in events for ready in stage.feed(event)]
+    def _run_stages(self, events: Sequence[Event], first: int = 0) -> Sequence[Event]:
+        for stage in self._stages[first:] if first else self._stages:
+            if len(events) == 1:
+                events = stage.feed(events[0])
+            else:
+                events = [ready for event in events for ready in stage.feed(event)]
         return events
 
     def _settle(self, events: Iterable[Event]) -> list[Event]:

@@ -69,8 +69,6 @@ class EventStreamDecoder:
         return payloads
 
     def _read_line(self, line: bytes, payloads: list[bytes]) -> None:
-        if line.startswith(_BYTE_ORDER_MARK):
-            line = line[3:]
         if not line:
             if self._data:
                 payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
@@ -87,6 +85,8 @@ class EventStreamDecoder:
                 self._grow(len(line))
         elif line.startswith(b"event:"):
             self._is_other = line[6:].strip() not in _MESSAGE_TYPES
+        elif line.startswith(_BYTE_ORDER_MARK) and not line.startswith(_BYTE_ORDER_MARK, 3):
+            self._read_line(line[3:], payloads)
         # Anything else is a comment or another field.
 
     def _hold(self, piece: bytes) -> None:

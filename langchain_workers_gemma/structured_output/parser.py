@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
@@ -123,9 +124,25 @@ class PartialValues:
     @property
     def message(self) -> AIMessage:
         """The reply, whole."""
-        whole = self._chunks[0] + self._chunks[1:] if self._chunks else AIMessageChunk(content="")
+        chunks = _join_texts(self._chunks)
+        whole = chunks[0] + chunks[1:] if chunks else AIMessageChunk(content="")
         assert isinstance(whole, AIMessage)  # noqa: S101 - for the type checker
         return whole
+
+
+def _join_texts(chunks: Sequence[AIMessageChunk]) -> list[AIMessageChunk]:
+    """Return the chunks with runs of text joined to one: core adds strings one by one, which is not linear."""
+    joined: list[AIMessageChunk] = []
+    for is_text, run in groupby(chunks, _is_text_alone):
+        first, *rest = run
+        text = "".join(str(chunk.content) for chunk in rest) if is_text else ""
+        joined += [AIMessageChunk(content=f"{first.content}{text}", id=first.id)] if is_text else [first, *rest]
+    return joined
+
+
+def _is_text_alone(chunk: AIMessageChunk) -> bool:
+    holds_more = chunk.additional_kwargs or chunk.response_metadata or chunk.tool_call_chunks or chunk.usage_metadata
+    return isinstance(chunk.content, str) and not (holds_more or chunk.chunk_position)
 
 
 def _get_call_text(message: AIMessage) -> str | None:

@@ -40,6 +40,10 @@ class Emitter:
         """Return whether a piece of a thought can be emitted as it is."""
         return not self._thought_blank and ("\n" not in text or text[-1] not in _BLANKS)
 
+    def note_text(self) -> None:
+        """Note that text was emitted as it is."""
+        self._has_text = True
+
     def add_text(self, text: str) -> None:
         """Take a piece of text."""
         if not self._holds_blanks:

@@ -89,7 +89,7 @@ class TextReader:
         self._at_start = True
         self._turn_ended = False
         self._rescanned = False  # whether no thought can be closed any more
-        self._idle = False  # whether the next character is waited for, outside of everything
+        self._idle = True  # whether the next character is waited for, outside of everything
         self._source = Source()
         self._reading = self._read()
 
@@ -120,14 +120,26 @@ class TextReader:
             passes = self._thought_page is not None and self._emitter.passes_thought(text)
         elif self._thought_page is not None:
             return False
+        elif self._at_start:
+            passes, plain = self._may_start_with(text), _WITHIN_LINE if self._tools else _NO_MARK
         elif self._tools:
             passes, plain = not page.line_is_blank and self._emitter.passes_text, _WITHIN_LINE
         else:
             passes = True
         if not (passes and page.is_plain and plain.fullmatch(text)):
             return False
+        if self._at_start:
+            self._at_start = False
+            self._emitter.note_text()
         page.add_plain(text)
         return True
+
+    def _may_start_with(self, text: str) -> bool:
+        """Whether a reply that starts with a plain piece starts neither with a thought's name nor with a call."""
+        first = text[:1]
+        if first.isspace() or (self._thinking is not None and self._thinking.name.startswith(first)):
+            return False
+        return not (self._tools and (first in "[{" or self._tools.can_begin_line(first)))
 
     def begin_reasoning(self) -> None:
         """Note that the next pieces are a thought by the service's own account."""
@@ -144,6 +156,10 @@ class TextReader:
             text_follows: Whether text follows a thought, so that what looks like a call in it is none.
         """
         self._text_follows = text_follows or (call_follows and self.in_reasoning)
+        if self._idle and self._thought_page is None and not self._calls:  # nothing is open
+            self.in_reasoning = self._rescanned = False
+            self._emitter.close()
+            return self._emitter.take()
         if call_follows and not self._source.holding and _is_cut_opener(self._source.waiting):
             self._source = Source()
         self._source.end()
@@ -151,7 +167,8 @@ class TextReader:
         self._emitter.close()
         self._source = Source()
         self._reading = self._read()
-        self._idle = self.in_reasoning = self._rescanned = False
+        self._idle = True
+        self.in_reasoning = self._rescanned = False
         self._thought_page = None
         return self._emitter.take()
 
@@ -162,6 +179,7 @@ class TextReader:
     # --- The text as a whole ---
 
     def _read(self) -> Steps[None]:
+        self._idle = False
         if self._at_start and self._thinking is not None:
             yield from self._read_bare_thought(self._thinking)
         while True:

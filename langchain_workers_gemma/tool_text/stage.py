@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from langchain_workers_gemma.response.events import CallsEnd, Event, Reasoning, Text, ToolCallDelta
@@ -26,7 +26,7 @@ class TextStage:
         self._blank = ""  # white space behind a thought that may hold a call
         self._twins = TwinFilter()
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return those that can be emitted now."""
         if type(event) is Text:
             if not self._twins.held and self._reader.passes(event.text):
@@ -40,7 +40,7 @@ class TextStage:
             return [*self._emit(self._end(call_follows=True)), *self._twins.add_given(event)]
         return [*self._twins.release(), event] if isinstance(event, CallsEnd) else (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply: return what was held back."""
         return [*self._emit(self._end()), *self._twins.release()]
 
@@ -73,11 +73,12 @@ class TextStage:
         blank, self._blank = self._blank, ""
         return blank
 
-    def _emit(self, events: Iterable[TextEvent]) -> Iterator[Event]:
+    def _emit(self, events: Iterable[TextEvent]) -> list[Event]:
         """Assign numbers to calls downwards from -1, since the service numbers its own from 0."""
+        emitted: list[Event] = []
         for event in events:
             if not isinstance(event, ToolCallDelta):
-                yield from self._twins.release()
-                yield event
+                emitted += (*self._twins.release(), event)
             elif self._twins.add_written(event):
-                yield replace(event, index=-1 - event.index)
+                emitted.append(replace(event, index=-1 - event.index))
+        return emitted

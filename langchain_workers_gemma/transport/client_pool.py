@@ -19,7 +19,7 @@ import os
 import platform
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -73,39 +73,41 @@ class ClientPool(Generic[Client]):
         self._in_use.add(client)
         return client
 
-    def release(self, key: PoolKey, client: Client) -> None:
-        """Keep a client whose call has ended for the next one."""
-        self._in_use.discard(client)
+    def release(self, key: PoolKey, client: Client) -> list[Client]:
+        """Keep a client whose call has ended for the next one.
+
+        Returns:
+            Clients that the caller must close: idle for too long, or too many. They are not acquired any more.
+        """
+        now = time.monotonic()
         with self._lock:
-            self._idle.setdefault(key, deque()).append((time.monotonic(), client))
+            self._in_use.discard(client)
+            self._idle.setdefault(key, deque()).append((now, client))
             self._idle.move_to_end(key)
             self._idle_count += 1
+            return self._evict(now, key)
 
-    def shut_down(self) -> None:
-        """Evict every client from now on."""
-        self._is_shut_down = True
-
-    def evict(self, key: PoolKey | None = None) -> Iterator[Client]:
-        """Yield clients that the caller must close: idle for too long, or too many. They are not acquired any more.
-
-        Args:
-            key: The key that was used last; its own clients are looked at beside those of the key used least recently.
-        """
-        while (client := self._pop_surplus(key)) is not None:
-            yield client
-
-    def _pop_surplus(self, key: PoolKey | None) -> Client | None:
+    def shut_down(self) -> list[Client]:
+        """Return all idle clients, for the caller to close; from now on, `release` returns each at once."""
         with self._lock:
-            oldest = next(iter(self._idle), None)
-            for candidate in (oldest, key):
-                idle = self._idle.get(candidate) if candidate else None
-                if candidate and idle and self._is_surplus(idle[0][0]):
-                    return self._take(candidate, newest=False)
-        return None
+            self._is_shut_down = True
+            return self._evict(time.monotonic())
 
-    def _is_surplus(self, since: float) -> bool:
-        too_many = self._idle_count > MAX_IDLE_CLIENTS
-        return self._is_shut_down or too_many or time.monotonic() - since >= MAX_IDLE_SECONDS
+    def _evict(self, now: float, key: PoolKey | None = None) -> list[Client]:
+        """Take the clients that are idle for too long, or too many, of `key` and of the keys used least recently."""
+        surplus: list[Client] = []
+        while self._idle:
+            for candidate in (next(iter(self._idle)), key):
+                idle = self._idle.get(candidate) if candidate else None
+                if candidate and idle and self._is_surplus(idle[0][0], now):
+                    surplus.append(self._take(candidate, newest=False))
+                    break
+            else:
+                break
+        return surplus
+
+    def _is_surplus(self, since: float, now: float) -> bool:
+        return self._is_shut_down or self._idle_count > MAX_IDLE_CLIENTS or now - since >= MAX_IDLE_SECONDS
 
     def _take(self, key: PoolKey, *, newest: bool) -> Client:
         idle = self._idle[key]
@@ -140,8 +142,7 @@ def get_process_pool() -> ClientPool[WatchedTransport]:
 def _close_shared_clients() -> None:
     pool = _processes.pop(os.getpid(), None)
     if pool is not None:
-        pool.shut_down()
-        for client in pool.evict():
+        for client in pool.shut_down():
             client.close()
 
 
@@ -184,6 +185,5 @@ async def _close_with_loop(pool: ClientPool[AsyncWatchedTransport]) -> AsyncGene
     try:
         yield
     finally:
-        pool.shut_down()
-        for client in pool.evict():
+        for client in pool.shut_down():
             await client.aclose()

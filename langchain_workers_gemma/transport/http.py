@@ -74,11 +74,12 @@ class Transport:
     def build_own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
         url, body = _parse_url(request.url), request.encode_body()
-        headers = {"host": url.netloc.decode("ascii"), **self._build_headers(request), "content-length": str(len(body))}
+        headers = self._build_headers(request, host=url.netloc.decode("ascii"))
+        headers["content-length"] = str(len(body))
         return httpx.Request(
             request.method,
             url,
-            headers=[*headers.items()],
+            headers=headers,
             stream=httpx.ByteStream(body),
             extensions={"timeout": self.timeout.as_dict()},
         )
@@ -88,20 +89,23 @@ class Transport:
         secret = self.token.get_secret_value().encode() if self.token else b""
         return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 
-    def _build_headers(self, request: Request) -> dict[str, str]:
-        """Return the headers of a request by their names in lower case, so that each goes out once."""
-        headers = dict(_BASE_HEADERS[request.stream])
+    def _build_headers(self, request: Request, *, host: str | None = None) -> httpx.Headers:
+        """Return the headers of a request. A name in another case replaces ours, so that each goes out once."""
+        headers = httpx.Headers(_BASE_HEADERS[request.stream])
+        if host is not None:
+            headers["host"] = host
         if self.token is not None:
             headers["authorization"] = f"Bearer {check_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
-            headers[name.lower()] = value
+            headers[name] = value
         return headers
 
 
 _BASE_HEADERS = {
-    stream: {**HEADERS, "accept": accept, "accept-encoding": ACCEPTED}
+    stream: httpx.Headers({**HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
     for stream, accept in ((False, "application/json"), (True, "text/event-stream"))
 }
+"""The headers of every request, by whether it asks for a stream."""
 
 
 @lru_cache(maxsize=128)
@@ -182,8 +186,7 @@ class _Connection:
             self._end_response(client)
         finally:
             if client is not None and self._key is not None:
-                self._pool.release(self._key, client)
-                for surplus in self._pool.evict(self._key):
+                for surplus in self._pool.release(self._key, client):
                     surplus.close()
 
     def _send(self, request: Request) -> httpx.Response:
@@ -293,8 +296,7 @@ class _AsyncConnection:
             await self._end_response(client)
         finally:
             if self._pool is not None and client is not None and self._key is not None:
-                self._pool.release(self._key, client)
-                for surplus in self._pool.evict(self._key):
+                for surplus in self._pool.release(self._key, client):
                     await surplus.aclose()
 
     async def _send(self, request: Request) -> httpx.Response:

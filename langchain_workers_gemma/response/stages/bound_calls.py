@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_workers_gemma.response.arguments import ArgumentsReader
@@ -76,13 +76,13 @@ class BoundCalls:
         self._calls: dict[int, _Call] = {}
         self._held: list[ToolCallDelta] = []  # of a call of an unknown tool, without arguments so far
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         if isinstance(event, ToolCallDelta):
             return self._read_piece(event)
         return (*self._release(), event) if self._held and isinstance(event, Text | CallsEnd) else (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply and return what was held back."""
         if self._held and self._is_cut():
             self._held.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta, Usage
 
@@ -28,7 +28,7 @@ class ForcedCall:
         """The text in place of a call."""
         return "".join(event.text for event in self._held if isinstance(event, Text))
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         if self.begun or isinstance(event, Reasoning | Usage | Finish):
             return (event,)
@@ -39,6 +39,6 @@ class ForcedCall:
         held, self._held = self._held, []
         return held
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply: what is still held is no call, and is not emitted."""
         return ()

@@ -7,7 +7,7 @@ is whole, and that nothing of it is under another key. Anything else is read as 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -45,13 +45,13 @@ class GuidedCalls:
         self._string = StringDecoder()
         self._value = ValueScanner()
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return those that can be emitted now."""
         if isinstance(event, Text):
             return self._state(event.text)
         return (*self.flush(), event) if isinstance(event, ToolCallDelta) else (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """Return what was held back; the reply has ended."""
         held, self._held = "".join(self._held), []
         state, self._state = self._state, self._pass_text

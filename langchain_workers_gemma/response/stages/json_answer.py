@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, find_last_object
@@ -46,10 +46,10 @@ class JsonAnswer:
         self._head = ""
         self._thoughts: list[str] = []
         self._is_answered = False
-        self._state: Callable[[str], Iterable[Event]] = self._hold if withholds == "all" else self._read_opening
+        self._state: Callable[[str], Sequence[Event]] = self._hold if withholds == "all" else self._read_opening
         self._scanner = ValueScanner()
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return those that can be emitted now."""
         if isinstance(event, Text):
             return self._state(event.text)
@@ -62,7 +62,7 @@ class JsonAnswer:
             self._is_answered = self._is_answered or event.reason == "length"
         return (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply, and return what was held back, or leave it in `withheld`."""
         text = self._take_held()
         if not (self._is_answered or text.strip()):
@@ -91,7 +91,7 @@ class JsonAnswer:
         except (NoJsonError, RecursionError):
             return ""
 
-    def _read_opening(self, text: str) -> Iterable[Event]:
+    def _read_opening(self, text: str) -> Sequence[Event]:
         self._head += text
         match = _OPENING.match(self._head)
         if match is None:
@@ -104,11 +104,11 @@ class JsonAnswer:
         self._is_answered = True
         return self._read_inside(rest)
 
-    def _hold(self, text: str) -> Iterable[Event]:
+    def _hold(self, text: str) -> Sequence[Event]:
         self._held.append(text)
         return ()
 
-    def _read_inside(self, text: str) -> Iterable[Event]:
+    def _read_inside(self, text: str) -> Sequence[Event]:
         end = self._scanner.scan(text)
         if end is not None:
             self._state = self._drop
@@ -116,10 +116,10 @@ class JsonAnswer:
             text = text[:end]
         return (Text(text),) if text else ()
 
-    def _drop(self, text: str) -> Iterable[Event]:
+    def _drop(self, text: str) -> Sequence[Event]:
         self.is_followed = self.is_followed or bool(text)
         return ()
 
 
-def _pass_text(text: str) -> Iterable[Event]:
+def _pass_text(text: str) -> Sequence[Event]:
     return (Text(text),) if text else ()

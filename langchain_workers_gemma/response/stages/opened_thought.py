@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 
@@ -32,7 +32,7 @@ class OpenedThought:
         self._end = ""  # the end of what is held, in which the closing token may begin
         self._is_decided = False
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         if self._is_decided:
             return (event,)
@@ -40,13 +40,13 @@ class OpenedThought:
             return self._wait(event.text)
         return (*self.flush(), event) if isinstance(event, Reasoning | ToolCallDelta) else (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply and return what was held back."""
         self._is_decided = True
         held, self._held = "".join(self._held), []
         return (Text(held),) if held else ()
 
-    def _wait(self, text: str) -> Iterable[Event]:
+    def _wait(self, text: str) -> Sequence[Event]:
         self._held.append(text)
         self._length += len(text)
         seen = self._end + text

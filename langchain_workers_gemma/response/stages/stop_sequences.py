@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from langchain_workers_gemma.response.events import Event, Finish, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.stages.markers import measure_open_suffix
@@ -23,7 +23,7 @@ class StopSequences:
         self._held = ""
         self._stopped = False
 
-    def feed(self, event: Event) -> Iterable[Event]:
+    def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         if isinstance(event, Text):
             return () if self._stopped else self._read(self._held + event.text)
@@ -33,7 +33,7 @@ class StopSequences:
             return (*self.flush(), event)
         return (event,)
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> Sequence[Event]:
         """End the reply and return what was held back."""
         held, self._held = self._held, ""
         return (Text(held),) if held else ()

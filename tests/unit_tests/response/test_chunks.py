@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
 from langchain_workers_gemma.response import builders as chunks_module
+from langchain_workers_gemma.response.construct import Constructor
 from tests.helpers.asking import GEMMA_4, STREAMED, Service, ask, chunks, delta, gemma, merged, usage
 
 pytestmark = pytest.mark.lowest
@@ -89,8 +90,10 @@ class LaterGeneration(ChatGenerationChunk):
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_fields_that_a_later_core_may_have(streaming: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks_module, "AIMessageChunk", LaterChunk)
-    monkeypatch.setattr(chunks_module, "ChatGenerationChunk", LaterGeneration)
+    later_chunk = Constructor(LaterChunk, *chunks_module._CHUNK_FIELDS)
+    later_generation = Constructor(LaterGeneration, *chunks_module._GENERATION_FIELDS)
+    monkeypatch.setattr(chunks_module, "_CHUNK", later_chunk)
+    monkeypatch.setattr(chunks_module, "_GENERATION_CHUNK", later_generation)
     told = chunks(gemma(model=GEMMA_4), way)
     assert all(isinstance(chunk, LaterChunk) for chunk in told)
     assert all((chunk.provenance, chunk.confidence) == ([], 1.0) for chunk in told if isinstance(chunk, LaterChunk))

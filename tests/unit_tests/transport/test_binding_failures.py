@@ -113,7 +113,7 @@ def test_no_advice_about_a_token_that_was_not_needed() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_lack_of_capacity_is_retried(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_workers_gemma.exchange.retries._FIRST_DELAY", 0.001)
+    monkeypatch.setattr("langchain_workers_gemma.exchange.retries._INITIAL_DELAY", 0.001)
     llm, ai = bound(Exception("3040: Capacity temporarily exceeded"), HELLO, max_retries=1)
     assert ask(llm, way, "Hi").content == "Hello"
     assert len(ai.calls) == 2
