@@ -19,9 +19,9 @@ MESSAGE_TOKENS = 4
 """Tokens that the chat template adds to each message: its start, its role and its end."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ENGLISH = re.compile(
-    r"\b(?:the|of|and|to|in|is|that|it|for|was|on|are|with|as|be|this|by|at|from|or|have|an|not|which|has)\b",
-    re.IGNORECASE,
+_RUN = re.compile(r"\w+")
+_ENGLISH = frozenset(
+    "the of and to in is that it for was on are with as be this by at from or have an not which has".split()
 )
 _RARE_IN_ENGLISH = "jkwyz"
 _ENGLISH_SHARE = 0.22  # of the words of English prose are among those above
@@ -92,7 +92,8 @@ def _estimate_latin_words(text: str) -> float:
     words = _WORD.findall(text)
     if not words:
         return 0.0
-    english = min(1.0, len(_ENGLISH.findall(text)) / len(words) / _ENGLISH_SHARE)
+    common = sum(map(_ENGLISH.__contains__, _RUN.findall(text.lower())))
+    english = min(1.0, common / len(words) / _ENGLISH_SHARE)
     letters = sum([len(word) - _FREE_LETTERS for word in words if len(word) > _FREE_LETTERS])
     rare = sum(map(text.count, _RARE_IN_ENGLISH))
     return (
