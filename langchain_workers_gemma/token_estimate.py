@@ -20,9 +20,10 @@ MESSAGE_TOKENS = 4
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _RUN = re.compile(r"\w+")
-_ENGLISH = frozenset(
-    "the of and to in is that it for was on are with as be this by at from or have an not which has".split()
-)
+_ENGLISH = frozenset({
+    "the", "of", "and", "to", "in", "is", "that", "it", "for", "was", "on", "are", "with", "as", "be", "this", "by",
+    "at", "from", "or", "have", "an", "not", "which", "has",
+})  # fmt: skip
 _RARE_IN_ENGLISH = "jkwyz"
 _ENGLISH_SHARE = 0.22  # of the words of English prose are among those above
 _FREE_LETTERS = 4  # of a word, which add nothing to the cost of the word
