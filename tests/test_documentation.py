@@ -24,7 +24,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 
 @every_page
-def test_every_code_block_runs_and_prints_what_the_page_says(page: Path) -> None:
+def test_every_code_block_runs_and_prints_the_output_on_the_page(page: Path) -> None:
     with site.in_sandbox():
         for block, printed in pages.run(page):
             if block.output is not None:
@@ -40,7 +40,7 @@ def test_code_is_not_too_wide_for_a_narrow_screen(page: Path) -> None:
 
 
 @every_page
-def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+def test_links_within_the_repository_have_targets(page: Path) -> None:
     for target in pages.links(page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://", "mailto:")):
             continue

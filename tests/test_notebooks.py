@@ -99,7 +99,7 @@ def test_code_is_python(path: Path) -> None:
 
 
 @notebooks
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_targets(path: Path) -> None:
     text = "\n".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
     for target in _LINK.findall(text):
         assert (FOLDER / target).exists(), target

@@ -13,7 +13,7 @@ class Progress(Protocol):
     def advance(self, count: int) -> None:
         """Add answered inputs."""
 
-    def say(self, status: str) -> None:
+    def show_status(self, status: str) -> None:
         """Show the status that the service reports."""
 
 
@@ -21,7 +21,7 @@ class _Silence:
     def advance(self, count: int) -> None:
         """No-op."""
 
-    def say(self, status: str) -> None:
+    def show_status(self, status: str) -> None:
         """No-op."""
 
 
@@ -32,7 +32,7 @@ class _Bar:
     def advance(self, count: int) -> None:
         self._bar.update(count)
 
-    def say(self, status: str) -> None:
+    def show_status(self, status: str) -> None:
         self._bar.set_postfix_str(status)
 
 

@@ -137,7 +137,7 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
         return True
     if not isinstance(status, str) or any(word in status.lower() for word in _FAILURES):
         raise answer.make_unreadable_error(f"a batch was polled and its status is {status!r}")
-    progress.say(status)
+    progress.show_status(status)
     return False
 
 

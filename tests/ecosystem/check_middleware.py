@@ -161,7 +161,7 @@ def test_retried_models(llm: ChatWorkersGemma, sandbox: Sandbox) -> None:
     assert len(results(state)) == 1
 
 
-def test_a_model_that_goes_on_failing(llm: ChatWorkersGemma, sandbox: Sandbox) -> None:
+def test_a_model_that_keeps_failing(llm: ChatWorkersGemma, sandbox: Sandbox) -> None:
     sandbox.fail(next=9, status=500)
     once = llm.model_copy(update={"max_retries": 0})
     state = run(once, builtin.ModelRetryMiddleware(max_retries=1, initial_delay=0, jitter=False))

@@ -117,7 +117,7 @@ def written_by(world: World, provider: str) -> AIMessage:
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_gemma_goes_on(world: World, provider: str, model: str) -> None:
+def test_a_gemma_continues_the_conversation(world: World, provider: str, model: str) -> None:
     foreign = written_by(world, provider)
     result = ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or "")
     world.gemma(model=model).invoke([HumanMessage("Weather in Bonn?"), foreign, result])

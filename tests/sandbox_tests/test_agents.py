@@ -152,7 +152,7 @@ def test_agent_calls_tools_in_parallel(llm: ChatWorkersGemma) -> None:
     assert_pairs_up(messages)
 
 
-def test_agent_goes_on_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
+def test_agent_continues_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
     from langchain.agents.middleware import wrap_tool_call
 
     @wrap_tool_call
@@ -231,7 +231,7 @@ OUTCOMES: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore:.*was retired")
 @pytest.mark.parametrize("kind", OUTCOMES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_agent_answers_whatever_a_tool_returns(sandbox: Sandbox, case: Case, kind: str) -> None:
+def test_agent_answers_after_any_tool_result(sandbox: Sandbox, case: Case, kind: str) -> None:
     @tool("get_weather")
     def report(city: str) -> Any:
         """Tell the weather in a city."""

@@ -91,7 +91,7 @@ CUTTING = [
 
 @pytest.mark.parametrize(("api", "streaming"), WAYS)
 @pytest.mark.parametrize("names", CUTTING, ids="+".join)
-def test_a_cut_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], api: str, streaming: bool) -> None:
+def test_a_truncated_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], api: str, streaming: bool) -> None:
     with sandbox.using_dialect(*names):
         for limit in range(4, 30):
             ran, _ = run_agent(sandbox, api, streaming=streaming, max_tokens=limit)
@@ -102,7 +102,9 @@ def test_a_cut_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], api: st
 @pytest.mark.parametrize(
     ("names", "limit"), [*((names, 14) for names in CUTTING), (("context_end",), 1024)], ids=lambda one: str(one)
 )
-def test_no_agent_ends_in_silence(sandbox: Sandbox, names: tuple[str, ...], limit: int, streaming: bool) -> None:
+def test_every_agent_ends_in_an_answer_or_an_error(
+    sandbox: Sandbox, names: tuple[str, ...], limit: int, streaming: bool
+) -> None:
     """An agent with the guard ends in an answer that says what was cut, or in a typed error."""
     with sandbox.using_dialect(*names):
         ran, answer = run_agent(sandbox, "native", streaming=streaming, guarded=True, max_tokens=limit)
@@ -122,7 +124,7 @@ def test_a_call_that_is_swallowed_ends_in_no_call(sandbox: Sandbox, tool_calling
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("name", ["closed_calls", "closed_calls_as_tool_calls"])
-def test_a_call_cut_by_a_stop_sequence_never_runs(sandbox: Sandbox, name: str, streaming: bool) -> None:
+def test_a_call_truncated_by_a_stop_sequence_never_runs(sandbox: Sandbox, name: str, streaming: bool) -> None:
     with sandbox.using_dialect(name):
         ran, _ = run_agent(sandbox, "native", streaming=streaming, stop=["notes"])
     assert ran == []

@@ -61,7 +61,7 @@ def test_one_sentence_is_one_sentence(api: Api) -> None:
     assert len(re.findall(r"[.!?](?:\s|$)", text)) == 1
 
 
-def test_it_says_what_it_is_when_it_is_asked(api: Api) -> None:
+def test_it_describes_itself_on_request(api: Api) -> None:
     assert "mock model" in api.text(GEMMA_4, "Who are you?", **QUIET)
 
 
@@ -83,7 +83,7 @@ def test_it_says_what_it_is_when_it_is_asked(api: Api) -> None:
         ("Say 42", {"42"}),
     ],
 )
-def test_a_form_that_is_asked_for_is_all_there_is(api: Api, model: str, prompt: str, allowed: set[str]) -> None:
+def test_a_requested_form_is_the_whole_answer(api: Api, model: str, prompt: str, allowed: set[str]) -> None:
     assert api.text(model, prompt, max_tokens=400) in allowed
 
 
@@ -105,7 +105,7 @@ def test_the_system_message_may_ask_for_the_form(api: Api) -> None:
         assert text_of(api.run(model, {"messages": messages}).json()["result"]) in ("spam", "ham")
 
 
-def test_a_list_has_as_many_items_as_asked_for(api: Api) -> None:
+def test_a_list_has_the_requested_number_of_items(api: Api) -> None:
     lines = api.text(GEMMA_4, "Give me 5 ideas for a birthday party", **QUIET).splitlines()
     assert [line.split(".")[0] for line in lines] == ["1", "2", "3", "4", "5"]
     assert len({line.split(". ")[1] for line in lines}) == 5
@@ -175,7 +175,7 @@ def test_a_result_leads_to_an_answer_without_a_tool_role(api: Api, kind: str, no
     assert told in text
 
 
-def test_several_results_in_one_turn_are_told_apart(api: Api) -> None:
+def test_several_results_in_one_turn_are_distinguished(api: Api) -> None:
     history = [
         {"role": "system", "content": f"You have functions: {json.dumps([WEATHER['function']])}"},
         *user("What is the weather in Paris?"),

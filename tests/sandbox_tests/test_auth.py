@@ -16,7 +16,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "url", "body"), ROUTES)
-def test_a_good_token_is_let_in(api: Api, method: str, url: str, body: object) -> None:
+def test_a_valid_token_is_accepted(api: Api, method: str, url: str, body: object) -> None:
     url = url.format(base=api.sandbox.base_url, account=api.sandbox.account_id)
     assert api.http.request(method, url, json=body, headers=api.auth).status_code == 200
 
@@ -40,7 +40,7 @@ def test_a_user_token_is_verified_without_account(api: Api) -> None:
     assert reply["result"]["status"] == "active"
 
 
-def test_an_authenticated_gateway_wants_its_own_token_too() -> None:
+def test_an_authenticated_gateway_needs_its_own_token_too() -> None:
     with Sandbox(gateway_token="gate") as sandbox, Api(sandbox) as api:
         url = f"{sandbox.gateway_url}/{GEMMA_3}"
         body = {"messages": user("Hello")}

@@ -119,7 +119,7 @@ def test_tools(queue: Sandbox) -> None:
     assert [message.tool_calls[0]["args"] for message in messages] == [{"city": city} for city in cities]
 
 
-def test_a_queue_that_fails_for_good(queue: Sandbox) -> None:
+def test_a_queue_that_fails_permanently(queue: Sandbox) -> None:
     llm = chat(queue, max_retries=1)
     job = llm.submit_batch(PROMPTS[:2])
     queue.fail(2, status=429, code=3040, retry_after=0)
@@ -130,7 +130,7 @@ def test_a_queue_that_fails_for_good(queue: Sandbox) -> None:
     assert llm.fetch_batch(again, poll_interval=0)[0].text == "0"
 
 
-def test_a_job_nobody_knows(queue: Sandbox) -> None:
+def test_an_unknown_job(queue: Sandbox) -> None:
     job = BatchJob.from_json(f'{{"model": "{SEA_LION}", "parts": [{{"request_id": "none", "count": 1}}]}}')
     with pytest.raises(BadRequestError, match="no request with the id none"):
         chat(queue).fetch_batch(job)

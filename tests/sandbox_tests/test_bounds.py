@@ -188,7 +188,7 @@ def test_the_upstream_stops_when_the_client_is_gone(streamed: bool) -> None:
             assert open_connections(back) == 0
 
 
-def test_a_client_that_goes_while_its_body_is_sent(sandbox: Sandbox, api: Api) -> None:
+def test_a_client_that_disconnects_while_its_body_is_sent(sandbox: Sandbox, api: Api) -> None:
     with socket.create_connection(("127.0.0.1", sandbox.port)) as connection:
         connection.sendall(b"POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{")
     assert api.say(GEMMA_3, "Hello").status_code == 200
@@ -211,7 +211,7 @@ def open_connections(sandbox: Sandbox) -> int:
 
 
 # --- the pace of streams ----------------------------------------------------------------------------------------------
-def test_a_paced_stream_takes_its_time_and_says_the_same(sandbox: Sandbox, api: Api) -> None:
+def test_a_paced_stream_is_slower_and_otherwise_equal(sandbox: Sandbox, api: Api) -> None:
     whole = api.text(GEMMA_4, "Write 3 sentences about tea", **QUIET)
     events = api.events(GEMMA_4, "Write 3 sentences about tea", **QUIET)
     sandbox.tokens_per_second = 400

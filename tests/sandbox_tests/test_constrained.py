@@ -132,12 +132,12 @@ def test_values_come_from_the_prompt(api: Api) -> None:
     assert (value["name"], value["age"], value["color"], value["born"]) == ("Ann", 41, "green", "1980-02-03")
 
 
-def test_a_choice_is_made_by_what_the_prompt_says(api: Api) -> None:
+def test_a_choice_follows_the_prompt(api: Api) -> None:
     schema = {"type": "object", "properties": {"mood": {"enum": ["happy", "very sad", "angry"]}}, "required": ["mood"]}
     assert json.loads(api.text(GEMMA_3, "I feel very sad today", guided_json=schema)) == {"mood": "very sad"}
 
 
-def test_optional_keys_are_left_out_unless_they_are_asked_for(api: Api) -> None:
+def test_optional_keys_are_omitted_unless_requested(api: Api) -> None:
     schema = {
         "type": "object",
         "properties": {"setup": {"type": "string"}, "punchline": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
@@ -219,12 +219,12 @@ INSTRUCTIONS = {"role": "system", "content": "Functions:\n- get_weather: Get the
         ),
     ],
 )
-def test_a_schema_of_calls_is_filled_with_the_calls_that_are_asked_for(api: Api, text: str, expected: object) -> None:
+def test_a_schema_of_calls_is_filled_with_the_requested_calls(api: Api, text: str, expected: object) -> None:
     body = {"messages": [INSTRUCTIONS, *user(text)], "guided_json": either("anyOf")}
     assert json.loads(text_of(api.run(GEMMA_3, body).json()["result"])) == {"steps": expected}
 
 
-def test_a_schema_of_calls_or_an_answer_is_answered_when_nothing_is_asked_for(api: Api) -> None:
+def test_a_schema_of_calls_or_an_answer_is_answered_when_no_call_is_requested(api: Api) -> None:
     body = {"messages": [INSTRUCTIONS, *user("Hello!")], "guided_json": either("anyOf")}
     assert json.loads(text_of(api.run(GEMMA_3, body).json()["result"]))["final"].startswith("Hello!")
 

@@ -192,7 +192,7 @@ def test_text_around_calls(api: Api) -> None:
     assert stream["pieces"]
 
 
-def test_events_that_say_nothing_and_events_that_say_two_things(api: Api) -> None:
+def test_empty_events_and_events_with_two_parts(api: Api) -> None:
     def deltas(**more: Any) -> list[dict[str, Any]]:
         events = api.events(GEMMA_4, ASKED, tools=[WRITE], **{**QUIET, **more})
         return [choice["delta"] for event in events if event != "[DONE]" for choice in event["choices"]]
@@ -330,7 +330,7 @@ def test_each_form_of_structured_output_can_be_refused_or_ignored(api: Api, form
 
 
 # --- dialects by name -------------------------------------------------------------------------------------------------
-def test_every_dialect_can_be_told_from_its_switches() -> None:
+def test_every_dialect_has_its_own_switches() -> None:
     assert list_active_dialects(DOCUMENTED) == ()
     for name in DIALECTS:
         assert name == "documented" or name in list_active_dialects(get_dialect(name))

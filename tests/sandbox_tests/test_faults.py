@@ -50,7 +50,7 @@ def test_a_code_brings_its_status(api: Api, code: int | None, status: int) -> No
     assert api.say(GEMMA_4, "Hello").status_code == status
 
 
-def test_an_error_says_what_it_is_told_to(api: Api) -> None:
+def test_an_error_has_the_injected_message(api: Api) -> None:
     api.sandbox.fail(status=429, code=3036, message="No neurons left", retry_after=2.5)
     reply = api.say(GEMMA_4, "Hello")
     assert error_of(reply) == (429, 3036, "No neurons left")
@@ -64,7 +64,7 @@ def test_errors_take_the_form_of_their_route(api: Api) -> None:
     assert api.http.post(f"{api.sandbox.binding_url}/run", json={}).json()["description"] == "Oops"
 
 
-def test_faults_come_in_the_order_they_were_ordered(api: Api) -> None:
+def test_faults_apply_in_the_order_of_injection(api: Api) -> None:
     api.sandbox.fail(status=500)
     api.sandbox.html()
     api.sandbox.empty(status=204)
@@ -109,7 +109,7 @@ def test_a_clean_cut_ends_the_body_as_if_it_were_complete(api: Api, after: int) 
         assert events_until_the_end(response) == (after, None)
 
 
-def test_a_cut_behind_the_last_event_comes_at_the_end(api: Api) -> None:
+def test_a_cut_behind_the_last_event_is_at_the_end(api: Api) -> None:
     api.sandbox.cut(after_events=10_000)
     with stream(api) as response:
         count, error = events_until_the_end(response)
@@ -158,7 +158,7 @@ def open_connections(sandbox: Sandbox) -> int:
 
 # --- silence ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_stall_delays_and_goes_on(api: Api, after: int) -> None:
+def test_a_stall_delays_and_continues(api: Api, after: int) -> None:
     api.sandbox.stall(0.05, after_events=after)
     began = time.perf_counter()
     with stream(api) as response:

@@ -51,7 +51,7 @@ def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPa
             client.get(url)
 
 
-def test_two_at_once_do_not_know_of_each_other() -> None:
+def test_two_sandboxes_are_independent() -> None:
     with Sandbox(api_token="one") as one, Sandbox(api_token="two") as two, Api(one) as first, Api(two) as second:
         assert one.port != two.port
         first.say(GEMMA_3, "Hello")
@@ -78,12 +78,12 @@ def test_start_and_close_work_without_with() -> None:
     assert "not running" in repr(sandbox)
 
 
-def test_says_what_to_do_when_it_was_not_started() -> None:
+def test_an_error_names_the_cure_when_it_was_not_started() -> None:
     with pytest.raises(RuntimeError, match="context manager"):
         _ = Sandbox().base_url
 
 
-def test_takes_the_port_it_is_told() -> None:
+def test_the_given_port_is_used() -> None:
     with Sandbox() as one:
         port = one.port
         with pytest.raises(OSError, match="in use"):
@@ -115,7 +115,7 @@ def test_an_unknown_dialect_is_an_error_that_names_those_there_are() -> None:
         Sandbox(dialect="klingon")
 
 
-def test_without_the_extra_the_import_says_what_to_install() -> None:
+def test_without_the_extra_the_import_names_it() -> None:
     program = (
         "import sys; sys.modules['uvicorn'] = None\n"
         "try:\n    from langchain_workers_gemma.sandbox import Sandbox\n"
@@ -132,7 +132,7 @@ def test_the_package_has_no_other_names() -> None:
         _ = package.Sandpit
 
 
-def test_a_fault_of_its_own_is_a_500_that_says_so(
+def test_an_internal_error_is_a_500_that_names_the_sandbox(
     sandbox: Sandbox, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_self: object, _request: object) -> None:

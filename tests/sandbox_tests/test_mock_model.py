@@ -46,14 +46,14 @@ def test_it_is_deterministic(api: Api) -> None:
             assert api.text(model, asked) == api.text(model, asked) == other_api.text(model, asked)
 
 
-def test_a_seed_changes_what_it_says_unless_it_is_greedy(api: Api) -> None:
+def test_a_seed_changes_the_answer_unless_decoding_is_greedy(api: Api) -> None:
     asked = "Write 4 sentences about rivers and mountains"
     assert api.text(GEMMA_4, asked, seed=1) == api.text(GEMMA_4, asked, seed=1)
     assert len({api.text(GEMMA_4, asked, seed=seed) for seed in range(1, 6)}) > 1
     assert len({api.text(GEMMA_4, asked, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
 
 
-def test_a_sandbox_has_a_seed_of_its_own() -> None:
+def test_each_sandbox_has_its_own_seed() -> None:
     texts = set()
     for seed in range(4):
         with Sandbox(seed=seed) as sandbox, Api(sandbox) as api:
@@ -62,7 +62,7 @@ def test_a_sandbox_has_a_seed_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("stop", ["can I", ["can I"], ["never said", "can I"]])
-def test_it_stops_where_it_is_told_to(api: Api, stop: object) -> None:
+def test_it_stops_at_a_stop_sequence(api: Api, stop: object) -> None:
     whole = api.text(GEMMA_4, "Hello", **QUIET)
     result = api.result(GEMMA_4, "Hello", stop=stop, **QUIET)
     assert text_of(result) == whole[: whole.index("can I")]
@@ -89,11 +89,11 @@ def test_max_tokens(api: Api, tokens: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "least"), [("Write 100 words about tea", 100), ("Write a long story", 300), ("Two haiku", 30)]
 )
-def test_it_writes_as_much_as_it_is_asked_to(api: Api, asked: str, least: int) -> None:
+def test_it_writes_the_requested_length(api: Api, asked: str, least: int) -> None:
     assert least <= len(api.text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
 
 
-def test_it_knows_what_was_said_before(api: Api) -> None:
+def test_it_answers_from_earlier_messages(api: Api) -> None:
     history = [
         *user("My name is Ann. I live in Oslo."),
         {"role": "assistant", "content": "Hello, Ann"},
@@ -154,7 +154,7 @@ ALL = [WEATHER, ADD, SEARCH, EMAIL, CONVERT, CLOCK]
         ("Call add(3, 4)", [("add", {"a": 3, "b": 4})]),
     ],
 )
-def test_it_calls_the_tool_that_is_asked_for(
+def test_it_calls_the_requested_tool(
     api: Api, model: str, text: str, expected: list[tuple[str, dict[str, Any]]]
 ) -> None:
     assert api.calls(model, text, *ALL) == expected
@@ -218,7 +218,7 @@ def test_it_answers_with_the_results_of_tools(api: Api, outcome: str) -> None:
     assert "22" in text_of(result) or "no such city" in text_of(result)
 
 
-def test_it_goes_on_with_what_is_not_done_yet(api: Api) -> None:
+def test_it_continues_with_the_remaining_calls(api: Api) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
     history = [
         *user("Tell me the weather in Rome and add 3 and 4"),
@@ -320,7 +320,7 @@ def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
     assert text_of(api.run(GEMMA_4, json_mode).json()["result"]) == expected
 
 
-def test_it_answers_in_json_when_it_is_asked_to(api: Api) -> None:
+def test_it_answers_in_json_on_request(api: Api) -> None:
     text = "Tell me a joke about cats. Return the result as JSON with 'setup' and 'punchline' keys."
     assert set(json.loads(api.text(GEMMA_3, text))) == {"setup", "punchline"}
     assert "JSON" in api.text(GEMMA_3, "What is JSON?")
@@ -339,7 +339,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
 @pytest.mark.parametrize("name", IMAGES)
-def test_it_tells_an_images_true_size_and_format(api: Api, model: str, name: str) -> None:
+def test_it_describes_an_images_true_size_and_format(api: Api, model: str, name: str) -> None:
     url = f"data:image/png;base64,{base64.b64encode(IMAGES[name]).decode()}"
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     result = api.run(model, {"messages": [{"role": "user", "content": parts}]}).json()["result"]

@@ -35,7 +35,7 @@ def run_pytest(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_fixture_is_a_running_sandbox_of_the_tests_own(tmp_path: Path) -> None:
+def test_the_fixture_is_a_fresh_running_sandbox(tmp_path: Path) -> None:
     done = run_pytest(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout

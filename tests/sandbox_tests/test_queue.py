@@ -40,7 +40,7 @@ def test_a_failed_item_fails_alone(api: Api) -> None:
     assert bad["result"]["code"] == 5006
 
 
-def test_how_many_polls_find_it_unfinished_can_be_told() -> None:
+def test_the_number_of_unfinished_polls_is_configurable() -> None:
     with Sandbox(queue_polls=3) as sandbox, Api(sandbox) as api:
         poll = {"request_id": queue(api, GEMMA_4, {"requests": [{"messages": user("Hello")}]})["request_id"]}
         assert [queue(api, GEMMA_4, poll).get("status") for _ in range(4)] == ["queued", "running", "running", None]

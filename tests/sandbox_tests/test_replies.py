@@ -92,7 +92,7 @@ def test_max_tokens_by_default(api: Api, model: str) -> None:
     assert usage["completion_tokens"] == default
 
 
-def test_a_cut_reply_says_so(api: Api) -> None:
+def test_a_truncated_reply_has_the_finish_reason_length(api: Api) -> None:
     cut = api.result(GEMMA_4, "Hello", max_tokens=5)
     assert cut["choices"][0]["finish_reason"] == "length"
     assert cut["usage"]["completion_tokens"] == 5
@@ -138,7 +138,7 @@ def test_several_choices(api: Api) -> None:
     assert result["usage"]["completion_tokens"] > single["usage"]["completion_tokens"]
 
 
-def test_json_mode_of_the_older_models_gives_the_object(api: Api) -> None:
+def test_json_mode_of_the_older_models_returns_the_object(api: Api) -> None:
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     bare = {"type": "json_schema", "json_schema": schema}
     assert api.result(GEMMA_7B, "Ann is 41", response_format=bare)["response"] == {"age": 41}
@@ -153,7 +153,7 @@ def test_json_mode_of_the_older_models_does_not_stream(api: Api) -> None:
     assert isinstance(response.json()["result"]["response"], dict)
 
 
-def test_the_openai_route_gives_every_model_choices(api: Api) -> None:
+def test_the_openai_route_returns_choices_for_every_model(api: Api) -> None:
     for model in CHAT_MODELS:
         reply = api.chat({"model": model, "messages": user("Hello")}).json()
         assert reply["choices"][0]["message"]["content"]

@@ -37,19 +37,19 @@ def test_universal_run_is_run(api: Api, model: str) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"model": GEMMA_4}, {"input": {}}, {"model": GEMMA_4, "input": []}])
-def test_universal_run_wants_a_model_and_an_input(api: Api, body: dict[str, object]) -> None:
+def test_universal_run_needs_a_model_and_an_input(api: Api, body: dict[str, object]) -> None:
     assert error_of(api.http.post(f"{api.account}/ai/run", json=body, headers=api.auth))[:2] == (400, 5006)
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_chat_completions_give_the_bare_choices(api: Api, model: str) -> None:
+def test_chat_completions_return_bare_choices(api: Api, model: str) -> None:
     reply = api.chat({"model": model, "messages": user("Hello")}).json()
     assert reply["object"] == "chat.completion"
     assert reply["model"] == model
     assert GREETING in text_of(reply)
 
 
-def test_chat_completions_want_a_model_that_chats(api: Api) -> None:
+def test_chat_completions_need_a_chat_model(api: Api) -> None:
     assert error_of(api.chat({"messages": user("Hello")}))[:2] == (400, 5006)
     assert error_of(api.chat({"model": EMBEDDING, "messages": user("Hello")}))[:2] == (400, 5006)
 
@@ -132,7 +132,7 @@ def test_gateway_headers_that_are_fine(api: Api) -> None:
     assert api.run(GEMMA_4, {"messages": user("Hello")}, headers=headers).status_code == 200
 
 
-def test_a_gateway_keeps_a_reply_for_as_long_as_it_is_told() -> None:
+def test_a_gateway_caches_a_reply_for_its_ttl() -> None:
     with Sandbox() as sandbox, Api(sandbox) as api:
         headers = {"cf-aig-gateway-id": "default", "cf-aig-cache-ttl": "60"}
 
@@ -164,7 +164,7 @@ def test_a_gateway_keeps_no_refusal(api: Api) -> None:
         assert api.run(GEMMA_3, {"messages": []}, headers=headers).status_code == 400
 
 
-def test_a_gateway_gives_up_when_the_first_byte_takes_too_long(api: Api) -> None:
+def test_a_gateway_times_out_when_the_first_byte_takes_too_long(api: Api) -> None:
     headers = {"cf-aig-gateway-id": "default", "cf-aig-request-timeout": "5"}
     api.sandbox.stall(30)
     assert error_of(api.run(GEMMA_4, {"messages": user("Hello")}, headers=headers))[:2] == (408, 3007)
@@ -213,7 +213,7 @@ def test_aimlapi_answers_in_openai_form_with_its_extras(api: Api) -> None:
     assert "cf-ray" not in response.headers
 
 
-def test_aimlapi_streams_usage_when_it_is_asked_to(api: Api) -> None:
+def test_aimlapi_streams_usage_on_request(api: Api) -> None:
     url = f"{api.sandbox.aimlapi_url}/chat/completions"
     body = {"model": AIMLAPI_MODEL, "messages": user("Hello"), "stream": True}
     without = read_events(api.http.post(url, json=body, headers=api.auth).text)
@@ -249,7 +249,7 @@ def bound(api: Api, model: str, inputs: object, **options: object) -> tuple[int,
     return response.status_code, response.text
 
 
-def test_the_backend_of_a_binding_gives_the_bare_result(api: Api) -> None:
+def test_the_backend_of_a_binding_returns_the_bare_result(api: Api) -> None:
     status, text = bound(api, GEMMA_3, {"messages": user("Hello")})
     assert status == 200
     assert text.startswith('{"response":')
@@ -265,7 +265,7 @@ def test_the_backend_of_a_binding_refuses_in_the_form_its_client_reads(api: Api)
     assert bound(api, GEMMA_3, "Hello")[0] == 400
 
 
-def test_the_client_of_a_binding_has_a_path_of_its_own_for_gateways(api: Api) -> None:
+def test_the_client_of_a_binding_has_its_own_path_for_gateways(api: Api) -> None:
     response = api.http.post(
         f"{api.sandbox.binding_url}/ai-gateway/run?version=3",
         json={"inputs": {"messages": user("Hello")}, "options": {"gateway": {"id": "default"}}},
@@ -312,7 +312,7 @@ def test_the_model_search_is_narrowed(api: Api, query: dict[str, str], names: li
     assert [model["name"] for model in reply["result"]] == names
 
 
-def test_the_model_search_wants_whole_numbers(api: Api) -> None:
+def test_the_model_search_needs_whole_numbers(api: Api) -> None:
     reply = api.http.get(f"{api.account}/ai/models/search", params={"page": "x"}, headers=api.auth)
     assert error_of(reply)[:2] == (400, 5006)
 

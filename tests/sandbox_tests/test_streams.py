@@ -54,7 +54,7 @@ def calls_in(events: list[Any]) -> dict[int, dict[str, Any]]:
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("text", ["Hello", "Write 3 sentences about 你好 and 42", "What is 6 times 7?"])
-def test_a_stream_says_what_the_whole_reply_says(api: Api, model: str, text: str) -> None:
+def test_a_stream_equals_the_whole_reply(api: Api, model: str, text: str) -> None:
     assert text_in(api.events(model, text)) == api.text(model, text)
 
 
@@ -86,7 +86,7 @@ def test_choices_events(api: Api) -> None:
     assert len({event["id"] for event in deltas}) == 1
 
 
-def test_usage_comes_only_when_it_is_asked_for_where_the_schema_can_ask(api: Api) -> None:
+def test_usage_is_sent_on_request_where_the_schema_has_stream_options(api: Api) -> None:
     assert not any("usage" in event for event in api.events(GEMMA_4, "Hello")[:-1])
     assert "usage" in api.events(SEA_LION, "Hello")[-2]
 
@@ -104,7 +104,7 @@ def test_text_events_of_a_prompt(api: Api) -> None:
     assert events[-3]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_cut_stream_says_length(api: Api) -> None:
+def test_a_truncated_stream_has_the_finish_reason_length(api: Api) -> None:
     events = api.events(GEMMA_4, "Hello", max_tokens=3, **USAGE, **QUIET)
     assert events[-3]["choices"][0]["finish_reason"] == "length"
     assert events[-2]["usage"]["completion_tokens"] == 3

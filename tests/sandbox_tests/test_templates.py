@@ -50,7 +50,7 @@ def test_gemma_1_and_2_refuse(api: Api, model: str, history: str, words: str) ->
 
 @pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
 @pytest.mark.parametrize("history", ["su", "us", "suau"])
-def test_gemma_1_and_2_say_where_a_system_message_belongs(api: Api, model: str, history: str) -> None:
+def test_gemma_1_and_2_name_the_place_of_a_system_message(api: Api, model: str, history: str) -> None:
     """The page of Gemma 7B shows a system message, and its own template refuses one: docs/wire.md section 6."""
     status, code, message = error_of(api.run(model, {"messages": turns(history)}))
     assert (status, code) == (400, 8001)
@@ -80,7 +80,7 @@ def test_gemma_4_has_one_system_message_first(api: Api, history: str) -> None:
     assert error_of(api.run(GEMMA_4, {"messages": turns(history)})) == (400, 8001, f"AiError: {LATE_SYSTEM}")
 
 
-def test_gemma_4_knows_no_other_roles(api: Api) -> None:
+def test_gemma_4_refuses_other_roles(api: Api) -> None:
     assert error_of(api.run(GEMMA_4, {"messages": turns("ux")}))[:2] == (400, 8001)
 
 

@@ -136,7 +136,7 @@ def test_guided_json_is_passed_on_in_the_form_of_llama_cpp(behind: Sandbox) -> N
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_server_is_asked_in_the_form_that_it_takes(dialects: tuple[str, ...], form: str | None, stream: bool) -> None:
+def test_a_server_receives_the_form_that_it_accepts(dialects: tuple[str, ...], form: str | None, stream: bool) -> None:
     """Servers that know `json_object` alone, whether they refuse or ignore `json_schema`, need no option."""
     with Sandbox() as back, Sandbox(upstream=back.openai_url, upstream_model="google/gemma-3-12b-it") as front:
         back.dialect = dialects

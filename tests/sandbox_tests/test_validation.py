@@ -81,7 +81,7 @@ def test_neither_prompt_nor_messages(api: Api, model: str) -> None:
     refused(api, model, {}, "oneOf at '/' not met", "'prompt'", "'messages'")
 
 
-def test_gemma_4_wants_messages(api: Api) -> None:
+def test_gemma_4_needs_messages(api: Api) -> None:
     refused(api, GEMMA_4, {"prompt": "Hello"}, "required properties at '/' are 'messages'")
 
 
@@ -150,7 +150,7 @@ def test_the_longest_content_of_gemma_7b_lora(api: Api) -> None:
     refused(api, GEMMA_7B_LORA, {"messages": user("x" * 131_073)}, "Length of '/messages/0/content' must be <= 131072")
 
 
-def test_unknown_fields_are_let_through(api: Api) -> None:
+def test_unknown_fields_are_accepted(api: Api) -> None:
     for model in CHAT_MODELS:
         assert api.say(model, "Hello", future=1, metadata={"a": 1}).status_code == 200
 
@@ -186,7 +186,7 @@ def test_numbers_of_a_wrong_type(api: Api, model: GemmaModel, name: str, allowed
         refused(api, model.id, {"messages": user("Hello"), name: value}, f"Type mismatch of '/{name}'")
 
 
-def test_null_is_no_number_but_stands_for_unset_in_openai_form(api: Api) -> None:
+def test_null_is_no_number_but_means_unset_in_openai_form(api: Api) -> None:
     refused(api, GEMMA_3, {"messages": user("Hello"), "temperature": None}, "'number' not in 'null'")
     assert api.say(GEMMA_4, "Hello", temperature=None, max_tokens=None, seed=None, stop=None).status_code == 200
 
@@ -478,7 +478,7 @@ def test_context_overflow_of_the_older_models(api: Api) -> None:
     refused(api, GEMMA_7B, {"messages": user("word " * 12_288)}, "exceeded this model context window limit (8192)")
 
 
-def test_everything_wrong_is_said_at_once(api: Api) -> None:
+def test_all_problems_are_reported_together(api: Api) -> None:
     body = {"messages": [{"role": "user"}], "temperature": 9, "top_k": 0}
     refused(api, GEMMA_3, body, "/messages/0", "'/temperature' must be <= 5", "'/top_k' must be >= 1")
 

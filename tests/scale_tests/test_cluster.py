@@ -44,7 +44,7 @@ def make_rows(count: int) -> list[dict[str, Any]]:
     return [{"id": index, "text": f"row {index}"} for index in range(count)]
 
 
-def test_rows_come_back_in_order_with_faults_and_bad_rows(address: str, service: MapService) -> None:
+def test_rows_return_in_order_with_faults_and_bad_rows(address: str, service: MapService) -> None:
     service.behaviour = Behaviour(fault_rate=0.1, bad_rows=frozenset({7}))
     rows = map_rows(make_rows(60), make_llm(service), prompt="{text}", scheduler=address)
     found = list(rows)
@@ -111,7 +111,7 @@ def test_a_worker_that_cannot_load_the_task_stops_the_run(address: str) -> None:
     assert "ModuleNotFoundError: No module named 'something'" in str(rows.report)
 
 
-def test_attempts_that_would_wait_for_long_hand_their_row_back(
+def test_attempts_that_would_wait_for_long_return_their_row(
     address: str, service: MapService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A paused run does not hold the threads of the workers: rows go back and forth, and none is lost."""

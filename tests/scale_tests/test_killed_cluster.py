@@ -102,7 +102,7 @@ def test_a_quota_stops_all_workers(cluster: Cluster, job: Job, service: MapServi
 
 
 @pytest.mark.slow
-def test_a_lost_scheduler_ends_the_run_and_another_goes_on(cluster: Cluster, job: Job, service: MapService) -> None:
+def test_a_lost_scheduler_ends_the_run_and_another_continues(cluster: Cluster, job: Job, service: MapService) -> None:
     cluster.add_worker(THREADS)
     process = job.start("--scheduler", cluster.address)
     service.wait_for_answers(50)

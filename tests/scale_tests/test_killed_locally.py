@@ -13,7 +13,7 @@ from tests.scale_tests.running import COST, Job, kill
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_goes_on(tmp_path: Path, seed: int) -> None:
+def test_killed_at_random_moments_it_continues(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     in_flight = 8
     with MapService(Behaviour(latency=0.01, fault_rate=0.1), seed=seed) as service:

@@ -101,7 +101,7 @@ SAID: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
 @pytest.mark.parametrize("case", SAID)
-def test_what_the_template_does_not_show_stands_in_the_description(
+def test_what_the_template_does_not_show_is_in_the_description(
     client: Client, case: str, template: ChatTemplate
 ) -> None:
     schema, facts = SAID[case]

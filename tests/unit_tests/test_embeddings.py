@@ -345,7 +345,7 @@ def test_a_timeout_is_ours(service: Service, way: str, slept: list[float]) -> No
     assert len(slept) == 1
 
 
-def test_the_token_never_shows(service: Service) -> None:
+def test_the_token_never_appears(service: Service) -> None:
     client = embeddings()
     service.answers(body({"success": False, "errors": [{"code": 10000, "message": f"Bad token {TOKEN}"}]}, 401))
     with pytest.raises(Exception, match="Bad token") as caught:

@@ -211,7 +211,7 @@ def test_of_parallel_calls_the_valid_ones_run(model: Model, tools: Tools) -> Non
     assert len(model.bodies) == 2
 
 
-def test_an_invalid_call_without_an_id_is_given_one(model: Model, tools: Tools) -> None:
+def test_an_invalid_call_without_an_id_gets_one(model: Model, tools: Tools) -> None:
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 
     class Scripted(GenericFakeChatModel):
@@ -262,7 +262,7 @@ def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools,
     assert messages[-1].text.startswith("The run was ended: ")
 
 
-def test_an_empty_answer_after_a_circle_is_not_silence(model: Model, tools: Tools) -> None:
+def test_an_empty_answer_after_repeated_calls_ends_in_a_notice(model: Model, tools: Tools) -> None:
     model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": ""}
     assert "gave no answer" in answer_of(agent_of(tools), "invoke")[-1].text
 
@@ -356,7 +356,7 @@ def test_a_new_run_of_a_thread_counts_from_zero(model: Model, tools: Tools) -> N
 
 
 @pytest.mark.parametrize("kind", ["approval", "new process"])
-def test_a_resumed_run_goes_on_counting(model: Model, tools: Tools, kind: str) -> None:
+def test_a_resumed_run_continues_counting(model: Model, tools: Tools, kind: str) -> None:
     model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
     saver = InMemorySaver()
     config = {"configurable": {"thread_id": "1"}}

@@ -82,7 +82,7 @@ def test_get_model(host: Any, model_id: str) -> None:
     assert (MODELS[host, model_id].host, MODELS[host, model_id].id) == (host, model_id)
 
 
-def test_get_model_of_an_id_that_nobody_names() -> None:
+def test_get_model_of_an_unknown_id() -> None:
     assert get_model("@cf/google/gemma-5") is None
     assert get_model(GEMMA_4, host="aimlapi") is None
 
@@ -137,7 +137,7 @@ def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     assert profile["pdf_inputs"] is False
 
 
-def test_a_caller_s_profile_lies_over_the_published_one() -> None:
+def test_a_callers_profile_overrides_the_published_one() -> None:
     profile = gemma(profile={"max_input_tokens": 1000}).profile
     assert profile is not None
     assert profile["max_input_tokens"] == 1000

@@ -50,7 +50,7 @@ def test_messages_calls_tools_and_images_count() -> None:
     assert llm.get_num_tokens_from_messages([HumanMessage("Hi")], tools=[WEATHER]) > 20
 
 
-def test_a_tokenizer_of_the_callers_own_is_exact() -> None:
+def test_the_callers_own_tokenizer_is_exact() -> None:
     llm = gemma(custom_get_token_ids=lambda text: list(range(len(text))))
     assert llm.get_num_tokens("abcde") == 5
     assert llm.get_num_tokens_from_messages([HumanMessage("abcde")]) == 9

@@ -16,71 +16,71 @@ _EVENT_END = re.compile(r"\r\n\r\n|\n\n|\r\r")
 _MAX_SHOWN = 120
 
 
-def form(result: Any) -> str:
+def name_form(result: Any) -> str:
     """Name the form of a reply."""
-    choice = _first(result.get("choices")) if isinstance(result, dict) else None
+    choice = _get_first(result.get("choices")) if isinstance(result, dict) else None
     if choice is not None:
         return CHAT_CHOICES if "message" in choice or "delta" in choice else COMPLETION_CHOICES
     if isinstance(result, dict) and ("response" in result or "tool_calls" in result):
         return NATIVE
     return (
-        f"{type_name(result)} with {', '.join(sorted(result)) or 'nothing'}"
+        f"{get_type_name(result)} with {', '.join(sorted(result)) or 'nothing'}"
         if isinstance(result, dict)
-        else (type_name(result))
+        else (get_type_name(result))
     )
 
 
-def message(result: Any) -> dict[str, Any]:
+def get_message(result: Any) -> dict[str, Any]:
     """Return the part of a reply that holds text and calls."""
     if not isinstance(result, dict):
         return {}
-    choice = _first(result.get("choices"))
+    choice = _get_first(result.get("choices"))
     if choice is None:
         return result
     held = choice.get("message", choice.get("delta", choice))
     return held if isinstance(held, dict) else {}
 
 
-def text_value(result: Any) -> Any:
+def get_text_value(result: Any) -> Any:
     """Return a reply's text as it was sent, whatever its type."""
-    held = message(result)
+    held = get_message(result)
     return next((held[key] for key in ("content", "response", "text") if key in held), None)
 
 
-def finish_reason(result: Any) -> Any:
+def get_finish_reason(result: Any) -> Any:
     """Return a reply's finish reason, `None` if it has none."""
-    choice = _first(result.get("choices")) if isinstance(result, dict) else None
+    choice = _get_first(result.get("choices")) if isinstance(result, dict) else None
     return choice.get("finish_reason") if choice is not None else None
 
 
-def calls(result: Any) -> list[dict[str, Any]]:
+def get_calls(result: Any) -> list[dict[str, Any]]:
     """Return a reply's tool calls."""
-    found = message(result).get("tool_calls")
+    found = get_message(result).get("tool_calls")
     return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
 
 
-def function(call: dict[str, Any]) -> dict[str, Any]:
+def get_function(call: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a call that has its name and arguments."""
     held = call.get("function")
     return held if isinstance(held, dict) else call
 
 
-def call_form(call: dict[str, Any]) -> str:
+def name_call_form(call: dict[str, Any]) -> str:
     """Name the form of a call."""
-    arguments = type_name(function(call).get("arguments"))
+    arguments = get_type_name(get_function(call).get("arguments"))
     return f"{'function' if 'function' in call else 'flat'}, arguments {arguments}"
 
 
-def call_text(call: dict[str, Any] | None) -> str:
+def format_call(call: dict[str, Any] | None) -> str:
     """Return a call as `name {arguments}`, its arguments parsed."""
     if call is None:
         return "no call"
-    arguments = function(call).get("arguments")
-    value = parsed(arguments) if isinstance(arguments, str) else arguments
-    return f"{function(call).get('name')} {json.dumps(value, sort_keys=True)}"
+    arguments = get_function(call).get("arguments")
+    value = parse(arguments) if isinstance(arguments, str) else arguments
+    return f"{get_function(call).get('name')} {json.dumps(value, sort_keys=True)}"
 
 
-def usage_form(usage: Any) -> str:
+def name_usage_form(usage: Any) -> str:
     """Name the form of a usage report."""
     if not isinstance(usage, dict):
         return "none"
@@ -91,17 +91,17 @@ def usage_form(usage: Any) -> str:
     return "counts that add up" if counts[0] + counts[1] == counts[2] else "counts that do not add up"
 
 
-def tokens(result: Any, kind: str) -> Any:
+def get_tokens(result: Any, kind: str) -> Any:
     """Return a number of the usage report."""
     usage = result.get("usage") if isinstance(result, dict) else None
     return usage.get(kind) if isinstance(usage, dict) else None
 
 
-def error_form(response: Response) -> str:
+def name_error_form(response: Response) -> str:
     """Name the status and the form of an error."""
     value = response.json
     if not isinstance(value, dict):
-        return f"{response.status} {type_name(value)}"
+        return f"{response.status} {get_type_name(value)}"
     parts = [str(response.status)]
     errors = value.get("errors")
     parts += ["errors list" if isinstance(errors, list) else "errors object"] if errors else []
@@ -111,11 +111,11 @@ def error_form(response: Response) -> str:
     return ", ".join(parts)
 
 
-def error_code(response: Response) -> Any:
+def get_error_code(response: Response) -> Any:
     """Return the code of an error, with where it stands if not in its field alone."""
     value = response.json
     errors = value.get("errors") if isinstance(value, dict) else None
-    error = _first(errors) if isinstance(errors, list) else errors
+    error = _get_first(errors) if isinstance(errors, list) else errors
     if not isinstance(error, dict):
         return None
     code = error.get("code")
@@ -123,18 +123,18 @@ def error_code(response: Response) -> Any:
     return f"{code}, also in the text" if in_text else code
 
 
-def error_text(response: Response) -> str:
+def get_error_text(response: Response) -> str:
     """Return the start of an error's text."""
-    return shown(" ".join(response.body.decode(errors="replace").split()))
+    return shorten(" ".join(response.body.decode(errors="replace").split()))
 
 
-def type_name(value: Any) -> str:
+def get_type_name(value: Any) -> str:
     """Return the JSON type of a value."""
     names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
     return "null" if value is None else names.get(type(value), "nothing")
 
 
-def parsed(text: Any) -> Any:
+def parse(text: Any) -> Any:
     """Return a text's JSON value, `None` for what is none."""
     try:
         return json.loads(text)
@@ -142,7 +142,7 @@ def parsed(text: Any) -> Any:
         return None
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """Return the start of a value's text."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
@@ -169,18 +169,20 @@ class StreamReading:
     @property
     def form(self) -> str:
         """The form of its events."""
-        forms = {form(event) for event in self.events if event.get("choices") != []}
+        forms = {name_form(event) for event in self.events if event.get("choices") != []}
         return " and ".join(sorted(forms)) or "no events"
 
     @property
     def finishes(self) -> int:
         """How many events carry a finish reason."""
-        return sum(finish_reason(event) is not None for event in self.events)
+        return sum(get_finish_reason(event) is not None for event in self.events)
 
     @property
     def text_types(self) -> str:
         """The types of its pieces of text."""
-        found = {type_name(text_value(event)) for event in self.events if text_value(event) not in (None, "")}
+        found = {
+            get_type_name(get_text_value(event)) for event in self.events if get_text_value(event) not in (None, "")
+        }
         return " and ".join(sorted(found)) or "nothing"
 
     @property
@@ -197,12 +199,12 @@ class StreamReading:
     @property
     def text(self) -> str:
         """Its whole text."""
-        return "".join(str(text_value(event)) for event in self.events if text_value(event) is not None)
+        return "".join(str(get_text_value(event)) for event in self.events if get_text_value(event) is not None)
 
     @property
     def pieces(self) -> list[dict[str, Any]]:
         """The pieces of its tool calls."""
-        return [piece for event in self.events for piece in calls(event)]
+        return [piece for event in self.events for piece in get_calls(event)]
 
 
 def read_stream(response: Response) -> StreamReading:
@@ -220,16 +222,16 @@ def read_stream(response: Response) -> StreamReading:
                 reading.extras.append("comment" if line.startswith(":") else line.partition(":")[0])
             elif line[5:].strip() == "[DONE]":
                 reading.done += 1
-            elif isinstance(value := parsed(line[5:]), dict):
+            elif isinstance(value := parse(line[5:]), dict):
                 reading.events.append(value)
     return reading
 
 
-def joined_calls(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def join_calls(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the calls that the pieces of a stream make: a name begins one, an index or else the order continues it."""
     found: list[dict[str, Any]] = []
     for piece in pieces:
-        held = function(piece)
+        held = get_function(piece)
         if held.get("name") or not found:
             found.append(
                 {"index": piece.get("index"), "ids": [], "function": {"name": held.get("name"), "arguments": ""}}
@@ -245,9 +247,9 @@ def joined_calls(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def piece_form(pieces: list[dict[str, Any]]) -> str:
+def name_piece_form(pieces: list[dict[str, Any]]) -> str:
     """Name how the pieces of streamed calls come."""
-    found = joined_calls(pieces)
+    found = join_calls(pieces)
     if not found:
         return "no call"
     parts = ["in pieces" if len(pieces) > len(found) else "whole"]
@@ -256,16 +258,16 @@ def piece_form(pieces: list[dict[str, Any]]) -> str:
     parts += ["all at one index"] if len(found) > 1 and len(set(indexes)) == 1 and None not in indexes else []
     parts += ["without id"] if any(not call["ids"] for call in found) else []
     parts += ["ids change"] if any(len(set(call["ids"])) > 1 for call in found) else []
-    finaliser = [piece for piece in pieces if "index" not in piece and not function(piece).get("name")]
+    finaliser = [piece for piece in pieces if "index" not in piece and not get_function(piece).get("name")]
     parts += ["with a finaliser"] if finaliser and None not in indexes else []
     return ", ".join(parts)
 
 
-def completeness(call: dict[str, Any]) -> str:
+def name_completeness(call: dict[str, Any]) -> str:
     """Name whether a call's arguments are whole JSON."""
-    arguments = function(call).get("arguments")
-    return "cut JSON" if isinstance(arguments, str) and parsed(arguments) is None else "whole JSON"
+    arguments = get_function(call).get("arguments")
+    return "cut JSON" if isinstance(arguments, str) and parse(arguments) is None else "whole JSON"
 
 
-def _first(items: Any) -> dict[str, Any] | None:
+def _get_first(items: Any) -> dict[str, Any] | None:
     return items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else None

@@ -31,7 +31,7 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         "Form of a reply",
         cite(3),
         get_expected_form(spec),
-        reading.form(result),
+        reading.name_form(result),
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE),
     )
     if is_enveloped(spec):
@@ -49,16 +49,16 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         "Type of the text",
         cite(3),
         "string",
-        reading.type_name(reading.text_value(result)),
+        reading.get_type_name(reading.get_text_value(result)),
         reported=("number", "null", "object", "list"),
     )
     usage = result.get("usage") if isinstance(result, dict) else None
-    yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.usage_form(usage))
+    yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.name_usage_form(usage))
     if openai_form:
         yield compare(
-            "reply.finish_reason", "Finish reason of a whole reply", cite(3), "stop", reading.finish_reason(result)
+            "reply.finish_reason", "Finish reason of a whole reply", cite(3), "stop", reading.get_finish_reason(result)
         )
-    held = reading.message(result)
+    held = reading.get_message(result)
     beside = json.dumps(held["tool_calls"]) if "tool_calls" in held else "missing"
     yield compare(
         "reply.tool_calls",
@@ -90,13 +90,13 @@ def check_number_as_text(probe: Probe) -> Iterator[Result]:
     result = probe.send_chat(
         build_chat_body(probe.spec, "Reply with the number 42 and nothing else.", TEXT_TOKENS)
     ).result
-    value = reading.text_value(result)
+    value = reading.get_text_value(result)
     yield compare(
         "reply.number",
         "Type of a text that is a number",
         cite(4),
         "string",
-        reading.type_name(value),
+        reading.get_type_name(value),
         reported=("number",),
     )
 
@@ -104,13 +104,13 @@ def check_number_as_text(probe: Probe) -> Iterator[Result]:
 def check_json_as_text(probe: Probe) -> Iterator[Result]:
     """Ask for JSON, unconstrained."""
     text = 'Reply with this JSON and nothing else: {"a": 1}'
-    value = reading.text_value(probe.send_chat(build_chat_body(probe.spec, text, TEXT_TOKENS)).result)
+    value = reading.get_text_value(probe.send_chat(build_chat_body(probe.spec, text, TEXT_TOKENS)).result)
     yield compare(
         "reply.json_text",
         "Type of a text that is JSON",
         cite(3),
         "string",
-        reading.type_name(value),
+        reading.get_type_name(value),
         reported=("object", "list"),
     )
 
@@ -124,7 +124,7 @@ def check_truncated_reply(probe: Probe) -> Iterator[Result]:
         "`max_tokens` is the most that is generated",
         cite(2),
         limit,
-        reading.tokens(result, "completion_tokens"),
+        reading.get_tokens(result, "completion_tokens"),
     )
     if get_expected_form(probe.spec) == reading.CHAT_CHOICES:
         yield compare(
@@ -132,7 +132,7 @@ def check_truncated_reply(probe: Probe) -> Iterator[Result]:
             "Finish reason of a truncated reply",
             cite(10),
             "length",
-            reading.finish_reason(result),
+            reading.get_finish_reason(result),
         )
 
 
@@ -140,15 +140,15 @@ def check_stop_sequence(probe: Probe) -> Iterator[Result]:
     """Ask for a text that holds a stop sequence."""
     body = build_chat_body(probe.spec, "Repeat exactly: one two three four", TEXT_TOKENS, stop=["three"])
     result = probe.send_chat(body).result
-    text = str(reading.text_value(result))
+    text = str(reading.get_text_value(result))
     yield compare("stop.text", "A stop sequence is not in the text", cite(2), "no", "yes" if "three" in text else "no")
     yield compare(
-        "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.finish_reason(result)
+        "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.get_finish_reason(result)
     )
     choices = result.get("choices") if isinstance(result, dict) else None
     first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     yield observe(
-        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shown(first.get("stop_reason"))
+        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shorten(first.get("stop_reason"))
     )
 
 
@@ -219,9 +219,9 @@ def check_thinking(probe: Probe) -> Iterator[Result]:
         body = build_chat_body(probe.spec, text, THINKING_TOKENS)
         body.pop("chat_template_kwargs", None)
         result = probe.send_chat(body | ({"chat_template_kwargs": kwargs} if kwargs else {})).result
-        held = reading.message(result)
+        held = reading.get_message(result)
         keys = [key for key in ("reasoning", "reasoning_content") if held.get(key)]
-        written = str(reading.text_value(result))
+        written = str(reading.get_text_value(result))
         leaks = "in the text" if "<|channel>" in written or "<channel|>" in written else "none"
         observed = " and ".join(keys) or leaks
         if name == "off":

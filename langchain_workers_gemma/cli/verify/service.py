@@ -33,14 +33,14 @@ def _check_error(
         f"Status and form of {fact}",
         cite(5),
         f"{status}, errors list, success false",
-        reading.error_form(response),
+        reading.name_error_form(response),
         reported=(
             *_ERROR_FORMS,
             f"{status}, errors object, success false",
             f"{status}, errors list, success false, internalCode",
         ),
     )
-    code = reading.error_code(response)
+    code = reading.get_error_code(response)
     expected = code if code in codes else codes[0]
     yield compare(
         f"errors.{name}.code",
@@ -79,7 +79,7 @@ def check_unknown_model(probe: Probe) -> Iterator[Result]:
         "Code of an unknown model",
         cite(5),
         5007,
-        reading.error_code(response),
+        reading.get_error_code(response),
         reported=("5007, also in the text",),
     )
 
@@ -109,7 +109,7 @@ def check_images(probe: Probe) -> Iterator[Result]:
         "images.answer",
         "What does the model see in a red square?",
         cite(2),
-        reading.shown(reading.text_value(taken.result)),
+        reading.shorten(reading.get_text_value(taken.result)),
     )
     if probe.spec.family == "gemma-4":
         small = probe.send_chat(_build_image_body(probe.spec, make_square_png(4)))
@@ -161,7 +161,7 @@ def check_openai_route(probe: Probe) -> Iterator[Result]:
         "Form of a reply of the OpenAI route",
         cite(3),
         reading.CHAT_CHOICES,
-        reading.form(response.json),
+        reading.name_form(response.json),
         reported=(reading.COMPLETION_CHOICES, reading.NATIVE),
     )
 

@@ -47,24 +47,26 @@ def check_tool_calls(probe: Probe) -> Iterator[Result]:
     """Have a tool called, whole and streamed."""
     openai_form = get_expected_form(probe.spec) == reading.CHAT_CHOICES
     result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER)).result
-    call = next(iter(reading.calls(result)), None)
+    call = next(iter(reading.get_calls(result)), None)
     # A call that the server could not parse is in the text, in one of Gemma's notations (docs/wire.md section 6).
-    observed = reading.call_text(call) if call else f"no call, text: {reading.shown(reading.text_value(result))}"
+    observed = (
+        reading.format_call(call) if call else f"no call, text: {reading.shorten(reading.get_text_value(result))}"
+    )
     yield compare("tools.call", "A tool is called", cite(3), _WEATHER_CALL, observed)
-    text = _name_emptiness(reading.text_value(result))
+    text = _name_emptiness(reading.get_text_value(result))
     yield compare("tools.text", "Text beside a call", cite(3), "empty string", text, reported=("null",))
     if call is not None:
         yield from _check_call_facts(call, result, openai_form=openai_form)
     found = reading.read_stream(probe.send_chat(_build_tool_body(probe.spec, _ASK_BOTH, stream=True)))
-    streamed = reading.joined_calls(found.pieces)
-    observed = "; ".join(map(reading.call_text, streamed)) or f"no call, text: {reading.shown(found.text)}"
+    streamed = reading.join_calls(found.pieces)
+    observed = "; ".join(map(reading.format_call, streamed)) or f"no call, text: {reading.shorten(found.text)}"
     yield compare("tools.stream", "Two tools are called in a stream", cite(4), _BOTH_CALLS, observed)
     yield compare(
         "tools.pieces",
         "How streamed calls come",
         cite(4),
         "in pieces",
-        reading.piece_form(found.pieces),
+        reading.name_piece_form(found.pieces),
         reported=("whole", "in pieces, without id", "in pieces, with a finaliser", "no call"),
     )
     if call is not None and streamed and openai_form:
@@ -76,19 +78,19 @@ def check_tool_calls(probe: Probe) -> Iterator[Result]:
 def check_truncated_call(probe: Probe) -> Iterator[Result]:
     """Cut a call by `max_tokens`, and ask for a call beside a constraint."""
     result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, _CUT_TOKENS)).result
-    call = next(iter(reading.calls(result)), None)
-    reason = reading.finish_reason(result)
-    observed = f"{reading.completeness(call) if call else 'no call'}, finish reason {reason}"
+    call = next(iter(reading.get_calls(result)), None)
+    reason = reading.get_finish_reason(result)
+    observed = f"{reading.name_completeness(call) if call else 'no call'}, finish reason {reason}"
     yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", cite(10), observed)
     named = {"name": "city", "schema": _SCHEMA, "strict": True}
     schema: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": named}}
     response = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, **schema))
-    observed = "a call" if reading.calls(response.result) else f"no call, {reading.error_form(response)}"
+    observed = "a call" if reading.get_calls(response.result) else f"no call, {reading.name_error_form(response)}"
     yield observe("tools.constraint", "Can a tool be called beside `response_format`?", cite(10), observed)
 
 
 def _name_emptiness(text: Any) -> str:
-    return "null" if text is None else "empty string" if text == "" else reading.shown(text)
+    return "null" if text is None else "empty string" if text == "" else reading.shorten(text)
 
 
 def _check_call_facts(call: dict[str, Any], result: Any, *, openai_form: bool) -> Iterator[Result]:
@@ -97,11 +99,11 @@ def _check_call_facts(call: dict[str, Any], result: Any, *, openai_form: bool) -
         "Form of a call",
         cite(3),
         "function, arguments string" if openai_form else "flat, arguments object",
-        reading.call_form(call),
+        reading.name_call_form(call),
         reported=[f"{form}, arguments {kind}" for form in ("function", "flat") for kind in ("string", "object")],
     )
     if openai_form:
-        reason = reading.finish_reason(result)
+        reason = reading.get_finish_reason(result)
         yield compare("tools.finish_reason", "Finish reason of a reply with calls", cite(10), "tool_calls", reason)
 
 
@@ -115,8 +117,8 @@ def check_tool_choices(probe: Probe) -> Iterator[Result]:
     ):
         asked = _ASK_WEATHER if name == "none" else greeting
         result = probe.send_chat(_build_tool_body(probe.spec, asked, tool_choice=choice)).result
-        call = next(iter(reading.calls(result)), None)
-        observed = "no call" if call is None else str(reading.function(call).get("name"))
+        call = next(iter(reading.get_calls(result)), None)
+        observed = "no call" if call is None else str(reading.get_function(call).get("name"))
         yield compare(
             f"tools.choice.{name}",
             f"`tool_choice` {name}",
@@ -137,10 +139,10 @@ def _request_structured(probe: Probe, field: Mapping[str, Any]) -> str:
     """Return how a constrained request was answered."""
     response = probe.send_chat(build_chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, **field))
     if response.status != 200 or (isinstance(response.json, dict) and response.json.get("success") is False):
-        return f"refused: {reading.error_form(response)}: {reading.error_text(response)}"
-    value = reading.text_value(response.result)
-    kind = reading.type_name(value)
-    held = reading.parsed(value) if isinstance(value, str) else value
+        return f"refused: {reading.name_error_form(response)}: {reading.get_error_text(response)}"
+    value = reading.get_text_value(response.result)
+    kind = reading.get_type_name(value)
+    held = reading.parse(value) if isinstance(value, str) else value
     fits = isinstance(held, dict) and isinstance(held.get("city"), str) and isinstance(held.get("population"), int)
     fitting = "JSON that fits" if fits else "JSON that does not fit" if isinstance(held, dict) else "no JSON"
     return f"{fitting}, as {kind}"
@@ -175,7 +177,7 @@ def check_unsatisfiable_schema(probe: Probe) -> Iterator[Result]:
     yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", cite(10), found)
     response = probe.send_chat(build_chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, stream=True, **field))
     form = "an event" if response.headers.get("content-type", "").startswith("text/event-stream") else "a body"
-    observed = f"{response.status}, {form}: {reading.error_text(response)}"
+    observed = f"{response.status}, {form}: {reading.get_error_text(response)}"
     yield observe("structured.unsatisfiable_stream", "How is it refused in a stream?", cite(10), observed)
 
 

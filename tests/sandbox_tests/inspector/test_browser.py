@@ -272,7 +272,7 @@ def test_dialects_and_faults_are_switched(inspector: Inspector, llm: ChatWorkers
     inspector.watched.problems.clear()  # the browser notes the refusal (422) as an error
 
 
-def test_a_paused_page_stands_still(inspector: Inspector, llm: ChatWorkersGemma) -> None:
+def test_a_paused_page_does_not_change(inspector: Inspector, llm: ChatWorkersGemma) -> None:
     page, expect = inspector.page, inspector.expect
     page.get_by_role("button", name="Pause").click()
     llm.invoke("one")
@@ -297,7 +297,7 @@ def test_a_long_stream_is_followed_while_it_runs(inspector: Inspector, llm: Chat
     expect(page.locator("#facts")).to_contain_text("abandoned")
 
 
-def test_the_page_says_when_the_sandbox_is_gone(browser: Browser) -> None:
+def test_the_page_shows_that_the_sandbox_has_stopped(browser: Browser) -> None:
     with watched_page(browser) as watched:
         with Sandbox() as sandbox:
             inspector = Inspector(sandbox, watched)

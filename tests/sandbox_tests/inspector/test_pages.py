@@ -148,7 +148,7 @@ def test_no_script_can_write_markup() -> None:
                 assert sink not in text
 
 
-def test_what_the_page_asks_is_no_request_of_the_sandbox(page: Page, sandbox: Sandbox) -> None:
+def test_requests_of_the_page_are_not_recorded(page: Page, sandbox: Sandbox) -> None:
     for path in ("/", "/favicon.ico", "/inspector/settings", "/inspector/nothing"):
         page.get(path)
     assert sandbox.requests == []
@@ -299,7 +299,7 @@ def test_one_line_is_logged_for_each_request(
 # --- live -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_feed_tells_of_new_requests_and_of_clearing(page: Page, llm: ChatWorkersGemma) -> None:
+def test_the_feed_reports_new_requests_and_clearing(page: Page, llm: ChatWorkersGemma) -> None:
     feed = page.feed()
     assert [next(feed), next(feed)] == [("reset", {"dropped": 0}), ("ready", {})]
     llm.invoke("Hello")
@@ -396,7 +396,7 @@ def test_streams_are_paced(page: Page, sandbox: Sandbox) -> None:
         ("chaos", [], "body"),
     ],
 )
-def test_orders_that_make_no_sense_are_refused(page: Page, path: str, order: Any, named: str) -> None:
+def test_invalid_commands_are_refused(page: Page, path: str, order: Any, named: str) -> None:
     refused = page.post(path, order)
     assert refused.status_code == 422
     assert named in refused.json()["error"]

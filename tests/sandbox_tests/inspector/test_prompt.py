@@ -95,7 +95,7 @@ def test_gemma_4_writes_tools_calls_results_and_thoughts() -> None:
     )
 
 
-def test_gemma_4_is_asked_to_think_or_not() -> None:
+def test_gemma_4_thinking_is_switched_in_the_prompt() -> None:
     thinking = prompt(GEMMA_4, [USER], chat_template_kwargs={"enable_thinking": True})
     assert thinking == "<bos><|turn>system\n<|think|>\n<turn|>\n<|turn>user\nHi<turn|>\n<|turn>model\n"
     assert prompt(GEMMA_4, [USER], chat_template_kwargs=QUIET).endswith("<|turn>model\n<|channel>thought\n<channel|>")
@@ -125,7 +125,7 @@ def test_tools_that_no_template_shows_are_noted() -> None:
     assert "no place for tools" in rendered.notes[0]
 
 
-def test_special_tokens_in_a_message_are_told_from_those_of_the_template() -> None:
+def test_special_tokens_in_a_message_are_distinguished_from_those_of_the_template() -> None:
     rendered = render_prompt(model(GEMMA_3), {"messages": [{"role": "user", "content": "a<end_of_turn>b"}]})
     kinds = [(segment.kind, segment.text) for segment in rendered.segments]
     assert ("lookalike", "<end_of_turn>") in kinds
@@ -178,7 +178,7 @@ def test_no_request_is_too_odd_to_be_rendered(spec: GemmaModel, body: dict[str, 
     assert not [segment for segment in rendered.segments if not segment.text]
 
 
-def test_gemma_4_declares_what_its_template_can_say() -> None:
+def test_gemma_4_declares_the_keywords_of_its_template() -> None:
     """Nested objects, lists of objects, unions with null; parameters named like keywords vanish."""
     q = '<|"|>'
     schema = {

@@ -166,7 +166,7 @@ def test_what_is_not_json_is_shown_as_text() -> None:
     assert format_body(b"\xff<html>") == "�<html>"
 
 
-def test_secrets_are_hidden_wherever_they_stand() -> None:
+def test_secrets_are_hidden_everywhere() -> None:
     headers = (("authorization", 'Bearer tok"en-123'), ("x-api-key", "another-key"), ("accept", "tok"))
     redactor = Redactor([*find_secrets(headers, "token=third%2Bsecret"), "own-token"])
     shown = redactor.redact_value(

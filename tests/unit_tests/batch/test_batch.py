@@ -151,7 +151,7 @@ def test_headers_go_with_every_request(service: Service) -> None:
         assert request.headers["x-team"] == "blue"
 
 
-def test_the_queue_speaks_the_native_dialect_whatever_the_model_does(service: Service) -> None:
+def test_the_queue_uses_the_native_dialect_on_every_model(service: Service) -> None:
     service.replies(queued(), finished(item(0, says("ok"))))
     gemma(api="openai", reject_if_busy=True).queue_batch(["Hello"])
     assert str(service.requests[0].url) == URL
@@ -345,7 +345,7 @@ def test_a_failed_input_keeps_its_place(service: Service, way: str, response: An
     assert message.text == "two"
 
 
-def test_a_forced_call_that_did_not_come_is_an_error_of_its_input(service: Service) -> None:
+def test_a_missing_forced_call_is_an_error_of_its_input(service: Service) -> None:
     service.replies(queued(), finished(item(0, says("I will not."))))
     bound = gemma().bind_tools([WEATHER], tool_choice="any")
     (error,) = bound.queue_batch(["a"], return_exceptions=True)  # type: ignore[attr-defined]
@@ -353,7 +353,7 @@ def test_a_forced_call_that_did_not_come_is_an_error_of_its_input(service: Servi
     assert len(service.requests) == 2
 
 
-def test_calls_that_were_announced_and_did_not_come_are_not_asked_for_again(service: Service) -> None:
+def test_announced_calls_that_are_missing_are_not_requested_again(service: Service) -> None:
     service.replies(queued(), finished(item(0, message_reply("Sure.", finish_reason="tool_calls"))))
     (message,) = gemma().bind_tools([WEATHER]).queue_batch(["a"])  # type: ignore[attr-defined]
     assert message.content == "Sure."
@@ -422,7 +422,7 @@ def test_a_submission_without_an_id(service: Service, way: str, result: Any) -> 
 
 
 @pytest.mark.parametrize("result", [{}, {"status": None}, {"status": "failed"}, {"status": "Cancelled"}, [], "text"])
-def test_a_poll_that_will_never_end(service: Service, way: str, result: Any) -> None:
+def test_a_batch_that_never_finishes(service: Service, way: str, result: Any) -> None:
     service.replies(result)
     with pytest.raises(InternalServerError, match="its status is"):
         fetch_batch(gemma(), way, JOB)
@@ -549,7 +549,7 @@ def test_progress_is_drawn(service: Service, way: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("call", [queue_batch, fetch_batch])
-def test_a_missing_tqdm_is_told_before_anything_is_sent(
+def test_a_missing_tqdm_is_reported_before_anything_is_sent(
     service: Service, way: str, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
 ) -> None:
     for name in ("tqdm", "tqdm.auto"):

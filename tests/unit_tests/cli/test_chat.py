@@ -68,7 +68,7 @@ def test_a_terminal_is_not_waited_for(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert main(["chat", "Hello"]) == 0
 
 
-def test_no_prompt_at_all(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_prompt(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat"]) == 2
     assert "There is no prompt" in capsys.readouterr().err
     assert sandbox.requests == []
@@ -123,7 +123,7 @@ def test_missing_credentials_are_named(capsys: pytest.CaptureFixture[str], monke
     assert "validation error" not in error
 
 
-def test_a_truncated_answer_says_so(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_answer_is_reported(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "Tell me a long story.", "--max-tokens", "3"]) == 0
     assert "truncated: raise --max-tokens" in capsys.readouterr().err
 

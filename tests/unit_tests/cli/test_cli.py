@@ -215,7 +215,7 @@ def test_an_account_id_that_looks_odd(
     assert told.splitlines()[-1].startswith("FAIL  account")
 
 
-def test_another_base_url_is_told(
+def test_another_base_url_is_reported(
     cloudflare: Cloudflare, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     legacy = "https://gateway.ai.cloudflare.com/v1/acc/gate/workers-ai"

@@ -39,7 +39,7 @@ def test_results_arrive_in_parts(printed: str) -> None:
     assert printed.count("partial: ") > 2
 
 
-def test_it_says_where_to_look_and_what_to_do_next(printed: str) -> None:
+def test_it_names_the_inspector_and_the_next_steps(printed: str) -> None:
     assert re.search(r"inspector .*http://127\.0\.0\.1:\d+/", printed)
     assert re.findall(r"^  (\d)\. ", printed, re.MULTILINE) == ["1", "2", "3"]
 
@@ -59,7 +59,7 @@ def test_next_steps_name_a_command_that_this_shell_finds(
     assert demo._name_command() == "python -m langchain_workers_gemma"
 
 
-def test_it_keeps_the_inspector_up_for_somebody_at_a_terminal(
+def test_it_keeps_the_inspector_running_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts: list[str] = []

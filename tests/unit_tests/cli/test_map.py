@@ -139,7 +139,7 @@ def test_another_prompt_or_input_is_refused(route: Any, source: Path, target: Pa
     assert route.call_count == 2
 
 
-def test_a_quota_says_when_it_resets(route: Any, source: Path, target: Path, capsys: Any) -> None:
+def test_a_quota_error_names_the_reset_time(route: Any, source: Path, target: Path, capsys: Any) -> None:
     used_up = {"code": 3036, "message": "You have used up your daily free allocation of 10,000 neurons."}
     route.mock(return_value=httpx.Response(429, json={"success": False, "errors": [used_up]}))
     assert main(["map", str(source), str(target), "--prompt", "{text}", "--max-concurrency", "1"]) == 1

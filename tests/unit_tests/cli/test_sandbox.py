@@ -83,7 +83,7 @@ def test_a_busy_port_is_named_with_the_cure(capsys: pytest.CaptureFixture[str]) 
     assert main(["sandbox", "--port", "99999"]) == 1
 
 
-def test_the_default_port_is_nobody_elses() -> None:
+def test_the_default_port_is_not_used_by_other_tools() -> None:
     assert command.DEFAULT_PORT not in (8786, 8787, 8788, 9229)
 
 
@@ -107,6 +107,6 @@ def test_options_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started[0].tokens_per_second == 40
 
 
-def test_a_pace_that_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_pace(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sandbox", "--port", "0", "--tokens-per-second", "-1"]) == 1
     assert "tokens_per_second" in capsys.readouterr().err

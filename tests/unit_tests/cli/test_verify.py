@@ -113,7 +113,7 @@ def seen_under(
 
 
 @pytest.mark.parametrize("name", SEVERAL)
-def test_several_dialects_are_told_apart(
+def test_several_dialects_are_distinguished(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], signatures: Signatures, name: str
 ) -> None:
     found = seen_under(sandbox, capsys, signatures, GEMMA_4, name)
@@ -125,7 +125,7 @@ def test_several_dialects_are_told_apart(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(DIALECTS) - {"documented"}))
-def test_every_dialect_is_told_apart(
+def test_every_dialect_is_distinguished(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], signatures: Signatures, name: str
 ) -> None:
     """Each shows on one of two models: Gemma 4 answers in OpenAI's form, Gemma 3 in the native one."""
@@ -149,7 +149,7 @@ def test_a_difference_is_named_in_the_report(sandbox: Sandbox, capsys: pytest.Ca
     assert folded["versions"]["langchain-workers-gemma"]
 
 
-def test_it_says_what_it_costs_and_asks(
+def test_it_shows_the_cost_and_asks_for_confirmation(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for answer in ("", "n\n", "perhaps\n"):
@@ -215,7 +215,7 @@ def test_what_cannot_be_tried_is_inconclusive(sandbox: Sandbox, capsys: pytest.C
     assert "Capacity temporarily exceeded" in inconclusive[0]["observed"]
 
 
-def test_a_busy_service_is_asked_again(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_busy_service_is_called_again(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=2, status=429, code=3040, path="/ai/run/")
     assert verify(capsys)[0] == 0
 

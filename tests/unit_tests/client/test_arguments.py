@@ -154,7 +154,7 @@ def test_values_that_are_none_of_those_allowed(arguments: dict[str, Any]) -> Non
     assert next(iter(arguments)) in refused(**arguments)
 
 
-def test_ai_ml_api_speaks_openai_only() -> None:
+def test_ai_ml_api_has_the_openai_dialect_only() -> None:
     said = refused(host="aimlapi", api="native")
     assert "api='native'" in said
     assert "'openai'" in said

@@ -151,7 +151,7 @@ def test_another_model_has_its_own_capabilities(service: Service, change: Any) -
 
 @pytest.mark.filterwarnings("ignore:.*was retired on")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_the_caller_said_of_the_profile_stays(change: Any) -> None:
+def test_the_callers_values_of_the_profile_stay(change: Any) -> None:
     llm = change(gemma(model=GEMMA_3, profile={"max_input_tokens": 1_000}), GEMMA_4)
     if isinstance(llm, ChatWorkersGemma):
         assert llm.profile is not None

@@ -57,7 +57,7 @@ CHANGES: dict[str, Change] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_object_asks_as_a_new_one_would(service: Service, way: str, change: Change) -> None:
+def test_a_changed_object_sends_what_a_new_one_would(service: Service, way: str, change: Change) -> None:
     llm = gemma(**options())
     ask(llm, way)
     before = sent(service)
@@ -120,7 +120,7 @@ def test_a_change_while_the_first_call_is_worked_out(service: Service, monkeypat
     assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]
 
 
-def test_a_used_object_goes_when_it_is_let_go(service: Service) -> None:
+def test_a_used_object_is_freed_when_it_is_released(service: Service) -> None:
     """Its clients and its token do not wait for the garbage collector."""
     llm = gemma()
     for way in WAYS:

@@ -54,7 +54,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert llm.api_token.get_secret_value() == "tok"
 
 
-def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (*TOKEN_VARIABLES, *ACCOUNT_VARIABLES):
         monkeypatch.setenv(variable, "env")
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", "https://env.example")

@@ -83,7 +83,7 @@ def test_a_token_given_by_an_alias_is_a_secret_too(alias: str) -> None:
     assert TOKEN not in dumps(llm)
 
 
-def test_loads_gives_the_same_model_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loads_returns_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
     llm = gemma(**OPTIONS)
     same(loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), llm)
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", TOKEN)

@@ -82,7 +82,7 @@ def test_held_back_text_is_in_partial(server: FaultServer, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", STREAMED)
-def test_held_back_text_is_told_at_the_end(server: FaultServer, way: str) -> None:
+def test_held_back_text_is_emitted_at_the_end(server: FaultServer, way: str) -> None:
     """A reply that consists of held-back text alone is not mistaken for nothing."""
     server.play((STREAM_HEAD, event({"response": "<|chan"}), event(b"[DONE]"), STREAM_END))
     assert ask(model(server), way).text == "<|chan"
@@ -164,6 +164,6 @@ def test_an_event_that_cannot_be_read(service: Service, broken: str, way: str) -
 
 
 @pytest.mark.parametrize("way", STREAMED)
-def test_a_connection_that_breaks_after_the_end_is_of_no_interest(service: Service, way: str) -> None:
+def test_a_connection_that_breaks_after_the_end_is_ignored(service: Service, way: str) -> None:
     service.pieces(sse({"response": "Hello"}, "[DONE]"), httpx.ReadError("reset"))
     assert ask(gemma(), way).content == "Hello"

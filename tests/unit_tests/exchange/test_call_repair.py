@@ -109,7 +109,7 @@ def called(message: Any) -> list[tuple[str, Any]]:
 
 @ways
 @pytest.mark.parametrize("bad", BAD)
-def test_a_call_that_does_not_fit_is_asked_for_once_more(model: Model, bad: str, way: str) -> None:
+def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str, way: str) -> None:
     model.native = ("I book.", [("book", BAD[bad])])
     message = ask(repairing().bind_tools([BOOK, CANCEL]), way)
     assert called(message) == [("book", json.loads(RIGHT))]
@@ -135,14 +135,14 @@ def test_a_call_that_fits_costs_nothing_more(model: Model, way: str) -> None:
 
 
 @ways
-def test_without_it_nothing_is_asked_again(model: Model, way: str) -> None:
+def test_without_it_nothing_is_requested_again(model: Model, way: str) -> None:
     message = ask(gemma().bind_tools([BOOK]), way)
     assert called(message) == [("book", {"city": "Paris"})]
     assert len(model.bodies) == 1
 
 
 @ways
-def test_of_parallel_calls_each_that_does_not_fit_is_asked_for(model: Model, way: str) -> None:
+def test_of_parallel_calls_each_that_does_not_fit_is_requested(model: Model, way: str) -> None:
     model.native = ("", [("book", BAD["it is cut"]), ("book", RIGHT), ("cancel", '{"id": 7}')])
     model.constrained = lambda name: json.dumps(
         {"name": name, "arguments": json.loads(RIGHT) if name == "book" else {"id": "7"}}
@@ -158,7 +158,7 @@ def test_of_parallel_calls_each_that_does_not_fit_is_asked_for(model: Model, way
 @pytest.mark.parametrize(
     "still", ['{"name": "book", "arguments": {"city": "Paris"}}', "I cannot.", '{"name": "book"', None]
 )
-def test_what_cannot_be_repaired_stays_as_it_came(model: Model, still: str | None, way: str) -> None:
+def test_what_cannot_be_repaired_is_unchanged(model: Model, still: str | None, way: str) -> None:
     model.constrained = lambda _name: still
     model.native = ("", [("book", BAD["it is cut"])])
     message = ask(repairing().bind_tools([BOOK]), way)
@@ -181,14 +181,14 @@ def test_the_forms_of_the_constraint_are_tried(model: Model) -> None:
         assert len(model.bodies) == count
 
 
-def test_a_forced_call_is_repaired_before_it_is_given_up(model: Model) -> None:
+def test_a_forced_call_is_repaired_before_it_fails(model: Model) -> None:
     model.native = ("", [("book", BAD["it is cut"])])
     assert called(ask(repairing().bind_tools([BOOK], tool_choice="book"), "invoke")) == [("book", json.loads(RIGHT))]
     with pytest.raises(ToolChoiceError):
         ask(gemma().bind_tools([BOOK], tool_choice="book"), "invoke")
 
 
-def test_calls_that_are_one_too_many_are_not_asked_for(model: Model) -> None:
+def test_surplus_parallel_calls_are_not_requested(model: Model) -> None:
     model.native = ("", [("book", RIGHT), ("cancel", "{}")])
     message = ask(repairing().bind_tools([BOOK, CANCEL], parallel_tool_calls=False), "invoke")
     assert called(message) == [("book", json.loads(RIGHT))]

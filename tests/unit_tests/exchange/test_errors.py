@@ -372,7 +372,7 @@ def test_retired_model_names_its_replacement(service: Service) -> None:
     assert GEMMA_3 in str(error)
 
 
-def test_used_up_quota_says_when_it_resets(service: Service) -> None:
+def test_a_used_up_quota_names_the_reset_time(service: Service) -> None:
     service.answers(body(envelope(3036, "you have used up your daily free allocation"), 429))
     error = failure("invoke", max_retries=5)
     assert isinstance(error, QuotaExceededError)
@@ -406,7 +406,7 @@ def test_refused_token_that_was_an_argument(service: Service, monkeypatch: pytes
     assert "the argument api_token" in str(failure("invoke"))
 
 
-def test_context_overflow_and_redirect_say_what_to_do(service: Service) -> None:
+def test_context_overflow_and_redirect_name_the_cure(service: Service) -> None:
     service.answers(body(envelope(8001, "This model's maximum context length is 131072 tokens."), 400))
     assert "max_tokens" in str(failure("invoke"))
     service.answers(body(b"", 308, {"location": "https://example.com"}))
@@ -530,7 +530,7 @@ def test_errors_are_copied_whole(error: WorkersGemmaError, duplicate: Any) -> No
     assert again.is_retryable is error.is_retryable
 
 
-def test_errors_from_a_stream_are_copied_with_what_came(service: Service) -> None:
+def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: Service) -> None:
     service.pieces(sse({"response": "Hel"}), httpx.ReadError("reset"))
     with pytest.raises(StreamInterruptedError) as raised:
         reduce(add, gemma().stream("Hi"))

@@ -43,7 +43,7 @@ def answers(service: Service, text: str, way: str) -> None:
 @ways
 @pytest.mark.parametrize("notation", NOTATIONS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
-def test_a_guided_reply_is_read_whatever_its_notation(service: Service, model: str, notation: str, way: str) -> None:
+def test_a_guided_reply_is_read_in_every_notation(service: Service, model: str, notation: str, way: str) -> None:
     answers(service, NOTATIONS[notation], way)
     message = ask(gemma(model=model).bind_tools([WEATHER]), way)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", PARIS)]
@@ -109,14 +109,14 @@ def test_guided_tools_go_through_the_forms(
         assert '"tool_calls"' in last["messages"][0]["content"]
 
 
-def test_a_forced_call_goes_through_the_forms(service: Service) -> None:
+def test_a_forced_call_tries_every_form(service: Service) -> None:
     forms = refusing(service, "guided_json")
     message = ask(gemma(model=GEMMA_3).bind_tools([WEATHER], tool_choice="any"), "invoke")
     assert message.tool_calls[0]["args"] == PARIS
     assert forms == ["guided_json", "prompt"]
 
 
-def test_a_forced_call_that_does_not_come_is_asked_for_in_the_next_form(service: Service) -> None:
+def test_a_missing_forced_call_is_requested_in_the_next_form(service: Service) -> None:
     service.replies({"response": "I will not."})
     with pytest.raises(ToolChoiceError, match="get_weather"):
         gemma(model=GEMMA_3).bind_tools([WEATHER], tool_choice="any").invoke("Go")

@@ -108,7 +108,7 @@ def test_kinds_that_cannot_be_sent(service: Service, message: Any) -> None:
     assert type(message).__name__ in refused(service, message)
 
 
-def test_no_messages_at_all(service: Service) -> None:
+def test_an_empty_list_of_messages(service: Service) -> None:
     for way in WAYS:
         with pytest.raises(ValueError, match="messages is empty"):
             ask(gemma(), way, [])
@@ -221,7 +221,7 @@ def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: Service)
     assert "hm" not in json.dumps(messages)
 
 
-def test_our_own_reply_goes_back_as_it_came(service: Service) -> None:
+def test_our_own_reply_is_sent_back_unchanged(service: Service) -> None:
     service.says({"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]})
     reply = ask(gemma(), "invoke")
     assert reply.content_blocks[0]["type"] == "reasoning"
@@ -229,7 +229,7 @@ def test_our_own_reply_goes_back_as_it_came(service: Service) -> None:
     assert sent(service, HumanMessage("a"), reply, HumanMessage("b"))[1] == {"role": "assistant", "content": "Hi"}
 
 
-def test_our_own_reply_in_the_v1_form_goes_back_too(service: Service) -> None:
+def test_our_own_reply_in_the_v1_form_is_sent_back_too(service: Service) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     service.says({"choices": [{"message": {"content": "Hi", "reasoning": "hm", "tool_calls": [call]}}]})
     reply = ask(gemma(output_version="v1"), "invoke")
@@ -346,7 +346,7 @@ NOTED_BLOCKS: dict[str, str] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", NOTED_BLOCKS)
-def test_a_note_stands_for_what_the_model_cannot_take(service: Service, case: str, way: str) -> None:
+def test_a_note_replaces_what_the_model_cannot_take(service: Service, case: str, way: str) -> None:
     block = REFUSED_BLOCKS[case][0]
     ask(gemma(unsupported_content="note"), way, [HumanMessage(["look", block, "at it"])])
     note = f"[Left out: {NOTED_BLOCKS[case]}, which this model cannot read.]"
@@ -365,19 +365,19 @@ def test_a_note_in_the_result_of_a_tool(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
-def test_a_note_stands_for_an_image_of_a_text_only_model(service: Service, model: str) -> None:
+def test_a_note_replaces_an_image_for_a_text_only_model(service: Service, model: str) -> None:
     ask(gemma(model=model, unsupported_content="note"), "invoke", [HumanMessage(["a", IMAGE_FORMS["openai"]])])
     assert service.messages[0]["content"] == "a\n[Left out: an image, which this model cannot read.]"
 
 
-def test_a_note_stands_for_an_image_url_that_is_not_fetched(service: Service) -> None:
+def test_a_note_replaces_an_image_url_that_is_not_fetched(service: Service) -> None:
     block = {"type": "image", "url": "https://example.org/a.png"}
     ask(gemma().bind(unsupported_content="note"), "invoke", [HumanMessage([block])])
     assert "https://example.org/a.png" in service.messages[0]["content"]
 
 
 @pytest.mark.parametrize("case", ["bad base64", "not an image", "svg in a data uri without base64"])
-def test_a_broken_image_is_refused_all_the_same(service: Service, case: str) -> None:
+def test_a_broken_image_is_refused_nevertheless(service: Service, case: str) -> None:
     refused(service, HumanMessage([REFUSED_BLOCKS[case][0]]), unsupported_content="note")
 
 

@@ -145,7 +145,7 @@ def test_images_are_sent_as_parts(service: Service) -> None:
         compatible("gemma2:9b").invoke([("human", [picture])])
 
 
-def test_an_unknown_model_works_and_says_so_once(service: Service) -> None:
+def test_an_unknown_model_works_and_warns_once(service: Service) -> None:
     service.says(message())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")

@@ -177,7 +177,7 @@ def test_streaming_makes_invoke_use_a_stream(service: Service, way: str) -> None
 
 
 @pytest.mark.parametrize("model", ["@cf/google/gemma-5-1b-it", "@cf/somebody/something-else"])
-def test_an_unknown_id_gets_whatever_is_set(service: Service, model: str) -> None:
+def test_an_unknown_id_gets_every_parameter_that_is_set(service: Service, model: str) -> None:
     ask(gemma(model=model, temperature=9, top_k=500), "invoke")
     assert str(service.request.url) == RUN + model
     assert service.sent == {"messages": HELLO, "temperature": 9, "top_k": 500}

@@ -281,7 +281,7 @@ def test_a_window_too_small_for_half_of_it_ends_without_a_limit(server: Start, w
 
 
 @ways
-def test_a_refusal_that_never_ends(server: Start, way: str) -> None:
+def test_a_refusal_of_every_request(server: Start, way: str) -> None:
     service = server(lambda body: (400, error(f"max_tokens must be at most {body.get('max_tokens', 9) - 1}")))
     with pytest.raises(BadRequestError, match="must be at most 8"):
         ask(compatible().bind_tools([WEATHER]), way)
@@ -381,7 +381,7 @@ TOOL_REFUSALS = [
 
 @ways
 @pytest.mark.parametrize("refusal", TOOL_REFUSALS)
-def test_a_server_without_tools_is_asked_in_the_prompt(server: Start, refusal: Refusal, way: str) -> None:
+def test_a_server_without_tools_gets_them_in_the_prompt(server: Start, refusal: Refusal, way: str) -> None:
     service = server(lambda body: refusal if "tools" in body else None)
     llm = compatible("google/gemma-4-31b-it")
     for _ in range(2):
@@ -393,7 +393,7 @@ def test_a_server_without_tools_is_asked_in_the_prompt(server: Start, refusal: R
 
 @ways
 @pytest.mark.parametrize("refusal", TOOL_REFUSALS)
-def test_native_tools_that_the_caller_demands_are_not_given_up(server: Start, refusal: Refusal, way: str) -> None:
+def test_native_tools_that_the_caller_demands_are_kept(server: Start, refusal: Refusal, way: str) -> None:
     service = server(lambda body: refusal if "tools" in body else None)
     llm = compatible("google/gemma-4-31b-it", tool_calling="native")
     with pytest.raises(WorkersGemmaError):

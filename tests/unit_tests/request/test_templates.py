@@ -167,7 +167,7 @@ def test_gemma_4_system_message_must_be_at_the_beginning(service: Service) -> No
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION, GEMMA_4])
-def test_system_user_user_gives_a_500(service: Service, model: str, way: str) -> None:
+def test_system_user_user_is_a_500(service: Service, model: str, way: str) -> None:
     ask(gemma(model=model), way, [SystemMessage("s"), HumanMessage("a"), HumanMessage("b")])
     assert talk(service.messages) == [("system", "s"), ("user", "a\n\nb")]
 
@@ -208,7 +208,7 @@ def test_system_then_assistant(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_an_assistant_that_said_nothing_is_no_turn(service: Service, model: str) -> None:
+def test_an_empty_assistant_message_is_no_turn(service: Service, model: str) -> None:
     messages = wire(service, model, HumanMessage("a"), AIMessage(""), HumanMessage("b"), AIMessage([""]))
     assert talk(messages) == [("user", "a\n\nb")]
 
@@ -241,7 +241,7 @@ ROUND: list[BaseMessage] = [
 
 
 @pytest.mark.parametrize("tool_calling", ["prompt", "native"])
-def test_calls_as_text_whatever_the_method(service: Service, tool_calling: str) -> None:
+def test_calls_as_text_with_every_method(service: Service, tool_calling: str) -> None:
     ask(gemma(model=GEMMA_3, tool_calling=tool_calling).bind_tools([WEATHER]), "invoke", ROUND)
     check(GEMMA_3, service.messages)
     without_system = [message for message in service.messages if message["role"] != "system"]
@@ -252,7 +252,7 @@ def test_calls_as_text_whatever_the_method(service: Service, tool_calling: str) 
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION])
-def test_guided_calls_and_answers_stand_as_the_constraint_allows_them(service: Service, model: str) -> None:
+def test_guided_calls_and_answers_are_written_as_the_constraint_allows(service: Service, model: str) -> None:
     asked = [*ROUND, AIMessage("It is sunny."), HumanMessage("Thanks"), AIMessage("Bye."), HumanMessage("And in Rome?")]
     ask(gemma(model=model, tool_calling="guided_json").bind_tools([WEATHER]), "invoke", asked)
     check(model, service.messages)
@@ -281,7 +281,7 @@ def test_guided_calls_one_at_a_time(service: Service) -> None:
     ]
 
 
-def test_guided_answers_with_a_schema_of_their_own(service: Service) -> None:
+def test_guided_answers_with_their_own_schema(service: Service) -> None:
     schema = {"title": "weather", "type": "object", "properties": {"sky": {"type": "string"}}, "required": ["sky"]}
     format_ = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
     service.replies({"response": '{"answer": {"sky": "grey"}}'})
@@ -291,7 +291,7 @@ def test_guided_answers_with_a_schema_of_their_own(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_a_failed_tool_is_told(service: Service, model: str) -> None:
+def test_a_failed_tool_is_reported(service: Service, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -388,7 +388,7 @@ def test_an_invalid_call_that_was_answered_is_kept(service: Service, model: str)
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_an_invalid_call_that_nobody_answered_is_left_out(service: Service, model: str) -> None:
+def test_an_invalid_call_without_a_result_is_omitted(service: Service, model: str) -> None:
     messages = wire(service, model, HumanMessage("x"), AIMessage("", invalid_tool_calls=[INVALID]), HumanMessage("y"))
     assert talk(messages) == [("user", "x\n\ny")]
 
@@ -497,7 +497,7 @@ def test_gemma_4_text_right_before_calls(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_call_without_a_result_gets_one_that_says_so(service: Service, model: str) -> None:
+def test_a_call_without_a_result_gets_a_placeholder(service: Service, model: str) -> None:
     messages = wire(
         service, model, HumanMessage("x"), AIMessage("", tool_calls=CALLS), ToolMessage("two", tool_call_id="c2")
     )
@@ -517,7 +517,7 @@ def test_a_history_that_ends_with_calls(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_result_that_comes_late(service: Service, model: str) -> None:
+def test_a_late_result(service: Service, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -566,13 +566,13 @@ def test_ids_that_calls_of_one_message_share(service: Service) -> None:
     )
 
 
-def test_results_stand_in_the_order_of_their_calls(service: Service) -> None:
+def test_results_are_in_the_order_of_their_calls(service: Service) -> None:
     messages = wire(service, GEMMA_4, HumanMessage("x"), AIMessage("", tool_calls=CALLS), *reversed(RESULTS))
     assert [message["tool_call_id"] for message in messages[2:]] == ["c1", "c2"]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_several_text_blocks_of_a_result_stand_on_lines(service: Service, model: str) -> None:
+def test_several_text_blocks_of_a_result_are_on_separate_lines(service: Service, model: str) -> None:
     blocks: list[Any] = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = wire(
         service,
@@ -585,7 +585,7 @@ def test_several_text_blocks_of_a_result_stand_on_lines(service: Service, model:
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
-def test_images_in_results_say_which_call_they_belong_to(service: Service, model: str) -> None:
+def test_images_in_results_name_their_call(service: Service, model: str) -> None:
     messages = wire(
         service,
         model,

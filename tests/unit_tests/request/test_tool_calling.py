@@ -317,7 +317,7 @@ def test_choice_none_sends_no_tools_where_there_is_no_tool_choice(route: respx.R
     assert sent(route) == {"messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_nothing_at_all_from_an_unflagged_model_is_warned_about(
+def test_an_empty_reply_of_an_unflagged_model_is_warned_about(
     route: respx.Route, caplog: pytest.LogCaptureFixture
 ) -> None:
     route.return_value = httpx.Response(200, json={"result": {"response": "", "tool_calls": []}, "success": True})
@@ -425,14 +425,14 @@ def test_what_a_guided_reply_becomes(
 
 
 @pytest.mark.parametrize("text", ["Just prose.", '{"other": 1}', "[1, 2]", '{"answer" 1}'])
-def test_a_constrained_reply_in_another_form_comes_back_as_text(route: respx.Route, way: str, text: str) -> None:
+def test_a_constrained_reply_in_another_form_is_returned_as_text(route: respx.Route, way: str, text: str) -> None:
     route.return_value = reply(way, text, step=1)
     message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([plain]), "hi")
     assert message.content == text
     assert not message.tool_calls
 
 
-def test_a_guided_call_that_is_cut_never_runs(route: respx.Route, way: str) -> None:
+def test_a_truncated_guided_call_never_runs(route: respx.Route, way: str) -> None:
     text = '{"tool_calls": [{"name": "Search", "arguments": {"query": "abc'
     route.return_value = reply(way, text, finish="length")
     message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
@@ -440,7 +440,7 @@ def test_a_guided_call_that_is_cut_never_runs(route: respx.Route, way: str) -> N
     assert [found["name"] for found in message.invalid_tool_calls] == ["Search"]
 
 
-def test_guided_json_asks_for_one_call_at_a_time(route: respx.Route) -> None:
+def test_guided_json_requests_one_call_at_a_time(route: respx.Route) -> None:
     route.return_value = reply("invoke", '{"answer": "a"}')
     llm = model(GEMMA_3, tool_calling="guided_json").bind_tools([plain], parallel_tool_calls=False)
     llm.invoke("hi")
@@ -483,7 +483,7 @@ def test_aimlapi_has_no_tools_so_they_are_described(route: respx.Route, way: str
 
 
 @pytest.mark.parametrize("choice", ["any", "plain"])
-def test_forced_choice_on_gemma_4_that_comes_back_as_prose_is_asked_once_more_under_a_constraint(
+def test_forced_choice_on_gemma_4_answered_with_text_is_requested_once_more_under_a_constraint(
     route: respx.Route, way: str, choice: str
 ) -> None:
     """cloudflare/ai#561."""
@@ -497,14 +497,14 @@ def test_forced_choice_on_gemma_4_that_comes_back_as_prose_is_asked_once_more_un
     assert schema_in(again)["properties"]["name"]["enum"] == ["plain"]
 
 
-def test_forced_choice_that_never_comes_is_an_error(route: respx.Route, way: str) -> None:
+def test_a_forced_choice_that_stays_missing_is_an_error(route: respx.Route, way: str) -> None:
     route.side_effect = [reply(way, "No."), reply(way, "Still no.")]
     with pytest.raises(ToolChoiceError, match=r"demanded a call to plain.*Still no"):
         WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")
     assert route.call_count == 2
 
 
-def test_empty_content_and_no_calls_is_asked_again_too(route: respx.Route, way: str) -> None:
+def test_empty_content_and_no_calls_is_requested_again_too(route: respx.Route, way: str) -> None:
     route.side_effect = [reply(way, ""), reply(way, '{"name": "plain", "arguments": {"x": 5}}')]
     assert named(WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")) == [("plain", {"x": 5})]
 
@@ -550,7 +550,7 @@ def test_forced_choice_where_nothing_constrains(route: respx.Route, way: str) ->
     assert "You MUST invoke a function now." in sent(route)["messages"][0]["content"]
 
 
-def test_usage_of_both_asks_is_counted(route: respx.Route) -> None:
+def test_usage_of_both_requests_is_counted(route: respx.Route) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
     first = {"choices": [{"message": {"content": "No."}, "finish_reason": "stop"}], "usage": usage}
     call_text = '{"name": "plain", "arguments": {"x": 5}}'
@@ -561,7 +561,7 @@ def test_usage_of_both_asks_is_counted(route: respx.Route) -> None:
     assert message.usage_metadata["total_tokens"] == 30
 
 
-def test_forcing_leaves_room_for_the_call(route: respx.Route) -> None:
+def test_forcing_sends_enough_max_tokens_for_the_call(route: respx.Route) -> None:
     """docs/wire.md section 6: forcing with too small a max_tokens is an 8006 error."""
     route.return_value = reply("invoke", calls=[call("plain", {"x": 1})])
     model().bind_tools([plain], tool_choice="any").invoke("hi")

@@ -192,7 +192,7 @@ def read(reader: ArgumentsReader, text: str, cuts: list[int]) -> str:
 
 @settings(max_examples=400, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), SCHEMAS), ARGUMENTS, st.lists(st.integers(0, 400)), st.booleans())
-def test_any_cut_reads_alike_and_gives_json(
+def test_any_cut_reads_alike_and_returns_json(
     properties: dict[str, Any],
     arguments: dict[str, Any],
     cuts: list[int],
@@ -207,7 +207,7 @@ def test_any_cut_reads_alike_and_gives_json(
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40), st.lists(st.integers(0, 60)))
-def test_what_is_no_json_goes_through_in_any_cut(text: str, cuts: list[int]) -> None:
+def test_invalid_json_is_unchanged_in_any_cut(text: str, cuts: list[int]) -> None:
     tool = ArgumentType.of(PARAMETERS)
     at_once = read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
     assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
@@ -217,7 +217,7 @@ def test_what_is_no_json_goes_through_in_any_cut(text: str, cuts: list[int]) -> 
 
 @settings(max_examples=300, deadline=None)
 @given(PLAIN, st.lists(st.integers(0, 200)))
-def test_strings_where_strings_may_stand_are_never_altered(arguments: dict[str, str], cuts: list[int]) -> None:
+def test_strings_where_strings_are_allowed_are_never_altered(arguments: dict[str, str], cuts: list[int]) -> None:
     tool = ArgumentType.of({"type": "object", "properties": {name: {"type": "string"} for name in "ab"}})
     text = json.dumps(arguments)
     assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == text

@@ -129,7 +129,7 @@ STREAMS: dict[str, tuple[list[list[dict[str, Any]]], list[Any]]] = {
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_pieces_come_together(case: str) -> None:
+def test_pieces_are_merged(case: str) -> None:
     deltas, expected = STREAMS[case]
     message = ask(model(Player({}, events(*deltas))).bind_tools(TOOLS), streamed=True)
     assert calls_of(message) == expected
@@ -151,7 +151,7 @@ def test_no_call_runs_with_arguments_that_are_not_its_own(case: str) -> None:
     assert message.invalid_tool_calls
 
 
-def test_each_call_of_a_whole_reply_is_a_call_of_its_own() -> None:
+def test_each_call_of_a_whole_reply_is_separate() -> None:
     calls = [piece("now"), piece("now"), piece("weather", ROME, index=0), piece("weather", OSLO, index=0)]
     whole = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
     message = ask(model(Player(whole, [])).bind_tools(TOOLS), streamed=False)

@@ -31,7 +31,7 @@ def stream(*deltas: dict[str, Any], finish_reason: str = "tool_calls", **ending:
     ]
 
 
-def test_a_stream_without_its_calls_is_asked_for_whole() -> None:
+def test_a_stream_without_its_calls_is_requested_without_stream() -> None:
     player = Player(whole({"tool_calls": [CALL]}), stream())
     message = ask(model(player).bind_tools([NOW]), streamed=True)
     assert calls_of(message) == [("now", {})]
@@ -40,7 +40,7 @@ def test_a_stream_without_its_calls_is_asked_for_whole() -> None:
 
 
 @pytest.mark.parametrize("said", ["Sure.", "Sure. ", "Sure.\n"])
-def test_what_was_streamed_is_not_said_twice(said: str) -> None:
+def test_what_was_streamed_is_not_repeated(said: str) -> None:
     player = Player(
         whole({"content": "Sure.", "reasoning": "hm", "tool_calls": [CALL]}),
         stream({"reasoning": "hm"}, {"content": said}),
@@ -60,7 +60,7 @@ def test_calls_that_the_whole_reply_has_as_text_are_read() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_it_is_asked_for_once(*, streamed: bool) -> None:
+def test_it_is_requested_once(*, streamed: bool) -> None:
     player = Player(whole({"content": "Well.", "tool_calls": []}), stream({"content": "Well."}))
     message = ask(model(player).bind_tools([NOW]), streamed=streamed)
     assert message.content == "Well."
@@ -70,7 +70,7 @@ def test_it_is_asked_for_once(*, streamed: bool) -> None:
     assert message.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
 
 
-def test_a_whole_reply_without_its_calls_is_asked_for_again() -> None:
+def test_a_whole_reply_without_its_calls_is_requested_again() -> None:
     replies = [whole({"content": "Sure.", "tool_calls": []}), whole({"content": "Sure.", "tool_calls": [CALL]})]
     player = Player({}, [])
 
@@ -94,7 +94,7 @@ def test_a_whole_reply_without_its_calls_is_asked_for_again() -> None:
     ],
     ids=["it has calls", "it claims none", "a stop sequence cut it", "the limit cut it"],
 )
-def test_nothing_else_is_asked_for_again(events: list[Any]) -> None:
+def test_nothing_else_is_requested_again(events: list[Any]) -> None:
     player = Player(whole({"tool_calls": [CALL]}), events)
     ask(model(player).bind_tools([NOW]), streamed=True)
     assert len(player.requests) == 1

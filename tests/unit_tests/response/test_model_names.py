@@ -70,7 +70,7 @@ def test_the_reply_names_the_model(service: Service, connection: str, way: str) 
 
 
 @pytest.mark.parametrize("way", [*WAYS, *EVENTS])
-def test_the_price_is_that_of_the_model_that_was_asked(service: Service, way: str) -> None:
+def test_the_price_is_that_of_the_requested_model(service: Service, way: str) -> None:
     answer(service, "native", streamed=way not in WHOLE)
     message = asked(gemma(), way)
     assert message.response_metadata["cost_usd"] == pytest.approx((1_000 * 0.10 + 100 * 0.30) / 1e6)
@@ -99,7 +99,7 @@ def test_a_native_reply_with_a_name(service: Service, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", STREAMED)
-def test_the_name_stands_on_the_first_chunk_alone(service: Service, way: str) -> None:
+def test_the_name_is_on_the_first_chunk_alone(service: Service, way: str) -> None:
     answer(service, "native", streamed=True)
     first, *rest = chunks(gemma(), way)
     assert first.response_metadata["model_name"] == SERVED

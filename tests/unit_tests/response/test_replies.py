@@ -358,7 +358,7 @@ def test_without_usage_from_the_service(service: Service, report: Any, way: str)
         {"prompt_tokens_details": []},
     ],
 )
-def test_usage_details_that_say_nothing(service: Service, details: Any, way: str) -> None:
+def test_empty_usage_details(service: Service, details: Any, way: str) -> None:
     message = said(service, {"response": "Hi", "usage": usage(3, 2, **details)}, way)
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 

@@ -315,7 +315,7 @@ def test_byte_by_byte(service: Service, case: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_any_cut_in_two_gives_the_same_message(case: str) -> None:
+def test_any_cut_in_two_returns_the_same_message(case: str) -> None:
     data = STREAMS[case][0]
     pieces: list[bytes] = []
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Pieces(pieces)))) as client:
@@ -327,7 +327,7 @@ def test_any_cut_in_two_gives_the_same_message(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_random_cuts_give_the_same_message(case: str) -> None:
+def test_random_cuts_return_the_same_message(case: str) -> None:
     data = STREAMS[case][0]
     pieces: list[bytes] = []
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Pieces(pieces)))) as client:
@@ -355,7 +355,7 @@ def test_what_was_sent_was_a_stream(service: Service) -> None:
 
 @pytest.mark.parametrize("way", STREAMED)
 @pytest.mark.parametrize("case", STREAMS)
-def test_usage_and_each_metadata_key_stand_on_exactly_one_chunk(service: Service, case: str, way: str) -> None:
+def test_usage_and_each_metadata_key_are_on_exactly_one_chunk(service: Service, case: str, way: str) -> None:
     service.answers(stream(STREAMS[case][0], headers={"cf-ray": "ray-1", "cf-ai-neurons": "1.5"}))
     pieces = chunks(gemma(), way)
     with_usage = [piece for piece in pieces if piece.usage_metadata]
@@ -367,14 +367,14 @@ def test_usage_and_each_metadata_key_stand_on_exactly_one_chunk(service: Service
 
 
 @pytest.mark.parametrize("way", STREAMED)
-def test_text_is_told_as_it_arrives(service: Service, way: str) -> None:
+def test_text_is_emitted_as_it_arrives(service: Service, way: str) -> None:
     service.streams({"response": "one "}, {"response": "two "}, {"response": "three"}, "[DONE]")
     texts = [piece.text for piece in chunks(gemma(), way) if piece.text]
     assert texts == ["one ", "two ", "three"]
 
 
 @pytest.mark.parametrize("way", STREAMED)
-def test_calls_are_told_as_they_arrive(service: Service, way: str) -> None:
+def test_calls_are_emitted_as_they_arrive(service: Service, way: str) -> None:
     service.pieces(STREAMS["openai calls, numbered"][0])
     told_chunks = [chunk for piece in chunks(gemma(), way) for chunk in piece.tool_call_chunks]
     assert [(chunk["index"], chunk["name"], chunk["args"]) for chunk in told_chunks] == [
@@ -441,7 +441,7 @@ REPLIES: dict[str, tuple[Any, bytes]] = {
 
 
 @pytest.mark.parametrize("case", REPLIES)
-def test_every_way_of_asking_gives_the_same_message(service: Service, case: str) -> None:
+def test_every_method_returns_the_same_message(service: Service, case: str) -> None:
     whole, streamed = REPLIES[case]
     llm = gemma()
     messages = {}
@@ -470,7 +470,7 @@ def test_every_way_of_asking_gives_the_same_message(service: Service, case: str)
     ],
 )
 @pytest.mark.parametrize("end", ["length", "stop", "tool_calls"])
-def test_cut_arguments_never_become_a_call(service: Service, arguments: str, end: str, way: str) -> None:
+def test_truncated_arguments_never_become_a_call(service: Service, arguments: str, end: str, way: str) -> None:
     for cut in range(1, len(arguments) + 1, 3):
         service.streams(
             delta(tool_calls=[function("f", arguments[:cut], id="c1", index=0)]),
@@ -519,7 +519,7 @@ NOTHINGS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("way", STREAM_WAYS)
 @pytest.mark.parametrize("nothing", NOTHINGS)
-def test_an_empty_stream_is_asked_for_again_without_stream(service: Service, nothing: str, way: str) -> None:
+def test_an_empty_stream_is_requested_again_without_stream(service: Service, nothing: str, way: str) -> None:
     service.answers(stream(NOTHINGS[nothing]), body({"result": {"response": "Hi", "usage": usage(2, 1)}}))
     message = ask(gemma(), way)
     assert message.text == "Hi"

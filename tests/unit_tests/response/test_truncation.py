@@ -99,7 +99,7 @@ def test_text_behind_the_last_call_shows_that_it_is_whole(case: str) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize(("tokens", "total"), [(LIMIT, 400), (20, WINDOW)])
-def test_a_native_reply_that_says_nothing_but_its_usage(tokens: int, total: int, *, streamed: bool) -> None:
+def test_a_native_reply_with_usage_alone(tokens: int, total: int, *, streamed: bool) -> None:
     player = reply(native=True, ending={}, tokens=tokens, total=total, text_after=False)
     assert calls_of(answered(player, streamed=streamed)) == [FIRST]
     whole = reply(native=True, ending={}, tokens=20, total=400, text_after=False)
@@ -184,7 +184,7 @@ def test_one_call_where_parallel_calls_are_forbidden(*, streamed: bool) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_the_reasons_are_told_however_the_model_was_asked(*, streamed: bool) -> None:
+def test_the_reasons_are_reported_by_every_method(*, streamed: bool) -> None:
     player = reply(ending={"finish_reason": "length"}, tokens=20, total=400, text_after=False)
     message = answered(player, streamed=streamed)
     (reason,) = message.response_metadata["invalid_tool_call_errors"]

@@ -139,7 +139,7 @@ def test_without_a_survey_each_row_is_compared(tmp_path: Path) -> None:
             journal.get_result(Row(1, {"id": 7}))
 
 
-def test_a_run_goes_on_from_a_journal_cut_at_any_line(tmp_path: Path) -> None:
+def test_a_run_continues_from_a_journal_truncated_at_any_line(tmp_path: Path) -> None:
     """The whole way: whatever part of the journal is left, the output is the same, and only what is lost is asked."""
     from langchain_workers_gemma.scale import map_file
 

@@ -56,7 +56,7 @@ def test_each_row_gains_output_usage_and_cost(source: Path, target: Path) -> Non
     assert report.cost_usd == pytest.approx(20 * COST)
 
 
-def test_rows_stand_in_order_whatever_order_they_finish_in(source: Path, target: Path) -> None:
+def test_rows_are_in_order_however_they_finish(source: Path, target: Path) -> None:
     turns = {index: asyncio.Event() for index in range(20)}
 
     async def last_first(row: dict[str, Any]) -> Any:
@@ -70,7 +70,7 @@ def test_rows_stand_in_order_whatever_order_they_finish_in(source: Path, target:
     assert [row["id"] for row in read_rows(target)] == list(range(20))
 
 
-def test_bad_rows_have_an_error_and_the_run_goes_on(tmp_path: Path, target: Path) -> None:
+def test_bad_rows_have_an_error_and_the_run_continues(tmp_path: Path, target: Path) -> None:
     source = tmp_path / "in.jsonl"
     rows = [json.dumps(row) for row in make_rows(4)]
     source.write_text("\n".join([rows[0], "{broken", rows[1], "[3]", "", rows[2], '{"id": 9}', rows[3]]))
@@ -111,7 +111,7 @@ def test_a_second_run_tries_errors_again_and_pays_for_nothing_else(source: Path,
     assert not third.asked
 
 
-def test_a_quota_ends_the_run_and_a_later_run_goes_on(source: Path, target: Path) -> None:
+def test_a_quota_ends_the_run_and_a_later_run_continues(source: Path, target: Path) -> None:
     first = Scripted({6: [QUOTA]})
     report = map_file(source, target, first, max_concurrency=1)
     rows = read_rows(target)
@@ -260,7 +260,7 @@ def test_a_journal_that_cannot_be_written_ends_the_run(source: Path, target: Pat
     assert read_rows(target) == [mapped(row) for row in make_rows(20)]
 
 
-def test_progress_goes_to_standard_error(source: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_written_to_standard_error(source: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
     map_file(source, target, Scripted(), show_progress=True)
     shown = capsys.readouterr()
     assert "100% |####################| 20/20 rows" in shown.err
@@ -270,7 +270,7 @@ def test_progress_goes_to_standard_error(source: Path, target: Path, capsys: pyt
 # --- Iterables --------------------------------------------------------------------------------------------------------
 
 
-def test_rows_of_an_iterable_come_back_in_order() -> None:
+def test_rows_of_an_iterable_return_in_order() -> None:
     rows = map_rows(iter(make_rows(50)), Scripted({7: [OVERFLOW], 9: [GLITCH]}))
     found = list(rows)
     expected: list[dict[str, Any]] = [mapped(row) for row in make_rows(50)]

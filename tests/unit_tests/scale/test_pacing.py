@@ -81,7 +81,7 @@ def test_requests_that_wait_for_their_sender_are_spaced_wider() -> None:
 
 
 @pytest.mark.parametrize("rate_limit", [True, False])
-def test_a_refusal_pauses_everything_for_as_long_as_the_service_asks(rate_limit: bool) -> None:
+def test_a_refusal_pauses_all_requests_for_retry_after(rate_limit: bool) -> None:
     pacer = Pacer(None)
     pacer.take(0.0)
     pacer.refuse(1.0, 20.0, rate_limit=rate_limit)

@@ -167,7 +167,7 @@ def test_a_refusal_slows_every_request() -> None:
     assert plan.request_permit(1.0, 10) == 7.0
 
 
-def test_a_service_that_asks_for_hours_stops_the_run() -> None:
+def test_a_retry_after_of_hours_stops_the_run() -> None:
     plan = make_plan(2)
     row = plan.get_next_row(0.0)
     assert row is not None
@@ -176,7 +176,7 @@ def test_a_service_that_asks_for_hours_stops_the_run() -> None:
 
 
 @pytest.mark.parametrize("in_flight", [0, 3])
-def test_a_quota_stops_the_run_and_says_when_it_resets(in_flight: int) -> None:
+def test_a_quota_stops_the_run_and_names_the_reset_time(in_flight: int) -> None:
     plan = make_plan(10, utc_now=lambda: datetime(2026, 11, 25, 18, 29, 30, tzinfo=UTC))
     rows = [plan.get_next_row(0.0) for _ in range(in_flight + 2)]
     permits = [permitted(plan, 0.0) for _ in rows]

@@ -46,7 +46,7 @@ def test_a_field_may_have_any_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["{", "}", "a {", "{}", '{"a": 1}', "{a", "a}", "{a{b}c}", "{a\nb}"])
-def test_other_braces_are_an_error_that_says_how_to_write_them(prompt: str) -> None:
+def test_other_braces_are_an_error_that_names_the_cure(prompt: str) -> None:
     with pytest.raises(ValueError, match=r"\{\{ and \}\} for braces"):
         RowPrompt(prompt)
 

@@ -181,7 +181,7 @@ async def test_a_run_retries_itself_so_the_model_does_not(service: Any, attempt:
     assert llm.max_retries == 7
 
 
-def test_retries_are_switched_off_wherever_a_model_stands() -> None:
+def test_retries_are_switched_off_on_every_model_of_a_runnable() -> None:
     chain: Runnable[Any, Any] = ChatPromptTemplate.from_template("{text}") | make_llm().bind(stop=["x"]) | str
     changed = disable_retries(chain)
     assert isinstance(changed, RunnableSequence)
@@ -277,7 +277,7 @@ def test_what_each_error_means(error: Exception, status: Status) -> None:
     assert pickle.loads(pickle.dumps(outcome)) == outcome
 
 
-def test_long_errors_are_cut_and_empty_ones_say_so() -> None:
+def test_long_errors_are_shortened_and_empty_ones_are_named() -> None:
     assert len(make_failure(ValueError("x" * 100_000)).error or "") < 2100
     assert make_failure(ValueError()).error == "ValueError: no message"
 

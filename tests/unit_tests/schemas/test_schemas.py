@@ -82,7 +82,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_engines_let_through_parses_into_the_callers_type(name: Any) -> None:
+def test_what_engines_accept_parses_into_the_callers_type(name: Any) -> None:
     example = EXAMPLES[name]
     constraint = for_constraint(to_json_schema(example.schema))
     wrong = {}

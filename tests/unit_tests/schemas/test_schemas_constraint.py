@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_refused(unreadable: Any) -> None:
         constrained(unreadable)
 
 
-def test_what_is_stripped_is_told_and_still_checked() -> None:
+def test_stripped_rules_are_described_and_still_checked() -> None:
     fields = for_constraint(to_json_schema(Constraints))["properties"]
     assert fields["tags"]["description"] == "Some tags (at least 1 item, at most 3 items)"
     assert fields["code"]["description"] == "(pattern: ^[a-z]{3}-[0-9]+$)"

@@ -18,7 +18,7 @@ from langchain_workers_gemma.schemas import (
 from tests.helpers.schema_examples import Trip
 
 
-def test_typed_dicts_keep_what_their_author_said() -> None:
+def test_typed_dicts_keep_their_descriptions() -> None:
     made = to_json_schema(Trip)
     assert (made["title"], made["description"]) == ("Trip", "A trip.")
     assert made["required"] == ["days"]

@@ -43,7 +43,7 @@ def test_tool_properties(given_: Any, wanted: Any) -> None:
     }
 
 
-def test_a_required_optional_says_that_null_will_do() -> None:
+def test_the_description_of_a_required_optional_allows_null() -> None:
     made = for_tool({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
     assert made["properties"]["a"]["description"] == "A (may be null)"
     assert made["required"] == ["a"]

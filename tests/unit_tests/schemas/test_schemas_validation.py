@@ -158,7 +158,7 @@ def test_formats(name: str, fitting: list[str], failing: list[str]) -> None:
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_place_and_the_reason_are_told() -> None:
+def test_the_place_and_the_reason_are_reported() -> None:
     schema = {
         "properties": {
             "stops": {"type": "array", "items": {"properties": {"name": {"type": "string"}}, "required": ["name"]}},
@@ -177,7 +177,7 @@ def test_the_place_and_the_reason_are_told() -> None:
     ]
 
 
-def test_of_alternatives_the_nearest_is_told() -> None:
+def test_of_alternatives_the_nearest_is_reported() -> None:
     schema = {
         "anyOf": [
             {"type": "null"},
@@ -201,7 +201,7 @@ def test_a_pattern_of_another_dialect_is_not_checked() -> None:
     assert find_mismatches({"x": 1}, {"patternProperties": {r"\p{L}": False}}) == []
 
 
-def test_references_that_lead_nowhere_or_only_to_themselves() -> None:
+def test_references_without_a_target_or_only_to_themselves() -> None:
     with pytest.raises(ValueError, match="leads to no schema"):
         find_mismatches(1, {"$ref": "#/$defs/missing"})
     assert find_mismatches(1, {"$ref": "#"}) == []

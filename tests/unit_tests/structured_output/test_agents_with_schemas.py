@@ -140,7 +140,7 @@ def test_gemma_4_calls_its_tools_first(engine: Engine, strategy: Any, final: str
 
 
 @ways
-def test_the_answer_after_calls_goes_through_the_forms_too(engine: Engine, way: str) -> None:
+def test_the_answer_after_calls_tries_every_form_too(engine: Engine, way: str) -> None:
     service, tools = engine(openai_schema="refuses"), Tools()
     llm = gemma(streaming=way == "messages")
     agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
@@ -235,7 +235,7 @@ def test_the_callers_explicit_native_keeps_the_constraint(engine: Engine) -> Non
 @pytest.mark.parametrize(
     ("model", "expected"), [(GEMMA_4, True), (GEMMA_3, True), (GEMMA_7B, True), (GEMMA_7B_LORA, False)]
 )
-def test_the_profile_says_what_create_agent_should_do(model: str, expected: bool) -> None:
+def test_the_profile_decides_what_create_agent_does(model: str, expected: bool) -> None:
     profile = gemma(model=model).profile
     assert profile is not None
     assert profile["structured_output"] is expected

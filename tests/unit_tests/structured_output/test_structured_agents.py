@@ -186,9 +186,7 @@ class _Listener(BaseCallbackHandler):
 
 @pairs
 @pytest.mark.parametrize("way", ["invoke", "stream"])
-def test_tracing_is_told_and_the_service_is_not(
-    service: Service, way: str, generation: Generation, method: Any
-) -> None:
+def test_tracing_options_are_not_sent(service: Service, way: str, generation: Generation, method: Any) -> None:
     answer(service, generation, method, Joke, '{"setup": "x"}', way)
     listener = _Listener()
     llm = gemma(**generation.arguments).with_structured_output(Joke, method=method)

@@ -207,7 +207,7 @@ def test_strict_functions(service: Service) -> None:
     assert input_of(service)["tools"][0]["function"]["strict"] is True
 
 
-def test_null_stands_for_what_was_left_out_in_the_strict_form(service: Service) -> None:
+def test_null_means_an_omitted_value_in_the_strict_form(service: Service) -> None:
     service.replies({"response": '{"name":"A","nickname":null,"friends":[{"name":"B","friends":null}],"age":null}'})
     found = gemma().with_structured_output(Person, strict=True).invoke("Go")
     assert found == Person(name="A", friends=[Person(name="B")])
@@ -261,7 +261,7 @@ def test_strict_pydantic_models(service: Service) -> None:
     assert found == Event(name="x", color=schema_examples.Color.RED, day=date(2026, 11, 21))
 
 
-def test_a_validator_of_the_callers_own(service: Service) -> None:
+def test_the_callers_own_validator(service: Service) -> None:
     class Even(BaseModel):
         number: int
 
@@ -295,7 +295,7 @@ def test_pydantic_v1(service: Service, recwarn: pytest.WarningsRecorder) -> None
     assert isinstance(found["parsing_error"], OutputParserException)
 
 
-def test_typed_dicts_come_back_as_plain_dicts(service: Service) -> None:
+def test_typed_dicts_are_returned_as_plain_dicts(service: Service) -> None:
     class Dated(TypedDict):
         day: date
         color: schema_examples.Color
@@ -382,7 +382,7 @@ def test_errors_of_the_service_are_raised_with_include_raw(service: Service) -> 
 
 
 @pairs
-def test_room_that_is_set_is_kept(service: Service, generation: Generation, method: Any) -> None:
+def test_max_tokens_that_is_set_is_kept(service: Service, generation: Generation, method: Any) -> None:
     answer(service, generation, method, Joke, '{"setup": "x"}', "invoke")
     for llm in (
         gemma(**generation.arguments, max_tokens=99).with_structured_output(Joke, method=method),
@@ -392,7 +392,7 @@ def test_room_that_is_set_is_kept(service: Service, generation: Generation, meth
         assert input_of(service)["max_tokens"] == 99
 
 
-def test_thinking_takes_room_too(service: Service) -> None:
+def test_thinking_raises_max_tokens_too(service: Service) -> None:
     service.replies({"response": '{"setup": "x"}'})
     rooms = []
     for thinking in (None, True, False):

@@ -101,7 +101,7 @@ def test_forms_of_streams(service: Service, form: str, size: int) -> None:
 @pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
 @pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
 @pytest.mark.parametrize("way", ["ainvoke", "stream"])
-def test_a_bound_format_gives_the_json_alone(service: Service, way: str, generation: str, form: str) -> None:
+def test_a_bound_format_returns_the_json_alone(service: Service, way: str, generation: str, form: str) -> None:
     """Programs that bind `response_format`, LangChain's agents among them, hand the text to `json.loads`."""
     kind = BY_NAME[generation]
     answer(service, kind, None, Person, FORMS[form], way)
@@ -174,7 +174,7 @@ def test_loops_of_white_space(service: Service, way: str, generation: Generation
 
 
 @pairs
-def test_a_cut_before_anything_came(service: Service, generation: Generation, method: Any) -> None:
+def test_a_truncation_before_any_content(service: Service, generation: Generation, method: Any) -> None:
     """A model that thinks can use all its tokens up before the first word."""
     result: Any = message_reply("", finish_reason="length", reasoning_content="Hm") if generation.openai else None
     result = result or {"response": "", "finish_reason": "length"}
@@ -204,7 +204,7 @@ def test_json_that_is_no_object(service: Service, value: str) -> None:
         gemma().with_structured_output(Person).invoke("Go")
 
 
-def test_prose_in_place_of_a_call_is_never_read_as_its_arguments(service: Service) -> None:
+def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: Service) -> None:
     class Lenient(BaseModel):
         name: str = "nobody"
 

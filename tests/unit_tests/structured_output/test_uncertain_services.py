@@ -120,7 +120,7 @@ def test_forms_that_a_server_refuses_are_no_repairs(start: Start, model: str) ->
 @kinds
 @ways
 @models
-def test_a_value_that_engines_let_pass_is_asked_for_again(start: Start, model: str, way: str, kind: str) -> None:
+def test_a_value_that_engines_accept_wrongly_is_requested_again(start: Start, model: str, way: str, kind: str) -> None:
     forms = FORMS[model]
     service = start(VALUE, **{forms[0]: "misfits"})
     runnable = gemma(model=model).with_structured_output(KINDS[kind])
@@ -237,7 +237,7 @@ def test_without_repairs_nothing_else_is_tried(start: Start, way: str) -> None:
     assert len(service.bodies) == 1
 
 
-def test_a_failure_that_is_not_about_the_constraint_is_retried_as_ever(start: Start, naps: list[float]) -> None:
+def test_a_failure_that_is_not_about_the_constraint_is_retried_as_usual(start: Start, naps: list[float]) -> None:
     service = start(openai_schema="fails")
     service.refusal = "worker crashed"
     with pytest.raises(InternalServerError):
@@ -359,7 +359,7 @@ BOUND = {"type": "json_schema", "json_schema": {"name": "Person", "schema": SCHE
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 @pytest.mark.parametrize("habit", ["refuses", "fails", "says prose", "says nothing", "fences"])
-def test_a_bound_format_is_asked_for_again(start: Start, habit: Habit, way: str) -> None:
+def test_a_bound_format_is_requested_again(start: Start, habit: Habit, way: str) -> None:
     service = start(openai_schema=habit)
     llm = gemma().bind(response_format=BOUND)
     messages = ask(llm, way)

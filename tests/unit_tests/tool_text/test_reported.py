@@ -45,7 +45,7 @@ def readings(service: Service, reply: str, api: str) -> Iterator[AIMessage]:
 
 @pytest.mark.parametrize("api", ["native", "openai"])
 @pytest.mark.parametrize("sample", _SAMPLES.values(), ids=_SAMPLES)
-def test_what_was_meant_is_read(service: Service, sample: Sample, api: str) -> None:
+def test_reported_texts_are_read_as_intended(service: Service, sample: Sample, api: str) -> None:
     for message in readings(service, sample.reply, api):
         read: dict[str, Any] = told(message)
         assert (read["text"], read["reasoning"].rstrip()) == (sample.text, sample.reasoning.rstrip())

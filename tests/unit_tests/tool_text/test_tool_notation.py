@@ -336,7 +336,7 @@ def test_a_call_in_place_of_one_that_breaks_off() -> None:
     assert read_everywhere(text) == [("f", "{a:"), ("f", '{"b": 1}')]
 
 
-def test_prose_does_not_stop_calls_for_good() -> None:
+def test_text_does_not_prevent_later_calls() -> None:
     for text in ("(not closed\n", "```js\n1\n```\n", "`stray\n", "[x\n\n", '{"a": [\n\n', "```json {x}``` it\n"):
         assert read_everywhere(f"{text}f(x=1)")[1:] == [("f", '{"x": 1}')], text
 
@@ -414,7 +414,7 @@ def test_positional_arguments() -> None:
     assert call == ("get_weather", "('Pa")
 
 
-def test_known_parameters_tell_keys_from_words() -> None:
+def test_known_parameters_distinguish_keys_from_words() -> None:
     text = "call:f{q:note, namely: this,n:1,new:2}"
     assert read([text]) == calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
     expected = calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
@@ -491,7 +491,7 @@ def test_no_more_is_held_back_than_could_become_a_call(text: str) -> None:
         assert said == text.removesuffix(HELD[text])
 
 
-def test_calls_are_given_as_soon_as_they_are_complete() -> None:
+def test_calls_are_emitted_as_soon_as_they_are_complete() -> None:
     reader = text_reader()
     assert reader.feed("<|tool_call>call:f{}<tool_call|") == []
     assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}", closed=True)]

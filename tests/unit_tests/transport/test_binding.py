@@ -81,7 +81,7 @@ def test_tools_are_the_body_of_the_same_call_over_http(service: Service) -> None
     assert ai.calls[0][1] == json.loads(service.requests[0].content)
 
 
-def test_options_take_what_headers_and_body_say_over_http() -> None:
+def test_options_hold_the_headers_and_body_options_of_http() -> None:
     gateway = AIGateway(
         "gw",
         cache_ttl=60,
@@ -122,7 +122,7 @@ def test_options_take_what_headers_and_body_say_over_http() -> None:
     }
 
 
-def test_a_stream_is_asked_for() -> None:
+def test_a_stream_is_requested() -> None:
     llm, ai = bound(lambda: Reader(*PIECES))
     ask(llm, "astream", "Hi")
     assert ai.calls[0][1]["stream"] is True
@@ -198,7 +198,7 @@ def test_streams(kind: str, way: str) -> None:
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-def test_every_way_of_asking_gives_the_same_message() -> None:
+def test_every_method_returns_the_same_message() -> None:
     replies = [_WHOLE["openai"] if way in ("invoke", "ainvoke") else lambda: Reader(*_hello_events()) for way in WAYS]
     messages = [told(ask(bound(reply)[0], way)) for reply, way in zip(replies, WAYS, strict=True)]
     assert all(message == messages[0] for message in messages)
@@ -208,7 +208,7 @@ def _hello_events() -> list[bytes]:
     return [sse(delta("Hello", finish_reason="stop"), {"choices": [], "usage": usage(3, 2)}, "[DONE]")]
 
 
-def test_chunks_are_handed_over_as_they_come() -> None:
+def test_chunks_are_yielded_as_they_arrive() -> None:
     reader = Reader(sse(delta("Hel")), endless=True)
 
     async def first() -> str:
@@ -220,7 +220,7 @@ def test_chunks_are_handed_over_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("kind", [None, lambda: None, lambda: "", dict])
-def test_a_stream_answered_with_nothing_is_asked_for_again_as_a_whole(kind: Any) -> None:
+def test_an_empty_stream_is_requested_again_as_a_whole(kind: Any) -> None:
     empty = (lambda: Reader()) if kind is None else kind
     llm, ai = bound(empty, HELLO)
     assert ask(llm, "astream", "Hi").content == "Hello"

@@ -158,7 +158,7 @@ def test_a_raw_response_without_a_body() -> None:
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-def test_a_stream_that_fails_keeps_what_came(way: str) -> None:
+def test_a_failed_stream_keeps_the_partial_reply(way: str) -> None:
     llm, _ = bound(lambda: Reader(sse(delta("Hel")), Exception("Network connection lost.")))
     with pytest.raises(StreamInterruptedError, match="Network connection lost") as caught:
         ask(llm, way, "Hi")

@@ -63,7 +63,7 @@ BODY = json.dumps(envelope({"response": HELLO, "usage": USAGE})).encode()
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_only_a_coding_that_can_be_bounded_is_asked_for(server: FaultServer, way: str) -> None:
+def test_only_a_bounded_coding_is_accepted(server: FaultServer, way: str) -> None:
     server.play((WHOLE_HELLO,))
     ask(model(server), way)
     assert server.requests[0].headers["accept-encoding"] == "gzip"
@@ -134,7 +134,7 @@ def test_a_connection_held_open_after_done_costs_a_moment(server: FaultServer, w
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-def test_what_comes_after_done_still_counts(server: FaultServer, way: str) -> None:
+def test_events_after_done_still_count(server: FaultServer, way: str) -> None:
     late = event(b"[DONE]") + event({"response": "", "usage": USAGE}) + event(b"[DONE]") + STREAM_END
     server.play((STREAM_HEAD + EVENT + event({"response": "lo"}) + late,))
     reply = ask(model(server), way)
@@ -242,7 +242,7 @@ def test_no_local_of_a_traceback_holds_the_token(server: FaultServer, way: str, 
     assert GATEWAY_TOKEN not in text
 
 
-def test_no_local_of_a_traceback_holds_the_token_when_nobody_listens() -> None:
+def test_no_local_of_a_traceback_holds_the_token_without_a_server() -> None:
     with refusing_port() as port:
         for client in (gemma, lambda **given: WorkersGemmaEmbeddings(account_id=ACCOUNT, api_token=TOKEN, **given)):
             llm = client(base_url=f"http://127.0.0.1:{port}", max_retries=0)

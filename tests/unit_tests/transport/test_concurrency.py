@@ -269,7 +269,7 @@ def test_a_stream_that_is_collected_in_the_middle_of_another_call() -> None:
         assert server.wait_until_open(0) == 0
 
 
-async def test_calls_that_end_early_give_their_clients_back(server: FaultServer) -> None:
+async def test_calls_that_end_early_release_their_clients(server: FaultServer) -> None:
     """Errors, cancellation, and streams that are left: the same few clients serve all that follows."""
 
     def mixed(request: Received) -> Script:
@@ -433,7 +433,7 @@ asyncio.run(ask())
     assert server.wait_until_open(0) == 0
 
 
-def test_errors_in_threads_are_their_own(server: FaultServer) -> None:
+def test_errors_in_threads_are_independent(server: FaultServer) -> None:
     def choose(request: Received) -> Script:
         return (http(400, {"error": request.prompt}),) if int(request.prompt) % 2 else echo(request)
 

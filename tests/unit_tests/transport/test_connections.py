@@ -326,7 +326,7 @@ def test_nothing_leaks_over_many_calls() -> None:
     assert sum(isinstance(outcome, BaseMessage) for outcome in outcomes) == len(outcomes) // len(kinds)
 
 
-def test_new_loops_make_no_warnings() -> None:
+def test_new_loops_issue_no_warnings() -> None:
     """A loop that is closed without ceremony, as older programs do, leaves nothing behind that complains."""
     with FaultServer(hello) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -370,7 +370,7 @@ def test_no_cookies_are_kept() -> None:
         assert all("cookie" not in request.headers for request in server.requests)
 
 
-def test_stream_is_told_as_it_comes(server: FaultServer) -> None:
+def test_a_stream_is_emitted_as_it_arrives(server: FaultServer) -> None:
     """No piece waits for the next one."""
     seen = threading.Event()
     rest = event({"response": "lo"}) + event(b"[DONE]") + STREAM_END

@@ -187,7 +187,7 @@ def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) 
         "https://10.0.0.1/", "//192.168.0.1/a.png", "ftp://host.example/", "http://[::1", "http://a b/",
     ],
 )  # fmt: skip
-def test_redirects_to_where_nobody_may_go(server: FaultServer, fetch: Fetch, location: str) -> None:
+def test_redirects_to_forbidden_addresses(server: FaultServer, fetch: Fetch, location: str) -> None:
     server.play((http(302, b"", location=location),))
     with pytest.raises(ValueError, match=r"."):
         fetch([at(server)])
@@ -306,7 +306,7 @@ def test_another_address_is_tried(server: FaultServer, monkeypatch: pytest.Monke
     assert fetch_images([at(server)])[at(server)] == PNG_URI
 
 
-def test_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([f"https://host.example:{server.port}/a.png"])
@@ -378,7 +378,7 @@ def test_one_url_is_fetched_once_a_call(server: FaultServer, asking_loopback: Fa
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-def test_nothing_is_asked_when_an_image_may_not_be_fetched(service: Service, way: str) -> None:
+def test_nothing_is_sent_when_an_image_may_not_be_fetched(service: Service, way: str) -> None:
     message = HumanMessage([_with_url(BLOCKS[0], "http://169.254.169.254/latest/meta-data/")])
     with pytest.raises(ValueError, match="not at a public address"):
         ask(gemma(inline_image_urls=True), way, [message])

@@ -162,7 +162,7 @@ def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
 
 
 @given(responses(), st.sampled_from([b"", *LEFT.values()]), st.lists(st.integers(0, 10_000), max_size=6))
-def test_no_byte_that_http_would_keep_goes_unseen(response: bytes, left: bytes, cuts: list[int]) -> None:
+def test_every_byte_that_http_would_keep_is_noticed(response: bytes, left: bytes, cuts: list[int]) -> None:
     is_left, is_seen = read_as_httpcore_does(response + left, cuts)
     assert is_seen or not is_left
 

@@ -48,7 +48,7 @@ def read(service: Service, reply: str, messages: list[Any], **options: Any) -> d
         (f"{LONG}!<channel|>Sunny.", f"{LONG}!Sunny.", "", []),
     ],
 )
-def test_what_stands_before_the_closing_token_is_a_thought(
+def test_text_before_the_closing_token_is_a_thought(
     service: Service, reply: str, text: str, reasoning: str, calls: list[Any]
 ) -> None:
     read_ = read(service, reply, ASKED)
@@ -64,7 +64,7 @@ def test_only_behind_results_the_template_opens_a_thought(service: Service) -> N
     assert read(service, "They asked.<channel|>Sunny.", [HumanMessage("Hi")])["text"] == "They asked.Sunny."
 
 
-def test_an_answer_streams_once_the_service_has_given_a_thought(service: Service) -> None:
+def test_an_answer_streams_once_the_service_has_sent_a_thought(service: Service) -> None:
     llm = gemma(thinking=True).bind_tools([WEATHER])
     service.streams(delta(reasoning="Hm."), delta("Sun"), delta("ny"), delta(".", finish_reason="stop"), "[DONE]")
     assert [chunk.text for chunk in chunks(llm, "stream", ASKED) if chunk.text] == ["Sun", "ny", "."]
