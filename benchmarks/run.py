@@ -288,7 +288,7 @@ def making(url: str, repeats: int) -> dict[str, float]:
 
 
 def memory(url: str) -> dict[str, float]:
-    """Peak megabytes of Python objects while a stream of 20,000 events is read and let go."""
+    """Peak megabytes of Python objects while a stream of 20,000 events is read and discarded."""
     peaks: dict[str, float] = {}
     for name in ("floor", "ours"):
         subject = subjects.SUBJECTS[name](f"{url}/events/20000")
@@ -370,7 +370,7 @@ def table(figures: dict[str, tuple[str, dict[str, float]]]) -> str:
         base = baseline(title, row)
         for name, value in row.items():
             lines.append(f"| {title} | {name} | {value * UNIT[unit]:,.3g} {unit} | {value / base:.2f} |")
-            title = ""  # noqa: PLW2901 - said once a group
+            title = ""  # noqa: PLW2901 - printed once a group
     return "\n".join(lines)
 
 

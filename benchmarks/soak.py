@@ -61,7 +61,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
 
 def right_answer(call: str) -> str:
-    """What the model says to a call: long enough to be cut anywhere."""
+    """The model's text: long enough to be cut anywhere."""
     return " ".join(hashlib.sha256(f"{call}/{part}".encode()).hexdigest() for part in range(4))
 
 

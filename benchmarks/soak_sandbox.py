@@ -2,7 +2,7 @@
 
     python -m benchmarks.soak_sandbox --calls 20000 --in-flight 64 --seed 1
 
-The stand-in is deterministic, so the right answer of each prompt is known from asking once without faults. A call must
+The mock model is deterministic, so the right answer of each prompt is known from one call without faults. A call must
 end in that answer or in a typed error. `soak.py` does the same against a server of raw sockets, with more faults.
 """
 

@@ -17,7 +17,7 @@ MODEL = "@cf/google/gemma-4-26b-a4b-it"
 
 
 class Subject(Protocol):
-    """One way of asking."""
+    """One client under test."""
 
     def call(self, messages: Any) -> Any: ...
 

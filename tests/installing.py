@@ -29,7 +29,7 @@ def find_node() -> tuple[list[str], list[str]]:
 
 
 def install_npm(wanted: Path, target: Path) -> Path:
-    """Install what a `package.json` wants, unless it is there.
+    """Install the packages of a `package.json`, unless they are installed.
 
     Args:
         wanted: The `package.json`.

@@ -1,5 +1,4 @@
-"""Every code block on the pages runs, in order, against the sandbox, and prints what the page says; the links lead
-somewhere; the generated parts are up to date; the examples in docstrings are true."""
+"""Code blocks on the pages run against the sandbox and print their output; links and docstring examples are checked."""
 
 from __future__ import annotations
 

@@ -176,8 +176,7 @@ class ArgumentsReader:
             self._out.popleft()
         return "".join(ready)
 
-    # --- Steps: each takes from the text at a position and returns where the next one continues
-    # -------------------------
+    # --- Steps: each takes from the text at a position and returns where the next one continues -----------------------
 
     def _read_structure(self, text: str, position: int) -> int:
         """Between strings: brackets, commas, numbers and words."""

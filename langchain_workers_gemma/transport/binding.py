@@ -202,8 +202,7 @@ def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[
     return data, options
 
 
-# --- The binding's result
-# ----------------------------------------------------------------------------------------------
+# --- The binding's result ---------------------------------------------------------------------------------------------
 
 
 class _Body(Protocol):
@@ -355,8 +354,7 @@ def _read_headers(headers: Any) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in pairs}
 
 
-# --- The binding's errors
-# ---------------------------------------------------------------------------------------------------
+# --- The binding's errors ---------------------------------------------------------------------------------------------
 
 
 def _read_thrown(error: Exception) -> str:

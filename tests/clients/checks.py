@@ -128,7 +128,7 @@ def litellm() -> Any:
 
 @check
 def litellm_provider_cloudflare() -> None:
-    """Its provider `cloudflare` sends chats to the OpenAI route, whatever the base URL says."""
+    """Its provider `cloudflare` sends chats to the OpenAI route, whatever the base URL is."""
     settings = {"api_base": f"{BASE}/accounts/{ACCOUNT}/ai/run/", "api_key": TOKEN, "num_retries": 0}
     reply = litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, **settings)
     assert reply.choices[0].message.content.startswith("Hello!")

@@ -66,7 +66,7 @@ def _install_python() -> Path:
 
 
 def _run_checks(command: list[str], environment: dict[str, str]) -> int:
-    """Run a script of checks, show what came of each, and return how many failed."""
+    """Run a script of checks, show each outcome, and return how many failed."""
     done = subprocess.run(
         command,
         env=environment,

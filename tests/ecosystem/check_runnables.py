@@ -80,7 +80,7 @@ def test_a_cached_object(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandb
 
 
 class _Counting(InMemoryRateLimiter):
-    """Core's limiter; it also counts how often it was asked."""
+    """Core's limiter, which also counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(requests_per_second=1000, check_every_n_seconds=0.001, max_bucket_size=2)

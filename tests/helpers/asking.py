@@ -36,7 +36,7 @@ WHOLE = ("invoke", "ainvoke")
 STREAMED = ("stream", "astream")
 EVENTS = ("stream_events", "astream_events")
 WAYS = (*WHOLE, *STREAMED)
-"""The ways of asking that give a message whose content is a string."""
+"""The methods that return a message whose content is a string."""
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one pixel
 PNG_URI = f"data:image/png;base64,{PNG}"
@@ -76,7 +76,7 @@ def shown(error: BaseException) -> str:
     return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
-# --- Ways of asking ---------------------------------------------------------------------------------------------------
+# --- Methods of a model -----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -88,7 +88,7 @@ def _runner() -> asyncio.Runner:
 
 
 def ask(llm: Any, way: str, asked: Any = "Hello", **options: Any) -> AIMessage:
-    """The message that a way of asking gives, chunks merged."""
+    """Return the message of a method, chunks merged."""
     if way in STREAMED:
         return merged(chunks(llm, way, asked, **options))
     message: object
@@ -138,7 +138,7 @@ def run(coroutine: Any) -> Any:
 
 
 def told(message: AIMessage) -> dict[str, Any]:
-    """What the contract says must be equal however the model was asked."""
+    """Return what must be equal for every method."""
     unequal = ("request_id", "output_version")
     return {
         "text": str(message.text),
@@ -210,7 +210,7 @@ class Service:
         """Answer with a stream whose bytes arrive in these pieces."""
         self.answers(stream(*pieces))
 
-    # What it was asked
+    # The requests it received
 
     @property
     def request(self) -> httpx.Request:
@@ -250,7 +250,7 @@ def stream(*pieces: bytes | Exception, headers: dict[str, str] | None = None) ->
 
 
 def sse(*frames: Any, end: str = "\n\n") -> bytes:
-    """Events in the form of the wire; strings stand as they are."""
+    """Encode events of a stream; strings are sent as they are."""
     written = (frame if isinstance(frame, str) else json.dumps(frame, ensure_ascii=False) for frame in frames)
     return "".join(f"data: {frame}{end}" for frame in written).encode()
 

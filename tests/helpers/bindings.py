@@ -41,7 +41,7 @@ class Ai:
 
 
 class JsProxy:
-    """What Pyodide gives for an object of JavaScript's."""
+    """What Pyodide returns for an object of JavaScript's."""
 
     def __init__(self, value: Any) -> None:
         self._value = value

@@ -78,7 +78,7 @@ class Received:
 
     @property
     def prompt(self) -> str:
-        """The last message's text, by which requests of one call are told from those of another."""
+        """Return the last message's text, which identifies the requests of one call."""
         try:
             return str(self.json["messages"][-1]["content"])
         except (ValueError, LookupError, TypeError):
@@ -86,7 +86,7 @@ class Received:
 
     @property
     def streams(self) -> bool:
-        """Whether a stream is asked for."""
+        """Whether a stream is requested."""
         return b'"stream":true' in self.body
 
 
@@ -199,7 +199,7 @@ class FaultServer:
             self._connections.discard(connection)
 
     def _step(self, connection: socket.socket, step: Step) -> bool:
-        """Take one step. Gives whether the connection goes on."""
+        """Take one step, and return whether the connection continues."""
         if isinstance(step, bytes):
             connection.sendall(step)
         elif isinstance(step, Drip):
@@ -306,7 +306,7 @@ STREAMED_HELLO = (
 
 
 def hello(request: Received) -> Script:
-    """The right answer, in the form asked for."""
+    """Return the right answer, in the requested form."""
     return (STREAMED_HELLO if request.streams else WHOLE_HELLO,)
 
 
@@ -315,20 +315,20 @@ TIMEOUT = 0.5
 
 
 def model(server: FaultServer, **arguments: Any) -> ChatWorkersGemma:
-    """A model object that asks this server, and tries twice."""
+    """Return a model object that calls this server, with two retries."""
     return gemma(**{"base_url": server.url, "max_retries": 1, "timeout": 20, **arguments})
 
 
 @contextmanager
 def refusing_port() -> Iterator[int]:
-    """A port of loopback on which nobody listens, kept free meanwhile."""
+    """Yield a port of loopback without a server, kept free meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
 def without_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Have retries wait for no time at all. Gives the list of the waits asked for."""
+    """Have retries wait for no time, and return the list of the requested waits."""
     naps: list[float] = []
 
     async def nap(seconds: float) -> None:

@@ -37,9 +37,9 @@ class Block:
         language: What follows the opening fence.
         code: The text between the fences, without common indentation.
         output: The text block that stands directly below, `None` if there is none.
-        skipped: Whether the page says that it cannot be run, or that it needs a package that is not installed.
+        skipped: Whether the page marks it as not runnable, or as needing a package that is not installed.
         line: The line of the page on which the code begins, from 0.
-        output_span: Where the output stands in the page.
+        output_span: The position of the output in the page.
     """
 
     language: str

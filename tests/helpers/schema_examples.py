@@ -169,7 +169,7 @@ class Anything(BaseModel):
 
 
 class Empty(BaseModel):
-    """Nothing to say."""
+    """Empty."""
 
 
 class Open(BaseModel):

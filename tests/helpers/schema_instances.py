@@ -29,7 +29,7 @@ def _is_whole(text: str) -> bool:
         return False
 
 
-# Where a rule that no engine can enforce is too seldom met by chance.
+# Where a rule that no engine enforces is rarely met by chance.
 _WRITTEN: dict[str, Any] = {
     "constraints": {
         "age": 5,

@@ -115,7 +115,7 @@ def _features(model: GemmaModel) -> list[str]:
 
 
 def _parameters_table() -> str:
-    """Return one column for each set of ranges, so that models which share them stand together."""
+    """Return one column for each set of ranges, so that models which share them are together."""
     sets: dict[tuple[tuple[str, str], ...], list[GemmaModel]] = {}
     for model in MODELS.values():
         if model.parameters is not None:

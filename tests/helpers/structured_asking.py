@@ -117,7 +117,7 @@ def call_schema(name: str, parameters: Any) -> Any:
 
 
 def expected_part(generation: Generation, method: str | None, schema: Any) -> dict[str, Any]:
-    """What a request must hold beside the messages and the room."""
+    """Return what a request must hold beside messages and `max_tokens`."""
     plain, name = to_json_schema(schema), get_schema_name(schema)
     if method == "json_mode":
         any_object = generation.parameter == "guided_json"
@@ -127,7 +127,7 @@ def expected_part(generation: Generation, method: str | None, schema: Any) -> di
     parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
     if not generation.forces:
         return constrained_by(generation, ANY, "reply")
-    # What Gemma 4's template does not show of the parameters is said in words (tests/unit_tests/request).
+    # What Gemma 4's template does not show of the parameters is described in words (tests/unit_tests/request).
     shown = get_template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
     declared, lines = declare(for_tool(parameters, engine_types=True), shown) if shown else (parameters, [])
     function = {
@@ -166,7 +166,7 @@ def written(generation: Generation, method: str | None, schema: Any, text: str) 
 
 
 def answer(service: Service, generation: Generation, method: str | None, schema: Any, text: str, way: str) -> None:
-    """Have the service give an object."""
+    """Have the service return an object."""
     said, calls = written(generation, method, schema, text)
     more: dict[str, Any] = {"tool_calls": calls} if calls else {}
     if way in ("invoke", "ainvoke"):
@@ -193,7 +193,7 @@ def answer(service: Service, generation: Generation, method: str | None, schema:
 
 
 def ask(runnable: Any, way: str, asked: Any = "Go") -> list[Any]:
-    """All that a way of asking gives."""
+    """Return all outputs of a method."""
     if way == "invoke":
         return [runnable.invoke(asked)]
     if way == "ainvoke":

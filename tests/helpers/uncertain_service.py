@@ -1,4 +1,4 @@
-"""A service that refuses, ignores, cuts or misplaces each form of constraint, and counts what it is asked."""
+"""A service that refuses, ignores, truncates or misplaces each form of constraint, and counts its requests."""
 
 from __future__ import annotations
 

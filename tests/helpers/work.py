@@ -80,7 +80,7 @@ ADVERSARIES = {
     "ends of turns": "<turn|> ",
     "words that go on": "call:f{a:b" + ",c" * 9,
 }
-"""What a reader of calls in text may wait on for ever."""
+"""Texts at which a reader of calls could wait indefinitely."""
 
 DOCUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "text": lambda size: {"text": "word \n" * (size // 7)},
@@ -113,7 +113,7 @@ ARGUMENTS = {
     "strings in quotes": '\\"a\\"", "t": "',
     "lists": '"], "l": [["',
 }
-"""What the strings of a call's arguments may hold for ever."""
+"""Strings of a call's arguments that could be held indefinitely."""
 
 
 def read_arguments(content: str, size: int) -> Act:

@@ -99,7 +99,7 @@ PROBES = {
 
 
 def main() -> int:
-    """Build, install, try, and tell.
+    """Build, install, try, and report.
 
     Returns:
         The exit code.
@@ -185,7 +185,7 @@ def _run(*command: str, cwd: Path | None = None) -> None:
     """Run a command without the credentials of whoever runs this.
 
     Raises:
-        CalledProcessError: With what it said, if it fails.
+        CalledProcessError: With its output, if it fails.
     """
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "CF_", "WORKERS_"))

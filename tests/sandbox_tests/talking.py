@@ -102,7 +102,7 @@ def calls_of(result: Any) -> list[tuple[str, Any]]:
 
 
 def read_events(text: str) -> list[Any]:
-    """The events of a stream, `[DONE]` as it stands."""
+    """Return the events of a stream, `[DONE]` as text."""
     data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
     return [one if one == "[DONE]" else json.loads(one) for one in data]
 

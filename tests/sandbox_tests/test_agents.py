@@ -97,7 +97,7 @@ def llm(request: pytest.FixtureRequest, sandbox: Sandbox, recwarn: pytest.Warnin
 
 
 def ask(agent: Any, question: str, earlier: Sequence[BaseMessage] = ()) -> dict[str, Any]:
-    """Ask an agent, after what was said before, and give its state."""
+    """Call an agent, after earlier messages, and return its state."""
     state: dict[str, Any] = agent.invoke({"messages": [*earlier, HumanMessage(question)]}, {"recursion_limit": 12})
     return state
 
@@ -210,7 +210,7 @@ def test_ids_are_unique_when_the_server_repeats_them(sandbox: Sandbox) -> None:
     assert_pairs_up(state["messages"])
 
 
-PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"  # the first bytes say 640 by 480 pixels
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"  # the header has 640 by 480 pixels
 OUTCOMES: dict[str, Any] = {
     "text": "24 degrees",
     "json": '{"degrees": 24, "sky": "sunny"}',
@@ -246,7 +246,7 @@ def test_agent_answers_after_any_tool_result(sandbox: Sandbox, case: Case, kind:
 @pytest.mark.filterwarnings("ignore:.*was retired")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_agents_that_hand_off_end_in_an_answer(sandbox: Sandbox, case: Case) -> None:
-    """As supervisors and swarms do: another agent goes on with the same history."""
+    """As supervisors and swarms do: another agent continues the same history."""
 
     @tool
     def transfer_to_travel() -> str:

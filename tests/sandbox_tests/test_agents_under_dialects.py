@@ -24,7 +24,7 @@ WHOLE = ("/home/ann/notes.txt", 12)
 TYPED_ERROR = frozenset(
     {"errors_with_200", "call_breaks_constraint", "json_for_stream", "empty_stream", "garbled_keys", "text_choices"}
 )
-"""Dialects under which an error is right as well: no call, or no readable one, came back."""
+"""Dialects under which an error is right as well: no call, or no readable one, was returned."""
 WAYS = [("native", False), ("native", True), ("openai", True)]
 
 Outcome: TypeAlias = tuple[list[tuple[str, int]], str | None]
@@ -105,7 +105,7 @@ def test_a_truncated_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], a
 def test_every_agent_ends_in_an_answer_or_an_error(
     sandbox: Sandbox, names: tuple[str, ...], limit: int, streaming: bool
 ) -> None:
-    """An agent with the guard ends in an answer that says what was cut, or in a typed error."""
+    """An agent with the guard ends in an answer that names the truncated call, or in a typed error."""
     with sandbox.using_dialect(*names):
         ran, answer = run_agent(sandbox, "native", streaming=streaming, guarded=True, max_tokens=limit)
     assert set(ran) <= {WHOLE}

@@ -1,4 +1,4 @@
-"""The answers of the mock model: short sentences from the prompt and from results, in the form that is asked for."""
+"""The answers of the mock model: short sentences from the prompt and from results, in the form that is requested."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_several_results_in_one_turn_are_distinguished(api: Api) -> None:
     assert text == "According to get_weather: Sunny. I could not finish that: get_time reported “No clock”."
 
 
-PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"  # the first bytes say 640 by 480 pixels
+PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"  # the header has 640 by 480 pixels
 
 
 @pytest.mark.parametrize("words", ["Images in the result of the call get_weather:\n", "Here it is:"])

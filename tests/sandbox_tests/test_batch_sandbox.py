@@ -56,7 +56,7 @@ def test_a_thousand_prompts_with_failures_and_a_restart_in_the_middle(queue: San
     broken = range(100, 1000, 100)
     for at in broken:
         inputs[at] = "word " * 240_000  # more than the model reads, and together more than one payload takes
-    queue.fail(1, status=429, code=3040, retry_after=0, path="/ai/run")  # the first payload is tried again
+    queue.fail(1, status=429, code=3040, retry_after=0, path="/ai/run")  # the first payload is retried
     job = chat(queue).submit_batch(inputs)
     assert len(job) == 1000
     assert len(job.parts) == 2

@@ -184,7 +184,7 @@ CALLS = [calling("get_weather", city={"type": "string"}), calling("add", a={"typ
 
 
 def either(kind: str) -> dict[str, Any]:
-    """A schema of calls or an answer, under keys that nobody agreed on."""
+    """Return a schema of calls or an answer, under unusual keys."""
     several = {"type": "array", "items": {kind: CALLS}}
     return {
         kind: [

@@ -25,7 +25,7 @@ def stream(api: Api, model: str = GEMMA_3) -> Iterator[httpx.Response]:
 
 
 def events_until_the_end(response: httpx.Response) -> tuple[int, str | None]:
-    """How many events came, and the error that ended them."""
+    """Return how many events arrived, and the error that ended them."""
     received = b""
     try:
         for packet in response.iter_raw():

@@ -307,7 +307,7 @@ def test_results_come_as_a_user_turn_where_there_is_no_tool_role(api: Api) -> No
     assert "tool_code" not in text
 
 
-# --- JSON that only the prompt asks for -------------------------------------------------------------------------------
+# --- JSON that only the prompt requests -------------------------------------------------------------------------------
 def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
     properties = '{"name": {"type": "string"}, "age": {"type": "integer"}}'
     schema = f'{{"type": "object", "properties": {properties}, "required": ["name", "age"]}}'

@@ -65,7 +65,7 @@ class _Standard(ChatModelIntegrationTests):
     @pytest.fixture
     def vcr(self, _surroundings: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cassette | None]:
         """A cassette with the stream that `test_stream_time` measures, recorded on the spot."""
-        if request.node.originalname != "test_stream_time":  # every test asks pytest-recording for one
+        if request.node.originalname != "test_stream_time":  # every test requests one of pytest-recording
             yield None
             return
         model = request.getfixturevalue("model")

@@ -135,7 +135,7 @@ def with_text(text: str) -> list[dict[str, Any]]:
 def test_gemma_4_refuses_what_its_template_renders_wrongly(
     api: Api, messages: list[dict[str, Any]], problem: str
 ) -> None:
-    """docs/wire.md section 11; the service itself says nothing."""
+    """docs/wire.md section 11; the service itself returns no error."""
     status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
     assert (status, code) == (400, 8001)
     assert problem in message
@@ -162,7 +162,7 @@ def test_gemma_4_refuses_what_its_template_renders_wrongly(
 def test_gemma_4_refuses_tools_that_its_template_declares_wrongly(
     api: Api, properties: dict[str, Any], problem: str
 ) -> None:
-    """docs/wire.md section 11; the service itself says nothing."""
+    """docs/wire.md section 11; the service itself returns no error."""
     parameters = {"type": "object", "properties": properties}
     function = {"name": "f", "description": "Do it.", "parameters": parameters}
     body = {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}

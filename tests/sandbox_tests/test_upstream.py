@@ -31,7 +31,7 @@ SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "require
 
 @dataclass
 class Pair:
-    """The sandbox that asks, and the one that answers."""
+    """Yield the sandbox in front, and the one behind it."""
 
     front: Api
     back: Sandbox

@@ -1,6 +1,6 @@
 """Writes a Gemma 3 of a megabyte with random weights: `python tiny_gemma3.py FILE`, needs gguf and numpy.
 
-What it says is noise, but it is a real Gemma 3 graph behind a real server: chats, streams and grammars work on it.
+Its answers are noise, but it is a real Gemma 3 graph behind a real server: chats, streams and grammars work on it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Job:
         return [json.loads(line) for line in self.target.read_text(encoding="utf-8").splitlines()]
 
     def check_complete(self) -> None:
-        """Check that every row stands in the output once, in order, with its own answer."""
+        """Check that every row is in the output once, in order, with its own answer."""
         output = self.output()
         assert [{"id": row["id"], "text": row["text"]} for row in output] == self.rows
         assert [row["output"] for row in output] == [f"answer {index}" for index in range(len(self.rows))]

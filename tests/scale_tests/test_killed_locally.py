@@ -54,7 +54,7 @@ def test_a_finished_job_sends_nothing_when_it_is_run_again(tmp_path: Path, capsy
 
 
 def test_the_cost_limit_holds_over_killed_runs(tmp_path: Path) -> None:
-    """Answers that were under way at a kill are counted, though nobody saw them."""
+    """Answers that were in flight at a kill are counted, though they were lost."""
     limit = 100 * COST
     with MapService(Behaviour(latency=0.02)) as service:
         job = Job(tmp_path, service, rows=300)

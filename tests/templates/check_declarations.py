@@ -1,4 +1,4 @@
-"""Renders declarations of tools: they say all that their schemas say, and nothing else."""
+"""Render declarations of tools: they hold all rules of their schemas, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client() -> Client:
 
 
 def declared(client: Client, parameters: Mapping[str, Any], template: ChatTemplate) -> dict[str, Any]:
-    """Return what a prompt says of a tool with these parameters."""
+    """Return the declaration of a tool with these parameters in a prompt."""
     function = {"name": "f", "description": "Do it.", "parameters": parameters}
     body = client.body([HumanMessage("x")], [{"type": "function", "function": function}])
     items = read_prompt(template.render(body))
@@ -40,7 +40,7 @@ def declared(client: Client, parameters: Mapping[str, Any], template: ChatTempla
 
 
 def check_names(said: Mapping[str, Any], schema: Mapping[str, Any], text: str) -> None:
-    """Every parameter is declared, or said in words if the template hides its name; no other is."""
+    """Every parameter is declared, or described in words if the template hides its name; no other is."""
     shown = said.get("properties", {})
     names = {name for name, one in schema.get("properties", {}).items() if one is not False}
     assert shown.keys() == names - HIDDEN_NAMES

@@ -34,7 +34,7 @@ METHODS = ("without tools", "native", "guided_json", "prompt", "guided_json, one
 
 @dataclass(frozen=True)
 class Way:
-    """One way of asking a model.
+    """One model and method.
 
     Attributes:
         model: The model's id.
@@ -59,7 +59,7 @@ def _ways() -> Iterator[Way]:
 
 
 class Client:
-    """A model object that asks in one way, and what it sends."""
+    """A model object with one method, and its requests."""
 
     def __init__(self, way: Way, **options: Any) -> None:
         self.way = way

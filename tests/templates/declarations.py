@@ -1,4 +1,4 @@
-"""Reads the declaration of a tool in a prompt back into what it says."""
+"""Parse the declaration of a tool in a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histories whose every text can be found again, and what of each must stand where in a prompt."""
+"""Histories whose every text is unique, and where each must be in a prompt."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Speaker: TypeAlias = Literal["system", "user", "assistant", "call", "result", "t
 
 @dataclass
 class Expected:
-    """Something that a history says.
+    """One text of a history.
 
     Attributes:
         mark: The mark in its text.
-        speaker: Who says it.
+        speaker: Its author.
         text: Its text, with the mark.
         message: The index of its message.
-        name: The tool that is called, or that gave the result.
+        name: The tool that is called, or that returned the result.
         failed: Whether the tool failed.
-        beside_calls: Whether it stands in a message with calls.
+        beside_calls: Whether it is in a message with calls.
         late: Whether it is a result that does not follow its call at once.
     """
 
@@ -47,7 +47,7 @@ class Marked:
 
     Attributes:
         messages: The messages.
-        expected: What they say, in the order in which a prompt must have it.
+        expected: Their texts, in the order in which a prompt must have them.
         images: How many images they hold.
         calls: The name and the arguments of each call, by the index of its message.
         tools: The names of the tools that are called.
@@ -65,7 +65,7 @@ class Marked:
 
 
 def role_of(message: BaseMessage) -> str:
-    """Return who speaks in a message."""
+    """Return the author of a message."""
     if isinstance(message, ChatMessage):
         return {"system": "system", "developer": "system", "user": "user", "human": "user"}.get(
             message.role.lower(), "assistant"
@@ -207,7 +207,7 @@ class _Call:
 
 
 def _resolve(marked: Marked, said: Mapping[int, list[Expected]]) -> None:
-    """Order what is said: results follow their calls in the order of the calls, then what stood between them."""
+    """Order the texts: results follow their calls in the order of the calls, then the texts between them."""
     messages = marked.messages
     at = 0
     names: dict[str, str] = {}  # of the nearest call before, by id
@@ -231,7 +231,7 @@ def _round(
     said: Mapping[int, list[Expected]],
     names: dict[str, str],
 ) -> list[Expected]:
-    """Return what the messages after a call say, in the order in which it must stand in a prompt."""
+    """Return the texts of the messages after a call, in their order in a prompt."""
     made = (*calling.tool_calls, *calling.invalid_tool_calls)
     calls = [_Call(call["id"] or "", call["name"] or "") for call in made]
     names |= {call.id: call.name for call in calls}

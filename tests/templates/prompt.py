@@ -16,7 +16,7 @@ class Item:
 
     Attributes:
         kind: What it is.
-        role: The role of the turn in which it stands; empty outside of any.
+        role: The role of its turn; empty outside of any.
         text: Its text: of a call its arguments, of a result its value.
         name: The tool.
     """
@@ -44,7 +44,7 @@ def read_prompt(prompt: str) -> list[Item]:
     """Read a prompt.
 
     Raises:
-        AssertionError: If text stands outside of any turn, or a turn opens within one that cannot be left open.
+        AssertionError: If text is outside of any turn, or a turn opens within one that cannot be left open.
     """
     assert prompt.startswith("<bos>"), "a prompt starts with <bos>"
     grammar = _GEMMA_4 if "<|turn>" in prompt else _EARLIER
@@ -52,7 +52,7 @@ def read_prompt(prompt: str) -> list[Item]:
     role = ""
     for item in _items(prompt.removeprefix("<bos>"), grammar):
         if item.kind == "turn":
-            # Gemma 4's templates leave the model's turn open after results, for the model to go on.
+            # Gemma 4's templates leave the model's turn open after results, for the model to continue.
             may_be_open = role == "model" and items[-1].kind == "result"
             assert not role or may_be_open, f"a turn of {item.role} opens within a turn of {role}: {prompt}"
             role = item.role

@@ -38,7 +38,7 @@ def _recording(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _shape(messages: Sequence[BaseMessage]) -> str:
-    """Return what matters of a history to a template: everything but which words it says."""
+    """Return the parts of a history that matter to a template: everything but the wording."""
     return json.dumps([_without_words(message.model_dump(exclude={"id", "response_metadata"})) for message in messages])
 
 

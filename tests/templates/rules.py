@@ -59,7 +59,7 @@ def _ends_with_answer(body: Mapping[str, Any]) -> bool:
 
 
 def _check_end(items: Sequence[Item], *, may_be_closed: bool) -> None:
-    """The prompt ends where the model is to speak."""
+    """The prompt ends where the model answers."""
     assert not any(item.kind == "open result" for item in items), "no result is left open"
     last = items[-1]
     if may_be_closed and last.kind == "end":
@@ -69,7 +69,7 @@ def _check_end(items: Sequence[Item], *, may_be_closed: bool) -> None:
 
 
 def _check_rounds(items: Sequence[Item]) -> None:
-    """Calls stand in the model's turn, each with its result; text ends the turn."""
+    """Calls are in the model's turn, each with its result; text ends the turn."""
     for before, item in zip([None, *items], items, strict=False):
         if item.kind in ("call", "result", "thought"):
             assert item.role == "model", f"{item.kind} stands in a turn of {item.role}"
@@ -98,7 +98,7 @@ _CALLS_APART = (frozenset({"call"}), _TOGETHER[0] - {"call"})
 
 
 def _check_marks(history: Marked, items: Sequence[Item], *, tokens: bool, one_call: bool) -> None:
-    """Everything stands in the prompt once, in order, where it belongs."""
+    """Everything is in the prompt once, in order, in the right turn."""
     found = [(mark, item) for item in items for mark in MARK.findall(item.text)]
     order = [expected.mark for expected in history.expected]
     marks = [mark for mark, _ in found]
@@ -135,7 +135,7 @@ def _may_be_lost(
     *,
     tokens: bool,
 ) -> bool:
-    """Thoughts and the text beside calls are lost once the user has spoken, and without tokens for them."""
+    """Thoughts and the text beside calls are lost after the next user turn, and without tokens for them."""
     if expected.speaker == "thought" and not (tokens and expected.beside_calls):
         return True
     if expected.speaker not in ("thought", "assistant") or not expected.beside_calls:
@@ -178,7 +178,7 @@ def _check_texts(history: Marked, items: Sequence[Item]) -> None:
 
 
 def _check_words(history: Marked, items: Sequence[Item], instructions: str) -> None:
-    """No word stands in the prompt that neither the history nor a list of the client's own words has."""
+    """No word is in the prompt that neither the history nor a list of the client's own words has."""
     texts = sorted((one.text.strip() for one in history.expected if one.speaker != "call"), key=len, reverse=True)
     for item in items:
         if item.kind not in ("text", "result", "thought"):
@@ -207,7 +207,7 @@ def _without_json(text: str, history: Marked) -> str:
         return text[:start] + value["answer"] + text[end:]
     calls = value.get("tool_calls", [value]) if isinstance(value, dict) else value
     if not all(isinstance(call, dict) and "name" in call for call in calls):
-        return text  # JSON that somebody said
+        return text  # JSON that is text of a message
     for call in calls:
         arguments = call.get("parameters", call.get("arguments"))
         marks = MARK.findall(json.dumps(arguments))

@@ -1,4 +1,4 @@
-"""`ToolCallGuard`: agents that go on after invalid calls, and that end when they repeat themselves."""
+"""`ToolCallGuard`: agents that continue after invalid calls, and that end when they repeat themselves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def in_order(*written: dict[str, Any]) -> Script:
 
 
 class Model:
-    """Answers as a script says, whole or as a stream, and checks each history that it is sent."""
+    """Answers by a script, whole or as a stream, and checks each history that it receives."""
 
     def __init__(self, router: respx.MockRouter) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -304,7 +304,7 @@ def test_identical_parallel_calls_count_each(model: Model, tools: Tools) -> None
 
 
 def test_a_structured_answer_that_never_fits_ends_the_run(model: Model, tools: Tools) -> None:
-    """Without the guard, LangChain asks for it again 9,999 times."""
+    """Without the guard, LangChain requests it again 9,999 times."""
 
     class Forecast(BaseModel):
         city: str

@@ -3,7 +3,7 @@
     python -m tests.workerd.run
 
 So what the binding is given, resolves to and throws is Cloudflare's and not our guess. A Python Worker cannot start
-offline (its bundle is fetched), so a JavaScript one calls `env.AI.run` and tells what came of it, and a stand-in on
+offline (its bundle is fetched), so a JavaScript one calls `env.AI.run` and reports the outcome, and a mock on
 this side resolves to and throws the same. `tests/pyodide` has the other half: Python beside JavaScript.
 """
 
@@ -57,7 +57,7 @@ CHECKS: list[Callable[[Bench], Awaitable[None]]] = []
 
 # --- env.AI -----------------------------------------------------------------------------------------------------------
 class JsError(Exception):
-    """An `Error` as Pyodide gives it: with a name and a message."""
+    """An `Error` as Pyodide returns it: with a name and a message."""
 
     def __init__(self, name: str, message: str, text: str) -> None:
         super().__init__(text)
@@ -160,7 +160,7 @@ async def raises(kind: type[Exception], awaited: Awaitable[Any]) -> Any:
 
 
 def same(one: Any, other: Any) -> None:
-    """Two messages are equal, but for what only HTTP tells."""
+    """Check that two messages are equal, except for metadata of HTTP."""
     for name in ("content", "tool_calls", "usage_metadata", "additional_kwargs"):
         ours, theirs = [_without_ids(getattr(message, name)) for message in (one, other)]
         assert ours == theirs, (name, ours, theirs)
@@ -335,7 +335,7 @@ async def retries(bench: Bench) -> None:
 
 @check
 async def success_of_another_content_type(bench: Bench) -> None:
-    """The client gives a stream for everything whose type is not exactly `application/json`."""
+    """The client returns a stream for everything whose type is not exactly `application/json`."""
     reply = {"response": "Hello"}
     bench.sandbox.script(reply, content_type="application/json; charset=utf-8")
     assert (await bench.bound().ainvoke("Hi")).content == "Hello"
@@ -415,7 +415,7 @@ def workerd(sandbox: Sandbox) -> Iterator[str]:
                     return
         sys.exit(f"workerd did not start: exit code {process.wait()}")
     finally:
-        process.kill()  # asked politely, it waits for streams that nobody reads any more
+        process.kill()  # SIGTERM would wait for abandoned streams
         process.wait()
 
 
@@ -427,7 +427,7 @@ async def run_checks(sandbox: Sandbox, url: str) -> int:
             try:
                 async with asyncio.timeout(30):
                     await function(Bench(sandbox, Ai(http)))
-            except Exception:  # noqa: BLE001 - whatever it is, the other checks go on
+            except Exception:  # noqa: BLE001 - whatever it is, the other checks continue
                 failed += 1
                 print(f"FAILED {function.__name__}")
                 traceback.print_exc(file=sys.stdout)

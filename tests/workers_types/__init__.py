@@ -1,1 +1,1 @@
-"""What Cloudflare's own types say of the bodies that the sandbox accepts."""
+"""Check the bodies that the sandbox accepts against Cloudflare's own types."""

@@ -3,7 +3,7 @@
     python -m tests.workers_types.run
 
 The sandbox's own tests are run once more and what they send to the native route is written down; each body that was
-accepted is then assigned to the published input type of its model, and TypeScript's compiler is asked.
+accepted is then assigned to the published input type of its model, and TypeScript's compiler checks it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MUTABLE = (
 
 
 class Recorder:
-    """Writes down what the tests send to the native route, and what came of it."""
+    """Records what the tests send to the native route, and the outcome."""
 
     def __init__(self) -> None:
         self.accepted: dict[str, tuple[str, Any]] = {}

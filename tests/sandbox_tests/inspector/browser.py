@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 1280, 800
 
 @dataclass
 class Watched:
-    """A page, with all that it asked for and all that went wrong in it."""
+    """A page, with its requests and its errors."""
 
     page: Page
     urls: list[str] = field(default_factory=list)

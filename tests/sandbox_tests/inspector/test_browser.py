@@ -277,7 +277,7 @@ def test_a_paused_page_does_not_change(inspector: Inspector, llm: ChatWorkersGem
     page.get_by_role("button", name="Pause").click()
     llm.invoke("one")
     expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
-    page.evaluate("() => fetch('/inspector/settings').then((one) => one.text())")  # after what the feed had to tell
+    page.evaluate("() => fetch('/inspector/settings').then((one) => one.text())")  # after the events of the feed
     expect(inspector.row(1)).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
     expect(inspector.row(1)).to_contain_text("200")

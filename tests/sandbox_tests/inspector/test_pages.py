@@ -47,7 +47,7 @@ class Page:
                     yield name, json.loads(line[6:])
 
     def newest(self) -> dict[str, Any]:
-        """The summary of the request that came in last and has ended."""
+        """Return the summary of the last request that has ended."""
         found: dict[str, Any] = {}
         for name, value in self.feed():
             if name == "exchange":

@@ -58,7 +58,7 @@ INVALID = refusal(401, 1000, "Invalid API Token")
 
 
 class Cloudflare:
-    """The four routes that `check` asks, all well unless told otherwise."""
+    """The four routes that `check` calls, all successful unless a test changes them."""
 
     def __init__(self, router: respx.MockRouter) -> None:
         self.router = router

@@ -1,4 +1,4 @@
-"""`workers-gemma verify` against the sandbox: it tells dialects apart, and says so in a report."""
+"""`workers-gemma verify` against the sandbox: it distinguishes dialects, and writes a report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOT_SHOWN = {
     "function_calls",
     # It accepts histories and tools that the client does not send.
     "lenient_templates",
-    # Events that say nothing, text behind a call, and what happens to calls where no tools are bound.
+    # Empty events, text behind a call, and calls where no tools are bound.
     "empty_deltas",
     "words_after_calls",
     "swallowed_calls",

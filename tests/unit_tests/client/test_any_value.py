@@ -42,7 +42,7 @@ CALL_ARGUMENTS = (
 
 
 def ends_well(do: Callable[[], object]) -> None:
-    """Something ends in a reply, or in an error that a caller can tell from a mistake of ours."""
+    """Check that a call ends in a reply, or in a typed error."""
     try:
         do()
     except (ValueError, WorkersGemmaError) as error:

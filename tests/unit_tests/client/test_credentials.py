@@ -1,4 +1,4 @@
-"""Credentials: where they come from, what is said when they are missing, and that nobody sees the token."""
+"""Credentials: their sources, the error when they are missing, and that the token appears nowhere."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply)
 
     def log_message(self, *args: Any) -> None:
-        """Nothing to say."""
+        """Empty."""
 
 
 @pytest.fixture(scope="module")

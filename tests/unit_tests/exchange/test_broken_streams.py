@@ -98,7 +98,7 @@ def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, way: str, t
 
     async def acollect() -> None:
         async for piece in model(server).astream("Hi"):
-            told.append(str(piece.text))  # noqa: PERF401 - what came before the error is what counts
+            told.append(str(piece.text))  # noqa: PERF401 - the chunks before the error count
 
     def collect() -> None:
         for piece in model(server).stream("Hi"):

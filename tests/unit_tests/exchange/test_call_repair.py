@@ -1,4 +1,4 @@
-"""`repair_tool_calls`: a call that does not fit its tool is asked for once more, constrained to it."""
+"""`repair_tool_calls`: a call that does not fit its tool is requested once more, constrained to it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Written = tuple[str, list[tuple[str, str]]]
 
 
 class Model:
-    """Writes calls natively as scripted, and under a constraint what it is told to."""
+    """Writes calls natively and under a constraint, both as scripted."""
 
     def __init__(self, router: respx.MockRouter) -> None:
         self.bodies: list[dict[str, Any]] = []

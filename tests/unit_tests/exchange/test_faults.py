@@ -1,4 +1,4 @@
-"""Each fault x each way of asking, on real sockets.
+"""Each fault x each method, on real sockets.
 
 The outcome is the right answer or a typed error that shows no token, after so many requests, with nothing left open.
 """
@@ -98,7 +98,7 @@ Outcome = str | type[WorkersGemmaError]
 class Fault:
     """Scripts for one request after another, the outcome, and how many requests there are in all.
 
-    `ok` as the last script stands for the right answer. `streamed` overrides what differs where a stream is asked for.
+    `ok` as the last script means the right answer. `streamed` overrides what differs where a stream is requested.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Fault:
     model: dict[str, Any] = field(default_factory=dict)
 
 
-OK: Script = ()  # replaced by the right answer in the form asked for
+OK: Script = ()  # replaced by the right answer in the requested form
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 JSON_HELLO = WHOLE_HELLO.partition(b"\r\n\r\n")[2]
 SOMEBODY_ELSES = http(200, envelope({"response": "for somebody else"}))
@@ -219,7 +219,7 @@ FAULTS = [
         HELLO,
         streamed=(always(Drip(STREAMED_HELLO, 0.0005)), HELLO, 1),
     ),
-    # What the service says
+    # The service's errors
     Fault("429 then right", once(http(429, refusal(None, "Too many"))), HELLO, 2),
     Fault("429 always", always(http(429, refusal(None, "Too many"))), RateLimitError, 2, says="Too many"),
     Fault("429, later", always(http(429, refusal(None), retry_after="61")), RateLimitError, 1),

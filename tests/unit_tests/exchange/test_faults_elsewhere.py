@@ -1,4 +1,4 @@
-"""The faults of `test_faults` where no chat is asked for: embeddings, and the batch queue as it submits and polls."""
+"""The faults of `test_faults` in other requests than chats: embeddings, and the batch queue on submit and poll."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAYS: dict[str, tuple[Ask, object, tuple[bytes, ...]]] = {
     "queue_batch": (lambda llm, _: texts(llm.queue_batch(["Hi"])), [HELLO], (SUBMITTED, FINISHED)),
     "aqueue_batch": (lambda llm, _: texts(asyncio.run(llm.aqueue_batch(["Hi"]))), [HELLO], (SUBMITTED, FINISHED)),
 }
-"""How each is asked, its right outcome, and the right response to each of its requests."""
+"""The call of each, its right outcome, and the right response to each of its requests."""
 
 
 def texts(messages: list[Any]) -> list[str]:
@@ -90,7 +90,7 @@ def test_fault(server: FaultServer, fault: Fault, way: str) -> None:
 @pytest.mark.parametrize("way", ["queue_batch", "aqueue_batch"])
 @pytest.mark.parametrize("fault", [fault for fault in ELSEWHERE if not stalls(fault)], ids=lambda f: f.name)
 def test_a_fault_of_a_poll_names_the_job(server: FaultServer, fault: Fault, way: str) -> None:
-    """What was submitted is paid for, so the error says how to fetch it."""
+    """Submitted inputs are billed, so the error shows how to fetch them."""
     ask, right, _ = WAYS[way]
     faulty = [script for script in fault.scripts if script]
     server.play((SUBMITTED,), *faulty, *repeat((FINISHED,), isinstance(fault.outcome, str)))
@@ -107,7 +107,7 @@ def test_a_fault_of_a_poll_names_the_job(server: FaultServer, fault: Fault, way:
 
 
 def test_the_right_answers_are_right(server: FaultServer) -> None:
-    """Without a fault, each way ends as the table says; an answer of a chat does for none of them."""
+    """Without a fault, each call ends as in the table; none of them accepts the answer of a chat."""
     embeddings = WorkersGemmaEmbeddings(account_id=ACCOUNT, api_token=TOKEN, base_url=server.url, max_retries=0)
     for ask, right, answers in WAYS.values():
         server.play(*[(answer,) for answer in answers])

@@ -43,7 +43,7 @@ METHODS = ("native", "guided_json", "prompt")
 
 
 class Sent:
-    """What the server says next, to any request."""
+    """The server's next answer, to any request."""
 
     status = 200
     headers: dict[str, str] = {}  # noqa: RUF012

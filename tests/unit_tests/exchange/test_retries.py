@@ -1,4 +1,4 @@
-"""Which failures are tried again, after how long, and what is said about it."""
+"""Which failures are retried, after how long, and what is logged."""
 
 from __future__ import annotations
 

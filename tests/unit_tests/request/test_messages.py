@@ -42,7 +42,7 @@ def sent(service: Service, *messages: Any, model: str = GEMMA_4, way: str = "inv
 
 
 def refused(service: Service, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
-    """The words in which a message is refused; no request is made, however the model is asked."""
+    """Return the error for a refused message; no method sends a request."""
     said: set[str] = set()
     for way in WAYS:
         with pytest.raises(ValueError, match="messages") as caught:

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions: addresses, families, requests byte for byte, and errors."""
+"""Any server with OpenAI's chat completions: addresses, families, requests byte for byte, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that refuse what the package sends on its own account: asked again without it, and remembered."""
+"""Servers that refuse what the package adds to a request: it is sent again without that, and remembered."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ways = pytest.mark.parametrize("way", WAYS)
 
 
 class PickyServer:
-    """Answers as vLLM would, but refuses each request for which `refuse` gives a status and a body."""
+    """Answers as vLLM would, but refuses each request for which `refuse` returns a status and a body."""
 
     def __init__(self, router: respx.MockRouter, refuse: Callable[[dict[str, Any]], Refusal | None]) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -270,7 +270,7 @@ def test_a_prompt_that_fills_the_window_is_refused_at_once(server: Start, way: s
 
 @ways
 def test_a_window_too_small_for_half_of_it_ends_without_a_limit(server: Start, way: str) -> None:
-    """The prompt takes more than half of a window, and the server does not say how much."""
+    """The prompt takes more than half of a window, and the server does not report how much."""
     service = server(above(500, lambda _: {"detail": "Requested tokens exceed context window of 2048"}))
     bound = compatible().bind_tools([WEATHER])
     assert ask(bound, way).tool_calls
@@ -444,7 +444,7 @@ def test_another_refusal_is_raised_at_once(
 
 @ways
 def test_what_a_server_repeats_of_the_request_is_not_its_reason(server: Start, way: str) -> None:
-    """Validators repeat the whole input, in which every word may stand."""
+    """Validators repeat the whole input, which may hold any word."""
 
     def refuse(body: dict[str, Any]) -> Refusal | None:
         return 422, {"detail": [{"loc": ["body", "temperature"], "msg": "Input should be a number", "input": body}]}

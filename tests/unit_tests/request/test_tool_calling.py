@@ -1,4 +1,4 @@
-"""Binding tools, the three methods, forced choices: what goes out, and what comes back, in every way of asking."""
+"""Binding tools, the three methods, forced choices: requests and messages of every method of a model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def sent(route: respx.Route, index: int = -1) -> dict[str, Any]:
     return data
 
 
-# --- Ways of asking ---------------------------------------------------------------------------------------------------
+# --- Methods of a model -----------------------------------------------------------------------------------------------
 
 
 def _merged(chunks: Sequence[BaseMessage]) -> AIMessage:
@@ -383,7 +383,7 @@ def test_guided_json_calls_are_held_until_they_are_whole(route: respx.Route) -> 
     ]
 
 
-# Replies of a reviewer's: what stands in a guided reply, and the calls, invalid calls and text that it must become.
+# Reported replies: a guided reply, and the calls, invalid calls and text that it must become.
 _CALL = '{"name": "Search", "arguments": {"query": "x"}}'
 _WHOLE = [("Search", {"query": "x"})]
 GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [

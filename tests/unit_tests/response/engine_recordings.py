@@ -36,7 +36,7 @@ class Recording:
     Attributes:
         engine: The engine and its release.
         name: What the text is about.
-        text: What the model wrote; `‡` marks where it was cut.
+        text: What the model wrote; `‡` marks where it was truncated.
         tools: The tools that were bound.
         max_tokens: The limit that was sent.
         stop: The stop sequences that were sent.
@@ -67,7 +67,7 @@ class Recording:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a call beyond `calls` was cut."""
+        """Whether a call beyond `calls` was truncated."""
         return bool(self.expected.get("cut"))
 
 
@@ -109,7 +109,7 @@ def random_cuts(seed: int) -> Cut:
 
 
 def _characters(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The event, with one character where several stood; what ends the choice comes last."""
+    """The event, with one character where there were several; what ends the choice comes last."""
     choice = event["choices"][0] if event.get("choices") else None
     if choice is None:
         yield event
@@ -138,13 +138,13 @@ def _piece(call: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Player:
-    """A service that answers every request with one recording: as a stream where one is asked for, else whole.
+    """A service that answers every request with one recording: as a stream where one is requested, else whole.
 
     Attributes:
         whole: The reply without `stream`.
         events: The events of the stream.
         cut: How they arrive.
-        enveloped: Whether a whole reply stands in Cloudflare's envelope.
+        enveloped: Whether a whole reply is in Cloudflare's envelope.
         requests: The bodies that were received.
     """
 

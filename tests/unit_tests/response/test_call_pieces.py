@@ -159,7 +159,7 @@ def test_each_call_of_a_whole_reply_is_separate() -> None:
 
 
 def test_pieces_are_read_in_linear_time() -> None:
-    """A name on each of 2,000 pieces: whether the call is complete is asked at each of them."""
+    """A name on each of 2,000 pieces: whether the call is complete is checked at each of them."""
     city = "x" * 2_000
     deltas = [[piece("weather", '{"city":"', index=0)], *([piece("weather", "x", index=0)] for _ in city)]
     message = ask(

@@ -70,7 +70,7 @@ class Pieces(NamedTuple):
     Attributes:
         sizes: How long the pieces of arguments are.
         indexed: Whether it numbers them.
-        ids: Whether it gives no id, one id, one on each piece, or a new one on each piece.
+        ids: Whether it sends no id, one id, one on each piece, or a new one on each piece.
         names_repeat: Whether it repeats the name on each piece.
     """
 
@@ -137,7 +137,7 @@ def _deltas(at: int, name: str, arguments: dict[str, Any], pieces: Pieces) -> li
 def test_exactly_the_calls_that_were_made_are_valid(
     calls: list[tuple[str, dict[str, Any]]], ending: Ending, pieces: Pieces
 ) -> None:
-    if not calls:  # a reply that says `tool_calls` and has none would be asked for again
+    if not calls:  # a reply that announces calls and has none would be requested again
         ending = ending._replace(choice={**ending.choice, "finish_reason": "stop"})
     reply(calls, ending, pieces)
     whole, streamed = ask(LLM, streamed=False), ask(LLM, streamed=True)

@@ -1,4 +1,4 @@
-"""A reply that says `tool_calls` and has none is asked for once more, whole (docs/wire.md section 10)."""
+"""A reply with the finish reason `tool_calls` and no call is requested once more, whole (docs/wire.md section 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`model_name` is the model that answered, where a reply names it; prices go by the model that was asked."""
+"""`model_name` is the model that answered, where a reply names it; prices are those of the requested model."""
 
 from __future__ import annotations
 

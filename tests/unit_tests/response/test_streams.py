@@ -1,4 +1,4 @@
-"""Streams in every form and with every oddity of docs/wire.md section 4; each gives the message of a whole reply."""
+"""Streams in every form and with every quirk of docs/wire.md section 4; each equals the message of a whole reply."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ LIMIT, WINDOW = 100, 131_072
 
 
 def reply(*, native: bool = False, ending: dict[str, Any], tokens: int, total: int, text_after: bool) -> Player:
-    """A reply with two calls, whole and as a stream, which may go on with text."""
+    """A reply with two calls, whole and as a stream, which may continue with text."""
     calls = [
         {
             "id": f"c{index}",
@@ -225,4 +225,4 @@ def test_a_cut_call_is_no_structured_output(case: str, *, streamed: bool) -> Non
     llm = model(player, max_tokens=LIMIT).with_structured_output(schema, method="function_calling")
     with pytest.raises(OutputParserException, match="max_tokens"):
         _ = list(llm.stream("Go")) if streamed else llm.invoke("Go")
-    assert len(player.requests) == 1  # asking again would be cut again
+    assert len(player.requests) == 1  # requesting again would be truncated again

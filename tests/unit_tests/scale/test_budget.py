@@ -36,7 +36,7 @@ def test_before_any_answer_one_request_is_under_way() -> None:
     budget = Budget(1.0)
     assert budget.reserve(0, 10) == 0.0
     assert budget.reserve(1, 10) is None
-    budget.settle([0], None)  # an error, which costs nothing and tells nothing
+    budget.settle([0], None)  # an error, which has no cost
     assert budget.reserve(1, 10) == 0.0
     assert budget.reserve(2, 10) is None
     budget.settle([1], 0.01)

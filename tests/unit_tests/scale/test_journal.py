@@ -37,7 +37,7 @@ def test_it_remembers_answers_costs_and_lost_answers(tmp_path: Path) -> None:
     fill(tmp_path / "journal")
     with Journal(tmp_path / "journal", QUESTION, SURVEY) as journal:
         assert journal.get_result(ROWS[2]) == Result(**result("zwei"))
-        assert journal.get_result(ROWS[0]) is None  # an error: tried again
+        assert journal.get_result(ROWS[0]) is None  # an error: retried
         assert journal.get_result(ROWS[1]) is None
         assert journal.get_result(Row(9_999, {})) is None
         assert (journal.next_permit, journal.lost) == (3, 1)
@@ -140,7 +140,7 @@ def test_without_a_survey_each_row_is_compared(tmp_path: Path) -> None:
 
 
 def test_a_run_continues_from_a_journal_truncated_at_any_line(tmp_path: Path) -> None:
-    """The whole way: whatever part of the journal is left, the output is the same, and only what is lost is asked."""
+    """The whole way: whatever part of the journal is left, the output is the same, and only lost rows are sent."""
     from langchain_workers_gemma.scale import map_file
 
     source, target = write_rows(tmp_path / "in.jsonl", make_rows(6)), tmp_path / "out.jsonl"

@@ -24,7 +24,7 @@ def most_in_a_minute(sent: list[float]) -> int:
 
 
 def send(pacer: Pacer, now: float) -> float:
-    """Wait as long as the pacer wants, and send."""
+    """Wait for the pacer's delay, and send."""
     now += pacer.delay(now)
     assert pacer.delay(now) <= 1e-9
     pacer.take(now)

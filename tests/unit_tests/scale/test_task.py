@@ -47,7 +47,7 @@ def service() -> Any:
 
 @pytest.fixture(params=["sync", "async"])
 def attempt(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Attempts a row, gated by the numbers given; returns the outcome and how often the gate was asked."""
+    """Attempts a row, gated by the numbers given; returns the outcome and the number of calls of the gate."""
 
     async def run(task: RowTask, *numbers: int | None, row: dict[str, Any] = ROW) -> tuple[Outcome, int]:
         left = list(numbers)

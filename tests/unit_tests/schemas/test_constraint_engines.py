@@ -96,7 +96,7 @@ def test_every_schema_compiles_and_what_it_lets_through_parses(name: str) -> Non
             try:
                 value = json.loads(text)
             except ValueError:
-                assert len(text) >= 3000, where  # the walk ran out of room, as a reply does of tokens
+                assert len(text) >= 3000, where  # the walk reached its limit, as a reply reaches max_tokens
                 continue
             if call:
                 assert value.keys() == {"name", "arguments"}, where
@@ -111,11 +111,11 @@ UNCHANGED_BY_STRICT = frozenset(
 
 
 def objections(example: Any, value: Any, *, strict: bool) -> set[str]:
-    """What the caller's own type says against a value, as it is read from a reply."""
+    """Return the problems of a value by the caller's own type, as read from a reply."""
     if isinstance(example.schema, dict):
         if not strict:
             return set(example.check(json.dumps(value)))
-        # In OpenAI's strict form null stands for what is left out.
+        # In OpenAI's strict form null means an omitted value.
         return {one for one in example.check(json.dumps(_without_nulls(value))) if one != "required"}
     try:
         validate_as(value, example.schema, strict=strict)

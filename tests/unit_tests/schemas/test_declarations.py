@@ -1,4 +1,4 @@
-"""What a chat template hides of a tool's parameters is said in words. `make test-templates` renders declarations."""
+"""Rules of parameters that a chat template hides are described in words; `make test-templates` renders them."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def run(schema: Any) -> None:
         made = for_constraint(schema)
     except ValueError:
         return
-    if "$defs" not in made:  # a definition may go round without end, which no engine can say
+    if "$defs" not in made:  # a definition may be endlessly recursive, which no engine can express
         compile_everywhere(made)
 
 

@@ -162,7 +162,7 @@ def test_an_answer_beside_tools_is_checked(engine: Engine, way: str) -> None:
 
 
 class GuidedEngine(UncertainService):
-    """A Gemma that is told of its tools in the prompt: calls or the answer, in the form that it is asked for."""
+    """A Gemma that is told of its tools in the prompt: calls or the answer, in the form that it is requested."""
 
     def __init__(self, router: respx.MockRouter, final: str) -> None:
         super().__init__(router, {}, json.dumps(TRUE), INVENTED)

@@ -154,7 +154,7 @@ def test_a_failure_that_is_no_refusal_is_typed(respx_mock: respx.MockRouter, fai
     with pytest.raises(WorkersGemmaError) as caught:
         ask(connect(host).with_structured_output(Person), way)
     assert isinstance(caught.value, InternalServerError)
-    assert len(service.bodies) <= 2  # an empty stream is asked for again without a stream
+    assert len(service.bodies) <= 2  # an empty stream is requested again without a stream
 
 
 CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "Person", "arguments": RIGHT}}

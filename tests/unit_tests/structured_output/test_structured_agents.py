@@ -1,4 +1,4 @@
-"""Structured output in use: formats that callers and agents bind, and what tracing is told."""
+"""Structured output in use: formats that callers and agents bind, and the tracing options."""
 
 from __future__ import annotations
 

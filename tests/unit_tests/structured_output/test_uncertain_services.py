@@ -178,7 +178,7 @@ def test_arguments_of_a_forced_call_are_checked_too(start: Start, way: str, kind
     assert "names" in service.bodies[1]["messages"][-2]["content"]
 
 
-# --- What is not asked for again --------------------------------------------------------------------------------------
+# --- What is not requested again --------------------------------------------------------------------------------------
 
 
 @ways
@@ -255,7 +255,7 @@ def test_bad_max_repairs(bad: Any) -> None:
         gemma().with_structured_output(Person, max_repairs=bad)
 
 
-# --- What is told of it -----------------------------------------------------------------------------------------------
+# --- What is logged -----------------------------------------------------------------------------------------------
 
 
 @ways

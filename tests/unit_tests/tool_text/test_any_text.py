@@ -82,7 +82,7 @@ def test_nothing_is_read_that_was_not_written(text: str, tools: bool, thinking: 
     said = [part for part in told if part[0] != "call"]
     if not any(marker in text for marker in _MARKERS) and len(said) == len(told):
         assert "".join(part[1] for part in said) == text
-    for kind in ("Text", "Reasoning"):  # white space before a thought may come behind it
+    for kind in ("Text", "Reasoning"):  # white space before a thought may arrive behind it
         rest = iter(text)
         assert all(character in rest for part in said if part[0] == kind for character in part[1])
     for _, _, name, arguments, _ in (part for part in told if part[0] == "call"):
@@ -90,7 +90,7 @@ def test_nothing_is_read_that_was_not_written(text: str, tools: bool, thinking: 
         try:
             values = json.loads(arguments)
         except ValueError:
-            continue  # it is invalid, and says what was written
+            continue  # it is invalid, and holds the written text
         assert all(str(key) in text for key in values) or name in ("weather", "now", "sh")  # arguments without keywords
 
 

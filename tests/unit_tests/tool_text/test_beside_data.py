@@ -1,4 +1,4 @@
-"""Text that a model wrote beside what the service read itself: thoughts, calls as data, and replies that were cut."""
+"""Text beside what the service parsed itself: thoughts, calls as data, and truncated replies."""
 
 from __future__ import annotations
 

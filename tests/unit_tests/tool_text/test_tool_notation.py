@@ -385,7 +385,7 @@ def test_a_cut_call_is_neither_run_nor_lost(text: str) -> None:
 @pytest.mark.parametrize("notation", WRITTEN)
 def test_a_call_cut_anywhere_is_no_other_call(notation: str) -> None:
     text, expected = WRITTEN[notation]
-    if notation.startswith("stripped"):  # has no quotes to tell a shorter string by
+    if notation.startswith("stripped"):  # has no quotes to recognise a shorter string by
         return
     whole = calls(*expected)
     for end in range(len(text)):

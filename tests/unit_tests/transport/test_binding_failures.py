@@ -1,4 +1,4 @@
-"""What a Workers AI binding throws, how long it may take, and what is let go of."""
+"""Errors of a Workers AI binding, its time limit, and what is cancelled."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from tests.helpers.fault_server import (
 
 
 def echo(request: Received) -> Script:
-    """Says what it was told, so that no answer can be taken for another's."""
+    """Echoes the prompt, so that no answer can be taken for another's."""
     words = f"echo {request.prompt}"
     if not request.streams:
         return (http(200, envelope({"response": words})),)
@@ -124,7 +124,7 @@ def test_sync_calls_within_a_loop_and_beside_it(llm: ChatWorkersGemma) -> None:
 
 
 def test_large_batches_are_not_throttled() -> None:
-    """All 300 requests are on the wire at once: the server answers none of them before the last has come."""
+    """All 300 requests are in flight at once: the server answers none of them before the last has arrived."""
     everybody = 300
     arrived = threading.Barrier(everybody + 1)
     go = threading.Event()
@@ -148,7 +148,7 @@ def test_large_batches_are_not_throttled() -> None:
 
 
 def together(everybody: int) -> Callable[[Received], Script]:
-    """Answers once so many requests have come, and again for as many: all of a wave are in flight at once."""
+    """Answers once a number of requests have arrived, and again for each such wave."""
     arrived = threading.Barrier(everybody)
 
     def meet(request: Received) -> Script:
@@ -366,7 +366,7 @@ def _ask_in_child(llm: ChatWorkersGemma, number: int, answers: Any) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_child_processes(llm: ChatWorkersGemma, server: FaultServer, method: str) -> None:
-    """Children use connections of their own, whatever the parent has open, and the parent goes on with its own."""
+    """Children use connections of their own, whatever the parent has open, and the parent continues with its own."""
     assert llm.invoke("before").text == "echo before"
     opened = server.accepted
     context = multiprocessing.get_context(method)

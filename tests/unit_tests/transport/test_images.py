@@ -38,7 +38,7 @@ def fetch(request: pytest.FixtureRequest) -> Fetch:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
-    """Have names resolve to addresses; an address stands for itself. Gives the list of names asked for."""
+    """Have names resolve to addresses; an address replaces itself. Gives the list of names asked for."""
     asked: list[str] = []
     real = socket.getaddrinfo
 
@@ -139,7 +139,7 @@ def test_other_spellings_of_loopback(spelling: str) -> None:
 
 
 def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No second look-up that could give another address than the one that was checked."""
+    """There is no second look-up that could return another address than the checked one."""
     asked = resolving(monkeypatch, host=["127.0.0.1"])
     fetch_images([at(server)])
     assert asked == ["host.example"]
@@ -316,7 +316,7 @@ def test_a_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.Mo
 
 def test_time_that_is_up_before_the_handshake(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed, not left to the garbage collector."""
-    now = iter([0.0, 0.0, 31.0])  # when it begins, connects, and would speak TLS
+    now = iter([0.0, 0.0, 31.0])  # when it begins, connects, and would start TLS
     monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: next(now)))
     with pytest.raises(ValueError, match="longer than 30 s") as raised:
         fetch_images([f"https://host.example:{server.port}/a.png"])
@@ -337,7 +337,7 @@ BLOCKS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def asking_loopback(server: FaultServer) -> Iterator[FaultServer]:
-    """A second server, the service itself; its requests are told by their path."""
+    """A second server, the service itself; its requests are recognised by their path."""
     with FaultServer() as service:
         service.play((http(200, {"result": {"response": "A dot."}, "success": True}),))
         yield service

@@ -143,7 +143,7 @@ def responses(draw: st.DrawFn) -> bytes:
 
 
 def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
-    """Whether h11 has bytes left at the end of the response, and whether the reads say so."""
+    """Whether h11 has bytes left at the end of the response, and whether the reads report it."""
     reads = leftovers.Reads(is_whole=True)
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))

@@ -21,7 +21,7 @@ LONG = "word " * (MAX_THOUGHT // 5)
 
 
 def read(service: Service, reply: str, messages: list[Any], **options: Any) -> dict[str, Any]:
-    """What a reply says, the same whole and streamed in pieces of every length."""
+    """Return the content of a reply, which is equal whole and streamed in pieces of every length."""
     llm = gemma(**{"thinking": True, **options}).bind_tools([WEATHER])
     service.says(message_reply(reply))
     whole = told(ask(llm, "invoke", messages))
