@@ -1,0 +1,131 @@
+"""`host="openai_compatible"` on llama-cpp-python's older dialect, as it was recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+import respx
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_workers_gemma import (
+    ChatWorkersGemma,
+    ContextOverflowError,
+    InternalServerError,
+)
+from tests.helpers.asking import STREAMED, WAYS, WEATHER, ask
+from tests.helpers.llama_cpp_python import RECORDED, LlamaCppPython
+
+URL = "http://127.0.0.1:8000/v1"
+FAMILIES = ("gemma2:2b", "gemma3:12b", "my-own-finetune")
+families = pytest.mark.parametrize("model", FAMILIES)
+ways = pytest.mark.parametrize("way", WAYS)
+CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
+pytestmark = pytest.mark.filterwarnings("ignore:.*names no known Gemma:UserWarning")
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    degrees: int
+
+
+@tool
+def get_weather(city: str) -> str:
+    """Get the weather in a city."""
+    return f"24 degrees in {city}"
+
+
+def connect(model: str) -> ChatWorkersGemma:
+    return ChatWorkersGemma(host="openai_compatible", base_url=URL, model=model, max_retries=0)
+
+
+def forms(service: LlamaCppPython) -> list[str]:
+    """The form of the constraint in each request."""
+    wanted = [body.get("response_format", {"type": "none"}) for body in service.bodies]
+    return [one["type"] + (" with a schema" if "schema" in one else "") for one in wanted]
+
+
+@ways
+@families
+def test_chat(respx_mock: respx.MockRouter, model: str, way: str) -> None:
+    service = LlamaCppPython(respx_mock, lambda _: "Hello there")
+    message = ask(connect(model), way, [("system", "Be brief."), ("human", "Hi"), ("ai", "Yes?"), ("human", "Hello")])
+    assert message.text == "Hello there"
+    assert message.response_metadata["finish_reason"] == "stop"
+    usage = message.usage_metadata
+    assert usage is None if way in STREAMED else usage == {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4}
+    assert len(service.bodies) == 1
+
+
+@ways
+@families
+def test_structured_output_costs_one_request_more_in_all(respx_mock: respx.MockRouter, model: str, way: str) -> None:
+    service = LlamaCppPython(respx_mock, lambda _: '{"name": "Paris", "degrees": 24}')
+    runnable: Any = connect(model).with_structured_output(City, include_raw=True)
+    for _ in range(2):
+        if way in STREAMED:
+            assert list(runnable.stream("Where?"))[-1]["parsed"] == City(name="Paris", degrees=24)
+        else:
+            assert runnable.invoke("Where?")["parsed"] == City(name="Paris", degrees=24)
+    assert forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
+    assert service.bodies[-1]["response_format"]["schema"]["properties"].keys() == {"name", "degrees"}
+
+
+@ways
+@families
+@pytest.mark.parametrize("choice", [None, "any", "get_weather"])
+def test_guided_tools(respx_mock: respx.MockRouter, choice: str | None, model: str, way: str) -> None:
+    service = LlamaCppPython(respx_mock, lambda _: CALL)
+    llm = connect(model)
+    for _ in range(2):
+        (call,) = ask(llm.bind_tools([WEATHER], tool_choice=choice), way).tool_calls
+        assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
+    assert forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
+    assert not any("tools" in body for body in service.bodies)
+
+
+@families
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("schema", [None, City])
+def test_an_agent(respx_mock: respx.MockRouter, schema: Any, streaming: bool, model: str) -> None:
+    def says(body: dict[str, Any]) -> str:
+        if "24 degrees in Paris" not in json.dumps(body["messages"]):
+            return CALL
+        return '{"answer": "It is 24 degrees."}' if schema is None else '{"answer": {"name": "Paris", "degrees": 24}}'
+
+    service = LlamaCppPython(respx_mock, says)
+    llm = connect(model).model_copy(update={"streaming": streaming})
+    agent: Any = create_agent(llm, [get_weather], response_format=schema)
+    state = agent.invoke({"messages": [("user", "How warm is it in Paris?")]})
+    assert "24 degrees in Paris" in [message.text for message in state["messages"]]
+    if schema is None:
+        assert state["messages"][-1].text == "It is 24 degrees."
+    else:
+        assert state["structured_response"] == City(name="Paris", degrees=24)
+    assert len(service.bodies) == 3
+
+
+@ways
+@families
+def test_a_prompt_that_is_too_long(respx_mock: respx.MockRouter, model: str, way: str) -> None:
+    """In a stream, the server says nothing at all; it is asked again without one, and gives the reason."""
+    service = LlamaCppPython(respx_mock, lambda _: "")
+    with pytest.raises(ContextOverflowError, match="3002 in the messages"):
+        ask(connect(model), way, "word " * 3000)
+    assert [body.get("stream", False) for body in service.bodies] == ([True, False] if way in STREAMED else [False])
+
+
+@ways
+@pytest.mark.parametrize("name", ["temperature of a wrong type", "roles do not alternate"])
+def test_its_other_errors_are_typed(respx_mock: respx.MockRouter, name: str, way: str) -> None:
+    recorded = RECORDED[name]
+    respx_mock.route().mock(return_value=httpx.Response(recorded["status"], content=recorded["body"]))
+    with pytest.raises(InternalServerError) as caught:
+        ask(connect("gemma3:12b"), way)
+    assert caught.value.message == json.loads(recorded["body"])["error"]["message"]
