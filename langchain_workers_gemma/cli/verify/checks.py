@@ -13,8 +13,10 @@ from langchain_workers_gemma.cli.verify.inputs import (
     CALL_TOKENS,
     JSON_TOKENS,
     TEXT_TOKENS,
-    THINKING_TOKENS,
+    TRUNCATED_CALL_TOKENS,
+    TRUNCATED_TOKENS,
     get_expected_form,
+    get_text_limit,
 )
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.reading import NATIVE
@@ -32,8 +34,9 @@ class Check:
         run: Makes the calls and yields the facts.
         applies: Whether the model and its host have what it tries.
         calls: How many requests it sends.
-        output_tokens: The most tokens that the model generates for it.
+        output_tokens: The most tokens that the model generates for it, thoughts apart.
         input_tokens: About how many tokens it sends.
+        replies_with_thoughts: How many of its replies have room for the thoughts of a thinking model.
     """
 
     name: str
@@ -42,6 +45,11 @@ class Check:
     calls: int = 1
     output_tokens: int = 0
     input_tokens: int = 0
+    replies_with_thoughts: int = 0
+
+    def most_tokens(self, spec: GemmaModel) -> int:
+        """Return the most tokens that a model generates for it."""
+        return self.output_tokens + self.replies_with_thoughts * (get_text_limit(spec) - TEXT_TOKENS)
 
 
 def _is_on_cloudflare(spec: GemmaModel) -> bool:
@@ -62,46 +70,29 @@ def _has_response_format(spec: GemmaModel) -> bool:
 
 CHECKS: tuple[Check, ...] = (
     Check("the account's list of models", service.check_listed_model, _is_on_cloudflare),
-    Check("a chat", replies.check_plain_reply, _is_always_applicable, output_tokens=TEXT_TOKENS, input_tokens=20),
-    Check(
-        "a number as text", replies.check_number_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=20
-    ),
-    Check("JSON as text", replies.check_json_as_text, _has_native_form, output_tokens=TEXT_TOKENS, input_tokens=25),
-    Check("truncation", replies.check_truncated_reply, _is_always_applicable, output_tokens=5, input_tokens=20),
-    Check(
-        "a stop sequence",
-        replies.check_stop_sequence,
-        lambda spec: spec.stop > 0,
-        output_tokens=TEXT_TOKENS,
-        input_tokens=20,
-    ),
-    Check(
-        "a stream",
-        replies.check_plain_stream,
-        lambda spec: HOSTS[spec.host].streams,
-        output_tokens=TEXT_TOKENS,
-        input_tokens=25,
-    ),
+    Check("a chat", replies.check_plain_reply, _is_always_applicable, 1, TEXT_TOKENS, 25),
+    Check("a number as text", replies.check_number_as_text, _has_native_form, 1, TEXT_TOKENS, 25),
+    Check("JSON as text", replies.check_json_as_text, _has_native_form, 1, TEXT_TOKENS, 30),
+    Check("truncation", replies.check_truncated_reply, _is_always_applicable, 1, TRUNCATED_TOKENS, 25),
+    Check("a stream", replies.check_plain_stream, lambda spec: HOSTS[spec.host].streams, 1, TEXT_TOKENS, 35, 1),
     Check("tool calls", tools.check_tool_calls, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
-    Check("truncated calls", tools.check_truncated_call, lambda spec: spec.function_calling, 2, 2 * CALL_TOKENS, 400),
-    Check("tool choices", tools.check_tool_choices, lambda spec: spec.tool_choice, 3, 3 * CALL_TOKENS, 550),
     Check(
-        "response formats",
-        tools.check_response_formats,
-        _has_response_format,
-        4,
-        4 * JSON_TOKENS,
-        280,
+        "truncated calls",
+        tools.check_truncated_call,
+        lambda spec: spec.function_calling,
+        2,
+        TRUNCATED_CALL_TOKENS + CALL_TOKENS,
+        400,
     ),
-    Check("an unsatisfiable schema", tools.check_unsatisfiable_schema, _has_response_format, 2, 2 * JSON_TOKENS, 140),
+    Check("tool choices", tools.check_tool_choices, lambda spec: spec.tool_choice, 2, 2 * CALL_TOKENS, 370),
+    Check("response formats", tools.check_response_formats, _has_response_format, 3, 3 * JSON_TOKENS, 210),
+    Check("an unsatisfiable schema", tools.check_unsatisfiable_schema, _has_response_format, 1, JSON_TOKENS, 70),
     Check("guided_json", tools.check_guided_json, lambda spec: spec.constraint == "guided_json", 1, JSON_TOKENS, 70),
-    Check("thinking", replies.check_thinking, lambda spec: spec.thinking, 3, 3 * THINKING_TOKENS, 60),
     Check("refusals", service.check_refusals, _is_on_cloudflare, 2),
     Check("an unknown model", service.check_unknown_model, _is_on_cloudflare),
-    Check("images", service.check_images, lambda spec: spec.images, 2, 2 * TEXT_TOKENS, 560),
-    Check("the OpenAI route", service.check_openai_route, _is_on_cloudflare, 1, TEXT_TOKENS, 20),
-    Check("the universal route", service.check_universal_route, _is_on_cloudflare, 1, TEXT_TOKENS, 20),
+    Check("images", service.check_images, lambda spec: spec.images, 2, 2 * TEXT_TOKENS, 560, 2),
+    Check("the OpenAI route", service.check_openai_route, _is_on_cloudflare, 1, CALL_TOKENS, 200),
     Check("embeddings", service.check_embeddings, _is_on_cloudflare, 1, 0, 10),
-    Check("the queue", service.check_queue, lambda spec: spec.async_queue, 2, TEXT_TOKENS, 20),
+    Check("the queue", service.check_queue, lambda spec: spec.async_queue, 2, TEXT_TOKENS, 25),
 )
 """Every check, in the order in which they are made."""

@@ -33,7 +33,7 @@ def add_verify_command(commands: Any) -> None:
         "verify",
         "compare the live service with what this package expects",
         description=(
-            "Make about thirty small live calls, of which about twenty are billed, and compare the responses with\n"
+            "Make about twenty small live calls and compare the responses with\n"
             "docs/wire.md and models.py. The report goes to standard output; you can paste it into an issue.\n"
             "Exits with 0 if every fact holds, 1 if not, 2 if no call was made."
         ),
@@ -77,7 +77,7 @@ def _verify(options: argparse.Namespace) -> int:
 def estimate_cost(spec: GemmaModel, checks: list[Check]) -> tuple[int, int, float | None]:
     """Return the tokens that checks send, the most that they generate, and what both cost in US dollars."""
     sent = sum(check.input_tokens for check in checks)
-    generated = sum(check.output_tokens for check in checks)
+    generated = sum(check.most_tokens(spec) for check in checks)
     return sent, generated, spec.cost_usd(sent, generated)
 
 

@@ -12,6 +12,13 @@ _OPENAI_FORM = ("gemma-4", "sea-lion-v4")
 """Families whose native replies are in OpenAI's form; the others answer with `response` (docs/wire.md section 3)."""
 TEXT_TOKENS, CALL_TOKENS, JSON_TOKENS, THINKING_TOKENS = 64, 128, 128, 256
 """The most tokens of a text, a tool call, a JSON object, and a text with thoughts."""
+TRUNCATED_TOKENS, TRUNCATED_CALL_TOKENS = 5, 8
+"""Too few for a text, and for a tool call."""
+
+
+def get_text_limit(spec: GemmaModel) -> int:
+    """Return the most tokens of a text before which a model may think, if it can."""
+    return THINKING_TOKENS if spec.thinking else TEXT_TOKENS
 
 
 def build_chat_body(spec: GemmaModel, text: str, max_tokens: int, **more: Any) -> dict[str, Any]:

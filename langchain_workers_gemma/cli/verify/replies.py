@@ -9,21 +9,26 @@ from typing import Any
 from langchain_workers_gemma.cli.verify import reading
 from langchain_workers_gemma.cli.verify.inputs import (
     TEXT_TOKENS,
-    THINKING_TOKENS,
+    TRUNCATED_TOKENS,
     build_chat_body,
     get_expected_form,
+    get_text_limit,
     is_enveloped,
 )
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
-from langchain_workers_gemma.hosts import HOSTS
+from langchain_workers_gemma.hosts import HOSTS, Route
+
+_UNIVERSAL = Route("/accounts/{account}/ai/run", lambda model, data: {"model": model, "input": data})
 
 
 def check_plain_reply(probe: Probe) -> Iterator[Result]:
-    """Ask for one word."""
+    """Ask for a short text, without thoughts; it holds a stop sequence where the model takes one."""
     spec = probe.spec
-    response = probe.send_chat(build_chat_body(spec, "Reply with one word: Hello.", TEXT_TOKENS))
+    more = {"stop": ["three"]} if spec.stop else {}
+    response = probe.send_chat(build_chat_body(spec, "Repeat exactly: one two three four", TEXT_TOKENS, **more))
     result = response.result
+    text = reading.get_text_value(result)
     openai_form = get_expected_form(spec) == reading.CHAT_CHOICES
     yield compare("reply.status", "A chat is answered", cite(3), 200, response.status)
     yield compare(
@@ -49,7 +54,7 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         "Type of the text",
         cite(3),
         "string",
-        reading.get_type_name(reading.get_text_value(result)),
+        reading.get_type_name(text),
         reported=("number", "null", "object", "list"),
     )
     usage = result.get("usage") if isinstance(result, dict) else None
@@ -71,12 +76,34 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
     yield observe("reply.neurons", "Are neurons reported?", cite(3), _find_neurons(response.headers, usage))
     if HOSTS[spec.host].has_account_api:
         yield compare(
-            "reply.request_id",
-            "A reply has `cf-ray`",
-            cite(1),
-            "yes",
-            "yes" if "cf-ray" in response.headers else "no",
+            "reply.request_id", "A reply has `cf-ray`", cite(1), "yes", "yes" if "cf-ray" in response.headers else "no"
         )
+    if spec.thinking:
+        yield compare(
+            "thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", name_thoughts(held, text)
+        )
+    if spec.stop:
+        yield from _check_stop_facts(result, text)
+
+
+def name_thoughts(held: Mapping[str, Any], text: object) -> str:
+    """Return which keys of a message hold thoughts, or whether its text does."""
+    keys = [key for key in ("reasoning", "reasoning_content") if held.get(key)]
+    leaks = "<|channel>" in str(text) or "<channel|>" in str(text)
+    return " and ".join(keys) or ("in the text" if leaks else "none")
+
+
+def _check_stop_facts(result: Any, text: object) -> Iterator[Result]:
+    found = "yes" if "three" in str(text) else "no"
+    yield compare("stop.text", "A stop sequence is not in the text", cite(2), "no", found)
+    yield compare(
+        "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.get_finish_reason(result)
+    )
+    choices = result.get("choices") if isinstance(result, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    yield observe(
+        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shorten(first.get("stop_reason"))
+    )
 
 
 def _find_neurons(headers: Mapping[str, str], usage: Any) -> str:
@@ -116,14 +143,19 @@ def check_json_as_text(probe: Probe) -> Iterator[Result]:
 
 
 def check_truncated_reply(probe: Probe) -> Iterator[Result]:
-    """Ask for more than `max_tokens` allows."""
-    limit = 5
-    result = probe.send_chat(build_chat_body(probe.spec, "Count from one to thirty in words.", limit)).result
+    """Ask for more than `max_tokens` allows, by the route whose body names the model where the host has it."""
+    body = build_chat_body(probe.spec, "Count from one to thirty in words.", TRUNCATED_TOKENS)
+    if HOSTS[probe.spec.host].has_account_api:
+        response = probe.post(_UNIVERSAL, probe.spec.id, body)
+        yield compare("universal.status", "The universal route answers", cite(1), 200, response.status)
+    else:
+        response = probe.send_chat(body)
+    result = response.result
     yield compare(
         "truncation.tokens",
         "`max_tokens` is the most that is generated",
         cite(2),
-        limit,
+        TRUNCATED_TOKENS,
         reading.get_tokens(result, "completion_tokens"),
     )
     if get_expected_form(probe.spec) == reading.CHAT_CHOICES:
@@ -136,27 +168,14 @@ def check_truncated_reply(probe: Probe) -> Iterator[Result]:
         )
 
 
-def check_stop_sequence(probe: Probe) -> Iterator[Result]:
-    """Ask for a text that holds a stop sequence."""
-    body = build_chat_body(probe.spec, "Repeat exactly: one two three four", TEXT_TOKENS, stop=["three"])
-    result = probe.send_chat(body).result
-    text = str(reading.get_text_value(result))
-    yield compare("stop.text", "A stop sequence is not in the text", cite(2), "no", "yes" if "three" in text else "no")
-    yield compare(
-        "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.get_finish_reason(result)
-    )
-    choices = result.get("choices") if isinstance(result, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    yield observe(
-        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shorten(first.get("stop_reason"))
-    )
-
-
 def check_plain_stream(probe: Probe) -> Iterator[Result]:
-    """Stream a text with numbers."""
+    """Stream a text with numbers, after thoughts where the model has them."""
     spec = probe.spec
-    more = {"stream_options": {"include_usage": True}} if spec.stream_options else {}
-    body = build_chat_body(spec, "Reply with these numbers and nothing else: 1 2 3", TEXT_TOKENS, stream=True, **more)
+    more: dict[str, Any] = {"stream_options": {"include_usage": True}} if spec.stream_options else {}
+    if spec.thinking:
+        more["chat_template_kwargs"] = {"enable_thinking": True}
+    text = "Reply with these numbers and nothing else: 1 2 3"
+    body = build_chat_body(spec, text, get_text_limit(spec), **{"stream": True, **more})
     found = reading.read_stream(probe.send_chat(body))
     yield compare(
         "stream.content_type",
@@ -210,31 +229,19 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
             finishes,
             reported=("several", "none"),
         )
+    if spec.thinking:
+        yield from _check_streamed_thoughts(found)
 
 
-def check_thinking(probe: Probe) -> Iterator[Result]:
-    """Ask with thoughts, without, and with nothing said."""
-    text = "What is 17 times 23?"
-    for name, kwargs in (("on", {"enable_thinking": True}), ("off", {"enable_thinking": False}), ("default", None)):
-        body = build_chat_body(probe.spec, text, THINKING_TOKENS)
-        body.pop("chat_template_kwargs", None)
-        result = probe.send_chat(body | ({"chat_template_kwargs": kwargs} if kwargs else {})).result
-        held = reading.get_message(result)
-        keys = [key for key in ("reasoning", "reasoning_content") if held.get(key)]
-        written = str(reading.get_text_value(result))
-        leaks = "in the text" if "<|channel>" in written or "<channel|>" in written else "none"
-        observed = " and ".join(keys) or leaks
-        if name == "off":
-            yield compare("thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", observed)
-        elif name == "on":
-            yield compare(
-                "thinking.on",
-                "Thoughts with `enable_thinking` true",
-                cite(3),
-                "yes",
-                "yes" if keys else observed,
-                reported=("in the text",),
-            )
-            yield observe("thinking.key", "Which key has the thoughts?", cite(3), observed)
-        else:
-            yield observe("thinking.default", "Does the model think when nothing is said?", cite(2), observed)
+def _check_streamed_thoughts(found: reading.StreamReading) -> Iterator[Result]:
+    held = {key: True for event in found.events for key, value in reading.get_message(event).items() if value}
+    observed = name_thoughts(held, found.text)
+    yield compare(
+        "thinking.on",
+        "Thoughts with `enable_thinking` true",
+        cite(3),
+        "yes",
+        "yes" if observed.startswith("reasoning") else observed,
+        reported=("in the text",),
+    )
+    yield observe("thinking.key", "Which key has the thoughts?", cite(3), observed)

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langchain_workers_gemma.cli.verify import reading
-from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, build_chat_body
+from langchain_workers_gemma.cli.verify import reading, replies, tools
+from langchain_workers_gemma.cli.verify.inputs import TEXT_TOKENS, build_chat_body, get_text_limit
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
-from langchain_workers_gemma.hosts import HOSTS, Route
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import GemmaModel
 
 _ERROR_FORMS = ("200, errors list, success false", "200, errors object, success false")
@@ -98,11 +98,11 @@ def make_square_png(side: int, red: int = 200) -> str:
 
 def _build_image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
     parts = [{"type": "text", "text": "Name the colour in one word."}, {"type": "image_url", "image_url": {"url": url}}]
-    return {**build_chat_body(spec, "", TEXT_TOKENS), "messages": [{"role": "user", "content": parts}]}
+    return {"messages": [{"role": "user", "content": parts}], "max_tokens": get_text_limit(spec)}
 
 
 def check_images(probe: Probe) -> Iterator[Result]:
-    """Send a picture, and one that is too small."""
+    """Send a picture, with nothing said about thoughts, and one that is too small."""
     taken = probe.send_chat(_build_image_body(probe.spec, make_square_png(32)))
     yield compare("images.data_uri", "An image as a `data:` URI", cite(2), 200, taken.status)
     yield observe(
@@ -111,6 +111,9 @@ def check_images(probe: Probe) -> Iterator[Result]:
         cite(2),
         reading.shorten(reading.get_text_value(taken.result)),
     )
+    if probe.spec.thinking:
+        observed = replies.name_thoughts(reading.get_message(taken.result), reading.get_text_value(taken.result))
+        yield observe("thinking.default", "Does the model think when nothing is said?", cite(2), observed)
     if probe.spec.family == "gemma-4":
         small = probe.send_chat(_build_image_body(probe.spec, make_square_png(4)))
         yield compare("images.small", "Status of an image under 10 px", cite(2), 400, small.status, reported=("200",))
@@ -154,8 +157,10 @@ def _check_prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
 
 
 def check_openai_route(probe: Probe) -> Iterator[Result]:
-    """Ask by the OpenAI-compatible route."""
-    response = probe.send_chat(build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS), api="openai")
+    """Ask by the OpenAI-compatible route, and forbid calls there where the model takes a choice."""
+    spec = probe.spec
+    body = tools.build_forbidding_body(spec) if spec.tool_choice else build_chat_body(spec, "Say hello.", TEXT_TOKENS)
+    response = probe.send_chat(body, api="openai")
     yield compare(
         "openai.form",
         "Form of a reply of the OpenAI route",
@@ -164,13 +169,8 @@ def check_openai_route(probe: Probe) -> Iterator[Result]:
         reading.name_form(response.json),
         reported=(reading.COMPLETION_CHOICES, reading.NATIVE),
     )
-
-
-def check_universal_route(probe: Probe) -> Iterator[Result]:
-    """Ask by the route whose body names the model."""
-    route = Route("/accounts/{account}/ai/run", lambda model, data: {"model": model, "input": data})
-    response = probe.post(route, probe.spec.id, build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS))
-    yield compare("universal.status", "The universal route answers", cite(1), 200, response.status)
+    if spec.tool_choice:
+        yield tools.check_forbidden_call(response.json)
 
 
 def check_embeddings(probe: Probe) -> Iterator[Result]:
@@ -182,11 +182,7 @@ def check_embeddings(probe: Probe) -> Iterator[Result]:
     sizes = [len(one) for one in data if isinstance(one, list)] if isinstance(data, list) else []
     agrees = bool(sizes) and shape == [len(sizes), sizes[0]] and len(set(sizes)) == 1
     yield compare(
-        "embeddings.form",
-        "Embeddings: `data` and a `shape` that agrees",
-        cite(9),
-        "yes",
-        "yes" if agrees else "no",
+        "embeddings.form", "Embeddings: `data` and a `shape` that agrees", cite(9), "yes", "yes" if agrees else "no"
     )
     yield observe("embeddings.dimensions", "Dimensions of EmbeddingGemma", cite(9), sizes[0] if sizes else "none")
 

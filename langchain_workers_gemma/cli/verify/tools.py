@@ -6,9 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_workers_gemma.cli.verify import reading
-from langchain_workers_gemma.cli.verify.inputs import CALL_TOKENS, JSON_TOKENS, build_chat_body, get_expected_form
+from langchain_workers_gemma.cli.verify.inputs import (
+    CALL_TOKENS,
+    JSON_TOKENS,
+    TRUNCATED_CALL_TOKENS,
+    build_chat_body,
+    get_expected_form,
+)
 from langchain_workers_gemma.cli.verify.probe import Probe
 from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
+from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import GemmaModel
 
 _PARAMETERS = {
@@ -26,6 +33,7 @@ _TOOLS = [
         ("get_news", "Get the news of a city"),
     )
 ]
+_NAMES = frozenset({"get_weather", "get_news"})
 _SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "population": {"type": "integer"}},
@@ -35,8 +43,6 @@ _ASK_WEATHER = "What is the weather in Paris for the next 3 days? Use the tool g
 _WEATHER_CALL = 'get_weather {"city": "Paris", "days": 3}'
 _ASK_BOTH = "Get the weather and the news of Rome for the last 2 days: use both tools."
 _BOTH_CALLS = 'get_weather {"city": "Rome", "days": 2}; get_news {"city": "Rome", "days": 2}'
-_CUT_TOKENS = 8
-"""Too few for a call."""
 
 
 def _build_tool_body(spec: GemmaModel, text: str, max_tokens: int = CALL_TOKENS, **more: Any) -> dict[str, Any]:
@@ -77,8 +83,8 @@ def check_tool_calls(probe: Probe) -> Iterator[Result]:
 
 def check_truncated_call(probe: Probe) -> Iterator[Result]:
     """Cut a call by `max_tokens`, and ask for a call beside a constraint."""
-    result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, _CUT_TOKENS)).result
-    call = next(iter(reading.get_calls(result)), None)
+    result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, TRUNCATED_CALL_TOKENS)).result
+    call = next(iter(reading.join_calls(result)), None)
     reason = reading.get_finish_reason(result)
     observed = f"{reading.name_completeness(call) if call else 'no call'}, finish reason {reason}"
     yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", cite(10), observed)
@@ -108,25 +114,33 @@ def _check_call_facts(call: dict[str, Any], result: Any, *, openai_form: bool) -
 
 
 def check_tool_choices(probe: Probe) -> Iterator[Result]:
-    """Force a call, force a named call, forbid calls."""
+    """Force a call, and a named call; forbid calls where the host has no OpenAI route of its own that shows it."""
     greeting = "Say hello."
-    for name, choice, expected in (
-        ("required", "required", "get_weather"),
-        ("named", {"type": "function", "function": {"name": "get_news"}}, "get_news"),
-        ("none", "none", "no call"),
-    ):
-        asked = _ASK_WEATHER if name == "none" else greeting
-        result = probe.send_chat(_build_tool_body(probe.spec, asked, tool_choice=choice)).result
-        call = next(iter(reading.get_calls(result)), None)
-        observed = "no call" if call is None else str(reading.get_function(call).get("name"))
-        yield compare(
-            f"tools.choice.{name}",
-            f"`tool_choice` {name}",
-            cite(6),
-            expected,
-            observed,
-            reported=("no call",) if name != "none" else (),
-        )
+    result = probe.send_chat(_build_tool_body(probe.spec, greeting, tool_choice="required")).result
+    observed = "a call" if _name_call(result) in _NAMES else _name_call(result)
+    yield compare("tools.choice.required", "`tool_choice` required", cite(6), "a call", observed, reported=("no call",))
+    named = {"type": "function", "function": {"name": "get_news"}}
+    result = probe.send_chat(_build_tool_body(probe.spec, greeting, tool_choice=named)).result
+    yield compare(
+        "tools.choice.named", "`tool_choice` named", cite(6), "get_news", _name_call(result), reported=("no call",)
+    )
+    if not HOSTS[probe.spec.host].has_account_api:
+        yield check_forbidden_call(probe.send_chat(build_forbidding_body(probe.spec)).result)
+
+
+def build_forbidding_body(spec: GemmaModel) -> dict[str, Any]:
+    """Return a chat that asks for a call and forbids it."""
+    return _build_tool_body(spec, _ASK_WEATHER, tool_choice="none")
+
+
+def check_forbidden_call(result: Any) -> Result:
+    """Return whether a call was made although it was forbidden."""
+    return compare("tools.choice.none", "`tool_choice` none", cite(6), "no call", _name_call(result))
+
+
+def _name_call(result: Any) -> str:
+    call = next(iter(reading.join_calls(result)), None)
+    return "no call" if call is None else str(reading.get_function(call).get("name"))
 
 
 _ASK_JSON = (
@@ -149,36 +163,34 @@ def _request_structured(probe: Probe, field: Mapping[str, Any]) -> str:
 
 
 def check_response_formats(probe: Probe) -> Iterator[Result]:
-    """Ask for JSON under each form of `response_format`."""
-    named = {"name": "city", "schema": _SCHEMA, "strict": True}
-    plain = _request_structured(probe, {"response_format": {"type": "json_object"}})
+    """Ask for prose under each form of `response_format`: JSON shows that the form is obeyed."""
+    prose = {"messages": [{"role": "user", "content": "Describe Paris in one short sentence, in plain prose."}]}
+    plain = _request_structured(probe, {"response_format": {"type": "json_object"}, **prose})
     yield compare(
         "structured.json_object",
-        "`response_format` of type json_object, schema in the prompt",
+        "What `response_format` of type json_object makes of a prompt for prose",
         cite(3),
         "JSON",
         "JSON" if plain.startswith("JSON") else plain,
+        reported=("no JSON, as string",),
     )
     yield observe("structured.json_object_type", "What comes with json_object?", cite(3), plain)
+    named = {"name": "city", "schema": _SCHEMA, "strict": True}
     for name, held in (("envelope", named), ("bare", _SCHEMA)):
-        found = _request_structured(probe, {"response_format": {"type": "json_schema", "json_schema": held}})
+        field = {"response_format": {"type": "json_schema", "json_schema": held}, **prose}
+        found = _request_structured(probe, field)
         yield observe(f"structured.{name}", f"`response_format` of type json_schema, {name} schema", cite(3), found)
-    prose = {"messages": [{"role": "user", "content": "Write one sentence about Paris, in plain prose."}]}
-    enforced = _request_structured(probe, {"response_format": {"type": "json_object"}, **prose})
-    yield observe("structured.enforced", "What does json_object make of a prompt for prose?", cite(3), enforced)
 
 
 def check_unsatisfiable_schema(probe: Probe) -> Iterator[Result]:
-    """Send a schema that no value fits, whole and as a stream."""
+    """Stream under a schema that no value fits."""
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5, "maximum": 1}}, "required": ["n"]}
     held = {"name": "n", "schema": schema} if probe.spec.constraint == "openai_schema" else schema
     field = {"response_format": {"type": "json_schema", "json_schema": held}}
-    found = _request_structured(probe, field)
-    yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", cite(10), found)
     response = probe.send_chat(build_chat_body(probe.spec, _ASK_JSON, JSON_TOKENS, stream=True, **field))
     form = "an event" if response.headers.get("content-type", "").startswith("text/event-stream") else "a body"
     observed = f"{response.status}, {form}: {reading.get_error_text(response)}"
-    yield observe("structured.unsatisfiable_stream", "How is it refused in a stream?", cite(10), observed)
+    yield observe("structured.unsatisfiable", "How is a schema refused that no value fits?", cite(10), observed)
 
 
 def check_guided_json(probe: Probe) -> Iterator[Result]:

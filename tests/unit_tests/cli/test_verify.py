@@ -88,7 +88,7 @@ def test_every_fact_holds_as_documented(sandbox: Sandbox, capsys: pytest.Capture
     code, report = verify(capsys, "--model", model)
     assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
     assert code == 0
-    assert report["calls"] == len(sandbox.requests) <= 35
+    assert report["calls"] == len(sandbox.requests) <= 24
     assert report["counts"]["holds"] > 20
     assert len({one["id"] for one in report["results"]}) == len(report["results"])
 
