@@ -356,12 +356,9 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
 
     @cached_property
     def _cached_preparation(self) -> FieldCache[Preparation]:
-        """What calls have in common that differ in their messages only, by their arguments.
-
-        Of the fields that may change in place, `model_kwargs` is not copied: a preparation refers to it.
-        """
+        """What calls have in common that differ in their messages only, by their arguments."""
         ours = ChatWorkersGemma.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
-        return FieldCache([*ours, "profile"], ["default_headers", "profile", "stop"])
+        return FieldCache([*ours, "profile"], ["default_headers", "model_kwargs", "profile", "stop"])
 
     # --- LangChain's interface ---
 

@@ -65,7 +65,7 @@ class Transport:
         return client.build_request(
             request.method,
             request.url,
-            headers=self._build_headers(request),
+            headers=self._build_headers(request, _build_base_headers(request.stream)),
             content=request.encode_body(),
             timeout=self.timeout,
             extensions={"trace": trace_connection if isinstance(client, httpx.Client) else atrace_connection},
@@ -74,7 +74,7 @@ class Transport:
     def build_own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
         url, body = _parse_url(request.url), request.encode_body()
-        headers = self._build_headers(request, host=url.netloc.decode("ascii"))
+        headers = self._build_headers(request, _build_base_headers(request.stream, url.netloc))
         headers["content-length"] = str(len(body))
         return httpx.Request(
             request.method,
@@ -89,11 +89,9 @@ class Transport:
         secret = self.token.get_secret_value().encode() if self.token else b""
         return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 
-    def _build_headers(self, request: Request, *, host: str | None = None) -> httpx.Headers:
+    def _build_headers(self, request: Request, base: httpx.Headers) -> httpx.Headers:
         """Return the headers of a request. A name in another case replaces ours, so that each goes out once."""
-        headers = httpx.Headers(_BASE_HEADERS[request.stream])
-        if host is not None:
-            headers["host"] = host
+        headers = httpx.Headers(base)
         if self.token is not None:
             headers["authorization"] = f"Bearer {check_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
@@ -101,11 +99,12 @@ class Transport:
         return headers
 
 
-_BASE_HEADERS = {
-    stream: httpx.Headers({**HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
-    for stream, accept in ((False, "application/json"), (True, "text/event-stream"))
-}
-"""The headers of every request, by whether it asks for a stream."""
+@lru_cache(maxsize=128)
+def _build_base_headers(stream: bool, netloc: bytes = b"") -> httpx.Headers:  # noqa: FBT001 - it is a key
+    """Return the headers that every request to a server has."""
+    accept = "text/event-stream" if stream else "application/json"
+    host = {"host": netloc.decode("ascii")} if netloc else {}
+    return httpx.Headers({**host, **HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
 
 
 @lru_cache(maxsize=128)

@@ -15,6 +15,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
+from langchain_workers_gemma.client.cache import MAX_KEYS
 from langchain_workers_gemma.request import planner as planning
 from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, WHOLE, Service, ask, gemma
 
@@ -83,6 +84,61 @@ def test_a_gateway_that_changes_in_place(service: Service, way: str) -> None:
     assert json.loads(service.requests[-1].headers["cf-aig-metadata"]) == {"user": True}
     assert service.requests[-1].headers["cf-aig-metadata"] != service.requests[0].headers["cf-aig-metadata"]
     assert service.requests[-1].headers["cf-aig-cache-ttl"] == "60"
+
+
+def tool(name: str, description: str = "Does it.") -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tools_that_change_in_place(service: Service, way: str) -> None:
+    bound: Any = gemma().bind_tools([tool("weather")])
+    ask(bound, way)
+    function = bound.kwargs["tools"][0]["function"]
+    function["parameters"]["properties"]["city"]["description"] = "A city."
+    ask(bound, way)
+    del function["parameters"]["properties"]["city"]["description"]
+    ask(bound, way)
+    ask(gemma().bind_tools([tool("weather")]), way)
+    first, second, third, fresh = (request.content for request in service.requests)
+    assert b"A city." in second
+    assert first == third == fresh != second
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_many_sets_of_tools_in_turn(service: Service, way: str) -> None:
+    llm = gemma()
+    names = [f"tool_{number}" for number in range(MAX_KEYS + 4)]
+    for name in names * 2:
+        ask(llm.bind_tools([tool(name)]), way)
+    asked = [json.loads(request.content)["tools"][0]["function"]["name"] for request in service.requests]
+    assert asked == names * 2
+
+
+@pytest.mark.parametrize("choice", ["weather", "any", "auto", True, None])
+def test_a_choice_is_that_of_the_call(service: Service, choice: Any) -> None:
+    llm = gemma()
+    ask(llm.bind_tools([tool("weather")]), "invoke")
+    ask(llm.bind_tools([tool("weather")], tool_choice="none"), "invoke")
+    service.replies({"tool_calls": [{"name": "weather", "arguments": {"city": "Rome"}}]})
+    ask(llm.bind_tools([tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
+    ask(gemma().bind_tools([tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
+    *_, cached, fresh = (request.content for request in service.requests)
+    assert cached == fresh
+
+
+def test_a_token_limit_that_changes_in_place_cuts_calls(service: Service) -> None:
+    call = {"name": "weather", "arguments": {"city": "Rome"}}
+    usage = {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
+    service.replies({"tool_calls": [call], "usage": usage})
+    llm = gemma(model=GEMMA_4, model_kwargs={"max_tokens": 500})
+    bound: Any = llm.bind_tools([tool("weather")])
+    assert bound.invoke("Hi").tool_calls
+    llm.model_kwargs["max_tokens"] = 20
+    message = bound.invoke("Hi")
+    assert not message.tool_calls
+    assert "max_tokens=20" in message.invalid_tool_calls[0]["error"]
 
 
 class Incomparable:
