@@ -146,6 +146,8 @@ class ReplyReader:
         Args:
             broken: Why its stream broke, `None` if it did not.
         """
+        if not self._ledger.calls:
+            return []
         return self._ledger.finish(self.truncation, broken=broken, parallel=self._options.parallel_tool_calls)
 
     @property
