@@ -31,6 +31,9 @@ _SPACE = re.compile(r"[ \t\r]+")
 _PATH = re.compile(r"[\w.\-:/]+")
 _HEAD = re.compile(r"[^<{(\[\n]+")
 _LAST_PATH = re.compile(r"[\w.\-:/]+$")
+_BEGUN = re.compile(r"\s*(?::?call:?\s*)?\S*\s*")  # what can be left of a call before its arguments
+_BEGUN_IN_PROSE = re.compile(r"(?:c|ca|cal|:?call:?[\w.\-:/]*)?\s*")
+_CALLED = re.compile(r"[\s:]*call:\s*([\w.\-:/]+)")
 _BEFORE_NAME = frozenset({"call:", ":call:", "call", ":"})
 _JUNK = re.compile(r"[^<\n]+")
 _HARMLESS_JUNK = re.compile(r"[^\"'`{\[(:=]*")  # it holds no argument that the call has lost
@@ -78,9 +81,17 @@ class Block:
         """Return whether calls were read or begun that count though the text ended before the block did."""
         return self._state.name is not None or (self._state.marked and bool(self.calls))
 
-    def is_cut_markup(self, *, after_call: bool) -> bool:
-        """Return whether nothing was read but what opens a call: a special token or, behind another call, a tag."""
-        return not self.calls and (self._opener in SPECIAL or (bool(self._opener) and after_call))
+    def is_cut_markup(self, held: str, *, after_call: bool) -> bool:
+        """Return whether nothing was read but what opens a call: a special token or, behind another call, a tag.
+
+        Args:
+            held: What was read.
+            after_call: Whether it is behind another call.
+        """
+        if self.calls or not (self._opener in SPECIAL or (self._opener and after_call)):
+            return False
+        begun = _BEGUN_IN_PROSE if self._in_prose else _BEGUN
+        return begun.fullmatch(self._drop_opener(held)) is not None
 
     def is_unreadable_call(self) -> bool:
         """Return whether this is a call of a bound tool between special tokens, with unreadable arguments."""
@@ -89,6 +100,21 @@ class Block:
     def is_example(self) -> bool:
         """Return whether what looks like a call between special tokens names no bound tool, or is in plain text."""
         return self._begun
+
+    def drop_stray_token(self, text: str) -> str:
+        """Return what turned out to be no call without the special token before it, if nothing like a call follows.
+
+        With a blank behind it, the token is a word of a sentence.
+        """
+        is_word = self._in_prose or text.removeprefix(self._opener)[:1] in (" ", "\t")
+        if self._begun or is_word or self._opener not in SPECIAL:
+            return text
+        return self._drop_opener(text)
+
+    def _drop_opener(self, text: str) -> str:
+        while text.startswith(self._opener):
+            text = text.removeprefix(self._opener).lstrip()
+        return text
 
     def read_unreadable_call(self) -> Steps[tuple[str, str]]:
         """Pass what is left of a call that cannot be read, and return its tool and the text of its arguments."""
@@ -155,20 +181,29 @@ class Block:
             yield from self._read_written()
             return
         is_strict = self._in_prose or self._opener not in SPECIAL
+        head_start = source.tell()
         head = yield from (self._read_strict_head() if is_strict else self._read_head())
         self._begun = (yield from source.peek()) in ("{", "(")
         if head in _BEFORE_NAME and (yield from source.peek()) == "{":
             yield from read_json_call(self._state)  # `call:{"name": ...}`
             return
         name = self._tools.find(head)
-        if name is None:
-            raise source.make_unreadable_error()
-        if not (yield from self._state.begins(name, "{", "(")):
-            if not (yield from source.startswith(*CALL_ENDS)):
-                raise source.make_unreadable_error()
+        if name is not None and (yield from self._state.begins(name, "{", "(")):
+            yield from self._read_gemma_arguments(name)
+        elif name is not None and self._opener in SPECIAL and (yield from source.startswith(*CALL_ENDS)):
             self._state.finish(name, {})  # `call:now<tool_call|>`
-            return
-        yield from self._read_gemma_arguments(name)
+        else:
+            if not is_strict:
+                self._note_called(source.get_held(head_start))
+            raise source.make_unreadable_error()
+
+    def _note_called(self, head: str) -> None:
+        """Note the tool that `call:` names before words or brackets that are no arguments: it is called, unreadably."""
+        called = _CALLED.match(head)
+        name = self._tools.find(called[1].rstrip(":")) if called else None
+        if called and name is not None:
+            self._state.name = name
+            self._state.start = self._source.tell() - (len(head) - called.end())
 
     def _read_head(self) -> Steps[str]:
         """Read what precedes a call's arguments, and return the name at its end."""

@@ -128,6 +128,7 @@ class GemmaFields:
         source = self._source
         fields: dict[str, Any] = {}
         spaced_names = any(" " in name for name in kind.names)
+        keys = tuple(f"{name}:" for name in kind.names)
         key, words = "", None
         while True:
             before = yield from source.run(BLANK)
@@ -145,19 +146,28 @@ class GemmaFields:
             else:
                 _settle(fields, key, words)
                 key = new_key
-                fields[key], words = yield from self._read_value(closer, kind.get_argument(key))
+                fields[key], words = yield from self._read_value(closer, kind.get_argument(key), keys)
             if not self.ended_early:
-                yield from self._expect_next(closer)
+                yield from self._expect_next(closer, keys)
             if self.ended_early:
                 break
         _settle(fields, key, words)
         return fields
 
-    def _expect_next(self, closer: str) -> Steps[None]:
-        """Pass the comma behind a value, if its container does not end there, or the whole call."""
+    def _expect_next(self, closer: str, keys: tuple[str, ...] = ()) -> Steps[None]:
+        """Pass the comma behind a value, if its container does not end there, or the whole call.
+
+        Args:
+            closer: The bracket that closes the container.
+            keys: An object's keys, each with its colon. The comma before one can be missing (hybridgroup/yzma#243).
+        """
         source = self._source
         yield from source.run(BLANK)
-        if not (yield from source.accept(",")) and (yield from source.peek()) != closer:
+        if (yield from source.accept(",", ";")):
+            return
+        if keys and (yield from source.startswith(*keys)):
+            return
+        if (yield from source.peek()) != closer:
             self.ended_early = bool((yield from source.accept(*CALL_CLOSERS)))
             if not self.ended_early:
                 raise source.make_unreadable_error()
@@ -189,7 +199,7 @@ class GemmaFields:
             raise source.make_unreadable_error()
         return key if separator else None, raw + blank + separator
 
-    def _read_value(self, closer: str, kind: ArgumentType) -> Steps[_Value]:
+    def _read_value(self, closer: str, kind: ArgumentType, keys: tuple[str, ...] = ()) -> Steps[_Value]:
         source = self._source
         yield from source.run(BLANK)
         opener = yield from source.peek()
@@ -213,6 +223,8 @@ class GemmaFields:
         if (yield from source.accept(*QUOTES)):  # one too many, or the closing one of a string in two kinds of quotes
             return _Value(text)
         if raw[0] not in _PLAIN_QUOTES:
+            if (yield from source.accept(";")) or (keys and (yield from source.startswith(*keys))):
+                return _Value(text)
             raise source.make_unreadable_error()
         more = yield from self._read_bare(closer)
         if not blank and not more.quoted and more.text.endswith(raw[0]):

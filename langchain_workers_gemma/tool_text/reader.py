@@ -160,7 +160,8 @@ class TextReader:
             self.in_reasoning = self._rescanned = False
             self._emitter.close()
             return self._emitter.take()
-        if call_follows and not self._source.holding and _is_cut_opener(self._source.waiting):
+        after_call = call_follows or self._emitter.after_call
+        if after_call and not self._source.holding and _is_cut_opener(self._source.waiting):
             self._source = Source()
         self._source.end()
         next(self._reading, None)
@@ -246,16 +247,17 @@ class TextReader:
         try:
             yield from reading
         except CutError:
+            held = source.get_held()
             if block.is_cut_short() and not self._text_follows:
                 self._take_calls(block, block.partial_call())
-            elif not block.is_cut_markup(after_call=self._emitter.after_call) or self._text_follows:
-                self._append(source.get_held(), refused=True)
+            elif self._text_follows or not block.is_cut_markup(held, after_call=self._emitter.after_call):
+                self._append(block.drop_stray_token(held), refused=True)
         except UnreadableError:
             if block.is_unreadable_call():
                 self._take_calls(block, (yield from block.read_unreadable_call()))
             else:
                 example = block.is_example() and not block.closed
-                self._append(source.get_held(), refused=True)
+                self._append(block.drop_stray_token(source.get_held()), refused=True)
         else:
             self._take_calls(block, None)
         source.release()

@@ -92,6 +92,11 @@ def get_markup(family: str) -> Markup:
 TAGS = (
     CallMarkup("<tool_call>", "</tool_call>"),
     CallMarkup("<call>", "</call>"),
+    CallMarkup("<tool>", "</tool>"),
+    CallMarkup("<tool_code>", "</tool_code>"),
+    CallMarkup("<function_call>", "</function_call>"),
+    CallMarkup("<tool_call:", "<tool_call|>"),
+    CallMarkup("<|tool_call:", "<tool_call|>"),
 )
 """What Gemmas write in place of their own tokens around a call; plain text, not special tokens."""
 
@@ -118,7 +123,7 @@ TURN_STARTS = _remove_repeats(markup.turn_start for markup in _ALL)
 TURN_ENDS = _remove_repeats(token for markup in _ALL for token in markup.turn_ends)
 
 CALL_OPENERS = tuple(call.opening for call in CALLS)
-CALL_CLOSERS = tuple(call.closing for call in CALLS)
+CALL_CLOSERS = _remove_repeats(call.closing for call in CALLS)
 CALL_ENDS = (*CALL_CLOSERS, *CALL_OPENERS, *RESULTS, *TURN_ENDS, *TURN_STARTS)
 """What shows that the call before it is complete."""
 

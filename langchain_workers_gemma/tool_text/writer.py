@@ -82,7 +82,8 @@ def _write_gemma_value(value: Any, quote: str) -> str:
     if isinstance(value, Mapping):
         fields = (f"{_write_gemma_key(key, quote)}:{_write_gemma_value(item, quote)}" for key, item in value.items())
         return f"{{{','.join(fields)}}}"
-    return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], json.dumps(value, ensure_ascii=False))
+    text = _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], json.dumps(value, ensure_ascii=False))
+    return text.replace("<", "\\u003c")  # no token in plain quotes, where it could pass for the closing one
 
 
 def _write_gemma_key(key: str, quote: str) -> str:

@@ -239,6 +239,18 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "json behind call:": _call('{"name": "weather", "arguments": {"city": "Rome"}}', ROME),
         "a tag at the end": Sample(f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call>", [ROME]),
         "a tag in html": Sample("<call>the weather {x}</call>", [], "<call>the weather {x}</call>"),
+        "claude-code-local#45: a collapsed token": Sample(
+            f"<tool_call:sh{{command:{Q}echo 'test 1'{Q}}}><tool_call|>", [("sh", {"command": "echo 'test 1'"})]),
+        "a collapsed token with its bar": Sample(f"<|tool_call:weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
+        "vllm#53444: words in place of arguments": _call("weather in Rome", invalid=("weather",)),
+        "square brackets": _call(f"weather[city:{Q}Rome{Q}]", invalid=("weather",)),
+        "ollama#18275: BEGIN_ARG": _call("sh:\nBEGIN_ARG:\nls\nEND_ARG\n", invalid=("sh",)),
+        "vllm#53431: words, then a call": Sample(
+            "<|tool_call>- starting-task-overview\n<|channel>thought\n<channel|><|tool_call>:add{a:1}<tool_call|>",
+            [("add", {"a": 1})], "- starting-task-overview"),
+        "words that end the reply": Sample("<|tool_call>\nHere you go.", [], "Here you go."),
+        "words in a sentence that ends": Sample("Use <|tool_call> always", [], "Use <|tool_call> always"),
+        "FreeToken#346: a piece of a token behind a call": Sample(f"{WEATHER}<|tool_call", [ROME]),
         "the token alone": Sample("<|tool_call>", []),
         "half a name": Sample("<|tool_call>call:weat", []),
         "a name": Sample("<|tool_call>call:weather", [], invalid=("weather",)),
@@ -307,6 +319,18 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "two strings in one": _call(
             'search{query:"deep learning" OR "machine learning"}',
             ("search", {"query": '"deep learning" OR "machine learning"'})),
+        "yzma#243: a comma is missing": _call(
+            f"search{{query:{Q}look{Q}limit:90,filters:{{k:1}}}}", ("search", {"query": "look", "limit": 90,
+                                                                           "filters": {"k": 1}})),
+        "commas are missing, line ends": _call(
+            f"search{{query:{Q}look{Q}\ntags:[a]\nlimit:90\n}}", ("search", {"query": "look", "tags": ["a"],
+                                                                        "limit": 90})),
+        "semicolons": _call(f"search{{query:{Q}look{Q};limit:90}}", ("search", {"query": "look", "limit": 90})),
+        "quoted Gemma notation": _call(
+            'search{"tags":"[a, b]","filters":"{city: Rome}"}',
+            ("search", {"tags": ["a", "b"], "filters": {"city": "Rome"}})),
+        "quoted Python": _call(
+            f"search{{filters:{Q}{{'a': [1, True]}}{Q}}}", ("search", {"filters": {"a": [1, True]}})),
         "no value": _call("weather{city}", invalid=("weather",)),
         "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", ROME),
         "a brace too few, words": _call("weather{city:Rome", ROME),
@@ -383,6 +407,12 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "two calls": Sample(
             '<tool_call>{"name": "now", "arguments": {}}</tool_call>\n<tool_call>'
             '{"name": "weather", "args": {"city": "Rome"}}</tool_call>', [("now", {}), ROME]),
+        "ollama#9680: another tag": Sample(
+            '<tool>\n{"name": "weather", "parameters": {"city": "Rome"}}\n</tool>', [ROME]),
+        "tags of code": Sample("<tool_code>\nweather(city='Rome')\n</tool_code>", [ROME]),
+        "tags of a function": Sample(
+            '<function_call>{"name": "weather", "arguments": {"city": "Rome"}}</function_call>', [ROME]),
+        "a name alone in tags": Sample("The <tool>now</tool> is bound.", [], "The <tool>now</tool> is bound."),
         "an end that is missing": Sample('<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME]),
         "an unknown tool": Sample('<tool_call>{"name": "zzz", "arguments": {}}</tool_call>', [],
                                   '<tool_call>{"name": "zzz", "arguments": {}}</tool_call>'),
