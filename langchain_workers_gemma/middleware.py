@@ -23,7 +23,7 @@ try:
     from langgraph.runtime import Runtime
 except ImportError as error:  # pragma: no cover - depends on what is installed
     raise ImportError(
-        "langchain_workers_gemma.middleware needs LangChain's agents: pip install 'langchain-workers-gemma[agents]'"
+        'langchain_workers_gemma.middleware needs LangChain: pip install "langchain-workers-gemma[agents]"'
     ) from error
 
 __all__ = ["ToolCallGuard"]

@@ -13,6 +13,7 @@ import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.helpers import pages
+from tests.helpers.strict_warnings import STRICT_WARNINGS
 
 README = pages.ROOT / "README.md"
 _INSTALL = re.compile(r"^pip install (.*)$", re.MULTILINE)
@@ -61,7 +62,7 @@ def test_every_block_runs_in_a_fresh_environment_and_an_empty_folder(tmp_path: P
         for command in re.findall(r"^workers-gemma .*$", shell, re.MULTILINE):
             _run([str(scripts / "workers-gemma"), *command.split()[1:]], folder, variables)
         program = "\n".join(_blocks("python"))
-        printed = _run([python, "-W", "error", "-c", program], folder, variables)
+        printed = _run([python, *STRICT_WARNINGS, "-c", program], folder, variables)
     assert "24 degrees and sunny in Paris" in printed
     assert "name='Ada Lovelace' age=36" in printed
 

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import langchain_workers_gemma
+from tests.helpers.strict_warnings import STRICT_WARNINGS
 
 ROOT = Path(langchain_workers_gemma.__file__).parent.parent
 TEST = """
@@ -26,7 +27,7 @@ def run_pytest(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     program = [*before, "import sys, pytest", "sys.exit(pytest.main(sys.argv[1:]))"]
     plugin = "langchain_workers_gemma.sandbox.pytest_plugin"
     return subprocess.run(
-        [sys.executable, "-c", "\n".join(program), "-q", "-W", "error", "-p", plugin, str(folder)],
+        [sys.executable, "-c", "\n".join(program), "-q", *STRICT_WARNINGS, "-p", plugin, str(folder)],
         capture_output=True,
         check=False,
         text=True,

@@ -429,7 +429,7 @@ def test_without_langchain_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['langchain.agents.middleware'] = None\n"
         "try:\n import langchain_workers_gemma.middleware\n"
-        "except ImportError as error:\n sys.exit(\"'langchain-workers-gemma[agents]'\" not in str(error))\n"
+        "except ImportError as error:\n sys.exit('\"langchain-workers-gemma[agents]\"' not in str(error))\n"
         "sys.exit(2)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

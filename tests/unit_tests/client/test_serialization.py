@@ -27,6 +27,7 @@ from langchain_core.load import dumpd, dumps, loads
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma, WorkersGemmaEmbeddings
 from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma, run
+from tests.helpers.strict_warnings import STRICT_WARNINGS
 
 OPTIONS: dict[str, Any] = {
     "model": "@cf/google/gemma-4-26b-a4b-it",
@@ -360,7 +361,7 @@ def test_spawn(base_url: str, tmp_path: Path) -> None:
         "print(llm.invoke('Hello').content, llm.batch(['a', 'b'])[1].content)"
     )
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, *STRICT_WARNINGS, "-c", program],
         input=pickle.dumps(gemma(base_url=base_url)),
         capture_output=True,
         check=True,
