@@ -84,7 +84,7 @@ def check_tool_calls(probe: Probe) -> Iterator[Result]:
 def check_truncated_call(probe: Probe) -> Iterator[Result]:
     """Cut a call by `max_tokens`, and ask for a call beside a constraint."""
     result = probe.send_chat(_build_tool_body(probe.spec, _ASK_WEATHER, TRUNCATED_CALL_TOKENS)).result
-    call = next(iter(reading.join_calls(result)), None)
+    call = next(iter(reading.get_calls(result)), None)
     reason = reading.get_finish_reason(result)
     observed = f"{reading.name_completeness(call) if call else 'no call'}, finish reason {reason}"
     yield observe("tools.truncated", "What becomes of a call that `max_tokens` cuts?", cite(10), observed)
@@ -139,7 +139,7 @@ def check_forbidden_call(result: Any) -> Result:
 
 
 def _name_call(result: Any) -> str:
-    call = next(iter(reading.join_calls(result)), None)
+    call = next(iter(reading.get_calls(result)), None)
     return "no call" if call is None else str(reading.get_function(call).get("name"))
 
 
