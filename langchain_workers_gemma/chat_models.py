@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
-from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops
+from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, to_list
 from langchain_workers_gemma.client.cache import FieldCache
 from langchain_workers_gemma.client.call_settings import (
     build_call_settings,
@@ -449,7 +449,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             llm.bind_tools([get_weather], tool_choice="get_weather").invoke("Paris?").tool_calls
             ```
         """
-        bindable: Sequence[ToolLike] = tools
+        bindable: Sequence[ToolLike] = to_list("tools", tools)
         formatted = [to_openai_tool(tool, strict=strict) for tool in bindable]
         if formatted:
             kwargs["tools"] = formatted

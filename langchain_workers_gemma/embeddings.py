@@ -10,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from pydantic import Field, model_validator
 
 from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import to_list
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.exchange.actions import Action
 from langchain_workers_gemma.exchange.call import call
@@ -151,7 +152,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         if isinstance(texts, str):
             raise ValueError("embed_documents takes a list of texts; for one text, use [text] or embed_query.")
         prompt = _DOCUMENT_PROMPT if self.prompts else ""
-        return [prompt + _check_text(text, f"text {at}") for at, text in enumerate(texts)]
+        return [prompt + _check_text(text, f"text {at}") for at, text in enumerate(to_list("texts", texts))]
 
     def _prepare_query(self, text: str) -> list[str]:
         return [(_QUERY_PROMPT if self.prompts else "") + _check_text(text, "the query")]

@@ -16,6 +16,7 @@ from langchain_workers_gemma.batch.progress import open_progress_bar
 from langchain_workers_gemma.batch.queue import DEFAULT_POLL_INTERVAL, PollPolicy
 from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.arguments import to_list
 from langchain_workers_gemma.client.call_settings import ChatModel, build_call_settings
 from langchain_workers_gemma.transport.driver import arun, run
 
@@ -178,7 +179,7 @@ class BatchMethods(_ChatModel):
             WorkersGemmaError: If the batch or an input fails.
         """
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._plan_batch(stop, kwargs, job)
+        batch_plan = self._plan_batch(stop, kwargs, _check_job(job))
         with open_progress_bar(len(job), show=show_progress) as progress:
             outcomes = run(
                 connection.build_transport(self, kwargs.get("timeout")),
@@ -201,7 +202,7 @@ class BatchMethods(_ChatModel):
     ) -> list[AIMessage]:
         """Wait for a job of `submit_batch`, and return its answers. See `fetch_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
-        batch_plan = self._plan_batch(stop, kwargs, job)
+        batch_plan = self._plan_batch(stop, kwargs, _check_job(job))
         with open_progress_bar(len(job), show=show_progress) as progress:
             driver = connection.build_transport(self, kwargs.get("timeout"))
             outcomes = await arun(driver, batch.fetch(batch_plan, job, poll_policy, progress))
@@ -228,13 +229,19 @@ class BatchMethods(_ChatModel):
     def _convert_inputs(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
         if isinstance(inputs, str):
             raise ValueError("A batch takes a list of inputs; for one input, use invoke.")
-        return [self._convert_input(one).to_messages() for one in inputs]
+        return [self._convert_input(one).to_messages() for one in to_list("inputs", inputs)]
 
     def _finish_messages(self, outcomes: Sequence[Any]) -> list[Any]:
         """Return the messages in the form that was requested, as core does it for `invoke`."""
         if self.output_version != "v1":
             return list(outcomes)
         return [_convert_to_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
+
+
+def _check_job(job: object) -> BatchJob:
+    if not isinstance(job, BatchJob):
+        raise ValueError(f"job must be a BatchJob, which submit_batch returns, not {type(job).__name__}.")
+    return job
 
 
 class BoundChatModel(Binding):  # type: ignore[no-redef]

@@ -11,7 +11,8 @@ from asyncio import CancelledError
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 from langchain_core.messages import BaseMessage
 
@@ -53,7 +54,13 @@ class PollPolicy:
     def __post_init__(self) -> None:
         for name in ("poll_interval", "max_wait"):
             seconds = getattr(self, name)
-            if seconds is not None and not 0 <= seconds < float("inf"):
+            if seconds is None and name == "max_wait":
+                continue
+            if (
+                isinstance(seconds, bool)
+                or not isinstance(seconds, Real)
+                or not 0 <= cast("float", seconds) < float("inf")
+            ):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds of at least 0.")
 
     def get_delay(self, polls: int, asked: float) -> float:

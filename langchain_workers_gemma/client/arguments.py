@@ -58,6 +58,20 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def to_list(argument: str, given: Any) -> list[Any]:
+    """Return a list of what an argument holds.
+
+    Raises:
+        ValueError: If it is one thing and no list.
+    """
+    try:
+        if not isinstance(given, str | bytes | Mapping):
+            return list(given)
+    except TypeError:
+        pass
+    raise ValueError(f"{argument} must be a list, not {type(given).__name__}.")
+
+
 def to_python(number: Any) -> Any:
     """Return a scalar of NumPy as Python's own number, anything else as it is."""
     return number.item() if type(number).__module__ == "numpy" and hasattr(number, "item") else number

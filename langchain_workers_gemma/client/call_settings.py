@@ -16,6 +16,7 @@ from langchain_workers_gemma.client.arguments import (
     did_you_mean,
     merge_stops,
     normalise_arguments,
+    to_list,
     to_python,
     validate_field,
 )
@@ -108,7 +109,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         address=connection.build_address(chat),
         parameters=sampling,
         stops=merge_stops(chat.stop, stop),
-        tools=[to_openai_tool(tool) for tool in _check_tools(kwargs.get("tools"))],
+        tools=[to_openai_tool(tool) for tool in to_list("tools", kwargs.get("tools") or ())],
         tool_choice=kwargs.get("tool_choice"),
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
@@ -138,15 +139,6 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
     )
 
 
-def _check_tools(tools: Any) -> list[Any]:
-    if isinstance(tools, str | bytes | Mapping):
-        raise ValueError(f"tools must be a list of tools, not {type(tools).__name__}.")
-    try:
-        return [] if tools is None else list(tools)
-    except TypeError:
-        raise ValueError(f"tools must be a list of tools, not {type(tools).__name__}.") from None
-
-
 def get_server_memory(chat: ChatModel) -> ServerMemory:
     """Return what is remembered of its server for a model object; not part of its copies and pickles."""
     kept: ServerMemory | None = vars(chat).get("_server_memory")
@@ -161,7 +153,9 @@ def make_cache_key(kwargs: Mapping[str, Any]) -> bytes | None:
     if not kwargs:
         return b"{}"
     others = (kwargs.get("tool_choice"), kwargs.get("parallel_tool_calls"))
-    is_plain = kwargs.keys() <= _CACHED_ARGUMENTS and {dict} >= {type(tool) for tool in kwargs.get("tools") or ()}
+    tools = kwargs.get("tools")
+    is_list = tools is None or isinstance(tools, list)  # an iterator can be read once
+    is_plain = kwargs.keys() <= _CACHED_ARGUMENTS and is_list and {dict} >= {type(tool) for tool in tools or ()}
     if not is_plain or not {type(value) for value in others} <= {dict, str, bool, type(None)}:
         return None
     try:
@@ -202,7 +196,7 @@ def check_json(argument: str, value: object) -> None:
     if value:
         try:
             encode_json(value)
-        except (TypeError, ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ValueError(f"{argument} cannot be sent as JSON: {error}.") from None
 
 

@@ -28,6 +28,9 @@ def replace_lone_surrogates(text: str) -> str:
 def encode_json(value: object) -> bytes:
     """Return JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
 
+    Raises:
+        ValueError: If JSON cannot hold it.
+
     Example:
         >>> encode_json({"city": "Zürich"}).decode()
         '{"city":"Zürich"}'
@@ -35,7 +38,10 @@ def encode_json(value: object) -> bytes:
     try:
         return to_json(value)
     except (PydanticSerializationError, UnicodeEncodeError):
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        try:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"{error}") from None
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 

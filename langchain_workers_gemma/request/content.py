@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 Part: TypeAlias = str | Image
 
 # Blocks of an assistant's message that repeat its other fields, or that must not be shown to a model again.
-_SAID_ELSEWHERE = frozenset({
+_SAID_ELSEWHERE = (
     "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
     "function_call", "input_json_delta",
-})  # fmt: skip
-_TEXT_KINDS = frozenset({"text", "text-plain", "output_text"})
-_IMAGE_KINDS = frozenset({"image", "image_url"})
+)  # fmt: skip
+_TEXT_KINDS = ("text", "text-plain", "output_text")  # no sets: a type may be anything
+_IMAGE_KINDS = ("image", "image_url")
 _NOUNS = {
     "audio": "an audio file", "input_audio": "an audio file", "video": "a video", "video_url": "a video",
     "file": "a file", "input_file": "a file", "document": "a document", "image": "an image", "image_url": "an image",

@@ -58,7 +58,7 @@ def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, A
             return tool
     try:
         converted = convert_to_openai_tool(tool, strict=strict)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"tools: {tool!r:.80} cannot be bound. Give a function, a Pydantic class, a BaseTool, a JSON Schema with "
             f"title and description, or OpenAI's tool form. ({error})"

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from pydantic import SecretStr
 
-from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
-from tests.helpers.asking import TOKEN, WAYS, ask, gemma
+from langchain_workers_gemma import BatchJob, ChatWorkersGemma, WorkersGemmaEmbeddings, WorkersGemmaError
+from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, WEATHER, ask, gemma
 
 
 class Odd:
@@ -82,6 +83,59 @@ def test_any_value_of_a_field(field: str) -> None:
 def test_any_value_of_an_argument(argument: str, way: str) -> None:
     for value in ODD:
         ends_well(partial(ask, gemma(), way, "Hi", **{argument: value}))
+
+
+TAKERS: dict[str, Callable[[Any], object]] = {
+    "tools": lambda value: gemma().bind_tools(value).invoke("Hi"),
+    "one tool": lambda value: gemma().bind_tools([value]).invoke("Hi"),
+    "the type of a tool": lambda value: gemma().bind_tools([{"type": value}]).invoke("Hi"),
+    "the parameters of a tool": lambda value: gemma().bind_tools([function(value)]).invoke("Hi"),
+    "a property of a tool": lambda value: gemma().bind_tools([function({"properties": {"a": value}})]).invoke("Hi"),
+    "tool_choice": lambda value: gemma().bind_tools([WEATHER], tool_choice=value).invoke("Hi"),
+    "parallel_tool_calls": lambda value: gemma().bind_tools([WEATHER], parallel_tool_calls=value).invoke("Hi"),
+    "a schema": lambda value: gemma().with_structured_output(value).invoke("Hi"),
+    "a property of a schema": lambda value: gemma().with_structured_output(schema(value)).invoke("Hi"),
+    "the type of a block": lambda value: gemma().preview([HumanMessage([{"type": value, "text": "x"}])]),
+    "the type of an answer's block": lambda value: gemma().preview(["a", AIMessage([{"type": value}]), "b"]),
+    "an argument of a past call": lambda value: gemma(model=GEMMA_3).invoke(past_call(value)),
+    "a past argument of Gemma 4": lambda value: gemma().invoke(past_call(value)),
+    "inputs": lambda value: gemma().queue_batch(value),
+    "a job": lambda value: gemma().fetch_batch(value),
+    "the text of a job": BatchJob.from_json,
+    "poll_interval": lambda value: gemma().queue_batch(["Hi"], poll_interval=value),
+    "max_wait": lambda value: gemma().queue_batch(["Hi"], max_wait=value),
+    "texts": lambda value: embeddings().embed_documents(value),
+    "one text": lambda value: embeddings().embed_documents([value]),
+    "a query": lambda value: embeddings().embed_query(value),
+    "a key of the input": lambda value: embeddings(model_kwargs={"a": value}).embed_query("Hi"),
+}
+
+
+def function(parameters: object) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "description": "d", "parameters": parameters}}
+
+
+def schema(of_a: object) -> dict[str, Any]:
+    return {"title": "t", "description": "d", "type": "object", "properties": {"a": of_a}}
+
+
+def past_call(argument: object) -> list[BaseMessage]:
+    call = AIMessage("", tool_calls=[{"name": "f", "args": {"x": argument}, "id": "1"}])
+    return [HumanMessage("a"), call, ToolMessage("b", tool_call_id="1")]
+
+
+def embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
+    return WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, max_retries=0, **arguments)
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.usefixtures("service", "naps")
+def test_any_value_elsewhere(taker: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for value in ODD:
+            if taker != "inputs" or not hasattr(value, "__next__"):  # an iterator may hold anything
+                ends_well(partial(TAKERS[taker], value))
 
 
 def test_what_is_assigned_is_kept_as_the_constructor_keeps_it() -> None:
