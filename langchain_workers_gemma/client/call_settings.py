@@ -42,7 +42,11 @@ _CALL_ONLY = frozenset({
     "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CACHED_ARGUMENTS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_CACHED_ARGUMENTS = frozenset({
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "keep_invalid_calls",
+    "keep_invalid_answer", "max_repairs", "skip_forms", "max_tokens", "temperature", "seed",
+})  # fmt: skip
+_PLAIN = frozenset({dict, str, bool, int, float, type(None)})
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better messages than pydantic's
 
 
@@ -152,11 +156,11 @@ def make_cache_key(kwargs: Mapping[str, Any]) -> bytes | None:
     """
     if not kwargs:
         return b"{}"
-    others = (kwargs.get("tool_choice"), kwargs.get("parallel_tool_calls"))
-    tools = kwargs.get("tools")
-    is_list = tools is None or isinstance(tools, list)  # an iterator can be read once
-    is_plain = kwargs.keys() <= _CACHED_ARGUMENTS and is_list and {dict} >= {type(tool) for tool in tools or ()}
-    if not is_plain or not {type(value) for value in others} <= {dict, str, bool, type(None)}:
+    tools = kwargs.get("tools") or []
+    others = {name: value for name, value in kwargs.items() if name != "tools"}
+    is_list = isinstance(tools, list)  # an iterator can be read once
+    is_plain = is_list and {dict}.issuperset(map(type, tools)) and _PLAIN.issuperset(map(type, others.values()))
+    if not (is_plain and kwargs.keys() <= _CACHED_ARGUMENTS):
         return None
     try:
         return to_json(kwargs)

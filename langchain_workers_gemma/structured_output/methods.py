@@ -121,13 +121,12 @@ def _bind_call(
     )
 
 
-def _build_traced_schema(schema: Any, json_schema: Mapping[str, Any] | None) -> Any:
-    """Return the schema for tracing, in a form that core converts without an error."""
+def _build_traced_schema(schema: Any, json_schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return the schema for tracing: core converts it in every call, which takes long for a class."""
     forms: tuple[Any, ...] = (schema, json_schema)
     for form in forms:
         with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
-            convert_to_json_schema(form)
-            return form
+            return convert_to_json_schema(form)
     return {}
 
 
