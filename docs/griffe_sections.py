@@ -16,9 +16,14 @@ class Sections(griffe.Extension):
     """Makes sections of `Example:` and of `Key init args, ...:`."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Drop attributes without a docstring; those of protocols hide fields."""
+        """Drop attributes without a docstring; those of protocols hide fields.
+
+        The fields of a dataclass stay: its signature is made of them.
+        """
         for module in _modules(pkg):
             for cls in module.classes.values():
+                if any("dataclass" in str(one.value) for one in cls.decorators):
+                    continue
                 for name, member in list(cls.members.items()):
                     if (
                         not member.is_alias
@@ -28,12 +33,28 @@ class Sections(griffe.Extension):
                         del cls.members[name]
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite a docstring before it is parsed."""
+        """Rewrite a docstring before it is parsed, and show a field's default."""
+        if isinstance(obj, griffe.Attribute):
+            obj.value = _default(obj.value)
         if obj.docstring is not None:
             text = re.sub(
                 r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
             )
             obj.docstring.value = _KEY_ARGS.sub(_listed, text)
+
+
+def _default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
+    """Return the default in a call of Pydantic's `Field`, else the value itself."""
+    if not isinstance(value, griffe.ExprCall) or str(value.function) != "Field":
+        return value
+    options = {
+        argument.name: argument.value
+        for argument in value.arguments
+        if isinstance(argument, griffe.ExprKeyword)
+    }
+    if str(options.get("default_factory")) == "dict":
+        return "{}"
+    return options.get("default", value)
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:

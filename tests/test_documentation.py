@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import html
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,30 @@ def test_generated_parts_are_up_to_date() -> None:
 def test_examples_in_docstrings_are_true(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert outcome.failed == 0
+
+
+REFERENCE = ROOT / "site" / "reference"
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="`make docs` builds the site")
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("chat_models", "temperature: int | float | None = None"),  # a field with its default
+        ("chat_models", "max_retries: int = 2"),  # inherited, and its default stands in a `Field`
+        ("chat_models", "queue_batch( inputs: Sequence[LanguageModelInput], *, poll_interval: float"),  # inherited
+        ("chat_models", "with_structured_output("),
+        ("embeddings", "batch_size: int ="),
+        ("embeddings", "aembed_documents(texts: list[str]) -> list[list[float]]"),
+        ("models", "GemmaModel( *, id: str, host: HostName ="),  # a dataclass: its fields are its signature
+        ("batch", "BatchJob(model: str, parts: tuple[BatchPart, ...] = ())"),
+        ("scale", "MapReport( rows: int = 0, total: int | None = None,"),
+        ("scale", "-> MapReport"),
+        ("sandbox", "Dialect( *, shape:"),
+        ("gateway", "AIGateway(id: str"),
+    ],
+)
+def test_generated_reference_shows_signatures_defaults_and_what_is_inherited(page: str, shown: str) -> None:
+    source = (REFERENCE / f"{page}.html").read_text(encoding="utf-8")
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", source)).split())
+    assert shown in text
