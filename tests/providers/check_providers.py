@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import add
 from threading import Thread
 from typing import Any
 
@@ -21,6 +22,7 @@ from langchain_openai import ChatOpenAI
 from langchain_workers_gemma import ChatWorkersGemma
 from tests.helpers.asking import CHAT_MODELS, GEMMA_4, WEATHER, gemma
 from tests.providers.replies import ANTHROPIC, GOOGLE, OPENAI_CHAT, OPENAI_RESPONSES, TEXT
+from tests.providers.streams import write_events
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
 
@@ -48,12 +50,14 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(world, World)
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         status, reply = world.status, world.reply if world.status == 200 else {"error": {"message": "no"}}
-        if self.path.startswith("/accounts/"):
+        is_gemma = self.path.startswith("/accounts/")
+        if is_gemma:
             world.bodies.append(body)
             status, reply = 200, {"result": {"response": "Hi"}, "success": True}
-        content = json.dumps(reply).encode()
+        is_stream = status == 200 and not is_gemma and (body.get("stream") or "streamGenerateContent" in self.path)
+        content = write_events(reply) if is_stream else json.dumps(reply).encode()
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -106,10 +110,16 @@ PROVIDERS: dict[str, tuple[Callable[[str], BaseChatModel], dict[str, Any]]] = {
 }
 
 
-def written_by(world: World, provider: str) -> AIMessage:
-    """Return a message as a provider's own package makes it of a reply of its API."""
+@pytest.fixture(params=["whole", "streamed"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def written_by(world: World, provider: str, way: str) -> AIMessage:
+    """Return a message as a provider's own package makes it of a reply of its API, whole or merged of its chunks."""
     make, world.reply = PROVIDERS[provider]
-    message = make(world.url).invoke("Weather in Bonn?")
+    asked = "Weather in Bonn?"
+    message = make(world.url).invoke(asked) if way == "whole" else reduce(add, make(world.url).stream(asked))
     assert isinstance(message, AIMessage)
     assert [call["name"] for call in message.tool_calls] == ["get_weather"]
     return message
@@ -117,8 +127,8 @@ def written_by(world: World, provider: str) -> AIMessage:
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_gemma_continues_the_conversation(world: World, provider: str, model: str) -> None:
-    foreign = written_by(world, provider)
+def test_a_gemma_continues_the_conversation(world: World, provider: str, model: str, way: str) -> None:
+    foreign = written_by(world, provider, way)
     result = ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or "")
     world.gemma(model=model).invoke([HumanMessage("Weather in Bonn?"), foreign, result])
     sent = json.dumps(world.bodies[-1]["messages"], ensure_ascii=False)
@@ -134,15 +144,15 @@ def test_a_gemma_continues_the_conversation(world: World, provider: str, model: 
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_answer_is_kept_as_text(world: World, provider: str) -> None:
-    foreign = written_by(world, provider).model_copy(update={"tool_calls": []})
+def test_an_answer_is_kept_as_text(world: World, provider: str, way: str) -> None:
+    foreign = written_by(world, provider, way).model_copy(update={"tool_calls": []})
     world.gemma().invoke([HumanMessage("Weather in Bonn?"), foreign, HumanMessage("Thanks.")])
     assert world.bodies[-1]["messages"][1] == {"role": "assistant", "content": TEXT}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_chain_with_fallbacks(world: World, provider: str) -> None:
-    foreign = written_by(world, provider)
+def test_a_chain_with_fallbacks(world: World, provider: str, way: str) -> None:
+    foreign = written_by(world, provider, way)
     history: list[BaseMessage] = [
         HumanMessage("Weather in Bonn?"),
         foreign,
@@ -156,7 +166,7 @@ def test_a_chain_with_fallbacks(world: World, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_agent_that_falls_back(world: World, provider: str) -> None:
+def test_an_agent_that_falls_back(world: World, provider: str, way: str) -> None:
     def get_weather(city: str) -> str:
         """Tell the weather in a city."""
         world.status = 500  # from here on the first model fails
@@ -164,7 +174,13 @@ def test_an_agent_that_falls_back(world: World, provider: str) -> None:
 
     make, world.reply = PROVIDERS[provider]
     agent: Any = create_agent(make(world.url), [get_weather], middleware=[ModelFallbackMiddleware(world.gemma())])
-    state = agent.invoke({"messages": [HumanMessage("Weather in Bonn?")]})
+    asked: Any = {"messages": [HumanMessage("Weather in Bonn?")]}
+    if way == "whole":
+        state = agent.invoke(asked)
+    else:  # asked for tokens, an agent streams its models and keeps merged chunks
+        state = [value for mode, value in agent.stream(asked, stream_mode=["messages", "values"]) if mode == "values"][
+            -1
+        ]
     assert state["messages"][-1].text == "Hi"
     messages = world.bodies[-1]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "tool"]
