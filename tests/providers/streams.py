@@ -9,7 +9,7 @@ from typing import Any
 Event = dict[str, Any]
 
 
-_EMPTY: dict[str, dict[str, Any]] = {
+_EMPTY: dict[str, Event] = {
     "message": {"content": []},
     "function_call": {"arguments": ""},
     "reasoning": {"summary": []},
@@ -51,12 +51,8 @@ def _stream_response(reply: dict[str, Any]) -> Iterator[Event]:
     yield {"type": "response.created", "response": {**reply, "status": "in_progress", "output": [], "usage": None}}
     for at, item in enumerate(reply["output"]):
         place = {"output_index": at, "item_id": item["id"]}
-        empty = {"message": {"content": []}, "function_call": {"arguments": ""}, "reasoning": {"summary": []}}
-        yield {
-            "type": "response.output_item.added",
-            "output_index": at,
-            "item": {**item, **empty.get(item["type"], {})},
-        }
+        begun = {**item, **_EMPTY.get(item["type"], {})}
+        yield {"type": "response.output_item.added", "output_index": at, "item": begun}
         for event in _stream_item(item):
             yield {**place, **event}
         yield {"type": "response.output_item.done", "output_index": at, "item": item}
