@@ -83,7 +83,7 @@ test-pyodide: $(VENV)/.test ## Run the binding in Pyodide under node
 test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd against the sandbox
 	@$(BIN)/python -m tests.workerd.run
 
-test-real-model: $(VENV)/.test ## Request 30 schemas from a real engine (llama.cpp, SmolLM2)
+test-real-model: $(VENV)/.test ## Request chats, tools and schemas from real models (llama.cpp, SmolLM2, Gemma 3)
 	@$(BIN)/python -m tests.real_model.run
 
 # The first run keeps the histories that unit tests put to a model, the second renders them.

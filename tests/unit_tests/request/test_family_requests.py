@@ -1,0 +1,78 @@
+"""The bytes that each family sends to any server: a conversation with a tool round, a stream, structured output."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
+
+from langchain_workers_gemma import ChatWorkersGemma
+from tests.helpers.asking import WAYS, WEATHER, Service, ask, delta, sse, stream
+
+pytestmark = pytest.mark.lowest
+
+EXPECTED: dict[str, dict[str, str]] = json.loads(
+    (Path(__file__).resolve().parents[2] / "data" / "family_requests.json").read_text()
+)
+"""By family and case, the body of a request without a stream."""
+MODELS = {
+    "gemma": "gemma:7b",
+    "gemma-2": "gemma2:9b",
+    "gemma-3": "google/gemma-3-27b-it",
+    "gemma-3n": "gemma-3n-e4b",
+    "gemma-4": "google/gemma-4-31b-it",
+    "functiongemma": "functiongemma",
+    "unknown": "my-own-finetune",
+}
+SCHEMA = {"title": "City", "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+HISTORY = [
+    SystemMessage("Be brief."),
+    HumanMessage("How warm is it in Paris?"),
+    AIMessage("", tool_calls=[ToolCall(name="get_weather", args={"city": "Paris"}, id="c1")]),
+    ToolMessage("24 degrees", tool_call_id="c1"),
+]
+CASES = ("chat", "tools", "forced", "schema")
+
+
+def connect(model: str) -> ChatWorkersGemma:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* names no known Gemma", category=UserWarning)
+        return ChatWorkersGemma(
+            host="openai_compatible", base_url="http://127.0.0.1:8000/v1", model=model, temperature=0, seed=7
+        )
+
+
+def bind(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
+    """Return the model of a case, and what it is asked."""
+    if case == "chat":
+        return llm, HISTORY[:2]
+    if case == "schema":
+        wanted = {"type": "json_schema", "json_schema": {"name": "City", "schema": SCHEMA}}
+        return llm.bind(response_format=wanted), HISTORY[:2]
+    return llm.bind_tools([WEATHER], tool_choice="any" if case == "forced" else None), HISTORY
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("family", MODELS)
+def test_bytes(service: Service, family: str, case: str, way: str) -> None:
+    said = {
+        "forced": '{"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Rome"}}]}',
+        "schema": '{"name": "Paris"}',
+    }.get(case, "Warm.")
+    called = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
+    calls = [{"index": 0, "id": "c2", "type": "function", "function": called}]
+    is_native_call = case == "forced" and family in ("gemma-4", "functiongemma")
+    said_: dict[str, Any] = {"content": None, "tool_calls": calls} if is_native_call else {"content": said}
+    service.answers(stream(sse(delta(**said_), delta(finish_reason="stop"), "[DONE]")))
+    llm, asked = bind(connect(MODELS[family]), case)
+    ask(llm, way, asked)
+    body = service.requests[0].content.decode()
+    streamed = ',"stream":true,"stream_options":{"include_usage":true}'
+    if "stream" in way:
+        assert streamed in body
+    assert body.replace(streamed, "") == EXPECTED[family][case]
