@@ -80,19 +80,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         ValueError: If an argument is unknown or not valid.
     """
     kwargs, stop = _resolve_aliases(chat, kwargs, stop)
-    unknown = kwargs.keys() - _ARGUMENTS
-    if unknown:
-        name = min(unknown)
-        raise ValueError(
-            f"{name} is not an argument of a call.{did_you_mean(name, _ARGUMENTS)} "
-            "Use model_kwargs for keys that are to be sent as they are."
-        )
-    chat_class = cast("type[BaseModel]", type(chat))
-    of_call = {
-        name: value if name in _CHECKED_ELSEWHERE else validate_field(chat_class, name, value)
-        for name, value in kwargs.items()
-        if name in _PER_CALL
-    }
+    of_call = _validate_overrides(chat, kwargs)
     fields = vars(chat) | of_call
     spec = get_model_spec(chat, kwargs.get("model"))
     check_one_answer(kwargs.get("n"), fields["model_kwargs"])
@@ -101,11 +89,6 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
     sampling = {name: to_python(number) for name in SAMPLING if (number := fields[name]) is not None}
     if of_call:
         check_sampling(sampling, spec)
-    response_format = kwargs.get("response_format")
-    answer = None if response_format is None else parse_response_format(response_format)
-    guided = kwargs.get("guided_json")
-    if guided is not None:
-        answer = Answer.from_guided_json(guided, spec)
     gateway = connection.parse_gateway(fields["ai_gateway"])
     return CallSettings(
         spec=spec,
@@ -117,7 +100,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         tool_choice=kwargs.get("tool_choice"),
         parallel_tool_calls=kwargs.get("parallel_tool_calls"),
         tool_calling=fields["tool_calling"],
-        answer=answer,
+        answer=_parse_answer(kwargs, spec),
         repair_tool_calls=fields["repair_tool_calls"],
         keep_invalid_answer=bool(kwargs.get("keep_invalid_answer")),
         max_repairs=check_max_repairs(kwargs.get("max_repairs", 1)),
@@ -141,6 +124,34 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
         retry=RetryPolicy(chat.max_retries),
         context=connection.build_error_context(chat, spec, gateway),
     )
+
+
+def _validate_overrides(chat: ChatModel, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call that replace fields, each checked as the field.
+
+    Raises:
+        ValueError: If an argument is unknown or not valid.
+    """
+    unknown = kwargs.keys() - _ARGUMENTS
+    if unknown:
+        name = min(unknown)
+        raise ValueError(
+            f"{name} is not an argument of a call.{did_you_mean(name, _ARGUMENTS)} "
+            "Use model_kwargs for keys that are to be sent as they are."
+        )
+    chat_class = cast("type[BaseModel]", type(chat))
+    return {
+        name: value if name in _CHECKED_ELSEWHERE else validate_field(chat_class, name, value)
+        for name, value in kwargs.items()
+        if name in _PER_CALL
+    }
+
+
+def _parse_answer(kwargs: Mapping[str, Any], spec: GemmaModel) -> Answer | None:
+    """Return the form of the answer that `guided_json` or `response_format` demands, `None` without either."""
+    response_format, guided = kwargs.get("response_format"), kwargs.get("guided_json")
+    answer = None if response_format is None else parse_response_format(response_format)
+    return answer if guided is None else Answer.from_guided_json(guided, spec)
 
 
 def get_server_memory(chat: ChatModel) -> ServerMemory:

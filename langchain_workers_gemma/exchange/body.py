@@ -17,6 +17,7 @@ from langchain_workers_gemma.exchange.error_mapping import (
 from langchain_workers_gemma.json_text.parsing import parse_json
 
 _DONE = b"[DONE]"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # of an event stream
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A larger body, or a larger event of a stream, is refused, so that memory stays bounded."""
@@ -34,6 +35,23 @@ def closing_on_error(steps: Generator[Action, Any, T]) -> Generator[Action, Any,
         if not (isinstance(error, APIStatusError) and isinstance(error.body, Mapping)):
             yield CloseConnection()
         raise
+
+
+def is_event_stream(data: bytes, *, requested: bool) -> bool:
+    """Return whether a body is a stream of events. Some servers send one where a whole response was requested.
+
+    Args:
+        data: The beginning of the body.
+        requested: Whether a stream was requested.
+    """
+    start = data.lstrip()
+    return start[:1] not in b'{[<"' if requested else start.startswith(_FIELDS)
+
+
+def may_become_field(data: bytes) -> bool:
+    """Return whether more bytes are needed to decide whether a body is a stream of events."""
+    start = data.lstrip()
+    return any(len(start) < len(field) and field.startswith(start) for field in _FIELDS)
 
 
 def read_body(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages.ai import add_usage
 from pydantic_core import from_json
 
 from langchain_workers_gemma.errors import (
@@ -38,17 +37,23 @@ from langchain_workers_gemma.exchange.actions import (
 )
 from langchain_workers_gemma.exchange.advice import add_advice, find_advice, make_missing_call_error
 from langchain_workers_gemma.exchange.attempts import with_retries
-from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
+from langchain_workers_gemma.exchange.body import (
+    closing_on_error,
+    is_event_stream,
+    may_become_field,
+    parse_body,
+    read_body,
+)
 from langchain_workers_gemma.exchange.error_mapping import (
-    get_request_id,
     is_error_payload,
     make_unreadable_error,
     map_payload_error,
 )
 from langchain_workers_gemma.exchange.refusals import refuses_constraint
 from langchain_workers_gemma.exchange.request import Plan, Problem, Request
+from langchain_workers_gemma.exchange.response_metadata import build_begin, build_end
 from langchain_workers_gemma.json_text.parsing import parse_json
-from langchain_workers_gemma.response.builders import Begin, End, Piece, build_partial_message
+from langchain_workers_gemma.response.builders import Piece, build_partial_message
 from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 from langchain_workers_gemma.response.reader import ReplyReader
@@ -60,8 +65,6 @@ from langchain_workers_gemma.response.usage import UsageTally
 logger = logging.getLogger(__name__)
 
 _DONE = b"[DONE]"
-_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_GATEWAY_HEADERS = (("cf-aig-cache-status", "gateway_cache_status"), ("cf-aig-log-id", "gateway_log_id"))
 
 
 def chat_exchange(plan: Plan) -> Flow:
@@ -128,8 +131,8 @@ class ChatExchange:
         if self._plan.reader_options.withholds_calls:
             yield from self._deliver([ToolCallDelta(one.position, one.id, one.name, one.text) for one in calls])
         invalidating = [call.invalidating_delta for call in calls if call.invalidating_delta] if self._is_stream else []
-        ending: list[Piece] = [*invalidating, self._end(calls)]
-        yield Deliver(ending if self._begun else [self._begin(), *ending])
+        ending: list[Piece] = [*invalidating, build_end(self._plan, self._head, self._reader, self._spent, calls)]
+        yield Deliver(ending if self._begun else [build_begin(self._plan, self._head, self._reader), *ending])
 
     # --- Asking again ---
 
@@ -300,23 +303,17 @@ class ChatExchange:
         while data is not None and not data.strip():
             data = yield READ
         ended = data is None
-        while data is not None and not ended and not request.stream and _may_become_a_field(data):
+        while data is not None and not ended and not request.stream and may_become_field(data):
             more: bytes | None = yield READ
             ended = more is None
             data += more or b""
         is_success = 200 <= self._head.status < 300
-        if is_success and data is not None and self._is_event_stream(request, data):
+        if is_success and data is not None and is_event_stream(data, requested=request.stream):
             return (yield from self._read_stream(data))
         body = (data or b"") if ended else (yield from read_body(self._head, self._plan.context, first=data))
         if is_success and request.stream and not body:
             return True
         return (yield from self._read_whole(request, body))
-
-    def _is_event_stream(self, request: Request, data: bytes) -> bool:
-        """Return whether a body is a stream of events. Some servers send one where a whole response was requested."""
-        if request.stream:
-            return data.lstrip()[:1] not in b'{[<"'
-        return data.lstrip().startswith(_FIELDS)
 
     def _read_whole(self, request: Request, body: bytes) -> Generator[Action, Any, bool]:
         payload = parse_body(self._head, body, self._plan.context)
@@ -435,44 +432,9 @@ class ChatExchange:
         pieces: list[Piece] = [*events]
         if not self._begun:
             self._begun = True
-            pieces = [self._begin(), *events]
+            pieces = [build_begin(self._plan, self._head, self._reader), *events]
         self._delivered += pieces
         yield Deliver(pieces)
-
-    def _begin(self) -> Begin:
-        headers = self._head.headers
-        metadata = dict(self._plan.metadata)
-        if self._reader.model_name is not None:
-            metadata["model_name"] = self._reader.model_name
-        identity = get_request_id(headers)
-        if identity is not None:
-            metadata["request_id"] = identity
-        for header, key in _GATEWAY_HEADERS:
-            if header in headers:
-                metadata[key] = headers[header]
-        return Begin(metadata)
-
-    def _end(self, calls: Sequence[FinishedCall]) -> End:
-        tally = self._reader.tally
-        usage = tally.to_metadata()
-        for earlier in filter(None, (spent.to_metadata() for spent in self._spent)):
-            usage = add_usage(earlier, usage)
-        metadata: dict[str, Any] = {"finish_reason": self._reader.effective_finish_reason}
-        if errors := [call.error for call in calls if call.error]:
-            metadata["invalid_tool_call_errors"] = errors  # core keeps no reasons for the calls of a stream
-        neurons = tally.neurons
-        if neurons is None:
-            neurons = _as_float(self._head.headers.get("cf-ai-neurons"))
-        if neurons is not None:
-            metadata["neurons"] = neurons + sum(spent.neurons or 0 for spent in self._spent)
-        if self._reader.is_json_truncated:
-            metadata["truncated_json"] = True
-        if self._reader.logprobs:
-            metadata["logprobs"] = {"content": self._reader.logprobs}
-        cost = self._plan.spec.cost_usd(usage["input_tokens"], usage["output_tokens"]) if usage else None
-        if cost is not None:
-            metadata["cost_usd"] = cost
-        return End(metadata, usage, calls)
 
     def _make_interrupted_error(self, error: WorkersGemmaError) -> StreamInterruptedError:
         """Return the error for an interrupted stream, with its partial reply."""
@@ -502,23 +464,9 @@ def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> l
     return [Text(rest), *new] if rest.strip() else new
 
 
-def _may_become_a_field(data: bytes) -> bool:
-    """Return whether more bytes are needed to see whether a body is a stream of events."""
-    start = data.lstrip()
-    return any(len(start) < len(field) and field.startswith(start) for field in _FIELDS)
-
-
 def _is_json(payload: bytes) -> bool:
     try:
         parse_json(payload)
     except ValueError:
         return False
     return True
-
-
-def _as_float(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from pydantic_core import from_json
@@ -63,19 +65,9 @@ def find_last_object(text: str) -> dict[str, Any]:
         >>> find_last_object('First {"a": 1}, no, rather {"a": 2}.')
         {'a': 2}
     """
-    body = replace_lone_surrogates(text)
     last: dict[str, Any] | None = None
-    position = 0
-    while (found := _OBJECT.search(body, position)) is not None:
-        try:
-            value, position = _read(body, found.start())
-        except ValueError:
-            length = ValueScanner().scan(body[found.start() :])
-            if length is None:
-                break
-            position = found.start() + length
-        else:
-            last = value or last
+    for value in _iterate_objects(replace_lone_surrogates(text)):
+        last = value or last
     if last is None:
         raise NoJsonError("it holds no whole JSON object")
     return last
@@ -101,26 +93,32 @@ def _breaks_off(text: str) -> bool:
 
 def _find_first_object(body: str) -> Any:
     """Return the first object that can be read, with whatever surrounds it."""
-    position = 0
     empty: Any = None
-    for _ in range(_MAX_TRIES):
+    for value in _iterate_objects(body, max_tries=_MAX_TRIES):
+        if value:
+            return value
+        empty = value
+    if empty is not None:
+        return empty
+    raise NoJsonError("it holds no whole JSON object")
+
+
+def _iterate_objects(body: str, max_tries: int | None = None) -> Iterator[Any]:
+    """Yield the outermost objects of a text; an object that cannot be read is skipped with all inside it."""
+    position = 0
+    for _ in count() if max_tries is None else range(max_tries):
         found = _OBJECT.search(body, position)
         if found is None:
-            break
+            return
         try:
             value, position = _read(body, found.start())
         except ValueError:
             length = ValueScanner().scan(body[found.start() :])
             if length is None:
-                break
+                return
             position = found.start() + length
         else:
-            if value:
-                return value
-            empty = value
-    if empty is not None:
-        return empty
-    raise NoJsonError("it holds no whole JSON object")
+            yield value
 
 
 def _read(body: str, start: int) -> tuple[Any, int]:

@@ -177,7 +177,7 @@ class _Connection:
             raise _make_typed_error(error) from _strip_frames(error)
 
     def abort(self) -> None:
-        self._hang_up(self._client)
+        self._close_client(self._client)
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -207,7 +207,7 @@ class _Connection:
         elif time.monotonic() > self._deadline:
             raise _make_not_ended_error()
 
-    def _hang_up(self, client: WatchedTransport | None) -> None:
+    def _close_client(self, client: WatchedTransport | None) -> None:
         stream = _get_network_stream(self._response)
         if stream is not None:
             stream.close()
@@ -223,7 +223,7 @@ class _Connection:
         if self._response is not None:
             try:
                 if reads is not None and reads.end_response(self._headers):
-                    self._hang_up(client)
+                    self._close_client(client)
             finally:
                 response, self._response = self._response, None
                 response.close()
@@ -287,7 +287,7 @@ class _AsyncConnection:
             raise _make_typed_error(error) from _strip_frames(error)
 
     async def abort(self) -> None:
-        await self._hang_up(self._client)
+        await self._close_client(self._client)
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -320,7 +320,7 @@ class _AsyncConnection:
         except TimeoutError:
             raise _make_not_ended_error() from None
 
-    async def _hang_up(self, client: AsyncWatchedTransport | None) -> None:
+    async def _close_client(self, client: AsyncWatchedTransport | None) -> None:
         stream = _get_network_stream(self._response)
         if stream is not None:
             await stream.aclose()
@@ -333,7 +333,7 @@ class _AsyncConnection:
         if self._response is not None:
             try:
                 if reads is not None and reads.end_response(self._headers):
-                    await self._hang_up(client)
+                    await self._close_client(client)
             finally:
                 response, self._response = self._response, None
                 await response.aclose()

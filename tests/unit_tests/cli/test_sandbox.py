@@ -63,7 +63,7 @@ def test_variables_are_written_for_the_shell_of_the_system(
     platform: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "sys", SimpleNamespace(platform=platform))
-    monkeypatch.setattr(command, "_until_interrupted", interrupted)
+    monkeypatch.setattr(command, "_wait_until_interrupted", interrupted)
     assert main(["sandbox", "--port", "0"]) == 0
     start, _, end = line.partition("NAME")
     expected = f"{re.escape(start)}WORKERS_GEMMA_BASE_URL{re.escape(end).replace('value', '[^ ]+')}"
