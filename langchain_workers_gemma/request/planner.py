@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage
 
 from langchain_workers_gemma.errors import APIStatusError
 from langchain_workers_gemma.exchange.actions import FetchImages, Flow
@@ -20,6 +20,16 @@ from langchain_workers_gemma.exchange.request import CallRepair, Correction, Pla
 from langchain_workers_gemma.hosts import Route
 from langchain_workers_gemma.request.content import ContentRules
 from langchain_workers_gemma.request.images import ImageRules, find_remote_image_urls
+from langchain_workers_gemma.request.model_input import (
+    build_binding_options,
+    build_input,
+    describe_unset_limit,
+    find_token_limits,
+    get_only_prompt,
+    is_thinking_on,
+    merge_callers_keys,
+    sets_token_limit,
+)
 from langchain_workers_gemma.request.notations import Notation
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, OwnParts, find_limits_after
@@ -27,11 +37,11 @@ from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.request.templates import to_wire
 from langchain_workers_gemma.request.tool_methods import (
-    _STRATEGIES,
-    _build_raw,
-    _find_forced,
-    _Strategy,
+    STRATEGIES,
+    Strategy,
+    build_raw,
     choose_tool_method,
+    find_forced,
     get_notation,
 )
 from langchain_workers_gemma.request.tool_prompts import write_call_correction
@@ -42,7 +52,7 @@ from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.reader import ReaderOptions
 from langchain_workers_gemma.response.stages.opened_thought import OpenedThought
 from langchain_workers_gemma.response.truncation import TokenLimits
-from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS, get_markup
+from langchain_workers_gemma.tool_text.tokens import get_markup
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
@@ -60,26 +70,26 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
     choice = parse_choice(settings.tool_choice, [get_tool_name(tool) for tool in settings.tools])
     if settings.raw:
         method = None
-        ask = _build_raw(settings)
+        ask = build_raw(settings)
     else:
         method = choose_tool_method(settings, choice)
-        ask = _STRATEGIES[method](settings, choice)
+        ask = STRATEGIES[method](settings, choice)
     native_stop = 0 < len(settings.stops) <= spec.stop and not settings.raw
-    data = _build_input(settings, ask, native_stop=native_stop, stream=stream)
+    data = build_input(settings, ask, native_stop=native_stop, stream=stream)
     return Preparation(
         settings=settings,
         ask=ask,
         data=data,
-        options=_build_binding_options(settings),
+        options=build_binding_options(settings),
         stream=stream,
-        forced=_find_forced(settings, choice) if method else None,
+        forced=find_forced(settings, choice) if method else None,
         stops=() if native_stop else settings.stops,
-        limits=_find_limits({**data, **settings.extra}, _find_context_window(settings)),
-        is_thinking=_is_thinking(_merge_callers_keys(dict(data), settings.extra)),
+        limits=find_token_limits({**data, **settings.extra}, _find_context_window(settings)),
+        is_thinking=is_thinking_on(merge_callers_keys(dict(data), settings.extra)),
         route=settings.address.chat(settings.api),
         notation=get_notation(spec, ask),
         turn_options=_build_turn_options(settings),
-        unset_limit=_describe_unset_limit(settings, data),
+        unset_limit=describe_unset_limit(settings, data),
     )
 
 
@@ -127,7 +137,7 @@ class Preparation:
     """
 
     settings: CallSettings
-    ask: _Strategy
+    ask: Strategy
     data: Mapping[str, Any]
     options: Mapping[str, Any]
     stream: bool
@@ -175,7 +185,7 @@ class Preparation:
             ValueError: If the model cannot take the messages; nothing has been sent then.
         """
         if self.settings.raw:
-            return self._build_plan({"prompt": _get_only_prompt(messages)}, History(messages))
+            return self._build_plan({"prompt": get_only_prompt(messages)}, History(messages))
         options = self.turn_options if inlined_images is None else _build_turn_options(self.settings, inlined_images)
         changes: Changes = []
         turns = to_turns(messages, options, changes)
@@ -286,7 +296,7 @@ class Preparation:
         """Return the plan of asking without what the server refused of that which the caller did not ask for."""
         settings = self.settings
         sent = OwnParts(
-            max_tokens=None if _sets_token_limit(settings) else self.data.get("max_tokens"),
+            max_tokens=None if sets_token_limit(settings) else self.data.get("max_tokens"),
             context_window=_find_context_window(settings),
             stream_options="stream_options" in self.data and "stream_options" not in settings.extra,
             system_role=wire[0]["role"] == "system",
@@ -324,7 +334,7 @@ class Preparation:
             address=settings.address,
             route=self.route,
             model=settings.spec.id,
-            data=_merge_callers_keys({**conversation, **self.data}, settings.extra),
+            data=merge_callers_keys({**conversation, **self.data}, settings.extra),
             headers=settings.headers,
             options=self.options,
             stream=self.stream,
@@ -357,132 +367,3 @@ def _build_turn_options(settings: CallSettings, inlined_images: Mapping[str, str
         ),
         replays_thoughts=settings.replay_reasoning == "tool_loop" and bool(get_template_data(spec).thought_keys),
     )
-
-
-def _describe_unset_limit(settings: CallSettings, data: Mapping[str, Any]) -> str | None:
-    """Return which token limit applies that the caller did not set; `None` if the caller set one."""
-    if _sets_token_limit(settings):
-        return None
-    if "max_tokens" in data:
-        return f"the max_tokens={data['max_tokens']} that is sent with tools and structured output"
-    default = settings.spec.default_max_tokens
-    return "the service's default" if default is None else f"the service's default of {default} tokens"
-
-
-def _find_limits(data: Mapping[str, Any], context_window: int | None) -> TokenLimits:
-    """Return what bounds the reply to a request with this input."""
-    sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
-    stops = data.get("stop")
-    sent_stops = (stops,) if isinstance(stops, str) else tuple(stops) if isinstance(stops, list) else ()
-    return TokenLimits(min(sent, default=None), context_window, tuple(CALL_TOKENS.values()), sent_stops)
-
-
-# --- The input --------------------------------------------------------------------------------------------------------
-
-_TOKEN_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
-
-
-def _sets_token_limit(settings: CallSettings) -> bool:
-    """Return whether the caller set a limit of tokens."""
-    return not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra))
-
-
-_JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
-_THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
-
-
-def _build_parameters(settings: CallSettings, *, needs_token_budget: bool) -> dict[str, Any]:
-    spec = settings.spec
-    data = dict(settings.parameters)
-    is_thinking_off = settings.thinking is False or settings.reasoning_effort == "none"
-    if needs_token_budget and not _sets_token_limit(settings):
-        wanted = _JSON_TOKEN_BUDGET + (_THINKING_TOKEN_BUDGET if spec.thinking and not is_thinking_off else 0)
-        budget = (settings.limits or NO_SERVER_LIMITS).choose_max_tokens(wanted, spec.usable_context)
-        data |= {} if budget is None else {"max_tokens": budget}
-    data |= _build_thinking(settings)
-    data |= _build_logprobs(settings)
-    if settings.lora is not None:
-        if not spec.lora or settings.api != "native":
-            raise ValueError(f"lora: {spec.id} takes no LoRA on the {settings.api} API of {spec.host}.")
-        data["lora"] = settings.lora
-    return data
-
-
-def _build_thinking(settings: CallSettings) -> dict[str, Any]:
-    """Return the parameters of thinking: a level of effort where the model has levels, else on or off."""
-    spec, effort, thinking = settings.spec, settings.reasoning_effort, settings.thinking
-    if thinking is not None and not spec.thinking:
-        raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
-    if effort is not None and spec.reasoning_effort is False and not spec.thinking:
-        raise ValueError(f"reasoning_effort: {spec.id} has no levels of effort. Leave it out.")
-    if effort is not None and (spec.reasoning_effort or not spec.thinking):
-        effort_data: dict[str, Any] = {"reasoning_effort": effort}
-        return effort_data | _build_switch(thinking=thinking)
-    wanted = None if effort is None else effort != "none"
-    if thinking is not None and wanted is not None and thinking is not wanted:
-        raise ValueError(
-            f"reasoning_effort={effort!r} and thinking={thinking!r} disagree: {spec.id} knows thinking on or off. "
-            "Give one of them."
-        )
-    return _build_switch(thinking=wanted if thinking is None else thinking)
-
-
-def _build_switch(*, thinking: bool | None) -> dict[str, Any]:
-    return {} if thinking is None else {"chat_template_kwargs": {"enable_thinking": thinking}}
-
-
-def _is_thinking(data: Mapping[str, Any]) -> bool:
-    switches = data.get("chat_template_kwargs")
-    return isinstance(switches, Mapping) and switches.get("enable_thinking") is True
-
-
-def _build_logprobs(settings: CallSettings) -> dict[str, Any]:
-    asked = {"logprobs": settings.logprobs, "top_logprobs": settings.top_logprobs}
-    data = {name: value for name, value in asked.items() if value is not None}
-    if data and settings.spec.logprobs is False:
-        raise ValueError(f"{min(data)}: {settings.spec.id} has no log probabilities. Leave it out.")
-    if data.get("top_logprobs") is not None and not settings.logprobs:
-        raise ValueError("top_logprobs needs logprobs=True.")
-    return data
-
-
-def _get_only_prompt(messages: Sequence[BaseMessage]) -> str:
-    only = messages[0] if len(messages) == 1 else None
-    if not isinstance(only, HumanMessage) or not isinstance(only.content, str) or not only.content:
-        raise ValueError("raw=True sends one prompt: the input must be one string, or one HumanMessage that holds one.")
-    return only.content
-
-
-_DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
-
-
-def _build_input(settings: CallSettings, ask: _Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
-    """Return the input beside the messages and the caller's own keys."""
-    data = {**_build_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
-    if native_stop:
-        data["stop"] = list(settings.stops)
-    if stream:
-        data["stream"] = True
-        has_usage = settings.api == "openai" or settings.spec.stream_options
-        if has_usage and (settings.limits is None or settings.limits.stream_options):
-            data["stream_options"] = {"include_usage": True}
-    if settings.reject_if_busy:
-        data["options"] = {"rejectIfBusy": True}
-    return data
-
-
-def _merge_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in extra.items():
-        ours = data.get(key)
-        joined = key in _DEEP_MERGED_KEYS and isinstance(ours, Mapping) and isinstance(value, Mapping)
-        data[key] = {**ours, **value} if joined and ours else value
-    return data
-
-
-def _build_binding_options(settings: CallSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if settings.reject_if_busy:
-        options["rejectIfBusy"] = True
-    if settings.gateway is not None:
-        options["gateway"] = settings.gateway.binding_options()
-    return options

@@ -34,7 +34,7 @@ STRING_TOKENS = StringTokens(QUOTES, (*CALL_TOKENS.values(), *RESULTS, *TURN_END
 
 
 @dataclass(frozen=True, slots=True)
-class _Strategy:
+class Strategy:
     """What one tool method adds to the messages, the input and the reading of the reply.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Strategy:
     notation: Notation | None = None
 
 
-def get_notation(spec: GemmaModel, strategy: _Strategy) -> Notation:
+def get_notation(spec: GemmaModel, strategy: Strategy) -> Notation:
     """Return how calls, answers and results of a history are written."""
     return strategy.notation or (NATIVE if spec.tool_role else PROMPTED)
 
@@ -111,12 +111,12 @@ def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormCho
     return FormChoice(names, position, key, settings.server_memory)
 
 
-def _build_plain(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
+def _build_plain(settings: CallSettings, _choice: ToolChoice) -> Strategy:
     answer = settings.answer
     if answer is None:
-        return _Strategy(text_stages=_list_text_stages(settings))
+        return Strategy(text_stages=_list_text_stages(settings))
     choice = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
-    return _Strategy(
+    return Strategy(
         answer.write_instructions(),
         choice.form.parameters(answer),
         json_answer=True,
@@ -126,16 +126,21 @@ def _build_plain(settings: CallSettings, _choice: ToolChoice) -> _Strategy:
     )
 
 
-def _build_raw(settings: CallSettings) -> _Strategy:
+def build_raw(settings: CallSettings) -> Strategy:
+    """Return the strategy of a raw prompt, which knows no tools.
+
+    Raises:
+        ValueError: If the model has no raw mode, or tools or a schema are to be shown to it.
+    """
     spec = settings.spec
     if not spec.raw or settings.api != "native":
         raise ValueError(f"raw=True: {spec.id} takes no raw prompt on the {settings.api} API of {spec.host}.")
     if settings.tools or settings.answer is not None:
         raise ValueError("raw=True applies no chat template, so tools and structured output have no place in it.")
-    return _Strategy(data={"raw": True})
+    return Strategy(data={"raw": True})
 
 
-def _build_native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+def _build_native(settings: CallSettings, choice: ToolChoice) -> Strategy:
     spec = settings.spec
     shown = get_template_data(spec).declarations
     data: dict[str, Any] = {
@@ -160,7 +165,7 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
         form = _choose_form(settings, any_object=answer.schema is None or answer.any_object)
         data |= form.form.parameters(answer)
     constrained: ToolMethod | None = "guided_json" if spec.constraint is not None else None
-    return _Strategy(
+    return Strategy(
         # Under `auto`, no constraint goes beside tools: in vLLM it covers the whole reply, so that the model would
         # answer with invented values and never call a tool (docs/wire.md section 10). An answer that is not JSON is
         # requested again, constrained and without tools.
@@ -177,7 +182,7 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     )
 
 
-def _build_guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+def _build_guided(settings: CallSettings, choice: ToolChoice) -> Strategy:
     form = _choose_form(settings)
     if not form.form.constrains:  # the server refused the others
         return replace(_build_prompted(settings, choice), fallback=None, form=form)
@@ -188,7 +193,7 @@ def _build_guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     instructions = write_guided_instructions(settings.tools, choice, answer_schema=answer)
     if not form.form.carries_schema:
         instructions += "\n" + write_answer_instructions(schema)
-    return _Strategy(
+    return Strategy(
         instructions,
         form.form.parameters(Answer("reply", schema)),
         json_answer=answer is not None,
@@ -199,14 +204,14 @@ def _build_guided(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     )
 
 
-def _build_prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
+def _build_prompted(settings: CallSettings, choice: ToolChoice) -> Strategy:
     instructions = write_calling_instructions(
         settings.tools, choice, parallel=settings.parallel_tool_calls is not False
     )
     if settings.answer is not None and not choice.is_forced:
         instructions += "\n" + settings.answer.write_instructions()
     constrained = choice.is_forced and settings.spec.constraint is not None
-    return _Strategy(
+    return Strategy(
         instructions,
         json_answer=settings.answer is not None and not choice.is_forced,
         text_stages=_list_text_stages(settings, choice),
@@ -216,7 +221,7 @@ def _build_prompted(settings: CallSettings, choice: ToolChoice) -> _Strategy:
     )
 
 
-_STRATEGIES = {None: _build_plain, "native": _build_native, "guided_json": _build_guided, "prompt": _build_prompted}
+STRATEGIES = {None: _build_plain, "native": _build_native, "guided_json": _build_guided, "prompt": _build_prompted}
 
 
 def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) -> tuple[Callable[[], Stage], ...]:
@@ -231,7 +236,7 @@ def _build_bound_tools(settings: CallSettings) -> BoundTools:
     return BoundTools(ToolNames.of(settings.tools).parameters, STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
-def _find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
+def find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
     """Return the tools of which one must be called; `None` where none must."""
     if not choice.is_forced:
         return None
