@@ -62,11 +62,11 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     """Lets an agent continue after an invalid tool call, and stops it from repeating identical calls.
 
     An agent ends when a reply has no valid tool call, so a truncated or malformed call ends it without an answer. This
-    middleware returns an error to the model that says what was wrong, up to `max_invalid` times in a row.
+    middleware returns an error to the model that names the problem, up to `max_invalid` times in a row.
 
     An agent runs a call as often as the model requests it. This middleware runs an identical call at most
     `max_repeats` times while the agent calls nothing new. Then it refuses the call and requests an answer without
-    tools. If neither helps, the run ends with a message that says so.
+    tools. If neither helps, the run ends with a message about it.
 
     Every call, valid or not, has a result in the history, so that the history is valid for every chat template. The
     counts belong to one run and are stored in its checkpoints: a resumed run continues them, a new run starts at zero.
@@ -174,7 +174,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
         verdict = _Verdict()
         for call in reply.tool_calls:
             count = _count(call, calls)
-            handled = call["id"] in answered  # a structured answer that did not fit its schema: LangChain said so
+            handled = call["id"] in answered  # a structured answer that did not fit its schema: reported by LangChain
             if count <= self.max_repeats and (handled or not answer_now):
                 verdict.proceeds = True
                 continue

@@ -108,7 +108,7 @@ def estimate_request_tokens(body: Mapping[str, Any]) -> int:
     """Estimate the input tokens of a request, in any of the forms that the services take.
 
     Args:
-        body: The request: `messages` or `prompt`, with or without `tools`; its input may stand under `data`.
+        body: The request: `messages` or `prompt`, with or without `tools`; its input may be under `data`.
 
     Example:
         >>> estimate_request_tokens({"messages": [{"role": "user", "content": "Hello"}]})

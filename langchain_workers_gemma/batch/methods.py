@@ -78,7 +78,7 @@ class BatchMethods(_ChatModel):
 
         Raises:
             ValueError: If the host or the model has no queue, or an input is not valid. Nothing is sent then.
-            WorkersGemmaError: If the batch or an input fails. A note on the error says how to fetch the rest.
+            WorkersGemmaError: If the batch or an input fails. A note on the error shows how to fetch the rest.
 
         Example:
             ```python

@@ -35,7 +35,7 @@ MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one re
 _GROWTH_FACTOR = 1.5
 MAX_POLL_INTERVAL = 30.0  # seconds
 MAX_RETRY_AFTER = 60.0  # seconds
-_UNFINISHED = ("queued", "running")  # `responses` may stand beside them, null or empty
+_UNFINISHED = ("queued", "running")  # `responses` may accompany them, null or empty
 _FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none is documented
 
 
@@ -97,7 +97,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
 def fetch(
     batch_plan: BatchPlan, job: BatchJob, poll_policy: PollPolicy, progress: Progress
 ) -> Generator[Action, Any, list[Outcome]]:
-    """Wait for a batch and read its answers, in the inputs' order; a failed input's error stands at its place.
+    """Wait for a batch and read its answers, in the inputs' order; a failed input's error is at its place.
 
     Raises:
         WorkersGemmaError: If the batch as a whole fails. A note on it shows how to fetch it later.

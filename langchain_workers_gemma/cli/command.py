@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(Exception):
-    """The command cannot be run, or failed; the message says why.
+    """The command cannot be run, or failed; the message names the cause.
 
     Attributes:
         code: The exit code.

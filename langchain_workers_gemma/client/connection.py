@@ -132,7 +132,7 @@ def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
 def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return headers as they were before they were serialised, which leaves the values of credentials out.
 
-    LangChain's own references to secrets stand for whole arguments only.
+    LangChain's own references to secrets replace whole arguments only.
 
     Raises:
         ValueError: If the environment does not have one.

@@ -44,7 +44,7 @@ class Read:
     """Wait for the next bytes of the body.
 
     Attributes:
-        is_complete: Whether the response has said that it is complete. Later bytes are waited for only briefly.
+        is_complete: Whether the response is complete by its own account. Later bytes are waited for only briefly.
     """
 
     is_complete: bool = False
@@ -66,7 +66,7 @@ class Deliver:
 
 @dataclass(slots=True)
 class CloseConnection:
-    """Close the connection that the reply came over, rather than use it again."""
+    """Close the connection of the response, rather than use it again."""
 
 
 @dataclass(slots=True)

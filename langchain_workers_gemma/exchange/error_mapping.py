@@ -257,7 +257,7 @@ def _iterate_numbers(payload: object, key: str) -> Iterator[int]:
 
 
 def _find_kind(payload: object) -> str:
-    """Return the names that a body in OpenAI's form gives the kind of its error: `context_length_exceeded`."""
+    """Return the names for the kind of an error in OpenAI's form: `context_length_exceeded`."""
     error = payload.get("error", payload) if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         return ""

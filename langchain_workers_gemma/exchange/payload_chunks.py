@@ -13,7 +13,7 @@ def split(sizes: Sequence[int], *, room: int, most: int | None = None) -> Iterat
 
     Args:
         sizes: How many bytes each input takes in JSON.
-        room: How many bytes a request has for its inputs, with the commas between them.
+        room: The bytes of a request for its inputs, with the commas between them.
         most: The most inputs of a request.
 
     Example:

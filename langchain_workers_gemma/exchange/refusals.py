@@ -25,7 +25,7 @@ _ECHOES = frozenset({"input", "ctx", "url", "request", "body"})  # keys that hol
 
 
 def collect_words(error: APIStatusError) -> str:
-    """Return what a server says in an error, without what it repeats of the request."""
+    """Return the text of a server's error, without its quotes of the request."""
     said = error.body if isinstance(error.body, str) else " ".join(map(str, _iterate_texts(error.body)))
     return f"{error.message} {said[:_MAX_SEARCHED]}"
 
@@ -45,7 +45,7 @@ def _iterate_texts(payload: object) -> Iterator[str | int | float]:
 def refuses_constraint(error: APIStatusError) -> bool:
     """Return whether a server may have refused a request for its constraint.
 
-    An error that does not say what it is about counts as such a refusal, since the request without it will show the
+    An error without a stated cause counts as such a refusal, since the request without the constraint will show the
     cause.
 
     Args:

@@ -51,7 +51,7 @@ def is_retryable(error: APIStatusError) -> bool:
     The service reports one failure under several statuses: a lack of capacity (3040) as a 429, or under a success
     status as an envelope, or as one event of a stream.
     """
-    if isinstance(error, QuotaExceededError | ContextOverflowError):  # some servers give a 500 for an overflow
+    if isinstance(error, QuotaExceededError | ContextOverflowError):  # some servers answer an overflow with a 500
         return False
     if error.code in _FINAL_CODES:
         return False

@@ -35,7 +35,7 @@ class PartialJsonParser:
     """
 
     def __init__(self) -> None:
-        self._head: str | None = ""  # what came before the object, as far as it may be the object's beginning
+        self._head: str | None = ""  # text before the object that may be the object's beginning
         self._open: list[tuple[Any, list[str]]] = []  # the containers that have not ended, with the key being read
         self._value: Any = _NOTHING  # the whole object, once it has ended
         self._state: _State = self._expect_value

@@ -127,7 +127,7 @@ class Preparation:
         forced: Names of the tools of which one must be called, `None` where none must.
         stops: Stop sequences to apply on our side.
         limits: What bounds the reply's tokens.
-        is_thinking: Whether the model is told to think.
+        is_thinking: Whether the request switches thinking on.
         route: The way of asking.
         notation: How calls, answers and results of a history are written.
         turn_options: How messages become turns, as long as no image has been fetched.

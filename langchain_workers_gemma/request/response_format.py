@@ -91,7 +91,7 @@ class Answer:
             return None
         try:
             found = find_value_problems(value, self.schema, strict=bool(self.strict))
-        except ValueError:  # a schema sent as the caller gave it, which only the engine can read
+        except ValueError:  # a schema in the caller's own form, which only the engine can read
             return None
         return Problem("; ".join(map(str, found)), self.is_ignored_by(value)) if found else None
 

@@ -83,7 +83,7 @@ def _pair_round(
     opened: dict[str, _Open],
     changes: Changes,
 ) -> None:
-    """Add an assistant's turn, the results of its calls, and what stood among those."""
+    """Add an assistant's turn, the results of its calls, and the turns among those."""
     rest = _distribute(round_of_calls, following)
     kept = _drop_unanswered(round_of_calls, changes)
     opened.update((one.call.id, one) for one in kept)

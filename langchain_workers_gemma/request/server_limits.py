@@ -1,6 +1,6 @@
 """What a server refuses of that which this package puts into a request on its own account, found out at run time.
 
-Servers that speak OpenAI's chat completions differ, and none says beforehand what it takes. So a request is sent in the
+Servers that speak OpenAI's chat completions differ, and none publishes what it accepts. So a request is sent in the
 form that the model's family has, and one that is refused is sent again without what was refused. What the caller asked
 for is never left out. The words below are those of the servers: vLLM, SGLang, llama.cpp, llama-cpp-python, Ollama, text
 generation inference, OpenRouter, Google's endpoint and OpenAI (`docs/wire.md` section 12).

@@ -14,7 +14,7 @@ class ServerMemory:
     Threads share it. A copy of the model object, a pickle included, starts without it.
 
     Attributes:
-        version: Changes when forms or limits are learned, so that what was worked out before is worked out anew.
+        version: Changes when forms or limits are learned, so that cached preparations are made again.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ class CallSettings:
         stops: Stop sequences.
         tools: Bound tools in OpenAI's form.
         tool_choice: The choice among them, in any form.
-        parallel_tool_calls: Whether several calls may arrive at once; `None` if not said.
+        parallel_tool_calls: Whether several calls may arrive at once; `None` if not given.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
         repair_tool_calls: Whether a call that cannot run, or does not fit its tool, is requested again.
@@ -40,7 +40,7 @@ class CallSettings:
         form: The form of the constraint, once one is chosen.
         server_memory: Which forms work, and what the server was seen to refuse beside them.
         limits: What it refuses in this call; `None` for what is remembered.
-        keep_invalid_calls: Whether what came in place of a forced call that can run is given back rather than raised.
+        keep_invalid_calls: Whether a reply without a runnable forced call is returned rather than raised.
         thinking: Whether Gemma 4 thinks.
         reasoning_effort: Passed where the model has it.
         replay_reasoning: Whether the model sees its thoughts between tool calls again.
@@ -53,7 +53,7 @@ class CallSettings:
         reject_if_busy: Whether the service shall refuse rather than wait.
         headers: Headers of every request.
         inline_images: Whether http(s) images are fetched and sent as `data:` URIs.
-        extra: Further keys of the input, as the caller gave them.
+        extra: Further keys of the input, unchanged.
         retry: Which failures are retried.
         context: What is known of the call, for an error's advice.
     """

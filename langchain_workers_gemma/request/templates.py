@@ -1,6 +1,6 @@
 """Turns -> turns that the model's chat template accepts -> messages of the request.
 
-What Gemma's own templates accept decides which histories work, whatever the service's JSON schema says (`docs/wire.md`
+What Gemma's own templates accept decides which histories work, not the service's JSON schema (`docs/wire.md`
 sections 6 and 11). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has tools, but one
 system message only, first. LangGraph produces other histories, so they are adapted:
 

@@ -39,7 +39,7 @@ class _OpenCall:
         self._unscanned: list[str] = []
 
     def add(self, arguments: str, *, whole: bool) -> None:
-        """Note the next piece of the arguments; with `whole` they came as an object, so nothing can follow."""
+        """Note the next piece of the arguments; with `whole` they arrived as an object, so nothing can follow."""
         self._has_arguments = self._has_arguments or bool(arguments.strip())
         self._is_complete = self._is_complete or whole
         self._unscanned.append(arguments)

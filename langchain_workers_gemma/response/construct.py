@@ -35,7 +35,7 @@ class Constructor(Generic[_Model]):
 
         Args:
             values: Its fields by name; the instance keeps this dict.
-            given: The fields that say anything, for pydantic's `model_fields_set`; the instance keeps this set. All by
+            given: The fields that are set, for pydantic's `model_fields_set`; the instance keeps this set. All by
                 default. A small set saves half a kilobyte for each chunk of a stream, all of which core keeps.
         """
         for name, field in self._others:

@@ -143,7 +143,7 @@ def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
 def as_text(value: object) -> str:
     """Return the text of a `response` or `content`, whatever its type.
 
-    Numbers come where strings should (dropping them loses text, cloudflare/ai#651), JSON mode gives the parsed object,
+    Numbers arrive in place of strings (dropping them loses text, cloudflare/ai#651), JSON mode gives the parsed object,
     and some models a list of `{"generated_text": ...}`.
     """
     if isinstance(value, str):

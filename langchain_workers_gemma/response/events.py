@@ -63,7 +63,7 @@ class Finish:
     """Why the reply ended, as the service reported it.
 
     Attributes:
-        reason: `stop`, `length`, `tool_calls`, ...; empty where only a `stop_reason` came.
+        reason: `stop`, `length`, `tool_calls`, ...; empty where only a `stop_reason` was sent.
         stop_reason: An integer if the model ended the reply itself, the stop sequence if one was hit.
     """
 

@@ -74,7 +74,7 @@ class ReplyReader:
         finish_reason: Why it ended, as the service reported it.
         has_content: Whether any text, thought or call has arrived.
         logprobs: The log probabilities of its tokens, as the service sent them.
-        model_name: The model that wrote it, as it says up to its first content; `None` if it does not.
+        model_name: The model that it names up to its first content; `None` if it names none.
         has_answer: Whether any text or call has arrived.
     """
 

@@ -35,7 +35,7 @@ class CollectedCall:
     Attributes:
         position: Its place among the reply's calls, counted from 0.
         id: Its id, unique in the conversation.
-        name: The tool's name; empty where the server gave none.
+        name: The tool's name; empty where the server sent none.
         pieces: The arguments' JSON text, in pieces.
         tracker: Follows them.
     """
@@ -97,7 +97,7 @@ class FinishedCall:
 
 
 class CallLedger:
-    """Keeps every call of a reply, numbers them, and gives each an id that the conversation has not seen.
+    """Keeps every call of a reply, numbers them, and assigns each an id that is new in the conversation.
 
     Servers repeat ids across turns, or omit them (`docs/wire.md` section 3), and LangGraph pairs calls with results
     by id over the whole conversation.

@@ -76,5 +76,5 @@ def _is_stop_sequence(stop_reason: str, limits: TokenLimits) -> bool:
 
 
 def is_truncation(error: str) -> bool:
-    """Return whether the error of an invalid call says that the reply was truncated."""
+    """Return whether an invalid call's error is a truncated reply."""
     return error.startswith(_CUT)

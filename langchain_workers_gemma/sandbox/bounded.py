@@ -9,7 +9,7 @@ _V = TypeVar("_V")
 
 
 class BoundedDict(dict[_K, _V]):
-    """Drops the entry that was set longest ago when there is no room for another."""
+    """Drops the oldest entry when it is full."""
 
     def __init__(self, max_entries: int) -> None:
         super().__init__()

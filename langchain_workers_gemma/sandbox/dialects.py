@@ -32,7 +32,7 @@ class Dialect:
         tool_calls: What accompanies text for no calls: as documented, `empty`, `null` or `missing`.
         finaliser: A last event of tool calls without index, id, name and arguments.
         whole_calls: Each call in one event.
-        empty_deltas: Events of a stream that say nothing.
+        empty_deltas: Events of a stream without content.
         shared_deltas: What follows one another in a stream shares an event: a thought, text and a call.
         call_ids: Unique, `missing`, `repeated` in every turn, or `changing` with each piece of a streamed call.
         call_index: The index of streamed calls: counted, `zero` for every call, or `missing`.
@@ -51,7 +51,7 @@ class Dialect:
         refused_forms: Forms of structured output that are refused with a 400.
         ignored_forms: Forms of structured output that are ignored.
         refusals_in_stream: A streamed request is refused by an error event under status 200.
-        stop_reason: Whether choices tell why the model stopped (docs/wire.md section 10).
+        stop_reason: Whether choices have a `stop_reason` (docs/wire.md section 10).
         lenient_templates: Histories and tools pass that Gemma 4's chat template renders wrongly (docs/wire.md
             section 11).
         habits: What the mock model does.

@@ -17,7 +17,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image as its bytes say it is."""
+    """An image by its own header."""
 
     format: str
     width: int

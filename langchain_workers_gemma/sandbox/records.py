@@ -53,7 +53,7 @@ class RequestLog:
         self._bytes = 0
 
     def add(self, request: ReceivedRequest) -> None:
-        """Record a request, and drop the oldest ones where there is no room."""
+        """Record a request, and drop the oldest ones beyond the limits."""
         with self._lock:
             self._requests.append(request)
             self._bytes += len(request.body)

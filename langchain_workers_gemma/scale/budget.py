@@ -45,7 +45,7 @@ class Budget:
             further: Whether another request of the same row is under way.
 
         Returns:
-            What was reserved, or `None` if the limit leaves no room for it now.
+            What was reserved, or `None` if the limit does not allow it now.
         """
         estimate = self._largest * _RESERVE_FACTOR
         if self._largest_size:

@@ -72,7 +72,7 @@ class ClusterRunner:
         self._submitted = 0
         self._rows: dict[str, Row] = {}  # by the key of their future
         self._blocked = False  # the budget waits for answers
-        self._putting: int | None = None  # the permit that waits for room in the queue
+        self._putting: int | None = None  # the permit that waits for a free place in the queue
         self._work = asyncio.Event()  # futures have been submitted
         self.wake = Wake()
 

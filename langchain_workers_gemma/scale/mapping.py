@@ -307,7 +307,7 @@ class _QueueEmitter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
-        self._waiting = False  # for the consumer to make room
+        self._waiting = False  # for the consumer to take rows
         self._abandoned = False
 
     # --- In the thread of the run ---

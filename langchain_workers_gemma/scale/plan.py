@@ -77,7 +77,7 @@ class MapPlan:
         budget: What may be spent.
         next_permit: The first number that no earlier run has used.
         total: How many rows there are, if known.
-        utc_now: Returns the date and time, to say when a quota resets.
+        utc_now: Returns the date and time, to name the time at which a quota resets.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class MapPlan:
     # --- Requests -----------------------------------------------------------------------------------------------------
 
     def request_permit(self, now: float, size: int, *, further: bool = False) -> Permit | float | None:
-        """Allow one request, if the limits have room for it.
+        """Allow one request, if the limits permit it.
 
         Args:
             now: The time.
@@ -349,7 +349,7 @@ def _add_usage(total: dict[str, Any] | None, more: dict[str, Any] | None) -> dic
 
 
 def _reset_advice(now: datetime) -> str:
-    """Return when the free allocation of Workers AI resets, which the error says is at 00:00 UTC."""
+    """Return when the free allocation of Workers AI resets, which is at 00:00 UTC."""
     reset = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     hours, minutes = divmod(int((reset - now).total_seconds()) // 60, 60)
     return f"\nThat is on {reset:%Y-%m-%d}, in {hours} h {minutes:02} min: run again then to go on."

@@ -24,7 +24,7 @@ class Reads:
 
     Attributes:
         is_whole: Whether every read was seen. Those before the connection was known were not.
-        sees_connections: Whether httpcore has told of any new connection. The names of what it traces are not fixed;
+        sees_connections: Whether httpcore has reported any new connection. The names of what it traces are not fixed;
             were they to change, closing each connection that was not seen from the start would close them all.
     """
 
@@ -81,7 +81,7 @@ def get_reads(network_stream: Any) -> Reads | None:
     A connection that is not watched yet is watched from now on.
 
     Args:
-        network_stream: What the response came over, if that is known.
+        network_stream: The network stream of the response, if that is known.
 
     Raises:
         httpx.RemoteProtocolError: If the response was there before anything was read.
@@ -147,7 +147,7 @@ class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
 
 
 def _watch(stream: Any, *, is_whole: bool, is_async: bool) -> Reads | None:
-    """Have the `read` of a stream, an `httpcore.NetworkStream`, tell what it returns."""
+    """Have the `read` of a stream, an `httpcore.NetworkStream`, report what it returns."""
     attributes: dict[str, Any] | None = getattr(stream, "__dict__", None)
     if attributes is None:
         return None

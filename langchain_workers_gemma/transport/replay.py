@@ -1,4 +1,4 @@
-"""Replay a response that has already arrived as if it came over a connection."""
+"""Replay a response that has already arrived as if it arrived over a connection."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Check:
         calls: How many requests it sends.
         output_tokens: The most tokens that the model generates for it, thoughts apart.
         input_tokens: About how many tokens it sends.
-        replies_with_thoughts: How many of its replies have room for the thoughts of a thinking model.
+        replies_with_thoughts: How many of its requests have enough `max_tokens` for the thoughts of a thinking model.
     """
 
     name: str

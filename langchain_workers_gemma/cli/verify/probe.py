@@ -20,7 +20,7 @@ MAX_BYTES = 2_000_000
 """Bytes of one response that are read."""
 MAX_ATTEMPTS = 3
 MAX_WAIT = 30.0
-"""Seconds between two attempts, whatever `Retry-After` says."""
+"""The longest wait between two attempts, also if `Retry-After` is longer."""
 _TIMEOUT = httpx.Timeout(300.0, connect=20.0)
 """A cold start can take over 200 s (docs/wire.md section 5)."""
 _BUSY = frozenset({429, 502, 503, 504})

@@ -112,7 +112,7 @@ def name_error_form(response: Response) -> str:
 
 
 def get_error_code(response: Response) -> Any:
-    """Return the code of an error, with where it stands if not in its field alone."""
+    """Return the code of an error, with its location if it is not in its field alone."""
     value = response.json
     errors = value.get("errors") if isinstance(value, dict) else None
     error = _get_first(errors) if isinstance(errors, list) else errors
@@ -187,7 +187,7 @@ class StreamReading:
 
     @property
     def usage(self) -> str:
-        """Where its usage stands."""
+        """The location of its usage."""
         reports = [(at, event["usage"]) for at, event in enumerate(self.events) if isinstance(event.get("usage"), dict)]
         if not reports:
             return "none"
@@ -208,7 +208,7 @@ class StreamReading:
 
 
 def read_stream(response: Response) -> StreamReading:
-    """Read a stream, or the one JSON body that came in its place."""
+    """Read a stream, or the one JSON body in its place."""
     reading = StreamReading(response.headers.get("content-type", "").partition(";")[0])
     text = response.body.decode("utf-8", errors="replace")
     if reading.content_type != "text/event-stream":

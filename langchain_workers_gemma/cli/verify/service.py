@@ -102,7 +102,7 @@ def _build_image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
 
 
 def check_images(probe: Probe) -> Iterator[Result]:
-    """Send a picture, with nothing said about thoughts, and one that is too small."""
+    """Send a picture, without a switch for thoughts, and one that is too small."""
     taken = probe.send_chat(_build_image_body(probe.spec, make_square_png(32)))
     yield compare("images.data_uri", "An image as a `data:` URI", cite(2), 200, taken.status)
     yield observe(

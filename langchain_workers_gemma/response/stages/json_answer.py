@@ -28,14 +28,14 @@ class JsonAnswer:
 
     JSON that comes first, bare or fenced, streams as it grows; where prose comes first, the reply is held to its end.
     With a thinking model, everything can land in the thoughts, JSON too (docs/wire.md section 10): the last object
-    there is the answer of a reply that says nothing else, unless it was truncated while it thought.
+    there is the answer of a reply without other text, unless it was truncated while it thought.
 
     Args:
         withholds: What is left in `withheld` at the end of the reply; `None`: nothing, all is emitted.
 
     Attributes:
         withheld: The answer that was not emitted; `None` if there is none.
-        is_followed: Whether anything came after the JSON, be it white space.
+        is_followed: Whether anything follows the JSON, white space included.
     """
 
     def __init__(self, withholds: Withholding | None = None) -> None:

@@ -14,12 +14,12 @@ class OpenedThought:
     """Puts the token before a reply's text that the chat template has put at the end of the prompt.
 
     With thinking on, a template can open the thought that follows results (vllm#45834, omlx#2533). Where the service
-    does not read thoughts, its text starts inside of one, and only the token that closes it tells. That token is waited
-    for, unless the service gives a thought or a call of its own first.
+    does not read thoughts, its text starts inside of one, and only the closing token shows it. That token is waited
+    for, unless the service sends a thought or a call as data first.
 
     Args:
         opening: What opens a thought.
-        name: What stands behind it, on a line of its own.
+        name: The name behind it, on its own line.
         closing: What closes it.
     """
 

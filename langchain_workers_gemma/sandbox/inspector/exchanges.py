@@ -37,7 +37,7 @@ class Packet:
     """Bytes of a response's body.
 
     Attributes:
-        at: Seconds after the request came in.
+        at: Seconds after the request arrived.
         data: The bytes.
     """
 
@@ -51,7 +51,7 @@ class Exchange:
 
     Attributes:
         id: Its number.
-        started_at: When the request came in, in seconds since the epoch.
+        started_at: When the request arrived, in seconds since the epoch.
         method: The HTTP method.
         path: The path, percent escapes decoded.
         query: The query string.
@@ -70,7 +70,7 @@ class Exchange:
         response_bytes: How many bytes were sent.
         first_byte: Seconds until the response started.
         duration: Seconds until it ended.
-        state: Where it stands.
+        state: Its state.
         size: Bytes of memory that it takes.
         counted: How many of them the log has counted.
         summary: Its line in the list, once it has ended.
@@ -103,7 +103,7 @@ class Exchange:
     _clock: float = field(default_factory=time.perf_counter)
 
     def get_elapsed(self) -> float:
-        """Return seconds since the request came in."""
+        """Return the seconds since the request arrived."""
         return time.perf_counter() - self._clock
 
     def get_header(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Render a request's messages as Gemma's chat template does, split so that special tokens can be told from text.
+"""Render a request's messages as Gemma's chat template does, split so that special tokens are distinguished from text.
 
 The templates are those that Google publishes with the weights (docs/wire.md sections 6 and 11). They are written here
 as Python, because the sandbox neither holds nor fetches the originals.
@@ -39,7 +39,7 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
             out, never an error.
 
     Returns:
-        The prompt in segments. Where the template would raise, the segments end there and `refusal` says why.
+        The prompt in segments. Where the template would raise, the segments end there and `refusal` is the reason.
     """
     tokens = GEMMA_4_TOKENS if model.tool_role else GEMMA_3_TOKENS
     writer = PromptWriter(tokens)

@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"[A-Za-z]+\s+")
 
 
 class Redactor:
-    """Hides the secrets of one request wherever they stand.
+    """Hides the secrets of one request everywhere.
 
     Example:
         >>> redactor = Redactor(["sandbox-token"])

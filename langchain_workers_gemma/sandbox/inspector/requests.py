@@ -58,7 +58,7 @@ def find_inputs(body: object) -> list[Mapping[str, Any]]:
 
 
 def build_preview(inputs: list[Mapping[str, Any]]) -> str:
-    """Return the start of what the user said last."""
+    """Return the start of the user's last message."""
     for body in inputs[:1]:
         messages = body.get("messages")
         users = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []

@@ -204,7 +204,7 @@ def build_settings_view(options: SandboxOptions, faults: FaultInjection) -> dict
 
 
 def read_attribute_texts(cls: type[Any]) -> dict[str, str]:
-    """Return what a class's docstring says of each attribute; nothing where docstrings are stripped."""
+    """Return the text on each attribute in a class's docstring; empty where docstrings are stripped."""
     _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
     return {name: " ".join(text.replace("`", "").split()) for name, text in _ATTRIBUTE.findall(section)}
 

@@ -21,7 +21,7 @@ class StreamEvent:
     """One server-sent event.
 
     Attributes:
-        at: Seconds after the request came in, when its last byte was sent.
+        at: Seconds after the request arrived, when its last byte was sent.
         text: The event as it was sent, without the empty line that ends it.
         data: What its `data:` lines hold, `None` where there are none (a comment).
         complete: Whether the empty line that ends it was sent.

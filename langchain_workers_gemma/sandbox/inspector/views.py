@@ -27,7 +27,7 @@ MAX_EVENTS = 2_000
 
 
 def build_summary_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
-    """Return an exchange as a line of the list; what a running one says is not read before it ends."""
+    """Return an exchange as a line of the list; the response of a running one is not read before it ends."""
     if exchange.summary is None:
         running = exchange.state == "running"
         reply = ReplyView() if running else read_reply(exchange)

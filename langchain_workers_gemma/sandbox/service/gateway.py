@@ -118,7 +118,7 @@ class CachedReply:
 
 
 class Cache:
-    """Cached replies; the oldest ones are dropped where there is no room."""
+    """Cached replies; the oldest ones are dropped beyond the limit."""
 
     def __init__(self) -> None:
         self._replies: BoundedDict[str, CachedReply] = BoundedDict(_MAX_CACHED)

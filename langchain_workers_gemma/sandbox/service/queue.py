@@ -22,7 +22,7 @@ class _Batch:
 
 
 class BatchQueue:
-    """The batches submitted; the oldest ones are dropped where there is no room."""
+    """The batches submitted; the oldest ones are dropped beyond the limit."""
 
     def __init__(self) -> None:
         self._batches: BoundedDict[str, _Batch] = BoundedDict(_MAX_BATCHES)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ANY_OBJECT = {"type": "object"}
 _SCHEMA_KEYS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items", "$defs"})
-"""Keywords that tell a schema from OpenAI's envelope around one."""
+"""Keywords that distinguish a schema from OpenAI's envelope around one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RequestRules:
     Attributes:
         refused: Forms of structured output that are refused.
         ignored: Forms of structured output that are ignored, as unknown parameters are.
-        openai_route: Whether the request came by the OpenAI-compatible route, which knows the envelope alone.
+        openai_route: Whether the request used the OpenAI-compatible route, which accepts the envelope alone.
         lenient_templates: Whether histories and tools pass that the chat template renders wrongly.
     """
 

@@ -29,7 +29,7 @@ def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool 
     Args:
         model: The published facts about the model.
         turns: The history.
-        lenient: Accept what Gemma 4's template renders wrongly: the service says nothing about it, and the model reads
+        lenient: Accept what Gemma 4's template renders wrongly: the service returns no error, and the model reads
             a garbled prompt.
 
     Raises:
@@ -65,7 +65,7 @@ def check_declarations(model: GemmaModel, tools: tuple[Tool, ...], *, lenient: b
 def _misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
     """Yield what the template makes up or leaves out of an object's parameters.
 
-    What it leaves out may stand in the description of the object instead.
+    The description of the object may state what it leaves out.
     """
     for name, value in _mapping(schema.get("properties")).items():
         where, inner = f"{path}.properties.{name}", _mapping(value)

@@ -95,11 +95,11 @@ class _Writer:
         yield from events
 
     def joined(self, events: list[Event]) -> Event:
-        """Return one event that says what several do."""
+        """Merge several events into one."""
         raise NotImplementedError
 
     def empty(self) -> Event:
-        """Return an event that says nothing."""
+        """Return an event without content."""
         raise NotImplementedError
 
     def close(self, total: Completion) -> Iterator[Event]:

@@ -152,7 +152,7 @@ def _read_results(turn: Turn, open_calls: list[str], parts: list[tuple[str, str,
 def _split_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]:
     """Split a user's turn into results: the name, the heading and the text of each.
 
-    A heading is a line that names a call and says what follows: `Result of the call f:`, `The call f failed:`.
+    A heading is a line that names a call and its outcome: `Result of the call f:`, `The call f failed:`.
     """
     if not names:
         return []

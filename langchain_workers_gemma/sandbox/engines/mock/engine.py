@@ -37,7 +37,7 @@ _END_TOKENS = {False: 106, True: 50}
 _CALL_MARKUP = 4
 """Tokens that a call costs beside its name and arguments."""
 _CONTEXT_LEFT = 12
-"""Tokens that are left of the context window where a dialect says that it ends."""
+"""Tokens that are left of the context window where a dialect ends it early."""
 
 
 class MockModel:

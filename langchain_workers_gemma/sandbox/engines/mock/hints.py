@@ -104,7 +104,7 @@ class Hints:
 
     @property
     def topic(self) -> str:
-        """A few words that say what the text is about."""
+        """A few words that name the topic of the text."""
         telling = [word for word in _WORD.findall(self.text) if word.lower() not in OPENERS]
         return " ".join(dict.fromkeys(telling[:6])) or "nothing in particular"
 

@@ -73,7 +73,7 @@ def write_answer(conversation: Conversation, rng: random.Random) -> str:
         return exact
     if results:
         return " ".join(_report(result) for result in results)
-    if conversation.results and conversation.answered:  # a hand-off came back: another agent has answered
+    if conversation.results and conversation.answered:  # after a hand-off, another agent has answered
         return conversation.answered[-1]
     images = [_describe(image) for image in conversation.images]
     if images and not _GREETING.match(conversation.question):
@@ -184,7 +184,7 @@ def _shorten(text: str, most: int = _MAX_TOPIC_WORDS) -> str:
 
 # --- from results -----------------------------------------------------------------------------------------------------
 def _report(result: Result) -> str:
-    """Report what a tool returned, in a sentence that names the tool where the text alone says too little."""
+    """Report what a tool returned, in a sentence that names the tool where the text alone is too short."""
     name = result.name or "the tool"
     if result.failed:
         return f"I could not finish that: {name} reported “{_show(result.text)}”."

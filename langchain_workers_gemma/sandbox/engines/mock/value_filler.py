@@ -45,7 +45,7 @@ class ValueFiller:
         answer: The answer in plain text, for a key that asks for it.
         called: The arguments of the call to write, where the schema describes calls.
         wanted: The calls to write.
-        tools: The names of every tool, to tell a branch that calls from one that answers.
+        tools: The names of every tool, to distinguish a branch with calls from one with an answer.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ValueFiller:
         return len(described & self._stems) + 0.5 * numeric
 
     def _is_negated(self, key: str) -> bool:
-        """Return whether the prompt says to do without something."""
+        """Return whether the prompt excludes something."""
         spelled = r"\W+".join(map(re.escape, split_words(key)))
         negated = rf"\b(?:no|not|without|never|don't|exclude|skip)\W+(?:\w+\W+){{0,2}}{spelled}"
         return bool(spelled) and re.search(negated, self.hints.text, re.IGNORECASE) is not None
@@ -292,7 +292,7 @@ class ValueFiller:
 
 
 _Offer = Callable[[Hints], list[str]]
-# What a key's words say about its value. These come first where they are offered:
+# The kind of value by a key's words. These are preferred where they are offered:
 _MEANT: tuple[tuple[frozenset[str], _Offer], ...] = (
     (get_stems("email mail"), lambda hints: hints.emails),
     (get_stems("url uri link website"), lambda hints: hints.urls),
