@@ -172,7 +172,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
 
     def _build_requests(self, texts: list[str]) -> Iterator[tuple[Request, int]]:
         address = connection.build_address(self)
-        model = connection.check_model(self.model)
+        model = connection.check_model(self.model, self.host)
         api = self.api or "native"
         gateway = connection.parse_gateway(self.ai_gateway)
         headers = connection.build_call_headers(self, self.session_affinity, gateway)

@@ -152,6 +152,7 @@ _LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Rout
 
 # A path segment that every parser reads as one segment: nothing to escape, and no `.` or `..`.
 _MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
+_CHAT_ROUTE = "/chat/completions"
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]+")
 _BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/(?!\.{1,2}(?:/|$))[\w.~!$&'()*+,;=:-]*)*")
 
@@ -208,15 +209,22 @@ def check_base_url(url: str) -> str:
         urlsplit(url).port  # noqa: B018 - the property checks the port
     except ValueError as error:
         raise ValueError(f"base_url: {error}.") from None
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    if url.endswith(_CHAT_ROUTE):
+        raise ValueError(f"base_url must end before {_CHAT_ROUTE!r}, which is added to it, not {url!r}.")
+    return url
 
 
-def check_model_id(model: str) -> str:
-    """Return the model id, if it can be in a URL's path as it is.
+def check_model_id(model: str, host: Host) -> str:
+    """Return the model id, if it can be in a URL's path as it is, or the host's URLs have none.
 
     Raises:
-        ValueError: If it could change the path.
+        ValueError: If it could change the path, or is blank.
     """
+    if host.serves_any_model:  # in the body alone; vLLM and llama.cpp name a model by its path
+        if not model.strip() or not model.isprintable():
+            raise ValueError(f"model must be the name that the server gives it, not {model!r}.")
+        return model
     if _MODEL_ID.fullmatch(model) is None:
         raise ValueError(
             f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it' "

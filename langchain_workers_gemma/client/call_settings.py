@@ -63,7 +63,7 @@ class ChatModel(Connected, Protocol):
 
 def get_model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
     """Return the facts about the model: family, host, then the caller's profile, unless the call names a model."""
-    model = connection.check_model(of_call or chat.model)
+    model = connection.check_model(of_call or chat.model, chat.host)
     spec = resolve_model(model, chat.host)
     return apply_profile(spec, get_callers_profile(chat.profile)) if model == chat.model else spec
 

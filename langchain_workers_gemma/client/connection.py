@@ -72,7 +72,7 @@ def resolve(connected: Connected) -> None:
     host = HOSTS[connected.host]
     if host.serves_any_model and not connected.model:
         raise ValueError(f"model is missing: host={host.name!r} may serve any, so name one, such as 'gemma3:12b'.")
-    check_model_id(connected.model)
+    check_model_id(connected.model, host)
     connected.api = connected.api or next(iter(host.chat))
     _check_api(connected)
     for name, value in (
@@ -177,6 +177,8 @@ def _resolve_credentials(connected: Connected) -> None:
         connected.api_token = token
     elif host.needs_token:
         missing.append(f"api_token is missing: pass api_token=..., or set {_join_names(host.token_variables)}.")
+    else:
+        connected.api_token = None
     if missing:
         raise ValueError(" ".join(missing))
 
@@ -248,7 +250,7 @@ def _find_newest(host: HostName) -> str | None:
     return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
-def check_model(model: object) -> str:
+def check_model(model: object, host: HostName) -> str:
     """Return a model id given with a call.
 
     Raises:
@@ -256,7 +258,7 @@ def check_model(model: object) -> str:
     """
     if not isinstance(model, str):
         raise ValueError(f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it', not {model!r}.")
-    return check_model_id(model)
+    return check_model_id(model, HOSTS[host])
 
 
 def parse_gateway(value: object) -> AIGateway | None:

@@ -95,6 +95,35 @@ def test_a_request_with_a_token(service: Service) -> None:
     assert service.request.headers["authorization"] == "Bearer a-key"
 
 
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("/models/gemma-3-12b-it", "gemma-3"),
+        ("./gemma-2-9b-it-Q4_K_M.gguf", "gemma-2"),
+        (r"C:\models\gemma-4-12b.gguf", "gemma-4"),
+        ("My Gemma 3 12B", "gemma-3"),
+        ("hf.co/unsloth/gemma-3-12b-it-GGUF:Q4_K_M", "gemma-3"),
+        ("google/gemma-3-27b-it:free", "gemma-3"),
+        ("gemma-3-12b-größer", "gemma-3"),
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_is_named_as_the_server_names_it(service: Service, model: str, family: str, way: str) -> None:
+    service.says(message())
+    assert ask(compatible(model), way).text == "Hi"
+    assert service.sent["model"] == model
+    assert resolve_model(model, "openai_compatible").family == family
+
+
+@pytest.mark.parametrize("base_url", [f"{URL}/", f"{URL}//", URL])
+@pytest.mark.parametrize("token", ["", " ", None])
+def test_slashes_and_empty_tokens(service: Service, base_url: str, token: str | None) -> None:
+    service.says(message())
+    compatible(base_url=base_url, api_token=token).invoke("Hi")
+    assert str(service.request.url) == f"{URL}/chat/completions"
+    assert "authorization" not in service.request.headers
+
+
 def test_no_cost_is_claimed(service: Service) -> None:
     service.says(message(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
     reply = compatible("google/gemma-4-31b-it").invoke("Hi")
@@ -161,6 +190,9 @@ def test_an_unknown_model_works_and_warns_once(service: Service) -> None:
     ("arguments", "why"),
     [
         ({"base_url": None}, "base_url is missing"),
+        ({"base_url": f"{URL}/chat/completions/"}, "base_url must end before '/chat/completions'"),
+        ({"model": "  "}, "model must be the name that the server gives it"),
+        ({"model": "gemma3\n12b"}, "model must be the name that the server gives it"),
         ({"model": ""}, "model is missing"),
         ({"api": "native"}, "api='native'"),
         ({"ai_gateway": "x"}, "ai_gateway"),
