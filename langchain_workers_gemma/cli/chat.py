@@ -35,7 +35,7 @@ def add_chat_command(commands: Any) -> None:
     chat = add_command(
         commands,
         "chat",
-        "stream one answer",
+        "stream one response",
         description=(
             "Send one prompt and stream the answer to standard output; tokens and cost go to standard error.\n"
             "If you pipe text into the command, it is added below the prompt, or is the prompt."

@@ -35,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 for failure, 2 for bad arguments.
     """
-    options = _build_parser().parse_args(arguments)
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     try:
         code: int = options.command(options)
         sys.stdout.flush()
@@ -58,7 +62,8 @@ def _build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="command", required=True)
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="command")
     _add_demo_command(commands)
     add_chat_command(commands)
     add_map_command(commands)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
 
+from langchain_workers_gemma import ChatWorkersGemma
+from langchain_workers_gemma.sandbox import Sandbox
 from tests.sandbox_tests.talking import (
     ADD,
     CHAT_MODELS,
@@ -134,3 +137,16 @@ def test_each_event_is_its_own_packet(api: Api) -> None:
 def test_the_openai_route_streams(api: Api) -> None:
     body = {"model": GEMMA_3, "messages": user("Hello"), "stream": True}
     assert text_in(read_events(api.chat(body).text)) == api.text(GEMMA_3, "Hello")
+
+
+def test_an_abandoned_stream_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Writing on to a closed connection would have asyncio log a warning for each piece."""
+    with Sandbox() as sandbox:
+        for _ in range(10):
+            llm = ChatWorkersGemma(
+                base_url=sandbox.base_url, account_id=sandbox.account_id, api_token=sandbox.api_token, max_tokens=512
+            )
+            stream = llm.stream("Name three rivers.")
+            next(stream)
+            stream.close()  # type: ignore[attr-defined]  # a generator, which core declares as an iterator
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

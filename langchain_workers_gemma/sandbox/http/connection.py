@@ -126,7 +126,9 @@ class Connection:
         Raises:
             DisconnectedError: When the client or the sandbox is gone.
         """
-        if self._disconnected.is_set():
+        # A failed write closes the transport at once; the event follows only when this task waits. Writing on would
+        # have asyncio log a warning for each piece.
+        if self._disconnected.is_set() or (self._transport is not None and self._transport.is_closing()):
             raise DisconnectedError
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 

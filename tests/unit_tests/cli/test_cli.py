@@ -327,3 +327,12 @@ def test_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], code: i
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == code
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert "workers-gemma demo" in printed.err
+    assert "stream one" in printed.err
