@@ -113,10 +113,10 @@ def _iterate_objects(body: str, max_tries: int | None = None) -> Iterator[Any]:
         try:
             value, position = _read(body, found.start())
         except ValueError:
-            length = ValueScanner().scan(body[found.start() :])
-            if length is None:
+            end = ValueScanner().scan(body, found.start())
+            if end is None:
                 return
-            position = found.start() + length
+            position = end
         else:
             yield value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _IN_STRING = re.compile(r'["\\]')
+_INSIDE = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _STRUCTURAL = re.compile(r'["{}\[\],]')
 _NESTED = re.compile(r'["{}\[\]]')
 _WATCHED = re.compile(r'["{}\[\]]|[0-9]+')
@@ -12,45 +13,74 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r"
 _REPLACEMENT = "\ufffd"
 
 
+class StringScanner:
+    """Finds the end of a JSON string that arrives in pieces.
+
+    Attributes:
+        is_open: Whether a string has begun and not ended.
+        is_escaped: Whether the piece before ended in a backslash.
+    """
+
+    __slots__ = ("is_escaped", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.is_escaped = False
+
+    def scan(self, text: str, position: int) -> int:
+        """Pass the inside of the open string and its closing quote, and return the index behind them."""
+        if self.is_escaped and position < len(text):
+            position += 1
+            self.is_escaped = False
+        inside = _INSIDE.match(text, position)
+        end = position if inside is None else inside.end()
+        if end == len(text):
+            return end
+        if text[end] == "\\":  # the last character of the piece
+            self.is_escaped = True
+        else:
+            self.is_open = False
+        return end + 1
+
+
 class ValueScanner:
     """Finds the end of one JSON value in a growing text, reading each character once."""
 
-    __slots__ = ("_depth", "_escaped", "_in_string")
+    __slots__ = ("_depth", "_string")
 
     def __init__(self) -> None:
         self._depth = 0
-        self._in_string = False
-        self._escaped = False
+        self._string = StringScanner()
 
-    def scan(self, text: str) -> int | None:
-        """Return the index behind the value's end in this piece, or `None` if it continues."""
-        position = 1 if self._escaped and text else 0
-        self._escaped = self._escaped and not text
-        while (match := self._find_next(text, position)) is not None:
-            position = match.end()
-            character = match.group()
-            if self._in_string:
-                if character == "\\":
-                    self._escaped = position == len(text)
-                    position += 1
-                else:
-                    self._in_string = False
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self._depth += 1
-            elif self._depth == 0:
-                return position - 1  # a number or a word ends before what follows it
+    def scan(self, text: str, start: int = 0) -> int | None:
+        """Return the index behind the value's end in this piece, or `None` if it continues.
+
+        Args:
+            text: The piece.
+            start: Where to begin in it.
+        """
+        position, string = start, self._string
+        while True:
+            if string.is_open:
+                position = string.scan(text, position)
+                if string.is_open:
+                    return None
+            elif (match := (_NESTED if self._depth else _STRUCTURAL).search(text, position)) is None:
+                return None
             else:
-                self._depth -= 1
-            if self._depth == 0 and not self._in_string:
+                position = match.end()
+                character = match.group()
+                if character == '"':
+                    string.is_open = True
+                    continue
+                if character in "{[":
+                    self._depth += 1
+                elif self._depth == 0:
+                    return position - 1  # a number or a word ends before what follows it
+                else:
+                    self._depth -= 1
+            if self._depth == 0:
                 return position
-        return None
-
-    def _find_next(self, text: str, position: int) -> re.Match[str] | None:
-        if self._in_string:
-            return _IN_STRING.search(text, position)
-        return (_NESTED if self._depth else _STRUCTURAL).search(text, position)
 
 
 class JsonLimitError(ValueError):
@@ -65,7 +95,7 @@ class JsonTracker:
         max_digits: How long a number may be.
     """
 
-    __slots__ = ("_closers", "_digits", "_escaped", "_in_string", "_is_mismatched", "_max_depth", "_max_digits")
+    __slots__ = ("_closers", "_digits", "_is_mismatched", "_max_depth", "_max_digits", "_string")
 
     def __init__(self, max_depth: int, max_digits: int) -> None:
         self._max_depth = max_depth
@@ -73,8 +103,7 @@ class JsonTracker:
         self._closers: list[str] = []  # what closes the brackets that are open, the innermost last
         self._is_mismatched = False  # whether a bracket closed what it does not match
         self._digits = 0  # of a number that ends the piece before
-        self._in_string = False
-        self._escaped = False
+        self._string = StringScanner()
 
     def feed(self, text: str) -> None:
         """Take the next piece.
@@ -82,16 +111,19 @@ class JsonTracker:
         Raises:
             JsonLimitError: If brackets nest too deeply, or a number is too long.
         """
-        position = 1 if self._escaped and text else 0
-        self._escaped = self._escaped and not text
-        while match := (_IN_STRING if self._in_string else _WATCHED).search(text, position):
+        position, string = 0, self._string
+        while True:
+            if string.is_open:
+                position = string.scan(text, position)
+                if string.is_open:
+                    break
+            match = _WATCHED.search(text, position)
+            if match is None:
+                break
             position = match.end()
             found = match.group()
-            if found == "\\":
-                self._escaped = position == len(text)
-                position += 1
-            elif found == '"':
-                self._in_string = not self._in_string
+            if found == '"':
+                string.is_open = True
             elif found in "{[":
                 self._open("}" if found == "{" else "]")
             elif found in "}]":
@@ -114,7 +146,7 @@ class JsonTracker:
         """
         if self._is_mismatched:
             return "]"  # core fails at that bracket already
-        end_of_string = ('\\"' if self._escaped else '"') if self._in_string else ""
+        end_of_string = ('\\"' if self._string.is_escaped else '"') if self._string.is_open else ""
         return end_of_string + ("]" if self._closers and self._closers[-1] == "}" else "}")
 
     def _open(self, closer: str) -> None:

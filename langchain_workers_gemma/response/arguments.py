@@ -18,6 +18,7 @@ from collections import deque
 
 from pydantic_core import from_json
 
+from langchain_workers_gemma.json_text.scanner import StringScanner
 from langchain_workers_gemma.response.string_tokens import (
     MAX_TAIL,
     NO_TOKENS,
@@ -28,7 +29,6 @@ from langchain_workers_gemma.response.string_tokens import (
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
 _STRUCTURE = re.compile(r'["{}\[\],]')
-_IN_STRING = re.compile(r'["\\]')
 _NOT_PLAIN = re.compile(r'["\\<]')
 _ANYTHING = ArgumentType((), {})
 
@@ -115,12 +115,12 @@ class ArgumentsReader:
         "_flows",
         "_has_token",
         "_held",
-        "_is_escaped",
         "_out",
         "_patterns",
         "_places",
         "_raw",
         "_root",
+        "_string",
         "_take",
         "_tokens",
         "_unquotes",
@@ -136,7 +136,7 @@ class ArgumentsReader:
         self._take = self._read_structure
         self._raw: list[str] = []  # the inside of a string that is held to its end
         self._held = ""  # what can still become a token, at either end of a string that goes through
-        self._is_escaped = False
+        self._string = StringScanner()
         self._begins = False
         self._has_token = False
         self._flows = False  # whether a string goes through, and nothing of it is held
@@ -197,7 +197,8 @@ class ArgumentsReader:
         return end
 
     def _open_string(self, place: _Place | None) -> None:
-        self._is_escaped = self._has_token = False
+        self._has_token = False
+        self._string.is_open = True
         self._begins = True
         types = place.value.types if place else None
         is_held = place is not None and (place.awaits_key or not (types is None or "string" in types))
@@ -205,16 +206,9 @@ class ArgumentsReader:
 
     def _read_inside(self, text: str, position: int) -> tuple[str, int, bool]:
         """Return a string's inside in this piece, the position behind it, and whether the string ends there."""
-        start = position
-        if self._is_escaped:
-            position += 1
-            self._is_escaped = False
-        while match := _IN_STRING.search(text, position):
-            if match[0] == '"':
-                return text[start : match.start()], match.end(), True
-            position = match.end() + 1
-            self._is_escaped = position > len(text)
-        return text[start:], len(text), False
+        end = self._string.scan(text, position)
+        is_over = not self._string.is_open
+        return text[position : end - is_over], end, is_over
 
     def _read_held_string(self, text: str, position: int) -> int:
         """In a string that is held to its end."""
@@ -243,7 +237,7 @@ class ArgumentsReader:
         if self._patterns is not None and not self._has_token and ("<" in inside or "\\" in inside):
             inside = self._strip_tail(inside, self._patterns, is_over=is_over)
         self._out.append(inside + '"' if is_over else inside)
-        self._flows = not (is_over or self._held or self._is_escaped)
+        self._flows = not (is_over or self._held or self._string.is_escaped)
         if is_over:
             self._take = self._read_structure
         return position

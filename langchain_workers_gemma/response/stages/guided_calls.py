@@ -180,13 +180,13 @@ class GuidedCalls:
             position = between.end() if between is not None else position
             if text[position : position + 1] != "{":
                 return events
-            rest = text[position:]
-            end = ValueScanner().scan(rest)
+            end = ValueScanner().scan(text, position)
             if end is None:
-                return [*events, *(self._read_cut_call(index, rest) or ())]
-            item = _parse_object(rest[:end])
-            events += (self._read_call(index, item) if item is not None else None) or [Text(rest[:end])]
-            position, index = position + end, index + 1
+                return [*events, *(self._read_cut_call(index, text[position:]) or ())]
+            written = text[position:end]
+            item = _parse_object(written)
+            events += (self._read_call(index, item) if item is not None else None) or [Text(written)]
+            position, index = end, index + 1
 
     def _read_cut_call(self, index: int, text: str) -> list[Event] | None:
         """Return a call that was truncated, `None` where not even its name is whole."""

@@ -78,8 +78,7 @@ class JsonAnswer:
         self.is_followed = self.is_followed or text[-1:] not in ("}", "]", "")
         opening = _OPENING.match(text)
         if opening is not None:
-            end = ValueScanner().scan(text[opening.end() :])
-            return text[opening.end() :] if end is None else text[opening.end() : opening.end() + end]
+            return text[opening.end() : ValueScanner().scan(text, opening.end())]
         try:
             return json.dumps(find_json(text), ensure_ascii=False)
         except (NoJsonError, RecursionError):
