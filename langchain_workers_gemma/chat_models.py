@@ -277,6 +277,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         return {"model": self.model, "host": self.host, **{k: v for k, v in values.items() if v is not None}}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        kwargs = {self.aliases.get(name, name): value for name, value in kwargs.items()}
         params = LangSmithParams(
             ls_provider="workers_gemma", ls_model_name=kwargs.get("model") or self.model, ls_model_type="chat"
         )
@@ -286,7 +287,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         max_tokens = kwargs.get("max_tokens", self.max_tokens)
         if max_tokens is not None:
             params["ls_max_tokens"] = max_tokens
-        stops = merge_stops(self.stop, stop)
+        stops = merge_stops(self.stop, stop or kwargs.get("stop"))
         if stops:
             params["ls_stop"] = list(stops)
         return params
