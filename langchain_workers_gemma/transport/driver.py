@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, Self
 
+from langchain_workers_gemma.errors import WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import (
     Action,
     CloseConnection,
@@ -105,6 +106,9 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
                 action = flow.send(outcome)
     except StopIteration:
         return
+    except WorkersGemmaError as error:
+        outcome = None
+        raise _strip_frames(error)  # noqa: B904 - it is the same error
     finally:
         flow.close()
         connection.close()
@@ -141,6 +145,10 @@ class AsyncExchange:
         except StopIteration:
             await self.aclose()
             raise StopAsyncIteration from None
+        except WorkersGemmaError as error:
+            outcome = None
+            await self.aclose()
+            raise _strip_frames(error)  # noqa: B904 - it is the same error
         except BaseException:
             await self.aclose()
             raise
@@ -150,6 +158,17 @@ class AsyncExchange:
         """End it, wherever it is."""
         self._flow.close()
         await self._connection.close()
+
+
+def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
+    """Return an error without the frames below, whose locals hold what the server sent: it may repeat the token."""
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def _carry_out(action: Action, connection: Connection) -> Any:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error
+from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error, redact
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.gateway import check_header
 from langchain_workers_gemma.response.builders import Piece
@@ -89,6 +89,14 @@ class Transport:
         secret = self.token.get_secret_value().encode() if self.token else b""
         return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
 
+    def get_secrets(self, request: Request | None) -> tuple[str, ...]:
+        """Return what must not appear in an error, even if the server repeats it."""
+        sent = {} if request is None else request.headers
+        credentials = [
+            value.removeprefix("Bearer ") for name, value in sent.items() if name.lower().endswith("authorization")
+        ]
+        return (*credentials, self.token.get_secret_value()) if self.token else tuple(credentials)
+
     def _build_headers(self, request: Request, base: httpx.Headers) -> httpx.Headers:
         """Return the headers of a request. A name in another case replaces ours, so that each goes out once."""
         headers = httpx.Headers(base)
@@ -131,6 +139,7 @@ class _Connection:
         "_key",
         "_pool",
         "_reads",
+        "_request",
         "_response",
         "_transport",
         "_watched",
@@ -144,12 +153,14 @@ class _Connection:
         self._response: httpx.Response | None = None
         self._headers: Mapping[str, str] = {}
         self._reads: Reads | None = None
+        self._request: Request | None = None
         self._body: Iterator[bytes] = iter(())
         self._inflater: Inflater | None = None
         self._deadline: float | None = None
         self._watched: Watched | None = None
 
     def send(self, request: Request) -> ResponseHead:
+        self._request = request
         try:
             self._end_response(self._client)
             response = self._send(request)
@@ -159,9 +170,9 @@ class _Connection:
             self._headers = head.headers
             self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(error) from _strip_frames(error)
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
         body: Iterator[bytes] = iter(_get_raw_body(response))
         self._body = body if self._inflater is None else _inflate(body, self._inflater)
         return head
@@ -172,9 +183,9 @@ class _Connection:
         try:
             return next(self._body, None)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(error) from _strip_frames(error)
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
 
     def abort(self) -> None:
         self._close_client(self._client)
@@ -241,6 +252,7 @@ class _AsyncConnection:
         "_key",
         "_pool",
         "_reads",
+        "_request",
         "_response",
         "_transport",
     )
@@ -253,11 +265,13 @@ class _AsyncConnection:
         self._response: httpx.Response | None = None
         self._headers: Mapping[str, str] = {}
         self._reads: Reads | None = None
+        self._request: Request | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._inflater: Inflater | None = None
         self._deadline: float | None = None
 
     async def send(self, request: Request) -> ResponseHead:
+        self._request = request
         try:
             await self._end_response(self._client)
             response = await self._send(request)
@@ -267,9 +281,9 @@ class _AsyncConnection:
             self._headers = head.headers
             self._inflater = _get_decoder(response, head)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(error) from _strip_frames(error)
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
         body: AsyncIterator[bytes] = aiter(_get_raw_body(response))
         self._body = body if self._inflater is None else _ainflate(body, self._inflater)
         return head
@@ -282,9 +296,9 @@ class _AsyncConnection:
                 return await anext(self._body, None)
             return await self._read_in_time(self._body)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error) from None
+            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(error) from _strip_frames(error)
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
 
     async def abort(self) -> None:
         await self._close_client(self._client)
@@ -391,9 +405,12 @@ def _make_not_ended_error() -> APITimeoutError:
     return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_TIMEOUT:g} s.")
 
 
-def _make_not_decodable_error(response: httpx.Response | None, error: ContentCodingError) -> WorkersGemmaError:
+def _make_not_decodable_error(
+    response: httpx.Response | None, error: ContentCodingError, secrets: tuple[str, ...]
+) -> WorkersGemmaError:
     head = ResponseHead(0, {}) if response is None else _build_head(response)
-    return make_unreadable_error(head.status, head.headers, b"", str(error), ErrorContext())
+    why = str(redact(str(error), secrets))
+    return make_unreadable_error(head.status, head.headers, b"", why, ErrorContext(secrets=secrets))
 
 
 def _make_typed_error(error: Exception) -> WorkersGemmaError:
@@ -405,17 +422,19 @@ def _make_typed_error(error: Exception) -> WorkersGemmaError:
     return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
 
 
-def _strip_frames(error: BaseException) -> BaseException:
-    """Return a failure without what could show the token: the frames of httpx, whose locals hold the request's headers.
+def _mask(error: Exception, secrets: tuple[str, ...]) -> Exception:
+    """Return a failure without what could show the token.
 
-    The error is the cause of ours, so it reaches error trackers, which print the locals of each frame, and Dask's
-    pickles.
+    Those are the frames of httpx, whose locals hold the request's headers, and words of the server, which the HTTP
+    library repeats. The error is the cause of ours, so it reaches error trackers, which print the locals of each frame,
+    and Dask's pickles.
     """
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         one.__traceback__ = None
+        one.args = tuple(redact(said, secrets) for said in one.args)
         if isinstance(one, httpx.RequestError):
             with suppress(RuntimeError):  # it has none
                 one.request = httpx.Request(one.request.method, one.request.url)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import pickle
 import threading
 import traceback
 import tracemalloc
@@ -240,6 +241,36 @@ def test_no_local_of_a_traceback_holds_the_token(server: FaultServer, way: str, 
     text = shown(raised.value)
     assert TOKEN not in text
     assert GATEWAY_TOKEN not in text
+
+
+REPEATED = {
+    "in a body": (http(400, refusal(5006, f"Bad header: Bearer {TOKEN}, {GATEWAY_TOKEN}")),),
+    "in a page": (http(502, f"<p>{TOKEN} {GATEWAY_TOKEN}</p>".encode(), content_type="text/html"),),
+    "in what cannot be read": (http(200, f"no JSON: {TOKEN} {GATEWAY_TOKEN}".encode()),),
+    "in headers": (http(400, refusal(5006), x_echo=f"{TOKEN} {GATEWAY_TOKEN}"),),
+    "in a place": (http(307, location=f"https://example.com/{TOKEN}/{GATEWAY_TOKEN}"),),
+    "in a coding": (http(200, content_encoding=f"{TOKEN} {GATEWAY_TOKEN}"),),
+    "in the reason": (f"HTTP/1.1 400 {TOKEN} {GATEWAY_TOKEN}\r\ncontent-length: 0\r\n\r\n".encode(),),
+    "in a broken head": (f"HTTP/1.1 200 OK\r\n{TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
+    "in no HTTP": (f"{TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
+    "in an event": (STREAM_HEAD + EVENT + event({"error": {"message": f"{TOKEN} {GATEWAY_TOKEN}"}}) + STREAM_END,),
+    "in no event": (STREAM_HEAD + EVENT + event(f"nope {TOKEN} {GATEWAY_TOKEN}".encode()) + STREAM_END,),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", REPEATED)
+@pytest.mark.parametrize("owner", ["ours", "the caller's"])
+def test_a_token_that_the_server_repeats_is_not_shown(server: FaultServer, way: str, place: str, owner: str) -> None:
+    server.play(REPEATED[place])
+    with httpx.Client() as client:
+        own = {"http_client": client} if owner != "ours" else {}
+        llm = model(server, ai_gateway=AIGateway("x", token=GATEWAY_TOKEN), max_retries=0, **own)
+        with pytest.raises(WorkersGemmaError) as raised:
+            ask(llm, way)
+    for text in (str(raised.value), shown(raised.value), repr(vars(raised.value)), str(pickle.dumps(raised.value))):
+        assert TOKEN not in text
+        assert GATEWAY_TOKEN not in text
 
 
 def test_no_local_of_a_traceback_holds_the_token_without_a_server() -> None:
