@@ -35,7 +35,7 @@ from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_co
 from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, OwnParts, find_limits_after
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.template_data import get_template_data
-from langchain_workers_gemma.request.templates import to_wire
+from langchain_workers_gemma.request.templates import drop_thoughts, to_wire
 from langchain_workers_gemma.request.tool_methods import (
     STRATEGIES,
     Strategy,
@@ -225,6 +225,8 @@ class Preparation:
         ask, settings = self.ask, self.settings
         noted = list(changes)
         wire = to_wire(turns, settings.spec, self.notation, instructions=ask.instructions, changes=noted)
+        if settings.limits is not None and not settings.limits.thoughts:
+            wire = drop_thoughts(wire, settings.spec)
         plan = self._build_plan({"messages": wire}, history)
         plan.changes = tuple(noted)
         plan.constrained = self._plan_after_missing_call(turns, history)
@@ -300,6 +302,7 @@ class Preparation:
             context_window=_find_context_window(settings),
             stream_options="stream_options" in self.data and "stream_options" not in settings.extra,
             system_role=wire[0]["role"] == "system",
+            thoughts=drop_thoughts(wire, settings.spec) != wire,
             tools="tools" in self.data and settings.tool_calling == "auto" and settings.spec.constraint is not None,
         )
         limits = find_limits_after(error, sent, settings.limits or NO_SERVER_LIMITS)

@@ -34,6 +34,7 @@ class ServerLimits:
         stream_options: Whether it takes `stream_options`.
         system_role: Whether it takes a system message.
         tools: Whether it takes `tools`.
+        thoughts: Whether it takes the model's earlier thoughts beside its calls.
     """
 
     context_window: int | None = None
@@ -42,6 +43,7 @@ class ServerLimits:
     stream_options: bool = True
     system_role: bool = True
     tools: bool = True
+    thoughts: bool = True
 
     def merge(self, other: ServerLimits) -> ServerLimits:
         """Return what is known of a server from both, without what was for one request."""
@@ -51,6 +53,7 @@ class ServerLimits:
             stream_options=self.stream_options and other.stream_options,
             system_role=self.system_role and other.system_role,
             tools=self.tools and other.tools,
+            thoughts=self.thoughts and other.thoughts,
         )
 
     def choose_max_tokens(self, wanted: int, known_window: int | None) -> int | None:
@@ -99,6 +102,7 @@ class OwnParts:
         stream_options: Whether `stream_options` was sent that the caller did not set.
         system_role: Whether a system message was sent as one.
         tools: Whether `tools` was sent where another way of calling tools is open.
+        thoughts: Whether earlier thoughts were sent.
     """
 
     max_tokens: int | None = None
@@ -106,6 +110,7 @@ class OwnParts:
     stream_options: bool = False
     system_role: bool = False
     tools: bool = False
+    thoughts: bool = False
 
 
 _REFUSALS = (BadRequestError, ContextOverflowError, InternalServerError, ModelNotFoundError, PermissionDeniedError)
@@ -124,6 +129,9 @@ _SYSTEM_ROLE = re.compile(
     r"|(?:not|n't) support (?:the )?(?:system|developer)[ _](?:role|message|prompt|instruction)",
     re.IGNORECASE,
 )
+# Google's endpoint: `Unknown name "reasoning" at 'messages[1]': Cannot find field`; validators with pydantic:
+# `messages.1.reasoning_content`, `Extra inputs are not permitted`.
+_THOUGHTS = re.compile(r"\breasoning(?:_content)?\b", re.IGNORECASE)
 _STREAM_OPTIONS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
 _TOKENS = re.compile(
     r"max_(?:completion_|new_|output_)?tokens|max_model_len|context[ _](?:length|window|size)"
@@ -162,6 +170,8 @@ def find_limits_after(error: APIStatusError, sent: OwnParts, known: ServerLimits
         return replace(known, system_role=False)
     if sent.stream_options and _STREAM_OPTIONS.search(words):
         return replace(known, stream_options=False)
+    if sent.thoughts and _THOUGHTS.search(words):
+        return replace(known, thoughts=False)
     if sent.max_tokens is not None and (isinstance(error, ContextOverflowError) or _TOKENS.search(words)):
         return _find_smaller_budget(_THOUSANDS.sub("", words), sent.max_tokens, sent.context_window, known)
     return None

@@ -13,7 +13,7 @@ system message only, first. LangGraph produces other histories, so they are adap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, cast
@@ -56,6 +56,12 @@ def to_wire(
     if limit is not None and any(len(message["content"]) > limit for message in wire):
         raise ValueError(f"messages: {spec.id} takes at most {limit:,} characters in one message.")
     return wire
+
+
+def drop_thoughts(wire: Sequence[Mapping[str, Any]], spec: GemmaModel) -> list[dict[str, Any]]:
+    """Return messages of a request without the thoughts in them, for a server that refuses these keys."""
+    keys = get_template_data(spec).thought_keys
+    return [{key: value for key, value in message.items() if key not in keys} for message in wire]
 
 
 def fit(

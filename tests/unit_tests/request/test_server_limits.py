@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import respx
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_workers_gemma import (
     BadRequestError,
@@ -399,6 +399,30 @@ def test_native_tools_that_the_caller_demands_are_kept(server: Start, refusal: R
     with pytest.raises(WorkersGemmaError):
         ask(llm.bind_tools([WEATHER]), way)
     assert len(service.bodies) == 1
+
+
+@ways
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, [{"error": {"code": 400, "message": "Unknown name \"reasoning\" at 'messages[1]': Cannot find field."}}]),
+        (422, {"detail": [{"loc": ["body", "messages", 1, "reasoning_content"], "msg": "Extra inputs"}]}),
+    ],
+)
+def test_thoughts_of_earlier_messages(server: Start, refusal: Refusal, way: str) -> None:
+    service = server(lambda body: refusal if any("reasoning" in message for message in body["messages"]) else None)
+    llm = compatible("google/gemma-4-31b-it").bind_tools([WEATHER])
+    call = {"name": "get_weather", "args": {"city": "Rome"}, "id": "c1"}
+    thought = {"reasoning_content": "I need the weather."}
+    history = [
+        HumanMessage("Where is it warm?"),
+        AIMessage("", tool_calls=[call], additional_kwargs=thought),
+        ToolMessage("24 degrees", tool_call_id="c1"),
+    ]
+    for _ in range(2):
+        assert ask(llm, way, history).tool_calls
+    assert [("reasoning" in body["messages"][1]) for body in service.bodies] == [True, False, False]
+    assert service.bodies[1]["messages"][1]["tool_calls"][0]["id"] == "c1"
 
 
 @ways
