@@ -183,7 +183,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         sizes = [len(encode_json(text)) for text in texts]
         for part in split(sizes, room=_MAX_TEXT_BYTES, most=self.batch_size):
             data = {"text" if api == "native" else "input": texts[part], **further, **self.model_kwargs}
-            request = Request(address, address.embeddings(api), model, data, headers=headers, options=options)
+            request = Request(address, address.get_embeddings_route(api), model, data, headers=headers, options=options)
             yield request, len(texts[part])
 
     def _build_context(self) -> ErrorContext:

@@ -176,15 +176,15 @@ class Address:
         """Whether the base is a legacy AI Gateway, whose URL names account and gateway."""
         return is_legacy_gateway(self.base_url)
 
-    def chat(self, api: Api) -> Route:
+    def get_chat_route(self, api: Api) -> Route:
         """Return the route for a chat in a dialect."""
         return (_LEGACY_CHAT if self.is_legacy_gateway else self.host.chat)[api]
 
-    def embeddings(self, api: Api) -> Route:
+    def get_embeddings_route(self, api: Api) -> Route:
         """Return the route for embeddings in a dialect."""
         return (_LEGACY_EMBEDDINGS if self.is_legacy_gateway else self.host.embeddings)[api]
 
-    def url(self, route: Route, model: str) -> str:
+    def build_url(self, route: Route, model: str) -> str:
         """Return the URL of a route."""
         return self.base_url + route.path.format(account=self.account, model=model)
 

@@ -96,7 +96,7 @@ class BatchPlan:
         settings = self.settings
         return replace(
             self.plan.request,
-            route=settings.address.chat("native"),
+            route=settings.address.get_chat_route("native"),
             data=data,
             options={**self.plan.request.options, "queueRequest": True},
             query="?queueRequest=true",

@@ -44,7 +44,7 @@ class Request:
     @property
     def url(self) -> str:
         """Where to send it."""
-        return self.address.url(self.route, self.model) + self.query
+        return self.address.build_url(self.route, self.model) + self.query
 
     def encode_body(self) -> bytes:
         """Return the body's bytes."""

@@ -86,7 +86,7 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         stops=() if native_stop else settings.stops,
         limits=find_token_limits({**data, **settings.extra}, _find_context_window(settings)),
         is_thinking=is_thinking_on(merge_callers_keys(dict(data), settings.extra)),
-        route=settings.address.chat(settings.api),
+        route=settings.address.get_chat_route(settings.api),
         notation=get_notation(spec, ask),
         turn_options=_build_turn_options(settings),
         unset_limit=describe_unset_limit(settings, data),

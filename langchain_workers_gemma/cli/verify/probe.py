@@ -110,18 +110,18 @@ class Probe(AbstractContextManager["Probe"]):
             api: The route; the host's default if left out.
             token: Another token than that of the model object.
         """
-        return self.post(self._address.chat(api or self.api), self.spec.id, body, token=token)
+        return self.post(self._address.get_chat_route(api or self.api), self.spec.id, body, token=token)
 
     def post(
         self, route: Route, model: str, body: Mapping[str, Any], *, query: str = "", token: str | None = None
     ) -> Response:
         """Send a model's input by a route."""
-        url = self._address.url(route, model) + query
+        url = self._address.build_url(route, model) + query
         return self._send("POST", url, dict(route.envelope(model, body)), token)
 
     def get(self, path: str) -> Response:
         """Ask for a path below the base URL, with `{account}` filled in."""
-        return self._send("GET", self._address.url(Route(path, lambda _model, data: data), ""), None, None)
+        return self._send("GET", self._address.build_url(Route(path, lambda _model, data: data), ""), None, None)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -120,7 +120,7 @@ class Upstream:
                             yield delta
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             raise _make_unreachable_error(error) from error
-        yield End(reader.completion())
+        yield End(reader.get_completion())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -323,7 +323,7 @@ class _Reader:
         self._made = replace(self._made, calls=tuple(calls))
         return CallDelta(index, arguments, id=call_id, name=name or None)
 
-    def completion(self) -> Completion:
+    def get_completion(self) -> Completion:
         """Return the whole reply."""
         reason = self._made.finish_reason or ("tool_calls" if self._made.calls else "stop")
         return _add_usage(self._request, replace(self._made, finish_reason=reason), self._usage)

@@ -58,17 +58,17 @@ def check_declarations(model: GemmaModel, tools: tuple[Tool, ...], *, lenient: b
         return
     for at, tool in enumerate(tools):
         path = f"tools[{at}].function.parameters"
-        for problem in _misdeclared(tool.parameters, tool.description, path):
+        for problem in _find_misdeclared(tool.parameters, tool.description, path):
             raise _make_rendering_error(problem)
 
 
-def _misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
+def _find_misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
     """Yield what the template makes up or leaves out of an object's parameters.
 
     The description of the object may state what it leaves out.
     """
-    for name, value in _mapping(schema.get("properties")).items():
-        where, inner = f"{path}.properties.{name}", _mapping(value)
+    for name, value in _to_mapping(schema.get("properties")).items():
+        where, inner = f"{path}.properties.{name}", _to_mapping(value)
         if name in _KEYWORDS:
             if f'"{name}"' not in description:
                 yield f"{where} is left out, because {name!r} is a keyword there: name it in the description"
@@ -82,13 +82,13 @@ def _misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iter
                 )
             continue
         if kind == "array":
-            items = _mapping(inner.get("items"))
-            yield from _misdeclared(items, str(items.get("description") or ""), f"{where}.items")
+            items = _to_mapping(inner.get("items"))
+            yield from _find_misdeclared(items, str(items.get("description") or ""), f"{where}.items")
         else:
-            yield from _misdeclared(inner, str(inner.get("description") or ""), where)
+            yield from _find_misdeclared(inner, str(inner.get("description") or ""), where)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _to_mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

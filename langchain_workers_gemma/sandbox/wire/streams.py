@@ -25,13 +25,13 @@ async def write_events(layout: Layout, choices: list[AsyncIterator[Delta]]) -> A
     for index, deltas in enumerate(choices):
         writer.index = index
         async with close_stream(deltas):
-            async for group in _grouped(writer.gather(deltas), shared=layout.dialect.shared_deltas):
+            async for group in _group(writer.gather(deltas), shared=layout.dialect.shared_deltas):
                 if isinstance(group[-1], End):
                     ends.append(group[-1].completion)
                 for event in writer.write_shared(group):
                     yield event
                 if layout.dialect.empty_deltas:
-                    yield writer.empty()
+                    yield writer.make_empty()
     total = replace(
         ends[0],
         completion_tokens=sum(one.completion_tokens for one in ends),
@@ -41,7 +41,7 @@ async def write_events(layout: Layout, choices: list[AsyncIterator[Delta]]) -> A
         yield event
 
 
-async def _grouped(deltas: AsyncIterator[Delta], *, shared: bool) -> AsyncIterator[list[Delta]]:
+async def _group(deltas: AsyncIterator[Delta], *, shared: bool) -> AsyncIterator[list[Delta]]:
     """Yield each piece, or with `shared` neighbours of different kinds together."""
     held: list[Delta] = []
     async for delta in deltas:
@@ -91,14 +91,14 @@ class _Writer:
         """Yield the events of pieces that share one."""
         events = [event for delta in deltas for event in self.write(delta)]
         if len(deltas) > 1 and events:
-            events = [self.joined(events)]
+            events = [self.join(events)]
         yield from events
 
-    def joined(self, events: list[Event]) -> Event:
+    def join(self, events: list[Event]) -> Event:
         """Merge several events into one."""
         raise NotImplementedError
 
-    def empty(self) -> Event:
+    def make_empty(self) -> Event:
         """Return an event without content."""
         raise NotImplementedError
 
@@ -170,10 +170,10 @@ class _Native(_Writer):
         if self.dialect.usage != "none":
             yield {"response": "", "usage": self.get_final_usage(total)}
 
-    def joined(self, events: list[Event]) -> Event:
+    def join(self, events: list[Event]) -> Event:
         return {key: value for event in events for key, value in event.items()}
 
-    def empty(self) -> Event:
+    def make_empty(self) -> Event:
         return {"response": ""}
 
     def _write_text(self, text: str) -> Event:
@@ -201,7 +201,7 @@ class _Choices(_Writer):
         if self.dialect.usage == "last" and self.layout.request.include_usage:
             yield {**self._write_head(), "choices": [], "usage": self.get_final_usage(total)}
 
-    def joined(self, events: list[Event]) -> Event:
+    def join(self, events: list[Event]) -> Event:
         joined = {key: value for event in events for key, value in event.items()}
         choices = [event["choices"][0] for event in events]
         if self.layout.shape == "text":
@@ -209,7 +209,7 @@ class _Choices(_Writer):
         said = {key: value for choice in choices for key, value in choice["delta"].items()}
         return {**joined, "choices": [{**choices[0], "delta": said}]}
 
-    def empty(self) -> Event:
+    def make_empty(self) -> Event:
         return self._write_choice({})
 
     def _write_delta(self, delta: Delta) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class MockModel:
         if request.schema is not None:
             return self._write_constrained(request, conversation, wanted, rng), ()
         if calls:
-            return _written(calls, request), ()
+            return _write_as_text(calls, request), ()
         if find_requested_schema(request.turns) is not None:
             return self._write_constrained(request, conversation, wanted, rng), ()
         return write_answer(conversation, rng), ()
@@ -142,7 +142,7 @@ class MockModel:
         return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY) if request.habits.runaway else text
 
 
-def _written(calls: tuple[Call, ...], request: ChatRequest) -> str:
+def _write_as_text(calls: tuple[Call, ...], request: ChatRequest) -> str:
     """Return calls as text, in the notation that the prompt teaches."""
     if request.habits.swallowed_calls and request.model.tool_role:
         return ""
@@ -177,7 +177,7 @@ def _limit(request: ChatRequest, draft: Draft) -> Completion:
     for call in draft.calls:
         if left.cut or stop is not None:
             break
-        limited, stop = _limited_call(call, left, request)
+        limited, stop = _limit_call(call, left, request)
         calls.append(limited)
     after_calls = ""
     if stop is None:
@@ -196,7 +196,7 @@ def _limit(request: ChatRequest, draft: Draft) -> Completion:
         reasoning=reasoning,
         calls=tuple(calls),
         finish_reason=reason if left.cut else draft.finish_reason or reason,
-        prompt_tokens=_prompt_tokens(request, left, context_ends=context_ends),
+        prompt_tokens=_count_prompt(request, left, context_ends=context_ends),
         completion_tokens=left.spent,
         reasoning_tokens=len(tokenize(reasoning)),
         cached_tokens=request.cached_tokens,
@@ -205,7 +205,7 @@ def _limit(request: ChatRequest, draft: Draft) -> Completion:
     )
 
 
-def _limited_call(call: Call, left: _Budget, request: ChatRequest) -> tuple[Call, str | None]:
+def _limit_call(call: Call, left: _Budget, request: ChatRequest) -> tuple[Call, str | None]:
     """Cut a call; return it and the stop sequence that did."""
     habits = request.habits
     left.spend(_CALL_MARKUP)
@@ -217,7 +217,7 @@ def _limited_call(call: Call, left: _Budget, request: ChatRequest) -> tuple[Call
     return replace(call, arguments=close_json(left.take(arguments))), stop
 
 
-def _prompt_tokens(request: ChatRequest, left: _Budget, *, context_ends: bool) -> int:
+def _count_prompt(request: ChatRequest, left: _Budget, *, context_ends: bool) -> int:
     """Count the prompt; where the context window ended the reply, it fills what the reply did not."""
     if context_ends and left.cut and request.model.usable_context is not None:
         return request.model.usable_context - left.spent

@@ -92,7 +92,7 @@ def _write_gemma_4(calls: _Read, _key: str) -> str:
     )
 
 
-def _gemma_4_unclosed(calls: _Read, _key: str) -> str:
+def _write_gemma_4_unclosed(calls: _Read, _key: str) -> str:
     return "".join(f"<|tool_call>call:{name}{_write_braced(arguments, _QUOTE)}" for name, arguments in calls)
 
 
@@ -125,7 +125,7 @@ NOTATIONS: Mapping[str, Callable[[_Read, str], str]] = {
     "tool_call": _write_tool_call,
     "function_gemma": _write_function_gemma,
     "gemma_4": _write_gemma_4,
-    "gemma_4_unclosed": _gemma_4_unclosed,
+    "gemma_4_unclosed": _write_gemma_4_unclosed,
     "gemma_4_json": _write_gemma_4_json,
     "gemma_4_response": _write_gemma_4_response,
     "gemma_4_stripped": _write_gemma_4_stripped,
