@@ -17,6 +17,7 @@ FILES = [
     for path in ((ROOT / folder).rglob("*") if folder != "." else ROOT.glob("*"))
     if path.is_file()
 ]
+BUILT = {line.strip("/") + "/" for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()}
 NAMED = re.compile(r"`([\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|txt|ipynb|yml|json))`|`([\w.-]+(?:/[\w.-]+)*/)`")
 FOLDERS = "|".join(sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()))
 CITED = re.compile(rf"(?<![\w/.@-])(?:tests|docs|benchmarks|notebooks|{FOLDERS})/[\w/.-]*\.(?:py|md)\b")
@@ -25,7 +26,7 @@ CITED = re.compile(rf"(?<![\w/.@-])(?:tests|docs|benchmarks|notebooks|{FOLDERS})
 def exists(name: str) -> bool:
     """Return whether a path is that of a file or a folder, from the root, the package, or any folder in them."""
     if name.endswith("/"):
-        return any(f"/{name}" in f"/{path}" for path in FILES)
+        return name in BUILT or any(f"/{name}" in f"/{path}" for path in FILES)
     return any(f"/{path}".endswith(f"/{name}") for path in FILES)
 
 
