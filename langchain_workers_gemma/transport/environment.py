@@ -55,18 +55,29 @@ def find_proxy(origin: str) -> httpx.Proxy | None:
     Raises:
         APIConnectionError: If the proxy cannot be used.
     """
-    proxies = getproxies()
-    parts = urlsplit(origin)
-    scheme = parts.scheme if proxies.get(parts.scheme) else "all"
-    url = proxies.get(scheme)
-    if not url or proxy_bypass(parts.hostname or ""):
+    variable, url = _find_proxy_url(origin)
+    if not url:
         return None
     try:
         proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
         _check_support(proxy)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise make_unusable_error(f"{scheme.upper()}_PROXY", error) from error
+        raise make_unusable_error(variable, error) from error
     return proxy
+
+
+def find_proxy_variable(origin: str) -> str | None:
+    """Return the name of the variable whose proxy connections to an origin use, `None` for a direct connection."""
+    variable, url = _find_proxy_url(origin)
+    return variable if url else None
+
+
+def _find_proxy_url(origin: str) -> tuple[str, str | None]:
+    proxies = getproxies()
+    parts = urlsplit(origin)
+    scheme = parts.scheme if proxies.get(parts.scheme) else "all"
+    url = None if proxy_bypass(parts.hostname or "") else proxies.get(scheme)
+    return f"{scheme.upper()}_PROXY", url
 
 
 def _check_support(proxy: httpx.Proxy) -> None:

@@ -24,6 +24,7 @@ from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, P
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
 from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, run_flow
+from langchain_workers_gemma.transport.environment import find_proxy_variable
 from langchain_workers_gemma.transport.leftovers import (
     AsyncWatchedTransport,
     Reads,
@@ -169,11 +170,11 @@ class _Connection:
             head = _build_head(response)
             self._headers = head.headers
             self._inflater = _get_decoder(response, head)
+            body: Iterator[bytes] = iter(_get_raw_body(response))
         except ContentCodingError as error:
             raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
-        body: Iterator[bytes] = iter(_get_raw_body(response))
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request)), self._key) from error
         self._body = body if self._inflater is None else _inflate(body, self._inflater)
         return head
 
@@ -280,11 +281,11 @@ class _AsyncConnection:
             head = _build_head(response)
             self._headers = head.headers
             self._inflater = _get_decoder(response, head)
+            body: AsyncIterator[bytes] = aiter(_get_raw_body(response))
         except ContentCodingError as error:
             raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
         except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
-        body: AsyncIterator[bytes] = aiter(_get_raw_body(response))
+            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request)), self._key) from error
         self._body = body if self._inflater is None else _ainflate(body, self._inflater)
         return head
 
@@ -377,7 +378,11 @@ def _get_network_stream(response: httpx.Response | None) -> Any:
 
 
 def _get_raw_body(response: httpx.Response) -> Any:
-    """Return the iterable of a raw body; a hook of the caller's client may have read it, or closed it unread."""
+    """Return the iterable of a raw body; a hook of the caller's client may have read it, or closed it unread.
+
+    Raises:
+        httpx.ResponseNotRead: If a hook read it and kept nothing.
+    """
     if response.is_stream_consumed:
         return httpx.ByteStream(response.content)
     return httpx.ByteStream(b"") if response.is_closed else response.stream
@@ -413,9 +418,16 @@ def _make_not_decodable_error(
     return make_unreadable_error(head.status, head.headers, b"", why, ErrorContext(secrets=secrets))
 
 
-def _make_typed_error(error: Exception) -> WorkersGemmaError:
-    """Return the typed error for a failure of the connection, to be chained to it."""
+def _make_typed_error(error: Exception, key: PoolKey | None = None) -> WorkersGemmaError:
+    """Return the typed error for a failure of the connection, to be chained to it.
+
+    Args:
+        error: The failure.
+        key: What the connection is kept under, if it is our own: then a proxy may be that of the environment.
+    """
     said = str(error) or type(error).__name__
+    if key is not None and (variable := find_proxy_variable(key[0])) is not None:
+        said += f" (over the proxy that {variable} names)"
     if isinstance(error, httpx.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()
         return APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")

@@ -354,6 +354,21 @@ def test_a_proxy_of_the_environment_is_used(server: FaultServer, monkeypatch: py
     assert server.requests[0].line.startswith("POST http://workers.example/")
 
 
+PROXY_PASSWORD = "a-password-of-the-proxy"
+
+
+@pytest.mark.usefixtures("fresh_pool")
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cannot_be_reached_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with refusing_port() as port:
+        monkeypatch.setenv(variable, f"http://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
+        with pytest.raises(APIConnectionError, match=f"the proxy that {variable} names") as raised:
+            gemma(base_url="http://workers.example").invoke("Hi")
+    assert PROXY_PASSWORD not in shown(raised.value)
+
+
 # --- What users of others ran into ------------------------------------------------------------------------------------
 
 
@@ -368,6 +383,24 @@ def test_a_response_hook_of_the_callers_client(server: FaultServer, status: int,
         model(server, http_client=client, max_retries=0).invoke("Hi")
     assert raised.value.status_code == status
     assert TOKEN not in shown(raised.value)
+
+
+def read_in_pieces(response: httpx.Response) -> None:
+    for _ in response.stream:  # type: ignore[union-attr]
+        pass
+
+
+def read_and_drop(response: httpx.Response) -> None:
+    for _ in response.iter_raw():
+        pass
+
+
+@pytest.mark.parametrize("hook", [read_and_drop, read_in_pieces])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_a_response_hook_that_drops_the_body(server: FaultServer, way: str, hook: Any) -> None:
+    server._choose = hello
+    with httpx.Client(event_hooks={"response": [hook]}) as client, pytest.raises(WorkersGemmaError):
+        ask(model(server, http_client=client, max_retries=0), way)
 
 
 def read_and_raise(response: httpx.Response) -> None:
