@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from langchain_workers_gemma.hosts import BASE_URL_VARIABLE, HOSTS
+
+settings.register_profile("untimed", settings(), deadline=None)  # no test depends on time, on a busy machine either
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

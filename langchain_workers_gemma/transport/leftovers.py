@@ -16,6 +16,7 @@ import httpx
 
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_OVERLAP = len(_LAST_CHUNK) - 1
 _CONNECTED = ("connect_tcp.complete", "start_tls.complete")
 
 
@@ -30,17 +31,18 @@ class Reads:
 
     sees_connections: ClassVar[bool] = False
 
-    __slots__ = ("_first", "_last", "_size", "is_whole")
+    __slots__ = ("_before_last", "_first", "_last", "_size", "is_whole")
 
     def __init__(self, *, is_whole: bool) -> None:
         self.is_whole = is_whole
-        self._first = self._last = b""
+        self._first = self._last = self._before_last = b""
         self._size = 0
 
     def add(self, data: bytes) -> None:
         """Take what a read returned."""
         if not self._size:
             self._first = data
+        self._before_last = (self._last if len(self._last) >= _OVERLAP else self._before_last + self._last)[-_OVERLAP:]
         self._last = data
         self._size += len(data)
 
@@ -58,7 +60,7 @@ class Reads:
         """
         leaves_bytes = self._leave_bytes(headers)
         self.is_whole = True
-        self._first = self._last = b""
+        self._first = self._last = self._before_last = b""
         self._size = 0
         return leaves_bytes
 
@@ -67,10 +69,11 @@ class Reads:
         if not self.is_whole and not (is_chunked and self._last):
             return self.sees_connections
         if is_chunked:
-            end = self._last.find(_LAST_CHUNK)
+            tail = self._before_last + self._last  # the last chunk may begin in an earlier read
+            end = tail.find(_LAST_CHUNK)
             if end < 0:
-                return not _LAST_CHUNK.endswith(self._last)
-            return end + len(_LAST_CHUNK) != len(self._last)
+                return not _LAST_CHUNK.endswith(tail)
+            return end + len(_LAST_CHUNK) != len(tail)
         length, head_end = headers.get("content-length", "0"), self._first.find(_HEAD_END)
         return head_end < 0 or not length.isdecimal() or self._size != head_end + len(_HEAD_END) + int(length)
 

@@ -10,7 +10,7 @@ from typing import Any
 import h11
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaEmbeddings
@@ -162,6 +162,7 @@ def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
 
 
 @given(responses(), st.sampled_from([b"", *LEFT.values()]), st.lists(st.integers(0, 10_000), max_size=6))
+@example(head(200, transfer_encoding="chunked") + b"000\r\n\r\n", b"0\r\n\r\n", [-9])  # the last read has both ends
 def test_every_byte_that_http_would_keep_is_noticed(response: bytes, left: bytes, cuts: list[int]) -> None:
     is_left, is_seen = read_as_httpcore_does(response + left, cuts)
     assert is_seen or not is_left
