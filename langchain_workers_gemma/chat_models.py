@@ -32,7 +32,7 @@ from langchain_workers_gemma.client.call_settings import (
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.preview import Preview, build_preview
 from langchain_workers_gemma.client.profile import ResolvedProfile, build_published_profile, get_callers_profile
-from langchain_workers_gemma.client.token_count import count_messages, count_text
+from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
 from langchain_workers_gemma.request.planner import Preparation, prepare
@@ -301,6 +301,10 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         large languages and on code.
         """
         return count_text(text, self.custom_get_token_ids)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids of the tokens of a text, by `custom_get_token_ids`; raise a `ValueError` without it."""
+        return get_ids(text, self.custom_get_token_ids)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Count the tokens of messages, with their tool calls and images, and of tools.

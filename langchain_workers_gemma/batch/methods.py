@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBinding
+from langchain_core.runnables.utils import Output
 
 from langchain_workers_gemma.batch import queue as batch
 from langchain_workers_gemma.batch.job import BatchJob
@@ -244,10 +246,14 @@ def _check_job(job: object) -> BatchJob:
     return job
 
 
+_OF_TOOLS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
+
+
 class BoundChatModel(Binding):  # type: ignore[no-redef]
     """What `bind` makes of a chat model.
 
-    With core's own class, `llm.bind_tools([...]).queue_batch(...)` would call the model without the tools.
+    Core's own class passes a method on to the model without the bound arguments: `llm.bind_tools([...]).preview(...)`
+    would show a call without the tools, and `llm.bind(temperature=0).bind_tools([...])` would lose the temperature.
     """
 
     @classmethod
@@ -260,6 +266,31 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
         if not isinstance(self.bound, BatchMethods):
             raise AttributeError(f"{type(self.bound).__name__} has no asynchronous batch")
         return self.bound
+
+    def preview(self, messages: LanguageModelInput, **more: Any) -> Any:
+        """See `ChatWorkersGemma.preview`."""
+        model: Any = self.bound
+        return model.preview(messages, **{**self.kwargs, **more})
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """See `ChatWorkersGemma.get_num_tokens_from_messages`; bound tools count."""
+        model: Any = self.bound
+        count: int = model.get_num_tokens_from_messages(messages, self.kwargs.get("tools") if tools is None else tools)
+        return count
+
+    def bind_tools(self, tools: Sequence[Any], **more: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """See `ChatWorkersGemma.bind_tools`."""
+        model: Any = self.bound
+        return self._with_own_config(model.bind_tools(tools, **{**self.kwargs, **more}))
+
+    def with_structured_output(self, schema: Any, **more: Any) -> Runnable[LanguageModelInput, Any]:
+        """See `ChatWorkersGemma.with_structured_output`. Tools that were bound before are left out."""
+        model: Any = self.bound
+        kept = {name: value for name, value in self.kwargs.items() if name not in _OF_TOOLS}
+        return self._with_own_config(model.with_structured_output(schema, **{**kept, **more}))
+
+    def _with_own_config(self, runnable: Runnable[LanguageModelInput, Output]) -> Runnable[LanguageModelInput, Output]:
+        return runnable.with_config(self.config) if self.config else runnable
 
     def queue_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.queue_batch`."""

@@ -27,6 +27,24 @@ def count_text(text: str, token_ids: Callable[[str], list[int]] | None) -> int:
     return estimate_text_tokens(text) if token_ids is None else len(token_ids(text))
 
 
+def get_ids(text: str, token_ids: Callable[[str], list[int]] | None) -> list[int]:
+    """Return the ids of the tokens of a text.
+
+    Args:
+        text: The text.
+        token_ids: The caller's own tokenizer.
+
+    Raises:
+        ValueError: Without a tokenizer. Core would take that of GPT-2.
+    """
+    if token_ids is None:
+        raise ValueError(
+            "get_token_ids needs custom_get_token_ids=..., a function from a text to token ids: this package does not "
+            "include Gemma's tokenizer. get_num_tokens estimates the number of tokens without it."
+        )
+    return token_ids(text)
+
+
 def count_messages(
     messages: Iterable[MessageLikeRepresentation],
     tools: Sequence[Any] | None,

@@ -70,3 +70,9 @@ def test_requests() -> None:
     assert estimate_request_tokens({"model": "m", "data": body}) == IMAGE_TOKENS + 5
     assert estimate_request_tokens({"prompt": "Hi"}) == 1
     assert estimate_request_tokens({**body, "tools": [WEATHER]}) > IMAGE_TOKENS + 25
+
+
+def test_ids_of_tokens_need_a_tokenizer() -> None:
+    with pytest.raises(ValueError, match="needs custom_get_token_ids"):
+        gemma().get_token_ids("Hi")
+    assert gemma(custom_get_token_ids=lambda text: [ord(one) for one in text]).get_token_ids("Hi") == [72, 105]

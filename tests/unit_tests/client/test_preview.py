@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_workers_gemma import AIGateway
-from tests.helpers.asking import CHAT_MODELS, GEMMA_3, GEMMA_4, GEMMA_7B, PNG_URI, TOKEN, WEATHER, Service, ask, gemma
+from langchain_workers_gemma import AIGateway, WorkersGemmaError
+from tests.helpers.asking import (
+    CHAT_MODELS,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    PNG_URI,
+    TOKEN,
+    WEATHER,
+    Service,
+    ask,
+    gemma,
+    message_reply,
+)
 from tests.helpers.bindings import Ai
 
 CALL = {"name": "get_weather", "args": {"city": "Bonn"}, "id": "c1", "type": "tool_call"}
@@ -141,3 +157,59 @@ def test_the_table_in_a_notebook() -> None:
     assert "user message is added at the start" in html
     assert PNG_URI not in html
     assert "$0.0000" in html
+
+
+# --- Bound models -----------------------------------------------------------------------------------------------------
+
+BINDINGS: dict[str, Callable[[Any], Any]] = {
+    "tools": lambda llm: llm.bind_tools([WEATHER]),
+    "a forced tool": lambda llm: llm.bind_tools([WEATHER], tool_choice="any"),
+    "settings": lambda llm: llm.bind(temperature=0.25, stop=["END"]),
+    "settings, then tools": lambda llm: llm.bind(temperature=0.25).bind_tools([WEATHER]),
+    "tools, then settings": lambda llm: llm.bind_tools([WEATHER]).bind(temperature=0.25),
+    "a configuration": lambda llm: llm.bind_tools([WEATHER]).with_config(tags=["a"]),
+    "a configuration, then tools": lambda llm: llm.bind(temperature=0.25).with_config(tags=["a"]).bind_tools([WEATHER]),
+    "a form": lambda llm: llm.bind(response_format={"type": "json_object"}),
+}
+
+
+METHODS = [
+    (model, method)
+    for model in CHAT_MODELS
+    for method in ("auto", "native", "guided_json", "prompt")
+    if (model, method) != (GEMMA_7B_LORA, "guided_json")  # it has no constraint
+]
+
+
+@pytest.mark.parametrize(("model", "tool_calling"), METHODS)
+@pytest.mark.parametrize("binding", BINDINGS.values(), ids=BINDINGS)
+def test_a_preview_of_a_bound_model_is_its_request(
+    service: Service, binding: Callable[[Any], Any], model: str, tool_calling: str
+) -> None:
+    bound = binding(gemma(model=model, tool_calling=tool_calling))
+    try:
+        preview = bound.preview("Weather in Bonn?")
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            bound.invoke("Weather in Bonn?")
+        return
+    with contextlib.suppress(WorkersGemmaError):  # the service says "Hi"
+        bound.invoke("Weather in Bonn?")
+    assert preview.request.body == service.bodies[0]
+
+
+def test_bound_tools_are_counted() -> None:
+    llm = gemma()
+    messages: list[Any] = [HumanMessage("Hi")]
+    bound: Any = llm.bind_tools([WEATHER])
+    assert bound.get_num_tokens_from_messages(messages) == llm.get_num_tokens_from_messages(messages, tools=[WEATHER])
+
+
+def test_settings_bound_before_a_schema_are_kept(service: Service) -> None:
+    service.replies(message_reply('{"a": 1}'))
+    schema = {"title": "a", "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    settled: Any = gemma().bind(temperature=0.25).with_config(tags=["a"])
+    bound = settled.with_structured_output(schema)
+    assert bound.invoke("One") == {"a": 1}
+    assert service.sent["temperature"] == 0.25
+    assert "tools" not in service.sent
