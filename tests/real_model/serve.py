@@ -2,8 +2,7 @@
 
     python serve.py MODEL.gguf [TEMPLATE.jinja]
 
-Runs in an environment of its own, which holds `xllamacpp` alone. `REAL_MODEL_THREADS` sets its threads: on a machine
-whose cores are busy, one is faster than two that wait for each other.
+Runs in an environment of its own, which holds `xllamacpp` alone.
 """
 
 import os
@@ -14,6 +13,16 @@ SLOTS = 2  # requests at a time: two share the work of reading the weights
 CONTEXT = 4096  # tokens of each
 
 
+def choose_threads() -> int:
+    """Return one thread for each core; one alone where the cores are busy.
+
+    The threads of llama.cpp wait for each other at each step. Two of them on two busy cores were ten times slower than
+    one.
+    """
+    cores = os.cpu_count() or 1
+    return 1 if os.getloadavg()[0] > cores else cores
+
+
 def main() -> None:
     """Serve until standard input closes."""
     import xllamacpp  # type: ignore[import-not-found, unused-ignore]
@@ -22,8 +31,7 @@ def main() -> None:
     params.model.path = sys.argv[1]
     params.n_ctx = SLOTS * CONTEXT
     params.n_parallel = SLOTS
-    threads = int(os.environ.get("REAL_MODEL_THREADS", 0)) or os.cpu_count() or 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = choose_threads()
     params.use_jinja = True
     if len(sys.argv) > 2:
         params.chat_template = Path(sys.argv[2]).read_text()
