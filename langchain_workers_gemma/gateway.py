@@ -84,7 +84,7 @@ class AIGateway(Serializable):
     @classmethod
     def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not check_header("token", value.get_secret_value()):
-            raise ValueError("token must not be empty; leave it out for a gateway that asks for none.")
+            raise ValueError("token must not be empty; leave it out for a gateway without authentication.")
         return value
 
     def headers(self, *, addressed_by_url: bool = False) -> dict[str, str]:

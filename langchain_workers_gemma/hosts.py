@@ -223,7 +223,7 @@ def check_model_id(model: str, host: Host) -> str:
     """
     if host.serves_any_model:  # in the body alone; vLLM and llama.cpp name a model by its path
         if not model.strip() or not model.isprintable():
-            raise ValueError(f"model must be the name that the server gives it, not {model!r}.")
+            raise ValueError(f"model must be the model's name on the server, not {model!r}.")
         return model
     if _MODEL_ID.fullmatch(model) is None:
         raise ValueError(

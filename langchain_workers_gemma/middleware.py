@@ -144,7 +144,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     def _handle_no_calls(self, reply: AIMessage, record: _Record, *, has_response: bool) -> dict[str, Any] | None:
         if not record["answer_now"] or has_response or str(reply.text).strip():
             return None
-        notice = "The model gave no answer after it had repeated identical tool calls."
+        notice = "The model returned no answer after it had repeated identical tool calls."
         return {"messages": [AIMessage(notice)], "jump_to": "end"}
 
     def _handle_calls(

@@ -187,7 +187,7 @@ def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
     """Raise the error of the first input that failed, if any did; a note on it shows how to fetch the others."""
     for at, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
-            outcome.add_note(f"It is of input {at}. return_exceptions=True gives the answers of the others too.")
+            outcome.add_note(f"It is of input {at}. return_exceptions=True returns the answers of the others too.")
             _add_resume_note(outcome, job)
             raise outcome
 

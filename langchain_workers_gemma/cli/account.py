@@ -33,7 +33,7 @@ def get_token_status(client: ClientFields, *, of_account: bool) -> Generator[Act
     answer = yield from _get(client, path, {})
     status = answer.result.get("status") if isinstance(answer.result, dict) else None
     if not isinstance(status, str):
-        raise answer.make_unreadable_error("it does not tell the token's status")
+        raise answer.make_unreadable_error("it has no status of the token")
     return status
 
 

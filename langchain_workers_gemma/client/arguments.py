@@ -41,7 +41,7 @@ def normalise_arguments(
         if name not in known:
             raise ValueError(f"{given} is not an argument.{did_you_mean(given, {*known, *aliases})}")
         if normalised.get(name) is not None and value is not None and normalised[name] != value:
-            raise ValueError(f"{name} is given twice, as {name} and under another name: give it once.")
+            raise ValueError(f"{name} is given twice, as {name} and under another name: pass it once.")
         if normalised.get(name) is None:
             normalised[name] = value
     return normalised

@@ -223,4 +223,4 @@ def check_one_answer(n: object, extra: Mapping[str, Any]) -> None:
     """
     for argument, value in (("n", n), ("model_kwargs['n']", extra.get("n"))):
         if value not in (None, 1):
-            raise ValueError(f"{argument}={value!r}: a call gives one answer. Use batch, or call again.")
+            raise ValueError(f"{argument}={value!r}: a call returns one answer. Use batch, or call again.")

@@ -328,7 +328,7 @@ def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout
         return BindingTransport(connected.binding, connected.default_headers, _to_httpx_timeout(limits).read)
     token = _to_secret(connected.api_token)
     if token is None and HOSTS[connected.host].needs_token:
-        raise ValueError("binding is gone: it stays behind when a model is pickled. Set it again, or give credentials.")
+        raise ValueError("binding is missing: a pickle does not include it. Set it again, or pass credentials.")
     timeout = _to_httpx_timeout(limits)
     return Transport(token, timeout, connected.http_client, connected.http_async_client)
 

@@ -16,7 +16,7 @@ def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
     """
     if plan.unreliable_tools and reader.is_empty:
         return (
-            f"{plan.spec.id} is not flagged for function calling and gave nothing at all when tools were bound: "
+            f"{plan.spec.id} is not flagged for function calling and returned an empty reply when tools were bound: "
             'use tool_calling="guided_json".'
         )
     tokens = reader.tally.output_tokens
@@ -47,7 +47,7 @@ def _is_truncated(plan: Plan, reader: ReplyReader) -> bool:
 def make_missing_call_error(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     """Return the error for a forced call that is missing."""
     names = ", ".join(sorted(plan.reader_options.forced or ()))
-    why = reader.truncation or "None came that can run."
+    why = reader.truncation or "The reply holds none that can run."
     prose = reader.prose_instead_of_call
     said = f" The model said: {prose[:200]!r}" if prose else ""
     return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")

@@ -110,7 +110,7 @@ class ChatExchange:
         """Send, read, request again where the plan requires it, and deliver the response."""
         yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
-            logger.info("tool_choice was answered without the call; asking once more")
+            logger.info("tool_choice was answered without the call; requesting it once more")
             yield from self._send_again(self._plan.constrained())
         elif self._plan.asks_again and self._reader.lacks_claimed_calls:
             yield from self._ask_for_claimed_calls()
@@ -142,7 +142,7 @@ class ChatExchange:
         Streams of some engines lose what their parsers cannot read; whole replies have it as text (`docs/wire.md`
         section 10).
         """
-        logger.info("the reply announced tool calls and had none; asking once more without a stream")
+        logger.info("the reply announced tool calls and had none; requesting it once more without a stream")
         first = self._reader
         self._plan = replace(self._plan, request=self._plan.request.without_stream())
         self._withheld = []
@@ -168,10 +168,10 @@ class ChatExchange:
                 yield from self._send_with_retries()
             except WorkersGemmaError as error:
                 if (plan := self._plan_without_refused(error)) is not None:
-                    logger.info("the server refused a part of the request; asking without it: %s", error)
+                    logger.info("the server refused a part of the request; sending it without that part: %s", error)
                     self._plan, is_limited = plan, True
                 elif self._plan.after_refusal is not None and self._is_refusal(error):
-                    logger.info("the server refused the form of the constraint; asking in the next one: %s", error)
+                    logger.info("the server refused the form of the constraint; sending the next form: %s", error)
                     self._plan, is_refused = self._plan.after_refusal(), True
                 else:
                     raise self._to_refusal_error(error, is_refused=is_refused) from error.__cause__
@@ -215,7 +215,7 @@ class ChatExchange:
             problem = call.error if call.arguments is None else repair.problem(call.name, call.arguments)
             plan = None if problem is None else repair.plan(call.name, call.text, problem)
             if plan is not None:
-                logger.info("a call of %s cannot be used, asking once more: %s", call.name, problem)
+                logger.info("a call of %s cannot be used; requesting it once more: %s", call.name, problem)
                 calls[at] = (yield from self._repair_call(plan, call)) or call
         return calls
 
@@ -226,7 +226,7 @@ class ChatExchange:
         try:
             yield from self._send_in_forms()
         except WorkersGemmaError as error:
-            logger.warning("a call of %s cannot be used, and asking once more failed: %s", call.name, error)
+            logger.warning("a call of %s cannot be used, and requesting it once more failed: %s", call.name, error)
             return None
         else:
             self._spent.append(self._reader.tally)
@@ -244,7 +244,7 @@ class ChatExchange:
         is_ignored, correction = False, self._plan.correction
         while (again := self._plan_correction()) is not None:
             plan, problem = again
-            logger.info("the answer is not in the form asked for; asking again: %s", problem.why)
+            logger.info("the answer is not in the requested form; requesting it again: %s", problem.why)
             is_ignored = problem.is_ignored_constraint
             yield from self._send_again(plan)
         answer = self._reader.withheld_answer

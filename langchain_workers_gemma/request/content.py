@@ -122,7 +122,7 @@ def _read_text(block: Mapping[str, Any]) -> str | None:
 
 def _describe_refusal(kind: object, images: ImageRules, role: str) -> str:
     reads = "text and images" if images.images else "text"
-    note = "" if role == "system" else ', or pass unsupported_content="note" to have a note stand for it'
+    note = "" if role == "system" else ', or pass unsupported_content="note" to replace it by a note'
     return (
         f"messages: a content block of type {kind!r} cannot be sent: Gemma on these services takes {reads} only. Leave "
         f"it out, turn it into text{note}."

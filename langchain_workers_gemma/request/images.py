@@ -58,7 +58,7 @@ class ImageRules:
         if not self.images:
             raise UnsupportedContentError(
                 f"messages: {self.model} reads text only, so an image cannot be sent. Use a model that reads images, "
-                'or pass unsupported_content="note" to have a note stand for it.'
+                'or pass unsupported_content="note" to replace it by a note.'
             )
         if url is None:
             raise UnsupportedContentError(

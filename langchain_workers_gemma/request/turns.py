@@ -159,7 +159,7 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
         ValueError: If a message or block is of a kind that cannot be sent; the text names it and the cure.
     """
     if not messages:
-        raise ValueError("messages is empty: give at least one message.")
+        raise ValueError("messages is empty: pass at least one message.")
     rules = options.content
     turns: list[Turn] = []
     for message in messages:

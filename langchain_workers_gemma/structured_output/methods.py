@@ -65,7 +65,7 @@ def build_structured_runnable(
     """Return the runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
     resolved = resolve_method(method, spec)
     if schema is None and resolved != "json_mode":
-        raise ValueError("schema is missing: give a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
+        raise ValueError("schema is missing: pass a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     check_max_repairs(max_repairs)
     json_schema = None if schema is None else to_json_schema(schema)
     asked = {
@@ -81,7 +81,7 @@ def build_structured_runnable(
     again = llm.bind(response_format=response_format, **asked)
     answer = parse_response_format(response_format)
     if answer is None:
-        raise ValueError("schema cannot be asked for.")
+        raise ValueError("schema must describe a JSON object.")
     from_call = resolved == "function_calling"
     return StructuredOutput(
         first=_bind_call(llm, json_schema or {}, strict=strict, options=asked) if from_call else again,

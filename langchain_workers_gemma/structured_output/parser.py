@@ -71,7 +71,7 @@ class AnswerReader:
         if called is not None and (reason := _find_truncated_call(message)):
             return _make_unreadable(message, text, reason, is_truncated=True)
         if self.from_call and called is None:  # JSON in the text may be anything, and does not count as arguments
-            why = f"the model answered without the call that was asked for: {text[:200]!r}"
+            why = f"the model answered without the requested call: {text[:200]!r}"
             return _make_unreadable(message, text, why)
         try:
             value = find_json(text) if called is None else from_json(replace_lone_surrogates(text))

@@ -38,7 +38,7 @@ def get_decoder(content_encoding: str) -> Inflater | None:
     if not codings:
         return None
     if len(codings) > 1 or codings[0] not in _CODINGS:
-        raise ContentCodingError(f"its content-encoding {content_encoding[:80]!r} was not asked for")
+        raise ContentCodingError(f"its content-encoding {content_encoding[:80]!r} was not accepted")
     return Inflater()
 
 

@@ -264,7 +264,7 @@ def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools,
 
 def test_an_empty_answer_after_repeated_calls_ends_in_a_notice(model: Model, tools: Tools) -> None:
     model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": ""}
-    assert "gave no answer" in answer_of(agent_of(tools), "invoke")[-1].text
+    assert "returned no answer" in answer_of(agent_of(tools), "invoke")[-1].text
 
 
 def test_the_order_of_keys_makes_no_new_call(model: Model, tools: Tools) -> None:

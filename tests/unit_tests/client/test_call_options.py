@@ -81,7 +81,7 @@ def test_stop_sequences_of_a_call(service: Service) -> None:
 
 @pytest.mark.parametrize("options", [{"n": 2}, {"model_kwargs": {"n": 3}}])
 def test_n_is_refused_with_a_reason(service: Service, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"n.* a call gives one answer"):
+    with pytest.raises(ValueError, match=r"n.* returns one answer"):
         gemma().invoke("Hi", **options)
     assert not service.requests
 

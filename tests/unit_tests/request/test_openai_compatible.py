@@ -191,8 +191,8 @@ def test_an_unknown_model_works_and_warns_once(service: Service) -> None:
     [
         ({"base_url": None}, "base_url is missing"),
         ({"base_url": f"{URL}/chat/completions/"}, "base_url must end before '/chat/completions'"),
-        ({"model": "  "}, "model must be the name that the server gives it"),
-        ({"model": "gemma3\n12b"}, "model must be the name that the server gives it"),
+        ({"model": "  "}, "model must be the model's name on the server"),
+        ({"model": "gemma3\n12b"}, "model must be the model's name on the server"),
         ({"model": ""}, "model is missing"),
         ({"api": "native"}, "api='native'"),
         ({"ai_gateway": "x"}, "ai_gateway"),
