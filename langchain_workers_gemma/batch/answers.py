@@ -21,7 +21,11 @@ Outcome: TypeAlias = AIMessage | WorkersGemmaError
 
 
 def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
-    """Return the outcomes of one payload, matched by `id`, which is an input's index."""
+    """Return the outcomes of one payload, matched by `id`, which is an input's index.
+
+    Raises:
+        InternalServerError: If answers are missing, repeated or without a valid id.
+    """
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
     for response in responses if isinstance(responses, list) else ():

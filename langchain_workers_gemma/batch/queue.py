@@ -184,7 +184,11 @@ def queue(
 
 
 def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
-    """Raise the error of the first input that failed, if any did; a note on it shows how to fetch the others."""
+    """Raise the error of the first input that failed, if any did; a note on it shows how to fetch the others.
+
+    Raises:
+        Exception: The error of the first input that failed.
+    """
     for at, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
             outcome.add_note(f"It is of input {at}. return_exceptions=True returns the answers of the others too.")

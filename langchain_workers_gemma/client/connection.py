@@ -319,6 +319,9 @@ def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout
     Args:
         connected: The model object.
         timeout_of_call: Replaces its own `timeout`.
+
+    Raises:
+        ValueError: If the binding is missing.
     """
     limits = timeout_of_call or connected.timeout
     if connected.binding is not None:

@@ -107,7 +107,11 @@ class ChatExchange:
         self._surrogates: SurrogateJoiner | None = None
 
     def run(self) -> Flow:
-        """Send, read, request again where the plan requires it, and deliver the response."""
+        """Send, read, request again where the plan requires it, and deliver the response.
+
+        Raises:
+            WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+        """
         yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("tool_choice was answered without the call; requesting it once more")

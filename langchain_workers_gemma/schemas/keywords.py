@@ -39,7 +39,11 @@ def split_annotations(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
 
 
 def get_types(schema: JSONSchema) -> frozenset[str] | None:
-    """Return the types that a schema allows by name; `None` if it names none."""
+    """Return the types that a schema allows by name; `None` if it names none.
+
+    Raises:
+        ValueError: If `type` is neither a string nor a list of strings.
+    """
     kind = schema.get("type")
     kinds = [kind] if isinstance(kind, str) else kind
     if kinds is None:
@@ -61,7 +65,11 @@ def get_types_of_value(value: Any) -> frozenset[str]:
 
 
 def find_one_type(schema: JSONSchema) -> str | None:
-    """Return the type of a schema, also if only its keywords show it: `outlines-core` needs a `type` for each rule."""
+    """Return the type of a schema, also if only its keywords show it: `outlines-core` needs a `type` for each rule.
+
+    Raises:
+        ValueError: If the type is none of JSON Schema's.
+    """
     for kind in get_types(schema) or ():
         if kind not in TYPES:
             msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."

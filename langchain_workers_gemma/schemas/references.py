@@ -120,7 +120,11 @@ def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]
 
 
 def find_target(root: JSONSchema, ref: Any) -> Any:
-    """Find what a JSON Pointer in a `$ref` points to."""
+    """Find what a JSON Pointer in a `$ref` points to.
+
+    Raises:
+        ValueError: If the reference leads out of the schema, or has no target.
+    """
     if not isinstance(ref, str) or not ref.startswith("#"):
         msg = f"$ref {ref!r} leads out of the schema: put what it refers to under `$defs` and use '#/$defs/NAME'."
         raise ValueError(msg)

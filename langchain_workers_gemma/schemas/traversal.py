@@ -23,7 +23,11 @@ SINGLE_SCHEMAS = frozenset(
 
 
 def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
-    """Copy a schema, and check that it is JSON of bounded size and depth, since later steps are recursive."""
+    """Copy a schema, and check that it is JSON of bounded size and depth, since later steps are recursive.
+
+    Raises:
+        ValueError: If the schema is not JSON, too deep or too large.
+    """
     left = _MAX_SIZE
 
     def copy(value: Any, depth: int) -> Any:
@@ -79,7 +83,11 @@ def _check_kind(kind: type, key: str, value: Any) -> Any:
 
 
 def read_required_names(schema: JSONSchema) -> list[str]:
-    """Read `required`, each name once; empty if it is not there."""
+    """Read `required`, each name once; empty if it is not there.
+
+    Raises:
+        ValueError: If it is not a list of names.
+    """
     names = _check_kind(list, "required", schema.get("required", []))
     if not all(isinstance(name, str) for name in names):
         msg = f"The schema cannot be read: 'required' must list names, not {repr(names)[:80]}."
@@ -88,7 +96,11 @@ def read_required_names(schema: JSONSchema) -> list[str]:
 
 
 def read_number(schema: JSONSchema, key: str, default: float = 0) -> float:
-    """Read the number that a keyword holds."""
+    """Read the number that a keyword holds.
+
+    Raises:
+        ValueError: If it is not a number.
+    """
     value = schema.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"The schema cannot be read: {key!r} must be a number, not {repr(value)[:80]}."

@@ -134,6 +134,9 @@ class Block:
         Args:
             fence: What opens it.
             inline: Whether text precedes it on its line. Without a line end after `fence` it is inline code then.
+
+        Raises:
+            UnreadableError: If it holds anything else.
         """
         source = self._source
         yield from source.accept(fence)
@@ -160,6 +163,9 @@ class Block:
             opening: What opens it.
             in_prose: Whether words precede it on its line. With words behind it too, it is an example: a Gemma
                 that makes a call stops after it.
+
+        Raises:
+            UnreadableError: If no call of a bound tool is there.
         """
         source = self._source
         self._opener, self._in_prose = opening, in_prose

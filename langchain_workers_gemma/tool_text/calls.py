@@ -64,7 +64,11 @@ class CallState:
         return (self.name, self.source.get_held(self.start) or "{") if self.name is not None else None
 
     def read_word(self, viable: Callable[[str], bool], stop: str = "") -> Steps[str]:
-        """Read a name up to `stop` or to what is no name, for as long as `viable` agrees to it."""
+        """Read a name up to `stop` or to what is no name, for as long as `viable` agrees to it.
+
+        Raises:
+            UnreadableError: If `viable` refuses it.
+        """
         word = ""
         while (character := (yield from self.source.peek())) and character != stop:
             if not stop and not _NAME.match(character):

@@ -102,7 +102,11 @@ class GemmaFields:
         return fields
 
     def read_container(self, kind: ArgumentType) -> Steps[Any]:
-        """Read a list or an object, and nothing behind it."""
+        """Read a list or an object, and nothing behind it.
+
+        Raises:
+            UnreadableError: If none is there.
+        """
         source = self._source
         opener = yield from source.peek()
         if opener not in ("{", "["):

@@ -244,6 +244,9 @@ def read_quoted(
 
     Returns:
         The source text of the string, and its value.
+
+    Raises:
+        UnreadableError: If no string is there.
     """
     quote = yield from source.peek()
     if not quote or quote not in quotes:
@@ -265,7 +268,11 @@ def read_quoted(
 
 
 def read_character(source: Source) -> Steps[str]:
-    """Pass one character of a string."""
+    """Pass one character of a string.
+
+    Raises:
+        CutError: If the text ends inside the string.
+    """
     character = yield from source.peek()
     if not character:
         raise CutError("the text ends inside a string")

@@ -90,7 +90,11 @@ class Driver(Protocol):
 
 
 def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
-    """Carry the actions of an exchange out, yielding the pieces that it delivers."""
+    """Carry the actions of an exchange out, yielding the pieces that it delivers.
+
+    Raises:
+        WorkersGemmaError: The error that ends the exchange.
+    """
     try:
         action = next(flow)
         while True:
