@@ -28,6 +28,7 @@ KEY = re.compile(r"[\w$@./\-]+")
 _SPACED_KEY = re.compile(r"[^\n:=,<{}\[\]]+")
 _NO_TOKEN = re.compile(r"[^<]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
+_LATER_KEY = re.compile(r"[,\]}]\s*([\w$@./\-]+)\s*:")
 _PLAIN_QUOTES = "\"'`"
 _QUOTED = {quote: re.compile(rf"[^{quote}<\\]+") for quote in _PLAIN_QUOTES}
 _TEXT_TYPES = frozenset({"string", "null"})
@@ -74,6 +75,7 @@ class GemmaFields:
         self.ended_early = False
         self._source = source
         self._closers: list[str] = []  # of the brackets that are open
+        self._names: set[str] = set()  # of the arguments that the objects so far can hold
 
     def read(self, parameters: ArgumentType) -> Steps[dict[str, Any]]:
         """Read arguments with braces or parentheses around them; these can be doubled.
@@ -133,6 +135,7 @@ class GemmaFields:
         fields: dict[str, Any] = {}
         spaced_names = any(" " in name for name in kind.names)
         keys = tuple(f"{name}:" for name in kind.names)
+        self._names.update(kind.names)
         key, words = "", None
         while True:
             before = yield from source.run(BLANK)
@@ -309,11 +312,21 @@ class GemmaFields:
                 if tail is not None and (yield from self._is_over(passed := [closer])):
                     self.ended_early = True
                     pieces[-1] = run[: len(run) - tail]
-                    return "".join(pieces)
+                    return self._check_end("".join(pieces))
                 calls = max(0, calls - 1)
                 pieces += passed if tail is not None else [closer]
             else:
                 pieces.append((yield from read_character(source)))
+
+    def _check_end(self, text: str) -> str:
+        """Return a string whose closing token is missing.
+
+        Raises:
+            UnreadableError: If it may have ended earlier: it holds what looks like a further argument.
+        """
+        if any(key[1] in self._names for key in _LATER_KEY.finditer(text)):
+            raise UnreadableError("a string without its end, before further arguments")
+        return text
 
     def _measure_tail(self, run: str) -> int | None:
         """Return the length of the brackets that close the call at the end of `run`, `None` if they do not."""
@@ -353,8 +366,10 @@ class GemmaFields:
                 raise UnreadableError("a special token inside words")
             if character in CLOSERS:
                 depth += 1
-            elif depth and character in CLOSERS.values():
-                depth -= 1
+            elif character in CLOSERS.values():
+                if not depth and character in self._closers:
+                    raise UnreadableError("a bracket that closes more than what is open")
+                depth = max(0, depth - 1)
             pieces.append((yield from read_character(source)))
 
 

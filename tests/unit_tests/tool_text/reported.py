@@ -331,6 +331,13 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             ("search", {"tags": ["a", "b"], "filters": {"city": "Rome"}})),
         "quoted Python": _call(
             f"search{{filters:{Q}{{'a': [1, True]}}{Q}}}", ("search", {"filters": {"a": [1, True]}})),
+        "closer missing in a list, more keys": _call(f"search{{tags:[{Q}a{Q},{Q}b],limit:3}}", invalid=("search",)),
+        "closer missing in an object, more keys": _call(
+            f"search{{filters:{{city:{Q}Rome}},query:{Q}x{Q},limit:3}}", invalid=("search",)),
+        "closer missing, words like keys": _call(
+            f"sh{{command:{Q}f(a, b: int)}}", ("sh", {"command": "f(a, b: int)"})),
+        "a list that is not closed": _call("search{tags:[a}", invalid=("search",)),
+        "a list in a list that is not closed": _call("search{tags:[[1,2],limit:3}", invalid=("search",)),
         "no value": _call("weather{city}", invalid=("weather",)),
         "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", ROME),
         "a brace too few, words": _call("weather{city:Rome", ROME),
