@@ -32,6 +32,12 @@ _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((3036, 4006), errors.QuotaExceededError),
     2003: errors.RateLimitError,
 }
+_BY_KIND: dict[str, type[errors.APIStatusError]] = {
+    "context_length_exceeded": errors.ContextOverflowError,  # OpenAI and llama-cpp-python
+    "exceed_context_size_error": errors.ContextOverflowError,  # llama.cpp
+    "model_not_found": errors.ModelNotFoundError,  # OpenAI under 404, llama-cpp-python under 400
+    "invalid_api_key": errors.AuthenticationError,  # OpenAI
+}
 _NO_ROUTE = (7000, 7003)  # a wrong account or base URL (docs/wire.md section 5)
 _GUARDRAILS = (2016, 2017)
 _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
@@ -46,10 +52,10 @@ _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
 # vLLM and Workers AI, llama.cpp and its bindings, SGLang, LM Studio, text generation inference and Google's endpoint,
 # each in its own words (docs/wire.md sections 5 and 12).
 _CONTEXT_OVERFLOW = re.compile(
-    r"maximum context length|context[ _]length[ _]exceeded|exceed_context_size"
+    r"maximum context length"
     r"|exceed[^.]{0,40}context[ _](?:window|length|size)"
     r"|(?:longer|greater|larger|more) than [^.]{0,40}(?:context[ _](?:window|length|size)|model length)"
-    r"|exceeds the maximum number of tokens|max_new_tokens`? must be <=|inputs`? must have less than|overflows",
+    r"|exceeds the maximum number of tokens|max_new_tokens`? must be <=|inputs`? must have less than|context[^.]{0,10}overflows",
     re.IGNORECASE,
 )
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
@@ -105,7 +111,7 @@ def map_payload_error(
     )
     message = _shorten(message, MAX_MESSAGE_CHARACTERS) or f"HTTP status {status} with no explanation"
     code = _find_code(payload, message)
-    cls = _choose_class(_find_status(payload) or status, code, f"{message} {_find_kind(payload)}")
+    cls = _choose_class(_find_status(payload) or status, code, message, _find_kinds(payload))
     error = cls(
         message,
         status_code=status,
@@ -256,17 +262,20 @@ def _iterate_numbers(payload: object, key: str) -> Iterator[int]:
             yield from _iterate_numbers(item, key)
 
 
-def _find_kind(payload: object) -> str:
-    """Return the names for the kind of an error in OpenAI's form: `context_length_exceeded`."""
+def _find_kinds(payload: object) -> frozenset[str]:
+    """Return the names for the kind of an error in OpenAI's form, such as `context_length_exceeded`."""
     error = payload.get("error", payload) if isinstance(payload, dict) else None
     if not isinstance(error, dict):
-        return ""
-    return " ".join(name[:100] for key in ("code", "type") if isinstance(name := error.get(key), str))
+        return frozenset()
+    return frozenset(name for key in ("code", "type") if isinstance(name := error.get(key), str))
 
 
-def _choose_class(status: int, code: int | None, words: str) -> type[errors.APIStatusError]:
+def _choose_class(status: int, code: int | None, message: str, kinds: frozenset[str]) -> type[errors.APIStatusError]:
     by_code = _BY_CODE.get(code) if code is not None else None
-    if _CONTEXT_OVERFLOW.search(words) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
+    by_kind = next((_BY_KIND[kind] for kind in _BY_KIND if kind in kinds), None)
+    if by_kind is not None and by_code is None:
+        return by_kind
+    if _CONTEXT_OVERFLOW.search(message) and by_code in (None, errors.BadRequestError, errors.RequestTooLargeError):
         return errors.ContextOverflowError
     if by_code is not None:
         return by_code

@@ -247,6 +247,9 @@ def test_a_context_overflow_in_the_words_of_each_server(service: Service, overfl
         (422, {"detail": "Unprocessable"}, BadRequestError, "Unprocessable"),
         (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, BadRequestError, "field required"),
         (401, {"error": {"message": "no key"}}, AuthenticationError, "no key"),
+        (400, {"error": {"message": "no such key", "code": "invalid_api_key"}}, AuthenticationError, "no such key"),
+        (400, {"error": {"message": "`x` does not exist", "code": "model_not_found"}}, ModelNotFoundError, "`x`"),
+        (404, {"object": "error", "message": "no `x`", "type": "NotFoundError", "code": 404}, ModelNotFoundError, "x"),
         (
             400,
             {"error": {"message": "This model's maximum context length is 4096 tokens. However, you requested 9."}},
