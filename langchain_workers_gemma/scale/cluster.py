@@ -14,6 +14,7 @@ import math
 import pickle
 import time
 import uuid
+from collections import deque
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, Final, TypeAlias
@@ -71,6 +72,9 @@ class ClusterRunner:
         self._name = f"workers-gemma-map-{uuid.uuid4().hex}"
         self._submitted = 0
         self._rows: dict[str, Row] = {}  # by the key of their future
+        self._suspects: deque[Row] = deque()  # whose workers died, for a second attempt one after the other
+        self._suspected: set[int] = set()  # the numbers of all rows that were among them
+        self._suspect_key: str | None = None  # of the future of the one that is attempted now
         self._blocked = False  # the budget waits for answers
         self._putting: int | None = None  # the permit that waits for a free place in the queue
         self._work = asyncio.Event()  # futures have been submitted
@@ -138,7 +142,8 @@ class ClusterRunner:
         """Submit rows as far as futures may be in flight, and return whether there was one."""
         started = False
         while len(self._rows) < self._concurrency and not self._blocked:
-            row = self._plan.get_next_row(time.monotonic())
+            is_suspect = bool(self._suspects) and self._suspect_key is None
+            row = self._suspects.popleft() if is_suspect else self._plan.get_next_row(time.monotonic())
             if row is None:
                 break
             started = True
@@ -150,6 +155,8 @@ class ClusterRunner:
             key = f"{self._name}-{self._submitted}"
             self._submitted += 1
             self._rows[key] = row
+            if is_suspect:
+                self._suspect_key = key
             future = client.submit(_attempt, self._task, data, self._name, key=key, pure=False)
             completed.add(future)
             self._work.set()
@@ -161,8 +168,24 @@ class ClusterRunner:
             await self._work.wait()
             self._work.clear()
             async for future, result in completed:
-                self._settle(self._rows.pop(future.key), self._get_outcome(future, result))
+                row = self._rows.pop(future.key)
+                if future.key == self._suspect_key:
+                    self._suspect_key = None
+                if self._is_first_suspicion(row, future, result):
+                    self._suspected.add(row.index)
+                    self._suspects.append(row)
+                else:
+                    self._settle(row, self._get_outcome(future, result))
                 self.wake.set()
+
+    def _is_first_suspicion(self, row: Row, future: Future, result: Any) -> bool:
+        """Return whether Dask blames a row for the first time for the death of its workers.
+
+        It blames every task that a dying worker had, so a row that kills its workers takes others with it. Each is
+        attempted once more, while no other suspect is: then it is the one to blame.
+        """
+        is_blamed = future.status == "error" and isinstance(result[1], _import_distributed().KilledWorker)
+        return is_blamed and row.index not in self._suspected
 
     def _settle(self, row: Row, outcome: Outcome) -> None:
         self._write(self._plan.settle(row, outcome, time.monotonic()), row)

@@ -132,9 +132,13 @@ def _poison(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.slow
-def test_a_row_that_kills_its_workers_has_an_error_and_the_others_an_answer() -> None:
+@pytest.mark.parametrize(("workers", "threads"), [(2, 1), (1, 4)])
+def test_a_row_that_kills_its_workers_has_an_error_and_the_others_an_answer(workers: int, threads: int) -> None:
+    """Also those that were with the same worker each time, which Dask blames as well."""
     local_cluster = import_module("distributed").LocalCluster
-    with local_cluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster:
+    with local_cluster(
+        n_workers=workers, threads_per_worker=threads, processes=True, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         rows = [{"id": index} for index in range(8)]
         found = list(map_rows(rows, RunnableLambda(_poison), scheduler=cluster.scheduler_address))
     assert [row.get("output") for row in found] == [None if index == 3 else f"answer {index}" for index in range(8)]

@@ -23,7 +23,7 @@ class Redactor:
 
     Example:
         >>> redactor = Redactor(["sandbox-token"])
-        >>> redactor.text("the token is sandbox-token")
+        >>> redactor.redact_text("the token is sandbox-token")
         'the token is •••'
     """
 
