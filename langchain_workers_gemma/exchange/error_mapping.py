@@ -55,7 +55,8 @@ _CONTEXT_OVERFLOW = re.compile(
     r"maximum context length"
     r"|exceed[^.]{0,40}context[ _](?:window|length|size)"
     r"|(?:longer|greater|larger|more) than [^.]{0,40}(?:context[ _](?:window|length|size)|model length)"
-    r"|exceeds the maximum number of tokens|max_new_tokens`? must be <=|inputs`? must have less than|context[^.]{0,10}overflows",
+    r"|exceeds the maximum number of tokens|max_new_tokens`? must be <=|inputs`? must have less than"
+    r"|context[^.]{0,10}overflows",
     re.IGNORECASE,
 )
 # `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
