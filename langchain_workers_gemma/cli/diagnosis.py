@@ -44,10 +44,11 @@ def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding
     try:
         llm = make_model(host, model)
         yield from _check_credentials(llm)
-        if HOSTS[host].has_account_api and not is_legacy_gateway(llm.base_url or ""):
+        reads_account = HOSTS[host].has_account_api and not is_legacy_gateway(llm.base_url or "")
+        if reads_account:
             yield from _check_token(llm)
             yield from _check_account(llm)
-        yield from _call(llm)
+        yield from _call(llm, account_was_read=reads_account)
     except FailedError as failure:
         yield failure.finding
 
@@ -202,11 +203,11 @@ def _check_listed(llm: ChatWorkersGemma, names: list[str]) -> Finding:
     return Finding("ok", "model", f"{llm.model} is listed")
 
 
-def _call(llm: ChatWorkersGemma) -> Iterator[Finding]:
+def _call(llm: ChatWorkersGemma, *, account_was_read: bool) -> Iterator[Finding]:
     try:
         message: Any = llm.invoke("Hi")
     except errors.WorkersGemmaError as error:
-        raise FailedError(explain(error, llm.model, llm.host)) from None
+        raise FailedError(explain(error, llm.model, llm.host, account_was_read=account_was_read)) from None
     usage = message.usage_metadata
     cost = f": {usage['input_tokens']} tokens in, {usage['output_tokens']} out" if usage else ""
     yield Finding("ok", "call", f"{llm.model} answered{cost}")

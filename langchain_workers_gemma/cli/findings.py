@@ -85,17 +85,20 @@ def make_failure(topic: str, text: str, error: errors.WorkersGemmaError | None =
     return FailedError(Finding("FAIL", topic, text, to_one_line(error) if error is not None else ""))
 
 
-def explain(error: errors.WorkersGemmaError, model: str = "", host: HostName = "cloudflare") -> Finding:
+def explain(
+    error: errors.WorkersGemmaError, model: str = "", host: HostName = "cloudflare", *, account_was_read: bool = False
+) -> Finding:
     """Return what an error means, with the service's own message.
 
     Args:
         error: The error.
         model: The id of the model that was called.
         host: The host that was called.
+        account_was_read: Whether the account is known to exist, so that it cannot be the cause.
     """
     topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
     if topic == "model":
-        if not HOSTS[host].account_variables:
+        if account_was_read or not HOSTS[host].account_variables:
             text = text.replace("such model, or no such account: check both ids", "such model: check its id")
         text += suggest_model(model, host)
     return Finding("FAIL", topic, text, to_one_line(error))

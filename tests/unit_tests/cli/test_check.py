@@ -128,7 +128,7 @@ def test_credentials_that_look_odd_are_noted(
 def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     found = failure(capsys, "--model", "@cf/google/gemma4-26b-a4b")
     assert found["topic"] == "model"
-    assert f"Did you mean {GEMMA_4}?" in found["text"]
+    assert found["text"] == f"There is no such model: check its id. Did you mean {GEMMA_4}?", "the account was read"
     assert "No such model" in found["server"]
 
 
