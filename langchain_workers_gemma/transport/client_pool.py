@@ -82,9 +82,13 @@ class ClientPool(Generic[Client]):
         now = time.monotonic()
         with self._lock:
             self._in_use.discard(client)
-            self._idle.setdefault(key, deque()).append((now, client))
-            self._idle.move_to_end(key)
-            self._idle_count += 1
+            idle = self._idle.get(key)
+            self._idle_count = self._idle_count + 1 if self._idle else 1
+            if idle is None:
+                self._idle[key] = deque([(now, client)])
+            else:
+                idle.append((now, client))
+                self._idle.move_to_end(key)
             return self._evict(now, key)
 
     def shut_down(self) -> list[Client]:
@@ -111,11 +115,10 @@ class ClientPool(Generic[Client]):
 
     def _take(self, key: PoolKey, *, newest: bool) -> Client:
         idle = self._idle[key]
-        client = (idle.pop() if newest else idle.popleft())[1]
-        self._idle_count -= 1
-        if not idle:
+        if len(idle) == 1:  # before it is empty: Ctrl-C may come between any two steps
             del self._idle[key]
-        return client
+        self._idle_count -= 1
+        return (idle.pop() if newest else idle.popleft())[1]
 
 
 def _build_options(origin: str) -> dict[str, Any]:

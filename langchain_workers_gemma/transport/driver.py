@@ -114,8 +114,10 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
         outcome = None
         raise _strip_frames(error)  # noqa: B904 - it is the same error
     finally:
-        flow.close()
-        connection.close()
+        try:
+            flow.close()
+        finally:
+            connection.close()
 
 
 class AsyncExchange:

@@ -1,0 +1,68 @@
+"""Ctrl-C at any line of a sync call: the next call is right, and the connections that are kept can be used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from langchain_workers_gemma.transport import client_pool
+from tests.helpers.asking import ask
+from tests.helpers.fault_server import HELLO, FaultServer, hello, model
+
+ROOT = Path(__file__).parents[3]
+STEP = 13  # each line takes minutes
+PACKAGE = "langchain_workers_gemma"
+
+
+class InterruptAt:
+    """Raises `KeyboardInterrupt` at the n-th line of this package's code that runs; a context manager."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._former = sys.gettrace()
+
+    def __enter__(self) -> None:
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._former)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if PACKAGE not in frame.f_code.co_filename:
+            return None
+        self._lines -= event == "line"
+        if self._lines <= 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self._trace
+
+
+def interrupt_calls(way: str) -> None:
+    """Interrupt a call at every few lines, and make another one after each."""
+    with FaultServer(hello) as server:
+        llm = model(server, max_retries=0)
+        assert ask(llm, way).text == HELLO
+        for lines in range(1, 10_000, STEP):
+            try:
+                with InterruptAt(lines):
+                    assert ask(llm, way).text == HELLO
+            except KeyboardInterrupt:
+                assert ask(llm, way).text == HELLO
+                assert client_pool.get_process_pool()._idle_count <= 2
+            else:
+                break
+        assert lines > 300, "every part of the call was met"
+        assert server.wait_until_open(10) <= 10, "only calls that were interrupted as they closed leave a connection"
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_a_call_that_is_interrupted_anywhere(way: str) -> None:
+    """In a process of its own: sockets of calls that were interrupted as they closed are closed by the collector."""
+    program = f"from {__name__} import interrupt_calls; interrupt_calls({way!r})"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2_000:]
