@@ -348,7 +348,8 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
     # --- From arguments to a plan ---
 
     def _prepare(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-        is_fixed = not (stop or isinstance(self.ai_gateway, AIGateway))  # a gateway's metadata may change in place
+        # a gateway's metadata may change in place
+        is_fixed = stop is None and not isinstance(self.ai_gateway, AIGateway)
         arguments = make_cache_key(kwargs) if is_fixed else None
         if arguments is None:
             return prepare(build_call_settings(self, stop, kwargs), stream=stream)
