@@ -26,13 +26,15 @@ class _OpenCall:
     Attributes:
         position: Its place among the reply's calls, counted from 0.
         name: The tool's name, `None` while it has not arrived.
+        is_named_again: Whether a piece without arguments named it after it was complete.
     """
 
-    __slots__ = ("_has_arguments", "_is_complete", "_scanner", "_unscanned", "name", "position")
+    __slots__ = ("_has_arguments", "_is_complete", "_scanner", "_unscanned", "is_named_again", "name", "position")
 
     def __init__(self, position: int, name: str | None) -> None:
         self.position = position
         self.name = name
+        self.is_named_again = False
         self._has_arguments = False
         self._is_complete = False
         self._scanner: ValueScanner | None = None
@@ -56,6 +58,10 @@ class _OpenCall:
             self._is_complete = any(self._scanner.scan(piece) is not None for piece in self._unscanned)
             self._unscanned.clear()
         return self._is_complete
+
+    def is_over(self, text: str) -> bool:
+        """Return whether further arguments are those of another call of the same name."""
+        return self.is_named_again and bool(text.strip()) and self.is_complete()
 
 
 class CallPieces:
@@ -102,7 +108,9 @@ class CallPieces:
         whole = arguments is not None and not isinstance(arguments, str)
         text = "" if arguments is None else json.dumps(arguments, ensure_ascii=False) if whole else arguments
 
-        call = None if are_whole else self._find_continued(index, call_id, name, whole=whole)
+        call = None if are_whole else self._find_continued(index, call_id, name, text, whole=whole)
+        if call is not None and name is None and call.is_over(text):
+            name, call = call.name, None  # its arguments belong to the second call of that name
         if call is None and name is None and call_id is None and not text:
             return None  # a finaliser: `{"id": null, "function": {"name": null, "arguments": ""}}`
         is_new = call is None
@@ -121,7 +129,7 @@ class CallPieces:
         return ToolCallDelta(call.position, None, late_name, text) if text or late_name else None
 
     def _find_continued(
-        self, index: int | None, call_id: str | None, name: str | None, *, whole: bool
+        self, index: int | None, call_id: str | None, name: str | None, text: str, *, whole: bool
     ) -> _OpenCall | None:
         """Return the call that a piece continues, `None` if it opens one."""
         last = self._calls[-1] if self._calls else None
@@ -136,7 +144,11 @@ class CallPieces:
             return call
         if name != call.name or call.position in self._in_this_event:
             return None  # no event has two named pieces of one call
-        return None if call.is_complete() or (whole and call.is_begun) else call
+        if not (call.is_complete() or (whole and call.is_begun)):
+            return call
+        # A server that repeats the name on every piece ends with one that opens no call.
+        call.is_named_again = not text.strip() and (call_id is None or self._by_id.get(call_id) is call)
+        return call if call.is_named_again else None
 
 
 def _to_text(value: object) -> str | None:

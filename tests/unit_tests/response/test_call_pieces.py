@@ -71,6 +71,28 @@ STREAMS: dict[str, tuple[list[list[dict[str, Any]]], list[Any]]] = {
         [[piece("weather")], [piece("weather", '{"city":')], [piece("weather", '"Rome"}')]],
         ONE,
     ),
+    "the name once more behind the arguments": (
+        [[piece("weather", ROME, index=0, id="a")], [piece("weather", index=0, id="a")], [piece("weather", index=0)]],
+        ONE,
+    ),
+    "the name once more, then another call": (
+        [
+            [piece("weather", ROME, index=0, id="a")],
+            [piece("weather", "", index=0)],
+            [piece("weather", index=1, id="b")],
+            [piece(None, OSLO, index=1)],
+            [piece("weather", "", index=1)],
+        ],
+        TWO,
+    ),
+    "one index for two calls of one name, in pieces": (
+        [[piece("weather", index=0)], [piece(None, ROME, index=0)]] * 2,
+        [*ONE, *ONE],
+    ),
+    "a new id for a call without arguments": (
+        [[piece("now", "{}", index=0, id="a")], [piece("now", index=0, id="b")]],
+        [("now", {}), ("now", {})],
+    ),
     "one index, no ids, two whole calls (smolagents#1569)": (
         [[piece("weather", ROME, index=0)], [piece("weather", OSLO, index=0)]],
         TWO,
