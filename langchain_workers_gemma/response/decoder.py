@@ -99,7 +99,7 @@ class FrameDecoder:
             text = as_text(frame["response"])
             if text:
                 events.append(Text(text))
-        if self._calls.goes_on and events and type(events[-1]) is Text:
+        if self._calls.goes_on and not calls and events and type(events[-1]) is Text:
             self._calls.goes_on = False
             events.insert(-1, CallsEnd())
         if calls:

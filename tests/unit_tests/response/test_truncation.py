@@ -90,6 +90,19 @@ def test_the_last_call_is_valid_only_if_nothing_cut_it(case: str, *, streamed: b
 
 
 @pytest.mark.parametrize("case", ENDINGS)
+@pytest.mark.parametrize("rest", ["", "}"], ids=["an empty piece", "the last piece"])
+def test_text_beside_a_piece_of_the_last_call_shows_nothing(case: str, rest: str) -> None:
+    """The order of what shares an event is not known."""
+    ending, tokens, total, is_cut = ENDINGS[case]
+    player = reply(ending=ending, tokens=tokens, total=total, text_after=False)
+    call = player.events[1]["choices"][0]["delta"]["tool_calls"][0]["function"]
+    call["arguments"] = call["arguments"].removesuffix(rest)
+    shared = {"content": "And", "tool_calls": [{"index": 1, "function": {"arguments": rest}}]}
+    player.events.insert(2, {"choices": [{"index": 0, "delta": shared}]})
+    assert calls_of(answered(player, streamed=True)) == ([FIRST] if is_cut else [FIRST, LAST])
+
+
+@pytest.mark.parametrize("case", ENDINGS)
 def test_text_behind_the_last_call_shows_that_it_is_whole(case: str) -> None:
     ending, tokens, total, _ = ENDINGS[case]
     message = answered(reply(ending=ending, tokens=tokens, total=total, text_after=True), streamed=True)
