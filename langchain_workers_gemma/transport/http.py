@@ -372,7 +372,7 @@ def _get_network_stream(response: httpx.Response | None) -> Any:
 
     `None` where there is none to close: other transports may not expose it, and in HTTP/2 calls share it.
     """
-    if response is None or not response.http_version.startswith("HTTP/1"):
+    if response is None or not response.extensions.get("http_version", b"HTTP/1.1").startswith(b"HTTP/1"):
         return None
     return response.extensions.get("network_stream")
 
