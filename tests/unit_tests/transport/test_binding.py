@@ -338,7 +338,7 @@ def test_copies() -> None:
     assert copy.deepcopy(llm).binding is ai
     elsewhere = pickle.loads(pickle.dumps(llm))
     assert elsewhere.binding is None
-    with pytest.raises(ValueError, match="binding is gone"):
+    with pytest.raises(ValueError, match="binding is missing"):
         elsewhere.invoke("Hi")
     elsewhere.binding = ai
     assert elsewhere.invoke("Hi").content == "Hello"
