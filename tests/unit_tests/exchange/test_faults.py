@@ -321,7 +321,12 @@ FAULTS = [
         InternalServerError,
         says="content encoding",
     ),
-    Fault("stacked codings", always(http(200, BOMB, content_encoding="gzip, gzip")), InternalServerError, says="asked"),
+    Fault(
+        "stacked codings",
+        always(http(200, BOMB, content_encoding="gzip, gzip")),
+        InternalServerError,
+        says="content-encoding",
+    ),
     Fault(
         "a coding nobody asked for", always(http(200, BOMB, content_encoding="br")), InternalServerError, says="asked"
     ),
