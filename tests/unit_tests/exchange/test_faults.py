@@ -328,7 +328,10 @@ FAULTS = [
         says="content-encoding",
     ),
     Fault(
-        "a coding nobody asked for", always(http(200, BOMB, content_encoding="br")), InternalServerError, says="asked"
+        "a coding nobody asked for",
+        always(http(200, BOMB, content_encoding="br")),
+        InternalServerError,
+        says="content-encoding",
     ),
     Fault("a coded answer", always(http(200, gzip.compress(JSON_HELLO), content_encoding="gzip")), HELLO),
     Fault("a lone surrogate", always(http(200, b'{"result": {"response": "\\ud83d"}, "success": true}')), "\ufffd"),
