@@ -22,7 +22,15 @@ from langchain_workers_gemma.tool_text.literals import (
     unescape_json,
 )
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_OPENERS, QUOTES, RESULTS, SPECIAL, TURN_ENDS
+from langchain_workers_gemma.tool_text.tokens import (
+    CALL_CLOSERS,
+    CALL_OPENERS,
+    CALL_TOKENS,
+    QUOTES,
+    RESULTS,
+    SPECIAL,
+    TURN_ENDS,
+)
 
 KEY = re.compile(r"[\w$@./\-]+")
 _SPACED_KEY = re.compile(r"[^\n:=,<{}\[\]]+")
@@ -32,6 +40,7 @@ _LATER_KEY = re.compile(r"[,\]}]\s*([\w$@./\-]+)\s*:")
 _PLAIN_QUOTES = "\"'`"
 _QUOTED = {quote: re.compile(rf"[^{quote}<\\]+") for quote in _PLAIN_QUOTES}
 _TEXT_TYPES = frozenset({"string", "null"})
+_SPECIAL_CLOSERS = frozenset(CALL_TOKENS.values())
 _NOT_IN_WORDS = tuple(dict.fromkeys((*SPECIAL, *CALL_CLOSERS)))
 _MAX_TAIL = 4 * MAX_DEPTH  # characters looked at for the brackets that close a call
 
@@ -308,7 +317,8 @@ class GemmaFields:
                 calls += 1
                 pieces.append(opener)
             elif closer := (yield from source.accept(*CALL_CLOSERS)):
-                tail = self._measure_tail(run) if not calls else None
+                # A tag such as `</call>` is text that an argument may hold; a special token is not.
+                tail = self._measure_tail(run) if not calls and closer in _SPECIAL_CLOSERS else None
                 if tail is not None and (yield from self._is_over(passed := [closer])):
                     self.ended_early = True
                     pieces[-1] = run[: len(run) - tail]

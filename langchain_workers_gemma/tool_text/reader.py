@@ -130,7 +130,8 @@ class TextReader:
             return False
         if self._at_start:
             self._at_start = False
-            self._emitter.note_text()
+            if not reasoning:
+                self._emitter.note_text()
         page.add_plain(text)
         return True
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
@@ -105,6 +105,7 @@ def test_a_fence_is_never_edited(code: str, language: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=30) | _TEXTS)
+@example('"args": {}}</call><|tool_response>')
 def test_a_quoted_argument_is_never_edited(text: str) -> None:
     written = text.replace('<|"|>', "")
     reply = f'<|tool_call>call:write{{path:<|"|>a<|"|>,content:<|"|>{written}<|"|>}}<tool_call|>'
