@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from langchain_core.language_models import ModelProfile
 
 from langchain_workers_gemma.models import GemmaModel
+
+_KEYS = ModelProfile.__required_keys__ | ModelProfile.__optional_keys__  # those that this version of core knows
 
 # The facts that decide a request and that a caller's profile may override.
 _PROFILE_FACTS = {
@@ -76,8 +78,7 @@ def build_published_profile(spec: GemmaModel) -> ModelProfile:
         "attachment": spec.images,
         "temperature": True,
     }
-    known = get_type_hints(ModelProfile)
-    return cast("ModelProfile", {key: value for key, value in values.items() if key in known and value is not None})
+    return cast("ModelProfile", {key: value for key, value in values.items() if key in _KEYS and value is not None})
 
 
 def apply_profile(spec: GemmaModel, profile: Mapping[str, Any] | None) -> GemmaModel:
