@@ -167,12 +167,18 @@ class AsyncExchange:
 
 
 def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
-    """Return an error without the frames below, whose locals hold what the server sent: it may repeat the token."""
+    """Return an error without what may hold the token, since a server may repeat it.
+
+    Those are the frames below, whose locals hold what the server sent, and contexts that no traceback shows: with
+    Dask's `tblib` they travel in pickles all the same.
+    """
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         one.__traceback__ = None
+        if one.__suppress_context__:
+            one.__context__ = None
         one = one.__cause__ or one.__context__
     return error
 

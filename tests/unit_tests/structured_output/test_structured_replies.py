@@ -209,7 +209,7 @@ def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: Service
         name: str = "nobody"
 
     service.replies(message_reply('{"other": 1}'))
-    with pytest.raises(OutputParserException, match="without the call"):
+    with pytest.raises(OutputParserException, match="without the requested call"):
         gemma().with_structured_output(Lenient, method="function_calling", max_repairs=0).invoke("Go")
 
 
