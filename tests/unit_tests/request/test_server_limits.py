@@ -371,7 +371,7 @@ def test_system_role(server: Start, refusal: Refusal, way: str) -> None:
 
 
 TOOL_REFUSALS = [
-    (400, {"error": {"message": "registry.ollama.ai/library/gemma4:12b does not support tools"}}),
+    (400, {"error": {"message": "hub.example/library/gemma4:12b does not support tools"}}),
     (404, {"error": {"message": "No endpoints found that support tool use.", "code": 404}}),
     (400, error('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')),
     (500, {"error": {"code": 500, "message": "tools param requires --jinja flag", "type": "server_error"}}),
