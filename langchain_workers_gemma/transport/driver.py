@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, Self
 
@@ -172,15 +172,21 @@ def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
     Those are the frames below, whose locals hold what the server sent, and contexts that no traceback shows: with
     Dask's `tblib` they travel in pickles all the same.
     """
+    for one in iterate_chain(error):
+        one.__traceback__ = None
+        if one.__suppress_context__:
+            one.__context__ = None
+    return error
+
+
+def iterate_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it, each once."""
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
         seen.add(id(one))
-        one.__traceback__ = None
-        if one.__suppress_context__:
-            one.__context__ = None
+        yield one
         one = one.__cause__ or one.__context__
-    return error
 
 
 def _carry_out(action: Action, connection: Connection) -> Any:

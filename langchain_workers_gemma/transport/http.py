@@ -23,7 +23,7 @@ from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, get_loop_pool, get_process_pool
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
-from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, run_flow
+from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, iterate_chain, run_flow
 from langchain_workers_gemma.transport.environment import find_proxy_variable
 from langchain_workers_gemma.transport.leftovers import (
     AsyncWatchedTransport,
@@ -441,14 +441,10 @@ def _mask(error: Exception, secrets: tuple[str, ...]) -> Exception:
     library repeats. The error is the cause of ours, so it reaches error trackers, which print the locals of each frame,
     and Dask's pickles.
     """
-    one: BaseException | None = error
-    seen: set[int] = set()
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
+    for one in iterate_chain(error):
         one.__traceback__ = None
         one.args = tuple(redact(said, secrets) for said in one.args)
         if isinstance(one, httpx.RequestError):
             with suppress(RuntimeError):  # it has none
                 one.request = httpx.Request(one.request.method, one.request.url)
-        one = one.__cause__ or one.__context__
     return error

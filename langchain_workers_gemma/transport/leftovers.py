@@ -91,11 +91,7 @@ def get_reads(network_stream: Any) -> Reads | None:
     """
     if network_stream is None:
         return None
-    watched = getattr(network_stream, "read", None)
-    if isinstance(watched, _Read):
-        reads: Reads | None = watched.reads
-    else:
-        reads = _watch(network_stream, is_whole=False, is_async=hasattr(network_stream, "aclose"))
+    reads = _watch(network_stream, is_whole=False, is_async=hasattr(network_stream, "aclose"))
     if reads is not None and reads.is_empty():
         raise httpx.RemoteProtocolError("An earlier response left bytes on the connection.")
     return reads
