@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from functools import cached_property
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput, ModelProfile
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -17,31 +16,22 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import model_validator
-from pydantic_core import from_json
 
 from langchain_workers_gemma.batch.methods import BatchMethods
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, to_list
-from langchain_workers_gemma.client.cache import FieldCache
-from langchain_workers_gemma.client.call_settings import (
-    build_call_settings,
-    get_model_spec,
-    get_server_memory,
-    make_cache_key,
-)
+from langchain_workers_gemma.client.call_settings import build_call_settings, build_trace_params, get_model_spec
 from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.client.preparation import prepare_call
 from langchain_workers_gemma.client.preview import Preview, build_preview
-from langchain_workers_gemma.client.profile import ResolvedProfile, build_published_profile, get_callers_profile
+from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfile, get_callers_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
-from langchain_workers_gemma.gateway import AIGateway
-from langchain_workers_gemma.models import DEFAULT_MODEL, resolve_model
-from langchain_workers_gemma.request.planner import Preparation, prepare
+from langchain_workers_gemma.models import DEFAULT_MODEL
+from langchain_workers_gemma.request.planner import prepare
 from langchain_workers_gemma.request.tools import ToolLike, get_tool_name, parse_choice, to_openai_tool
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.structured_output.methods import build_structured_runnable
 from langchain_workers_gemma.version import __version__
-
-_NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # used by the transport
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -52,7 +42,7 @@ def _cache_signature(method: _Method) -> _Method:
     return method
 
 
-class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
+class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel):
     """Google's Gemma models on Cloudflare Workers AI, and on other hosts that serve the same models.
 
     Setup:
@@ -239,27 +229,6 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             return {**values, "profile": get_callers_profile(values["profile"]) or None}
         return values
 
-    def _resolve_profile(self) -> None:
-        overrides = get_callers_profile(self.profile)
-        resolved = ResolvedProfile(self._resolve_model_profile(), overrides)
-        super().__setattr__("profile", resolved or None)
-
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        return build_published_profile(resolve_model(self.model, self.host))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; another model has another profile."""
-        super().__setattr__(name, value)
-        if name in ("model", "host"):
-            self._resolve_profile()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some fields changed; another model has another profile."""
-        duplicate = super().model_copy(update=update, deep=deep)
-        if update and not update.keys().isdisjoint(("model", "host")):
-            duplicate._resolve_profile()  # noqa: SLF001 - a copy of ours
-        return duplicate
-
     # --- Identity ---
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -277,20 +246,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         return {"model": self.model, "host": self.host, **{k: v for k, v in values.items() if v is not None}}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        kwargs = {self.aliases.get(name, name): value for name, value in kwargs.items()}
-        params = LangSmithParams(
-            ls_provider="workers_gemma", ls_model_name=kwargs.get("model") or self.model, ls_model_type="chat"
-        )
-        temperature = kwargs.get("temperature", self.temperature)
-        if temperature is not None:
-            params["ls_temperature"] = temperature
-        max_tokens = kwargs.get("max_tokens", self.max_tokens)
-        if max_tokens is not None:
-            params["ls_max_tokens"] = max_tokens
-        stops = merge_stops(self.stop, stop or kwargs.get("stop"))
-        if stops:
-            params["ls_stop"] = list(stops)
-        return params
+        return build_trace_params(self, stop, kwargs)
 
     # --- Counting tokens ---
 
@@ -335,36 +291,8 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
             ```
         """
         asked = self._convert_input(messages).to_messages()
-        preparation = self._prepare(stop, kwargs, stream=self.streaming)
-        images = {url: url for url in preparation.find_image_urls(asked)}  # a call would fetch them first
-        gateway = connection.parse_gateway(kwargs.get("ai_gateway", self.ai_gateway))
-        return build_preview(
-            preparation.plan(asked, inlined_images=images if self.inline_image_urls else None),
-            secrets=connection.collect_secrets(self, gateway),
-            by_binding=self.binding is not None,
-            with_token=self.api_token is not None,
-        )
-
-    # --- From arguments to a plan ---
-
-    def _prepare(self, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-        # a gateway's metadata may change in place
-        is_fixed = stop is None and not isinstance(self.ai_gateway, AIGateway)
-        arguments = make_cache_key(kwargs) if is_fixed else None
-        if arguments is None:
-            return prepare(build_call_settings(self, stop, kwargs), stream=stream)
-        return self._cached_preparation.get(
-            (stream, arguments, get_server_memory(self).version),
-            vars(self),
-            # A copy of the arguments, which their owner cannot change.
-            lambda: prepare(build_call_settings(self, None, from_json(arguments)), stream=stream),
-        )
-
-    @cached_property
-    def _cached_preparation(self) -> FieldCache[Preparation]:
-        """What calls have in common that differ in their messages only, by their arguments."""
-        ours = ChatWorkersGemma.model_fields.keys() - BaseChatModel.model_fields.keys() - _NOT_FOR_REQUESTS
-        return FieldCache([*ours, "profile"], ["default_headers", "model_kwargs", "profile", "stop"])
+        preparation = prepare_call(self, stop, kwargs, stream=self.streaming)
+        return build_preview(self, preparation, asked, kwargs.get("ai_gateway", self.ai_gateway))
 
     # --- LangChain's interface ---
 
@@ -376,7 +304,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core fires the callbacks
         **kwargs: Any,
     ) -> ChatResult:
-        flow = self._prepare(stop, kwargs, stream=False).flow(messages)
+        flow = prepare_call(self, stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
         with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
@@ -391,7 +319,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        flow = self._prepare(stop, kwargs, stream=False).flow(messages)
+        flow = prepare_call(self, stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
         async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
@@ -405,7 +333,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        flow = self._prepare(stop, kwargs, stream=True).flow(messages)
+        flow = prepare_call(self, stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
@@ -418,7 +346,7 @@ class ChatWorkersGemma(BatchMethods, ClientFields, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        flow = self._prepare(stop, kwargs, stream=True).flow(messages)
+        flow = prepare_call(self, stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
         async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:

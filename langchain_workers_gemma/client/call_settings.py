@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 from langchain_core.language_models import ModelProfile
+from langchain_core.language_models.base import LangSmithParams
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import (
@@ -42,17 +42,14 @@ _CALL_ONLY = frozenset({
     "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CACHED_ARGUMENTS = frozenset({
-    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "keep_invalid_calls",
-    "keep_invalid_answer", "max_repairs", "skip_forms", "max_tokens", "temperature", "seed",
-})  # fmt: skip
-_PLAIN = frozenset({dict, str, bool, int, float, type(None)})
 _CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better messages than pydantic's
 
 
 class ChatModel(Connected, Protocol):
     """The fields of `ChatWorkersGemma` that the settings of a call are made of."""
 
+    temperature: int | float | None
+    max_tokens: int | None
     stop: list[str] | str | None
     max_retries: int
 
@@ -154,29 +151,28 @@ def _parse_answer(kwargs: Mapping[str, Any], spec: GemmaModel) -> Answer | None:
     return answer if guided is None else Answer.from_guided_json(guided, spec)
 
 
+def build_trace_params(chat: ChatModel, stop: list[str] | None, kwargs: Mapping[str, Any]) -> LangSmithParams:
+    """Return what traces show of a call: its model and the commonest of its settings."""
+    given = {chat.aliases.get(name, name): value for name, value in kwargs.items()}
+    params = LangSmithParams(
+        ls_provider="workers_gemma", ls_model_name=given.get("model") or chat.model, ls_model_type="chat"
+    )
+    temperature = given.get("temperature", chat.temperature)
+    if temperature is not None:
+        params["ls_temperature"] = temperature
+    max_tokens = given.get("max_tokens", chat.max_tokens)
+    if max_tokens is not None:
+        params["ls_max_tokens"] = max_tokens
+    stops = merge_stops(chat.stop, stop or given.get("stop"))
+    if stops:
+        params["ls_stop"] = list(stops)
+    return params
+
+
 def get_server_memory(chat: ChatModel) -> ServerMemory:
     """Return what is remembered of its server for a model object; not part of its copies and pickles."""
     kept: ServerMemory | None = vars(chat).get("_server_memory")
     return vars(chat).setdefault("_server_memory", ServerMemory()) if kept is None else kept
-
-
-def make_cache_key(kwargs: Mapping[str, Any]) -> bytes | None:
-    """Return the arguments of a call as JSON, by which its settings can be kept; `None` if they may hold other things.
-
-    The tools that an agent binds are the same in each of its turns, and cost more to prepare than the messages.
-    """
-    if not kwargs:
-        return b"{}"
-    tools = kwargs.get("tools") or []
-    others = {name: value for name, value in kwargs.items() if name != "tools"}
-    is_list = isinstance(tools, list)  # an iterator can be read once
-    is_plain = is_list and {dict}.issuperset(map(type, tools)) and _PLAIN.issuperset(map(type, others.values()))
-    if not (is_plain and kwargs.keys() <= _CACHED_ARGUMENTS):
-        return None
-    try:
-        return to_json(kwargs)
-    except (ValueError, RecursionError):
-        return None
 
 
 def check_max_repairs(value: object) -> int:

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from langchain_workers_gemma.exchange.request import Plan
+from langchain_core.messages import BaseMessage
+
+from langchain_workers_gemma.client import connection
+from langchain_workers_gemma.client.call_settings import ChatModel
+from langchain_workers_gemma.gateway import AIGateway
+from langchain_workers_gemma.request.planner import Preparation
 from langchain_workers_gemma.token_estimate import estimate_request_tokens
 from langchain_workers_gemma.transport.client_pool import HEADERS
 
@@ -73,20 +78,25 @@ class Preview:
         return f"<table>{cells}</table>"
 
 
-def build_preview(plan: Plan, *, secrets: Sequence[str], by_binding: bool, with_token: bool) -> Preview:
-    """Return what a plan would send and cost.
+def build_preview(
+    chat: ChatModel, preparation: Preparation, messages: Sequence[BaseMessage], gateway: str | AIGateway | None
+) -> Preview:
+    """Return what a call would send and cost.
 
     Args:
-        plan: The plan.
-        secrets: Texts that must not show.
-        by_binding: Whether a binding sends it.
-        with_token: Whether a token goes with it.
+        chat: The chat model.
+        preparation: The call, prepared without its messages.
+        messages: The messages.
+        gateway: The AI Gateway of the call, whose token must not show.
     """
+    images = {url: url for url in preparation.find_image_urls(messages)}  # a call would fetch them first
+    plan = preparation.plan(messages, inlined_images=images if chat.inline_image_urls else None)
     request = plan.request
-    if by_binding:
+    if chat.binding is not None:
         previewed = PreviewedRequest("run", f"env.AI.run({request.model!r})", {}, json.loads(json.dumps(request.data)))
     else:
-        own = {**HEADERS, **({"authorization": f"Bearer {_MASK}"} if with_token else {})}
+        own = {**HEADERS, **({} if chat.api_token is None else {"authorization": f"Bearer {_MASK}"})}
+        secrets = connection.collect_secrets(chat, connection.parse_gateway(gateway))
         headers = {name.lower(): _mask(name, value, secrets) for name, value in {**own, **request.headers}.items()}
         previewed = PreviewedRequest(request.method, request.url, headers, json.loads(request.encode_body()))
     tokens = estimate_request_tokens(previewed.body)

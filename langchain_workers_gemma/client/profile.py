@@ -5,11 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import ModelProfile
 
-from langchain_workers_gemma.models import GemmaModel
+from langchain_workers_gemma.models import GemmaModel, resolve_model
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.client.fields import ClientFields
+
+    class _ChatModel(ClientFields):
+        """The chat model that the methods below belong to."""
+
+        profile: ModelProfile | None = None
+
+else:
+    _ChatModel = object
 
 _KEYS = ModelProfile.__required_keys__ | ModelProfile.__optional_keys__  # those that this version of core knows
 
@@ -41,6 +52,31 @@ class ResolvedProfile(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResolvedProfile:
         return type(self)(copy.deepcopy(self.published, memo), copy.deepcopy(get_callers_profile(self), memo))
+
+
+class ProfileMethods(_ChatModel):
+    """A chat model whose profile changes with its model."""
+
+    def _resolve_profile(self) -> None:
+        overrides = get_callers_profile(self.profile)
+        resolved = ResolvedProfile(self._resolve_model_profile(), overrides)
+        super().__setattr__("profile", resolved or None)
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return build_published_profile(resolve_model(self.model, self.host))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; another model has another profile."""
+        super().__setattr__(name, value)
+        if name in ("model", "host"):
+            self._resolve_profile()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; another model has another profile."""
+        duplicate = super().model_copy(update=update, deep=deep)
+        if update and not update.keys().isdisjoint(("model", "host")):
+            duplicate._resolve_profile()  # noqa: SLF001 - a copy of ours
+        return duplicate
 
 
 def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_workers_gemma import AIGateway, ChatWorkersGemma, chat_models
+from langchain_workers_gemma import AIGateway, ChatWorkersGemma
+from langchain_workers_gemma.client import preparation
 from langchain_workers_gemma.client.cache import MAX_KEYS
 from langchain_workers_gemma.request import planner as planning
 from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4, STREAMED, TOKEN, WAYS, WHOLE, Service, ask, gemma
@@ -170,7 +171,7 @@ def test_a_change_while_the_first_call_is_worked_out(service: Service, monkeypat
         return prepared
 
     with monkeypatch.context() as patch:
-        patch.setattr(chat_models, "prepare", slow)
+        patch.setattr(preparation, "prepare", slow)
         ask(llm, "invoke")
     ask(llm, "invoke")
     assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]

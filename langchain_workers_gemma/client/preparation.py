@@ -1,0 +1,78 @@
+"""Prepare a call without its messages. Calls that differ in their messages only share one preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from langchain_workers_gemma.client.cache import FieldCache
+from langchain_workers_gemma.client.call_settings import ChatModel, build_call_settings, get_server_memory
+from langchain_workers_gemma.gateway import AIGateway
+from langchain_workers_gemma.request.planner import Preparation, prepare
+
+_NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # used by the transport
+_CACHED_ARGUMENTS = frozenset({
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "keep_invalid_calls",
+    "keep_invalid_answer", "max_repairs", "skip_forms", "max_tokens", "temperature", "seed",
+})  # fmt: skip
+_PLAIN = frozenset({dict, str, bool, int, float, type(None)})
+
+
+def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
+    """Prepare a call, or return what an earlier call with the same fields and arguments has prepared.
+
+    Args:
+        chat: The chat model.
+        stop: The stop sequences of the call.
+        kwargs: The other arguments of the call.
+        stream: Whether to request a stream.
+
+    Raises:
+        ValueError: If an argument is unknown or not valid.
+    """
+    # a gateway's metadata may change in place
+    is_fixed = stop is None and not isinstance(chat.ai_gateway, AIGateway)
+    arguments = _make_key(kwargs) if is_fixed else None
+    if arguments is None:
+        return prepare(build_call_settings(chat, stop, kwargs), stream=stream)
+    return _get_cache(chat).get(
+        (stream, arguments, get_server_memory(chat).version),
+        vars(chat),
+        # A copy of the arguments, which their owner cannot change.
+        lambda: prepare(build_call_settings(chat, None, from_json(arguments)), stream=stream),
+    )
+
+
+def _get_cache(chat: ChatModel) -> FieldCache[Preparation]:
+    """Return what is prepared already of a model object's calls, by their arguments."""
+    kept: FieldCache[Preparation] | None = vars(chat).get("_preparations")
+    if kept is not None:
+        return kept
+    ours = cast("type[BaseModel]", type(chat)).model_fields.keys() - BaseChatModel.model_fields.keys()
+    made: FieldCache[Preparation] = FieldCache(
+        [*(ours - _NOT_FOR_REQUESTS), "profile"], ["default_headers", "model_kwargs", "profile", "stop"]
+    )
+    return cast("FieldCache[Preparation]", vars(chat).setdefault("_preparations", made))
+
+
+def _make_key(kwargs: Mapping[str, Any]) -> bytes | None:
+    """Return the arguments of a call as JSON, by which its settings can be kept; `None` if they may hold other things.
+
+    The tools that an agent binds are the same in each of its turns, and cost more to prepare than the messages.
+    """
+    if not kwargs:
+        return b"{}"
+    tools = kwargs.get("tools") or []
+    others = {name: value for name, value in kwargs.items() if name != "tools"}
+    is_list = isinstance(tools, list)  # an iterator can be read once
+    is_plain = is_list and {dict}.issuperset(map(type, tools)) and _PLAIN.issuperset(map(type, others.values()))
+    if not (is_plain and kwargs.keys() <= _CACHED_ARGUMENTS):
+        return None
+    try:
+        return to_json(kwargs)
+    except (ValueError, RecursionError):
+        return None
