@@ -1,4 +1,4 @@
-"""The asynchronous queue of Workers AI: requests, polling and answers."""
+"""The asynchronous batch queue of Workers AI: submit inputs, poll, and read the replies."""
 
 from langchain_workers_gemma.batch.job import BatchJob
 

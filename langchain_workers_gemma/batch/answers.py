@@ -1,4 +1,4 @@
-"""Read the answers of a finished batch."""
+"""Read the replies of a finished batch."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from langchain_workers_gemma.json_text.encoding import encode_json
 from langchain_workers_gemma.transport.replay import replay
 
 Outcome: TypeAlias = AIMessage | WorkersGemmaError
-"""The outcome of one input."""
+"""The message for one input, or the error of that input."""
 
 
 def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
-    """Return the outcomes of one payload, matched by `id`, which is an input's index.
+    """Return the outcomes of one payload. The `id` of each reply is the index of its input.
 
     Raises:
-        InternalServerError: If answers are missing, repeated or without a valid id.
+        InternalServerError: If a reply is missing, appears twice or has no valid id.
     """
     responses = answer.result["responses"]
     by_id: dict[int, Mapping[str, Any]] = {}
     for response in responses if isinstance(responses, list) else ():
-        at = _parse_index(response.get("id")) if isinstance(response, dict) else None
-        if at is None or not 0 <= at < part.count:
-            raise answer.make_unreadable_error("an answer of the batch has no id, or one that no input has")
-        if at in by_id:
-            raise answer.make_unreadable_error(f"two answers of the batch have the id {at}")
-        by_id[at] = response
+        index = _parse_index(response.get("id")) if isinstance(response, dict) else None
+        if index is None or not 0 <= index < part.count:
+            raise answer.make_unreadable_error("a reply of the batch has no id, or an id that no input has")
+        if index in by_id:
+            raise answer.make_unreadable_error(f"two replies of the batch have the id {index}")
+        by_id[index] = response
     if not by_id:
         raise _make_missing_error(answer, 0, part, 0)
     return [
-        _read_outcome(batch_plan.plan, part, at, by_id[at])
-        if at in by_id
-        else _make_missing_error(answer, len(by_id), part, at)
-        for at in range(part.count)
+        _read_outcome(batch_plan.plan, part, index, by_id[index])
+        if index in by_id
+        else _make_missing_error(answer, len(by_id), part, index)
+        for index in range(part.count)
     ]
 
 
-def _make_missing_error(answer: Answer, count: int, part: BatchPart, at: int) -> InternalServerError:
+def _make_missing_error(answer: Answer, count: int, part: BatchPart, index: int) -> InternalServerError:
     return answer.make_unreadable_error(
-        f"the batch has {count} answers for {part.count} inputs: that of {at} is missing"
+        f"the batch has {count} replies for {part.count} inputs: the reply to input {index} is missing"
     )
 
 
@@ -57,23 +57,24 @@ def _parse_index(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _read_outcome(plan: Plan, part: BatchPart, at: int, response: Mapping[str, Any]) -> Outcome:
+def _read_outcome(plan: Plan, part: BatchPart, index: int, response: Mapping[str, Any]) -> Outcome:
     result = response.get("result")
     if response.get("success") is False or ("result" not in response and response.get("error")):
-        told = result if isinstance(result, dict) else {"message": result}
-        payload = {**{key: value for key, value in response.items() if key != "result"}, **told, "success": False}
+        error_fields = result if isinstance(result, dict) else {"message": result}
+        other_fields = {key: value for key, value in response.items() if key != "result"}
+        payload = {**other_fields, **error_fields, "success": False}
     else:
         payload = {"result": _remove_call_ids(result), "success": True}
     try:
         message = replay(chat_exchange(plan), encode_json(payload), {"x-request-id": part.request_id})
     except WorkersGemmaError as error:
         return error
-    message.id = f"{part.request_id}-{at}"
+    message.id = f"{part.request_id}-{index}"
     return message
 
 
 def _remove_call_ids(result: object) -> object:
-    """Remove the ids of tool calls, so that each call gets an id that is new in any conversation."""
+    """Remove the ids of tool calls, so that each call gets a new id that is unique in every conversation."""
     if not isinstance(result, dict):
         return result
     changed = dict(result)

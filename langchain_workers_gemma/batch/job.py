@@ -1,4 +1,4 @@
-"""A submitted batch: what another process needs to fetch its results."""
+"""A submitted batch: the data that another process needs to fetch its results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BatchPart:
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A submitted batch: what another process needs to fetch its results.
+    """A submitted batch: the data that another process needs to fetch its results.
 
     Attributes:
         model: The model id.
@@ -62,9 +62,9 @@ class BatchJob:
             ValueError: If the text is not such a job.
         """
         try:
-            kept = json.loads(text)
-            parts = tuple(BatchPart(part["request_id"], part["count"]) for part in kept["parts"])
-            job = cls(kept["model"], parts)
+            data = json.loads(text)
+            parts = tuple(BatchPart(part["request_id"], part["count"]) for part in data["parts"])
+            job = cls(data["model"], parts)
         except (TypeError, LookupError, ValueError, RecursionError) as error:
             raise ValueError(f"text is not a BatchJob that to_json wrote ({type(error).__name__}: {error}).") from None
         if not isinstance(job.model, str) or not all(part.is_valid for part in parts):

@@ -1,4 +1,4 @@
-"""The methods of the asynchronous batch, on the chat model and on what `bind` makes of it."""
+"""The methods of the asynchronous batch, for the chat model and for the runnable that `bind` returns."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ else:
     Binding = RunnableBinding[LanguageModelInput, AIMessage]
     _ChatModel = object
 
-# Arguments of a call that core's `generate` removes before the model sees them.
-_OF_CORE = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
+# Arguments of a call that core's `generate` removes before it calls the model.
+_CORE_ARGUMENTS = frozenset({"ls_structured_output_format", "structured_output_format", "config"})
 
 
 class BatchMethods(_ChatModel):
@@ -60,9 +60,9 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Queue many inputs at the service, and wait for the answers.
+        """Queue many inputs at the service, and wait for the replies.
 
-        Requests are split to stay below 10 MB. To fetch the answers in another process, use `submit_batch` and
+        Requests are split to stay below 10 MB. To fetch the replies in another process, use `submit_batch` and
         `fetch_batch`.
 
         Args:
@@ -80,7 +80,7 @@ class BatchMethods(_ChatModel):
 
         Raises:
             ValueError: If the host or the model has no queue, or an input is not valid. Nothing is sent then.
-            WorkersGemmaError: If the batch or an input fails. A note on the error shows how to fetch the rest.
+            WorkersGemmaError: If the batch or an input fails. A note on the error shows how to fetch the other replies.
 
         Example:
             ```python
@@ -105,7 +105,7 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Queue many inputs at the service, and wait for the answers. See `queue_batch`."""
+        """Queue many inputs at the service, and wait for the replies. See `queue_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs)
         conversations = self._convert_inputs(inputs)
@@ -133,8 +133,8 @@ class BatchMethods(_ChatModel):
         Example:
             ```python
             job = llm.submit_batch(["Say 1", "Say 2"])
-            kept = job.to_json()
-            llm.fetch_batch(BatchJob.from_json(kept))
+            text = job.to_json()
+            llm.fetch_batch(BatchJob.from_json(text))
             ```
         """
         batch_plan = self._plan_batch(stop, kwargs)
@@ -162,7 +162,7 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Wait for a job of `submit_batch`, from this or another process, and return its answers.
+        """Wait for a job of `submit_batch`, from this or another process, and return its replies.
 
         Args:
             job: The job.
@@ -202,7 +202,7 @@ class BatchMethods(_ChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Wait for a job of `submit_batch`, and return its answers. See `fetch_batch`."""
+        """Wait for a job of `submit_batch`, and return its replies. See `fetch_batch`."""
         poll_policy = PollPolicy(poll_interval, max_wait)
         batch_plan = self._plan_batch(stop, kwargs, _check_job(job))
         with open_progress_bar(len(job), show=show_progress) as progress:
@@ -213,28 +213,28 @@ class BatchMethods(_ChatModel):
         return self._finish_messages(outcomes)
 
     def bind(self, **kwargs: Any) -> BoundChatModel:
-        """Bind arguments of a call. The methods of the asynchronous batch queue use them too."""
+        """Bind arguments to each call. The methods of the asynchronous batch queue use them too."""
         return BoundChatModel(bound=self, kwargs=kwargs, config={})
 
     # --- Helpers ---
 
     def _plan_batch(self, stop: list[str] | None, kwargs: Mapping[str, Any], job: BatchJob | None = None) -> BatchPlan:
         settings = build_call_settings(
-            self, stop, {name: value for name, value in kwargs.items() if name not in _OF_CORE}
+            self, stop, {name: value for name, value in kwargs.items() if name not in _CORE_ARGUMENTS}
         )
         if job is not None and job.model != settings.spec.id:
             raise ValueError(
                 f"This batch was submitted to {job.model}, not {settings.spec.id}: pass model={job.model!r}."
             )
-        return BatchPlan.of(settings)
+        return BatchPlan.from_settings(settings)
 
     def _convert_inputs(self, inputs: Sequence[LanguageModelInput]) -> list[list[BaseMessage]]:
         if isinstance(inputs, str):
             raise ValueError("A batch takes a list of inputs; for one input, use invoke.")
-        return [self._convert_input(one).to_messages() for one in to_list("inputs", inputs)]
+        return [self._convert_input(model_input).to_messages() for model_input in to_list("inputs", inputs)]
 
     def _finish_messages(self, outcomes: Sequence[Any]) -> list[Any]:
-        """Return the messages in the form that was requested, as core does it for `invoke`."""
+        """Convert the messages to the form that `output_version` requests, as core does for `invoke`."""
         if self.output_version != "v1":
             return list(outcomes)
         return [_convert_to_blocks(outcome) if isinstance(outcome, AIMessage) else outcome for outcome in outcomes]
@@ -242,23 +242,23 @@ class BatchMethods(_ChatModel):
 
 def _check_job(job: object) -> BatchJob:
     if not isinstance(job, BatchJob):
-        raise ValueError(f"job must be a BatchJob, which submit_batch returns, not {type(job).__name__}.")
+        raise ValueError(f"job must be a BatchJob, as submit_batch returns it, not {type(job).__name__}.")
     return job
 
 
-_OF_TOOLS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
+_TOOL_ARGUMENTS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
 
 
 class BoundChatModel(Binding):  # type: ignore[no-redef]
-    """What `bind` makes of a chat model.
+    """A chat model with bound arguments, as `bind` returns it.
 
-    Core's own class passes a method on to the model without the bound arguments: `llm.bind_tools([...]).preview(...)`
+    Core's own class calls the model's methods without the bound arguments: `llm.bind_tools([...]).preview(...)`
     would show a call without the tools, and `llm.bind(temperature=0).bind_tools([...])` would lose the temperature.
     """
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """Return the id of core's own class, under which it is serialized."""
+        """Return the id of core's own class, so that `dumps` and `loads` use that class."""
         return RunnableBinding.lc_id()
 
     @property
@@ -267,10 +267,10 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
             raise AttributeError(f"{type(self.bound).__name__} has no asynchronous batch")
         return self.bound
 
-    def preview(self, messages: LanguageModelInput, **more: Any) -> Any:
+    def preview(self, messages: LanguageModelInput, **kwargs: Any) -> Any:
         """See `ChatWorkersGemma.preview`."""
         model: Any = self.bound
-        return model.preview(messages, **{**self.kwargs, **more})
+        return model.preview(messages, **{**self.kwargs, **kwargs})
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """See `ChatWorkersGemma.get_num_tokens_from_messages`; bound tools count."""
@@ -278,43 +278,43 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
         count: int = model.get_num_tokens_from_messages(messages, self.kwargs.get("tools") if tools is None else tools)
         return count
 
-    def bind_tools(self, tools: Sequence[Any], **more: Any) -> Runnable[LanguageModelInput, AIMessage]:
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """See `ChatWorkersGemma.bind_tools`."""
         model: Any = self.bound
-        return self._with_own_config(model.bind_tools(tools, **{**self.kwargs, **more}))
+        return self._with_own_config(model.bind_tools(tools, **{**self.kwargs, **kwargs}))
 
-    def with_structured_output(self, schema: Any, **more: Any) -> Runnable[LanguageModelInput, Any]:
-        """See `ChatWorkersGemma.with_structured_output`. Tools that were bound before are left out."""
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
+        """See `ChatWorkersGemma.with_structured_output`. Tools bound before are not used."""
         model: Any = self.bound
-        kept = {name: value for name, value in self.kwargs.items() if name not in _OF_TOOLS}
-        return self._with_own_config(model.with_structured_output(schema, **{**kept, **more}))
+        arguments = {name: value for name, value in self.kwargs.items() if name not in _TOOL_ARGUMENTS}
+        return self._with_own_config(model.with_structured_output(schema, **{**arguments, **kwargs}))
 
     def _with_own_config(self, runnable: Runnable[LanguageModelInput, Output]) -> Runnable[LanguageModelInput, Output]:
         return runnable.with_config(self.config) if self.config else runnable
 
-    def queue_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> list[AIMessage]:
+    def queue_batch(self, inputs: Sequence[LanguageModelInput], **kwargs: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.queue_batch`."""
-        return self._model.queue_batch(inputs, **{**self.kwargs, **more})
+        return self._model.queue_batch(inputs, **{**self.kwargs, **kwargs})
 
-    async def aqueue_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> list[AIMessage]:
+    async def aqueue_batch(self, inputs: Sequence[LanguageModelInput], **kwargs: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.aqueue_batch`."""
-        return await self._model.aqueue_batch(inputs, **{**self.kwargs, **more})
+        return await self._model.aqueue_batch(inputs, **{**self.kwargs, **kwargs})
 
-    def submit_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> BatchJob:
+    def submit_batch(self, inputs: Sequence[LanguageModelInput], **kwargs: Any) -> BatchJob:
         """See `ChatWorkersGemma.submit_batch`."""
-        return self._model.submit_batch(inputs, **{**self.kwargs, **more})
+        return self._model.submit_batch(inputs, **{**self.kwargs, **kwargs})
 
-    async def asubmit_batch(self, inputs: Sequence[LanguageModelInput], **more: Any) -> BatchJob:
+    async def asubmit_batch(self, inputs: Sequence[LanguageModelInput], **kwargs: Any) -> BatchJob:
         """See `ChatWorkersGemma.asubmit_batch`."""
-        return await self._model.asubmit_batch(inputs, **{**self.kwargs, **more})
+        return await self._model.asubmit_batch(inputs, **{**self.kwargs, **kwargs})
 
-    def fetch_batch(self, job: BatchJob, **more: Any) -> list[AIMessage]:
+    def fetch_batch(self, job: BatchJob, **kwargs: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.fetch_batch`."""
-        return self._model.fetch_batch(job, **{**self.kwargs, **more})
+        return self._model.fetch_batch(job, **{**self.kwargs, **kwargs})
 
-    async def afetch_batch(self, job: BatchJob, **more: Any) -> list[AIMessage]:
+    async def afetch_batch(self, job: BatchJob, **kwargs: Any) -> list[AIMessage]:
         """See `ChatWorkersGemma.afetch_batch`."""
-        return await self._model.afetch_batch(job, **{**self.kwargs, **more})
+        return await self._model.afetch_batch(job, **{**self.kwargs, **kwargs})
 
 
 def _convert_to_blocks(message: AIMessage) -> AIMessage:

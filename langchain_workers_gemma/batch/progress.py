@@ -1,4 +1,4 @@
-"""The progress bar of a batch, which `tqdm` draws where it is requested."""
+"""The progress bar of a batch, drawn by `tqdm` if the caller requests one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class Progress(Protocol):
     """Receives the progress of a batch."""
 
     def advance(self, count: int) -> None:
-        """Add answered inputs."""
+        """Add a number of finished inputs."""
 
     def show_status(self, status: str) -> None:
         """Show the status that the service reports."""
 
 
-class _Silence:
+class _NoProgress:
     def advance(self, count: int) -> None:
         """No-op."""
 
@@ -25,7 +25,7 @@ class _Silence:
         """No-op."""
 
 
-class _Bar:
+class _TqdmProgress:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
 
@@ -38,19 +38,19 @@ class _Bar:
 
 @contextmanager
 def open_progress_bar(total: int, *, show: bool) -> Iterator[Progress]:
-    """Open a progress bar, or a silent substitute.
+    """Open a progress bar, or an object that shows nothing.
 
     Raises:
-        ImportError: If a bar is requested and `tqdm` is missing.
+        ImportError: If a bar is requested and `tqdm` is not installed.
     """
     if not show:
-        yield _Silence()
+        yield _NoProgress()
         return
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise ImportError(
-            'show_progress=True needs tqdm, which an extra installs: pip install "langchain-workers-gemma[progress]"'
+            'show_progress=True needs tqdm. Install it: pip install "langchain-workers-gemma[progress]"'
         ) from error
     with tqdm(total=total, desc="batch", unit="input") as bar:
-        yield _Bar(bar)
+        yield _TqdmProgress(bar)

@@ -1,7 +1,7 @@
-"""Workers AI's asynchronous batch: submit, poll, and read each answer like a response of its own. Pure.
+"""Workers AI's asynchronous batch: submit inputs, poll, and read each reply. Pure.
 
-The requests are those of `docs/wire.md` section 8. Each item of a finished batch goes through the exchange that reads
-an HTTP response, so text, reasoning, tool calls, usage and cost are what `invoke` returns.
+`docs/wire.md` section 8 has the requests. Each item of a finished batch goes through the exchange that reads an HTTP
+response, so its text, reasoning, tool calls, usage and cost equal those of `invoke`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 DEFAULT_POLL_INTERVAL = 2.0
 """Seconds to wait after the first poll that finds a batch unfinished."""
 
-MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # thousands of answers come in one reply
+MAX_BATCH_REPLY_BYTES = 512 * 1024 * 1024  # one response holds the replies to thousands of inputs
 _GROWTH_FACTOR = 1.5
 MAX_POLL_INTERVAL = 30.0  # seconds
 MAX_RETRY_AFTER = 60.0  # seconds
 _UNFINISHED = ("queued", "running")  # `responses` may accompany them, null or empty
-_FAILURES = ("fail", "error", "cancel", "expire")  # of a job as a whole; none is documented
+_FAILURES = ("fail", "error", "cancel", "expire")  # words in the status of a failed job; none is documented
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class PollPolicy:
     """When a batch is polled, and for how long.
 
     Attributes:
-        poll_interval: Seconds after the first poll; each wait is half as long again, up to half a minute.
+        poll_interval: Seconds after the first poll. Each later interval is 1.5 times as long, at most 30 seconds.
         max_wait: Seconds to wait before `APITimeoutError` is raised. `None` waits indefinitely.
     """
 
@@ -63,10 +63,15 @@ class PollPolicy:
             ):
                 raise ValueError(f"{name}={seconds!r} must be a number of seconds of at least 0.")
 
-    def get_delay(self, polls: int, asked: float) -> float:
-        """Return the seconds to wait after a number of polls, of which the last may have named a delay."""
-        own = min(self.poll_interval * _GROWTH_FACTOR ** min(polls, 100), max(self.poll_interval, MAX_POLL_INTERVAL))
-        return max(own, min(asked, MAX_RETRY_AFTER))
+    def get_delay(self, polls: int, retry_after: float) -> float:
+        """Return the seconds to wait before the next poll.
+
+        Args:
+            polls: The number of polls so far.
+            retry_after: The seconds that the last poll's `Retry-After` header requests, or 0.
+        """
+        interval = self.poll_interval * _GROWTH_FACTOR ** min(polls, 100)
+        return max(min(interval, max(self.poll_interval, MAX_POLL_INTERVAL)), min(retry_after, MAX_RETRY_AFTER))
 
 
 # --- Submitting -------------------------------------------------------------------------------------------------------
@@ -76,18 +81,18 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
     """Submit inputs, in as many payloads as needed.
 
     Raises:
-        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch what was submitted before.
+        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch the replies to earlier payloads.
     """
     job = BatchJob(batch_plan.settings.spec.id)
     for part in split([item.size for item in items], room=MAX_ITEM_BYTES):
         data = {"requests": [item.data for item in items[part]]}
         with _resume_note(job):
             answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
-            identity = answer.result.get("request_id") if isinstance(answer.result, dict) else None
-            if not isinstance(identity, str) or not identity:
-                raise answer.make_unreadable_error("a batch was submitted and got no request_id")
-        job = replace(job, parts=(*job.parts, BatchPart(identity, len(items[part]))))
-        logger.info("submitted %d inputs of a batch as %s", len(items[part]), identity)
+            request_id = answer.result.get("request_id") if isinstance(answer.result, dict) else None
+            if not isinstance(request_id, str) or not request_id:
+                raise answer.make_unreadable_error("a batch was submitted, and the response has no request_id")
+        job = replace(job, parts=(*job.parts, BatchPart(request_id, len(items[part]))))
+        logger.info("submitted %d inputs of a batch as %s", len(items[part]), request_id)
     return job
 
 
@@ -97,10 +102,10 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
 def fetch(
     batch_plan: BatchPlan, job: BatchJob, poll_policy: PollPolicy, progress: Progress
 ) -> Generator[Action, Any, list[Outcome]]:
-    """Wait for a batch and read its answers, in the inputs' order; a failed input's error is at its place.
+    """Wait for a batch, and return the outcomes in the order of the inputs. The outcome of a failed input is its error.
 
     Raises:
-        WorkersGemmaError: If the batch as a whole fails. A note on it shows how to fetch it later.
+        WorkersGemmaError: If the batch as a whole fails. A note on it shows how to fetch the replies later.
     """
     with _resume_note(job):
         return (yield from _fetch(batch_plan, job, poll_policy, progress))
@@ -113,17 +118,17 @@ def _fetch(
     polls = 0
     started: float = yield ReadClock()
     while True:
-        asked = 0.0
+        retry_after = 0.0
         for part in job.parts:
             if part not in outcomes:
                 answer = yield from _poll(batch_plan, part)
                 if _is_finished(answer, progress):
                     outcomes[part] = read_answers(batch_plan, part, answer)
                     progress.advance(part.count)
-                asked = max(asked, get_retry_after(answer.reply.headers) or 0.0)
+                retry_after = max(retry_after, get_retry_after(answer.reply.headers) or 0.0)
         if len(outcomes) == len(set(job.parts)):
             return [outcome for part in job.parts for outcome in outcomes[part]]
-        delay = poll_policy.get_delay(polls, asked)
+        delay = poll_policy.get_delay(polls, retry_after)
         now: float = yield ReadClock()
         if poll_policy.max_wait is not None and now - started + delay > poll_policy.max_wait:
             raise APITimeoutError(f"The batch was not finished within max_wait={poll_policy.max_wait:g} seconds.")
@@ -143,7 +148,7 @@ def _is_finished(answer: Answer, progress: Progress) -> bool:
     if isinstance(result, dict) and "responses" in result and status not in _UNFINISHED:
         return True
     if not isinstance(status, str) or any(word in status.lower() for word in _FAILURES):
-        raise answer.make_unreadable_error(f"a batch was polled and its status is {status!r}")
+        raise answer.make_unreadable_error(f"a batch was polled, and its status is {status!r}")
     progress.show_status(status)
     return False
 
@@ -157,8 +162,8 @@ def submit_inputs(
     """Prepare and submit inputs.
 
     Raises:
-        ValueError: If the model cannot take an input; nothing has been sent then.
-        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch what was submitted before.
+        ValueError: If an input is not valid for the model. Nothing is sent then.
+        WorkersGemmaError: If a payload is refused. A note on it shows how to fetch the replies to earlier payloads.
     """
     prepared = yield from prepare_items(batch_plan, conversations, return_exceptions=False)
     return (yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)]))
@@ -172,26 +177,28 @@ def queue(
     *,
     return_exceptions: bool,
 ) -> Generator[Action, Any, list[Outcome | ValueError]]:
-    """Submit inputs, wait, and read the answers; an input that could not be submitted keeps its error at its place."""
+    """Submit inputs, wait, and return the outcomes. The outcome of an input that is not valid is its `ValueError`."""
     prepared = yield from prepare_items(batch_plan, conversations, return_exceptions=return_exceptions)
     job = yield from submit(batch_plan, [item for item in prepared if isinstance(item, Item)])
     progress.advance(len(prepared) - len(job))
     outcomes = yield from fetch(batch_plan, job, poll_policy, progress)
     if not return_exceptions:
         raise_first(outcomes, job)
-    answered = iter(outcomes)
-    return [next(answered) if isinstance(item, Item) else item for item in prepared]
+    remaining = iter(outcomes)
+    return [next(remaining) if isinstance(item, Item) else item for item in prepared]
 
 
 def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
-    """Raise the error of the first input that failed, if any did; a note on it shows how to fetch the others.
+    """Raise the error of the first failed input. Return if no input failed.
 
     Raises:
-        Exception: The error of the first input that failed.
+        WorkersGemmaError: The error of the first failed input. A note on it shows how to fetch the other replies.
     """
-    for at, outcome in enumerate(outcomes):
+    for index, outcome in enumerate(outcomes):
         if isinstance(outcome, WorkersGemmaError):
-            outcome.add_note(f"It is of input {at}. return_exceptions=True returns the answers of the others too.")
+            outcome.add_note(
+                f"This is the error of input {index}. return_exceptions=True returns the replies to the others too."
+            )
             _add_resume_note(outcome, job)
             raise outcome
 
@@ -199,15 +206,15 @@ def raise_first(outcomes: Sequence[Outcome], job: BatchJob) -> None:
 def _add_resume_note(error: BaseException, job: BatchJob) -> None:
     if not job.parts:
         return
-    how = f"The batch is kept by the service: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)"
-    error.add_note(how)
+    note = f"The service keeps the batch. Fetch it later: fetch_batch(BatchJob.from_json({job.to_json()!r}), ...)"
+    error.add_note(note)
     if not isinstance(error, Exception):  # an interrupt or a cancellation, whose notes are rarely printed
-        logger.warning("%s. %s", type(error).__name__, how)
+        logger.warning("%s. %s", type(error).__name__, note)
 
 
 @contextmanager
 def _resume_note(job: BatchJob) -> Iterator[None]:
-    """Add a note to any error within the block: how to fetch the answers of a batch later."""
+    """Add a note to any error within the block that shows how to fetch the replies of a batch later."""
     try:
         yield
     except (Exception, KeyboardInterrupt, CancelledError) as error:

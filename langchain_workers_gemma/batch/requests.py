@@ -1,4 +1,4 @@
-"""Convert the inputs of a batch to requests to the queue."""
+"""Convert the inputs of a batch into requests to the queue."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.request.settings import CallSettings
 
 MAX_ITEM_BYTES = MAX_PAYLOAD_BYTES - 1 - len(b'{"requests":[]}')
-
-
-_REPLACEMENT = "\ufffd".encode()
+_REPLACEMENT_CHARACTER = "\ufffd".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,8 @@ class Item:
     """One input, ready to be submitted.
 
     Attributes:
-        data: The model's input.
-        size: Its bytes in JSON.
+        data: The input of the model, as JSON.
+        size: The number of bytes of its JSON text.
     """
 
     data: Mapping[str, Any]
@@ -40,19 +38,19 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A batch's settings, and how each of its answers is read.
+    """The settings of a batch, and the plan that reads each of its replies.
 
     Attributes:
-        preparation: What is the same for every input.
-        plan: How an answer is read. Its request is a placeholder.
+        preparation: The part of a request that is the same for every input.
+        plan: The plan that reads a reply. Its request is a placeholder.
     """
 
     preparation: Preparation
     plan: Plan
 
     @classmethod
-    def of(cls, settings: CallSettings) -> BatchPlan:
-        """Return a batch with the settings of a call.
+    def from_settings(cls, settings: CallSettings) -> BatchPlan:
+        """Return the plan of a batch with the settings of a call.
 
         Raises:
             ValueError: If the host or the model has no queue.
@@ -60,11 +58,11 @@ class BatchPlan:
         spec = settings.spec
         if not settings.address.host.has_queue:
             raise ValueError(
-                f"The asynchronous batch is Cloudflare's, and host={spec.host!r} has none: use batch or abatch."
+                f"host={spec.host!r} has no asynchronous batch queue, only Cloudflare has one: use batch or abatch."
             )
         if not spec.async_queue and get_model(spec.id) is not None:
-            queued = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
-            raise ValueError(f"{spec.id} has no asynchronous queue. Use model={queued}, or batch and abatch.")
+            models = " or ".join(repr(model.id) for model in MODELS.values() if model.async_queue)
+            raise ValueError(f"{spec.id} has no asynchronous queue. Use model={models}, or batch and abatch.")
         # The queue is a route of the native dialect, and its inputs wait, so `reject_if_busy` does not apply.
         preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
         plan = preparation.plan([HumanMessage("-")])
@@ -76,10 +74,10 @@ class BatchPlan:
         return self.preparation.settings
 
     def make_item(self, messages: Sequence[BaseMessage], images: Mapping[str, str] | None = None) -> Item:
-        """Return an input, ready to be submitted.
+        """Convert an input into an item that is ready to be submitted.
 
         Raises:
-            ValueError: If the model cannot take it, or it is too large.
+            ValueError: If the input is not valid for the model, or too large.
         """
         data = self.preparation.plan(messages, inlined_images=images).request.data
         encoded = encode_json(data)
@@ -88,8 +86,8 @@ class BatchPlan:
                 f"The input takes {len(encoded):,} bytes, and a batch's payload must stay under {MAX_PAYLOAD_BYTES:,}: "
                 "use invoke."
             )
-        # A lone surrogate is replaced when it is encoded, so the size is measured after that.
-        return Item(from_json(encoded) if _REPLACEMENT in encoded else data, len(encoded))
+        # Encoding replaces a lone surrogate, so the data is read back from the bytes that are measured.
+        return Item(from_json(encoded) if _REPLACEMENT_CHARACTER in encoded else data, len(encoded))
 
     def request(self, data: Mapping[str, Any]) -> Request:
         """Return a request to the queue."""
@@ -106,23 +104,23 @@ class BatchPlan:
 def prepare_items(
     batch_plan: BatchPlan, conversations: Sequence[Sequence[BaseMessage]], *, return_exceptions: bool
 ) -> Generator[Action, Any, list[Item | ValueError]]:
-    """Prepare every input, after fetching its images where that is requested.
+    """Convert every input into an item. If the settings inline images, fetch the images first.
 
     Returns:
-        Each input ready to be submitted, or why it cannot be.
+        For each input the item, or the error if the input is not valid.
 
     Raises:
-        ValueError: For the first input that the model cannot take, unless exceptions are to be returned.
+        ValueError: If an input is not valid for the model, unless `return_exceptions` is true.
     """
     urls = list(dict.fromkeys(chain.from_iterable(map(batch_plan.preparation.find_image_urls, conversations))))
     images = (yield FetchImages(urls)) if urls else {}
     prepared: list[Item | ValueError] = []
-    for at, messages in enumerate(conversations):
+    for index, messages in enumerate(conversations):
         try:
             prepared.append(batch_plan.make_item(messages, images if batch_plan.settings.inline_images else None))
         except ValueError as error:
             if not return_exceptions:
-                error.add_note(f"It is of input {at}.")
+                error.add_note(f"This is the error of input {index}.")
                 raise
             prepared.append(error)
     return prepared

@@ -290,10 +290,10 @@ def test_answers_are_matched_by_id(service: Service, way: str, ids: list[Any]) -
 @pytest.mark.parametrize(
     ("responses", "why"),
     [
-        ([], "that of 0 is missing"),
-        (None, "that of 0 is missing"),
-        ([item(0, says("a")), item(0, says("b"))], "two answers of the batch have the id 0"),
-        ([item(0, says("a")), item(2, says("b"))], "has no id, or one that no input has"),
+        ([], "the reply to input 0 is missing"),
+        (None, "the reply to input 0 is missing"),
+        ([item(0, says("a")), item(0, says("b"))], "two replies of the batch have the id 0"),
+        ([item(0, says("a")), item(2, says("b"))], "has no id, or an id that no input has"),
         ([item(0, says("a")), item(-1, says("b"))], "has no id"),
         ([item(0, says("a")), item(None, says("b"))], "has no id"),
         ([item(0, says("a")), item(True, says("b"))], "has no id"),
@@ -366,7 +366,7 @@ def test_inputs_that_cannot_be_taken(service: Service, way: str) -> None:
     service.replies(queued(), finished(item(0, says("one")), item(1, says("three"))))
     with pytest.raises(ValueError, match="image") as caught:
         queue_batch(llm, way, ["1", picture, "3"])
-    assert caught.value.__notes__ == ["It is of input 1."]
+    assert caught.value.__notes__ == ["This is the error of input 1."]
     assert service.requests == []
     one, error, three = queue_batch(llm, way, ["1", picture, "3"], return_exceptions=True)
     assert isinstance(error, ValueError)
@@ -377,8 +377,8 @@ def test_inputs_that_cannot_be_taken(service: Service, way: str) -> None:
     ("arguments", "why"),
     [
         ({"model": GEMMA_3}, f"no asynchronous queue. Use model='{GEMMA_4}' or '{SEA_LION}'"),
-        ({"host": "aimlapi"}, "host='aimlapi' has none: use batch or abatch"),
-        ({"host": "dataoorts"}, "host='dataoorts' has none"),
+        ({"host": "aimlapi"}, "host='aimlapi' has no asynchronous batch queue"),
+        ({"host": "dataoorts"}, "host='dataoorts' has no asynchronous batch queue"),
     ],
 )
 def test_models_and_hosts_without_a_queue(service: Service, way: str, arguments: dict[str, Any], why: str) -> None:
@@ -600,7 +600,7 @@ def test_one_missing_answer_fails_its_input_alone(service: Service, way: str) ->
     first, second, third = queue_batch(gemma(), way, ["a", "b", "c"], return_exceptions=True)
     assert (first.text, third.text) == ("one", "three")
     assert isinstance(second, InternalServerError)
-    assert "that of 1 is missing" in str(second)
+    assert "the reply to input 1 is missing" in str(second)
 
 
 @pytest.mark.parametrize("responses", [None, []])
