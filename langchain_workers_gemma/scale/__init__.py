@@ -4,9 +4,9 @@
 
 `map_rows` maps an iterable of rows, `map_file` a JSON Lines file; the command `workers-gemma map` calls `map_file`.
 
-The decisions (which row is next, when a request may be sent, what is done, what it cost) are in `plan`, `pacing` and
-`budget`, which do no I/O. `local` and `cluster` carry them out: `local` in one process, `cluster` on the workers of a
-`dask.distributed` scheduler. `journal` records a run: what is in it is never paid for again.
+`plan`, `pacing` and `budget` make the decisions and do no I/O: which row is next, when a request may be sent, which
+rows are finished, and what they cost. `local` and `cluster` execute the plan: `local` in one process, `cluster` on the
+workers of a `dask.distributed` scheduler. `journal` records a run, so that no finished row is sent and paid for again.
 """
 
 from __future__ import annotations

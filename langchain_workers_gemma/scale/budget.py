@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_RESERVE_FACTOR = 1.5  # what is reserved for a request, in terms of the most expensive one so far
+_RESERVE_FACTOR = 1.5  # times the cost of the most expensive request so far is reserved for each request
 
 
 class Budget:
-    """A limit on the cost of a run, which requests that are under way keep as well.
+    """A limit on the cost of a run. Requests in flight count toward it.
 
-    Before a request is sent, an estimate of its cost is reserved; its real cost replaces the estimate when the answer
-    is there. The estimate is half as much again as the most expensive request so far, and in proportion more for a row
-    that is larger than all before. While no request has been answered, there is no estimate, so only one is under way.
-    An answer that is lost (a worker died, the run was killed) counts as spent: it was probably billed.
+    Before a request is sent, an estimate of its cost is reserved. When its reply arrives, its real cost replaces the
+    estimate. The estimate is 1.5 times the cost of the most expensive request so far, and proportionally more for a row
+    that is larger than all rows before it. Until the first reply there is no estimate, so only one request is sent. The
+    estimate of a lost reply (a worker died, or the run was killed) counts as spent: the service probably billed it.
 
     Args:
         limit: US dollars, or `None` for no limit.
-        spent: What has been spent before.
-        largest: The cost of the most expensive request before, if any is known.
+        spent: US dollars that earlier runs spent.
+        largest: The cost of the most expensive request of earlier runs, or 0 if it is unknown.
     """
 
     def __init__(self, limit: float | None = None, *, spent: float = 0.0, largest: float = 0.0) -> None:
@@ -33,7 +33,7 @@ class Budget:
 
     @property
     def outstanding(self) -> int:
-        """How many requests have been allowed and are not accounted for."""
+        """The number of requests that were allowed and are neither settled nor written off."""
         return len(self._reserved)
 
     def reserve(self, permit: int, size: int, *, further: bool = False) -> float | None:
@@ -42,10 +42,10 @@ class Budget:
         Args:
             permit: The number of the request.
             size: Bytes of its row.
-            further: Whether another request of the same row is under way.
+            further: Whether the same row has another request in flight.
 
         Returns:
-            What was reserved, or `None` if the limit does not allow it now.
+            The reserved US dollars, or `None` if the limit does not allow the request now.
         """
         estimate = self._largest * _RESERVE_FACTOR
         if self._largest_size:
@@ -60,14 +60,19 @@ class Budget:
         return estimate
 
     def settle(self, permits: Sequence[int], cost: float | None) -> None:
-        """Replace what was reserved for requests by what they cost together; `None` if none was answered."""
+        """Replace the reservations of requests with their real cost.
+
+        Args:
+            permits: The numbers of the requests.
+            cost: The cost of all of them together, or `None` if it is unknown.
+        """
         size = 0
         for permit in permits:
-            estimate, reserved_for = self._reserved.pop(permit, (0.0, 0))
+            estimate, row_size = self._reserved.pop(permit, (0.0, 0))
             self._total_reserved -= estimate
-            size = max(size, reserved_for)
+            size = max(size, row_size)
         if not self._reserved:
-            self._total_reserved = 0.0  # no rounding error stays
+            self._total_reserved = 0.0  # removes rounding errors
         if cost is not None:
             self.spent += cost
             self._known = True
@@ -75,14 +80,14 @@ class Budget:
             self._largest_size = max(self._largest_size, size)
 
     def write_off(self, permits: Sequence[int] | None = None) -> None:
-        """Count what was reserved for lost answers as spent.
+        """Count the reservations of lost replies as spent.
 
         Args:
-            permits: The requests, or `None` for all that are outstanding.
+            permits: The numbers of the requests, or `None` for all outstanding requests.
         """
         for permit in list(self._reserved) if permits is None else permits:
-            found = self._reserved.pop(permit, None)
-            if found is not None:
+            reservation = self._reserved.pop(permit, None)
+            if reservation is not None:
                 self.lost += 1
-                self.spent += found[0]
-                self._total_reserved -= found[0]
+                self.spent += reservation[0]
+                self._total_reserved -= reservation[0]

@@ -1,9 +1,9 @@
-"""Carry out a plan on the workers of a `dask.distributed` scheduler.
+"""Execute a plan on the workers of a `dask.distributed` scheduler.
 
-Each attempt at a row is one Dask future, so Dask decides where it runs, and runs it again elsewhere if its worker dies.
-Before an attempt sends a request, it takes a permit from a Dask `Queue`, into which only the
-driver puts permits. So the rate, a pause after a refusal and the cost limit hold for every request, whichever worker
-sends it, and also for the attempts that Dask repeats.
+Each attempt at a row is one Dask future. Dask decides which worker runs it, and runs it on another worker if that one
+dies. Before an attempt sends a request, it takes a permit from a Dask `Queue`. Only the driver, the process that called
+`map_rows` or `map_file`, puts permits into the queue. So the rate limit, a pause after a refusal and the cost limit
+hold for the requests of all workers together, including attempts that Dask repeats.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Future: TypeAlias = Any
 Queue: TypeAlias = Any
 Completed: TypeAlias = Any
 
-INSTALL = 'pip install "langchain-workers-gemma[scale]"'
+INSTALL_COMMAND = 'pip install "langchain-workers-gemma[scale]"'
 
-# Instead of a permit's number: the run is stopping; or no permit is available, so return the row.
-_STOP: Final = "stop"
-_LATER: Final = "later"
+# Items of the queue beside the numbers of permits.
+_STOP: Final = "stop"  # the run is stopping
+_LATER: Final = "later"  # no permit is available now: the attempt ends, and the row is attempted again later
 _CONNECT_TIMEOUT = 15.0  # seconds
 _MAX_WAIT = 10.0  # seconds within which the driver answers each attempt that waits for a permit
-_PERMIT_TIMEOUT = 30.0  # seconds after which an attempt takes the driver for dead
-_FURTHER_WAITS = 5  # how often a row that has been paid for waits for the permit of a further call
-_POLL_INTERVAL = 0.25  # seconds after which a delayed permit is looked at again
+_PERMIT_TIMEOUT = 30.0  # seconds after which an attempt assumes that the driver is dead
+_FURTHER_WAITS = 5  # how often an attempt that has sent a request waits for the permit of its next one
+_POLL_INTERVAL = 0.25  # seconds between two checks of a delayed permit
 
 
 class ClusterRunner:
@@ -50,9 +50,9 @@ class ClusterRunner:
     Args:
         plan: The plan of the run.
         task: The task for each row.
-        write: Writes to the journal.
-        emitter: Takes the finished rows.
-        concurrency: How many futures are with the cluster at the same time; its threads bound how many of them run.
+        write: Writes a record to the journal.
+        emitter: Receives the finished rows.
+        concurrency: Maximum number of submitted futures. The threads of the cluster limit how many of them run.
         scheduler: The scheduler's address.
 
     Raises:
@@ -71,22 +71,22 @@ class ClusterRunner:
         self._scheduler = scheduler
         self._name = f"workers-gemma-map-{uuid.uuid4().hex}"
         self._submitted = 0
-        self._rows: dict[str, Row] = {}  # by the key of their future
-        self._suspects: deque[Row] = deque()  # whose workers died, for a second attempt one after the other
-        self._suspected: set[int] = set()  # the numbers of all rows that were among them
-        self._suspect_key: str | None = None  # of the future of the one that is attempted now
-        self._blocked = False  # the budget waits for answers
-        self._putting: int | None = None  # the permit that waits for a free place in the queue
-        self._work = asyncio.Event()  # futures have been submitted
+        self._rows: dict[str, Row] = {}  # submitted rows, by the key of their future
+        self._suspects: deque[Row] = deque()  # rows whose workers died; each is attempted again while no other one is
+        self._suspected: set[int] = set()  # the indexes of all rows that were ever in `_suspects`
+        self._suspect_key: str | None = None  # the key of the future of the suspect that is attempted now
+        self._is_blocked = False  # whether the budget allows no request before a reply arrives
+        self._pending_permit: int | None = None  # the permit that waits for a free place in the queue
+        self._submitted_event = asyncio.Event()  # set when a future has been submitted
         self.wake = Wake()
 
     async def run(self) -> None:
         """Run the plan to its end.
 
-        When it is cancelled, no further request is sent, and the answers that are under way are waited for and kept.
+        When the run is cancelled, it sends no further request, waits for the replies in flight and keeps them.
 
         Raises:
-            MapStoppedError: If the scheduler cannot be reached, or is lost.
+            MapStoppedError: If the connection to the scheduler fails or closes.
         """
         distributed = _import_distributed()
         closed: type[OSError] = distributed.comm.CommClosedError
@@ -95,11 +95,14 @@ class ClusterRunner:
                 self._scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_TIMEOUT
             )
         except (OSError, ValueError) as error:
-            raise MapStoppedError(f"No scheduler answers at {self._scheduler!r}: {error}") from error
+            raise MapStoppedError(f"Cannot connect to the scheduler at {self._scheduler!r}: {error}") from error
         async with client:
             queue = await distributed.Queue(self._name, client=client, maxsize=1)
             completed = distributed.as_completed(loop=client.loop, with_results=True, raise_errors=False)
-            helpers = [asyncio.create_task(self._grant(queue)), asyncio.create_task(self._collect(completed))]
+            helpers = [
+                asyncio.create_task(self._grant_permits(queue)),
+                asyncio.create_task(self._collect_outcomes(completed)),
+            ]
             for helper in helpers:
                 helper.add_done_callback(lambda _: self.wake.set())
             try:
@@ -115,7 +118,7 @@ class ClusterRunner:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
-                with contextlib.suppress(closed):  # permits that cannot be taken back count as lost answers
+                with contextlib.suppress(closed):  # permits that stay in the queue count as lost replies
                     await self._return_unclaimed(queue)
 
     async def _run_loop(self, client: Client, completed: Completed, helpers: list[asyncio.Task[None]]) -> None:
@@ -124,24 +127,24 @@ class ClusterRunner:
             for helper in helpers:
                 if helper.done():
                     helper.result()
-            if self._plan.drained and not self._rows:
+            if self._plan.is_drained and not self._rows:
                 return
-            if self._blocked and not self._rows:
-                self._plan.write_off()  # the workers that had these permits have died
-                self._blocked = False
+            if self._is_blocked and not self._rows:
+                self._plan.write_off()  # the workers that took these permits have died
+                self._is_blocked = False
             started = self._submit(client, completed)
-            if started or self._plan.drained or (self._plan.has_ready and not self._emitter.full):
+            if started or self._plan.is_drained or (self._plan.has_ready and not self._emitter.is_full):
                 await asyncio.sleep(0)
             else:
-                retry_at = self._plan.retry_at()
+                retry_at = self._plan.get_retry_time()
                 await self.wake.wait(1.0 if retry_at is None else max(retry_at - time.monotonic(), 0.01))
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, client: Client, completed: Completed) -> bool:
-        """Submit rows as far as futures may be in flight, and return whether there was one."""
+        """Submit rows until the maximum number of futures is in flight. Return whether a row was submitted."""
         started = False
-        while len(self._rows) < self._concurrency and not self._blocked:
+        while len(self._rows) < self._concurrency and not self._is_blocked:
             is_suspect = bool(self._suspects) and self._suspect_key is None
             row = self._suspects.popleft() if is_suspect else self._plan.get_next_row(time.monotonic())
             if row is None:
@@ -159,14 +162,14 @@ class ClusterRunner:
                 self._suspect_key = key
             future = client.submit(_attempt, self._task, data, self._name, key=key, pure=False)
             completed.add(future)
-            self._work.set()
+            self._submitted_event.set()
         return started
 
-    async def _collect(self, completed: Completed) -> None:
+    async def _collect_outcomes(self, completed: Completed) -> None:
         """Settle the rows whose futures are done."""
         while True:
-            await self._work.wait()
-            self._work.clear()
+            await self._submitted_event.wait()
+            self._submitted_event.clear()
             async for future, result in completed:
                 row = self._rows.pop(future.key)
                 if future.key == self._suspect_key:
@@ -179,13 +182,13 @@ class ClusterRunner:
                 self.wake.set()
 
     def _is_first_suspicion(self, row: Row, future: Future, result: Any) -> bool:
-        """Return whether Dask blames a row for the first time for the death of its workers.
+        """Return whether Dask reports for the first time that the workers of a row died.
 
-        It blames every task that a dying worker had, so a row that kills its workers takes others with it. Each is
-        attempted once more, while no other suspect is: then it is the one to blame.
+        Dask reports every task that a dying worker had, so a row that kills its workers makes other rows fail too. Each
+        of these rows is attempted once more while no other one is. A row that fails then is the cause.
         """
-        is_blamed = future.status == "error" and isinstance(result[1], _import_distributed().KilledWorker)
-        return is_blamed and row.index not in self._suspected
+        has_killed_worker = future.status == "error" and isinstance(result[1], _import_distributed().KilledWorker)
+        return has_killed_worker and row.index not in self._suspected
 
     def _settle(self, row: Row, outcome: Outcome) -> None:
         self._write(self._plan.settle(row, outcome, time.monotonic()), row)
@@ -201,57 +204,57 @@ class ClusterRunner:
             return outcome
         if future.status != "error":
             raise MapStoppedError(
-                f"The connection to the scheduler at {self._scheduler!r} was lost. Run again to go on."
+                f"The connection to the scheduler at {self._scheduler!r} was lost. Run again to continue."
             )
         error = result[1]
         if isinstance(error, _import_distributed().KilledWorker):
             return Outcome("failed", error=f"KilledWorker: each worker that attempted this row died. {error}")
-        # An attempt catches what its row raises, so this is about the worker, such as a package that it lacks.
+        # An attempt catches the errors of its row, so this is an error of the worker, such as a missing package.
         return Outcome("stop", error=f"a worker cannot run an attempt. {type(error).__name__}: {error}")
 
     def _make_lost_error(self) -> MapStoppedError:
-        return MapStoppedError(f"The scheduler at {self._scheduler!r} was lost. Run again to go on.")
+        return MapStoppedError(f"The connection to the scheduler at {self._scheduler!r} closed. Run again to continue.")
 
     # --- Permits ------------------------------------------------------------------------------------------------------
 
-    async def _grant(self, queue: Queue) -> None:
-        """Put permits into the queue, as fast as they are taken and the limits allow.
+    async def _grant_permits(self, queue: Queue) -> None:
+        """Put permits into the queue, as fast as attempts take them and the limits allow.
 
-        An attempt blocks a thread of its worker while it waits. If the driver were killed, it would wait forever, so it
-        gives up after a while. So that this never happens while the driver lives, those that would wait for long are
-        made to return their row.
+        An attempt blocks a thread of its worker while it waits. It stops waiting after `_PERMIT_TIMEOUT`, so that it
+        does not wait indefinitely after the driver was killed. While the driver runs, an attempt must not reach that
+        timeout: if no permit is available for long, the driver puts `_LATER` into the queue.
         """
         while True:
             if not self._rows:
-                await self._work.wait()
+                await self._submitted_event.wait()
             if not self._rows:
                 await asyncio.sleep(_POLL_INTERVAL)
                 continue
             permit = self._plan.request_permit(time.monotonic(), max(row.size for row in self._rows.values()))
-            self._blocked = permit == math.inf
-            if self._blocked:
-                await queue.put(_LATER)  # no row may hold a thread while the budget waits for the last answers
+            self._is_blocked = permit == math.inf
+            if self._is_blocked:
+                await queue.put(_LATER)  # no row may block a thread while the budget waits for replies
             elif isinstance(permit, float):
-                patience = _MAX_WAIT / len(self._rows)
-                await asyncio.sleep(min(permit, patience, _POLL_INTERVAL))
-                if permit > patience:
+                max_wait = _MAX_WAIT / len(self._rows)
+                await asyncio.sleep(min(permit, max_wait, _POLL_INTERVAL))
+                if permit > max_wait:
                     await queue.put(_LATER)
             elif permit is None:
                 await queue.put(_STOP)
             else:
                 self._write(permit.to_record(), None)
-                self._putting = permit.number
+                self._pending_permit = permit.number
                 await queue.put(permit.number)
-                self._putting = None
+                self._pending_permit = None
 
     async def _return_unclaimed(self, queue: Queue) -> None:
-        """Take back the permits that no attempt has taken."""
+        """Return the permits that no attempt has taken to the plan."""
         if queue.client.status != "running":
             return
-        left = {item for item in await queue.get(batch=True) if isinstance(item, int)}
-        if self._putting is not None:
-            left.add(self._putting)
-        for number in left:
+        unclaimed = {item for item in await queue.get(batch=True) if isinstance(item, int)}
+        if self._pending_permit is not None:
+            unclaimed.add(self._pending_permit)
+        for number in unclaimed:
             self._write(self._plan.return_permit(number), None)
         queue.close()
 
@@ -260,20 +263,24 @@ class ClusterRunner:
 
 
 def _attempt(task: bytes, data: bytes, queue_name: str) -> Outcome:
-    """Attempt a row, once a permit is there. Runs in a thread of a worker."""
-    permit = _take_permit(queue_name)
+    """Wait for a permit and attempt a row. Runs in a thread of a worker."""
+    permit = _await_permit(queue_name)
     if permit is None:
         return UNSENT
     row = pickle.loads(data)  # noqa: S301 - Dask's own transport is pickle
-    return _unpickle(task).run(row, permit, partial(_take_permit, queue_name, _FURTHER_WAITS))
+    return _unpickle(task).run(row, permit, partial(_await_permit, queue_name, _FURTHER_WAITS))
 
 
-def _take_permit(queue_name: str, waits: int = 1) -> int | None:
-    """Wait for a permit; `None` if there is none now, the run is stopping, or its driver has gone."""
+def _await_permit(queue_name: str, waits: int = 1) -> int | None:
+    """Wait for a permit and return its number.
+
+    Returns:
+        The number, or `None` if no permit is available now, the run is stopping, or the driver is dead.
+    """
     for _ in range(waits):
         try:
             item = _open_queue(queue_name).get(timeout=_PERMIT_TIMEOUT)
-        except (TimeoutError, KeyError):  # KeyError: the queue has gone as well
+        except (TimeoutError, KeyError):  # KeyError: the queue was deleted
             return None
         if item != _LATER:
             return None if item == _STOP else int(item)
@@ -296,7 +303,7 @@ def _import_distributed() -> Any:
     try:
         return import_module("distributed")
     except ImportError as error:
-        raise ImportError(f"scheduler=... needs {error.name!r}, which an extra installs: {INSTALL}") from error
+        raise ImportError(f"scheduler=... needs the package {error.name!r}. Install it: {INSTALL_COMMAND}") from error
 
 
 def _pickle(task: RowTask) -> bytes:
@@ -304,5 +311,5 @@ def _pickle(task: RowTask) -> bytes:
     try:
         data: bytes = import_module("cloudpickle").dumps(task)
     except Exception as error:
-        raise ValueError(f"runnable cannot be sent to the workers of a cluster: {error}") from error
+        raise ValueError(f"runnable cannot be pickled to send it to the workers of a cluster: {error}") from error
     return data

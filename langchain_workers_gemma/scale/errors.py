@@ -1,10 +1,10 @@
-"""Why a run cannot start, or cannot continue."""
+"""Errors that prevent a run from starting or continuing."""
 
 from __future__ import annotations
 
 
 class InputChangedError(ValueError):
-    """The journal belongs to another input or another prompt, so a resumed run would mix two data sets."""
+    """The journal belongs to another input or prompt, so a resumed run would mix two data sets."""
 
 
 class JournalInUseError(ValueError):

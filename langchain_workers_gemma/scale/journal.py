@@ -1,17 +1,17 @@
 """The journal of a run: an append-only file beside the output that survives `kill -9` at any byte.
 
-One JSON object a line. The first names the input and the question; a run with others is refused. Then, in the order of
-events:
+Each line is a JSON object. The first identifies the input and the question (the prompt, schema and model). A run with
+another input or question is refused. The other lines are records, in the order of events:
 
     {"permit": 7, "reserved": 2.1e-05}                                        request 7 may be sent
     {"settled": [7], "paid": 1.4e-05, "row": 3, "output": "good", "usage": {...}, "cost_usd": 1.4e-05}
     {"settled": [8], "row": 4, "error": "ContextOverflowError: ..."}          a row that ended in an error
     {"settled": [9]}                                                          an attempt that will be repeated
 
-A permit is written before its request is sent. One without a `settled` belongs to an answer that was lost, which was
-probably billed. The last line of a row counts.
+A permit is written before its request is sent. If no record settles it, its reply was lost, and the service probably
+billed it. If several records have the same row, the last one counts.
 
-Where the line of each row is, is kept in a second, temporary file with eight bytes a row, so memory does not grow.
+A temporary file stores the offset of each row's record, in eight bytes per row, so memory does not grow.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from langchain_workers_gemma.scale.rows import Result, Row, Survey, dump_line
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-_SYNC_INTERVAL = 5.0  # seconds; a killed process loses nothing, a power failure what was written since
-_ENTRY_BYTES = 8  # bytes of an entry of the index
+_SYNC_INTERVAL = 5.0  # seconds; a killed process loses nothing, a power failure loses the lines since the last fsync
+_ENTRY_BYTES = 8  # size of an entry of the index
 
 
 class Journal:
-    """What is done and what it cost, on disk. Use it as a context manager.
+    """The finished rows of a run and their cost, on disk. Use it as a context manager.
 
     Args:
-        path: The file; made if it does not exist.
-        question: What is asked of each row, as JSON; must be the same in each run.
-        survey: What identifies the input, or `None` to compare row by row.
+        path: The file. It is created if it does not exist.
+        question: The settings that must be the same in each run, such as prompt, schema and model.
+        survey: The row count, size and digest of the input, or `None` to compare row by row.
 
     Attributes:
-        next_permit: The first number that no run has used.
-        spent: What all runs have cost, in US dollars; lost answers included.
-        largest_cost: The cost of the most expensive attempt.
-        lost: How many answers were lost.
+        next_permit: The first permit number that no run has used.
+        spent: The cost of all runs in US dollars, including lost replies.
+        largest_cost: The cost of the most expensive request.
+        lost: The number of lost replies.
 
     Raises:
-        InputChangedError: If the journal was begun with another input or question.
+        InputChangedError: If the journal belongs to another input or question.
         JournalInUseError: If another run has it open.
     """
 
@@ -87,11 +87,11 @@ class Journal:
         self.close()
 
     def write(self, record: Record | None, row: Row | None = None) -> None:
-        """Append a record; when this returns, a killed process does not lose it.
+        """Append a record. After this method returns, killing the process does not lose the record.
 
         Args:
-            record: What `MapPlan` returned; `None` is ignored.
-            row: The row that it is about, so that a later run can compare it.
+            record: The record that `MapPlan` returned; `None` is ignored.
+            row: The row of the record. Its digest is stored, so that a later run can compare it.
         """
         if record is None:
             return
@@ -104,10 +104,13 @@ class Journal:
             self._synced = time.monotonic()
 
     def get_result(self, row: Row) -> Result | None:
-        """Return what earlier runs have for a row; `None` if nothing, or an error, so that it is retried.
+        """Return the result that an earlier run has for a row.
+
+        Returns:
+            The result, or `None` if there is none or it is an error, so that the row is attempted again.
 
         Raises:
-            InputChangedError: If the row is not the one that was answered.
+            InputChangedError: If the row differs from the row of the earlier run.
         """
         record = self._read_record(row.index)
         if record is None:
@@ -120,7 +123,7 @@ class Journal:
         return Result(record["output"], record["usage"], record["cost_usd"])
 
     def close(self) -> None:
-        """Close the files, everything written."""
+        """Write everything to disk and close the files."""
         if not self._file.closed:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -131,7 +134,7 @@ class Journal:
     # --- Loading ------------------------------------------------------------------------------------------------------
 
     def _load(self, header: Record) -> None:
-        """Read the journal from its start, and cut off a line that was only half written."""
+        """Read the journal from its start, and remove an incomplete last line."""
         end = 0
         open_permits: dict[int, float] = {}
         damaged = 0
@@ -148,7 +151,7 @@ class Journal:
         if damaged and end == 0:
             raise InputChangedError(f"{str(self.path)!r} is not a journal. Use another output.")
         if damaged:
-            logger.warning("%s: %d lines cannot be read; their rows are sent again.", self.path, damaged)
+            logger.warning("%s: %d lines cannot be read. Their rows are sent again.", self.path, damaged)
         if self.path.stat().st_size > end:
             self._file.truncate(end)
         if end == 0:
@@ -170,15 +173,17 @@ class Journal:
             self._index.write((0 if "error" in record else offset).to_bytes(_ENTRY_BYTES, "little"))
 
     def _compare(self, found: Record, header: Record) -> None:
-        cure = "Use another output to start anew, or restore what has changed."
+        cure = "Use another output to start again, or undo the change."
         if found.get("format") != FORMAT:
-            raise InputChangedError(f"{str(self.path)!r} is not a journal of this version. {cure}")
+            raise InputChangedError(f"{str(self.path)!r} is not a journal of this version of the package. {cure}")
         if found.get("input") != header["input"]:
-            raise InputChangedError(f"The input has changed since {str(self.path)!r} was begun. {cure}")
+            raise InputChangedError(f"The input has changed since the journal {str(self.path)!r} was created. {cure}")
         before, now = found.get("question", {}), json.loads(dump_line(header["question"]))
         changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         if changed:
-            raise InputChangedError(f"{', '.join(changed)} changed since {str(self.path)!r} was begun. {cure}")
+            raise InputChangedError(
+                f"{', '.join(changed)} changed since the journal {str(self.path)!r} was created. {cure}"
+            )
 
     def _read_record(self, index: int) -> Record | None:
         self._index.seek(index * _ENTRY_BYTES)
@@ -197,7 +202,7 @@ def _iterate_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(line: bytes) -> Record | None:
-    """Return a line's object; `None` if it is damaged, or was not written to its end."""
+    """Return the record of a line, or `None` if the line is damaged or incomplete."""
     if not line.endswith(b"\n"):
         return None
     try:

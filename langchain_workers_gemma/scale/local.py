@@ -1,4 +1,4 @@
-"""Carry out a plan in this process, on one event loop."""
+"""Execute a plan in this process, on one event loop."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from langchain_workers_gemma.scale.rows import Result, Row
 from langchain_workers_gemma.scale.task import RowTask
 
 Write: TypeAlias = Callable[[Record | None, Row | None], None]
-"""Writes a record of the journal."""
+"""Writes a record to the journal."""
 
-_MAX_WAIT = 1.0  # seconds; then emitted rows and progress are looked at again
+_MAX_WAIT = 1.0  # seconds after which the loop of a runner wakes, to emit rows and update the progress
 
 
 class Emitter(Protocol):
-    """Takes the finished rows in the order of the input."""
+    """Receives the finished rows in the order of the input."""
 
     @property
-    def full(self) -> bool:
-        """Whether no more can be taken now."""
+    def is_full(self) -> bool:
+        """Whether it can take no further row now."""
 
     def emit(self, row: Row, result: Result) -> None:
-        """Take a row."""
+        """Receive a row."""
 
-    def tick(self, plan: MapPlan) -> None:
-        """Receive the progress of the run; called often."""
+    def update_progress(self, plan: MapPlan) -> None:
+        """Receive the progress of the run. Called often."""
 
 
 class Wake:
-    """An event that wakes the loop of a runner: an attempt has ended, or rows can be emitted again."""
+    """An event that wakes the loop of a runner when an attempt has ended or rows can be emitted again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -44,7 +44,7 @@ class Wake:
         self._event.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until woken, at most so many seconds."""
+        """Wait until `set` is called, at most for a number of seconds."""
         try:
             async with asyncio.timeout(max(0.0, min(seconds, _MAX_WAIT))):
                 await self._event.wait()
@@ -55,12 +55,12 @@ class Wake:
 
 
 def emit_ready(plan: MapPlan, emitter: Emitter) -> bool:
-    """Emit the rows that are ready, and return whether there were any."""
+    """Emit the finished rows that are next in order. Return whether a row was emitted."""
     emitted = False
-    while not emitter.full and (found := plan.take_ready()) is not None:
+    while not emitter.is_full and (found := plan.take_ready()) is not None:
         emitter.emit(*found)
         emitted = True
-    emitter.tick(plan)
+    emitter.update_progress(plan)
     return emitted
 
 
@@ -70,9 +70,9 @@ class LocalRunner:
     Args:
         plan: The plan of the run.
         task: The task for each row.
-        write: Writes to the journal.
-        emitter: Takes the finished rows.
-        concurrency: How many rows are attempted at the same time.
+        write: Writes a record to the journal.
+        emitter: Receives the finished rows.
+        concurrency: Maximum number of rows that are attempted at the same time.
     """
 
     def __init__(self, plan: MapPlan, task: RowTask, write: Write, emitter: Emitter, concurrency: int) -> None:
@@ -82,14 +82,14 @@ class LocalRunner:
         self._emitter = emitter
         self._concurrency = concurrency
         self._running: set[asyncio.Task[None]] = set()
-        self._row: Row | None = None  # handed out, waiting for its permit
+        self._row: Row | None = None  # the next row, waiting for its permit
         self._failure: BaseException | None = None
         self.wake = Wake()
 
     async def run(self) -> None:
         """Run the plan to its end.
 
-        When it is cancelled, no further request is sent, and the answers that are under way are waited for and kept.
+        When the run is cancelled, it sends no further request, waits for the replies in flight and keeps them.
         """
         try:
             await self._run_loop()
@@ -103,22 +103,26 @@ class LocalRunner:
             emit_ready(self._plan, self._emitter)
             if self._failure is not None:
                 raise self._failure
-            if self._plan.drained and not self._running:
-                return  # an attempt ends a moment after its row does
+            if self._plan.is_drained and not self._running:
+                return  # both are checked: an attempt ends a moment after its row is settled
             seconds = self._start_attempt(time.monotonic())
-            if seconds == 0 or self._plan.drained or (self._plan.has_ready and not self._emitter.full):
+            if seconds == 0 or self._plan.is_drained or (self._plan.has_ready and not self._emitter.is_full):
                 await asyncio.sleep(0)
             else:
                 await self.wake.wait(seconds)
 
     def _start_attempt(self, now: float) -> float:
-        """Start an attempt if one may start; return the seconds after which to try again, 0 if one was started."""
+        """Start an attempt if the limits allow one.
+
+        Returns:
+            Seconds after which to try again; 0 if an attempt was started or the row was settled.
+        """
         if len(self._running) >= self._concurrency:
             return math.inf
         if self._row is None:
             self._row = self._plan.get_next_row(now)
         if self._row is None:
-            retry_at = self._plan.retry_at()
+            retry_at = self._plan.get_retry_time()
             return math.inf if retry_at is None else max(retry_at - now, 0.001)
         permit = self._plan.request_permit(now, self._row.size)
         if isinstance(permit, float):
@@ -136,7 +140,7 @@ class LocalRunner:
     def _end_attempt(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = error  # not the row's: the journal cannot be written
+            self._failure = error  # not an error of the row: the journal cannot be written
         self.wake.set()
 
     async def _attempt(self, row: Row, permit: Permit) -> None:
@@ -144,7 +148,7 @@ class LocalRunner:
         self._write(self._plan.settle(row, outcome, time.monotonic()), row)
 
     async def _wait_for_permit(self, row: Row) -> int | None:
-        """Wait for the permit of one more request of a row."""
+        """Wait for the permit of one more request for a row."""
         while True:
             permit = self._plan.request_permit(time.monotonic(), row.size, further=True)
             if permit is None:

@@ -1,4 +1,4 @@
-"""Map rows: the functions that users call. They put the parts of a run together."""
+"""Map rows: `map_file` and `map_rows`, the functions that users call."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from langchain_workers_gemma.scale.task import AnyRunnable, RowTask, make_task
 from langchain_workers_gemma.schemas import to_json_schema
 
 DEFAULT_CONCURRENCY = 32
-"""Rows that are attempted at the same time in one process."""
+"""Maximum number of rows that are attempted at the same time in one process."""
 
 DEFAULT_CLUSTER_CONCURRENCY = 256
-"""Rows that are with a cluster at the same time; its threads bound how many of them run."""
+"""Maximum number of rows submitted to a cluster. The threads of the cluster limit how many of them run."""
 
-_FLUSH_INTERVAL = 1.0  # seconds after which the output file shows what is finished
-_QUEUED_ROWS = 250  # finished rows that wait for the consumer of `map_rows`
+_FLUSH_INTERVAL = 1.0  # seconds after which finished rows are flushed to the output file
+_MAX_QUEUED_ROWS = 250  # finished rows that wait for the consumer of `map_rows`
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """How much at a time, how fast, and for how much. Checked when made."""
+    """The limits of a run: concurrency, rate and cost. Validated when created."""
 
     max_concurrency: int | None
     rate: float | None
@@ -68,7 +68,7 @@ class _Limits:
         if journal is not None:
             budget = Budget(self.max_cost, spent=journal.spent, largest=journal.largest_cost)
             budget.lost = journal.lost
-        # On a cluster a permit travels before its request is sent, so a fiftieth of the rate is kept in hand.
+        # On a cluster a worker can hold a permit for a while before it sends the request: the rate is lowered by 2 %.
         pacer = Pacer(self.rate, early=max(1, int((self.rate or 0.0) / 50)) if self.scheduler else 0)
         next_permit = 0 if journal is None else journal.next_permit
         return MapPlan(source, pacer, budget, next_permit=next_permit, total=total)
@@ -118,8 +118,8 @@ def map_file(
         The state of the run at its end.
 
     Raises:
-        ValueError: If an argument is wrong. `InputChangedError` if the journal belongs to another input or prompt,
-            `JournalInUseError` if another run writes to it.
+        ValueError: If an argument is not valid. `InputChangedError` if the journal belongs to another input or prompt,
+            `JournalInUseError` if another run is writing to it.
         OSError: If a file cannot be read or written.
         MapStoppedError: If the connection to the scheduler fails or closes.
     """
@@ -142,7 +142,7 @@ def map_file(
             finally:
                 emitter.finish(plan)
         if reader.survey() != survey:
-            raise InputChangedError(f"{str(source_path)!r} was changed while it was read. Restore it and run again.")
+            raise InputChangedError(f"{str(source_path)!r} changed while it was read. Restore it and run again.")
     return plan.report
 
 
@@ -182,7 +182,7 @@ def map_rows(
         state of the run. The run starts when you take the first row, and stops when you close the iterator.
 
     Raises:
-        ValueError: If an argument is wrong.
+        ValueError: If an argument is not valid.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda
@@ -198,12 +198,12 @@ def map_rows(
 
     async def run(emitter: _QueueEmitter) -> None:
         with contextlib.ExitStack() as stack:
-            kept = None
+            opened = None
             if journal is not None:
-                kept = stack.enter_context(Journal(Path(journal), _build_question(runnable, prompt, system, schema)))
-            plan = limits.make_plan(_resume(enumerate_rows(rows), kept), kept, total)
+                opened = stack.enter_context(Journal(Path(journal), _build_question(runnable, prompt, system, schema)))
+            plan = limits.make_plan(_resume(enumerate_rows(rows), opened), opened, total)
             emitter.report = plan.report
-            runner = limits.make_runner(plan, task, _discard if kept is None else kept.write, emitter)
+            runner = limits.make_runner(plan, task, _discard if opened is None else opened.write, emitter)
             emitter.wake = runner.wake
             await runner.run()
             if bar is not None:
@@ -222,7 +222,7 @@ class MappedRows(Iterator[dict[str, Any]]):
 
     @property
     def report(self) -> MapReport:
-        """What the run has achieved so far."""
+        """The state of the run."""
         return self._emitter.report
 
     def __next__(self) -> dict[str, Any]:
@@ -240,7 +240,7 @@ class MappedRows(Iterator[dict[str, Any]]):
         return row
 
     def close(self) -> None:
-        """Stop the run; answers that are under way are waited for, so that a journal has them."""
+        """Stop the run. Waits for the replies in flight, so that they are in the journal."""
         self._ended = True
         if self._thread.ident is not None:
             self._emitter.abandon()
@@ -261,7 +261,7 @@ class MappedRows(Iterator[dict[str, Any]]):
 
 
 class _Runner(Protocol):
-    """What `local` and `cluster` have in common."""
+    """The interface of `LocalRunner` and `ClusterRunner`."""
 
     wake: Wake
 
@@ -272,7 +272,7 @@ class _Runner(Protocol):
 class _FileEmitter:
     """Writes finished rows to the output file."""
 
-    full = False
+    is_full = False
 
     def __init__(self, file: BinaryIO, bar: ProgressBar | None) -> None:
         self._file = file
@@ -282,7 +282,7 @@ class _FileEmitter:
     def emit(self, row: Row, result: Result) -> None:
         self._file.write(to_output_line(row, result))
 
-    def tick(self, plan: MapPlan) -> None:
+    def update_progress(self, plan: MapPlan) -> None:
         now = time.monotonic()
         if now - self._flushed >= _FLUSH_INTERVAL:
             self._file.flush()
@@ -296,7 +296,7 @@ class _FileEmitter:
 
 
 class _QueueEmitter:
-    """Hands finished rows from the thread of the run to the consumer's."""
+    """Passes finished rows from the thread of the run to the thread of the consumer."""
 
     def __init__(self, bar: ProgressBar | None) -> None:
         self.report = MapReport()
@@ -307,17 +307,17 @@ class _QueueEmitter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
-        self._waiting = False  # for the consumer to take rows
-        self._abandoned = False
+        self._waiting = False  # whether the run waits for the consumer to take rows
+        self._abandoned = False  # whether the consumer has closed the iterator
 
     # --- In the thread of the run ---
 
     def produce(self, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
-        """Carry out the run on an event loop of this thread."""
+        """Execute the run on an event loop in this thread."""
         try:
             asyncio.run(self._produce(run))
         except asyncio.CancelledError:
-            pass  # abandoned
+            pass  # the consumer has closed the iterator
         except BaseException as error:  # noqa: BLE001 - raised in the consumer's thread
             self.failure = error
         finally:
@@ -335,16 +335,16 @@ class _QueueEmitter:
                 self._loop = None
 
     @property
-    def full(self) -> bool:
-        if self._rows.qsize() < _QUEUED_ROWS:
+    def is_full(self) -> bool:
+        if self._rows.qsize() < _MAX_QUEUED_ROWS:
             return False
-        self._waiting = True  # before the second look, so that the consumer, who takes first, cannot miss it
-        return self._rows.qsize() >= _QUEUED_ROWS
+        self._waiting = True  # set before the second check: a consumer that takes a row meanwhile sees it
+        return self._rows.qsize() >= _MAX_QUEUED_ROWS
 
     def emit(self, row: Row, result: Result) -> None:
         self._rows.put(merge(row, result))
 
-    def tick(self, plan: MapPlan) -> None:
+    def update_progress(self, plan: MapPlan) -> None:
         self.report = plan.report
         if self._bar is not None:
             self._bar.update(plan.report)
@@ -352,7 +352,7 @@ class _QueueEmitter:
     # --- In the thread of the consumer ---
 
     def take(self) -> dict[str, Any] | None:
-        """Wait for the next row; `None` at the end."""
+        """Wait for the next row. Return `None` at the end."""
         row = self._rows.get()
         if self._waiting and self.wake is not None:
             self._waiting = False
@@ -373,7 +373,7 @@ class _QueueEmitter:
 
 
 def _run(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine to its end, also if this thread has a running event loop, as in a notebook."""
+    """Run a coroutine to its end, even if this thread has a running event loop, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -393,11 +393,11 @@ def _resume(rows: Iterable[Row], journal: Journal | None) -> Source:
 
 
 def _discard(record: Record | None, row: Row | None) -> None:
-    """Keep no journal."""
+    """Do nothing: the run has no journal."""
 
 
 def _build_question(runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any) -> dict[str, Any]:
-    """Return what is asked of each row, as JSON: what a resumed run has to have in common with the first."""
+    """Return the settings that must be the same when a run is resumed, as JSON."""
     return {
         "prompt": prompt,
         "system": system,
@@ -408,39 +408,39 @@ def _build_question(runnable: AnyRunnable, prompt: str | None, system: str | Non
 
 
 def _check_price(runnable: AnyRunnable, max_cost: float | None) -> None:
-    """Check that a cost limit can be kept.
+    """Check that the cost of requests is known if there is a cost limit.
 
     Raises:
-        ValueError: If the model's price is not published.
+        ValueError: If no price of the model is published.
     """
     if max_cost is None or not isinstance(runnable, ChatWorkersGemma):
         return
     published = get_model(runnable.model, runnable.host)
     if published is None or published.input_price is None:
         raise ValueError(
-            f"max_cost={max_cost!r} cannot be kept: no price of {runnable.model!r} on {runnable.host!r} is published. "
-            "Leave it out, and bound the run by its rows and max_tokens."
+            f"max_cost={max_cost!r} needs a published price, and {runnable.model!r} on {runnable.host!r} has none. "
+            "Leave it out, and limit the cost by the number of rows and max_tokens."
         )
 
 
 def _check_files(source: Path, target: Path, journal: Path) -> None:
-    """Check that the files can be what they are given as.
+    """Check that the input can be read and the output written.
 
     Raises:
-        ValueError: If they cannot.
+        ValueError: If one of them cannot.
     """
     if not source.exists():
         raise ValueError(f"The input {str(source)!r} does not exist.")
     if not source.is_file():
-        raise ValueError(f"The input {str(source)!r} must be a file, since it is read twice.")
+        raise ValueError(f"The input {str(source)!r} must be a regular file, because it is read twice.")
     if not target.parent.is_dir():
         raise ValueError(f"The folder of the output {str(target)!r} does not exist.")
     if not target.exists():
         return
     if not target.is_file() or target.samefile(source):
-        raise ValueError(f"The output {str(target)!r} must be a file other than the input.")
+        raise ValueError(f"The output {str(target)!r} must be a regular file, and not the input.")
     if target.stat().st_size and not journal.exists():
         raise ValueError(
-            f"The output {str(target)!r} exists and has no journal {journal.name!r} beside it: it is not overwritten. "
-            "Remove it, or use another output."
+            f"The output {str(target)!r} exists, but its journal {journal.name!r} does not, so it is not overwritten. "
+            "Remove the output, or use another one."
         )

@@ -1,4 +1,4 @@
-"""The outcome of an attempt at a row, and the meaning of errors for the run. Pure."""
+"""The outcome of an attempt at a row, and how the run handles each error. Pure."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from langchain_core.exceptions import ModelError
 from langchain_workers_gemma import errors
 
 Status: TypeAlias = Literal["done", "failed", "retry", "refused", "unsent", "stop"]
-"""What an attempt means.
+"""How an attempt ended.
 
-`done`: there is an answer. `failed`: there will be no answer for this row. `retry`: another attempt may succeed.
-`refused`: the service answered 429, so all requests have to slow down. `unsent`: no request was sent. `stop`: no row
-can have an answer.
+`done`: the row has its output. `failed`: no attempt at this row can succeed. `retry`: another attempt may succeed.
+`refused`: the service returned HTTP 429, so all requests must slow down. `unsent`: no request was sent. `stop`: no
+attempt at any row can succeed.
 """
 
 _MAX_ERROR_CHARACTERS = 2_000
-_FOR_EVERY_ROW = (
+_FATAL_ERRORS = (
     errors.QuotaExceededError,
     errors.AuthenticationError,
     errors.PermissionDeniedError,
     errors.ModelNotFoundError,
     errors.ModelDeprecatedError,
 )
-_REFUSALS = (errors.RateLimitError, errors.CapacityError)
-# A reply that cannot be read (InternalServerError under a success status) is attempted again: over a large data set
-# proxies fail now and then.
-_RETRIED = (errors.InternalServerError, errors.APIConnectionError, errors.APITimeoutError)
-_PERHAPS_BILLED = (errors.APITimeoutError, errors.RequestTimeoutError, errors.StreamInterruptedError)
+_REFUSAL_ERRORS = (errors.RateLimitError, errors.CapacityError)
+# Includes replies that cannot be read (InternalServerError with a success status): on a large data set, proxies fail
+# now and then.
+_RETRYABLE_ERRORS = (errors.InternalServerError, errors.APIConnectionError, errors.APITimeoutError)
+_POSSIBLY_BILLED_ERRORS = (errors.APITimeoutError, errors.RequestTimeoutError, errors.StreamInterruptedError)
 _GUARDRAIL_CODES = frozenset({2016, 2017})  # AI Gateway blocked this prompt or response: docs/wire.md section 5
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended. A worker returns it pickled.
+    """The outcome of one attempt. A worker returns it pickled.
 
     Attributes:
-        status: What it means.
-        output: The answer.
-        usage: Tokens of the calls made.
-        cost_usd: What the calls cost, as far as known.
-        answered: How many calls the service answered.
-        error: The error's type and text, for every status but `done`.
-        retry_after: Seconds that the service asked to wait.
-        rate_limit: Whether a refusal was for too many requests, rather than for lack of capacity.
-        quota: Whether the run stops because the day's free allocation is used up.
-        perhaps_billed: Whether the service may have done the work of a call whose answer was lost.
-        permits: The numbers of the requests that were made.
+        status: How the attempt ended.
+        output: The output of the row.
+        usage: Token usage of all calls.
+        cost_usd: The cost of all calls, as far as known.
+        answered: The number of calls that got a reply.
+        error: The type and text of the error, for every status except `done`.
+        retry_after: The seconds of the service's `Retry-After` header.
+        rate_limit: Whether the service refused because of too many requests, not because of lacking capacity.
+        quota_exhausted: Whether the free allocation of the day is used up.
+        may_be_billed: Whether the service may have billed a call whose reply was lost.
+        permits: The numbers of the requests that were sent.
     """
 
     status: Status
@@ -59,8 +59,8 @@ class Outcome:
     error: str | None = None
     retry_after: float | None = None
     rate_limit: bool = False
-    quota: bool = False
-    perhaps_billed: bool = False
+    quota_exhausted: bool = False
+    may_be_billed: bool = False
     permits: tuple[int, ...] = ()
 
 
@@ -68,19 +68,19 @@ UNSENT = Outcome("unsent", error="The run stopped before this row was sent.")
 
 
 class NoPermitError(Exception):
-    """A call inside a row's runnable may not be made, because the run is stopping."""
+    """A runnable wants to send another request, but the run is stopping."""
 
 
 def classify(error: Exception) -> Status:
-    """Return what an error means for the row and the run."""
+    """Return the status of an attempt that raised an error."""
     if isinstance(error, NoPermitError):
         return "unsent"
-    if isinstance(error, _REFUSALS):
+    if isinstance(error, _REFUSAL_ERRORS):
         return "refused"
-    if isinstance(error, _FOR_EVERY_ROW):
-        blocked = isinstance(error, errors.APIStatusError) and error.code in _GUARDRAIL_CODES
-        return "failed" if blocked else "stop"
-    if isinstance(error, _RETRIED) or (isinstance(error, ModelError) and error.is_retryable):
+    if isinstance(error, _FATAL_ERRORS):
+        is_blocked = isinstance(error, errors.APIStatusError) and error.code in _GUARDRAIL_CODES
+        return "failed" if is_blocked else "stop"
+    if isinstance(error, _RETRYABLE_ERRORS) or (isinstance(error, ModelError) and error.is_retryable):
         return "retry"
     return "failed"
 
@@ -95,6 +95,6 @@ def make_failure(error: Exception) -> Outcome:
         error=f"{type(error).__name__}: {text}",
         retry_after=error.retry_after if isinstance(error, errors.APIStatusError) else None,
         rate_limit=isinstance(error, errors.RateLimitError),
-        quota=isinstance(error, errors.QuotaExceededError),
-        perhaps_billed=isinstance(error, _PERHAPS_BILLED),
+        quota_exhausted=isinstance(error, errors.QuotaExceededError),
+        may_be_billed=isinstance(error, _POSSIBLY_BILLED_ERRORS),
     )

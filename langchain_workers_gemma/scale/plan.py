@@ -1,7 +1,7 @@
-"""The core of a run: which row is next, whether a request may be sent, what is done, what it cost.
+"""The plan of a run: which row is next, whether a request may be sent, which rows are finished, and what they cost.
 
-No I/O, no clock and no concurrency here: the source of rows is an iterator, the time is an argument, and what has to be
-written down is returned. `local` and `cluster` drive it.
+No I/O, no clock and no concurrency: the source of rows is an iterator, the time is an argument, and methods return the
+records for the journal. `local` and `cluster` execute the plan.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from langchain_workers_gemma.scale.report import MapReport
 from langchain_workers_gemma.scale.rows import Result, Row
 
 MAX_ATTEMPTS = 5
-"""Attempts at a row that end in an error which may pass."""
+"""Maximum number of attempts at a row that end in a retryable error."""
 
 MAX_REFUSALS = 20
-"""Attempts at a row that the service refuses with HTTP 429; each also slows the whole run."""
+"""Maximum number of attempts at a row that the service refuses with HTTP 429. Each also slows the whole run."""
 
 MAX_WINDOW_ROWS = 10_000
 MAX_WINDOW_BYTES = 32 * 1024 * 1024
-"""Finished rows that wait for an unfinished one before them; beyond it no further row is read."""
+"""Maximum size of the window: finished rows that wait for an unfinished row before them. If it is full, no further row
+is read."""
 
-_MAX_RETRY_AFTER = 900.0  # seconds; a service that asks for more stops the run
+_MAX_RETRY_AFTER = 900.0  # seconds; the run stops if the service requests a longer wait
 _INITIAL_DELAY = 0.5  # seconds before a row is retried
 _MAX_DELAY = 30.0  # seconds
 
@@ -37,7 +38,7 @@ Record: TypeAlias = dict[str, Any]
 """A line of the journal."""
 
 Source: TypeAlias = Iterator[tuple[Row, Result | None]]
-"""Rows, each with its result if an earlier run has it."""
+"""Rows, each with its result if an earlier run has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,20 @@ class Permit:
 
     Attributes:
         number: Its number, unique in the journal.
-        reserved: What the request is estimated to cost.
+        reserved: The estimated cost of the request in US dollars.
     """
 
     number: int
     reserved: float
 
     def to_record(self) -> Record:
-        """Return the journal's line, which has to be written before the request is sent."""
+        """Return the record for the journal. Write it before the request is sent."""
         return {"permit": self.number, "reserved": self.reserved}
 
 
 @dataclass(slots=True)
-class _Attempted:
-    """A row that has been handed out."""
+class _RowState:
+    """The state of a row that has been attempted and has no result yet."""
 
     row: Row
     attempts: int = 0
@@ -73,11 +74,11 @@ class MapPlan:
 
     Args:
         source: The rows, with results of earlier runs.
-        pacer: When requests may be sent.
-        budget: What may be spent.
-        next_permit: The first number that no earlier run has used.
-        total: How many rows there are, if known.
-        utc_now: Returns the date and time, to name the time at which a quota resets.
+        pacer: Decides when requests may be sent.
+        budget: Decides how much may be spent.
+        next_permit: The first permit number that no earlier run has used.
+        total: The number of rows, if known.
+        utc_now: Returns the date and time, to compute when a quota resets.
     """
 
     def __init__(
@@ -96,8 +97,8 @@ class MapPlan:
         self._budget = budget
         self._next_permit = next_permit
         self._exhausted = False
-        self._waiting: list[tuple[float, int]] = []  # (when, index) of rows to be retried
-        self._attempted: dict[int, _Attempted] = {}  # handed out, or waiting to be retried
+        self._waiting: list[tuple[float, int]] = []  # (time, index) of rows that wait for a retry
+        self._attempted: dict[int, _RowState] = {}  # rows in flight, and rows that wait for a retry
         self._window: dict[int, tuple[Row, Result]] = {}  # finished, not yet emitted
         self._window_bytes = 0
         self._emitted = 0
@@ -107,51 +108,51 @@ class MapPlan:
 
     @property
     def report(self) -> MapReport:
-        """The numbers so far."""
+        """The state of the run."""
         self._report.cost_usd = self._budget.spent
         self._report.lost = self._budget.lost
         return self._report
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether no further request is sent."""
         return self._report.stopped is not None
 
     @property
     def in_flight(self) -> int:
-        """How many rows are handed out and have not returned."""
+        """The number of rows that are attempted now."""
         return len(self._attempted) - len(self._waiting)
 
     @property
-    def drained(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether every row has a result, and all have been emitted."""
         return self._exhausted and not self._attempted and not self._window
 
     @property
     def has_ready(self) -> bool:
-        """Whether `ready` has a row."""
+        """Whether `take_ready` has a row to return."""
         return self._emitted in self._window
 
     @property
     def outstanding(self) -> int:
-        """How many permits are not accounted for."""
+        """The number of permits that are neither settled nor written off."""
         return self._budget.outstanding
 
     def stop(self, reason: str) -> None:
-        """Send no further request. The rows that are left become rows with an error."""
+        """Stop the run: send no further request. The rows without a result become rows with an error."""
         if self._report.stopped is None:
             self._report.stopped = reason
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
     def get_next_row(self, now: float) -> Row | None:
-        """Hand out the next row to attempt.
+        """Return the next row to attempt.
 
         Returns:
-            The row; `None` if none can be handed out now: all are handed out, wait to be retried (`retry_at`), or
-            the window is full and results have to be emitted first.
+            The row, or `None` if there is none now: all rows are in flight or finished, wait for a retry
+            (`get_retry_time`), or the window is full and rows must be emitted first.
         """
-        if self.stopped:
+        if self.is_stopped:
             self._finish_unsent()
             return None
         if self._waiting and self._waiting[0][0] <= now:
@@ -164,7 +165,7 @@ class MapPlan:
             row, result = found
             self._report.rows += 1
             if result is None and row.error is None:
-                self._attempted[row.index] = _Attempted(row)
+                self._attempted[row.index] = _RowState(row)
                 return row
             if result is None:
                 self._finish(row, Result(error=row.error))
@@ -173,12 +174,12 @@ class MapPlan:
                 self._finish(row, result)
         return None
 
-    def retry_at(self) -> float | None:
-        """Return when the next row is to be retried, or `None` if none waits."""
+    def get_retry_time(self) -> float | None:
+        """Return the time of the next retry, or `None` if no row waits for one."""
         return self._waiting[0][0] if self._waiting else None
 
     def take_ready(self) -> tuple[Row, Result] | None:
-        """Take the next finished row in the order of the input, or `None` if it is not finished."""
+        """Return and remove the next row in the order of the input, or return `None` if it is not finished."""
         found = self._window.pop(self._emitted, None)
         if found is not None:
             self._emitted += 1
@@ -188,21 +189,21 @@ class MapPlan:
     # --- Requests -----------------------------------------------------------------------------------------------------
 
     def request_permit(self, now: float, size: int, *, further: bool = False) -> Permit | float | None:
-        """Allow one request, if the limits permit it.
+        """Return a permit for one request, if the limits allow it.
 
         Args:
             now: The time.
             size: Bytes of the row.
-            further: Whether the row has a permit already, and needs another for a further call. It must not wait for
-                the budget, which may be waiting for this very row.
+            further: Whether the row has a permit already, and needs another one for a further call. It must not wait
+                for the budget, because the budget may be waiting for this row.
 
         Returns:
-            The permit; or the seconds after which to ask again, infinite if an answer has to arrive first; or `None` if
-            the run has stopped or a further call has to be given up.
+            The permit; or the seconds after which to try again, infinite if a reply must arrive first; or `None` if the
+            run has stopped or the budget does not allow the further call.
         """
-        if self.stopped:
+        if self.is_stopped:
             return None
-        delay = self._pacer.delay(now)
+        delay = self._pacer.get_delay(now)
         if delay > 0:
             return delay
         reserved = self._budget.reserve(self._next_permit, size, further=further)
@@ -212,48 +213,48 @@ class MapPlan:
             if self._budget.outstanding:
                 return float("inf")
             self.stop(
-                f"the cost limit of ${self._budget.limit:g} leaves no room for another request "
-                f"(${self._budget.spent:.6f} spent). Run again with a higher limit to go on."
+                f"the cost limit of ${self._budget.limit:g} does not allow another request "
+                f"(${self._budget.spent:.6f} spent). Run again with a higher limit to continue."
             )
             return None
-        self._pacer.take(now)
+        self._pacer.record_request(now)
         permit = Permit(self._next_permit, reserved)
         self._next_permit += 1
         return permit
 
     def return_permit(self, number: int) -> Record:
-        """Take back a permit for which no request was sent."""
+        """Release a permit for which no request was sent. Return the record for the journal."""
         self._budget.settle((number,), None)
         return {"settled": [number]}
 
     def write_off(self) -> None:
-        """Count all requests that are not accounted for as spent: their answers are lost."""
+        """Count all outstanding requests as spent: their replies are lost."""
         self._budget.write_off()
 
     # --- Outcomes -----------------------------------------------------------------------------------------------------
 
     def settle(self, row: Row, outcome: Outcome, now: float) -> Record | None:
-        """Take the outcome of an attempt.
+        """Process the outcome of an attempt.
 
         Args:
-            row: The row that was handed out.
-            outcome: How the attempt ended.
+            row: The row.
+            outcome: The outcome of the attempt.
             now: The time.
 
         Returns:
-            The journal's line, or `None` if there is nothing to write down.
+            The record for the journal, or `None` if there is nothing to record.
         """
-        attempted = self._attempted[row.index]
+        state = self._attempted[row.index]
         self._account(outcome, now)
-        attempted.usage = _add_usage(attempted.usage, outcome.usage)
+        state.usage = _add_usage(state.usage, outcome.usage)
         if outcome.cost_usd is not None:
-            attempted.cost_usd = (attempted.cost_usd or 0.0) + outcome.cost_usd
+            state.cost_usd = (state.cost_usd or 0.0) + outcome.cost_usd
         record: Record = {}
-        if outcome.permits and not outcome.perhaps_billed:
+        if outcome.permits and not outcome.may_be_billed:
             record["settled"] = list(outcome.permits)
             if outcome.cost_usd:
                 record["paid"] = outcome.cost_usd
-        result = self._make_result(attempted, outcome, now)
+        result = self._make_result(state, outcome, now)
         if result is not None:
             record |= {"row": row.index, **result.to_fields()}
             del self._attempted[row.index]
@@ -261,34 +262,34 @@ class MapPlan:
         return record or None
 
     def _account(self, outcome: Outcome, now: float) -> None:
-        """Update pacer, budget and report with an outcome, and stop the run if no row can have an answer."""
+        """Update pacer, budget and report with an outcome, and stop the run if no further row can succeed."""
         self._report.requests += len(outcome.permits)
-        if outcome.perhaps_billed:
+        if outcome.may_be_billed:
             self._budget.write_off(outcome.permits)
         else:
             self._budget.settle(outcome.permits, outcome.cost_usd)
         if outcome.status == "done":
-            self._pacer.succeed()
+            self._pacer.record_success()
         if outcome.status == "refused":
-            self._pacer.refuse(now, outcome.retry_after, rate_limit=outcome.rate_limit)
+            self._pacer.record_refusal(now, outcome.retry_after, rate_limit=outcome.rate_limit)
             if (outcome.retry_after or 0.0) > _MAX_RETRY_AFTER:
-                self.stop(f"the service asks to wait {outcome.retry_after:.0f} seconds. {outcome.error}")
+                self.stop(f"the service requests a wait of {outcome.retry_after:.0f} seconds. {outcome.error}")
         if outcome.status == "stop":
-            self.stop(f"{outcome.error}{_reset_advice(self._utc_now()) if outcome.quota else ''}")
+            self.stop(f"{outcome.error}{_format_reset_advice(self._utc_now()) if outcome.quota_exhausted else ''}")
         if self._budget.limit is not None and outcome.answered and outcome.cost_usd is None:
-            self.stop("answers carry no cost, so the cost limit cannot be kept: the model has no published price.")
+            self.stop("the cost of the replies is unknown, so the cost limit does not work: no price is published.")
 
-    def _make_result(self, attempted: _Attempted, outcome: Outcome, now: float) -> Result | None:
-        """Return the result of a row, or `None` if it has to be retried or is left unsent."""
+    def _make_result(self, state: _RowState, outcome: Outcome, now: float) -> Result | None:
+        """Return the result of a row, or `None` if the row must be attempted again or stays unsent."""
         if outcome.status == "done":
-            return Result(outcome.output, attempted.usage, attempted.cost_usd)
-        attempted.attempts += outcome.status == "retry"
-        attempted.refusals += outcome.status == "refused"
-        given_up = attempted.attempts >= MAX_ATTEMPTS or attempted.refusals >= MAX_REFUSALS
-        if outcome.status == "failed" or given_up:
-            return Result(error=outcome.error, usage=attempted.usage, cost_usd=attempted.cost_usd)
-        delay = _choose_delay(attempted.attempts) if outcome.status == "retry" else 0.0
-        heapq.heappush(self._waiting, (now + delay, attempted.row.index))
+            return Result(outcome.output, state.usage, state.cost_usd)
+        state.attempts += outcome.status == "retry"
+        state.refusals += outcome.status == "refused"
+        is_exhausted = state.attempts >= MAX_ATTEMPTS or state.refusals >= MAX_REFUSALS
+        if outcome.status == "failed" or is_exhausted:
+            return Result(error=outcome.error, usage=state.usage, cost_usd=state.cost_usd)
+        delay = _choose_delay(state.attempts) if outcome.status == "retry" else 0.0
+        heapq.heappush(self._waiting, (now + delay, state.row.index))
         return None
 
     # --- Finishing ----------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ class MapPlan:
             self._report.failed += 1
 
     def _finish_unsent(self) -> None:
-        """Return the rows that wait, and as many unread ones as the window holds, an error: they are not sent."""
+        """Finish the waiting rows, and as many unread rows as the window can take, with an error: they are not sent."""
         reason = (self._report.stopped or "").partition("\n")[0]
         unsent = Result(error=f"Not sent: {reason}", unsent=True)
         for _, index in self._waiting:
@@ -327,18 +328,18 @@ class MapPlan:
 
 
 def _estimate_size(row: Row, result: Result) -> int:
-    """Return about how many bytes a finished row takes."""
+    """Estimate the bytes of memory that a finished row takes."""
     output = result.output
     return row.size + (len(output) if isinstance(output, str) else len(str(output))) + 500
 
 
 def _choose_delay(attempts: int) -> float:
-    longest: float = min(_INITIAL_DELAY * 2 ** (attempts - 1), _MAX_DELAY)
-    return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
+    max_delay: float = min(_INITIAL_DELAY * 2 ** (attempts - 1), _MAX_DELAY)
+    return max_delay * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 
 def _add_usage(total: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the sum of two counts, details included."""
+    """Return the sum of two token usages, including their details."""
     if total is None or more is None:
         return more if total is None else total
     summed = dict(total)
@@ -348,8 +349,8 @@ def _add_usage(total: dict[str, Any] | None, more: dict[str, Any] | None) -> dic
     return summed
 
 
-def _reset_advice(now: datetime) -> str:
-    """Return when the free allocation of Workers AI resets, which is at 00:00 UTC."""
+def _format_reset_advice(now: datetime) -> str:
+    """Return a sentence with the time of the next reset of the free allocation, which is 00:00 UTC."""
     reset = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     hours, minutes = divmod(int((reset - now).total_seconds()) // 60, 60)
-    return f"\nThat is on {reset:%Y-%m-%d}, in {hours} h {minutes:02} min: run again then to go on."
+    return f"\nThat is on {reset:%Y-%m-%d}, in {hours} h {minutes:02} min. Run again then to continue."

@@ -12,14 +12,14 @@ from langchain_workers_gemma.scale.report import MapReport
 
 _BAR_WIDTH = 20  # characters of the bar
 _REDRAW_INTERVAL = 0.2  # seconds, on a terminal
-_LINE_INTERVAL = 10.0  # seconds, where each state is a line of its own, such as in a log
-_RATE_SAMPLES = 30  # of one second; the rate shown is the mean over them
+_LINE_INTERVAL = 10.0  # seconds, where each update is a new line, such as in a log
+_RATE_SAMPLES = 30  # samples, one per second; the displayed rate is the mean over them
 
 
 class ProgressBar:
-    """Shows how far a run is: rows, rate, cost and the time left.
+    """Shows the progress of a run: rows, rate, cost and the time left.
 
-    On a terminal one line is redrawn; anywhere else a line is written from time to time.
+    On a terminal it redraws one line. Anywhere else it writes a line from time to time.
 
     Args:
         stream: Where to write.
@@ -36,7 +36,7 @@ class ProgressBar:
         self._samples: deque[tuple[float, int]] = deque(maxlen=_RATE_SAMPLES)  # (time, rows done in this run)
 
     def update(self, report: MapReport) -> None:
-        """Show a state, unless one was shown a moment ago."""
+        """Show the state, unless it was shown a moment ago."""
         now = self._clock()
         done = report.finished - report.resumed
         if not self._samples or now - self._samples[-1][0] >= 1.0:
@@ -45,7 +45,7 @@ class ProgressBar:
             self._draw(report, now, done)
 
     def finish(self, report: MapReport) -> None:
-        """Show the last state, and end the line."""
+        """Show the final state, and end the line."""
         now = self._clock()
         self._draw(report, now, report.finished - report.resumed)
         if self._redraws:
@@ -64,7 +64,7 @@ class ProgressBar:
         self._stream.flush()
 
     def _measure_rate(self, now: float, done: int) -> float:
-        """Return rows a second, over the last half minute."""
+        """Return the rows per second over the last 30 seconds."""
         if not self._samples:
             return 0.0
         since, before = self._samples[0]
@@ -72,11 +72,11 @@ class ProgressBar:
 
 
 def format_progress(report: MapReport, rate: float) -> str:
-    """Return one state of a run as text.
+    """Return the state of a run as text.
 
     Args:
         report: The state.
-        rate: Rows a second.
+        rate: Rows per second.
 
     Example:
         >>> format_progress(MapReport(rows=60, total=100, succeeded=48, failed=2, cost_usd=0.0123), 5.0)

@@ -1,4 +1,4 @@
-"""The prompt of `--prompt`: text with `{field}` in it -> messages."""
+"""Convert the prompt of a run, a text with `{field}` placeholders, and a row into messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_MAX_SHOWN = 20  # field names that an error lists
+_MAX_LISTED_FIELDS = 20  # names of fields that an error lists
+_MAX_EXCERPT = 30  # characters of the prompt that an error quotes
 
 
 class MissingFieldError(ValueError):
@@ -20,14 +21,14 @@ class MissingFieldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RowPrompt:
-    """Makes a row's messages.
+    """Builds the messages for a row.
 
-    `{name}` is replaced by the row's field of that name: text as it is, anything else as JSON. `{{` and `}}` stand for
-    braces. Braces in a field's text stay as they are.
+    `{name}` is replaced by the field of that name: a text unchanged, any other value as JSON. `{{` and `}}` stand for
+    literal braces. Braces in the text of a field stay as they are.
 
     Attributes:
         prompt: The text of the human message.
-        system: The text of a system message before it, which is sent as it is; `None` for no such message.
+        system: The text of a system message before it, sent unchanged; `None` for no system message.
 
     Example:
         >>> RowPrompt("{title}: {tags} {{}}").build_messages({"title": "Bread", "tags": ["food"]})[0].content
@@ -46,8 +47,8 @@ class RowPrompt:
                 names[name] = None
             elif found[0] not in ("{{", "}}"):
                 raise ValueError(
-                    f"prompt: {_quote_around(self.prompt, found.start())!r} is not a field in braces. "
-                    "Write {name} for a field, and {{ and }} for braces."
+                    f"prompt: {self.prompt[found.start() : found.start() + _MAX_EXCERPT]!r} is not a field in braces. "
+                    "Write {name} for a field, and {{ and }} for literal braces."
                 )
         object.__setattr__(self, "fields", tuple(names))
 
@@ -59,8 +60,8 @@ class RowPrompt:
         """
         for name in self.fields:
             if name not in row:
-                listed = ", ".join(map(repr, list(row)[:_MAX_SHOWN])) or "no fields"
-                raise MissingFieldError(f"The prompt names the field {name!r}, and the row has {listed}.")
+                listed = ", ".join(map(repr, list(row)[:_MAX_LISTED_FIELDS])) or "no fields"
+                raise MissingFieldError(f"The prompt names the field {name!r}, but the row has {listed}.")
         human = HumanMessage(_PIECE.sub(lambda found: _replace(found, row), self.prompt))
         return [human] if self.system is None else [SystemMessage(self.system), human]
 
@@ -70,7 +71,3 @@ def _replace(found: re.Match[str], row: Mapping[str, Any]) -> str:
         return found[0][0]
     value = row[found[1]]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _quote_around(text: str, position: int) -> str:
-    return text[position : position + 30]

@@ -1,4 +1,4 @@
-"""What a run has achieved so far, as numbers and as a sentence."""
+"""The state of a run, as numbers and as a sentence."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class MapReport:
     Attributes:
         rows: Rows read so far; all rows when the run has ended.
         total: All rows, or `None` if that is not known yet.
-        succeeded: Rows that have their output, those of earlier runs included.
+        succeeded: Rows that have their output, including those of earlier runs.
         failed: Rows with an error.
         unsent: Rows that were not sent, because the run stopped.
-        resumed: Rows of `succeeded` that an earlier run has finished.
-        requests: Requests of this run.
-        cost_usd: Cost of this and earlier runs, with lost answers.
-        lost: Answers that were probably billed but never received, because a run or worker was killed or a request
+        resumed: Rows of `succeeded` that an earlier run finished.
+        requests: Requests that this run sent.
+        cost_usd: Cost of this and earlier runs, including lost replies.
+        lost: Replies that were probably billed but never received, because a run or worker was killed or a request
             timed out.
         stopped: Why the run stopped before its end, or `None`.
     """
@@ -41,7 +41,7 @@ class MapReport:
 
     @property
     def finished(self) -> int:
-        """How many rows need no further work in this run."""
+        """The number of rows that need no further work in this run."""
         return self.succeeded + self.failed + self.unsent
 
     def __str__(self) -> str:
@@ -54,6 +54,6 @@ class MapReport:
             parts.append(f"{self.unsent:,} were not sent")
         parts.append(f"${self.cost_usd:.6f} spent")
         if self.lost:
-            parts.append(f"{self.lost:,} answers were lost on their way and are counted as spent")
+            parts.append(f"{self.lost:,} replies were lost and are counted as spent")
         text = ", ".join(parts) + "."
         return text if self.stopped is None else f"{text}\nStopped: {self.stopped}"

@@ -1,4 +1,4 @@
-"""Rows: read from JSON Lines one at a time, and written back with what the model answered."""
+"""Read rows from JSON Lines one at a time, and write them back with their results."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""The longest line that is read as a row; one that is longer becomes a row with an error."""
+"""Maximum length of a line. A longer line becomes a row with an error."""
 
 RESULT_FIELDS = ("output", "usage", "cost_usd", "error")
-"""The fields that a mapped row gains. A field of the same name in the input row is replaced."""
+"""The fields that are added to a row. They replace fields of the same name in the input row."""
 
 _MAX_EXCERPT = 1_000  # characters of an oversized line that its output row repeats
 _BOM = b"\xef\xbb\xbf"
@@ -24,10 +24,10 @@ class Row:
 
     Attributes:
         index: Its position among the rows, from 0.
-        data: Its fields; empty if it is not a JSON object.
-        text: The line it was read from, without the line end; `""` for a row that was not read from a file.
-        error: Why it cannot be sent, or `None`.
-        size: Its bytes in JSON, or an estimate of them.
+        data: Its fields; empty if the row is not a JSON object.
+        text: Its line in the file, without the line end; `""` for a row that was not read from a file.
+        error: Why the row cannot be sent, or `None`.
+        size: The number of bytes of its JSON text, or an estimate.
     """
 
     index: int
@@ -42,10 +42,10 @@ class Result:
     """The result of a row.
 
     Attributes:
-        output: The answer: text, or the object if a schema was given.
-        usage: Tokens of all calls made for the row, or `None` if the service reported none.
-        cost_usd: What these calls cost by published prices, or `None` if no price is known.
-        error: Why there is no answer, or `None`.
+        output: The model's answer: a text, or an object if there is a schema.
+        usage: Token usage of all calls for the row, or `None` if the service reported none.
+        cost_usd: The cost of these calls by published prices, or `None` if no price is known.
+        error: Why there is no output, or `None`.
         unsent: Whether the row was never sent, because the run stopped first.
     """
 
@@ -56,7 +56,7 @@ class Result:
     unsent: bool = False
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields that the output row gains."""
+        """Return the fields that are added to the row."""
         if self.error is not None:
             return {"error": self.error}
         return {"output": self.output, "usage": self.usage, "cost_usd": self.cost_usd}
@@ -64,12 +64,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What identifies an input file.
+    """Row count, size and digest of an input file, to recognize it in a later run.
 
     Attributes:
-        rows: How many rows it holds.
-        size: Its bytes.
-        digest: A hash of its bytes.
+        rows: The number of rows.
+        size: The number of bytes.
+        digest: A hash of the bytes.
     """
 
     rows: int
@@ -78,7 +78,7 @@ class Survey:
 
 
 class JsonlReader:
-    """Reads a JSON Lines file row by row, and computes the survey of what it has read.
+    """Reads a JSON Lines file row by row, and computes its survey.
 
     Args:
         file: The file, opened in binary mode.
@@ -96,7 +96,7 @@ class JsonlReader:
             self._rows += 1
 
     def survey(self) -> Survey:
-        """Read on to the end of the file without parsing, and return its survey."""
+        """Read the rest of the file without parsing it, and return the survey of the whole file."""
         for _ in self._iterate_lines():
             self._rows += 1
         return Survey(self._rows, self._size, self._hash.hexdigest())
@@ -127,20 +127,20 @@ def enumerate_rows(rows: Iterable[Any]) -> Iterator[Row]:
         if isinstance(data, Mapping):
             yield Row(index, data, size=len(str(data)))
         else:
-            yield Row(index, {}, error=f"The row is not a mapping but of type {type(data).__name__}.")
+            yield Row(index, {}, error=f"The row must be a mapping, not {type(data).__name__}.")
 
 
 def merge(row: Row, result: Result) -> dict[str, Any]:
     """Return the input row with the fields of its result."""
-    kept = {key: value for key, value in row.data.items() if key not in RESULT_FIELDS}
-    return {**kept, **result.to_fields()}
+    input_fields = {key: value for key, value in row.data.items() if key not in RESULT_FIELDS}
+    return {**input_fields, **result.to_fields()}
 
 
 def to_output_line(row: Row, result: Result) -> bytes:
-    """Return the line of the output file for a row that was read from a file.
+    """Return the output line for a row that was read from a file.
 
-    The input's own text is kept, so that numbers and escapes are not changed by a round trip through Python. A line
-    that is not a JSON object is kept under `raw`.
+    The line starts with the text of the input, because a round trip through Python could change numbers and escapes. A
+    line that is not a JSON object is stored under `raw`.
     """
     fields = result.to_fields()
     if not row.data and row.error is not None:
@@ -148,8 +148,8 @@ def to_output_line(row: Row, result: Result) -> bytes:
     if not row.data.keys().isdisjoint(RESULT_FIELDS):
         return dump_line(merge(row, result))
     start = row.text.strip().removesuffix("}").rstrip()
-    joint = ", " if row.data else ""
-    return (start + joint).encode() + dump_line(fields).removeprefix(b"{")
+    separator = ", " if row.data else ""
+    return (start + separator).encode() + dump_line(fields).removeprefix(b"{")
 
 
 def dump_line(value: Mapping[str, Any]) -> bytes:
@@ -157,7 +157,7 @@ def dump_line(value: Mapping[str, Any]) -> bytes:
 
     Raises:
         ValueError: If a value has no JSON form, such as NaN.
-        TypeError: If a value is of a type that JSON does not have.
+        TypeError: If a value has a type that JSON does not have.
     """
     try:
         return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -176,7 +176,7 @@ def _parse_line(index: int, line: bytes, *, complete: bool) -> Row:
     except (ValueError, RecursionError) as error:
         return Row(index, {}, line.decode("utf-8", "replace").strip(), f"The row is not JSON: {error}", size)
     if not isinstance(data, dict):
-        return Row(index, {}, text, f"The row is not a JSON object but of type {type(data).__name__}.", size)
+        return Row(index, {}, text, f"The row must be a JSON object, not {type(data).__name__}.", size)
     return Row(index, data, text, size=size)
 
 

@@ -1,6 +1,6 @@
-"""One row, one attempt: the runnable is called, its calls are counted and gated, its answer or error is classified.
+"""Attempt a row: call the runnable, count its requests, wait for their permits, and classify the result or error.
 
-A task is pickled to the workers of a cluster, so it holds nothing but data and the runnable.
+A task is pickled and sent to the workers of a cluster, so it holds only data and the runnable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from langchain_workers_gemma.transport.driver import REQUEST_GATE
 
 AnyRunnable: TypeAlias = Runnable[Any, Any]
 Gate: TypeAlias = Callable[[], int | None]
-"""Waits until one more request may be sent and returns its number, or `None` if the run is stopping."""
+"""Waits until one more request may be sent and returns the number of its permit, or `None` if the run is stopping."""
 
 AsyncGate: TypeAlias = Callable[[], Awaitable[int | None]]
 
@@ -37,8 +37,8 @@ class RowTask:
     """The task for each row.
 
     Attributes:
-        runnable: The runnable that answers.
-        prompt: Makes the runnable's input from a row; `None` passes the row itself.
+        runnable: The runnable that maps a row.
+        prompt: Builds the runnable's input from a row; `None` passes the row itself.
     """
 
     runnable: AnyRunnable
@@ -48,8 +48,8 @@ class RowTask:
         """Attempt a row.
 
         Args:
-            row: Its fields.
-            permit: The number of the request that may be sent at once.
+            row: The fields of the row.
+            permit: The number of the permit for the first request.
             gate: Called before each further request, such as the repair of a structured output.
         """
         meter = _Meter(permit, gate)
@@ -57,7 +57,7 @@ class RowTask:
             try:
                 answer = self.runnable.invoke(self._build_input(row), {"callbacks": [_Handler(meter)]})
                 outcome = _make_outcome(answer, meter)
-            except Exception as error:  # noqa: BLE001 - whatever a row raises is that row's outcome
+            except Exception as error:  # noqa: BLE001 - any error that a row raises is the outcome of that row
                 outcome = make_failure(error)
         return meter.complete_outcome(outcome)
 
@@ -82,17 +82,17 @@ def make_task(
     """Make the task of a run.
 
     Args:
-        runnable: What answers: a chat model, which needs a prompt, or any runnable that takes a row.
+        runnable: A chat model, which needs a prompt, or any runnable whose input is a row.
         prompt: The prompt, with `{field}` for the fields of a row.
         system: A system message before it.
-        schema: What the answer must look like, as for `with_structured_output`; needs a chat model.
+        schema: Schema of the output, as for `with_structured_output`; needs a chat model.
 
     Raises:
-        ValueError: If the arguments do not fit together.
+        ValueError: If the arguments do not match.
     """
     if prompt is None:
         if system is not None:
-            raise ValueError("system is given without prompt: add prompt='... {field} ...'.")
+            raise ValueError("system needs a prompt: add prompt='... {field} ...'.")
         if isinstance(runnable, BaseChatModel):
             raise ValueError("prompt is missing: a chat model needs prompt='... {field} ...' to read a row.")
     runnable = disable_retries(runnable)
@@ -106,7 +106,7 @@ def make_task(
 def disable_retries(runnable: AnyRunnable) -> AnyRunnable:
     """Return the runnable with `max_retries=0` on each `ChatWorkersGemma` in it.
 
-    A run retries rows itself, and its rate and cost limits have to count each retry.
+    A run retries rows itself, and its rate and cost limits must count each retry.
     """
     if isinstance(runnable, ChatWorkersGemma):
         return runnable.model_copy(update={"max_retries": 0})
@@ -118,10 +118,10 @@ def disable_retries(runnable: AnyRunnable) -> AnyRunnable:
 
 
 class _Meter:
-    """Counts the requests of one attempt, their tokens and their cost; each request but the first waits for a permit.
+    """Counts the requests of one attempt, their tokens and their cost. Each request but the first waits for a permit.
 
-    It is the `RequestGate` of the models of this package, which have it wait before each request, repairs included. For
-    any other chat model, LangChain's callbacks have it wait before each call.
+    The models of this package use it as their `RequestGate`: they call it before each request, repairs included. For
+    any other chat model, LangChain's callbacks call it before each call.
     """
 
     def __init__(self, permit: int, gate: Gate | None = None, async_gate: AsyncGate | None = None) -> None:
@@ -146,7 +146,7 @@ class _Meter:
         await self._aacquire()
 
     def begin_call(self) -> None:
-        """Wait until the next call may begin. The first request of a call needs no permit beside the call's."""
+        """Wait until the next call may begin. The first request of a call uses the permit of the call."""
         self._calls += 1
         self._acquire()
 
@@ -161,9 +161,9 @@ class _Meter:
         if self._gate is not None:
             self._add_permit(self._gate())
         elif self._loop is not None and not _is_running(self._loop):
-            # An asynchronous attempt that calls a model synchronously, in another thread.
+            # An asynchronous attempt calls a model synchronously, in another thread.
             self._add_permit(asyncio.run_coroutine_threadsafe(self._acquire_turn(), self._loop).result())
-        # Else the call blocks the very event loop that it would wait for, so it is sent without a permit.
+        # Otherwise the call blocks the event loop that it would wait for, so it is sent without a permit.
 
     async def _aacquire(self) -> None:
         if self._lacks_permit:
@@ -172,7 +172,7 @@ class _Meter:
     async def _acquire_turn(self) -> int | None:
         if self._async_gate is not None:
             return await self._async_gate()
-        # A synchronous attempt that runs an event loop of its own.
+        # A synchronous attempt runs its own event loop.
         return None if self._gate is None else await asyncio.to_thread(self._gate)
 
     @property
@@ -185,7 +185,7 @@ class _Meter:
         self.permits.append(permit)
 
     def add(self, message: BaseMessage) -> None:
-        """Count an answer."""
+        """Count a reply, its tokens and its cost."""
         self._answered += 1
         if not isinstance(message, AIMessage):
             return
@@ -196,7 +196,7 @@ class _Meter:
             self._cost = (self._cost or 0.0) + cost
 
     @property
-    def unused(self) -> bool:
+    def is_unused(self) -> bool:
         return self._answered == 0
 
     def complete_outcome(self, outcome: Outcome) -> Outcome:
@@ -210,7 +210,7 @@ class _Meter:
 
 
 def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether an event loop is the one of this thread."""
+    """Return whether an event loop runs in this thread."""
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
@@ -219,7 +219,7 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 @contextmanager
 def _use_gate(meter: _Meter) -> Iterator[None]:
-    """Have the requests of this context wait for their permits."""
+    """Make the requests within the block wait for their permits."""
     token = REQUEST_GATE.set(meter)
     try:
         yield
@@ -235,7 +235,7 @@ def _count(meter: _Meter, response: LLMResult) -> None:
 
 
 class _Handler(BaseCallbackHandler):
-    """LangChain calls it inline and lets its errors through."""
+    """A callback handler that LangChain calls inline and whose errors it raises."""
 
     raise_error = True
     run_inline = True
@@ -251,7 +251,7 @@ class _Handler(BaseCallbackHandler):
 
 
 class _AsyncHandler(AsyncCallbackHandler):
-    """The handler of an asynchronous attempt."""
+    """The callback handler of an asynchronous attempt."""
 
     raise_error = True
     run_inline = True
@@ -273,11 +273,11 @@ def _make_outcome(answer: Any, meter: _Meter) -> Outcome:
         ValueError, TypeError: If it has no JSON form.
     """
     if isinstance(answer, BaseMessage):
-        if meter.unused:  # a runnable that makes messages without LangChain's callbacks
+        if meter.is_unused:  # a runnable that returns messages without LangChain's callbacks
             meter.add(answer)
         text = str(answer.text)
         if not text and answer.response_metadata.get("finish_reason") == "length":
-            return Outcome("failed", error="The answer is empty: raise max_tokens, or turn thinking off.")
+            return Outcome("failed", error="The reply is empty: increase max_tokens, or turn thinking off.")
         return Outcome("done", output=text)
     output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
     dump_line({"output": output})

@@ -82,7 +82,7 @@ def test_a_runnable_that_cannot_be_sent(address: str, tmp_path: Path) -> None:
     lock = threading.Lock()
     source = tmp_path / "in.jsonl"
     source.write_text("{}\n")
-    with pytest.raises(ValueError, match="runnable cannot be sent to the workers of a cluster"):
+    with pytest.raises(ValueError, match="runnable cannot be pickled to send it to the workers of a cluster"):
         map_file(source, tmp_path / "out.jsonl", RunnableLambda(lambda _: lock.locked()), scheduler=address)
 
 

@@ -109,7 +109,7 @@ def test_a_lost_scheduler_ends_the_run_and_another_continues(cluster: Cluster, j
     cluster.scheduler.kill()
     _, error = process.communicate(timeout=400)
     assert process.returncode == 1
-    assert f"The scheduler at {cluster.address!r} was lost. Run again to go on." in error
+    assert f"The connection to the scheduler at {cluster.address!r} closed. Run again to continue." in error
     assert "Traceback" not in error.partition("workers-gemma:")[2]
     assert job.run_here() == 0
     job.check_complete()
@@ -122,7 +122,7 @@ def test_a_scheduler_that_does_not_answer_is_exit_code_1(
 
     monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT", 0.5)
     assert job.run_here("--scheduler", "tcp://127.0.0.1:1") == 1
-    assert "No scheduler answers at 'tcp://127.0.0.1:1'" in capsys.readouterr().err
+    assert "Cannot connect to the scheduler at 'tcp://127.0.0.1:1'" in capsys.readouterr().err
 
 
 def _poison(row: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def test_a_row_without_its_output_is_exit_code_1(route: Any, source: Path, targe
         (["--prompt", "x", "--max-tokens", "0"], "max_tokens"),
         (["--prompt", "x", "--schema", "nowhere.json"], "--schema 'nowhere.json' cannot be read"),
         (["--prompt", "x", "--schema", __file__], "cannot be read"),
-        (["--prompt", "x", "--max-cost", "1", "--model", "@cf/google/gemma-2b-it-lora"], "no price of"),
+        (["--prompt", "x", "--max-cost", "1", "--model", "@cf/google/gemma-2b-it-lora"], "needs a published price"),
     ],
 )
 def test_bad_arguments_are_exit_code_2(
@@ -145,7 +145,7 @@ def test_a_quota_error_names_the_reset_time(route: Any, source: Path, target: Pa
     assert main(["map", str(source), str(target), "--prompt", "{text}", "--max-concurrency", "1"]) == 1
     shown = capsys.readouterr().err
     assert "00:00 UTC" in shown
-    assert "min: run again then to go on" in shown
+    assert "min. Run again then to continue" in shown
     assert route.call_count == 1
     assert all("Not sent" in json.loads(line)["error"] for line in target.read_text().splitlines())
 

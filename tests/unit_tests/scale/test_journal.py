@@ -91,7 +91,7 @@ def test_a_damaged_line_costs_that_row_alone(tmp_path: Path, caplog: pytest.LogC
     path.write_bytes(b"".join(lines))
     with caplog.at_level(logging.WARNING), Journal(path, QUESTION, SURVEY) as journal:
         assert journal.get_result(ROWS[2]) is None
-    assert "1 lines cannot be read; their rows are sent again" in caplog.text
+    assert "1 lines cannot be read. Their rows are sent again" in caplog.text
 
 
 @pytest.mark.parametrize(

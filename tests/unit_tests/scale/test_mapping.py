@@ -80,7 +80,7 @@ def test_bad_rows_have_an_error_and_the_run_continues(tmp_path: Path, target: Pa
         {"raw": "{broken", "error": "The row is not JSON: Expecting property name enclosed in double quotes: "
          "line 1 column 2 (char 1)"},
         mapped(make_rows(2)[1]),
-        {"raw": "[3]", "error": "The row is not a JSON object but of type list."},
+        {"raw": "[3]", "error": "The row must be a JSON object, not list."},
         {"id": 2, "text": "row 2", "error": "ContextOverflowError: too long"},
         {"id": 9, "error": "KeyError: 'text'"},
         mapped(make_rows(4)[3]),
@@ -119,7 +119,7 @@ def test_a_quota_ends_the_run_and_a_later_run_continues(source: Path, target: Pa
     assert rows[6:] == [{**row, "error": "Not sent: QuotaExceededError: used up"} for row in make_rows(20)[6:]]
     assert first.asked.total() == 7
     assert report.stopped is not None
-    assert "min: run again then to go on" in report.stopped
+    assert "min. Run again then to continue" in report.stopped
     assert map_file(source, target, Scripted()).complete
     assert read_rows(target) == [mapped(row) for row in make_rows(20)]
 
@@ -141,7 +141,7 @@ def test_answers_without_a_price_cannot_keep_a_cost_limit(source: Path, target: 
     runnable = Scripted(cost=None)
     report = map_file(source, target, runnable, max_cost=1.0)
     assert report.stopped is not None
-    assert "no published price" in report.stopped
+    assert "no price is published" in report.stopped
     assert runnable.asked.total() == 1
     assert map_file(source, target, Scripted(cost=None)).complete
     assert read_rows(target)[1] == mapped(make_rows(2)[1], None)
@@ -165,13 +165,13 @@ def test_an_input_that_changes_during_the_run_is_noticed(source: Path, target: P
                 file.write('{"id": 20}\n')
         return "x"
 
-    with pytest.raises(InputChangedError, match="was changed while it was read"):
+    with pytest.raises(InputChangedError, match="changed while it was read"):
         map_file(source, target, RunnableLambda(change), max_concurrency=1)
 
 
 def test_an_output_that_is_not_ours_is_not_overwritten(source: Path, target: Path) -> None:
     target.write_text("precious\n")
-    with pytest.raises(ValueError, match=r"has no journal 'out\.jsonl\.journal' beside it: it is not overwritten"):
+    with pytest.raises(ValueError, match=r"its journal 'out\.jsonl\.journal' does not, so it is not overwritten"):
         map_file(source, target, Scripted())
     assert target.read_text() == "precious\n"
     target.write_text("")
@@ -181,10 +181,10 @@ def test_an_output_that_is_not_ours_is_not_overwritten(source: Path, target: Pat
 def test_files_that_cannot_be_used(source: Path, target: Path, tmp_path: Path) -> None:
     for wrong, to, message in (
         (tmp_path / "none.jsonl", target, "does not exist"),
-        (tmp_path, target, "must be a file"),
+        (tmp_path, target, "must be a regular file"),
         (source, tmp_path / "none" / "out.jsonl", "The folder of the output"),
-        (source, source, "must be a file other than the input"),
-        (source, tmp_path, "must be a file other than the input"),
+        (source, source, "must be a regular file, and not the input"),
+        (source, tmp_path, "must be a regular file, and not the input"),
     ):
         with pytest.raises(ValueError, match=message):
             map_file(wrong, to, Scripted())
@@ -209,7 +209,7 @@ def test_limits_are_checked(source: Path, target: Path, limits: dict[str, Any], 
 
 def test_a_cost_limit_needs_a_price(source: Path, target: Path) -> None:
     llm = ChatWorkersGemma(model="@cf/google/gemma-2b-it-lora", account_id="a", api_token="secret-token")
-    with pytest.raises(ValueError, match="no price of '@cf/google/gemma-2b-it-lora' on 'cloudflare' is published"):
+    with pytest.raises(ValueError, match="'@cf/google/gemma-2b-it-lora' on 'cloudflare' has none"):
         map_file(source, target, llm, prompt="{text}", max_cost=1.0)
 
 
@@ -290,7 +290,7 @@ def test_nothing_starts_before_the_first_row_is_taken() -> None:
 def test_an_iterable_is_read_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     from langchain_workers_gemma.scale import mapping
 
-    monkeypatch.setattr(mapping, "_QUEUED_ROWS", 10)
+    monkeypatch.setattr(mapping, "_MAX_QUEUED_ROWS", 10)
     monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 10)
     taken = 0
 
@@ -351,7 +351,7 @@ def test_an_error_of_the_iterable_reaches_the_caller_after_the_rows_before_it() 
 def test_rows_that_are_no_mappings_have_an_error() -> None:
     rows: list[Any] = [7, *make_rows(1)]
     first, second = map_rows(rows, Scripted())
-    assert first == {"error": "The row is not a mapping but of type int."}
+    assert first == {"error": "The row must be a mapping, not int."}
     assert second["output"] == "ROW 0"
 
 
@@ -491,6 +491,6 @@ def test_a_full_queue_never_stalls_the_run(monkeypatch: pytest.MonkeyPatch) -> N
         self._event.clear()
 
     monkeypatch.setattr(local_module.Wake, "wait", wait)
-    monkeypatch.setattr(mapping, "_QUEUED_ROWS", 2)
+    monkeypatch.setattr(mapping, "_MAX_QUEUED_ROWS", 2)
     monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 3)
     assert len(list(map_rows(make_rows(3000), Scripted(), max_concurrency=2))) == 3000

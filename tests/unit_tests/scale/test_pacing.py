@@ -25,9 +25,9 @@ def most_in_a_minute(sent: list[float]) -> int:
 
 def send(pacer: Pacer, now: float) -> float:
     """Wait for the pacer's delay, and send."""
-    now += pacer.delay(now)
-    assert pacer.delay(now) <= 1e-9
-    pacer.take(now)
+    now += pacer.get_delay(now)
+    assert pacer.get_delay(now) <= 1e-9
+    pacer.record_request(now)
     return now
 
 
@@ -57,22 +57,22 @@ def test_a_busy_run_uses_the_rate(rate: int) -> None:
 
 def test_a_run_starts_without_credit() -> None:
     pacer = Pacer(6000)
-    pacer.take(0.0)
-    assert pacer.delay(0.0) == pytest.approx(60 / 5940)
+    pacer.record_request(0.0)
+    assert pacer.get_delay(0.0) == pytest.approx(60 / 5940)
 
 
 def test_a_delayed_request_is_caught_up_with() -> None:
     pacer = Pacer(6000)
-    pacer.take(0.0)
-    pacer.take(0.5)  # late by many slots
-    assert pacer.delay(0.5) == 0.0
+    pacer.record_request(0.0)
+    pacer.record_request(0.5)  # late by many slots
+    assert pacer.get_delay(0.5) == 0.0
 
 
 def test_without_a_rate_nothing_waits() -> None:
     pacer = Pacer(None)
     for _ in range(1000):
-        assert pacer.delay(5.0) == 0.0
-        pacer.take(5.0)
+        assert pacer.get_delay(5.0) == 0.0
+        pacer.record_request(5.0)
 
 
 def test_requests_that_wait_for_their_sender_are_spaced_wider() -> None:
@@ -83,52 +83,52 @@ def test_requests_that_wait_for_their_sender_are_spaced_wider() -> None:
 @pytest.mark.parametrize("rate_limit", [True, False])
 def test_a_refusal_pauses_all_requests_for_retry_after(rate_limit: bool) -> None:
     pacer = Pacer(None)
-    pacer.take(0.0)
-    pacer.refuse(1.0, 20.0, rate_limit=rate_limit)
-    assert pacer.delay(1.0) == pytest.approx(20.0)
-    assert pacer.delay(21.0) <= pacer.interval
+    pacer.record_request(0.0)
+    pacer.record_refusal(1.0, 20.0, rate_limit=rate_limit)
+    assert pacer.get_delay(1.0) == pytest.approx(20.0)
+    assert pacer.get_delay(21.0) <= pacer.interval
 
 
 def test_refusals_without_a_time_pause_longer_and_longer_until_one_succeeds() -> None:
     pacer, now, pauses = Pacer(None), 0.0, []
     for _ in range(8):
-        now += 2.0 + pacer.delay(now + 2.0)
-        pacer.take(now)
-        pacer.refuse(now, None, rate_limit=False)
-        pauses.append(pacer.delay(now))
+        now += 2.0 + pacer.get_delay(now + 2.0)
+        pacer.record_request(now)
+        pacer.record_refusal(now, None, rate_limit=False)
+        pauses.append(pacer.get_delay(now))
     assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert max(pauses) == 30.0
-    pacer.succeed()
+    pacer.record_success()
     now += 100.0
-    pacer.refuse(now, None, rate_limit=False)
-    assert pacer.delay(now) == 1.0
+    pacer.record_refusal(now, None, rate_limit=False)
+    assert pacer.get_delay(now) == 1.0
 
 
 def test_refusals_of_requests_sent_together_count_once() -> None:
     pacer = Pacer(60)
     for moment in range(32):
-        pacer.take(moment / 100)
+        pacer.record_request(moment / 100)
     for moment in range(32):
-        pacer.refuse(5.0 + moment / 1000, 0.0, rate_limit=True)
+        pacer.record_refusal(5.0 + moment / 1000, 0.0, rate_limit=True)
     assert pacer.interval == pytest.approx(1.5)
 
 
 def test_too_many_requests_widens_the_spacing_and_success_narrows_it_again() -> None:
     pacer = Pacer(None)
     for moment in range(100):
-        pacer.take(moment / 10)
-    pacer.refuse(10.0, 0.0, rate_limit=True)
+        pacer.record_request(moment / 10)
+    pacer.record_refusal(10.0, 0.0, rate_limit=True)
     widened = pacer.interval
     assert widened == pytest.approx(0.15)  # half as wide again as what was observed
     for _ in range(1000):
-        pacer.succeed()
+        pacer.record_success()
     assert pacer.interval == 0.0
 
 
 def test_lack_of_capacity_leaves_the_spacing_alone() -> None:
     pacer = Pacer(None)
-    pacer.take(0.0)
-    pacer.refuse(10.0, 0.0, rate_limit=False)
+    pacer.record_request(0.0)
+    pacer.record_refusal(10.0, 0.0, rate_limit=False)
     assert pacer.interval == 0.0
 
 
@@ -136,13 +136,13 @@ def test_spacing_has_bounds() -> None:
     pacer, now = Pacer(300), 0.0
     for _ in range(100):
         now += 10.0
-        pacer.take(now)
-        pacer.refuse(now, 0.0, rate_limit=True)
+        pacer.record_request(now)
+        pacer.record_refusal(now, 0.0, rate_limit=True)
     assert pacer.interval == 5.0
     for _ in range(1000):
-        pacer.succeed()
+        pacer.record_success()
     assert pacer.interval == pytest.approx(60 / 297)
-    assert math.isfinite(pacer.delay(now))
+    assert math.isfinite(pacer.get_delay(now))
 
 
 @pytest.mark.parametrize("retry_after", [None, 1.0])
@@ -154,9 +154,9 @@ def test_a_run_finds_the_limit_of_the_service_by_itself(rate: float | None, retr
     under_way: list[tuple[float, bool]] = []
     answered = refused = 0
     while now < minutes * 60:
-        delay = pacer.delay(now)
+        delay = pacer.get_delay(now)
         if len(under_way) < 32 and delay == 0.0:
-            pacer.take(now)
+            pacer.record_request(now)
             while accepted and now - accepted[0] >= 60.0:
                 accepted.popleft()
             is_accepted = len(accepted) < 300
@@ -169,9 +169,9 @@ def test_a_run_finds_the_limit_of_the_service_by_itself(rate: float | None, retr
         while under_way and under_way[0][0] <= now:
             if heapq.heappop(under_way)[1]:
                 answered += 1
-                pacer.succeed()
+                pacer.record_success()
             else:
                 refused += 1
-                pacer.refuse(now, retry_after, rate_limit=True)
+                pacer.record_refusal(now, retry_after, rate_limit=True)
     assert answered >= 0.8 * 300 * minutes
     assert refused <= 0.1 * answered

@@ -54,7 +54,7 @@ OUTCOMES = [
     DONE,
     Outcome("failed", error="bad row"),
     Outcome("retry", error="a glitch"),
-    Outcome("retry", error="a timeout", perhaps_billed=True),
+    Outcome("retry", error="a timeout", may_be_billed=True),
     Outcome("refused", error="429", rate_limit=True),
     Outcome("refused", error="3040", retry_after=2.0),
     UNSENT,
@@ -70,7 +70,7 @@ def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: in
     now, running, out, sent = 0.0, list[tuple[Row, Permit]](), list[tuple[int, Result]](), Counter[int]()
     finished: Counter[int] = Counter()
     row = None
-    while not plan.drained:
+    while not plan.is_drained:
         out += emitted(plan)
         now += 0.001
         row = row or (plan.get_next_row(now) if len(running) < concurrency else None)
@@ -87,7 +87,7 @@ def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: in
             ended, permit = running.pop(chance.randrange(len(running)))
             record = plan.settle(ended, with_permit(chance.choice(OUTCOMES), permit), now)
             finished[ended.index] += record is not None and "row" in record
-        elif not running and row is None and (retry_at := plan.retry_at()) is not None:
+        elif not running and row is None and (retry_at := plan.get_retry_time()) is not None:
             now = max(now, retry_at)
     assert [index for index, _ in out] == list(range(count))
     assert all(out[index][1] == result for index, result in known.items())
@@ -110,14 +110,14 @@ def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: in
 def test_attempts_at_a_row_are_bounded(outcome: Outcome, attempts: int) -> None:
     plan, now = make_plan(1), 0.0
     for _ in range(attempts):
-        now = max(now, plan.retry_at() or 0.0)
+        now = max(now, plan.get_retry_time() or 0.0)
         row = plan.get_next_row(now)
         assert row is not None
-        now += plan._pacer.delay(now)
+        now += plan._pacer.get_delay(now)
         plan.settle(row, with_permit(outcome, permitted(plan, now)), now)
     assert plan.get_next_row(now + 100) is None
     assert emitted(plan) == [(0, Result(error=outcome.error))]
-    assert plan.drained
+    assert plan.is_drained
 
 
 def test_a_row_is_tried_again_later_and_later() -> None:
@@ -126,7 +126,7 @@ def test_a_row_is_tried_again_later_and_later() -> None:
         row = plan.get_next_row(now)
         assert row is not None
         plan.settle(row, with_permit(Outcome("retry", error="x"), permitted(plan, now)), now)
-        retry_at = plan.retry_at()
+        retry_at = plan.get_retry_time()
         assert retry_at is not None
         assert plan.get_next_row(retry_at - 0.01) is None
         delays.append(retry_at - now)
@@ -172,7 +172,7 @@ def test_a_retry_after_of_hours_stops_the_run() -> None:
     row = plan.get_next_row(0.0)
     assert row is not None
     plan.settle(row, with_permit(Outcome("refused", error="429: later", retry_after=7200.0), permitted(plan, 0.0)), 0.0)
-    assert plan.report.stopped == "the service asks to wait 7200 seconds. 429: later"
+    assert plan.report.stopped == "the service requests a wait of 7200 seconds. 429: later"
 
 
 @pytest.mark.parametrize("in_flight", [0, 3])
@@ -180,7 +180,11 @@ def test_a_quota_stops_the_run_and_names_the_reset_time(in_flight: int) -> None:
     plan = make_plan(10, utc_now=lambda: datetime(2026, 11, 25, 18, 29, 30, tzinfo=UTC))
     rows = [plan.get_next_row(0.0) for _ in range(in_flight + 2)]
     permits = [permitted(plan, 0.0) for _ in rows]
-    outcomes = [DONE, Outcome("stop", error="QuotaExceededError: used up.\nMore.", quota=True), *[DONE] * in_flight]
+    outcomes = [
+        DONE,
+        Outcome("stop", error="QuotaExceededError: used up.\nMore.", quota_exhausted=True),
+        *[DONE] * in_flight,
+    ]
     for row, permit, outcome in zip(rows, permits, outcomes, strict=True):
         assert row is not None
         plan.settle(row, with_permit(outcome, permit), 0.0)
@@ -200,7 +204,7 @@ def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
     plan, now = make_plan(100, limit=0.01), 0.0
     running: list[tuple[Row, Permit]] = []
     row = plan.get_next_row(now)
-    while not plan.stopped:
+    while not plan.is_stopped:
         assert row is not None
         permit = plan.request_permit(now, row.size)
         if isinstance(permit, Permit):
@@ -213,7 +217,7 @@ def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
     assert running == []
     assert 0.0085 <= plan.report.cost_usd <= 0.01
     assert plan.report.stopped is not None
-    assert plan.report.stopped.startswith("the cost limit of $0.01 leaves no room")
+    assert plan.report.stopped.startswith("the cost limit of $0.01 does not allow another request")
 
 
 def test_answers_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
@@ -222,7 +226,7 @@ def test_answers_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
     assert row is not None
     plan.settle(row, with_permit(Outcome("done", output="x", answered=1), permitted(plan, 0.0)), 0.0)
     assert plan.report.stopped is not None
-    assert "no published price" in plan.report.stopped
+    assert "no price is published" in plan.report.stopped
 
 
 def test_a_further_request_does_not_wait_for_the_budget_or_stop_the_run() -> None:
@@ -231,7 +235,7 @@ def test_a_further_request_does_not_wait_for_the_budget_or_stop_the_run() -> Non
     assert row is not None
     plan.settle(row, with_permit(Outcome("done", output="x", answered=1, cost_usd=0.009), permitted(plan, 0.0)), 0.0)
     assert plan.request_permit(0.0, 10, further=True) is None
-    assert not plan.stopped
+    assert not plan.is_stopped
 
 
 def test_permits_are_numbered_on_and_can_be_returned() -> None:
@@ -275,7 +279,7 @@ def test_lost_answers_are_reported() -> None:
     plan = make_plan(3, limit=1.0)
     row = plan.get_next_row(0.0)
     assert row is not None
-    record = plan.settle(row, with_permit(Outcome("failed", error="t", perhaps_billed=True), permitted(plan, 0.0)), 0.0)
+    record = plan.settle(row, with_permit(Outcome("failed", error="t", may_be_billed=True), permitted(plan, 0.0)), 0.0)
     assert record == {"row": 0, "error": "t"}  # its permit stays open in the journal
     permitted(plan, 0.0)
     plan.write_off()

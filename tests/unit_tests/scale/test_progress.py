@@ -98,7 +98,7 @@ def test_a_report_reads_as_a_sentence() -> None:
     report = MapReport(rows=5, succeeded=2, failed=1, unsent=2, resumed=1, cost_usd=0.5, lost=1, stopped="the quota.")
     assert str(report) == (
         "2 of 5 rows have their output, 1 of them from earlier runs, 1 ended in an error, 2 were not sent, "
-        "$0.500000 spent, 1 answers were lost on their way and are counted as spent.\nStopped: the quota."
+        "$0.500000 spent, 1 replies were lost and are counted as spent.\nStopped: the quota."
     )
     assert not report.complete
     assert MapReport(rows=2, succeeded=2).complete

@@ -47,12 +47,12 @@ def test_a_field_may_have_any_name(name: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["{", "}", "a {", "{}", '{"a": 1}', "{a", "a}", "{a{b}c}", "{a\nb}"])
 def test_other_braces_are_an_error_that_names_the_cure(prompt: str) -> None:
-    with pytest.raises(ValueError, match=r"\{\{ and \}\} for braces"):
+    with pytest.raises(ValueError, match=r"\{\{ and \}\} for literal braces"):
         RowPrompt(prompt)
 
 
 def test_a_missing_field_is_named_with_those_that_are_there() -> None:
-    with pytest.raises(MissingFieldError, match=r"names the field 'text', and the row has 'id', 'body'\."):
+    with pytest.raises(MissingFieldError, match=r"names the field 'text', but the row has 'id', 'body'\."):
         ask("{text}", {"id": 1, "body": 2})
     with pytest.raises(MissingFieldError, match="the row has no fields"):
         ask("{text}", {})

@@ -98,9 +98,9 @@ def test_fields_of_an_earlier_run_are_replaced() -> None:
     [
         (b"not json", "not JSON"),
         (b'{"cut": "of', "not JSON"),
-        (b"[1, 2]", "not a JSON object but of type list"),
-        (b"null", "not a JSON object but of type NoneType"),
-        (b'"text"', "not a JSON object but of type str"),
+        (b"[1, 2]", "must be a JSON object, not list"),
+        (b"null", "must be a JSON object, not NoneType"),
+        (b'"text"', "must be a JSON object, not str"),
         (b'{"x": NaN}', "NaN is not a JSON number"),
         (b'{"x": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"x": "\xff"}', "not JSON"),
@@ -144,7 +144,7 @@ def test_a_survey_is_the_same_whether_rows_were_parsed_or_not(data: bytes) -> No
 def test_rows_that_are_not_mappings_have_an_error() -> None:
     good, bad = enumerate_rows([{"a": 1}, 7])
     assert (good.data, good.error) == ({"a": 1}, None)
-    assert bad.error == "The row is not a mapping but of type int."
+    assert bad.error == "The row must be a mapping, not int."
 
 
 def test_half_a_surrogate_pair_in_an_answer_is_written_as_an_escape() -> None:

@@ -218,7 +218,10 @@ async def test_an_output_without_a_json_form_is_that_rows_error(attempt: Any, va
 async def test_an_empty_answer_at_the_token_limit_is_an_error_that_names_the_cure(service: Any, attempt: Any) -> None:
     service.mock(return_value=reply("", finish_reason="length"))
     outcome, _ = await attempt(make_task(make_llm(max_tokens=1), prompt="{text}"))
-    assert (outcome.status, outcome.error) == ("failed", "The answer is empty: raise max_tokens, or turn thinking off.")
+    assert (outcome.status, outcome.error) == (
+        "failed",
+        "The reply is empty: increase max_tokens, or turn thinking off.",
+    )
     service.mock(return_value=reply(""))
     outcome, _ = await attempt(make_task(make_llm(), prompt="{text}"))
     assert (outcome.status, outcome.output) == ("done", "")
@@ -227,7 +230,7 @@ async def test_an_empty_answer_at_the_token_limit_is_an_error_that_names_the_cur
 async def test_a_missing_field_is_that_rows_error_and_nothing_is_sent(service: Any, attempt: Any) -> None:
     outcome, _ = await attempt(make_task(make_llm(), prompt="{other}"))
     assert outcome.status == "failed"
-    assert outcome.error == "MissingFieldError: The prompt names the field 'other', and the row has 'text'."
+    assert outcome.error == "MissingFieldError: The prompt names the field 'other', but the row has 'text'."
     assert service.call_count == 0
 
 
@@ -270,8 +273,8 @@ def test_what_each_error_means(error: Exception, status: Status) -> None:
     assert outcome.error.startswith(f"{type(error).__name__}: ")
     assert outcome.retry_after == getattr(error, "retry_after", None)
     assert outcome.rate_limit == isinstance(error, errors.RateLimitError)
-    assert outcome.quota == isinstance(error, errors.QuotaExceededError)
-    assert outcome.perhaps_billed == isinstance(
+    assert outcome.quota_exhausted == isinstance(error, errors.QuotaExceededError)
+    assert outcome.may_be_billed == isinstance(
         error, errors.APITimeoutError | errors.RequestTimeoutError | errors.StreamInterruptedError
     )
     assert pickle.loads(pickle.dumps(outcome)) == outcome
@@ -286,7 +289,7 @@ def test_long_errors_are_shortened_and_empty_ones_are_named() -> None:
     ("arguments", "message"),
     [
         ({}, "prompt is missing"),
-        ({"system": "x"}, "system is given without prompt"),
+        ({"system": "x"}, "system needs a prompt"),
         ({"prompt": "{"}, "is not a field in braces"),
     ],
 )
