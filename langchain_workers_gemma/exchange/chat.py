@@ -1,4 +1,4 @@
-"""The exchange of one chat call, without I/O: what is sent, when to wait, and what each byte of the response means.
+"""The exchange of one chat call, without I/O: what is sent, and when it is sent again.
 
 `chat_exchange` is a generator of actions (see `actions.py`). A driver carries each out and sends its outcome back, or
 throws the error in, so that retries, reading and requesting again are written once for sync, async and the binding.
@@ -7,64 +7,24 @@ throws the error in, so that retries, reading and requesting again are written o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
-
-from langchain_workers_gemma.errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    BadRequestError,
-    ConstraintRefusedError,
-    InternalServerError,
-    StreamInterruptedError,
-    StreamTimeoutError,
-    WorkersGemmaError,
-)
-from langchain_workers_gemma.exchange import body as response_body
-from langchain_workers_gemma.exchange.actions import (
-    READ,
-    READ_AFTER_END,
-    Action,
-    CloseConnection,
-    Deliver,
-    Flow,
-    ResponseHead,
-    Send,
-)
+from langchain_workers_gemma.errors import APIStatusError, BadRequestError, ConstraintRefusedError, WorkersGemmaError
+from langchain_workers_gemma.exchange.actions import Action, Deliver, Flow
 from langchain_workers_gemma.exchange.advice import add_advice, find_advice, make_missing_call_error
 from langchain_workers_gemma.exchange.attempts import with_retries
-from langchain_workers_gemma.exchange.body import (
-    closing_on_error,
-    is_event_stream,
-    may_become_field,
-    parse_body,
-    read_body,
-)
-from langchain_workers_gemma.exchange.error_mapping import (
-    is_error_payload,
-    make_unreadable_error,
-    map_payload_error,
-)
 from langchain_workers_gemma.exchange.refusals import refuses_constraint
-from langchain_workers_gemma.exchange.request import Plan, Problem, Request
+from langchain_workers_gemma.exchange.request import Plan, Problem
 from langchain_workers_gemma.exchange.response_metadata import build_begin, build_end
-from langchain_workers_gemma.json_text.parsing import parse_json
-from langchain_workers_gemma.response.builders import Piece, build_partial_message
-from langchain_workers_gemma.response.decoder import UnknownShapeError, is_empty, unwrap
+from langchain_workers_gemma.exchange.single import SingleExchange
+from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
-from langchain_workers_gemma.response.reader import ReplyReader
-from langchain_workers_gemma.response.sse import EventStreamDecoder, LineTooLongError
-from langchain_workers_gemma.response.surrogates import SurrogateJoiner
-from langchain_workers_gemma.response.tool_calls import FinishedCall, ToolCallLimitError
+from langchain_workers_gemma.response.tool_calls import FinishedCall
 from langchain_workers_gemma.response.usage import UsageTally
 
 logger = logging.getLogger(__name__)
-
-_DONE = b"[DONE]"
 
 
 def chat_exchange(plan: Plan) -> Flow:
@@ -76,35 +36,19 @@ def chat_exchange(plan: Plan) -> Flow:
     return ChatExchange(plan).run()
 
 
-class ChatExchange:
-    """One chat call: its requests, its attempts, and what was delivered of its response.
+class ChatExchange(SingleExchange):
+    """One chat call: its requests, their retries, and the response that is delivered in the end.
 
     Args:
         plan: What to send, and how to read the response.
     """
 
-    __slots__ = (
-        "_begun",
-        "_delivered",
-        "_head",
-        "_is_stream",
-        "_plan",
-        "_reader",
-        "_spent",
-        "_surrogates",
-        "_withheld",
-    )
+    __slots__ = ("_is_stream", "_spent")
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._reader: ReplyReader  # of the latest attempt
-        self._head = ResponseHead(0, {})
-        self._delivered: list[Piece] = []
+        super().__init__(plan)
         self._is_stream = plan.request.stream
-        self._begun = False
-        self._withheld: list[Event] | None = None  # of a response of which only a part is to be delivered
         self._spent: list[UsageTally] = []  # of responses that could not be used: they are billed as well
-        self._surrogates: SurrogateJoiner | None = None
 
     def run(self) -> Flow:
         """Send, read, request again where the plan requires it, and deliver the response.
@@ -192,10 +136,6 @@ class ChatExchange:
         if refused is None or not isinstance(error, APIStatusError) or not self._is_nothing_delivered:
             return None
         return refused(error)
-
-    @property
-    def _is_nothing_delivered(self) -> bool:
-        return not self._delivered or self._withheld is not None
 
     def _to_refusal_error(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
         """Return the error for a request whose constraint was refused in every form that may be tried, or itself."""
@@ -287,170 +227,6 @@ class ChatExchange:
                 raise
             raise self._make_interrupted_error(error) from error
 
-    def _attempt(self) -> Generator[Action, Any, None]:
-        self._reader = ReplyReader(self._plan.reader_options, self._plan.used_ids)
-        request = self._plan.request
-        if (yield from self._try(request)):
-            # A stream is sometimes answered with nothing at all; a whole response can be requested.
-            yield CloseConnection()
-            yield from self._try(request.without_stream())
-
-    def _try(self, request: Request) -> Generator[Action, Any, bool]:
-        """Send once and read the response. Return whether a stream was answered with nothing."""
-        self._head = yield Send(request)
-        return (yield from closing_on_error(self._read_response(request)))
-
-    # --- Reading ---
-
-    def _read_response(self, request: Request) -> Generator[Action, Any, bool]:
-        data: bytes | None = yield READ
-        while data is not None and not data.strip():
-            data = yield READ
-        ended = data is None
-        while data is not None and not ended and not request.stream and may_become_field(data):
-            more: bytes | None = yield READ
-            ended = more is None
-            data += more or b""
-        is_success = 200 <= self._head.status < 300
-        if is_success and data is not None and is_event_stream(data, requested=request.stream):
-            return (yield from self._read_stream(data))
-        body = (data or b"") if ended else (yield from read_body(self._head, self._plan.context, first=data))
-        if is_success and request.stream and not body:
-            return True
-        return (yield from self._read_whole(request, body))
-
-    def _read_whole(self, request: Request, body: bytes) -> Generator[Action, Any, bool]:
-        payload = parse_body(self._head, body, self._plan.context)
-        if b"\\u" in body:
-            self._surrogates = SurrogateJoiner()
-        result = unwrap(payload)
-        if is_empty(result) and request.stream:
-            return True
-        reader = self._reader
-        events = self._read_events(lambda: [*reader.read_whole(result), *reader.flush()], body)
-        if request.stream and reader.is_empty and not reader.has_ended:
-            return True
-        yield from self._deliver(events)
-        return False
-
-    def _read_stream(self, data: bytes | None) -> Generator[Action, Any, bool]:
-        decoder = EventStreamDecoder(response_body.MAX_REPLY_BYTES)
-        done = False
-        try:
-            while data is not None:
-                payloads = self._decode_payloads(decoder, data)
-                done = done or _DONE in payloads
-                yield from self._emit(payloads)
-                data = yield READ_AFTER_END if done else READ
-        except (APIConnectionError, APITimeoutError):
-            if not done:  # the response was whole, so what happens to its connection is of no interest
-                raise
-        done = yield from self._read_last_event(decoder, done=done)
-        reader = self._reader
-        if done or reader.has_ended:
-            held_back = self._read_events(reader.flush, b"")
-            if reader.is_empty and not reader.has_ended:
-                return True
-            yield from self._deliver(held_back)
-            return False
-        if reader.is_empty and not self._begun:
-            return True
-        raise StreamInterruptedError("The stream ended without [DONE], finish reason or usage: it was interrupted.")
-
-    def _decode_payloads(self, decoder: EventStreamDecoder, data: bytes) -> list[bytes]:
-        try:
-            return [payload for piece in decoder.feed(data) if (payload := piece.strip())]
-        except LineTooLongError as error:
-            raise self._make_unreadable_error(b"", str(error)) from None
-
-    def _read_last_event(self, decoder: EventStreamDecoder, *, done: bool) -> Generator[Action, Any, bool]:
-        """Read an event whose blank line never arrived. One that is not JSON was truncated in the middle."""
-        for payload in filter(None, map(bytes.strip, decoder.flush())):
-            if payload == _DONE:
-                return True
-            if done or self._reader.has_ended or _is_json(payload):
-                yield from self._emit([payload])
-        return done
-
-    def _emit(self, payloads: list[bytes]) -> Generator[Action, Any, None]:
-        """Deliver some events of a stream: all of them, or those before the first that fails.
-
-        So the outcome of a stream does not depend on how the network splits it into packets.
-        """
-        events: list[Event] = []
-        payload = b""
-        try:
-            for payload in payloads:
-                if payload != _DONE:
-                    events += self._reader.read_frame(self._parse_frame(payload))
-        except (UnknownShapeError, ToolCallLimitError) as error:
-            yield from self._deliver(events)
-            raise self._make_unreadable_error(payload, str(error)) from None
-        except WorkersGemmaError:
-            yield from self._deliver(events)
-            raise
-        yield from self._deliver(events)
-
-    def _parse_frame(self, payload: bytes) -> dict[str, Any]:
-        """Parse one event of a stream and take it out of its envelope."""
-        try:
-            frame = from_json(payload, cache_strings="keys")
-        except ValueError:
-            frame = self._parse_odd_json(payload)
-        if not isinstance(frame, dict):
-            raise self._make_unreadable_error(payload, "an event of the stream is not an object")
-        if is_error_payload(frame):
-            raise map_payload_error(self._head.status, self._head.headers, frame, self._plan.context)
-        result = unwrap(frame)
-        return result if isinstance(result, dict) else {}
-
-    def _parse_odd_json(self, payload: bytes) -> Any:
-        """Parse JSON that only Python's own parser takes: half of a character that two events share."""
-        try:
-            frame = parse_json(payload)
-        except ValueError as error:
-            raise self._make_unreadable_error(payload, f"an event of the stream is not JSON ({error})") from None
-        self._surrogates = self._surrogates or SurrogateJoiner()
-        return frame
-
-    def _read_events(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
-        """Return the events of a part of the response, or raise the error for a part that cannot be read."""
-        try:
-            return read()
-        except (UnknownShapeError, ToolCallLimitError) as error:
-            raise self._make_unreadable_error(body, str(error)) from None
-
-    def _make_unreadable_error(self, body: bytes, why: str) -> InternalServerError:
-        return make_unreadable_error(self._head.status, self._head.headers, body, why, self._plan.context)
-
-    # --- Delivering ---
-
-    def _deliver(self, events: Sequence[Event]) -> Generator[Action, Any, None]:
-        if self._surrogates is not None:
-            events = self._surrogates.join(events)
-        if self._withheld is not None:
-            self._withheld += events
-            return
-        if not events:
-            return
-        pieces: list[Piece] = [*events]
-        if not self._begun:
-            self._begun = True
-            pieces = [build_begin(self._plan, self._head, self._reader), *events]
-        self._delivered += pieces
-        yield Deliver(pieces)
-
-    def _make_interrupted_error(self, error: WorkersGemmaError) -> StreamInterruptedError:
-        """Return the error for an interrupted stream, with its partial reply."""
-        try:
-            held_back = self._reader.flush()
-        except ToolCallLimitError:
-            held_back = []
-        calls = self._reader.get_finished_calls(broken=f"The stream was interrupted: {error}")
-        partial_reply = build_partial_message([*self._delivered, *held_back], calls)
-        cls = StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError
-        return cls(str(error), partial_reply)
-
 
 def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Event]:
     """Return the events of a second reply without what the first one has delivered."""
@@ -466,11 +242,3 @@ def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> l
             new.append(event)
     rest = text.removeprefix(said) if text.startswith(said) else ""
     return [Text(rest), *new] if rest.strip() else new
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        parse_json(payload)
-    except ValueError:
-        return False
-    return True
