@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_workers_gemma.request.tools import ToolChoice, to_wire_tool
+from langchain_workers_gemma.schemas import inline_refs
+from langchain_workers_gemma.schemas.descriptions import TOLD, add_notes
+
+_IN_WORDS = frozenset({"type", "description", "title", *TOLD})
 
 
 def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
@@ -79,12 +83,17 @@ def _write_demand(choice: ToolChoice) -> str:
 
 
 def _write_parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
-    required = parameters.get("required") or ()
-    properties = parameters.get("properties") or {}
-    return [
+    """Return a line for each parameter, with all rules of its schema."""
+    found = inline_refs(dict(parameters))
+    required = found.get("required") or ()
+    properties = found.get("properties") or {}
+    lines = [
         f"    {name} ({_describe_kind(schema)}{', required' if name in required else ''}){_describe(schema)}"
         for name, schema in properties.items()
     ]
+    # What no line of a parameter says: a union of objects, and definitions that refer to themselves.
+    rest = {key: found[key] for key in ("anyOf", "oneOf", "allOf", "$defs") if found.get(key)}
+    return [*lines, f"    {json.dumps(rest, ensure_ascii=False)}"] if rest else lines
 
 
 def _describe_kind(schema: object) -> str:
@@ -92,12 +101,20 @@ def _describe_kind(schema: object) -> str:
         return "any"
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
-    kind = schema.get("type")
-    if isinstance(kind, str) and kind not in ("object", "array"):
-        return kind
+    if _is_described_in_words(schema):
+        return str(schema["type"])
     return json.dumps({key: value for key, value in schema.items() if key != "description"}, ensure_ascii=False)
 
 
 def _describe(schema: object) -> str:
-    description = schema.get("description") if isinstance(schema, Mapping) else None
+    if not isinstance(schema, Mapping):
+        return ""
+    in_words = "enum" in schema or _is_described_in_words(schema)
+    description = (add_notes({}, dict(schema)) if in_words else schema).get("description")
     return f": {description}" if description else ""
+
+
+def _is_described_in_words(schema: Mapping[str, Any]) -> bool:
+    """Return whether a schema is a type whose other rules `add_notes` puts into words."""
+    kind = schema.get("type")
+    return isinstance(kind, str) and kind not in ("object", "array") and schema.keys() <= _IN_WORDS

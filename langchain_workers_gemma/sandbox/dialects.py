@@ -54,6 +54,7 @@ class Dialect:
         stop_reason: Whether choices have a `stop_reason` (docs/wire.md section 10).
         lenient_templates: Histories and tools pass that Gemma 4's chat template renders wrongly (docs/wire.md
             section 11).
+        strict_declarations: Tools are refused of which Gemma 4's chat template does not show every rule.
         habits: What the mock model does.
     """
 
@@ -87,6 +88,7 @@ class Dialect:
     refusals_in_stream: bool = False
     stop_reason: bool = True
     lenient_templates: bool = False
+    strict_declarations: bool = False
     habits: Habits = field(default_factory=Habits)
 
     def combine(self, other: Dialect) -> Dialect:
@@ -155,6 +157,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "calls_without_index": Dialect(call_index="missing", whole_calls=True),
     "no_stop_reason": Dialect(stop_reason=False),
     "lenient_templates": Dialect(lenient_templates=True),
+    "strict_declarations": Dialect(strict_declarations=True),
     "refusals_in_stream": Dialect(refusals_in_stream=True),
     **{f"refuse_{form}": Dialect(refused_forms=frozenset({form})) for form in SCHEMA_FORMS},
     **{f"ignore_{form}": Dialect(ignored_forms=frozenset({form})) for form in SCHEMA_FORMS},

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
 
+from langchain_workers_gemma import ChatWorkersGemma
+from langchain_workers_gemma.sandbox import Sandbox
+from langchain_workers_gemma.schemas import to_json_schema
+from tests.helpers.hidden_keywords import SAID
+from tests.helpers.schema_examples import EXAMPLES
 from tests.sandbox_tests.talking import (
     GEMMA_2B_LORA,
     GEMMA_3,
@@ -196,3 +204,162 @@ def test_gemma_4_accepts_tools_that_its_template_declares_rightly(
 
 def test_a_prompt_has_no_template(api: Api) -> None:
     assert api.run(GEMMA_3, {"prompt": "Hello", "raw": True}).status_code == 200
+
+
+# --- Keywords that Gemma 4's template does not show -------------------------------------------------------------------
+
+HIDDEN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "enum of numbers": ({"type": "integer", "enum": [3, 30]}, "'enum'", "3 or 30"),
+    "enum without a type": ({"enum": ["fast", "slow"]}, "'enum'", "fast or slow"),
+    "enum of a list of types": ({"type": ["string", "null"], "enum": ["fast", None]}, "'enum'", "fast"),
+    "const": ({"type": "string", "const": "v2"}, "'const'", "v2"),
+    "minimum": ({"type": "integer", "minimum": 1}, "'minimum'", "1"),
+    "maximum": ({"type": "number", "maximum": 0.75}, "'maximum'", "0.75"),
+    "exclusive bounds": ({"type": "number", "exclusiveMinimum": -2}, "'exclusiveMinimum'", "-2"),
+    "multiple": ({"type": "integer", "multipleOf": 15}, "'multipleOf'", "15"),
+    "pattern": ({"type": "string", "pattern": "^[A-Z]{3}$"}, "'pattern'", "^[A-Z]{3}$"),
+    "format": ({"type": "string", "format": "ipv6"}, "'format'", "ipv6"),
+    "lengths": ({"type": "string", "maxLength": 12}, "'maxLength'", "12"),
+    "counts": ({"type": "array", "items": {"type": "string"}, "minItems": 2}, "'minItems'", "2"),
+    "default": ({"type": "string", "default": "celsius"}, "'default'", "celsius"),
+    "default that is false": ({"type": "boolean", "default": False}, "'default'", "false"),
+    "default list": ({"type": "array", "items": {"type": "string"}, "default": ["news"]}, "'default'", "news"),
+    "anyOf": ({"anyOf": [{"type": "integer"}, {"type": "boolean"}]}, "'anyOf'", "integer or boolean"),
+    "anyOf with null": ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "'anyOf'", "an integer or null"),
+    "oneOf": ({"type": "string", "oneOf": [{"const": "a1"}, {"const": "b2"}]}, "'oneOf'", "a1 or b2"),
+    "oneOf of objects": (
+        {"type": "string", "oneOf": [{"type": "object", "properties": {"zip": {"type": "string"}}}]},
+        "'oneOf'",
+        'object {"zip": string}',
+    ),
+    "reference": ({"$ref": "#/$defs/Address"}, "'$ref'", "an Address"),
+}
+"""The schema of a parameter, the keyword that the model does not see, and words that state it."""
+
+NESTED: dict[str, Any] = {
+    "p": lambda one: {"p": one},
+    "o.properties.p": lambda one: {"o": {"type": "object", "properties": {"p": one}}},
+    "l.items.properties.p": lambda one: {"l": {"type": "array", "items": {"type": "object", "properties": {"p": one}}}},
+    "o.properties.l.items.properties.p": lambda one: {
+        "o": {
+            "type": "object",
+            "properties": {"l": {"type": "array", "items": {"type": "object", "properties": {"p": one}}}},
+        }
+    },
+}
+
+
+def with_properties(properties: dict[str, Any], description: str = "Do it.") -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties}
+    function = {"name": "f", "description": description, "parameters": parameters}
+    return {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
+
+
+@pytest.mark.parametrize("where", NESTED)
+@pytest.mark.parametrize("case", HIDDEN)
+def test_the_strict_dialect_refuses_keywords_that_the_model_does_not_see(api: Api, case: str, where: str) -> None:
+    """The service takes them, and so does the sandbox unless it is asked to be strict."""
+    schema, keyword, words = HIDDEN[case]
+    body = with_properties(NESTED[where](schema))
+    assert api.run(GEMMA_4, body).status_code == 200
+    with api.sandbox.using_dialect("strict_declarations"):
+        status, code, message = error_of(api.run(GEMMA_4, body))
+        assert (status, code) == (400, 8001)
+        assert f"tools[0].function.parameters.properties.{where}: " in message
+        assert keyword in message
+        assert "state it in the description" in message
+        stated = with_properties(NESTED[where]({**schema, "description": f"It is {words}."}))
+        assert api.run(GEMMA_4, stated).status_code == 200
+        for around, accepted in ((f'The parameter "p" is {words}.', True), (f"It is {words}.", False)):
+            elsewhere = with_properties(NESTED[where](schema), around)
+            assert (api.run(GEMMA_4, elsewhere).status_code == 200) is accepted
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "enum": ["fast", "slow"]},
+        {"type": "STRING", "enum": ["fast", "slow"]},
+        {"type": "integer", "description": "One of 3, 30.", "enum": [3, 30]},
+        {"type": "array", "items": {"type": "integer", "minimum": 4, "enum": [4, 5]}},
+        {"type": "string", "default": None, "title": "P", "examples": ["x"]},
+        {"type": "integer", "nullable": True, "anyOf": [{"type": "integer"}, {"type": "null"}]},
+        {"type": ["string", "null"]},
+        {"type": "string", "minLength": 0},
+        {},
+    ],
+)
+def test_the_strict_dialect_accepts_what_the_model_sees(api: Api, schema: dict[str, Any]) -> None:
+    with api.sandbox.using_dialect("strict_declarations"):
+        assert api.run(GEMMA_4, with_properties({"p": schema})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "integer", "minimum": 1}, "From 10 on."),
+        ({"type": "integer", "minimum": 1}, "At least 1.5."),
+        ({"type": "integer", "enum": [3, 30]}, "One of 30."),
+        ({"type": "string", "default": "cel"}, "In celsius."),
+    ],
+)
+def test_a_part_of_a_word_states_no_value(api: Api, schema: dict[str, Any], words: str) -> None:
+    with api.sandbox.using_dialect("strict_declarations"):
+        body = with_properties({"p": {**schema, "description": words}})
+        assert error_of(api.run(GEMMA_4, body))[0] == 400
+
+
+def test_the_strict_dialect_refuses_a_union_of_all_parameters(api: Api) -> None:
+    members = [{"type": "object", "properties": {name: {"type": "string"}}} for name in ("isbn", "title")]
+    body = with_properties({"isbn": {"type": "string"}, "title": {"type": "string"}})
+    body["tools"][0]["function"]["parameters"]["anyOf"] = members
+    with api.sandbox.using_dialect("strict_declarations"):
+        assert "'anyOf'" in error_of(api.run(GEMMA_4, body))[2]
+        body["tools"][0]["function"]["description"] = "By isbn or by title, each a string."
+        assert api.run(GEMMA_4, body).status_code == 200
+
+
+@pytest.mark.parametrize("case", [*SAID, *EXAMPLES])
+def test_the_client_states_every_keyword(sandbox: Sandbox, case: str) -> None:
+    schema = {"type": "object", "properties": {"p": SAID[case][0]}} if case in SAID else EXAMPLES[case].schema
+    with sandbox.using_dialect("strict_declarations"):
+        bound = client_of(sandbox).bind_tools([declare("f", to_json_schema(schema))])
+        assert isinstance(bound.invoke("Hello"), AIMessage)
+
+
+_NAMES = st.sampled_from(["a", "b_c", "type", "properties", "required", "nullable", "description", "items", "p"])
+
+
+def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    objects = st.builds(
+        lambda named: {"type": "object", "properties": named, "required": sorted(named)[:1]},
+        st.dictionaries(_NAMES, children, max_size=4),
+    )
+    return st.one_of(objects, st.builds(lambda one: {"type": "array", "items": one}, objects))
+
+
+def test_the_client_states_every_keyword_of_any_tool(sandbox: Sandbox) -> None:
+    leaves = st.sampled_from([schema for schema, _ in SAID.values()])
+    llm = client_of(sandbox)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(_objects(st.recursive(leaves, _objects, max_leaves=6)).filter(lambda one: one["type"] == "object"))
+    def states(parameters: dict[str, Any]) -> None:
+        assert isinstance(llm.bind_tools([declare("f", parameters)]).invoke("Hello"), AIMessage)
+
+    with sandbox.using_dialect("strict_declarations"):
+        states()
+
+
+def declare(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "Do it.", "parameters": parameters}}
+
+
+def client_of(sandbox: Sandbox) -> ChatWorkersGemma:
+    return ChatWorkersGemma(
+        model=GEMMA_4,
+        base_url=sandbox.base_url,
+        account_id=sandbox.account_id,
+        api_token=sandbox.api_token,
+        max_retries=0,
+    )

@@ -7,7 +7,10 @@ as Python, because the sandbox neither holds nor fetches the originals.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from langchain_workers_gemma.sandbox.validation.declarations import find_hidden
 
 from .prompt_writer import GEMMA_3_TOKENS, GEMMA_4_TOKENS, PromptWriter, RenderedPrompt, TemplateRefusedError
 from .tool_prompts import Gemma4Template
@@ -27,6 +30,8 @@ _TOOLS_NOT_SHOWN = (
     "This generation's template has no place for tools, so `tools` is not part of the prompt. Nobody knows what the "
     "service does with it."
 )
+_MAX_HIDDEN = 20
+"""Notes on keywords that the template does not show."""
 _RAW = "`raw` is true: the prompt goes to the model as it is, without a chat template."
 
 
@@ -56,7 +61,9 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
         if model.tool_role:
             thinking, note = _read_thinking(model, body)
             notes += note
-            Gemma4Template(writer).render(messages, _list_objects(body.get("tools")), thinking=thinking)
+            tools = _list_objects(body.get("tools"))
+            notes += _list_hidden_keywords(tools)
+            Gemma4Template(writer).render(messages, tools, thinking=thinking)
         else:
             notes += [_TOOLS_NOT_SHOWN] if body.get("tools") else []
             _TurnTemplate(writer, system_role=model.system_role).render(messages)
@@ -67,6 +74,18 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
 
 def _list_objects(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _list_hidden_keywords(tools: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the template does not show of tools, and no description states (docs/wire.md section 11)."""
+    functions = [one["function"] if isinstance(one.get("function"), dict) else one for one in tools]
+    found = (
+        problem
+        for at, function in enumerate(functions)
+        if isinstance(parameters := function.get("parameters"), dict)
+        for problem in find_hidden(parameters, str(function.get("description") or ""), f"tools[{at}]")
+    )
+    return [f"{problem}." for problem in islice(found, _MAX_HIDDEN)]
 
 
 def _read_thinking(model: GemmaModel, body: Mapping[str, Any]) -> tuple[bool, list[str]]:

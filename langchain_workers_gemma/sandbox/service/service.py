@@ -192,6 +192,7 @@ class Service:
             openai_route=call.openai_form,
             # A server behind the sandbox renders by its own template.
             lenient_templates=dialect.lenient_templates or not isinstance(self.engine, MockModel),
+            strict_declarations=dialect.strict_declarations,
         )
 
     def _streams(self, call: Call, request: ChatRequest) -> bool:

@@ -90,7 +90,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
         raise make_bad_input_error(*_explain(model, body, check.problems))
     if prompt is None:
         check_template(model, turns, lenient=rules.lenient_templates)
-        check_declarations(model, tools, lenient=rules.lenient_templates)
+        check_declarations(model, tools, lenient=rules.lenient_templates, strict=rules.strict_declarations)
     check_context(request, explicit="max_tokens" in numbers)
     return request
 

@@ -29,12 +29,14 @@ class RequestRules:
         ignored: Forms of structured output that are ignored, as unknown parameters are.
         openai_route: Whether the request used the OpenAI-compatible route, which accepts the envelope alone.
         lenient_templates: Whether histories and tools pass that the chat template renders wrongly.
+        strict_declarations: Whether tools are refused of which the chat template does not show every rule.
     """
 
     refused: frozenset[SchemaForm] = frozenset()
     ignored: frozenset[SchemaForm] = frozenset()
     openai_route: bool = False
     lenient_templates: bool = False
+    strict_declarations: bool = False
 
 
 DOCUMENTED_RULES = RequestRules()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_workers_gemma.sandbox.errors import INVALID_INPUT, ServiceError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from .declarations import find_hidden, find_misdeclared
 
+if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
     from langchain_workers_gemma.sandbox.chat import Tool, Turn
 
@@ -19,8 +19,6 @@ _NO_SYSTEM = (
 )
 _SYSTEM_ROLES = ("system", "developer")
 _ROLES = (*_SYSTEM_ROLES, "user", "assistant", "tool")
-_KEYWORDS = ("description", "type", "properties", "required", "nullable")
-"""What the template takes for keywords wherever it expects the names of parameters."""
 
 
 def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool = False) -> None:
@@ -43,53 +41,30 @@ def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool 
         _check_alternation(turns, system_role=model.system_role)
 
 
-def check_declarations(model: GemmaModel, tools: tuple[Tool, ...], *, lenient: bool = False) -> None:
+def check_declarations(
+    model: GemmaModel, tools: tuple[Tool, ...], *, lenient: bool = False, strict: bool = False
+) -> None:
     """Refuse tools whose declarations the model's chat template renders wrongly.
 
     Args:
         model: The published facts about the model.
         tools: The tools.
         lenient: Accept them, as the service does.
+        strict: Refuse as well what the template merely does not show: the service accepts it, and other clients send
+            it, but the model does not learn of the rule.
 
     Raises:
-        ServiceError: For a tool with parameters that the template makes up or leaves out.
+        ServiceError: For a tool with parameters that the template makes up or leaves out; under `strict` also for one
+            with keywords that it does not show.
     """
-    if lenient or not model.tool_role:
+    if not model.tool_role:
         return
     for at, tool in enumerate(tools):
-        path = f"tools[{at}].function.parameters"
-        for problem in _find_misdeclared(tool.parameters, tool.description, path):
-            raise _make_rendering_error(problem)
-
-
-def _find_misdeclared(schema: Mapping[str, Any], description: str, path: str) -> Iterator[str]:
-    """Yield what the template makes up or leaves out of an object's parameters.
-
-    The description of the object may state what it leaves out.
-    """
-    for name, value in _to_mapping(schema.get("properties")).items():
-        where, inner = f"{path}.properties.{name}", _to_mapping(value)
-        if name in _KEYWORDS:
-            if f'"{name}"' not in description:
-                yield f"{where} is left out, because {name!r} is a keyword there: name it in the description"
-            continue
-        kind = str(inner.get("type")).lower()
-        if kind == "object" and not isinstance(inner.get("properties"), dict):
-            if invented := sorted(set(inner) - set(_KEYWORDS)):
-                yield (
-                    f"{where} has no 'properties', so {invented[0]!r} is declared as a parameter: "
-                    "add an empty 'properties'"
-                )
-            continue
-        if kind == "array":
-            items = _to_mapping(inner.get("items"))
-            yield from _find_misdeclared(items, str(items.get("description") or ""), f"{where}.items")
-        else:
-            yield from _find_misdeclared(inner, str(inner.get("description") or ""), where)
-
-
-def _to_mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+        where = (tool.parameters, tool.description, f"tools[{at}].function.parameters")
+        for problem in () if lenient else find_misdeclared(*where):
+            raise _make_rendering_error(problem, "lenient_templates lets it pass")
+        for problem in find_hidden(*where) if strict else ():
+            raise _make_rendering_error(problem, "strict_declarations, which is on, refuses it")
 
 
 def _check_alternation(turns: tuple[Turn, ...], *, system_role: bool) -> None:
@@ -153,10 +128,10 @@ def _find_results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
     return list(turns[at + 1 : end])
 
 
-def _make_rendering_error(problem: str) -> ServiceError:
+def _make_rendering_error(problem: str, dialect: str = "lenient_templates lets it pass") -> ServiceError:
     return _make_template_error(
         f"The chat template renders this request wrongly. {problem}. (The service says nothing about this. "
-        "The sandbox's dialect lenient_templates lets it pass.)",
+        f"The sandbox's dialect {dialect}.)",
         status=400,
     )
 

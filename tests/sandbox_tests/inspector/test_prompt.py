@@ -224,3 +224,15 @@ def test_gemma_4_shows_media_and_results_of_every_kind() -> None:
     assert "<|tool_call>call:f{not JSON}<tool_call|>" in text
     assert f"<|tool_response>response:f{{value:{q}xy{q}}}<tool_response|>" in text
     assert text.endswith("<|tool_response>response:g{k:None}<tool_response|>")
+
+
+def test_gemma_4_notes_the_rules_of_tools_that_its_template_does_not_show() -> None:
+    shown = render_prompt(model(GEMMA_4), {"messages": [USER], "tools": [TOOL], "chat_template_kwargs": QUIET})
+    assert shown.notes == ()
+    ranged = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5}}}
+    hidden = render_prompt(
+        model(GEMMA_4),
+        {"messages": [USER], "tools": [{"name": "g", "parameters": ranged}], "chat_template_kwargs": QUIET},
+    )
+    (note,) = hidden.notes
+    assert "tools[0].properties.n: the model does not see 'minimum'" in note

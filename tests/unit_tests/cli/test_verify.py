@@ -44,6 +44,8 @@ NOT_SHOWN = {
     "function_calls",
     # It accepts histories and tools that the client does not send.
     "lenient_templates",
+    # It refuses tools that the client does not send.
+    "strict_declarations",
     # Empty events, text behind a call, and calls where no tools are bound.
     "empty_deltas",
     "words_after_calls",
