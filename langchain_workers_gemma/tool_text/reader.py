@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -12,7 +11,7 @@ from langchain_workers_gemma.tool_text.blocks import Block
 from langchain_workers_gemma.tool_text.calls import WrittenCall, make_invalid_json, to_json
 from langchain_workers_gemma.tool_text.emitter import Emitter
 from langchain_workers_gemma.tool_text.literals import BLANK
-from langchain_workers_gemma.tool_text.markdown import MarkdownState
+from langchain_workers_gemma.tool_text.reply_parts import ReplyParts
 from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
 from langchain_workers_gemma.tool_text.tokens import (
     CALL_CLOSERS,
@@ -79,15 +78,10 @@ class TextReader:
         self._tools = tools
         self._thinking = thinking
         self._ends, self._tokens = _list_markers(thinking, with_tools=bool(tools))
-        self._emitter = Emitter(first_index, holds_blanks=bool(tools))
-        self._text_page = MarkdownState()
-        self._thought_page: MarkdownState | None = None  # of the thought that is open
+        self._parts = ReplyParts(Emitter(first_index, holds_blanks=bool(tools)))
         self.in_reasoning = False
         self._text_follows = False  # whether text follows the thought that ends here
-        self._calls: list[WrittenCall] = []  # calls in the open thought, real if nothing but calls follows
-        self._calls_text: list[str] = []  # what they were read from
         self._at_start = True
-        self._turn_ended = False
         self._rescanned = False  # whether no thought can be closed any more
         self._idle = True  # whether the next character is waited for, outside of everything
         self._source = Source()
@@ -96,13 +90,13 @@ class TextReader:
     @property
     def holds_call(self) -> bool:
         """Whether a thought may hold a call, which depends on what follows."""
-        return bool(self._calls) or not self._idle
+        return bool(self._parts.calls) or not self._idle
 
     def feed(self, text: str) -> list[TextEvent]:
         """Take the next piece of the text and return the events that can be emitted now."""
         self._source.feed(text)
         next(self._reading, None)
-        return self._emitter.take()
+        return self._parts.emitter.take()
 
     def passes(self, text: str, *, reasoning: bool = False) -> bool:
         """Return whether a piece can be emitted as it is, since nothing in it or before it has to be looked at.
@@ -113,17 +107,18 @@ class TextReader:
             text: The piece.
             reasoning: Whether it is a thought by the service's own account.
         """
-        if not self._idle or self._calls or self._turn_ended or self.in_reasoning is not reasoning:
+        parts = self._parts
+        if not self._idle or parts.calls or parts.turn_ended or self.in_reasoning is not reasoning:
             return False
-        page, plain = self._get_page, _NO_MARK
+        page, plain = parts.page, _NO_MARK
         if reasoning:
-            passes = self._thought_page is not None and self._emitter.passes_thought(text)
-        elif self._thought_page is not None:
+            passes = parts.thought_page is not None and parts.emitter.passes_thought(text)
+        elif parts.thought_page is not None:
             return False
         elif self._at_start:
             passes, plain = self._may_start_with(text), _WITHIN_LINE if self._tools else _NO_MARK
         elif self._tools:
-            passes, plain = not page.line_is_blank and self._emitter.passes_text, _WITHIN_LINE
+            passes, plain = not page.line_is_blank and parts.emitter.passes_text, _WITHIN_LINE
         else:
             passes = True
         if not (passes and page.is_plain and plain.fullmatch(text)):
@@ -131,7 +126,7 @@ class TextReader:
         if self._at_start:
             self._at_start = False
             if not reasoning:
-                self._emitter.note_text()
+                parts.emitter.note_text()
         page.add_plain(text)
         return True
 
@@ -145,7 +140,7 @@ class TextReader:
     def begin_reasoning(self) -> None:
         """Note that the next pieces are a thought by the service's own account."""
         self.in_reasoning = True
-        self._thought_page = MarkdownState()
+        self._parts.begin_thought()
 
     def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
         """End the text, finally or temporarily, and return what was held back.
@@ -157,26 +152,23 @@ class TextReader:
             text_follows: Whether text follows a thought, so that what looks like a call in it is none.
         """
         self._text_follows = text_follows or (call_follows and self.in_reasoning)
-        if self._idle and self._thought_page is None and not self._calls:  # nothing is open
+        emitter = self._parts.emitter
+        if self._idle and self._parts.thought_page is None and not self._parts.calls:  # nothing is open
             self.in_reasoning = self._rescanned = False
-            self._emitter.close()
-            return self._emitter.take()
-        after_call = call_follows or self._emitter.after_call
+            emitter.close()
+            return emitter.take()
+        after_call = call_follows or emitter.after_call
         if after_call and not self._source.holding and _is_cut_opener(self._source.waiting):
             self._source = Source()
         self._source.end()
         next(self._reading, None)
-        self._emitter.close()
+        emitter.close()
         self._source = Source()
         self._reading = self._read()
         self._idle = True
         self.in_reasoning = self._rescanned = False
-        self._thought_page = None
-        return self._emitter.take()
-
-    @property
-    def _get_page(self) -> MarkdownState:
-        return self._text_page if self._thought_page is None else self._thought_page
+        self._parts.thought_page = None
+        return emitter.take()
 
     # --- The text as a whole ---
 
@@ -191,41 +183,26 @@ class TextReader:
             if not character:
                 break
             self._at_start = False
-            code = self._get_page.is_code(character)
+            code = self._parts.page.is_code(character)
             if character == "<" and (yield from self._read_token(in_code=code)):
                 continue
             if not code and self._tools and (yield from self._read_block(character)):
                 continue
-            self._append(self._source.take_chunk(_STRETCH))
-        self._end_thought(calls_are_real=not self._text_follows)
-
-    def _append(self, text: str, *, refused: bool = False) -> None:
-        """Emit text or a piece of a thought."""
-        blank = text.isspace()
-        if self._calls and blank:
-            self._calls_text.append(text)
-            return
-        if self._calls:
-            self._drop_calls()
-        self._turn_ended = self._turn_ended and blank
-        self._get_page.add(text, refused=refused)
-        if self._thought_page is None:
-            self._emitter.add_text(text)
-        else:
-            self._emitter.add_thought(text)
+            self._parts.append(self._source.take_chunk(_STRETCH))
+        self._parts.end_thought(calls_are_real=not self._text_follows)
 
     # --- Calls ---
 
     def _read_block(self, character: str) -> Steps[bool]:
         """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
-        source, page = self._source, self._get_page
+        source, page = self._source, self._parts.page
         if character == "<":
             token = yield from source.startswith(*CALL_OPENERS)
             if not token:
                 return False
             block = Block(source, self._tools, self._ends)
             reading = block.read_tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
-        elif self.in_reasoning and self._thought_page is not None:
+        elif self.in_reasoning and self._parts.thought_page is not None:
             return False  # engines leave calls between tokens in a thought; anything else in it is a thought
         elif character == "`":
             fence = yield from source.startswith(*FENCES)
@@ -251,14 +228,14 @@ class TextReader:
             held = source.get_held()
             if block.is_cut_short() and not self._text_follows:
                 self._take_calls(block, block.partial_call())
-            elif self._text_follows or not block.is_cut_markup(held, after_call=self._emitter.after_call):
-                self._append(block.drop_stray_token(held), refused=True)
+            elif self._text_follows or not block.is_cut_markup(held, after_call=self._parts.emitter.after_call):
+                self._parts.append(block.drop_stray_token(held), refused=True)
         except UnreadableError:
             if block.is_unreadable_call():
                 self._take_calls(block, (yield from block.read_unreadable_call()))
             else:
                 example = block.is_example() and not block.closed
-                self._append(block.drop_stray_token(source.get_held()), refused=True)
+                self._parts.append(block.drop_stray_token(source.get_held()), refused=True)
         else:
             self._take_calls(block, None)
         source.release()
@@ -270,35 +247,17 @@ class TextReader:
         source = self._source
         while (yield from source.peek()) and not (yield from source.startswith(*CALL_OPENERS)):
             if closer := (yield from source.accept(*CALL_CLOSERS)):
-                self._append(closer)
+                self._parts.append(closer)
                 return
-            self._append(source.take_chunk(_STRETCH), refused=True)
+            self._parts.append(source.take_chunk(_STRETCH), refused=True)
 
     def _take_calls(self, block: Block, partial: tuple[str, str] | None) -> None:
-        """Emit calls. In a thought they wait for what follows."""
         calls = [WrittenCall(name, to_json(arguments), closed=True) for name, arguments in block.calls]
         if partial is not None:
             calls.append(WrittenCall(partial[0], make_invalid_json(*partial), closed=False))
         elif calls:
             calls[-1] = calls[-1]._replace(closed=block.closed)
-        self._get_page.begin_line()
-        if self._thought_page is None:
-            self._emit(calls)
-        else:
-            self._calls += calls
-            self._calls_text.append(self._source.get_held())
-
-    def _emit(self, calls: Sequence[WrittenCall]) -> None:
-        for call in calls:
-            self._emitter.add_call(call.name, call.arguments, closed=call.closed)
-
-    def _drop_calls(self) -> None:
-        """Make what looked like calls in a thought part of the thought."""
-        text = "".join(self._calls_text)
-        self._calls.clear()
-        self._calls_text.clear()
-        self._get_page.add(text, refused=True)
-        self._emitter.add_thought(text)
+        self._parts.take_calls(calls, self._source.get_held())
 
     # --- Special tokens ---
 
@@ -308,7 +267,7 @@ class TextReader:
         token = yield from source.startswith(*self._tokens)
         if not token or (token in CALL_OPENERS and self._tools):
             return False
-        if self._thought_page is not None and thinking is not None and token == thinking.closing:
+        if self._parts.thought_page is not None and thinking is not None and token == thinking.closing:
             yield from self._close_thought(token)
         elif in_code:
             yield from self._read_token_in_code(token)
@@ -322,13 +281,13 @@ class TextReader:
 
     def _read_stray(self, token: str) -> Steps[None]:
         """Drop a token that means nothing here, unless it is a word in a line of prose, as in `Use <eos> there`."""
-        source, page = self._source, self._get_page
-        apart, first = page.stands_apart, page.line_is_blank
+        source, parts = self._source, self._parts
+        apart, first = parts.page.stands_apart, parts.page.line_is_blank
         yield from source.accept(token)
-        after_call = self._emitter.after_call or bool(self._calls)
+        after_call = parts.emitter.after_call or bool(parts.calls)
         if after_call and token in RESULTS:
             yield from self._drop_invented_result()
-        self._turn_ended = self._turn_ended or token in TURN_ENDS
+        parts.turn_ended = parts.turn_ended or token in TURN_ENDS
         if apart and not after_call:
             space = yield from source.run(_SPACE)
             following = yield from source.peek()
@@ -339,12 +298,12 @@ class TextReader:
             else:
                 is_word = not first and following in _AFTER_WORDS
             if is_word or space:
-                self._append(token + space if is_word else space)
-        if self._turn_ended:
+                self._parts.append(token + space if is_word else space)
+        if parts.turn_ended:
             blank = yield from source.run(BLANK)
             at_end = not (yield from source.peek()) or (yield from source.startswith(*TURN_STARTS))
             if blank and not at_end:  # at the end it only sets the token apart
-                self._append(blank)
+                self._parts.append(blank)
 
     def _drop_invented_result(self) -> Steps[None]:
         """Drop the result that a model invents for its own call if it is not stopped there."""
@@ -362,12 +321,12 @@ class TextReader:
         yield from self._source.accept(token)
         blank = yield from self._source.run(BLANK)
         if token not in TURN_ENDS or (yield from self._source.peek()):
-            self._append(token + blank)
+            self._parts.append(token + blank)
 
     def _read_turn_start(self, token: str) -> Steps[None]:
         """Drop the model's own header. Turns of other roles after the end of its turn are no part of the reply."""
         source = self._source
-        if not (self._turn_ended or self._get_page.line_is_blank):
+        if not (self._parts.turn_ended or self._parts.page.line_is_blank):
             yield from self._read_stray(token)
             return
         yield from source.accept(token)
@@ -375,8 +334,8 @@ class TextReader:
         line_end = yield from source.accept("\n")
         if role in _MODEL_ROLES and line_end:
             return
-        if not self._turn_ended:
-            self._append(token + role + line_end)
+        if not self._parts.turn_ended:
+            self._parts.append(token + role + line_end)
             return
         while (yield from source.peek()):
             source.take_chunk(_ANYTHING)
@@ -391,18 +350,18 @@ class TextReader:
         if (yield from self._source.startswith(thinking.name + "\n", thinking.name + thinking.closing)):
             yield from self._source.accept(thinking.name)
             yield from self._source.accept("\n")
-            self._thought_page = MarkdownState()
+            self._parts.begin_thought()
         elif blank:
-            self._append(blank)
+            self._parts.append(blank)
 
     def _open_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
         """Read what opens a thought: the token, doubled ones, and the name behind it."""
-        source, page = self._source, self._get_page
+        source, page = self._source, self._parts.page
         is_prose = page.stands_apart and not page.line_is_blank
         glued = not page.stands_apart
         yield from source.accept(thinking.opening)
-        if is_prose and self._thought_page is None:
-            self._append(thinking.opening)
+        if is_prose and self._parts.thought_page is None:
+            self._parts.append(thinking.opening)
             return
         yield from source.run(BLANK)
         while (yield from source.accept(thinking.opening)):
@@ -410,9 +369,9 @@ class TextReader:
         name = yield from source.accept(thinking.name) if thinking.name else _read_nothing()
         if thinking.name and not name and source.accept_cut(thinking.name):
             return
-        if self._thought_page is not None:  # it is open already
+        if self._parts.thought_page is not None:  # it is open already
             if name and not (yield from source.accept("\n")):
-                self._append(name)
+                self._parts.append(name)
             return
         following = yield from source.peek()
         if thinking.name and (not name or (following.isalnum() and not following.isupper())):
@@ -420,14 +379,14 @@ class TextReader:
             return
         if following in ("\n", " ", ":"):
             source.advance()
-        self._thought_page = MarkdownState()
+        self._parts.begin_thought()
 
     def _read_nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
         """Read a thought without its name. If nothing closes it, the opening token is dropped."""
         source = self._source
         if glued or self._rescanned:
             if begun:
-                self._append(begun)
+                self._parts.append(begun)
             return
         pieces = [begun]
         while True:
@@ -440,38 +399,27 @@ class TextReader:
                 break
             source.advance()
             pieces.append("<")
-        self._thought_page = MarkdownState()
-        self._append("".join(pieces))
-        self._end_thought(calls_are_real=False)
+        self._parts.begin_thought()
+        self._parts.append("".join(pieces))
+        self._parts.end_thought(calls_are_real=False)
 
     def _close_thought(self, closing: str) -> Steps[None]:
         """Read what closes a thought. Between backticks it is a word."""
         source = self._source
-        after_tick = self._get_page.after_tick
+        after_tick = self._parts.page.after_tick
         yield from source.accept(closing)
         if after_tick and (yield from source.peek()) == "`":
-            self._append(closing)
+            self._parts.append(closing)
             return
         blank = ""
-        if self._calls:
+        if self._parts.calls:
             blank = yield from source.run(BLANK)
             nothing = not (yield from source.peek()) or bool((yield from source.startswith(*CALL_OPENERS)))
-            self._end_thought(calls_are_real=nothing)
+            self._parts.end_thought(calls_are_real=nothing)
         else:
-            self._end_thought(calls_are_real=False)
+            self._parts.end_thought(calls_are_real=False)
         if blank:
-            self._append(blank)
-
-    def _end_thought(self, *, calls_are_real: bool) -> None:
-        if self._calls and not calls_are_real:
-            self._drop_calls()
-        self._emitter.end_thought()
-        self._emit(self._calls)
-        self._calls.clear()
-        self._calls_text.clear()
-        if self._thought_page is not None:
-            self._thought_page = None
-            self._text_page.begin_line()
+            self._parts.append(blank)
 
 
 def _is_cut_opener(text: str) -> bool:
