@@ -146,7 +146,7 @@ docs: $(VENV)/.docs ## Build the documentation into site/, and run all code on i
 	@$(BIN)/pytest -q tests/test_documentation.py -k "code_block or generated"
 
 docs-refresh: $(VENV)/.docs ## Update the outputs and tables of the documentation
-	@$(BIN)/python -m tests.helpers.site
+	@$(BIN)/python -m tests.helpers.generated_docs
 
 test-readme: $(VENV)/.test ## Follow the README in a fresh environment and an empty folder
 	@$(BIN)/pytest -q -m slow tests/packaging/test_readme.py

@@ -1,7 +1,7 @@
 """Times work that must grow with its input and no faster: ten times the input takes about ten times as long.
 
-Tests count the lines that this work runs (`tests/unit_tests/test_work.py`); time shows what a count cannot, such as a
-long text that is copied again and again. It ends with an error if anything comes near to the square.
+Tests count the lines that this work runs (`tests/unit_tests/test_cost_growth.py`). Time shows what a count cannot, such
+as a long text that is copied repeatedly. It ends with an error if anything comes near to the square.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.run import interleaved
-from tests.helpers.work import WORK
+from tests.helpers.cost_growth import WORKLOADS
 
 SIZES = (20_000, 200_000)
 TOO_MUCH = 50  # times as long; the square would be 100
@@ -20,7 +20,7 @@ def main() -> None:
     print(f"| work | {SIZES[0] // 1000} kB | {SIZES[1] // 1000} kB | factor |")
     print("| --- | ---: | ---: | ---: |")
     found: dict[str, float] = {}
-    for name, prepare in WORK.items():
+    for name, prepare in WORKLOADS.items():
         small, large = interleaved({str(size): prepare(size) for size in SIZES}, 5).values()
         found[name] = large / small
         print(f"| {name} | {small * 1e3:,.3g} ms | {large * 1e3:,.3g} ms | {found[name]:.1f} |")

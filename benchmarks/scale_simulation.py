@@ -137,7 +137,7 @@ def run(rows: int, rate: int, workers: int, *, kill: bool = False) -> Measured:
         workers: Dask workers, 0 for one process without Dask.
         kill: Whether to kill a worker halfway.
     """
-    behaviour = Behaviour(latency=LATENCY, fault_rate=FAULT_RATE, requests_a_minute=rate)
+    behaviour = Behaviour(latency=LATENCY, fault_rate=FAULT_RATE, requests_per_minute=rate)
     with tempfile.TemporaryDirectory() as name, serving(behaviour) as url, _cluster(workers) as cluster:
         folder = Path(name)
         with (folder / "in.jsonl").open("w") as file:

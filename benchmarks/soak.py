@@ -40,13 +40,13 @@ from tests.helpers.fault_server import (
     STREAM_END,
     STREAM_HEAD,
     FaultServer,
-    Received,
+    ReceivedRequest,
     Script,
-    chunk,
-    envelope,
-    event,
-    http,
-    refusal,
+    encode_chunk,
+    encode_event,
+    make_envelope,
+    make_error_envelope,
+    make_http_response,
 )
 
 if TYPE_CHECKING:
@@ -65,18 +65,18 @@ def right_answer(call: str) -> str:
     return " ".join(hashlib.sha256(f"{call}/{part}".encode()).hexdigest() for part in range(4))
 
 
-def right(request: Received) -> list[bytes]:
+def right(request: ReceivedRequest) -> list[bytes]:
     """The right answer as packets."""
     answer = right_answer(request.prompt)
-    if not request.streams:
-        return [http(200, envelope({"response": answer, "usage": USAGE}))]
+    if not request.wants_stream:
+        return [make_http_response(200, make_envelope({"response": answer, "usage": USAGE}))]
     pieces = [answer[at : at + 40] for at in range(0, len(answer), 40)]
-    frames = [event({"response": piece, "p": "x" * 9}) for piece in pieces]
-    return [STREAM_HEAD, *frames, event({"response": "", "usage": USAGE}) + event(b"[DONE]") + STREAM_END]
+    frames = [encode_event({"response": piece, "p": "x" * 9}) for piece in pieces]
+    return [STREAM_HEAD, *frames, encode_event({"response": "", "usage": USAGE}) + encode_event(b"[DONE]") + STREAM_END]
 
 
 BOMB = gzip.compress(b" " * 100_000_000)
-SOMEBODY_ELSES = http(200, envelope({"response": "for somebody else"}))
+SOMEBODY_ELSES = make_http_response(200, make_envelope({"response": "for somebody else"}))
 CUT_CALL = {
     "choices": [
         {
@@ -87,41 +87,47 @@ CUT_CALL = {
 }
 
 
-def halved(request: Received) -> list[bytes]:
+def halved(request: ReceivedRequest) -> list[bytes]:
     """The first half of the right answer."""
     packets = right(request)
-    return packets[: len(packets) // 2 + 1] if request.streams else [packets[0][: len(packets[0]) * 2 // 3]]
+    return packets[: len(packets) // 2 + 1] if request.wants_stream else [packets[0][: len(packets[0]) * 2 // 3]]
 
 
-FAULTS: dict[str, Callable[[Received], Script]] = {
+FAULTS: dict[str, Callable[[ReceivedRequest], Script]] = {
     "reset before the head": lambda _: (RESET,),
     "reset": lambda request: (*halved(request), RESET),
     "cut": lambda request: (*halved(request), CLOSE),
-    "clean cut": lambda request: (*halved(request), STREAM_END if request.streams else CLOSE),
-    "429": lambda _: (http(429, refusal(971, "Too many requests")),),
-    "429, at once": lambda _: (http(429, refusal(3040, "Capacity temporarily exceeded"), retry_after="0"),),
-    "quota": lambda _: (http(429, refusal(3036, "Used up")),),
-    "400": lambda _: (http(400, refusal(5006, "Bad input")),),
-    "500": lambda _: (http(500, refusal(3043, "Internal server error")),),
-    "502 in HTML": lambda _: (http(502, b"<html>502 Bad Gateway</html>", content_type="text/html"),),
+    "clean cut": lambda request: (*halved(request), STREAM_END if request.wants_stream else CLOSE),
+    "429": lambda _: (make_http_response(429, make_error_envelope(971, "Too many requests")),),
+    "429, at once": lambda _: (
+        make_http_response(429, make_error_envelope(3040, "Capacity temporarily exceeded"), retry_after="0"),
+    ),
+    "quota": lambda _: (make_http_response(429, make_error_envelope(3036, "Used up")),),
+    "400": lambda _: (make_http_response(400, make_error_envelope(5006, "Bad input")),),
+    "500": lambda _: (make_http_response(500, make_error_envelope(3043, "Internal server error")),),
+    "502 in HTML": lambda _: (make_http_response(502, b"<html>502 Bad Gateway</html>", content_type="text/html"),),
     "stall": lambda request: (*halved(request), STALL),
     "stall before the head": lambda _: (STALL,),
-    "garbage": lambda _: (http(200, b"\x00\xff garbage"),),
-    "bad frame": lambda request: (STREAM_HEAD, *halved(request)[1:], chunk(b"data: {nope\n\n"), STREAM_END),
-    "error under 200": lambda _: (http(200, refusal(3040, "Capacity temporarily exceeded")),),
-    "nothing": lambda _: (http(200, b""),),
-    "stacked codings": lambda _: (http(200, gzip.compress(BOMB), content_encoding="gzip, gzip"),),
-    "a bomb": lambda _: (http(200, BOMB, content_encoding="gzip"),),
+    "garbage": lambda _: (make_http_response(200, b"\x00\xff garbage"),),
+    "bad frame": lambda request: (STREAM_HEAD, *halved(request)[1:], encode_chunk(b"data: {nope\n\n"), STREAM_END),
+    "error under 200": lambda _: (make_http_response(200, make_error_envelope(3040, "Capacity temporarily exceeded")),),
+    "nothing": lambda _: (make_http_response(200, b""),),
+    "stacked codings": lambda _: (make_http_response(200, gzip.compress(BOMB), content_encoding="gzip, gzip"),),
+    "a bomb": lambda _: (make_http_response(200, BOMB, content_encoding="gzip"),),
     "closed right after": lambda request: (*right(request), CLOSE),
-    "a lone surrogate": lambda _: (http(200, b'{"result": {"response": "\\ud83d"}, "success": true}'),),
-    "a cut call, closed": lambda _: (http(200, envelope(CUT_CALL)),),
+    "a lone surrogate": lambda _: (make_http_response(200, b'{"result": {"response": "\\ud83d"}, "success": true}'),),
+    "a cut call, closed": lambda _: (make_http_response(200, make_envelope(CUT_CALL)),),
     "bytes after the end": lambda request: (b"".join(right(request)) + SOMEBODY_ELSES,),
-    "bytes after the end of an error": lambda _: (http(429, refusal(3040, "Busy"), retry_after="0") + SOMEBODY_ELSES,),
+    "bytes after the end of an error": lambda _: (
+        make_http_response(429, make_error_envelope(3040, "Busy"), retry_after="0") + SOMEBODY_ELSES,
+    ),
     "half a head after the end": lambda request: (b"".join(right(request)) + SOMEBODY_ELSES[:40],),
-    "a stream after the end": lambda request: (b"".join(right(request)) + STREAM_HEAD + event({"response": "no"}),),
+    "a stream after the end": lambda request: (
+        b"".join(right(request)) + STREAM_HEAD + encode_event({"response": "no"}),
+    ),
     "held open after the end": lambda request: (
-        (*right(request)[:-1], event({"response": "", "usage": USAGE}) + event(b"[DONE]"), STALL)
-        if request.streams
+        (*right(request)[:-1], encode_event({"response": "", "usage": USAGE}) + encode_event(b"[DONE]"), STALL)
+        if request.wants_stream
         else tuple(right(request))
     ),
 }
@@ -134,7 +140,7 @@ def serve(pipe: Connection, seed: int) -> None:
     faults: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def choose(request: Received) -> Script:
+    def choose(request: ReceivedRequest) -> Script:
         with lock:
             tries[request.prompt] += 1
             chance = random.Random(f"{seed}/{request.prompt}/{tries[request.prompt]}")
@@ -142,12 +148,17 @@ def serve(pipe: Connection, seed: int) -> None:
             faults[fault or "none"] += 1
         return FAULTS[fault](request) if fault else right(request)
 
-    with FaultServer(choose, keep=False) as server:
+    with FaultServer(choose, keep_requests=False) as server:
         pipe.send(server.url)
         while (question := pipe.recv()) != "stop":
             with lock:
                 pipe.send(
-                    {"open": server.open, "peak": server.peak, "accepted": server.accepted, "faults": dict(faults)}
+                    {
+                        "open": server.open_connections,
+                        "peak": server.max_open_connections,
+                        "accepted": server.accepted_connections,
+                        "faults": dict(faults),
+                    }
                 )
             del question
 

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from hypothesis import settings
 
 from langchain_workers_gemma.hosts import BASE_URL_VARIABLE, HOSTS
 
-settings.register_profile("untimed", settings(), deadline=None)  # no test depends on time, on a busy machine either
+settings.register_profile("untimed", settings(), deadline=None)  # no test depends on time, even on a busy machine
 settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No credentials of the developer's own leak into a test."""
+    """Remove the developer's credentials and settings from the environment."""
     for host in HOSTS.values():
         for name in (*host.token_variables, *host.account_variables):
             monkeypatch.delenv(name, raising=False)

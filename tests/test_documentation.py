@@ -13,8 +13,8 @@ import pytest
 
 import langchain_workers_gemma
 
-from .helpers import pages, site
-from .helpers.pages import PAGES, ROOT
+from .helpers import generated_docs, markdown_pages
+from .helpers.markdown_pages import PAGES, ROOT
 
 MODULES = sorted(
     module.name
@@ -26,34 +26,34 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 
 @every_page
 def test_every_code_block_runs_and_prints_the_output_on_the_page(page: Path) -> None:
-    with site.in_sandbox():
-        for block, printed in pages.run(page):
+    with generated_docs.sandbox_environment():
+        for block, printed in markdown_pages.run_blocks(page):
             if block.output is not None:
                 assert printed == block.output, f"{page}, line {block.line}: run `make docs-refresh`"
 
 
 @every_page
 def test_code_is_not_too_wide_for_a_narrow_screen(page: Path) -> None:
-    for block in pages.blocks(page.read_text(encoding="utf-8")):
+    for block in markdown_pages.parse_blocks(page.read_text(encoding="utf-8")):
         if block.language != "text":
-            too_wide = [line for line in block.code.splitlines() if len(line) > pages.MAX_COLUMNS]
+            too_wide = [line for line in block.code.splitlines() if len(line) > markdown_pages.MAX_COLUMNS]
             assert not too_wide
 
 
 @every_page
 def test_links_within_the_repository_have_targets(page: Path) -> None:
-    for target in pages.links(page.read_text(encoding="utf-8")):
+    for target in markdown_pages.find_links(page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
         path, _, anchor = target.partition("#")
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         if anchor and linked.suffix == ".md":
-            assert anchor in pages.anchors(linked.read_text(encoding="utf-8")), target
+            assert anchor in markdown_pages.find_anchors(linked.read_text(encoding="utf-8")), target
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    assert not site.outdated(), "run `make docs-refresh`"
+    assert not generated_docs.find_outdated(), "run `make docs-refresh`"
 
 
 @pytest.mark.parametrize("name", MODULES)

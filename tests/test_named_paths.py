@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .helpers.pages import ROOT
+from .helpers.markdown_pages import ROOT
 
 PACKAGE = ROOT / "langchain_workers_gemma"
 GUIDES = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]

@@ -24,7 +24,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaEmbeddings
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.ecosystem.asking import LIMIT, final, get_weather, question, sent
-from tests.helpers.asking import EVENTS, WAYS, ask
+from tests.helpers.model_calls import CALL_METHODS, EVENT_METHODS, call_model
 
 # --- Caches -----------------------------------------------------------------------------------------------------------
 
@@ -44,16 +44,16 @@ def cached(request: pytest.FixtureRequest, llm: ChatWorkersGemma, cache: BaseCac
         yield llm.model_copy(update={"cache": cache})
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", CALL_METHODS)
 def test_a_cached_answer(cached: ChatWorkersGemma, sandbox: Sandbox, way: str) -> None:
-    first = ask(cached, way, "Name a colour.")
-    again = ask(cached, way, "Name a colour.")
+    first = call_model(cached, way, "Name a colour.")
+    again = call_model(cached, way, "Name a colour.")
     is_stream = way in ("stream", "astream")
     assert len(sandbox.requests) == (2 if is_stream else 1), "LangChain's caches know whole answers alone"
     assert again.text == first.text
     assert again.response_metadata["model_name"] == first.response_metadata["model_name"]
-    ask(cached.bind(temperature=0.5), way, "Name a colour.")
-    ask(cached.model_copy(update={"seed": 7}), way, "Name a colour.")
+    call_model(cached.bind(temperature=0.5), way, "Name a colour.")
+    call_model(cached.model_copy(update={"seed": 7}), way, "Name a colour.")
     assert len(sandbox.requests) == (4 if is_stream else 3), "other settings are another call"
 
 
@@ -61,7 +61,7 @@ def test_a_cached_answer(cached: ChatWorkersGemma, sandbox: Sandbox, way: str) -
 def test_a_cached_call_of_a_tool(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandbox, way: str) -> None:
     bound = llm.model_copy(update={"cache": cache}).bind_tools([get_weather])
     asked = question()["messages"]
-    first, again = ask(bound, way, asked), ask(bound, way, asked)
+    first, again = call_model(bound, way, asked), call_model(bound, way, asked)
     assert len(sandbox.requests) == 1
     assert [call["args"] for call in again.tool_calls] == [call["args"] for call in first.tool_calls] != []
 
@@ -95,12 +95,12 @@ class _Counting(InMemoryRateLimiter):
         return await super().aacquire(blocking=blocking)
 
 
-@pytest.mark.parametrize("way", [*WAYS, *EVENTS])
+@pytest.mark.parametrize("way", [*CALL_METHODS, *EVENT_METHODS])
 def test_rate_limiter(llm: ChatWorkersGemma, way: str) -> None:
     limiter = _Counting()
     limited = llm.model_copy(update={"rate_limiter": limiter})
     for _ in range(3):
-        assert ask(limited, way).text
+        assert call_model(limited, way).text
     assert limiter.asked == 3
 
 
@@ -129,13 +129,13 @@ async def test_events_v2_of_an_agent(llm: ChatWorkersGemma) -> None:
     assert names.count("on_chat_model_stream") > 2
 
 
-@pytest.mark.parametrize("way", EVENTS)
+@pytest.mark.parametrize("way", EVENT_METHODS)
 def test_events_v3_of_a_model(llm: ChatWorkersGemma, way: str) -> None:
     bound = llm.bind_tools([get_weather])
-    message = ask(bound, way, question()["messages"])
+    message = call_model(bound, way, question()["messages"])
     assert [call["name"] for call in message.tool_calls] == ["get_weather"]
     assert message.usage_metadata
-    whole = ask(bound, "invoke", question()["messages"])
+    whole = call_model(bound, "invoke", question()["messages"])
     assert message.text == whole.text
     assert [call["args"] for call in message.tool_calls] == [call["args"] for call in whole.tool_calls]
 

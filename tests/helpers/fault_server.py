@@ -1,7 +1,7 @@
-"""A raw TCP server on loopback that plays exact scripts: what a real network does, and no HTTP library would.
+"""A TCP server on loopback that follows exact scripts, to cause network faults that no HTTP library can produce.
 
-A script is a sequence of steps: bytes to send, and the objects below. The n-th request of one prompt is met with the
-n-th script given to `play`, and every later one with the last.
+A script is a sequence of steps: bytes to send, or one of the objects below. The n-th request with a prompt gets the
+n-th script that was passed to `play`. The last script is repeated.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from typing import Any, Self, TypeAlias
 import pytest
 
 from langchain_workers_gemma import ChatWorkersGemma
-from langchain_workers_gemma.transport import driver as driving
-from tests.helpers.asking import gemma
+from langchain_workers_gemma.transport import driver
+from tests.helpers.model_calls import make_model
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Tear the connection down with an RST."""
+    """Close the connection with an RST."""
 
 
 @dataclass(frozen=True)
 class Close:
-    """Close the connection in order."""
+    """Close the connection normally."""
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Say nothing more until the client leaves."""
+    """Send nothing more until the client disconnects."""
 
 
 @dataclass(frozen=True)
@@ -64,47 +64,49 @@ Script: TypeAlias = Sequence[Step]
 
 
 @dataclass(frozen=True)
-class Received:
-    """One request."""
+class ReceivedRequest:
+    """A request that the server received."""
 
-    line: str
+    request_line: str
     headers: dict[str, str]
     body: bytes
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
+        """The parsed body."""
         return json.loads(self.body)
 
     @property
     def prompt(self) -> str:
-        """Return the last message's text, which identifies the requests of one call."""
+        """The text of the last message. It identifies the requests that belong to one call."""
         try:
             return str(self.json["messages"][-1]["content"])
         except (ValueError, LookupError, TypeError):
-            return self.line
+            return self.request_line
 
     @property
-    def streams(self) -> bool:
-        """Whether a stream is requested."""
+    def wants_stream(self) -> bool:
+        """Whether the request asks for a stream."""
         return b'"stream":true' in self.body
 
 
 class FaultServer:
-    """Plays scripts. Use it as a context manager.
+    """Answers requests with scripts. Use it as a context manager.
 
     Args:
-        choose: Gives the script for a request, in place of `play`.
-        keep: Whether to keep the requests.
+        choose_script: Returns the script for a request, instead of `play`.
+        keep_requests: Whether to keep the requests in `requests`.
     """
 
-    def __init__(self, choose: Callable[[Received], Script] | None = None, *, keep: bool = True) -> None:
-        self._keep = keep
-        self.requests: list[Received] = []
-        self.peak = 0
-        self.accepted = 0
-        self.departures: queue.Queue[str] = queue.Queue()  # one for each client that left during a reply
-        self._choose = choose or self._next_script
+    def __init__(
+        self, choose_script: Callable[[ReceivedRequest], Script] | None = None, *, keep_requests: bool = True
+    ) -> None:
+        self._keep_requests = keep_requests
+        self.requests: list[ReceivedRequest] = []
+        self.max_open_connections = 0
+        self.accepted_connections = 0
+        self.disconnects: queue.Queue[str] = queue.Queue()  # one for each client that disconnects during a reply
+        self.choose_script = choose_script or self._next_script
         self._scripts: Sequence[Script] = ()
         self._played: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
@@ -121,7 +123,7 @@ class FaultServer:
     def __exit__(self, *_: object) -> None:
         self._closing.set()
         with suppress(OSError), socket.socket() as waking:
-            waking.connect(("127.0.0.1", self.port))  # ends `accept`, and looks nothing up
+            waking.connect(("127.0.0.1", self.port))  # ends `accept` without a name lookup
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
@@ -136,31 +138,35 @@ class FaultServer:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def open(self) -> int:
-        """How many connections are open."""
+    def open_connections(self) -> int:
+        """The number of open connections."""
         with self._lock:
             return len(self._connections)
 
     def play(self, *scripts: Script) -> None:
-        """Meet the requests of each prompt with these scripts, one after another."""
+        """Answer the requests of each prompt with these scripts, one after another."""
         with self._lock:
             self._scripts = scripts
             self._played.clear()
             self.requests.clear()
 
-    def wait_until_left(self) -> str:
-        """Wait until a client has left in the middle of a reply. Gives how: `closed` or `reset`, a matter of timing."""
-        return self.departures.get(timeout=30)
+    def wait_for_disconnect(self) -> str:
+        """Wait until a client closes its connection during a reply.
 
-    def wait_until_open(self, most: int) -> int:
-        """Wait until no more than so many connections are open. Gives how many are."""
+        Returns:
+            `closed` or `reset`. Which of them depends on timing.
+        """
+        return self.disconnects.get(timeout=30)
+
+    def wait_until_at_most_open(self, limit: int) -> int:
+        """Wait until at most `limit` connections are open, and return how many are open."""
         for _ in range(500):
-            if self.open <= most:
+            if self.open_connections <= limit:
                 break
             self._closing.wait(0.01)
-        return self.open
+        return self.open_connections
 
-    def _next_script(self, request: Received) -> Script:
+    def _next_script(self, request: ReceivedRequest) -> Script:
         with self._lock:
             count = self._played[request.prompt]
             self._played[request.prompt] += 1
@@ -180,20 +186,20 @@ class FaultServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._connections.add(connection)
-                self.accepted += 1
-                self.peak = max(self.peak, len(self._connections))
+                self.accepted_connections += 1
+                self.max_open_connections = max(self.max_open_connections, len(self._connections))
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            while (request := _received(connection)) is not None:
-                if self._keep:
+            while (request := _read_request(connection)) is not None:
+                if self._keep_requests:
                     with self._lock:
                         self.requests.append(request)
-                if not all(self._step(connection, step) for step in self._choose(request)):
+                if not all(self._step(connection, step) for step in self.choose_script(request)):
                     break
         except OSError:
-            self.departures.put("reset")
+            self.disconnects.put("reset")
         connection.close()
         with self._lock:
             self._connections.discard(connection)
@@ -209,7 +215,7 @@ class FaultServer:
         elif isinstance(step, Wait):
             step.event.wait(10)
         elif isinstance(step, Stall):
-            self.departures.put(self._stall(connection))
+            self.disconnects.put(self._stall(connection))
             return False
         else:
             if isinstance(step, Reset):
@@ -227,8 +233,8 @@ class FaultServer:
         return "closing"
 
 
-def _received(connection: socket.socket) -> Received | None:
-    """The next request, or `None` if the client has left."""
+def _read_request(connection: socket.socket) -> ReceivedRequest | None:
+    """Return the next request, or `None` if the client has disconnected."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
@@ -244,99 +250,99 @@ def _received(connection: socket.socket) -> Received | None:
         if not more:
             return None
         body += more
-    return Received(line, headers, body)
+    return ReceivedRequest(line, headers, body)
 
 
-# --- What scripts are made of -----------------------------------------------------------------------------------------
+# --- The bytes of scripts ---------------------------------------------------------------------------------------------
 
 
-def http(status: int = 200, body: bytes | Any = b"", **headers: str) -> bytes:
-    """A whole reply with its length; anything but bytes becomes JSON."""
+def make_http_response(status: int = 200, body: bytes | Any = b"", **headers: str) -> bytes:
+    """Return a response with its length. A body that is not bytes is encoded as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"content-type": "application/json", "content-length": str(len(content))}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
-    return head(status, **fields) + content
+    return make_response_head(status, **fields) + content
 
 
-def head(status: int = 200, **headers: str) -> bytes:
-    """A reply's head."""
+def make_response_head(status: int = 200, **headers: str) -> bytes:
+    """Return the status line and the headers of a response."""
     lines = [f"HTTP/1.1 {status} Whatever", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-STREAM_HEAD = head(content_type="text/event-stream", transfer_encoding="chunked")
+STREAM_HEAD = make_response_head(content_type="text/event-stream", transfer_encoding="chunked")
 STREAM_END = b"0\r\n\r\n"
 
 
-def chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body."""
+def encode_chunk(data: bytes) -> bytes:
+    """Return one chunk of a chunked body."""
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def event(payload: Any) -> bytes:
-    """One event as a chunk; bytes as they are, anything else as JSON."""
-    return chunk(b"data: " + (payload if isinstance(payload, bytes) else json.dumps(payload).encode()) + b"\n\n")
+def encode_event(payload: Any) -> bytes:
+    """Return one event as a chunk: bytes unchanged, anything else as JSON."""
+    return encode_chunk(b"data: " + (payload if isinstance(payload, bytes) else json.dumps(payload).encode()) + b"\n\n")
 
 
-def envelope(result: Any) -> dict[str, Any]:
-    """A success in Cloudflare's envelope."""
+def make_envelope(result: Any) -> dict[str, Any]:
+    """Return a result in Cloudflare's envelope."""
     return {"result": result, "success": True, "errors": [], "messages": []}
 
 
-def refusal(code: int | None, message: str = "No.") -> dict[str, Any]:
-    """An error in Cloudflare's envelope."""
+def make_error_envelope(code: int | None, message: str = "No.") -> dict[str, Any]:
+    """Return an error in Cloudflare's envelope."""
     error = {"message": message} if code is None else {"code": code, "message": message}
     return {"result": None, "success": False, "errors": [error], "messages": []}
 
 
-HELLO = "Hello"
-EVENT = event({"response": "Hel"})
+HELLO_TEXT = "Hello"
+FIRST_EVENT = encode_event({"response": "Hel"})
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-WHOLE_HELLO = http(200, envelope({"response": HELLO, "usage": USAGE}))
-HALF = WHOLE_HELLO[: len(WHOLE_HELLO) // 2 + 40]
-HEAD_THEN_STALL: Script = (head(200, content_length="100"), STALL)
-STREAMED_HELLO = (
+HELLO_RESPONSE = make_http_response(200, make_envelope({"response": HELLO_TEXT, "usage": USAGE}))
+HALF_RESPONSE = HELLO_RESPONSE[: len(HELLO_RESPONSE) // 2 + 40]
+HEAD_THEN_STALL: Script = (make_response_head(200, content_length="100"), STALL)
+HELLO_STREAM = (
     STREAM_HEAD
-    + EVENT
-    + event({"response": "lo"})
-    + event({"response": "", "usage": USAGE})
-    + event(b"[DONE]")
+    + FIRST_EVENT
+    + encode_event({"response": "lo"})
+    + encode_event({"response": "", "usage": USAGE})
+    + encode_event(b"[DONE]")
     + STREAM_END
 )
 
 
-def hello(request: Received) -> Script:
-    """Return the right answer, in the requested form."""
-    return (STREAMED_HELLO if request.streams else WHOLE_HELLO,)
+def choose_hello_script(request: ReceivedRequest) -> Script:
+    """Return the script of a successful reply, as a stream if the request asks for one."""
+    return (HELLO_STREAM if request.wants_stream else HELLO_RESPONSE,)
 
 
-TIMEOUT = 0.5
-"""Seconds that a model waits where a server stalls."""
+STALL_TIMEOUT = 0.5
+"""The timeout, in seconds, of models in tests where the server stalls."""
 
 
-def model(server: FaultServer, **arguments: Any) -> ChatWorkersGemma:
-    """Return a model object that calls this server, with two retries."""
-    return gemma(**{"base_url": server.url, "max_retries": 1, "timeout": 20, **arguments})
+def make_server_model(server: FaultServer, **arguments: Any) -> ChatWorkersGemma:
+    """Return a model that calls this server, with one retry."""
+    return make_model(**{"base_url": server.url, "max_retries": 1, "timeout": 20, **arguments})
 
 
 @contextmanager
-def refusing_port() -> Iterator[int]:
-    """Yield a port of loopback without a server, kept free meanwhile."""
+def reserve_closed_port() -> Iterator[int]:
+    """Yield a port of loopback on which no server listens, and which no other process can use meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
-def without_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Have retries wait for no time, and return the list of the requested waits."""
-    naps: list[float] = []
+def fake_sleep(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Make retries skip their delays, and return the list to which the delays are appended."""
+    sleeps: list[float] = []
 
-    async def nap(seconds: float) -> None:
-        naps.append(seconds)
+    async def record_sleep(seconds: float) -> None:
+        sleeps.append(seconds)
 
-    def only(module: types.ModuleType, **own: Callable[..., Any]) -> types.SimpleNamespace:
-        return types.SimpleNamespace(**{**vars(module), **own})
+    def override(module: types.ModuleType, **functions: Callable[..., Any]) -> types.SimpleNamespace:
+        return types.SimpleNamespace(**{**vars(module), **functions})
 
-    monkeypatch.setattr(driving, "time", only(time, sleep=naps.append, monotonic=lambda: sum(naps)))
-    monkeypatch.setattr(driving, "asyncio", only(asyncio, sleep=nap))
-    return naps
+    monkeypatch.setattr(driver, "time", override(time, sleep=sleeps.append, monotonic=lambda: sum(sleeps)))
+    monkeypatch.setattr(driver, "asyncio", override(asyncio, sleep=record_sleep))
+    return sleeps

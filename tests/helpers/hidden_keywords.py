@@ -1,13 +1,13 @@
-"""Schemas of a parameter that Gemma 4's chat template does not show as a whole (docs/wire.md section 11).
+"""Schemas of parameters that Gemma 4's chat template does not render completely (docs/wire.md section 11).
 
-Each is with the facts that a description must state.
+Each schema has the words that its description must contain.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-SAID: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+DESCRIBED_SCHEMAS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "enum of numbers": ({"type": "integer", "enum": [1, 2, 30]}, ("1", "2", "30")),
     "enum of strings": ({"type": "string", "enum": ["red", "blue"]}, ("red", "blue")),
     "enum of both": ({"enum": ["auto", 4.5]}, ("auto", "4.5")),

@@ -1,7 +1,7 @@
-"""A service that answers rows of a data set, and counts what it did: with latency, faults and a rate limit.
+"""A service for `map` over data sets that counts its requests, with a latency, faults and a rate limit.
 
-It is Workers AI's native route over real sockets, as cheap as can be, so that a benchmark of 100,000 rows measures its
-client. The prompt of a row has to contain `row N`; the answer is `answer N`.
+It serves Workers AI's native route over real sockets, with as little work as possible, so that a benchmark of 100,000
+rows measures the client. The prompt of a row must contain `row N`; the answer is `answer N`.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class Behaviour:
     """How the service behaves.
 
     Attributes:
-        latency: Seconds before an answer, on average; each is between half and one and a half of it.
+        latency: The average delay of an answer in seconds. Each delay is between 0.5 and 1.5 times the average.
         fault_rate: The share of requests that end in an error: no capacity, a server error, a reset connection.
-        requests_a_minute: Requests that are accepted in any minute; others get HTTP 429.
-        quota: Answers before the free allocation is used up (error 3036).
-        bad_rows: Rows whose request is always refused.
+        requests_per_minute: The number of requests that are accepted in any minute. Others get HTTP 429.
+        quota: The number of answers after which the free allocation is used up (error 3036).
+        bad_rows: Rows whose requests are always refused.
     """
 
     latency: float = 0.0
     fault_rate: float = 0.0
-    requests_a_minute: int | None = None
+    requests_per_minute: int | None = None
     quota: int | None = None
     bad_rows: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
 class Counts:
-    """What the service did.
+    """The requests and answers of the service.
 
     Attributes:
-        answered: How often each row has been answered, which is what would be billed.
-        arrivals: When each request arrived, in seconds.
+        answered: How often each row has been answered, and would be billed.
+        arrivals: The time at which each request arrived, in seconds.
         refused: Requests over the rate limit.
         faults: Requests that ended in a fault.
     """
@@ -66,12 +66,12 @@ class Counts:
             "refused": self.refused,
             "faults": self.faults,
             "seconds": self.arrivals[-1] - self.arrivals[0] if self.arrivals else 0.0,
-            "most_in_a_minute": most_in_a_minute(self.arrivals),
+            "most_in_a_minute": count_busiest_minute(self.arrivals),
         }
 
 
-def most_in_a_minute(moments: list[float]) -> int:
-    """Return the most requests in any 60 seconds."""
+def count_busiest_minute(moments: list[float]) -> int:
+    """Return the largest number of requests in any 60 seconds."""
     most, first = 0, 0
     for last, moment in enumerate(moments):
         while moment - moments[first] >= 60.0:
@@ -81,13 +81,13 @@ def most_in_a_minute(moments: list[float]) -> int:
 
 
 class MapService:
-    """The service. Use it as a context manager: it then runs on an event loop of its own thread."""
+    """The service. As a context manager it runs on an event loop in a thread of its own."""
 
     def __init__(self, behaviour: Behaviour | None = None, *, seed: int = 0) -> None:
         self.behaviour = behaviour or Behaviour()
         self.counts = Counts()
         self.base_url = ""
-        self.most_at_once = 0
+        self.max_concurrent_requests = 0
         self._at_once = 0
         self.changed = threading.Condition()
         self._random = random.Random(seed)
@@ -108,7 +108,7 @@ class MapService:
 
     async def start(self) -> None:
         """Listen on a free port of loopback."""
-        self._server = await asyncio.start_server(self._connection, "127.0.0.1", 0, limit=1 << 24, backlog=1024)
+        self._server = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0, limit=1 << 24, backlog=1024)
         self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _stop(self) -> None:
@@ -119,16 +119,16 @@ class MapService:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wait_for_answers(self, count: int, timeout: float = 300.0) -> None:
-        """Wait until so many answers have been sent in all.
+        """Wait until `count` answers have been sent in total.
 
         Raises:
-            TimeoutError: If they have not.
+            TimeoutError: If they are not sent in time.
         """
         with self.changed:
             if not self.changed.wait_for(lambda: self.counts.answered.total() >= count, timeout):
                 raise TimeoutError(f"{self.counts.answered.total()} of {count} answers were sent.")
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -145,7 +145,7 @@ class MapService:
             writer.close()
 
     async def _reply(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Answer a request; return whether the connection stays."""
+        """Answer a request, and return whether the connection stays open."""
         now = time.monotonic()
         self.counts.arrivals.append(now)
         if not self._accept(now):
@@ -154,7 +154,7 @@ class MapService:
             return True
         fault = self._random.choice(_FAULTS) if self._random.random() < self.behaviour.fault_rate else None
         self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self.max_concurrent_requests = max(self.max_concurrent_requests, self._at_once)
         await asyncio.sleep(self.behaviour.latency * (0.5 + self._random.random()))
         self._at_once -= 1
         if fault is not None:
@@ -176,7 +176,7 @@ class MapService:
         return True
 
     def _accept(self, now: float) -> bool:
-        limit = self.behaviour.requests_a_minute
+        limit = self.behaviour.requests_per_minute
         if limit is None:
             return True
         while self._accepted and now - self._accepted[0] >= 60.0:

@@ -1,4 +1,4 @@
-"""The grammar engines that read schemas on the wire, and what else the tests of schemas share."""
+"""The grammar engines that servers use for schemas (llguidance and Outlines), and helpers for tests of schemas."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from outlines_core import json_schema as outlines  # type: ignore[import-untyped
 from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_strict_openai
 from langchain_workers_gemma.schemas.traversal import list_children
 
-FUNCTIONS = [inline_refs, for_constraint, for_tool, to_strict_openai]
+SCHEMA_TRANSFORMS = [inline_refs, for_constraint, for_tool, to_strict_openai]
 
 
-def inner_schemas(schema: Any) -> Any:
+def iterate_subschemas(schema: Any) -> Any:
+    """Yield a schema and all schemas inside it."""
     if isinstance(schema, dict):
         yield schema
         for child in list_children(schema):
-            yield from inner_schemas(child)
+            yield from iterate_subschemas(child)
 
 
-class _Bytes:
+class _ByteTokenizer:
     eos_token_id = 256
     bos_token_id = None
     tokens = [*(bytes([one]) for one in range(256)), b"<eos>"]  # noqa: RUF012
@@ -34,28 +35,34 @@ class _Bytes:
         return list(text if isinstance(text, bytes) else text.encode())
 
 
-TOKENIZER = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
+TOKENIZER = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_ByteTokenizer()))
 
 
-def grammar(schema: dict[str, Any]) -> str:
+def make_grammar(schema: dict[str, Any]) -> str:
+    """Return llguidance's grammar for a schema."""
     return llguidance.LLMatcher.grammar_from_json_schema(schema)
 
 
-def compile_everywhere(schema: dict[str, Any]) -> str:
-    assert llguidance.LLMatcher.validate_grammar(grammar(schema), TOKENIZER) == ""
+def compile_with_both_engines(schema: dict[str, Any]) -> str:
+    """Compile a schema with llguidance and Outlines, and return the regular expression of Outlines."""
+    assert llguidance.LLMatcher.validate_grammar(make_grammar(schema), TOKENIZER) == ""
     return str(outlines.build_regex_from_schema(json.dumps(schema)))
 
 
-def accepts(schema: dict[str, Any], value: Any) -> bool:
+def accepts_value(schema: dict[str, Any], value: Any) -> bool:
+    """Return whether llguidance accepts a value, or JSON text, for a schema."""
     text = (value if isinstance(value, str) else json.dumps(value)).encode()
-    matcher = llguidance.LLMatcher(TOKENIZER, grammar(schema))
+    matcher = llguidance.LLMatcher(TOKENIZER, make_grammar(schema))
     return matcher.try_consume_tokens(list(text)) == len(text) and matcher.is_accepting()
 
 
-def walk(schema: dict[str, Any], seed: int, wander: int = 80) -> str:
-    """A random instance; after `wander` bytes it takes the shortest way out of strings, numbers, lists and objects."""
+def generate_instance(schema: dict[str, Any], seed: int, free_bytes: int = 80) -> str:
+    """Return a random instance of a schema as JSON.
+
+    After `free_bytes` bytes it closes strings, numbers, arrays and objects as soon as the schema allows.
+    """
     dice = random.Random(seed)
-    matcher = llguidance.LLMatcher(TOKENIZER, grammar(schema))
+    matcher = llguidance.LLMatcher(TOKENIZER, make_grammar(schema))
     mask = llguidance.numpy.allocate_token_bitmask(1, TOKENIZER.vocab_size)
     found = bytearray()
     in_string = escaped = False
@@ -66,9 +73,9 @@ def walk(schema: dict[str, Any], seed: int, wander: int = 80) -> str:
         if 256 in allowed:
             break
         visible = [one for one in allowed if 33 <= one < 127] or allowed
-        ways_out = [one for one in (b'"' if in_string else b"}]n,") if one in visible and not escaped]
-        leave = ways_out and (len(found) > wander or dice.random() < 0.1)
-        choice = ways_out[0] if leave else dice.choice(visible)
+        closers = [one for one in (b'"' if in_string else b"}]n,") if one in visible and not escaped]
+        close = closers and (len(found) > free_bytes or dice.random() < 0.1)
+        choice = closers[0] if close else dice.choice(visible)
         matcher.consume_token(choice)
         found.append(choice)
         in_string ^= choice == ord('"') and not escaped

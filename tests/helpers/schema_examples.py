@@ -1,7 +1,7 @@
-"""Schemas as users write them, by name, for every test that sends one.
+"""Example schemas as users write them, by name, for every test that sends a schema.
 
-`EXAMPLES["name"].check(text)` reads JSON as the caller's own type would and returns what it objects to: Pydantic's
-error types, or the names of the JSON Schema keywords that were broken.
+`EXAMPLES["name"].find_errors(text)` validates JSON as the caller's type would. It returns Pydantic's error types, or
+the names of the JSON Schema keywords that the JSON violates.
 """
 
 from __future__ import annotations
@@ -346,23 +346,23 @@ OPENAI_FUNCTION = {
 
 @dataclass(frozen=True)
 class Example:
-    """A schema, and what of it no engine can enforce.
+    """A schema, and the rules of it that no grammar engine can enforce.
 
     Attributes:
-        schema: What a user hands in.
-        loose: What the caller's own type may object to in an instance that the engines let through.
-        recursive: Whether it holds a definition that leads back to itself.
+        schema: The schema that a user passes.
+        unenforced: The errors that the caller's type may report for an instance that the engines accept.
+        recursive: Whether it has a definition that refers to itself.
     """
 
     schema: Any
-    loose: frozenset[str] = field(default_factory=frozenset)
+    unenforced: frozenset[str] = field(default_factory=frozenset)
     recursive: bool = False
 
-    def check(self, text: str) -> set[str]:
-        """Reads JSON as the caller would; returns what is wrong with it."""
+    def find_errors(self, text: str) -> set[str]:
+        """Validate JSON as the caller would, and return the kinds of errors."""
         if isinstance(self.schema, dict) or self.schema is OldPlace:
-            # Pydantic takes no TypedDict of `typing` before Python 3.12.
-            validator = jsonschema.Draft202012Validator(_newer(to_json_schema(self.schema)))
+            # Pydantic does not accept a TypedDict of `typing` before Python 3.12.
+            validator = jsonschema.Draft202012Validator(_upgrade_draft(to_json_schema(self.schema)))
             return {str(error.validator) for error in validator.iter_errors(json.loads(text))}
         try:
             TypeAdapter(self.schema).validate_json(text)
@@ -371,13 +371,13 @@ class Example:
         return set()
 
 
-def _newer(schema: Any) -> Any:
-    """Says draft-4 and draft-7 keywords as `jsonschema` reads them in the newest draft."""
+def _upgrade_draft(schema: Any) -> Any:
+    """Rewrite draft-4 and draft-7 keywords in the newest draft, which `jsonschema` validates."""
     if isinstance(schema, list):
-        return [_newer(one) for one in schema]
+        return [_upgrade_draft(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    new = {key: _newer(value) for key, value in schema.items()}
+    new = {key: _upgrade_draft(value) for key, value in schema.items()}
     if isinstance(new.get("items"), list):
         new["prefixItems"] = new.pop("items")
         new["items"] = new.pop("additionalItems", True)
@@ -388,51 +388,51 @@ def _newer(schema: Any) -> Any:
     return new
 
 
-def _loose(schema: Any, *kinds: str, recursive: bool = False) -> Example:
-    return Example(schema, frozenset(kinds), recursive)
+def _make_example(schema: Any, *unenforced: str, recursive: bool = False) -> Example:
+    return Example(schema, frozenset(unenforced), recursive)
 
 
-# Engines know not of leap years (29 February) and know of leap seconds (23:59:60).
+# Engines accept 29 February in every year, and leap seconds (23:59:60).
 _CLOCK = ("date_from_datetime_parsing", "time_parsing", "datetime_from_date_parsing", "datetime_parsing")
 
 EXAMPLES: dict[str, Example] = {
-    "nested": _loose(Person),
-    "enums": _loose(Enums),
-    "optional": _loose(Optionals),
-    "union": _loose(Unions),
-    "discriminated_union": _loose(Pets),
-    "recursive": _loose(Node, recursive=True),
-    "mutually_recursive": _loose(Mutual, recursive=True),
-    "defaults": _loose(Defaults),
-    "constraints": _loose(
+    "nested": _make_example(Person),
+    "enums": _make_example(Enums),
+    "optional": _make_example(Optionals),
+    "union": _make_example(Unions),
+    "discriminated_union": _make_example(Pets),
+    "recursive": _make_example(Node, recursive=True),
+    "mutually_recursive": _make_example(Mutual, recursive=True),
+    "defaults": _make_example(Defaults),
+    "constraints": _make_example(
         Constraints,
         *("multiple_of", "string_pattern_mismatch", "string_too_long", "too_short", "too_long"),
         *("greater_than", "less_than"),
     ),
-    "aliases": _loose(Aliases),
-    "maps": _loose(Maps, "string_pattern_mismatch"),
-    "sequences": _loose(Sequences),
-    "times": _loose(Times, *_CLOCK, "time_delta_parsing"),
-    "anything": _loose(Anything),
-    "empty": _loose(Empty),
-    "open": _loose(Open),
-    "closed": _loose(Closed),
-    "keywords": _loose(Keywords),
-    "unicode": _loose(Unicode),
-    "root_union": _loose(Choice),
-    # A default in LangChain's notation makes a key optional; Pydantic knows nothing of it and misses the key.
-    "typed_dict": _loose(Trip, "missing"),
-    "typed_dict_annotated": _loose(Place, "missing"),
-    "typed_dict_recursive": _loose(Branch, recursive=True),
-    "typed_dict_of_typing": _loose(OldPlace, recursive=True),
-    "json_schema": _loose(JSON_SCHEMA),
-    "json_schema_defs": _loose(JSON_SCHEMA_DEFS),
-    "json_schema_all_of": _loose(JSON_SCHEMA_ALL_OF),
-    "json_schema_odd": _loose(
+    "aliases": _make_example(Aliases),
+    "maps": _make_example(Maps, "string_pattern_mismatch"),
+    "sequences": _make_example(Sequences),
+    "times": _make_example(Times, *_CLOCK, "time_delta_parsing"),
+    "anything": _make_example(Anything),
+    "empty": _make_example(Empty),
+    "open": _make_example(Open),
+    "closed": _make_example(Closed),
+    "keywords": _make_example(Keywords),
+    "unicode": _make_example(Unicode),
+    "root_union": _make_example(Choice),
+    # A default in LangChain's notation makes a key optional. Pydantic ignores it and requires the key.
+    "typed_dict": _make_example(Trip, "missing"),
+    "typed_dict_annotated": _make_example(Place, "missing"),
+    "typed_dict_recursive": _make_example(Branch, recursive=True),
+    "typed_dict_of_typing": _make_example(OldPlace, recursive=True),
+    "json_schema": _make_example(JSON_SCHEMA),
+    "json_schema_defs": _make_example(JSON_SCHEMA_DEFS),
+    "json_schema_all_of": _make_example(JSON_SCHEMA_ALL_OF),
+    "json_schema_odd": _make_example(
         JSON_SCHEMA_ODD,
         *("oneOf", "not", "if", "required", "uniqueItems", "contains", "dependentRequired", "maxLength"),
     ),
-    "self_reference": _loose(SELF_REFERENCE, recursive=True),
-    "openai_tool": _loose(OPENAI_TOOL),
-    "openai_function": _loose(OPENAI_FUNCTION),
+    "self_reference": _make_example(SELF_REFERENCE, recursive=True),
+    "openai_tool": _make_example(OPENAI_TOOL),
+    "openai_function": _make_example(OPENAI_FUNCTION),
 }

@@ -1,4 +1,4 @@
-"""Instances of the example schemas, as a model under a constraint would write them."""
+"""Instances of the example schemas, as a constrained model would write them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from functools import cache
 from typing import Any
 
 from langchain_workers_gemma.schemas import for_constraint, to_json_schema
-from tests.helpers.schema_engines import walk
+from tests.helpers.schema_engines import generate_instance
 from tests.helpers.schema_examples import EXAMPLES
 
 
 @cache
-def instance_of(name: str) -> str:
-    """An instance of an example that its own type takes."""
-    if name in _WRITTEN:
-        return json.dumps(_WRITTEN[name])
+def get_instance(name: str) -> str:
+    """Return an instance of an example as JSON that the type of the example accepts."""
+    if name in _HAND_WRITTEN:
+        return json.dumps(_HAND_WRITTEN[name])
     example = EXAMPLES[name]
     schema = for_constraint(to_json_schema(example.schema))
-    found = [walk(schema, seed) for seed in range(6)]
-    return max((one for one in found if _is_whole(one) and not example.check(one)), key=len)
+    found = [generate_instance(schema, seed) for seed in range(6)]
+    return max((one for one in found if _is_valid_json(one) and not example.find_errors(one)), key=len)
 
 
-def _is_whole(text: str) -> bool:
+def _is_valid_json(text: str) -> bool:
     try:
         return "Infinity" not in json.dumps(json.loads(text))
     except ValueError:
         return False
 
 
-# Where a rule that no engine enforces is rarely met by chance.
-_WRITTEN: dict[str, Any] = {
+# For schemas with rules that no engine enforces and random instances rarely satisfy.
+_HAND_WRITTEN: dict[str, Any] = {
     "constraints": {
         "age": 5,
         "above": 3,

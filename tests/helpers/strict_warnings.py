@@ -1,4 +1,4 @@
-"""Interpreter options that make warnings errors, for tests that start another Python."""
+"""Interpreter options that turn warnings into errors, for tests that start another Python."""
 
 LANGSMITH_ON_3_14 = "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
 """langsmith calls a function that Python 3.14 deprecates; `pyproject.toml` ignores the same warning."""

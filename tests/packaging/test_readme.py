@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.helpers import pages
+from tests.helpers import markdown_pages
 from tests.helpers.strict_warnings import STRICT_WARNINGS
 
-README = pages.ROOT / "README.md"
+README = markdown_pages.ROOT / "README.md"
 _INSTALL = re.compile(r"^pip install (.*)$", re.MULTILINE)
 _RELATIVE_LINK = re.compile(r"\]\((?!https?://|#)")
 
 
 def _blocks(language: str) -> list[str]:
-    found = [block for block in pages.blocks(README.read_text(encoding="utf-8")) if block.language == language]
+    found = [
+        block for block in markdown_pages.parse_blocks(README.read_text(encoding="utf-8")) if block.language == language
+    ]
     assert not any(block.skipped for block in found)
     return [block.code for block in found]
 
@@ -47,7 +49,7 @@ def test_every_block_runs_in_a_fresh_environment_and_an_empty_folder(tmp_path: P
     for wanted in _INSTALL.findall(shell):  # in a clone, as the README says
         subprocess.run(
             [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted.strip('"')],
-            cwd=pages.ROOT,
+            cwd=markdown_pages.ROOT,
             check=True,
         )
     with Sandbox() as sandbox:

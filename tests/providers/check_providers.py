@@ -20,7 +20,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.helpers.asking import CHAT_MODELS, GEMMA_4, WEATHER, gemma
+from tests.helpers.model_calls import CHAT_MODELS, GEMMA_4, WEATHER_TOOL, make_model
 from tests.providers.replies import ANTHROPIC, GOOGLE, OPENAI_CHAT, OPENAI_RESPONSES, TEXT
 from tests.providers.streams import write_events
 
@@ -41,7 +41,7 @@ class World(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def gemma(self, **options: Any) -> ChatWorkersGemma:
-        return gemma(base_url=self.url, **options)
+        return make_model(base_url=self.url, **options)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,7 +160,7 @@ def test_a_chain_with_fallbacks(world: World, provider: str, way: str) -> None:
     ]
     make, _ = PROVIDERS[provider]
     world.status = 500
-    chain = make(world.url).bind_tools([WEATHER]).with_fallbacks([world.gemma().bind_tools([WEATHER])])
+    chain = make(world.url).bind_tools([WEATHER_TOOL]).with_fallbacks([world.gemma().bind_tools([WEATHER_TOOL])])
     assert chain.invoke(history).text == "Hi"
     assert [message["role"] for message in world.bodies[-1]["messages"]] == ["user", "assistant", "tool"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.helpers.asking import PNG
+from tests.helpers.model_calls import PNG_BASE64
 
 TEXT = "It rains in Bonn."
 
@@ -72,7 +72,7 @@ OPENAI_RESPONSES: dict[str, Any] = {
             "container_id": "c",
             "outputs": [],
         },
-        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PNG},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PNG_BASE64},
         {
             "type": "message",
             "id": "msg_1",
@@ -165,7 +165,7 @@ GOOGLE: dict[str, Any] = {
                     {"executableCode": {"language": "PYTHON", "code": "print(1)"}},
                     {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
                     {"text": TEXT, "thoughtSignature": "c2ln"},
-                    {"inlineData": {"mimeType": "image/png", "data": PNG}},
+                    {"inlineData": {"mimeType": "image/png", "data": PNG_BASE64}},
                     {"functionCall": {"id": "call_1", "name": "get_weather", "args": {"city": "Bonn"}}},
                 ],
             },

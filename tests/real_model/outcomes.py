@@ -33,7 +33,7 @@ def find_outcome(case: Callable[[], str | None]) -> str:
 def check_value(example: Example, value: Any) -> str | None:
     """Return what is wrong with an answer in the form of a schema."""
     text = value.model_dump_json(by_alias=True) if isinstance(value, BaseModel) else json.dumps(value)
-    broken = example.check(text)
+    broken = example.find_errors(text)
     return f"does not fit: {broken}" if broken else None
 
 

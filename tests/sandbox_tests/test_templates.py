@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.schemas import to_json_schema
-from tests.helpers.hidden_keywords import SAID
+from tests.helpers.hidden_keywords import DESCRIBED_SCHEMAS
 from tests.helpers.schema_examples import EXAMPLES
 from tests.sandbox_tests.talking import (
     GEMMA_2B_LORA,
@@ -319,9 +319,13 @@ def test_the_strict_dialect_refuses_a_union_of_all_parameters(api: Api) -> None:
         assert api.run(GEMMA_4, body).status_code == 200
 
 
-@pytest.mark.parametrize("case", [*SAID, *EXAMPLES])
+@pytest.mark.parametrize("case", [*DESCRIBED_SCHEMAS, *EXAMPLES])
 def test_the_client_states_every_keyword(sandbox: Sandbox, case: str) -> None:
-    schema = {"type": "object", "properties": {"p": SAID[case][0]}} if case in SAID else EXAMPLES[case].schema
+    schema = (
+        {"type": "object", "properties": {"p": DESCRIBED_SCHEMAS[case][0]}}
+        if case in DESCRIBED_SCHEMAS
+        else EXAMPLES[case].schema
+    )
     with sandbox.using_dialect("strict_declarations"):
         bound = client_of(sandbox).bind_tools([declare("f", to_json_schema(schema))])
         assert isinstance(bound.invoke("Hello"), AIMessage)
@@ -339,7 +343,7 @@ def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[d
 
 
 def test_the_client_states_every_keyword_of_any_tool(sandbox: Sandbox) -> None:
-    leaves = st.sampled_from([schema for schema, _ in SAID.values()])
+    leaves = st.sampled_from([schema for schema, _ in DESCRIBED_SCHEMAS.values()])
     llm = client_of(sandbox)
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -75,7 +75,7 @@ def test_at_most_so_many_rows_are_with_the_cluster(address: str, service: MapSer
     service.behaviour = Behaviour(latency=0.01)
     rows = map_rows(make_rows(10), make_llm(service), prompt="{text}", scheduler=address, max_concurrency=1)
     assert [row["output"] for row in rows] == [f"answer {index}" for index in range(10)]
-    assert service.most_at_once == 1
+    assert service.max_concurrent_requests == 1
 
 
 def test_a_runnable_that_cannot_be_sent(address: str, tmp_path: Path) -> None:

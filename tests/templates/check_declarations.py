@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
 from langchain_workers_gemma.schemas import to_json_schema
-from tests.helpers import asking
-from tests.helpers.hidden_keywords import SAID
+from tests.helpers import model_calls
+from tests.helpers.hidden_keywords import DESCRIBED_SCHEMAS
 from tests.helpers.schema_examples import EXAMPLES
 from tests.templates.check_renderings import Client, Way
 from tests.templates.conftest import RENDERINGS
@@ -27,7 +27,7 @@ HIDDEN_NAMES = {"description", "type", "properties", "required", "nullable"}
 
 @pytest.fixture(scope="module")
 def client() -> Client:
-    return Client(Way(asking.GEMMA_4, "native", "native"))
+    return Client(Way(model_calls.GEMMA_4, "native", "native"))
 
 
 def declared(client: Client, parameters: Mapping[str, Any], template: ChatTemplate) -> dict[str, Any]:
@@ -60,11 +60,11 @@ def check_names(said: Mapping[str, Any], schema: Mapping[str, Any], text: str) -
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
-@pytest.mark.parametrize("case", SAID)
+@pytest.mark.parametrize("case", DESCRIBED_SCHEMAS)
 def test_what_the_template_does_not_show_is_in_the_description(
     client: Client, case: str, template: ChatTemplate
 ) -> None:
-    schema, facts = SAID[case]
+    schema, facts = DESCRIBED_SCHEMAS[case]
     parameters = {"type": "object", "properties": {"p": {"description": "About p.", **schema}, "q": {"type": "string"}}}
     said = declared(client, parameters, template)["parameters"]
     check_names(said, parameters, "")
@@ -126,7 +126,7 @@ def test_schemas_of_users(client: Client, name: str, template: ChatTemplate) -> 
 # --- Any schema -------------------------------------------------------------------------------------------------------
 
 _NAMES = st.sampled_from(["a", "b_c", "type", "properties", "required", "nullable", "description", "items", "keys"])
-_LEAVES: st.SearchStrategy[dict[str, Any]] = st.sampled_from([schema for schema, _ in SAID.values()])
+_LEAVES: st.SearchStrategy[dict[str, Any]] = st.sampled_from([schema for schema, _ in DESCRIBED_SCHEMAS.values()])
 
 
 def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:

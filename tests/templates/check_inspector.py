@@ -10,7 +10,7 @@ from jinja2.exceptions import TemplateError
 
 from langchain_workers_gemma.models import GemmaModel, get_model
 from langchain_workers_gemma.sandbox.inspector.prompt import render_prompt
-from tests.helpers.asking import GEMMA_4, GEMMA_7B
+from tests.helpers.model_calls import GEMMA_4, GEMMA_7B
 from tests.templates.conftest import RENDERINGS
 from tests.templates.templates import compiled
 

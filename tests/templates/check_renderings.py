@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.helpers import asking
+from tests.helpers import model_calls
 from tests.templates.conftest import RENDERINGS
 from tests.templates.histories import histories
 from tests.templates.marking import Marked, mark_history
@@ -22,13 +22,13 @@ from tests.templates.rules import check_constraint, check_prompt
 from tests.templates.templates import GEMMA_2, GEMMA_3, GEMMA_4, GEMMA_4_INTERLEAVED, ChatTemplate
 
 TEMPLATES: dict[str, tuple[ChatTemplate, ...]] = {
-    asking.GEMMA_4: (GEMMA_4, GEMMA_4_INTERLEAVED),
-    asking.GEMMA_3: (GEMMA_3,),
-    asking.SEA_LION: (GEMMA_3,),
-    asking.GEMMA_7B: (GEMMA_2,),
-    asking.GEMMA_7B_LORA: (GEMMA_2,),
+    model_calls.GEMMA_4: (GEMMA_4, GEMMA_4_INTERLEAVED),
+    model_calls.GEMMA_3: (GEMMA_3,),
+    model_calls.SEA_LION: (GEMMA_3,),
+    model_calls.GEMMA_7B: (GEMMA_2,),
+    model_calls.GEMMA_7B_LORA: (GEMMA_2,),
 }
-WITH_IMAGES = (asking.GEMMA_4, asking.GEMMA_3)
+WITH_IMAGES = (model_calls.GEMMA_4, model_calls.GEMMA_3)
 METHODS = ("without tools", "native", "guided_json", "prompt", "guided_json, one call")
 
 
@@ -54,7 +54,7 @@ def _ways() -> Iterator[Way]:
     for model in TEMPLATES:
         for api in ("native", "openai"):
             for method in METHODS:
-                if model != asking.GEMMA_7B_LORA or "guided" not in method:  # it has no constraint
+                if model != model_calls.GEMMA_7B_LORA or "guided" not in method:  # it has no constraint
                     yield Way(model, api, method)
 
 
@@ -68,7 +68,7 @@ class Client:
         client = httpx.Client(transport=httpx.MockTransport(self._answer))
         tool_calling = way.method.partition(",")[0]
         arguments = {} if way.method == "without tools" else {"tool_calling": tool_calling}
-        self._llm: ChatWorkersGemma = asking.gemma(
+        self._llm: ChatWorkersGemma = model_calls.make_model(
             model=way.model, api=way.api, http_client=client, **arguments, **options
         )
 

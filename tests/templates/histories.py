@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from tests.helpers.asking import PNG
+from tests.helpers.model_calls import PNG_BASE64
 
-IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
+IMAGE = {"type": "image", "base64": PNG_BASE64, "mime_type": "image/png"}
 _IDS = st.sampled_from(["c1", "c2", "c3"])
 _NAMES = st.sampled_from(["f", "g_h"])
 _BLANK: list[Any] = ["", [], [""], [{"type": "text", "text": ""}], " \n"]
@@ -23,7 +23,7 @@ _FOREIGN = (
     {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
     {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
     {"type": "refusal", "refusal": "No."},
-    {"type": "image_generation_call", "id": "ig_1", "result": PNG},
+    {"type": "image_generation_call", "id": "ig_1", "result": PNG_BASE64},
     {"type": "hologram"},
 )
 

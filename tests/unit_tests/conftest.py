@@ -1,4 +1,4 @@
-"""Services to ask: through respx, for what is sent and what comes of a reply, and on real sockets, for all else."""
+"""Fixtures: a service behind respx, for requests and replies, and a server on real sockets, for network faults."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 import pytest
 import respx
 
-from tests.helpers.asking import Service
-from tests.helpers.fault_server import FaultServer, without_naps
+from tests.helpers.fault_server import FaultServer, fake_sleep
+from tests.helpers.mock_service import MockService
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
+def service() -> Iterator[MockService]:
     with respx.mock(assert_all_called=False) as router:
-        yield Service(router)
+        yield MockService(router)
 
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
-    with FaultServer() as playing:
-        yield playing
+    with FaultServer() as server:
+        yield server
 
 
 @pytest.fixture
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    return without_naps(monkeypatch)
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    return fake_sleep(monkeypatch)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m lowest`, pass over modules without that mark: they import what the lowest versions do not bring."""
+    """With `-m lowest`, skip modules without that marker: they import packages that the lowest versions do not have."""
     wants_lowest = config.option.markexpr == "lowest"
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     return True if wants_lowest and is_test and "pytest.mark.lowest" not in collection_path.read_text() else None

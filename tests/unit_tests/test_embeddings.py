@@ -19,16 +19,17 @@ from langchain_workers_gemma import (
     WorkersGemmaEmbeddings,
 )
 from langchain_workers_gemma.response.vectors import VectorsError, read_vectors
-from tests.helpers.asking import ACCOUNT, TOKEN, Service, body, run
+from tests.helpers.mock_service import MockService, make_response
+from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, run_async
 
 MODEL = "@cf/google/embeddinggemma-300m"
-RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run/{MODEL}"
+RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/run/{MODEL}"
 
 
 def embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
     if arguments.get("host", "cloudflare") == "cloudflare":
-        arguments = {"account_id": ACCOUNT, **arguments}
-    return WorkersGemmaEmbeddings(**{"api_token": TOKEN, "max_retries": 0, **arguments})
+        arguments = {"account_id": ACCOUNT_ID, **arguments}
+    return WorkersGemmaEmbeddings(**{"api_token": API_TOKEN, "max_retries": 0, **arguments})
 
 
 def native(*vectors: list[Any], **more: Any) -> dict[str, Any]:
@@ -39,14 +40,14 @@ def openai(*vectors: list[Any]) -> dict[str, Any]:
     return {"data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]}
 
 
-def documents(client: WorkersGemmaEmbeddings, way: str, texts: list[str]) -> list[list[float]]:
-    vectors = client.embed_documents(texts) if way == "sync" else run(client.aembed_documents(texts))
+def documents(client: WorkersGemmaEmbeddings, call_method: str, texts: list[str]) -> list[list[float]]:
+    vectors = client.embed_documents(texts) if call_method == "sync" else run_async(client.aembed_documents(texts))
     assert isinstance(vectors, list)
     return vectors
 
 
-def query(client: WorkersGemmaEmbeddings, way: str, text: str) -> list[float]:
-    vector = client.embed_query(text) if way == "sync" else run(client.aembed_query(text))
+def query(client: WorkersGemmaEmbeddings, call_method: str, text: str) -> list[float]:
+    vector = client.embed_query(text) if call_method == "sync" else run_async(client.aembed_query(text))
     assert isinstance(vector, list)
     return vector
 
@@ -58,16 +59,16 @@ class TestStandard(EmbeddingsUnitTests):
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        return {"account_id": ACCOUNT, "api_token": TOKEN}
+        return {"account_id": ACCOUNT_ID, "api_token": API_TOKEN}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        variables = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
-        return variables, {}, {"account_id": ACCOUNT, "api_token": TOKEN, "model": MODEL}
+        variables = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT_ID, "CLOUDFLARE_API_TOKEN": API_TOKEN}
+        return variables, {}, {"account_id": ACCOUNT_ID, "api_token": API_TOKEN, "model": MODEL}
 
 
 @pytest.fixture(params=["sync", "async"])
-def way(request: pytest.FixtureRequest) -> str:
+def call_method(request: pytest.FixtureRequest) -> str:
     assert isinstance(request.param, str)
     return request.param
 
@@ -75,28 +76,30 @@ def way(request: pytest.FixtureRequest) -> str:
 # --- What is sent -----------------------------------------------------------------------------------------------------
 
 
-def test_documents_on_the_native_route(service: Service, way: str) -> None:
-    service.replies(native([0.5, 1], [0, -0.25]))
-    assert documents(embeddings(), way, ["a cat", "Zürich"]) == [[0.5, 1.0], [0.0, -0.25]]
-    assert service.request.method == "POST"
-    assert str(service.request.url) == RUN_URL
-    assert service.request.content == '{"text":["a cat","Zürich"]}'.encode()
-    assert service.request.headers["authorization"] == f"Bearer {TOKEN}"
+def test_documents_on_the_native_route(service: MockService, call_method: str) -> None:
+    service.respond_with_results(native([0.5, 1], [0, -0.25]))
+    assert documents(embeddings(), call_method, ["a cat", "Zürich"]) == [[0.5, 1.0], [0.0, -0.25]]
+    assert service.only_request.method == "POST"
+    assert str(service.only_request.url) == RUN_URL
+    assert service.only_request.content == '{"text":["a cat","Zürich"]}'.encode()
+    assert service.only_request.headers["authorization"] == f"Bearer {API_TOKEN}"
 
 
-def test_a_query_is_one_text(service: Service, way: str) -> None:
-    service.replies(native([1, 2]))
-    vector = query(embeddings(), way, "a cat")
+def test_a_query_is_one_text(service: MockService, call_method: str) -> None:
+    service.respond_with_results(native([1, 2]))
+    vector = query(embeddings(), call_method, "a cat")
     assert vector == [1.0, 2.0]
     assert all(isinstance(number, float) for number in vector)
-    assert service.request.content == b'{"text":["a cat"]}'
+    assert service.only_request.content == b'{"text":["a cat"]}'
 
 
-def test_documents_on_the_openai_route(service: Service, way: str) -> None:
-    service.says(openai([1, 2], [3, 4]))
-    assert documents(embeddings(api="openai"), way, ["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
-    assert str(service.request.url) == f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/v1/embeddings"
-    assert service.request.content == b'{"model":"@cf/google/embeddinggemma-300m","input":["a","b"]}'
+def test_documents_on_the_openai_route(service: MockService, call_method: str) -> None:
+    service.respond_with_bodies(openai([1, 2], [3, 4]))
+    assert documents(embeddings(api="openai"), call_method, ["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
+    assert (
+        str(service.only_request.url) == f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/v1/embeddings"
+    )
+    assert service.only_request.content == b'{"model":"@cf/google/embeddinggemma-300m","input":["a","b"]}'
 
 
 @pytest.mark.parametrize(
@@ -131,21 +134,21 @@ def test_documents_on_the_openai_route(service: Service, way: str) -> None:
     ],
     ids=["dataoorts", "aimlapi", "legacy-native", "legacy-openai", "another-model", "further-keys"],
 )
-def test_every_route(service: Service, arguments: dict[str, Any], url: str, content: bytes) -> None:
-    service.says({"result": native([1])} if b'"text"' in content else openai([1]))
+def test_every_route(service: MockService, arguments: dict[str, Any], url: str, content: bytes) -> None:
+    service.respond_with_bodies({"result": native([1])} if b'"text"' in content else openai([1]))
     assert embeddings(**arguments).embed_query("a") == [1.0]
-    assert str(service.request.url) == url
-    assert service.request.content == content
+    assert str(service.only_request.url) == url
+    assert service.only_request.content == content
 
 
-def test_headers_of_every_kind(service: Service) -> None:
-    service.replies(native([1]))
+def test_headers_of_every_kind(service: MockService) -> None:
+    service.respond_with_results(native([1]))
     embeddings(
         ai_gateway=AIGateway("gate", cache_ttl=60, token=SecretStr("gateway-token")),
         session_affinity="session",
         default_headers={"x-team": "blue"},
     ).embed_query("a")
-    sent = service.request.headers
+    sent = service.only_request.headers
     assert sent["cf-aig-gateway-id"] == "gate"
     assert sent["cf-aig-cache-ttl"] == "60"
     assert sent["cf-aig-authorization"] == "Bearer gateway-token"
@@ -153,12 +156,12 @@ def test_headers_of_every_kind(service: Service) -> None:
     assert sent["x-team"] == "blue"
 
 
-def test_prompts_are_the_model_cards(service: Service, way: str) -> None:
-    service.replies(native([1]))
+def test_prompts_are_the_model_cards(service: MockService, call_method: str) -> None:
+    service.respond_with_results(native([1]))
     client = embeddings(prompts=True)
-    query(client, way, "Which planet is red?")
-    documents(client, way, ["Mars is red."])
-    assert service.bodies == [
+    query(client, call_method, "Which planet is red?")
+    documents(client, call_method, ["Mars is red."])
+    assert service.request_bodies == [
         {"text": ["task: search result | query: Which planet is red?"]},
         {"text": ["title: none | text: Mars is red."]},
     ]
@@ -167,29 +170,31 @@ def test_prompts_are_the_model_cards(service: Service, way: str) -> None:
 # --- Splitting --------------------------------------------------------------------------------------------------------
 
 
-def test_documents_are_split_and_keep_their_order(service: Service, way: str) -> None:
-    service.replies(*(native(*([float(n)] for n in part)) for part in (range(100), range(100, 200), range(200, 250))))
-    vectors = documents(embeddings(), way, [f"text {n}" for n in range(250)])
+def test_documents_are_split_and_keep_their_order(service: MockService, call_method: str) -> None:
+    service.respond_with_results(
+        *(native(*([float(n)] for n in part)) for part in (range(100), range(100, 200), range(200, 250)))
+    )
+    vectors = documents(embeddings(), call_method, [f"text {n}" for n in range(250)])
     assert vectors == [[float(n)] for n in range(250)]
-    assert [len(sent["text"]) for sent in service.bodies] == [100, 100, 50]
-    assert [text for sent in service.bodies for text in sent["text"]] == [f"text {n}" for n in range(250)]
+    assert [len(sent["text"]) for sent in service.request_bodies] == [100, 100, 50]
+    assert [text for sent in service.request_bodies for text in sent["text"]] == [f"text {n}" for n in range(250)]
 
 
-def test_the_size_of_a_request_can_be_chosen(service: Service) -> None:
-    service.replies(native([1], [2]), native([3]))
+def test_the_size_of_a_request_can_be_chosen(service: MockService) -> None:
+    service.respond_with_results(native([1], [2]), native([3]))
     assert embeddings(chunk_size=2).embed_documents(["a", "b", "c"]) == [[1.0], [2.0], [3.0]]
 
 
-def test_a_payload_stays_under_10_mb(service: Service) -> None:
-    service.replies(native([1], [2]), native([3]))
+def test_a_payload_stays_under_10_mb(service: MockService) -> None:
+    service.respond_with_results(native([1], [2]), native([3]))
     long = "ü" * 2_400_000
     assert len(embeddings().embed_documents([long, long, long])) == 3
-    assert [len(sent["text"]) for sent in service.bodies] == [2, 1]
+    assert [len(sent["text"]) for sent in service.request_bodies] == [2, 1]
     assert all(len(request.content) < 10_000_000 for request in service.requests)
 
 
-def test_no_documents_no_request(service: Service, way: str) -> None:
-    assert documents(embeddings(), way, []) == []
+def test_no_documents_no_request(service: MockService, call_method: str) -> None:
+    assert documents(embeddings(), call_method, []) == []
     assert service.requests == []
 
 
@@ -204,15 +209,15 @@ def test_no_documents_no_request(service: Service, way: str) -> None:
         ("a text", "takes a list of texts"),
     ],
 )
-def test_texts_that_cannot_be_embedded(service: Service, way: str, texts: Any, why: str) -> None:
+def test_texts_that_cannot_be_embedded(service: MockService, call_method: str, texts: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        documents(embeddings(prompts=True), way, texts)
+        documents(embeddings(prompts=True), call_method, texts)
     assert service.requests == []
 
 
-def test_an_empty_query(service: Service, way: str) -> None:
+def test_an_empty_query(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match="the query is empty"):
-        query(embeddings(), way, "")
+        query(embeddings(), call_method, "")
     assert service.requests == []
 
 
@@ -275,24 +280,24 @@ def test_partial_and_broken_replies(result: Any) -> None:
         read_vectors(result, 2)
 
 
-def test_a_partial_reply_is_an_error_with_its_true_status(service: Service, way: str) -> None:
-    service.replies(native([1.0]), headers={"cf-ray": "ray-1"})
+def test_a_partial_reply_is_an_error_with_its_true_status(service: MockService, call_method: str) -> None:
+    service.respond_with_results(native([1.0]), headers={"cf-ray": "ray-1"})
     with pytest.raises(InternalServerError, match="1 vectors for 2 texts") as caught:
-        documents(embeddings(max_retries=2), way, ["a", "b"])
+        documents(embeddings(max_retries=2), call_method, ["a", "b"])
     assert caught.value.status_code == 200
     assert caught.value.request_id == "ray-1"
     assert len(service.requests) == 1
 
 
-def test_replies_of_different_lengths_are_refused(service: Service) -> None:
-    service.replies(native([1.0]), native([1.0, 2.0]))
+def test_replies_of_different_lengths_are_refused(service: MockService) -> None:
+    service.respond_with_results(native([1.0]), native([1.0, 2.0]))
     with pytest.raises(InternalServerError, match="not as long as"):
         embeddings(batch_size=1).embed_documents(["a", "b"])
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b'{"result": {"data": [[1'])
-def test_a_reply_that_is_not_json(service: Service, content: bytes) -> None:
-    service.answers(body(content))
+def test_a_reply_that_is_not_json(service: MockService, content: bytes) -> None:
+    service.respond_with(make_response(content))
     with pytest.raises(InternalServerError, match="not JSON"):
         embeddings().embed_query("a")
 
@@ -308,78 +313,82 @@ CAPACITY = {"success": False, "errors": [{"code": 3040, "message": "Capacity tem
 
 
 @pytest.fixture
-def slept(naps: list[float]) -> list[float]:
-    return naps
+def slept(sleeps: list[float]) -> list[float]:
+    return sleeps
 
 
-def test_retries(service: Service, way: str, slept: list[float]) -> None:
-    refused = body(CAPACITY, 429, {"retry-after": "7"})
-    service.answers(refused, refused, body({"result": native([1.0])}))
-    assert query(embeddings(max_retries=2), way, "a") == [1.0]
+def test_retries(service: MockService, call_method: str, slept: list[float]) -> None:
+    refused = make_response(CAPACITY, 429, {"retry-after": "7"})
+    service.respond_with(refused, refused, make_response({"result": native([1.0])}))
+    assert query(embeddings(max_retries=2), call_method, "a") == [1.0]
     assert slept == [7.0, 7.0]
 
 
-def test_a_retry_repeats_its_own_part_only(service: Service, slept: list[float]) -> None:
-    service.answers(
-        body({"result": native([1.0])}), body(CAPACITY, 429, {"retry-after": "0"}), body({"result": native([2.0])})
+def test_a_retry_repeats_its_own_part_only(service: MockService, slept: list[float]) -> None:
+    service.respond_with(
+        make_response({"result": native([1.0])}),
+        make_response(CAPACITY, 429, {"retry-after": "0"}),
+        make_response({"result": native([2.0])}),
     )
     assert embeddings(max_retries=1, batch_size=1).embed_documents(["a", "b"]) == [[1.0], [2.0]]
-    assert [sent["text"] for sent in service.bodies] == [["a"], ["b"], ["b"]]
+    assert [sent["text"] for sent in service.request_bodies] == [["a"], ["b"], ["b"]]
 
 
-def test_errors_are_typed(service: Service, way: str, slept: list[float]) -> None:
-    service.answers(body(CAPACITY, 429))
+def test_errors_are_typed(service: MockService, call_method: str, slept: list[float]) -> None:
+    service.respond_with(make_response(CAPACITY, 429))
     with pytest.raises(CapacityError) as caught:
-        query(embeddings(), way, "a")
+        query(embeddings(), call_method, "a")
     assert caught.value.code == 3040
     assert slept == []
 
 
-def test_a_timeout_is_ours(service: Service, way: str, slept: list[float]) -> None:
+def test_a_timeout_is_ours(service: MockService, call_method: str, slept: list[float]) -> None:
     def late() -> httpx.Response:
         raise httpx.ReadTimeout("late")
 
-    service.answers(late)
+    service.respond_with(late)
     with pytest.raises(APITimeoutError):
-        query(embeddings(max_retries=1), way, "a")
+        query(embeddings(max_retries=1), call_method, "a")
     assert len(slept) == 1
 
 
-def test_the_token_never_appears(service: Service) -> None:
+def test_the_token_never_appears(service: MockService) -> None:
     client = embeddings()
-    service.answers(body({"success": False, "errors": [{"code": 10000, "message": f"Bad token {TOKEN}"}]}, 401))
+    service.respond_with(
+        make_response({"success": False, "errors": [{"code": 10000, "message": f"Bad token {API_TOKEN}"}]}, 401)
+    )
     with pytest.raises(Exception, match="Bad token") as caught:
         client.embed_query("a")
-    assert TOKEN not in f"{client!r} {client} {caught.value!r} {caught.value} {dumps(client)}"
+    assert API_TOKEN not in f"{client!r} {client} {caught.value!r} {caught.value} {dumps(client)}"
     with pytest.raises(ValueError, match="promts") as wrong:
-        embeddings(promts=TOKEN)
-    assert TOKEN not in str(wrong.value)
+        embeddings(promts=API_TOKEN)
+    assert API_TOKEN not in str(wrong.value)
 
 
 # --- Copies -----------------------------------------------------------------------------------------------------------
 
 
-def test_clients_of_the_caller(service: Service) -> None:
-    service.replies(native([1.0]))
+def test_clients_of_the_caller(service: MockService) -> None:
+    service.respond_with_results(native([1.0]))
     with httpx.Client(headers={"x-own": "1"}) as http:
         client = embeddings(http_client=http)
         client.embed_query("a")
         assert copy.deepcopy(client).http_client is http
         assert pickle.loads(pickle.dumps(client)).http_client is None
         assert not http.is_closed
-    assert service.request.headers["x-own"] == "1"
+    assert service.only_request.headers["x-own"] == "1"
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-def test_copies_ask_the_same(service: Service) -> None:
-    service.replies(native([1.0]))
+def test_copies_ask_the_same(service: MockService) -> None:
+    service.respond_with_results(native([1.0]))
     client = embeddings(prompts=True, default_headers={"x-team": "blue"})
     kept = json.loads(dumps(client))
     loaded = load(
         kept,
         allowed_objects=[WorkersGemmaEmbeddings],
         valid_namespaces=["langchain_workers_gemma"],
-        secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN},
+        secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN},
     )
     for twin in (client, loaded, pickle.loads(pickle.dumps(client)), copy.deepcopy(client), client.model_copy()):
         twin.embed_query("a")
@@ -388,10 +397,10 @@ def test_copies_ask_the_same(service: Service) -> None:
     assert {request.headers["x-team"] for request in service.requests} == {"blue"}
 
 
-def test_several_loops_one_after_another(service: Service) -> None:
+def test_several_loops_one_after_another(service: MockService) -> None:
     import asyncio
 
-    service.replies(native([1.0]))
+    service.respond_with_results(native([1.0]))
     client = embeddings()
     for _ in range(2):
         assert asyncio.run(client.aembed_query("a")) == [1.0]

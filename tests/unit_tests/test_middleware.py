@@ -21,7 +21,8 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_workers_gemma.middleware import ToolCallGuard
-from tests.helpers.asking import GEMMA_3, GEMMA_4, delta, gemma, message_reply, run, sse
+from tests.helpers.mock_service import encode_sse, make_completion, make_delta
+from tests.helpers.model_calls import GEMMA_3, GEMMA_4, make_model, run_async
 
 Script = Callable[[int, dict[str, Any]], dict[str, Any]]
 """From the number of a request, counted from 0, and its body to what the model writes: `text` and `calls`."""
@@ -56,9 +57,9 @@ class Model:
         reason = written.get("finish_reason") or ("tool_calls" if calls else "stop")
         said = {"content": written.get("text", ""), **({"tool_calls": calls} if calls else {})}
         if sent.get("stream"):
-            frames = sse(delta(**said), delta(finish_reason=reason), "[DONE]")
+            frames = encode_sse(make_delta(**said), make_delta(finish_reason=reason), "[DONE]")
             return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=frames)
-        return httpx.Response(200, json={"result": message_reply(finish_reason=reason, **said), "success": True})
+        return httpx.Response(200, json={"result": make_completion(finish_reason=reason, **said), "success": True})
 
 
 def check_history(messages: list[dict[str, Any]]) -> None:
@@ -114,18 +115,18 @@ def call(city: str) -> tuple[str, str]:
 BROKEN = ("look_up", '{"city": "Par')
 QUESTION = {"messages": [("user", "How warm is it in Paris?")]}
 WAYS = ("invoke", "ainvoke", "stream", "astream", "messages")
-ways = pytest.mark.parametrize("way", WAYS)
+ways = pytest.mark.parametrize("call_method", WAYS)
 
 
 def agent_of(tools: Tools, guard: ToolCallGuard | None = None, *more: Any, **options: Any) -> Any:
     streaming = options.pop("streaming", False)
     model_id = options.pop("model_id", GEMMA_4)
     method = "auto" if model_id == GEMMA_4 else "guided_json"
-    llm = gemma(model=model_id, streaming=streaming, tool_calling=method)
+    llm = make_model(model=model_id, streaming=streaming, tool_calling=method)
     return create_agent(llm, [tools.look_up], middleware=[guard or ToolCallGuard(), *more], **options)
 
 
-def answer_of(agent: Any, way: str, asked: Any = None, config: Any = None) -> list[Any]:
+def answer_of(agent: Any, call_method: str, asked: Any = None, config: Any = None) -> list[Any]:
     """The messages of the state at the end of a run."""
     asked = QUESTION if asked is None else asked
 
@@ -133,13 +134,13 @@ def answer_of(agent: Any, way: str, asked: Any = None, config: Any = None) -> li
         states = [state async for state in agent.astream(asked, config, stream_mode="values")]
         return states[-1]
 
-    if way == "invoke":
+    if call_method == "invoke":
         state = agent.invoke(asked, config)
-    elif way == "ainvoke":
-        state = run(agent.ainvoke(asked, config))
-    elif way == "astream":
-        state = run(last_state())
-    elif way == "stream":
+    elif call_method == "ainvoke":
+        state = run_async(agent.ainvoke(asked, config))
+    elif call_method == "astream":
+        state = run_async(last_state())
+    elif call_method == "stream":
         state = list(agent.stream(asked, config, stream_mode="values"))[-1]
     else:  # tokens and states together, as user interfaces ask
         pieces = list(agent.stream(asked, config, stream_mode=["messages", "values"]))
@@ -157,9 +158,9 @@ def answer_of(agent: Any, way: str, asked: Any = None, config: Any = None) -> li
 
 
 @ways
-def test_an_invalid_call_goes_back_to_the_model(model: Model, tools: Tools, way: str) -> None:
+def test_an_invalid_call_goes_back_to_the_model(model: Model, tools: Tools, call_method: str) -> None:
     model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, {"text": "24 degrees."})
-    messages = answer_of(agent_of(tools, streaming=way == "messages"), way)
+    messages = answer_of(agent_of(tools, streaming=call_method == "messages"), call_method)
     assert [message.type for message in messages] == ["human", "ai", "tool", "ai", "tool", "ai"]
     assert messages[-1].text == "24 degrees."
     assert tools.runs == ["Paris"]
@@ -182,10 +183,12 @@ def test_a_call_cut_by_the_token_limit_is_answered_with_the_cure(model: Model, t
 @ways
 @pytest.mark.parametrize("max_invalid", [0, 1, 3])
 def test_the_run_ends_with_a_notice_when_calls_stay_invalid(
-    model: Model, tools: Tools, way: str, max_invalid: int
+    model: Model, tools: Tools, call_method: str, max_invalid: int
 ) -> None:
     model.script = lambda _number, _body: {"calls": [BROKEN]}
-    messages = answer_of(agent_of(tools, ToolCallGuard(max_invalid=max_invalid), streaming=way == "messages"), way)
+    messages = answer_of(
+        agent_of(tools, ToolCallGuard(max_invalid=max_invalid), streaming=call_method == "messages"), call_method
+    )
     assert len(model.bodies) == max_invalid + 1
     assert isinstance(messages[-1], AIMessage)
     assert "look_up were invalid or truncated" in messages[-1].text
@@ -226,15 +229,15 @@ def test_an_invalid_call_without_an_id_gets_one(model: Model, tools: Tools) -> N
     assert messages[-1].text == "Done."
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_an_invalid_call_is_not_taken_for_a_structured_answer(model: Model, tools: Tools, way: str) -> None:
+@pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
+def test_an_invalid_call_is_not_taken_for_a_structured_answer(model: Model, tools: Tools, call_method: str) -> None:
     class Forecast(BaseModel):
         city: str
 
     answer = {"text": '{"city": "Paris"}'}
     model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, answer, answer)
     agent = agent_of(tools, response_format=ProviderStrategy(Forecast))
-    state = agent.invoke(QUESTION) if way == "invoke" else run(agent.ainvoke(QUESTION))
+    state = agent.invoke(QUESTION) if call_method == "invoke" else run_async(agent.ainvoke(QUESTION))
     assert state["structured_response"] == Forecast(city="Paris")
     assert tools.runs == ["Paris"]
 
@@ -244,9 +247,11 @@ def test_an_invalid_call_is_not_taken_for_a_structured_answer(model: Model, tool
 
 @ways
 @pytest.mark.parametrize("max_repeats", [1, 3])
-def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, way: str, max_repeats: int) -> None:
+def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, call_method: str, max_repeats: int) -> None:
     model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
-    messages = answer_of(agent_of(tools, ToolCallGuard(max_repeats=max_repeats), streaming=way == "messages"), way)
+    messages = answer_of(
+        agent_of(tools, ToolCallGuard(max_repeats=max_repeats), streaming=call_method == "messages"), call_method
+    )
     assert tools.runs == ["Paris"] * max_repeats
     assert messages[-1].text == "24 degrees."
     assert len(model.bodies) == max_repeats + 2
@@ -254,9 +259,9 @@ def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, way: str, max_re
 
 
 @ways
-def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools, way: str) -> None:
+def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools, call_method: str) -> None:
     model.script = lambda _number, _body: {"calls": [call("Paris")]}
-    messages = answer_of(agent_of(tools, streaming=way == "messages"), way)
+    messages = answer_of(agent_of(tools, streaming=call_method == "messages"), call_method)
     assert tools.runs == ["Paris"] * 3
     assert isinstance(messages[-1], AIMessage)
     assert messages[-1].text.startswith("The run was ended: ")
@@ -276,7 +281,7 @@ def test_the_order_of_keys_makes_no_new_call(model: Model, tools: Tools) -> None
 
     written = ['{"a": 1, "b": 2}', '{"b": 2, "a": 1}']
     model.script = lambda n, body: {"calls": [("add", written[n % 2])]} if body.get("tools") else {"text": "3"}
-    agent: Any = create_agent(gemma(), [add], middleware=[ToolCallGuard()])
+    agent: Any = create_agent(make_model(), [add], middleware=[ToolCallGuard()])
     assert answer_of(agent, "invoke")[-1].text == "3"
     assert tools.runs == ["add"] * 3
 
@@ -385,7 +390,7 @@ def test_counts_do_not_depend_on_messages_that_may_be_removed(model: Model, tool
         return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("How warm is it in Paris?")]}
 
     model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
-    agent: Any = create_agent(gemma(), [tools.look_up], middleware=[ToolCallGuard(), forget])
+    agent: Any = create_agent(make_model(), [tools.look_up], middleware=[ToolCallGuard(), forget])
     assert agent.invoke(QUESTION)["messages"][-1].text == "24 degrees."
     assert tools.runs == ["Paris"] * 3
 

@@ -13,7 +13,7 @@ import pytest
 
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.models import MODELS, GemmaModel, get_model
-from tests.helpers.asking import ACCOUNT, CHAT_MODELS, GEMMA_3, GEMMA_4, GEMMA_7B, TOKEN, gemma
+from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, CHAT_MODELS, GEMMA_3, GEMMA_4, GEMMA_7B, make_model
 
 EMBEDDING = "@cf/google/embeddinggemma-300m"
 
@@ -125,7 +125,7 @@ CHATS = [key for key in MODELS if key[1] != EMBEDDING]
 @pytest.mark.parametrize(("host", "model_id"), CHATS)
 def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     spec = MODELS[host, model_id]
-    profile = gemma(host=host, model=model_id).profile
+    profile = make_model(host=host, model=model_id).profile
     assert profile is not None
     assert profile.get("max_input_tokens") == (spec.usable_context or spec.family_context)
     assert profile.get("max_output_tokens") == spec.max_output_tokens
@@ -138,14 +138,14 @@ def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
 
 
 def test_a_callers_profile_overrides_the_published_one() -> None:
-    profile = gemma(profile={"max_input_tokens": 1000}).profile
+    profile = make_model(profile={"max_input_tokens": 1000}).profile
     assert profile is not None
     assert profile["max_input_tokens"] == 1000
     assert profile["tool_calling"] is True
 
 
 def test_the_layers_family_host_caller() -> None:
-    llm = gemma(model="@cf/google/gemma-3-27b-it", profile={"image_inputs": False})
+    llm = make_model(model="@cf/google/gemma-3-27b-it", profile={"image_inputs": False})
     with pytest.raises(ValueError, match="text only"):
         llm.invoke([{"role": "user", "content": [{"type": "image", "url": "data:image/png;base64,AAAA"}]}])
 
@@ -156,7 +156,7 @@ def test_the_layers_family_host_caller() -> None:
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
 def test_a_retired_model_warns_with_the_date_and_the_replacement(model: str) -> None:
     with pytest.warns(UserWarning, match=r"2026-05-30") as caught:
-        ChatWorkersGemma(model=model, account_id=ACCOUNT, api_token=TOKEN)
+        ChatWorkersGemma(model=model, account_id=ACCOUNT_ID, api_token=API_TOKEN)
     (warning,) = caught
     assert model in str(warning.message)
     assert GEMMA_4 in str(warning.message)
@@ -168,7 +168,7 @@ def test_models_that_are_served_do_not_warn() -> None:
         warnings.simplefilter("error")
         for host, model in CHATS:
             if MODELS[host, model].retired is None:
-                gemma(host=host, model=model)
+                make_model(host=host, model=model)
 
 
 PROGRAM = """

@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.helpers.asking import GEMMA_3, GEMMA_4
+from tests.helpers.model_calls import GEMMA_3, GEMMA_4
 
 core_load = importlib.import_module("langchain_core.load.load")
 

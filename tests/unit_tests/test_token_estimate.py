@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, trim_m
 
 from langchain_workers_gemma.token_estimate import IMAGE_TOKENS, estimate_request_tokens, estimate_text_tokens
 from tests.data.token_samples import SAMPLES
-from tests.helpers.asking import PNG, PNG_URI, WEATHER, gemma
+from tests.helpers.model_calls import PNG_BASE64, PNG_DATA_URI, WEATHER_TOOL, make_model
 
 TOLERANCE = 0.2
 
@@ -19,7 +19,7 @@ TOLERANCE = 0.2
 @pytest.mark.parametrize(("text", "tokens"), SAMPLES.values(), ids=SAMPLES)
 def test_the_estimate_is_near_gemmas_own_tokenizer(text: str, tokens: int) -> None:
     assert estimate_text_tokens(text) == pytest.approx(tokens, rel=TOLERANCE)
-    assert gemma().get_num_tokens(text) == estimate_text_tokens(text)
+    assert make_model().get_num_tokens(text) == estimate_text_tokens(text)
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
@@ -35,11 +35,11 @@ def test_an_empty_text_has_none() -> None:
 
 
 def test_messages_calls_tools_and_images_count() -> None:
-    llm = gemma()
+    llm = make_model()
     plain = llm.get_num_tokens_from_messages([HumanMessage("What is the weather in Paris?")])
     assert plain > llm.get_num_tokens("What is the weather in Paris?")
-    picture: Any = {"type": "image_url", "image_url": {"url": PNG_URI}}
-    block: Any = {"type": "image", "base64": PNG, "mime_type": "image/png"}
+    picture: Any = {"type": "image_url", "image_url": {"url": PNG_DATA_URI}}
+    block: Any = {"type": "image", "base64": PNG_BASE64, "mime_type": "image/png"}
     for image in (picture, block):
         message = HumanMessage([{"type": "text", "text": "What is the weather in Paris?"}, image])
         assert llm.get_num_tokens_from_messages([message]) == plain + IMAGE_TOKENS
@@ -47,21 +47,21 @@ def test_messages_calls_tools_and_images_count() -> None:
     called = llm.get_num_tokens_from_messages([AIMessage("", tool_calls=[call])])
     assert called > llm.get_num_tokens_from_messages([AIMessage("")])
     assert llm.get_num_tokens_from_messages([ToolMessage("sunny", tool_call_id="1")]) > 1
-    assert llm.get_num_tokens_from_messages([HumanMessage("Hi")], tools=[WEATHER]) > 20
+    assert llm.get_num_tokens_from_messages([HumanMessage("Hi")], tools=[WEATHER_TOOL]) > 20
 
 
 def test_the_callers_own_tokenizer_is_exact() -> None:
-    llm = gemma(custom_get_token_ids=lambda text: list(range(len(text))))
+    llm = make_model(custom_get_token_ids=lambda text: list(range(len(text))))
     assert llm.get_num_tokens("abcde") == 5
     assert llm.get_num_tokens_from_messages([HumanMessage("abcde")]) == 9
 
 
 def test_trim_messages() -> None:
     history = [HumanMessage(f"message number {n}") for n in range(100)]
-    kept = trim_messages(history, max_tokens=100, token_counter=gemma(), strategy="last")
+    kept = trim_messages(history, max_tokens=100, token_counter=make_model(), strategy="last")
     assert kept
     assert kept == history[-len(kept) :]
-    assert gemma().get_num_tokens_from_messages(list(kept)) <= 100
+    assert make_model().get_num_tokens_from_messages(list(kept)) <= 100
 
 
 def test_requests() -> None:
@@ -69,10 +69,10 @@ def test_requests() -> None:
     assert estimate_request_tokens(body) == IMAGE_TOKENS + 5
     assert estimate_request_tokens({"model": "m", "data": body}) == IMAGE_TOKENS + 5
     assert estimate_request_tokens({"prompt": "Hi"}) == 1
-    assert estimate_request_tokens({**body, "tools": [WEATHER]}) > IMAGE_TOKENS + 25
+    assert estimate_request_tokens({**body, "tools": [WEATHER_TOOL]}) > IMAGE_TOKENS + 25
 
 
 def test_ids_of_tokens_need_a_tokenizer() -> None:
     with pytest.raises(ValueError, match="needs custom_get_token_ids"):
-        gemma().get_token_ids("Hi")
-    assert gemma(custom_get_token_ids=lambda text: [ord(one) for one in text]).get_token_ids("Hi") == [72, 105]
+        make_model().get_token_ids("Hi")
+    assert make_model(custom_get_token_ids=lambda text: [ord(one) for one in text]).get_token_ids("Hi") == [72, 105]

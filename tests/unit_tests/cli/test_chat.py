@@ -12,7 +12,7 @@ import pytest
 
 from langchain_workers_gemma.cli.main import main
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.helpers.asking import GEMMA_4
+from tests.helpers.model_calls import GEMMA_4
 
 SQUARE = Path(__file__).parents[2] / "data" / "square.png"
 

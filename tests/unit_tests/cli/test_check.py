@@ -14,7 +14,7 @@ import pytest
 from langchain_workers_gemma.cli.main import main
 from langchain_workers_gemma.models import MODELS, nearest_model_id
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.helpers.asking import GEMMA_4
+from tests.helpers.model_calls import GEMMA_4
 
 
 @pytest.fixture(scope="module")

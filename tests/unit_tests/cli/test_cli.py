@@ -9,9 +9,9 @@ import respx
 
 from langchain_workers_gemma.cli.main import main
 from langchain_workers_gemma.models import MODELS
-from tests.helpers.asking import ACCOUNT, GEMMA_3, GEMMA_4
+from tests.helpers.model_calls import ACCOUNT_ID, GEMMA_3, GEMMA_4
 
-HEX_ACCOUNT = ACCOUNT * 2
+HEX_ACCOUNT = ACCOUNT_ID * 2
 TOKEN = "a-token-that-nobody-may-see"
 BASE = "https://api.cloudflare.com/client/v4"
 

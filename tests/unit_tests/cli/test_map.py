@@ -12,15 +12,15 @@ import pytest
 import respx
 
 from langchain_workers_gemma.cli.main import main
-from tests.helpers.asking import ACCOUNT, SEA_LION, TOKEN
+from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, SEA_LION
 
 REPLY = {"response": "good", "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}}
 
 
 @pytest.fixture
 def route(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", ACCOUNT)
-    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", TOKEN)
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", ACCOUNT_ID)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", API_TOKEN)
     with respx.mock(assert_all_called=False) as router:
         yield router.post(url__startswith="https://api.cloudflare.com/").mock(
             return_value=httpx.Response(200, json={"result": REPLY, "success": True})
@@ -62,7 +62,7 @@ def test_all_options(route: Any, source: Path, target: Path, tmp_path: Path, cap
     assert shown.out == ""
     assert "100% |####################| 2/2 rows" in shown.err
     assert "2 of 2 rows have their output" in shown.err
-    assert TOKEN not in shown.err + target.read_text() + Path(f"{target}.journal").read_text()
+    assert API_TOKEN not in shown.err + target.read_text() + Path(f"{target}.journal").read_text()
 
 
 def test_a_row_without_its_output_is_exit_code_1(route: Any, source: Path, target: Path, capsys: Any) -> None:

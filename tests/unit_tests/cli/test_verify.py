@@ -19,7 +19,7 @@ from langchain_workers_gemma.cli.verify.report import Report
 from langchain_workers_gemma.cli.verify.result import Result
 from langchain_workers_gemma.models import MODELS
 from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
-from tests.helpers.asking import GEMMA_3, GEMMA_4
+from tests.helpers.model_calls import GEMMA_3, GEMMA_4
 
 SEVERAL = (
     "native",

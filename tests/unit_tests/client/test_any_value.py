@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from pydantic import SecretStr
 
 from langchain_workers_gemma import BatchJob, ChatWorkersGemma, WorkersGemmaEmbeddings, WorkersGemmaError
-from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, WEATHER, ask, gemma
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, GEMMA_3, WEATHER_TOOL, call_model, make_model
 
 
 class Odd:
@@ -47,7 +47,7 @@ def ends_well(do: Callable[[], object]) -> None:
     try:
         do()
     except (ValueError, WorkersGemmaError) as error:
-        assert TOKEN not in str(error)  # noqa: PT017 - it may as well end in a reply
+        assert API_TOKEN not in str(error)  # noqa: PT017 - it may as well end in a reply
         assert len(str(error)) < 5_000  # noqa: PT017
 
 
@@ -57,15 +57,15 @@ def test_any_value_of_a_field(field: str) -> None:
     """In the constructor, assigned, in a copy and as an argument of a call: a reply, or an error with a cure."""
 
     def assign(value: object) -> object:
-        llm = gemma()
+        llm = make_model()
         setattr(llm, field, value)
         return llm.invoke("Hi")
 
     def copy(value: object) -> object:
-        return gemma().model_copy(update={field: value}).invoke("Hi")
+        return make_model().model_copy(update={field: value}).invoke("Hi")
 
     def construct(value: object) -> object:
-        given = {"account_id": "a", "api_token": TOKEN, "max_retries": 0, field: value}
+        given = {"account_id": "a", "api_token": API_TOKEN, "max_retries": 0, field: value}
         return ChatWorkersGemma(**given).invoke("Hi")
 
     with warnings.catch_warnings():
@@ -74,36 +74,40 @@ def test_any_value_of_a_field(field: str) -> None:
             ends_well(partial(construct, value))
             ends_well(partial(assign, value))
             ends_well(partial(copy, value))
-            ends_well(partial(gemma().invoke, "Hi", **{field: value}))
+            ends_well(partial(make_model().invoke, "Hi", **{field: value}))
 
 
 @pytest.mark.parametrize("argument", CALL_ARGUMENTS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.usefixtures("service")
-def test_any_value_of_an_argument(argument: str, way: str) -> None:
+def test_any_value_of_an_argument(argument: str, call_method: str) -> None:
     for value in ODD:
-        ends_well(partial(ask, gemma(), way, "Hi", **{argument: value}))
+        ends_well(partial(call_model, make_model(), call_method, "Hi", **{argument: value}))
 
 
 TAKERS: dict[str, Callable[[Any], object]] = {
-    "tools": lambda value: gemma().bind_tools(value).invoke("Hi"),
-    "one tool": lambda value: gemma().bind_tools([value]).invoke("Hi"),
-    "the type of a tool": lambda value: gemma().bind_tools([{"type": value}]).invoke("Hi"),
-    "the parameters of a tool": lambda value: gemma().bind_tools([function(value)]).invoke("Hi"),
-    "a property of a tool": lambda value: gemma().bind_tools([function({"properties": {"a": value}})]).invoke("Hi"),
-    "tool_choice": lambda value: gemma().bind_tools([WEATHER], tool_choice=value).invoke("Hi"),
-    "parallel_tool_calls": lambda value: gemma().bind_tools([WEATHER], parallel_tool_calls=value).invoke("Hi"),
-    "a schema": lambda value: gemma().with_structured_output(value).invoke("Hi"),
-    "a property of a schema": lambda value: gemma().with_structured_output(schema(value)).invoke("Hi"),
-    "the type of a block": lambda value: gemma().preview([HumanMessage([{"type": value, "text": "x"}])]),
-    "the type of an answer's block": lambda value: gemma().preview(["a", AIMessage([{"type": value}]), "b"]),
-    "an argument of a past call": lambda value: gemma(model=GEMMA_3).invoke(past_call(value)),
-    "a past argument of Gemma 4": lambda value: gemma().invoke(past_call(value)),
-    "inputs": lambda value: gemma().queue_batch(value),
-    "a job": lambda value: gemma().fetch_batch(value),
+    "tools": lambda value: make_model().bind_tools(value).invoke("Hi"),
+    "one tool": lambda value: make_model().bind_tools([value]).invoke("Hi"),
+    "the type of a tool": lambda value: make_model().bind_tools([{"type": value}]).invoke("Hi"),
+    "the parameters of a tool": lambda value: make_model().bind_tools([function(value)]).invoke("Hi"),
+    "a property of a tool": lambda value: (
+        make_model().bind_tools([function({"properties": {"a": value}})]).invoke("Hi")
+    ),
+    "tool_choice": lambda value: make_model().bind_tools([WEATHER_TOOL], tool_choice=value).invoke("Hi"),
+    "parallel_tool_calls": lambda value: (
+        make_model().bind_tools([WEATHER_TOOL], parallel_tool_calls=value).invoke("Hi")
+    ),
+    "a schema": lambda value: make_model().with_structured_output(value).invoke("Hi"),
+    "a property of a schema": lambda value: make_model().with_structured_output(schema(value)).invoke("Hi"),
+    "the type of a block": lambda value: make_model().preview([HumanMessage([{"type": value, "text": "x"}])]),
+    "the type of an answer's block": lambda value: make_model().preview(["a", AIMessage([{"type": value}]), "b"]),
+    "an argument of a past call": lambda value: make_model(model=GEMMA_3).invoke(past_call(value)),
+    "a past argument of Gemma 4": lambda value: make_model().invoke(past_call(value)),
+    "inputs": lambda value: make_model().queue_batch(value),
+    "a job": lambda value: make_model().fetch_batch(value),
     "the text of a job": BatchJob.from_json,
-    "poll_interval": lambda value: gemma().queue_batch(["Hi"], poll_interval=value),
-    "max_wait": lambda value: gemma().queue_batch(["Hi"], max_wait=value),
+    "poll_interval": lambda value: make_model().queue_batch(["Hi"], poll_interval=value),
+    "max_wait": lambda value: make_model().queue_batch(["Hi"], max_wait=value),
     "texts": lambda value: embeddings().embed_documents(value),
     "one text": lambda value: embeddings().embed_documents([value]),
     "a query": lambda value: embeddings().embed_query(value),
@@ -125,11 +129,11 @@ def past_call(argument: object) -> list[BaseMessage]:
 
 
 def embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
-    return WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, max_retries=0, **arguments)
+    return WorkersGemmaEmbeddings(account_id="a", api_token=API_TOKEN, max_retries=0, **arguments)
 
 
 @pytest.mark.parametrize("taker", TAKERS)
-@pytest.mark.usefixtures("service", "naps")
+@pytest.mark.usefixtures("service", "sleeps")
 def test_any_value_elsewhere(taker: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -139,12 +143,12 @@ def test_any_value_elsewhere(taker: str) -> None:
 
 
 def test_what_is_assigned_is_kept_as_the_constructor_keeps_it() -> None:
-    llm = gemma()
+    llm = make_model()
     for field, given, kept in (
         ("max_tokens", 256.0, 256),
         ("temperature", np.float32(0.5), 0.5),
         ("seed", np.int64(5), 5),
-        ("api_token", TOKEN, SecretStr(TOKEN)),
+        ("api_token", API_TOKEN, SecretStr(API_TOKEN)),
         ("timeout", "5", 5.0),
     ):
         setattr(llm, field, given)
@@ -156,5 +160,5 @@ def test_what_is_assigned_is_kept_as_the_constructor_keeps_it() -> None:
 @pytest.mark.parametrize("field", ["api_token", "default_headers", "ai_gateway"])
 def test_an_error_does_not_repeat_what_may_hold_a_token(field: str) -> None:
     with pytest.raises(ValueError, match=field) as raised:
-        setattr(gemma(), field, [{"id": "x", "token": "the-credential"}])
+        setattr(make_model(), field, [{"id": "x", "token": "the-credential"}])
     assert "the-credential" not in str(raised.value)

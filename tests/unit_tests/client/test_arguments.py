@@ -9,8 +9,12 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma
-from tests.helpers.asking import (
-    ACCOUNT,
+from tests.helpers.fake_bindings import FakeBinding
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import (
+    ACCOUNT_ID,
+    API_TOKEN,
+    CALL_METHODS,
     CHAT_MODELS,
     GEMMA_2B_LORA,
     GEMMA_3,
@@ -18,16 +22,12 @@ from tests.helpers.asking import (
     GEMMA_7B,
     GEMMA_7B_LORA,
     SEA_LION,
-    STREAMED,
-    TOKEN,
-    WAYS,
-    Service,
-    ask,
-    chunks,
-    gemma,
-    refused,
+    STREAM_METHODS,
+    call_model,
+    collect_chunks,
+    get_construction_error,
+    make_model,
 )
-from tests.helpers.bindings import Ai
 
 # --- Fields and aliases -----------------------------------------------------------------------------------------------
 
@@ -64,12 +64,12 @@ def test_every_field_by_its_name() -> None:
         "streaming": True,
         "model_kwargs": {"n": 1},
     }
-    llm = gemma(**fields)
+    llm = make_model(**fields)
     assert {name: getattr(llm, name) for name in fields} == fields
 
 
 def test_the_defaults() -> None:
-    llm = gemma()
+    llm = make_model()
     assert (llm.model, llm.host, llm.api, llm.base_url) == (
         GEMMA_4,
         "cloudflare",
@@ -77,7 +77,7 @@ def test_the_defaults() -> None:
         "https://api.cloudflare.com/client/v4",
     )
     assert (llm.tool_calling, llm.reject_if_busy, llm.inline_image_urls, llm.streaming) == ("auto", False, False, False)
-    assert ChatWorkersGemma(account_id=ACCOUNT, api_token=TOKEN).max_retries == 2
+    assert ChatWorkersGemma(account_id=ACCOUNT_ID, api_token=API_TOKEN).max_retries == 2
     assert isinstance(llm.timeout, float)
     assert 200 < llm.timeout < float("inf"), "a cold start can take over 200 s"
 
@@ -90,7 +90,7 @@ def test_the_defaults() -> None:
     ],
 )
 def test_the_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None:
-    llm = gemma(host=host)
+    llm = make_model(host=host)
     assert (llm.model, llm.api, llm.base_url) == ("google/gemma-3-12b-it", api, base_url)
 
 
@@ -103,7 +103,7 @@ def test_the_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None
     ],
 )
 def test_aliases(alias: str, name: str, value: Any) -> None:
-    arguments = {"account_id": ACCOUNT, "api_token": TOKEN}
+    arguments = {"account_id": ACCOUNT_ID, "api_token": API_TOKEN}
     arguments.pop(name, None)
     assert getattr(ChatWorkersGemma(**arguments, **{alias: value}), name) == value
 
@@ -111,17 +111,17 @@ def test_aliases(alias: str, name: str, value: Any) -> None:
 @pytest.mark.parametrize("alias", ["api_token", "api_key", "cloudflare_api_token"])
 @pytest.mark.parametrize("token", ["tok", SecretStr("tok")])
 def test_aliases_of_the_token(alias: str, token: Any) -> None:
-    llm = ChatWorkersGemma(account_id=ACCOUNT, **{alias: token})
+    llm = ChatWorkersGemma(account_id=ACCOUNT_ID, **{alias: token})
     assert isinstance(llm.api_token, SecretStr)
     assert llm.api_token.get_secret_value() == "tok"
 
 
 def test_two_names_of_one_argument_with_different_values() -> None:
-    assert "model is given twice" in refused(model=GEMMA_4, model_name=SEA_LION)
-    said = refused(api_key="other-secret")
+    assert "model is given twice" in get_construction_error(model=GEMMA_4, model_name=SEA_LION)
+    said = get_construction_error(api_key="other-secret")
     assert "api_token is given twice" in said
     assert "other-secret" not in said
-    assert TOKEN not in said
+    assert API_TOKEN not in said
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_two_names_of_one_argument_with_different_values() -> None:
     ],
 )
 def test_an_unknown_argument_suggests_the_nearest_name(unknown: str, meant: str) -> None:
-    said = refused(**{unknown: "some value"})
+    said = get_construction_error(**{unknown: "some value"})
     assert f"{unknown} is not an argument. Did you mean {meant}?" in said
 
 
 def test_an_unknown_argument_that_resembles_nothing() -> None:
-    said = refused(xyzzy=1)
+    said = get_construction_error(xyzzy=1)
     assert "xyzzy is not an argument." in said
     assert "Did you mean" not in said
 
@@ -151,26 +151,26 @@ def test_an_unknown_argument_that_resembles_nothing() -> None:
     [{"host": "openai"}, {"api": "rest"}, {"tool_calling": "json"}, {"max_retries": -1}, {"default_headers": {"a": 1}}],
 )
 def test_values_that_are_none_of_those_allowed(arguments: dict[str, Any]) -> None:
-    assert next(iter(arguments)) in refused(**arguments)
+    assert next(iter(arguments)) in get_construction_error(**arguments)
 
 
 def test_ai_ml_api_has_the_openai_dialect_only() -> None:
-    said = refused(host="aimlapi", api="native")
+    said = get_construction_error(host="aimlapi", api="native")
     assert "api='native'" in said
     assert "'openai'" in said
-    assert "api='openai'" in refused(host="dataoorts", api="openai")
+    assert "api='openai'" in get_construction_error(host="dataoorts", api="openai")
 
 
 @pytest.mark.parametrize(
-    "argument", [{"ai_gateway": "gw"}, {"session_affinity": "x"}, {"reject_if_busy": True}, {"binding": Ai()}]
+    "argument", [{"ai_gateway": "gw"}, {"session_affinity": "x"}, {"reject_if_busy": True}, {"binding": FakeBinding()}]
 )
 @pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
 def test_what_is_of_cloudflare_alone(host: str, argument: dict[str, Any]) -> None:
-    assert next(iter(argument)) in refused(host=host, **argument)
+    assert next(iter(argument)) in get_construction_error(host=host, **argument)
 
 
 def test_an_embedding_model_is_refused() -> None:
-    assert "WorkersGemmaEmbeddings" in refused(model="@cf/google/embeddinggemma-300m")
+    assert "WorkersGemmaEmbeddings" in get_construction_error(model="@cf/google/embeddinggemma-300m")
 
 
 # --- Ranges -----------------------------------------------------------------------------------------------------------
@@ -212,27 +212,27 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
 def test_the_published_bounds_are_inside(
-    service: Service, model: str, host: str, name: str, bounds: tuple[Any, ...]
+    service: MockService, model: str, host: str, name: str, bounds: tuple[Any, ...]
 ) -> None:
     for value in (bounds[0], bounds[2]):
-        llm = gemma(model=model, host=host, **{name: value})
+        llm = make_model(model=model, host=host, **{name: value})
         assert getattr(llm, name) == value
-        ask(gemma(model=model, host=host), "invoke", **{name: value})
-        sent = service.bodies[-1]
+        call_model(make_model(model=model, host=host), "invoke", **{name: value})
+        sent = service.request_bodies[-1]
         assert sent.get("data", sent)[name] == value
 
 
 @pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
 def test_what_is_outside_names_field_value_and_range(
-    service: Service, model: str, host: str, name: str, bounds: tuple[Any, ...]
+    service: MockService, model: str, host: str, name: str, bounds: tuple[Any, ...]
 ) -> None:
     low, below, high, above = bounds
     for value in (below, above):
         if value is None:
             continue
-        said = [refused(model=model, host=host, **{name: value})]
+        said = [get_construction_error(model=model, host=host, **{name: value})]
         with pytest.raises(ValueError, match=name) as caught:
-            gemma(model=model, host=host).invoke("Hello", **{name: value})
+            make_model(model=model, host=host).invoke("Hello", **{name: value})
         said.append(str(caught.value))
         for text in said:
             assert f"{name}={value}" in text.replace("=0.0 ", "=0 ")
@@ -244,37 +244,37 @@ def test_what_is_outside_names_field_value_and_range(
 
 @pytest.mark.parametrize("name", ["top_k", "repetition_penalty"])
 def test_gemma_4_has_no_such_parameter(name: str) -> None:
-    assert f"{name}=1" in refused(**{name: 1})
+    assert f"{name}=1" in get_construction_error(**{name: 1})
 
 
 @pytest.mark.parametrize("model", [*CHAT_MODELS, "@cf/google/gemma-5-1b-it"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_max_tokens_is_at_least_1_on_every_model(model: str, value: int) -> None:
-    assert f"max_tokens={value}" in refused(model=model, max_tokens=value)
-    assert f"max_tokens={value}" in refused(host="aimlapi", max_tokens=value)
+    assert f"max_tokens={value}" in get_construction_error(model=model, max_tokens=value)
+    assert f"max_tokens={value}" in get_construction_error(host="aimlapi", max_tokens=value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "hot", [1]])
 def test_a_temperature_that_is_no_number(value: Any) -> None:
-    assert "temperature" in refused(temperature=value)
-    assert "temperature" in refused(temperature=value, model="@cf/google/gemma-5-1b-it")
+    assert "temperature" in get_construction_error(temperature=value)
+    assert "temperature" in get_construction_error(temperature=value, model="@cf/google/gemma-5-1b-it")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "hot", [1]])
-def test_a_temperature_of_a_call_that_is_no_number(service: Service, way: str, value: Any) -> None:
+def test_a_temperature_of_a_call_that_is_no_number(service: MockService, call_method: str, value: Any) -> None:
     for model in (GEMMA_4, "@cf/google/gemma-5-1b-it"):
         with pytest.raises(ValueError, match="temperature"):
-            ask(gemma(model=model), way, temperature=value)
+            call_model(make_model(model=model), call_method, temperature=value)
     assert not service.requests
 
 
-def test_the_range_is_that_of_the_call_s_model(service: Service) -> None:
-    llm = gemma(model=GEMMA_3, temperature=4)
+def test_the_range_is_that_of_the_call_s_model(service: MockService) -> None:
+    llm = make_model(model=GEMMA_3, temperature=4)
     with pytest.raises(ValueError, match="temperature=4"):
         llm.invoke("Hello", model=GEMMA_4)
     assert not service.requests
-    ask(llm, "invoke")
+    call_model(llm, "invoke")
 
 
 # --- What could change the path or the headers ------------------------------------------------------------------------
@@ -297,20 +297,20 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("bad", [*INJECTIONS, "/a", "a//b", "a/", "@", "a/./b", "a@b", "@cf/@x", "\uff41"])
-def test_a_model_that_could_change_the_path(service: Service, bad: str) -> None:
-    assert "model must be an id" in refused(model=bad)
-    for way in WAYS:
+def test_a_model_that_could_change_the_path(service: MockService, bad: str) -> None:
+    assert "model must be an id" in get_construction_error(model=bad)
+    for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="model must be an id"):
-            ask(gemma(), way, model=bad)
+            call_model(make_model(), call_method, model=bad)
     assert not service.requests
 
 
 @pytest.mark.parametrize("bad", [*INJECTIONS, "a/b", ".", "{model}", "a\u0000"])
 def test_an_account_that_could_change_the_path(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    assert "account_id must" in refused(account_id=bad)
+    assert "account_id must" in get_construction_error(account_id=bad)
     if "\x00" not in bad:
         monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", bad)
-        assert "account_id must" in refused(account_id=None)
+        assert "account_id must" in get_construction_error(account_id=None)
 
 
 @pytest.mark.parametrize(
@@ -342,27 +342,27 @@ def test_an_account_that_could_change_the_path(monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_a_bad_base_url(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    said = refused(base_url=bad)
+    said = get_construction_error(base_url=bad)
     assert "base_url" in said
     assert "password" not in said
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", bad)
-    assert "base_url" in refused()
+    assert "base_url" in get_construction_error()
 
 
 @pytest.mark.parametrize("bad", ["a\r\nb: c", "a\nb", "ä", "a\x00"])
-def test_headers_cannot_be_smuggled_in(service: Service, bad: str) -> None:
-    assert "api_token" in refused(api_token=bad)
-    assert bad not in refused(api_token=bad)
-    assert "session_affinity" in refused(session_affinity=bad)
-    assert "default_headers" in refused(default_headers={"x-a": bad})
-    assert "default_headers" in refused(default_headers={f"x-{bad}": "a"})
+def test_headers_cannot_be_smuggled_in(service: MockService, bad: str) -> None:
+    assert "api_token" in get_construction_error(api_token=bad)
+    assert bad not in get_construction_error(api_token=bad)
+    assert "session_affinity" in get_construction_error(session_affinity=bad)
+    assert "default_headers" in get_construction_error(default_headers={"x-a": bad})
+    assert "default_headers" in get_construction_error(default_headers={f"x-{bad}": "a"})
     for options in ({"cache_key": bad}, {"token": bad}):
         with pytest.raises(ValidationError, match=next(iter(options))) as caught:
             AIGateway("gw", **options)
         assert repr(bad) not in str(caught.value)
     with pytest.raises(ValidationError, match="id"):
         AIGateway(bad)
-    assert "ai_gateway" in refused(ai_gateway=bad)
+    assert "ai_gateway" in get_construction_error(ai_gateway=bad)
     assert not service.requests
 
 
@@ -394,16 +394,16 @@ def test_gateway_options_at_their_bounds() -> None:
 # --- No request for bad input -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("asked", [[], [("system", [{"type": "image", "url": "https://x/y.png"}])]])
-def test_bad_messages_make_no_request(service: Service, way: str, asked: Any) -> None:
+def test_bad_messages_make_no_request(service: MockService, call_method: str, asked: Any) -> None:
     with pytest.raises(ValueError, match="messages"):
-        ask(gemma(), way, asked)
+        call_model(make_model(), call_method, asked)
     assert not service.requests
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_stream_refuses_bad_input_at_its_first_chunk(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_stream_refuses_bad_input_at_its_first_chunk(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match="temperature"):
-        chunks(gemma(), way, temperature=9)
+        collect_chunks(make_model(), call_method, temperature=9)
     assert not service.requests

@@ -8,19 +8,29 @@ import httpx
 import pytest
 from langchain_core.messages import HumanMessage
 
-from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, WAYS, Service, ask, gemma, refused
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    call_model,
+    get_construction_error,
+    make_model,
+)
 
 # --- Arguments of a call ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_unknown_argument_of_a_call(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_an_unknown_argument_of_a_call(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match=r"temprature is not an argument of a call\. Did you mean temperature\?"):
-        ask(gemma(), way, temprature=1)
+        call_model(make_model(), call_method, temprature=1)
     assert not service.requests
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     "options",
     [
@@ -45,19 +55,19 @@ def test_an_unknown_argument_of_a_call(service: Service, way: str) -> None:
     ],
     ids=lambda options: "-".join(options),
 )
-def test_bad_arguments_of_a_call(service: Service, way: str, options: dict[str, Any]) -> None:
+def test_bad_arguments_of_a_call(service: MockService, call_method: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        ask(gemma(), way, **options)
+        call_model(make_model(), call_method, **options)
     assert not service.requests
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("stop", [[""], "", [1], ["a", None]])
-def test_bad_stops(service: Service, way: str, stop: Any) -> None:
+def test_bad_stops(service: MockService, call_method: str, stop: Any) -> None:
     if stop != "":
-        assert "stop" in refused(stop=stop)
+        assert "stop" in get_construction_error(stop=stop)
     with pytest.raises(ValueError, match="stop"):
-        ask(gemma(), way, stop=stop)
+        call_model(make_model(), call_method, stop=stop)
     assert not service.requests
 
 
@@ -73,27 +83,27 @@ def test_bad_stops(service: Service, way: str, stop: Any) -> None:
         (None, None, None),
     ],
 )
-def test_forms_of_stop(service: Service, field: Any, of_call: Any, sent: Any) -> None:
-    ask(gemma(stop=field), "invoke", stop=of_call)
-    assert service.sent.get("stop") == sent
+def test_forms_of_stop(service: MockService, field: Any, of_call: Any, sent: Any) -> None:
+    call_model(make_model(stop=field), "invoke", stop=of_call)
+    assert service.request_body.get("stop") == sent
 
 
-def test_stop_bound_to_a_model(service: Service) -> None:
-    ask(gemma().bind(stop=["a"]), "invoke")
-    assert service.sent["stop"] == ["a"]
+def test_stop_bound_to_a_model(service: MockService) -> None:
+    call_model(make_model().bind(stop=["a"]), "invoke")
+    assert service.request_body["stop"] == ["a"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "soon"])
 def test_bad_timeouts(timeout: Any) -> None:
-    assert "timeout" in refused(timeout=timeout)
+    assert "timeout" in get_construction_error(timeout=timeout)
 
 
 @pytest.mark.parametrize(
     ("timeout", "read"), [(5, 5), (0.5, 0.5), (None, None), (httpx.Timeout(7, connect=1), 7), (300.0, 300)]
 )
-def test_timeouts_reach_the_client(service: Service, timeout: Any, read: float | None) -> None:
-    ask(gemma(timeout=timeout), "invoke")
-    limits = service.request.extensions["timeout"]
+def test_timeouts_reach_the_client(service: MockService, timeout: Any, read: float | None) -> None:
+    call_model(make_model(timeout=timeout), "invoke")
+    limits = service.only_request.extensions["timeout"]
     assert limits["read"] == read
     assert limits["connect"] is None if timeout is None else limits["connect"] <= 10
 
@@ -101,7 +111,7 @@ def test_timeouts_reach_the_client(service: Service, timeout: Any, read: float |
 # --- Raw, thinking, LoRA: where a model has them ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     "asked",
     [
@@ -114,13 +124,13 @@ def test_timeouts_reach_the_client(service: Service, timeout: Any, read: float |
     ],
     ids=str,
 )
-def test_raw_takes_one_human_message_and_nothing_else(service: Service, way: str, asked: Any) -> None:
+def test_raw_takes_one_human_message_and_nothing_else(service: MockService, call_method: str, asked: Any) -> None:
     with pytest.raises(ValueError, match="raw=True"):
-        ask(gemma(model=GEMMA_7B, raw=True), way, asked)
+        call_model(make_model(model=GEMMA_7B, raw=True), call_method, asked)
     assert not service.requests
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -138,7 +148,9 @@ def test_raw_takes_one_human_message_and_nothing_else(service: Service, way: str
         ("tool_calling", {"model": GEMMA_7B_LORA, "tool_calling": "guided_json"}),
     ],
 )
-def test_what_a_model_does_not_have(service: Service, way: str, name: str, arguments: dict[str, Any]) -> None:
+def test_what_a_model_does_not_have(
+    service: MockService, call_method: str, name: str, arguments: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match=name):
-        ask(gemma(**arguments), way)
+        call_model(make_model(**arguments), call_method)
     assert not service.requests

@@ -12,7 +12,16 @@ import pytest
 from langchain_core.runnables import ConfigurableField
 
 from langchain_workers_gemma import ChatWorkersGemma, __version__
-from tests.helpers.asking import GEMMA_3, GEMMA_4, STREAMED, WAYS, WEATHER, Service, ask, gemma
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    GEMMA_3,
+    GEMMA_4,
+    STREAM_METHODS,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
+)
 
 TOKENS = [{"token": "Hel", "logprob": -0.25, "top_logprobs": []}, {"token": "lo", "logprob": -1.5, "top_logprobs": []}]
 
@@ -21,94 +30,100 @@ def choice(text: str, logprobs: Any, **more: Any) -> dict[str, Any]:
     return {"index": 0, "delta": {"content": text}, "logprobs": logprobs, "finish_reason": None, **more}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_logprobs(service: Service, way: str) -> None:
-    if way in STREAMED:
-        service.streams(
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_logprobs(service: MockService, call_method: str) -> None:
+    if call_method in STREAM_METHODS:
+        service.respond_with_events(
             {"choices": [choice("Hel", {"content": TOKENS[:1]})]},
             {"choices": [choice("lo", {"content": TOKENS[1:]})]},
             {"choices": [choice("", None, finish_reason="stop")]},
         )
     else:
         message = {"role": "assistant", "content": "Hello"}
-        service.replies({"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]})
-    reply = ask(gemma(logprobs=True, top_logprobs=2), way)
+        service.respond_with_results(
+            {"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]}
+        )
+    reply = call_model(make_model(logprobs=True, top_logprobs=2), call_method)
     assert reply.response_metadata["logprobs"] == {"content": TOKENS}
-    assert (service.sent["logprobs"], service.sent["top_logprobs"]) == (True, 2)
+    assert (service.request_body["logprobs"], service.request_body["top_logprobs"]) == (True, 2)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_without_logprobs_none_are_kept(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_without_logprobs_none_are_kept(service: MockService, call_method: str) -> None:
     message = {"role": "assistant", "content": "Hello"}
-    service.replies({"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]})
-    assert "logprobs" not in ask(gemma(), way).response_metadata
+    service.respond_with_results(
+        {"choices": [{"message": message, "logprobs": {"content": TOKENS}, "finish_reason": "stop"}]}
+    )
+    assert "logprobs" not in call_model(make_model(), call_method).response_metadata
 
 
 def test_top_logprobs_need_logprobs() -> None:
     with pytest.raises(ValueError, match="top_logprobs needs logprobs=True"):
-        gemma(top_logprobs=2)
+        make_model(top_logprobs=2)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_timeout_of_a_call(service: Service, way: str) -> None:
-    ask(gemma(timeout=100).bind(timeout=7), way)
-    assert service.request.extensions["timeout"]["read"] == 7
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_timeout_of_a_call(service: MockService, call_method: str) -> None:
+    call_model(make_model(timeout=100).bind(timeout=7), call_method)
+    assert service.only_request.extensions["timeout"]["read"] == 7
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_httpx_timeout_of_a_call(service: Service, way: str) -> None:
-    ask(gemma().bind(timeout=httpx.Timeout(9, connect=3)), way)
-    assert service.request.extensions["timeout"] == {"connect": 3, "read": 9, "write": 9, "pool": 9}
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_httpx_timeout_of_a_call(service: MockService, call_method: str) -> None:
+    call_model(make_model().bind(timeout=httpx.Timeout(9, connect=3)), call_method)
+    assert service.only_request.extensions["timeout"] == {"connect": 3, "read": 9, "write": 9, "pool": 9}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_extra_headers_of_a_call(service: Service, way: str) -> None:
-    ask(gemma(default_headers={"x-a": "1", "x-b": "2"}).bind(extra_headers={"x-b": "3", "x-c": "4"}), way)
-    sent = service.request.headers
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_extra_headers_of_a_call(service: MockService, call_method: str) -> None:
+    call_model(
+        make_model(default_headers={"x-a": "1", "x-b": "2"}).bind(extra_headers={"x-b": "3", "x-c": "4"}), call_method
+    )
+    sent = service.only_request.headers
     assert (sent["x-a"], sent["x-b"], sent["x-c"]) == ("1", "3", "4")
 
 
-def test_max_completion_tokens_is_max_tokens(service: Service) -> None:
-    assert gemma(max_completion_tokens=7).max_tokens == 7
-    gemma().invoke("Hi", max_completion_tokens=9)
-    assert service.sent["max_tokens"] == 9
+def test_max_completion_tokens_is_max_tokens(service: MockService) -> None:
+    assert make_model(max_completion_tokens=7).max_tokens == 7
+    make_model().invoke("Hi", max_completion_tokens=9)
+    assert service.request_body["max_tokens"] == 9
 
 
-def test_stop_sequences_of_a_call(service: Service) -> None:
-    gemma(stop=["A"]).invoke("Hi", stop_sequences=["B"])
-    assert service.sent["stop"] == ["A", "B"]
+def test_stop_sequences_of_a_call(service: MockService) -> None:
+    make_model(stop=["A"]).invoke("Hi", stop_sequences=["B"])
+    assert service.request_body["stop"] == ["A", "B"]
 
 
 @pytest.mark.parametrize("options", [{"n": 2}, {"model_kwargs": {"n": 3}}])
-def test_n_is_refused_with_a_reason(service: Service, options: dict[str, Any]) -> None:
+def test_n_is_refused_with_a_reason(service: MockService, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"n.* returns one answer"):
-        gemma().invoke("Hi", **options)
+        make_model().invoke("Hi", **options)
     assert not service.requests
 
 
-def test_n_of_one_is_allowed(service: Service) -> None:
-    gemma().invoke("Hi", n=1)
-    assert "n" not in service.sent
+def test_n_of_one_is_allowed(service: MockService) -> None:
+    make_model().invoke("Hi", n=1)
+    assert "n" not in service.request_body
 
 
-def test_numpy_scalars_of_a_call(service: Service) -> None:
+def test_numpy_scalars_of_a_call(service: MockService) -> None:
     numpy = pytest.importorskip("numpy")
-    gemma().invoke("Hi", max_tokens=numpy.int64(5), temperature=numpy.float32(0.5))
-    assert (service.sent["max_tokens"], service.sent["temperature"]) == (5, 0.5)
+    make_model().invoke("Hi", max_tokens=numpy.int64(5), temperature=numpy.float32(0.5))
+    assert (service.request_body["max_tokens"], service.request_body["temperature"]) == (5, 0.5)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e308])
 def test_timeouts_that_no_socket_takes(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
-        gemma(timeout=timeout)
+        make_model(timeout=timeout)
 
 
 @pytest.mark.parametrize("value", [object(), lambda: None])
-def test_what_json_cannot_hold_is_refused_before_a_request(service: Service, value: Any) -> None:
+def test_what_json_cannot_hold_is_refused_before_a_request(service: MockService, value: Any) -> None:
     with pytest.raises(ValueError, match="model_kwargs cannot be sent as JSON"):
-        gemma(model_kwargs={"x": value})
+        make_model(model_kwargs={"x": value})
     with pytest.raises(ValueError, match="model_kwargs cannot be sent as JSON"):
-        gemma().invoke("Hi", model_kwargs={"x": value})
+        make_model().invoke("Hi", model_kwargs={"x": value})
     assert not service.requests
 
 
@@ -136,9 +151,9 @@ CHANGES = {
 
 @pytest.mark.filterwarnings("ignore:.*was retired on")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_another_model_has_its_own_capabilities(service: Service, change: Any) -> None:
-    llm = change(gemma(model=GEMMA_3), GEMMA_4)
-    bound = llm.bind(tools=[WEATHER])
+def test_another_model_has_its_own_capabilities(service: MockService, change: Any) -> None:
+    llm = change(make_model(model=GEMMA_3), GEMMA_4)
+    bound = llm.bind(tools=[WEATHER_TOOL])
     bound.invoke("Hi")
     sent = json.loads(service.requests[-1].content)
     assert "tools" in sent, "Gemma 4 takes tools natively"
@@ -152,7 +167,7 @@ def test_another_model_has_its_own_capabilities(service: Service, change: Any) -
 @pytest.mark.filterwarnings("ignore:.*was retired on")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_callers_values_of_the_profile_stay(change: Any) -> None:
-    llm = change(gemma(model=GEMMA_3, profile={"max_input_tokens": 1_000}), GEMMA_4)
+    llm = change(make_model(model=GEMMA_3, profile={"max_input_tokens": 1_000}), GEMMA_4)
     if isinstance(llm, ChatWorkersGemma):
         assert llm.profile is not None
         assert llm.profile["max_input_tokens"] == 1_000
@@ -160,7 +175,7 @@ def test_the_callers_values_of_the_profile_stay(change: Any) -> None:
 
 
 def test_a_profile_changed_in_place_counts() -> None:
-    llm = gemma()
+    llm = make_model()
     assert llm.profile is not None
     llm.profile["max_input_tokens"] = 77
     llm.model = GEMMA_3
@@ -168,7 +183,7 @@ def test_a_profile_changed_in_place_counts() -> None:
 
 
 def test_traces_carry_the_version_of_this_package() -> None:
-    llm = gemma(metadata={"team": "a"})
+    llm = make_model(metadata={"team": "a"})
     assert llm.metadata is not None
     assert llm.metadata["team"] == "a"
     assert llm.metadata["lc_versions"]["langchain-workers-gemma"] == __version__

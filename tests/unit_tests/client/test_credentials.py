@@ -13,8 +13,16 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import ValidationError
 
 from langchain_workers_gemma import AIGateway, APIStatusError, AuthenticationError, ChatWorkersGemma
-from tests.helpers.asking import ACCOUNT, TOKEN, WAYS, Service, ask, body, gemma, refused
-from tests.helpers.bindings import Ai
+from tests.helpers.fake_bindings import FakeBinding
+from tests.helpers.mock_service import MockService, make_response
+from tests.helpers.model_calls import (
+    ACCOUNT_ID,
+    API_TOKEN,
+    CALL_METHODS,
+    call_model,
+    get_construction_error,
+    make_model,
+)
 
 TOKEN_VARIABLES = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN")
 ACCOUNT_VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
@@ -35,7 +43,7 @@ ACCOUNT_VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
 def test_environment_variables_in_their_order(
     monkeypatch: pytest.MonkeyPatch, host: str, variables: tuple[str, ...], name: str
 ) -> None:
-    arguments = {"api_token": TOKEN, "account_id": ACCOUNT} if host == "cloudflare" else {"api_token": TOKEN}
+    arguments = {"api_token": API_TOKEN, "account_id": ACCOUNT_ID} if host == "cloudflare" else {"api_token": API_TOKEN}
     del arguments[name]
     for variable in reversed(variables):
         monkeypatch.setenv(variable, f"of-{variable}")
@@ -66,22 +74,22 @@ def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("host", ["cloudflare", "dataoorts", "aimlapi"])
 def test_base_url_from_the_environment(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", "http://127.0.0.1:1/base/")
-    assert gemma(host=host).base_url == "http://127.0.0.1:1/base"
+    assert make_model(host=host).base_url == "http://127.0.0.1:1/base"
 
 
 @pytest.mark.parametrize("variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"])
 def test_white_space_around_a_credential_is_dropped(
-    monkeypatch: pytest.MonkeyPatch, service: Service, variable: str
+    monkeypatch: pytest.MonkeyPatch, service: MockService, variable: str
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "tok")
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc")
     monkeypatch.setenv(variable, f" {'tok' if variable.endswith('TOKEN') else 'acc'}\n")
-    ask(ChatWorkersGemma(), "invoke")
-    assert service.request.headers["authorization"] == "Bearer tok"
-    assert "/accounts/acc/" in str(service.request.url)
+    call_model(ChatWorkersGemma(), "invoke")
+    assert service.only_request.headers["authorization"] == "Bearer tok"
+    assert "/accounts/acc/" in str(service.only_request.url)
 
 
-def test_missing_credentials_name_the_argument_and_every_variable(service: Service) -> None:
+def test_missing_credentials_name_the_argument_and_every_variable(service: MockService) -> None:
     with pytest.raises(ValueError, match="api_token is missing") as caught:
         ChatWorkersGemma()
     for name in ("api_token", "account_id", *TOKEN_VARIABLES, *ACCOUNT_VARIABLES):
@@ -109,11 +117,11 @@ def test_only_what_is_missing_is_named() -> None:
 
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_an_empty_token_is_a_missing_one(empty: str) -> None:
-    assert "api_token is missing" in refused(api_token=empty)
+    assert "api_token is missing" in get_construction_error(api_token=empty)
 
 
 def test_a_binding_needs_no_credentials() -> None:
-    llm = ChatWorkersGemma(binding=Ai())
+    llm = ChatWorkersGemma(binding=FakeBinding())
     assert llm.api_token is None
     assert llm.account_id is None
 
@@ -126,7 +134,7 @@ def all_texts(thing: object) -> str:
 
 
 def test_the_token_is_not_in_repr_or_dumps() -> None:
-    llm = gemma(ai_gateway=AIGateway("gw", token=TOKEN))
+    llm = make_model(ai_gateway=AIGateway("gw", token=API_TOKEN))
     for text in (
         all_texts(llm),
         all_texts(llm.asdict()),
@@ -138,7 +146,7 @@ def test_the_token_is_not_in_repr_or_dumps() -> None:
         all_texts(llm.lc_attributes),
         all_texts(llm._identifying_params),
     ):
-        assert TOKEN not in text
+        assert API_TOKEN not in text
 
 
 @pytest.mark.parametrize(
@@ -147,42 +155,43 @@ def test_the_token_is_not_in_repr_or_dumps() -> None:
         {"temperature": -1},
         {"temprature": 1},
         {"host": "nowhere"},
-        {"api_token": [TOKEN]},
+        {"api_token": [API_TOKEN]},
         {"api_key": "another"},
         {"base_url": "x"},
         {"model": "../"},
-        {"api_token": TOKEN + "\n" + TOKEN},
-        {"api_token": {"value": TOKEN}},
+        {"api_token": API_TOKEN + "\n" + API_TOKEN},
+        {"api_token": {"value": API_TOKEN}},
     ],
     ids=lambda arguments: "-".join(arguments),
 )
 def test_the_token_is_not_in_validation_errors(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
-        gemma(**arguments)
+        make_model(**arguments)
     shown = "".join(traceback.format_exception(caught.value))
-    assert TOKEN not in shown
-    assert TOKEN not in all_texts(caught.value)
+    assert API_TOKEN not in shown
+    assert API_TOKEN not in all_texts(caught.value)
 
 
 def test_the_token_is_not_in_validated_dicts() -> None:
     with pytest.raises(ValidationError) as caught:
-        ChatWorkersGemma.model_validate({"api_token": TOKEN, "account_id": ACCOUNT, "temperature": -1})
-    assert TOKEN not in str(caught.value)
+        ChatWorkersGemma.model_validate({"api_token": API_TOKEN, "account_id": ACCOUNT_ID, "temperature": -1})
+    assert API_TOKEN not in str(caught.value)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 def test_the_token_is_not_in_logs_traces_or_errors(
-    service: Service, caplog: pytest.LogCaptureFixture, way: str
+    service: MockService, caplog: pytest.LogCaptureFixture, call_method: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    service.answers(
-        body({"response": "Hi"}), body({"success": False, "errors": [{"code": 10000, "message": f"bad {TOKEN}"}]}, 401)
+    service.respond_with(
+        make_response({"response": "Hi"}),
+        make_response({"success": False, "errors": [{"code": 10000, "message": f"bad {API_TOKEN}"}]}, 401),
     )
-    llm = gemma()
+    llm = make_model()
     collector = RunCollectorCallbackHandler()
-    ask(llm, way, config={"callbacks": [collector]})
+    call_model(llm, call_method, config={"callbacks": [collector]})
     with pytest.raises(AuthenticationError) as caught:
-        ask(llm, way, config={"callbacks": [collector]})
+        call_model(llm, call_method, config={"callbacks": [collector]})
     error: APIStatusError = caught.value
     traced = "".join(run.model_dump_json(fallback=repr) for run in collector.traced_runs)
     assert len(collector.traced_runs) == 2
@@ -193,4 +202,4 @@ def test_the_token_is_not_in_logs_traces_or_errors(
         all_texts(error.body),
         "".join(traceback.format_exception(error)),
     ):
-        assert TOKEN not in text
+        assert API_TOKEN not in text

@@ -26,7 +26,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumpd, dumps, loads
 
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma, WorkersGemmaEmbeddings
-from tests.helpers.asking import GEMMA_3, TOKEN, WAYS, Service, ask, gemma, run
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, GEMMA_3, call_model, make_model, run_async
 from tests.helpers.strict_warnings import STRICT_WARNINGS
 
 OPTIONS: dict[str, Any] = {
@@ -66,36 +67,36 @@ def same(one: ChatWorkersGemma, other: ChatWorkersGemma) -> None:
 
 
 def test_dumps_holds_the_token_as_a_secret() -> None:
-    written = dumpd(gemma(**OPTIONS))
+    written = dumpd(make_model(**OPTIONS))
     assert written["type"] == "constructor"
     assert written["kwargs"]["api_token"] == {"lc": 1, "type": "secret", "id": ["CLOUDFLARE_API_TOKEN"]}
-    assert TOKEN not in json.dumps(written)
+    assert API_TOKEN not in json.dumps(written)
 
 
 @pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
 def test_dumps_names_the_secret_of_the_host(host: str) -> None:
     name = {"dataoorts": "DATAOORTS_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}[host]
-    assert dumpd(gemma(host=host))["kwargs"]["api_token"]["id"] == [name]
+    assert dumpd(make_model(host=host))["kwargs"]["api_token"]["id"] == [name]
 
 
 @pytest.mark.parametrize("alias", ["api_key", "cloudflare_api_token"])
 def test_a_token_given_by_an_alias_is_a_secret_too(alias: str) -> None:
-    llm = ChatWorkersGemma(account_id="a", **{alias: TOKEN})
-    assert TOKEN not in dumps(llm)
+    llm = ChatWorkersGemma(account_id="a", **{alias: API_TOKEN})
+    assert API_TOKEN not in dumps(llm)
 
 
 def test_loads_returns_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    llm = gemma(**OPTIONS)
-    same(loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), llm)
-    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", TOKEN)
+    llm = make_model(**OPTIONS)
+    same(loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN}), llm)
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", API_TOKEN)
     same(loaded(dumps(llm), secrets_from_env=True), llm)
 
 
 def test_a_gateway_s_token_is_a_secret_too() -> None:
-    llm = gemma(ai_gateway=AIGateway("gw", token="gateway-token", cache_ttl=5))
+    llm = make_model(ai_gateway=AIGateway("gw", token="gateway-token", cache_ttl=5))
     text = dumps(llm)
     assert "gateway-token" not in text
-    back = loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN, "CF_AIG_TOKEN": "gateway-token"})
+    back = loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN, "CF_AIG_TOKEN": "gateway-token"})
     assert back.ai_gateway == llm.ai_gateway
 
 
@@ -113,93 +114,93 @@ CREDENTIALS = [
 @pytest.mark.parametrize("name", CREDENTIALS)
 def test_credentials_in_headers_are_secrets_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     variable = "WORKERS_GEMMA_HEADER_" + name.upper().replace("-", "_").replace(".", "_")
-    llm = gemma(default_headers={name: "the-credential", "x-team": "a"})
+    llm = make_model(default_headers={name: "the-credential", "x-team": "a"})
     text = dumps(llm)
     assert "the-credential" not in text
     with pytest.raises(ValueError, match=variable):
-        loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN})
+        loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN})
     monkeypatch.setenv(variable, "the-credential")
-    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), llm)
+    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN}), llm)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.usefixtures("service")
-def test_traces_show_no_credential_of_a_header(way: str) -> None:
+def test_traces_show_no_credential_of_a_header(call_method: str) -> None:
     class Seen(BaseCallbackHandler):
         def on_chat_model_start(self, *arguments: Any, **options: Any) -> None:
             started.append(repr((arguments, options)))
 
     started: list[str] = []
-    llm = gemma(default_headers={"cf-aig-authorization": "the-credential"}, callbacks=[Seen()])
-    ask(llm, way)
+    llm = make_model(default_headers={"cf-aig-authorization": "the-credential"}, callbacks=[Seen()])
+    call_model(llm, call_method)
     assert len(started) == 1
     assert "the-credential" not in started[0]
-    assert TOKEN not in started[0]
+    assert API_TOKEN not in started[0]
 
 
 def test_embeddings_keep_credentials_of_headers_out_of_dumps() -> None:
-    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, default_headers={"x-api-key": "the-credential"})
+    llm = WorkersGemmaEmbeddings(account_id="a", api_token=API_TOKEN, default_headers={"x-api-key": "the-credential"})
     assert "the-credential" not in dumps(llm)
 
 
 def test_an_httpx_timeout_survives_dumps_and_loads() -> None:
-    llm = gemma(timeout=httpx.Timeout(5, connect=2))
-    assert loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}).timeout == llm.timeout
+    llm = make_model(timeout=httpx.Timeout(5, connect=2))
+    assert loaded(dumps(llm), secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN}).timeout == llm.timeout
 
 
 def test_dumps_leaves_clients_behind() -> None:
     with httpx.Client() as client:
-        text = dumps(gemma(http_client=client))
+        text = dumps(make_model(http_client=client))
     assert "http_client" not in text
-    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": TOKEN}), gemma())
+    same(loaded(text, secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN}), make_model())
 
 
 # --- Pickles and copies -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_pickle(service: Service, way: str) -> None:
-    llm = gemma(**OPTIONS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_pickle(service: MockService, call_method: str) -> None:
+    llm = make_model(**OPTIONS)
     back = pickle.loads(pickle.dumps(llm))
     same(back, llm)
-    ask(back, way)
-    assert service.request.headers["authorization"] == f"Bearer {TOKEN}"
+    call_model(back, call_method)
+    assert service.only_request.headers["authorization"] == f"Bearer {API_TOKEN}"
 
 
-def test_pickle_leaves_clients_behind(service: Service) -> None:
+def test_pickle_leaves_clients_behind(service: MockService) -> None:
     with httpx.Client() as client:
-        back = pickle.loads(pickle.dumps(gemma(http_client=client)))
+        back = pickle.loads(pickle.dumps(make_model(http_client=client)))
     assert back.http_client is None
-    assert ask(back, "invoke").content == "Hi"
+    assert call_model(back, "invoke").content == "Hi"
 
 
-def test_pickle_after_use(service: Service) -> None:
-    llm = gemma()
-    for way in WAYS:
-        ask(llm, way)
+def test_pickle_after_use(service: MockService) -> None:
+    llm = make_model()
+    for call_method in CALL_METHODS:
+        call_model(llm, call_method)
     same(pickle.loads(pickle.dumps(llm)), llm)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_deepcopy(service: Service, way: str) -> None:
-    llm = gemma(**OPTIONS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_deepcopy(service: MockService, call_method: str) -> None:
+    llm = make_model(**OPTIONS)
     duplicate = copy.deepcopy(llm)
     same(duplicate, llm)
     assert duplicate.model_kwargs is not llm.model_kwargs
-    ask(duplicate, way)
-    assert service.request.headers["x-team"] == "a"
+    call_model(duplicate, call_method)
+    assert service.only_request.headers["x-team"] == "a"
 
 
 def test_deepcopy_shares_the_callers_clients_and_binding() -> None:
     binding = SimpleNamespace(run=answer)
     with httpx.Client() as client:
-        duplicate = copy.deepcopy(gemma(http_client=client, binding=binding))
+        duplicate = copy.deepcopy(make_model(http_client=client, binding=binding))
         assert duplicate.http_client is client
         assert duplicate.binding is binding
 
 
 def test_a_copy_of_a_retired_model_does_not_warn_again() -> None:
-    llm = gemma(model=GEMMA_3)
+    llm = make_model(model=GEMMA_3)
     same(copy.deepcopy(llm), llm)
     same(pickle.loads(pickle.dumps(llm)), llm)
 
@@ -213,17 +214,17 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 def test_a_sync_client_is_used_as_given_and_never_closed() -> None:
     with httpx.Client(transport=httpx.MockTransport(answer), headers={"x-mine": "yes"}) as client:
-        for way in ("invoke", "stream"):
-            llm = gemma(http_client=client)
-            assert ask(llm, way).content == "yes"
+        for call_method in ("invoke", "stream"):
+            llm = make_model(http_client=client)
+            assert call_model(llm, call_method).content == "yes"
             del llm
             assert not client.is_closed
 
 
 def test_an_async_client_is_used_as_given_and_never_closed() -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(answer), headers={"x-mine": "yes"})
-    for way in ("ainvoke", "astream"):
-        assert ask(gemma(http_async_client=client), way).content == "yes"
+    for call_method in ("ainvoke", "astream"):
+        assert call_model(make_model(http_async_client=client), call_method).content == "yes"
         assert not client.is_closed
 
 
@@ -249,8 +250,8 @@ class AsyncSigning(httpx.AsyncClient):
         return request
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_client_makes_its_requests_its_own_way(way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_client_makes_its_requests_its_own_way(call_method: str) -> None:
     def hook(request: httpx.Request) -> None:
         request.headers["x-hooked"] = "yes"
 
@@ -264,13 +265,13 @@ def test_a_client_makes_its_requests_its_own_way(way: str) -> None:
     }
     client = Signing(event_hooks={"request": [hook]}, **options)
     async_client = AsyncSigning(event_hooks={"request": [ahook]}, **options)
-    llm = gemma(http_client=client, http_async_client=async_client)
-    seen = json.loads(str(ask(llm, way).text))
+    llm = make_model(http_client=client, http_async_client=async_client)
+    seen = json.loads(str(call_model(llm, call_method).text))
     assert seen.pop("x-signed").isdecimal()
     assert seen.pop("user-agent").startswith("langchain-workers-gemma/")
-    assert seen == {"cookie": "a=b", "x-hooked": "yes", "authorization": f"Bearer {TOKEN}", "query": "team=blue"}
+    assert seen == {"cookie": "a=b", "x-hooked": "yes", "authorization": f"Bearer {API_TOKEN}", "query": "team=blue"}
     client.close()
-    run(async_client.aclose())
+    run_async(async_client.aclose())
 
 
 # --- Loops, threads, processes: over real sockets ---------------------------------------------------------------------
@@ -303,7 +304,7 @@ def base_url() -> Iterator[str]:
 
 
 def test_several_event_loops_one_after_another(base_url: str) -> None:
-    llm = gemma(base_url=base_url)
+    llm = make_model(base_url=base_url)
 
     async def twice() -> list[str]:
         messages = await asyncio.gather(llm.ainvoke("a"), llm.ainvoke("b"))
@@ -315,7 +316,7 @@ def test_several_event_loops_one_after_another(base_url: str) -> None:
 
 
 def test_a_loop_in_each_of_several_threads(base_url: str) -> None:
-    llm = gemma(base_url=base_url)
+    llm = make_model(base_url=base_url)
 
     def in_a_loop(_: int) -> Any:
         return asyncio.run(llm.ainvoke("a")).content
@@ -325,7 +326,7 @@ def test_a_loop_in_each_of_several_threads(base_url: str) -> None:
 
 
 def test_threads(base_url: str) -> None:
-    llm = gemma(base_url=base_url)
+    llm = make_model(base_url=base_url)
     with ThreadPoolExecutor(8) as pool:
         messages = list(pool.map(llm.invoke, ["a"] * 40))
     assert {message.content for message in messages} == {"Hi"}
@@ -334,7 +335,7 @@ def test_threads(base_url: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_fork(base_url: str) -> None:
-    llm = gemma(base_url=base_url)
+    llm = make_model(base_url=base_url)
     assert llm.invoke("before").content == "Hi"
     read, write = os.pipe()
     child = os.fork()
@@ -362,7 +363,7 @@ def test_spawn(base_url: str, tmp_path: Path) -> None:
     )
     ran = subprocess.run(
         [sys.executable, *STRICT_WARNINGS, "-c", program],
-        input=pickle.dumps(gemma(base_url=base_url)),
+        input=pickle.dumps(make_model(base_url=base_url)),
         capture_output=True,
         check=True,
     )
@@ -372,4 +373,4 @@ def test_spawn(base_url: str, tmp_path: Path) -> None:
 
 def test_a_pool_of_spawned_processes(base_url: str) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.map(_in_another_process, [gemma(base_url=base_url)]) == ["Hi"]
+        assert pool.map(_in_another_process, [make_model(base_url=base_url)]) == ["Hi"]

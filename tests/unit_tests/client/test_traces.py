@@ -10,26 +10,22 @@ from langchain_core.tracers.schemas import Run
 
 from langchain_workers_gemma import AuthenticationError
 from langchain_workers_gemma.version import __version__
-from tests.helpers.asking import (
+from tests.helpers.mock_service import MockService, make_completion, make_delta, make_response, make_usage
+from tests.helpers.model_calls import (
+    API_TOKEN,
+    CALL_METHODS,
     GEMMA_3,
     GEMMA_4,
-    TOKEN,
-    WAYS,
-    WEATHER,
-    WHOLE,
-    Service,
-    ask,
-    body,
-    delta,
-    gemma,
-    message_reply,
-    usage,
+    INVOKE_METHODS,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
 )
 
 pytestmark = pytest.mark.lowest
 
 
-TRACED = (*WAYS, "stream_events")
+TRACED = (*CALL_METHODS, "stream_events")
 
 
 class Tracer(BaseTracer):
@@ -43,26 +39,26 @@ class Tracer(BaseTracer):
         self.runs.append(run)
 
 
-def answer(service: Service, way: str) -> None:
+def answer(service: MockService, call_method: str) -> None:
     named = {"model": "google/gemma-4-26B-A4B-it"}
-    if way in WHOLE:
-        service.replies({**message_reply("Hi", usage=usage(7, 2)), **named})
+    if call_method in INVOKE_METHODS:
+        service.respond_with_results({**make_completion("Hi", usage=make_usage(7, 2)), **named})
     else:
-        end = {"choices": [], "usage": usage(7, 2)}
-        service.streams({**delta("Hi"), **named}, delta(finish_reason="stop"), end, "[DONE]")
+        end = {"choices": [], "usage": make_usage(7, 2)}
+        service.respond_with_events({**make_delta("Hi"), **named}, make_delta(finish_reason="stop"), end, "[DONE]")
 
 
-def trace(llm: Any, way: str, **options: Any) -> Run:
+def trace(llm: Any, call_method: str, **options: Any) -> Run:
     tracer = Tracer()
-    ask(llm, way, config={"callbacks": [tracer]}, **options)
+    call_model(llm, call_method, config={"callbacks": [tracer]}, **options)
     [run] = tracer.runs
     return run
 
 
-@pytest.mark.parametrize("way", TRACED)
-def test_metadata_of_a_run(service: Service, way: str) -> None:
-    answer(service, way)
-    run = trace(gemma(temperature=0.5, max_tokens=99, stop=["END"]), way)
+@pytest.mark.parametrize("call_method", TRACED)
+def test_metadata_of_a_run(service: MockService, call_method: str) -> None:
+    answer(service, call_method)
+    run = trace(make_model(temperature=0.5, max_tokens=99, stop=["END"]), call_method)
     assert run.run_type in ("llm", "chat_model")
     metadata = run.extra["metadata"]
     assert metadata["ls_provider"] == "workers_gemma"
@@ -72,11 +68,16 @@ def test_metadata_of_a_run(service: Service, way: str) -> None:
     assert metadata["lc_versions"]["langchain-workers-gemma"] == __version__
 
 
-@pytest.mark.parametrize("way", TRACED)
-def test_arguments_of_a_call_count(service: Service, way: str) -> None:
-    answer(service, way)
+@pytest.mark.parametrize("call_method", TRACED)
+def test_arguments_of_a_call_count(service: MockService, call_method: str) -> None:
+    answer(service, call_method)
     run = trace(
-        gemma(temperature=0.5), way, model=GEMMA_3, temperature=0.1, max_completion_tokens=9, stop_sequences=["E"]
+        make_model(temperature=0.5),
+        call_method,
+        model=GEMMA_3,
+        temperature=0.1,
+        max_completion_tokens=9,
+        stop_sequences=["E"],
     )
     metadata = run.extra["metadata"]
     assert metadata["ls_model_name"] == GEMMA_3
@@ -84,10 +85,10 @@ def test_arguments_of_a_call_count(service: Service, way: str) -> None:
     assert metadata["ls_stop"] == ["E"]
 
 
-@pytest.mark.parametrize("way", TRACED)
-def test_output_of_a_run(service: Service, way: str) -> None:
-    answer(service, way)
-    run = trace(gemma(), way)
+@pytest.mark.parametrize("call_method", TRACED)
+def test_output_of_a_run(service: MockService, call_method: str) -> None:
+    answer(service, call_method)
+    run = trace(make_model(), call_method)
     assert run.outputs is not None
     output = str(run.outputs)
     assert "google/gemma-4-26B-A4B-it" in output
@@ -95,21 +96,23 @@ def test_output_of_a_run(service: Service, way: str) -> None:
     assert "cost_usd" in output
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_run_shows_bound_tools(service: Service, way: str) -> None:
-    answer(service, way)
-    run = trace(gemma().bind_tools([WEATHER]), way)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_run_shows_bound_tools(service: MockService, call_method: str) -> None:
+    answer(service, call_method)
+    run = trace(make_model().bind_tools([WEATHER_TOOL]), call_method)
     assert "get_weather" in str(run.extra["invocation_params"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_token_in_a_run(service: Service, way: str) -> None:
-    answer(service, way)
-    run = trace(gemma(), way)
-    assert TOKEN not in repr(vars(run))
-    service.answers(body({"success": False, "errors": [{"code": 10000, "message": f"no {TOKEN}"}]}, status=401))
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_no_token_in_a_run(service: MockService, call_method: str) -> None:
+    answer(service, call_method)
+    run = trace(make_model(), call_method)
+    assert API_TOKEN not in repr(vars(run))
+    service.respond_with(
+        make_response({"success": False, "errors": [{"code": 10000, "message": f"no {API_TOKEN}"}]}, status=401)
+    )
     tracer = Tracer()
     with pytest.raises(AuthenticationError):
-        ask(gemma(), way, config={"callbacks": [tracer]})
+        call_model(make_model(), call_method, config={"callbacks": [tracer]})
     assert tracer.runs[0].error
-    assert TOKEN not in tracer.runs[0].error
+    assert API_TOKEN not in tracer.runs[0].error

@@ -16,29 +16,30 @@ from langchain_workers_gemma import (
     InternalServerError,
     StreamInterruptedError,
 )
-from tests.helpers.asking import GEMMA_3, STREAMED, Service, ask, delta, function, gemma, sse, usage
 from tests.helpers.fault_server import (
     CLOSE,
-    EVENT,
+    FIRST_EVENT,
     RESET,
     STALL,
+    STALL_TIMEOUT,
     STREAM_END,
     STREAM_HEAD,
-    TIMEOUT,
     FaultServer,
-    event,
-    model,
+    encode_event,
+    make_server_model,
 )
+from tests.helpers.mock_service import MockService, encode_sse, make_delta, make_tool_call, make_usage
+from tests.helpers.model_calls import GEMMA_3, STREAM_METHODS, call_model, make_model
 
-pytestmark = [pytest.mark.usefixtures("naps"), pytest.mark.lowest]
+pytestmark = [pytest.mark.usefixtures("sleeps"), pytest.mark.lowest]
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("end", [RESET, CLOSE, STALL, STREAM_END], ids=["reset", "close", "stall", "end"])
-def test_partial_text(server: FaultServer, way: str, end: Any) -> None:
-    server.play((STREAM_HEAD, EVENT, event({"response": "lo wor"}), end))
+def test_partial_text(server: FaultServer, call_method: str, end: Any) -> None:
+    server.play((STREAM_HEAD, FIRST_EVENT, encode_event({"response": "lo wor"}), end))
     with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server, timeout=TIMEOUT if end is STALL else 20), way)
+        call_model(make_server_model(server, timeout=STALL_TIMEOUT if end is STALL else 20), call_method)
     error = raised.value
     assert isinstance(error.partial, AIMessageChunk)
     assert error.partial.text == "Hello wor"
@@ -50,14 +51,14 @@ def test_partial_text(server: FaultServer, way: str, end: Any) -> None:
         assert error.__cause__ is not None
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("end", [RESET, STREAM_END], ids=["reset", "end"])
 @pytest.mark.parametrize("arguments", ['{"path": "/home/me', '{"path": "/home"}', '{"a": {"b": [1', ""])
-def test_cut_calls_in_partial_cannot_run(server: FaultServer, way: str, end: Any, arguments: str) -> None:
+def test_cut_calls_in_partial_cannot_run(server: FaultServer, call_method: str, end: Any, arguments: str) -> None:
     call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "rm", "arguments": arguments}}
-    server.play((STREAM_HEAD, EVENT, event({"choices": [{"delta": {"tool_calls": [call]}}]}), end))
+    server.play((STREAM_HEAD, FIRST_EVENT, encode_event({"choices": [{"delta": {"tool_calls": [call]}}]}), end))
     with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server), way)
+        call_model(make_server_model(server), call_method)
     partial = raised.value.partial
     assert partial is not None
     whole = arguments.endswith("}")
@@ -66,46 +67,46 @@ def test_cut_calls_in_partial_cannot_run(server: FaultServer, way: str, end: Any
     assert partial.text == "Hel"
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_held_back_text_is_in_partial(server: FaultServer, way: str) -> None:
-    server.play((STREAM_HEAD, event({"response": "so far <|chan"}), RESET))
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_held_back_text_is_in_partial(server: FaultServer, call_method: str) -> None:
+    server.play((STREAM_HEAD, encode_event({"response": "so far <|chan"}), RESET))
     with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server), way)
+        call_model(make_server_model(server), call_method)
     assert raised.value.partial is not None
     assert raised.value.partial.text == "so far <|chan"
 
-    server.play((STREAM_HEAD, event({"response": "so far EN"}), RESET))
+    server.play((STREAM_HEAD, encode_event({"response": "so far EN"}), RESET))
     with pytest.raises(StreamInterruptedError) as raised:
-        ask(model(server, model=GEMMA_3, stop=["END"]), way)
+        call_model(make_server_model(server, model=GEMMA_3, stop=["END"]), call_method)
     assert raised.value.partial is not None
     assert raised.value.partial.text == "so far EN"
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_held_back_text_is_emitted_at_the_end(server: FaultServer, way: str) -> None:
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_held_back_text_is_emitted_at_the_end(server: FaultServer, call_method: str) -> None:
     """A reply that consists of held-back text alone is not mistaken for nothing."""
-    server.play((STREAM_HEAD, event({"response": "<|chan"}), event(b"[DONE]"), STREAM_END))
-    assert ask(model(server), way).text == "<|chan"
+    server.play((STREAM_HEAD, encode_event({"response": "<|chan"}), encode_event(b"[DONE]"), STREAM_END))
+    assert call_model(make_server_model(server), call_method).text == "<|chan"
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("together", [True, False])
-def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, way: str, together: bool) -> None:
-    pieces = [STREAM_HEAD, EVENT, event(b"{nope")]
+def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, call_method: str, together: bool) -> None:
+    pieces = [STREAM_HEAD, FIRST_EVENT, encode_event(b"{nope")]
     server.play([b"".join(pieces)] if together else pieces)
     told: list[str] = []
 
     async def acollect() -> None:
-        async for piece in model(server).astream("Hi"):
+        async for piece in make_server_model(server).astream("Hi"):
             told.append(str(piece.text))  # noqa: PERF401 - the chunks before the error count
 
     def collect() -> None:
-        for piece in model(server).stream("Hi"):
+        for piece in make_server_model(server).stream("Hi"):
             told.append(str(piece.text))  # noqa: PERF401
 
     with pytest.raises(InternalServerError):
-        collect() if way == "stream" else asyncio.run(acollect())
+        collect() if call_method == "stream" else asyncio.run(acollect())
     assert told == ["Hel"]
     assert len(server.requests) == 1
 
@@ -113,15 +114,15 @@ def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, way: str, t
 # --- Through respx ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize(
     "end", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("slow")]], ids=["eof", "reset", "slow"]
 )
-def test_a_stream_that_was_cut(service: Service, end: list[Exception], way: str) -> None:
-    start = sse(delta("Hello"), delta(tool_calls=[function("f", '{"a": "b', id="c1", index=0)]))
-    service.pieces(start, *end)
+def test_a_stream_that_was_cut(service: MockService, end: list[Exception], call_method: str) -> None:
+    start = encode_sse(make_delta("Hello"), make_delta(tool_calls=[make_tool_call("f", '{"a": "b', id="c1", index=0)]))
+    service.respond_with_pieces(start, *end)
     with pytest.raises(StreamInterruptedError) as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     partial = caught.value.partial
     assert partial is not None
     assert partial.text == "Hello"
@@ -130,40 +131,42 @@ def test_a_stream_that_was_cut(service: Service, end: list[Exception], way: str)
     assert len(service.requests) == 1, "what a user has seen is not asked for again"
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_usage_on_every_event_does_not_hide_a_cut(service: Service, way: str) -> None:
-    service.streams(*({**delta(text), "usage": usage(10, number)} for number, text in enumerate("abc")))
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_usage_on_every_event_does_not_hide_a_cut(service: MockService, call_method: str) -> None:
+    service.respond_with_events(
+        *({**make_delta(text), "usage": make_usage(10, number)} for number, text in enumerate("abc"))
+    )
     with pytest.raises(StreamInterruptedError):
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_an_event_cut_in_the_middle(service: Service, way: str) -> None:
-    service.pieces(sse({"response": "Hello"}) + b'data: {"respon')
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_an_event_cut_in_the_middle(service: MockService, call_method: str) -> None:
+    service.respond_with_pieces(encode_sse({"response": "Hello"}) + b'data: {"respon')
     with pytest.raises(StreamInterruptedError) as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hello"
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("before", [[], [{"response": "Hello"}]])
-def test_an_error_in_place_of_an_event(service: Service, before: list[Any], way: str) -> None:
-    service.streams(*before, {"errors": [{"code": 5006, "message": "bad input"}], "success": False})
+def test_an_error_in_place_of_an_event(service: MockService, before: list[Any], call_method: str) -> None:
+    service.respond_with_events(*before, {"errors": [{"code": 5006, "message": "bad input"}], "success": False})
     with pytest.raises(BadRequestError, match="bad input"):
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("broken", ["{", "[1]", "42", "text"])
-def test_an_event_that_cannot_be_read(service: Service, broken: str, way: str) -> None:
-    service.streams({"response": "Hello"}, broken, "[DONE]")
+def test_an_event_that_cannot_be_read(service: MockService, broken: str, call_method: str) -> None:
+    service.respond_with_events({"response": "Hello"}, broken, "[DONE]")
     with pytest.raises(InternalServerError) as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert caught.value.status_code == 200
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_connection_that_breaks_after_the_end_is_ignored(service: Service, way: str) -> None:
-    service.pieces(sse({"response": "Hello"}, "[DONE]"), httpx.ReadError("reset"))
-    assert ask(gemma(), way).content == "Hello"
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_connection_that_breaks_after_the_end_is_ignored(service: MockService, call_method: str) -> None:
+    service.respond_with_pieces(encode_sse({"response": "Hello"}, "[DONE]"), httpx.ReadError("reset"))
+    assert call_model(make_model(), call_method).content == "Hello"

@@ -13,8 +13,17 @@ import respx
 from langchain_core.messages import AIMessageChunk
 
 from langchain_workers_gemma import ChatWorkersGemma, ToolChoiceError
-from tests.helpers.asking import EVENTS, GEMMA_3, GEMMA_4, WAYS, ask, delta, gemma, merged, message_reply, sse, usage
-from tests.helpers.uncertain_service import form_of
+from tests.helpers.mock_service import encode_sse, make_completion, make_delta, make_usage
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    EVENT_METHODS,
+    GEMMA_3,
+    GEMMA_4,
+    call_model,
+    make_model,
+    merge_chunks,
+)
+from tests.helpers.unreliable_service import get_constraint_form
 
 BOOK = {
     "type": "function",
@@ -41,7 +50,7 @@ BAD = {
     "it is no object": "[1, 2]",
     "it is nothing": "{}",
 }
-ways = pytest.mark.parametrize("way", [*WAYS, *EVENTS])
+ways = pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
 Written = tuple[str, list[tuple[str, str]]]
 
 
@@ -59,12 +68,12 @@ class Model:
 
     @property
     def forms(self) -> list[str]:
-        return list(map(form_of, self.bodies))
+        return list(map(get_constraint_form, self.bodies))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         self.bodies.append(body)
-        form = form_of(body)
+        form = get_constraint_form(body)
         if form in self.refuses:
             return httpx.Response(400, json={"errors": [{"code": 5006, "message": "Grammar error: no"}]})
         if form == "prompt" and body.get("tools"):
@@ -85,11 +94,11 @@ class Model:
         }
         reason = "tool_calls" if calls else "stop"
         if not body.get("stream"):
-            result = message_reply(finish_reason=reason, usage=usage(10, 5), **said)
+            result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **said)
             return httpx.Response(200, json={"success": True, "result": result})
-        frames = [delta(content=text), *(delta(tool_calls=[call]) for call in said["tool_calls"])]
-        end = {"choices": [], "usage": usage(10, 5)}
-        content = sse(*frames, delta(finish_reason=reason), end, "[DONE]")
+        frames = [make_delta(content=text), *(make_delta(tool_calls=[call]) for call in said["tool_calls"])]
+        end = {"choices": [], "usage": make_usage(10, 5)}
+        content = encode_sse(*frames, make_delta(finish_reason=reason), end, "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
 
@@ -100,7 +109,7 @@ def model() -> Iterator[Model]:
 
 
 def repairing(**arguments: Any) -> ChatWorkersGemma:
-    return gemma(repair_tool_calls=True, **arguments)
+    return make_model(repair_tool_calls=True, **arguments)
 
 
 def called(message: Any) -> list[tuple[str, Any]]:
@@ -109,9 +118,9 @@ def called(message: Any) -> list[tuple[str, Any]]:
 
 @ways
 @pytest.mark.parametrize("bad", BAD)
-def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str, way: str) -> None:
+def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str, call_method: str) -> None:
     model.native = ("I book.", [("book", BAD[bad])])
-    message = ask(repairing().bind_tools([BOOK, CANCEL]), way)
+    message = call_model(repairing().bind_tools([BOOK, CANCEL]), call_method)
     assert called(message) == [("book", json.loads(RIGHT))]
     assert message.invalid_tool_calls == []
     assert str(message.text) == "I book."
@@ -128,26 +137,29 @@ def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str,
 
 
 @ways
-def test_a_call_that_fits_costs_nothing_more(model: Model, way: str) -> None:
+def test_a_call_that_fits_costs_nothing_more(model: Model, call_method: str) -> None:
     model.native = ("", [("book", RIGHT), ("cancel", "{}")])
-    assert called(ask(repairing().bind_tools([BOOK, CANCEL]), way)) == [("book", json.loads(RIGHT)), ("cancel", {})]
+    assert called(call_model(repairing().bind_tools([BOOK, CANCEL]), call_method)) == [
+        ("book", json.loads(RIGHT)),
+        ("cancel", {}),
+    ]
     assert len(model.bodies) == 1
 
 
 @ways
-def test_without_it_nothing_is_requested_again(model: Model, way: str) -> None:
-    message = ask(gemma().bind_tools([BOOK]), way)
+def test_without_it_nothing_is_requested_again(model: Model, call_method: str) -> None:
+    message = call_model(make_model().bind_tools([BOOK]), call_method)
     assert called(message) == [("book", {"city": "Paris"})]
     assert len(model.bodies) == 1
 
 
 @ways
-def test_of_parallel_calls_each_that_does_not_fit_is_requested(model: Model, way: str) -> None:
+def test_of_parallel_calls_each_that_does_not_fit_is_requested(model: Model, call_method: str) -> None:
     model.native = ("", [("book", BAD["it is cut"]), ("book", RIGHT), ("cancel", '{"id": 7}')])
     model.constrained = lambda name: json.dumps(
         {"name": name, "arguments": json.loads(RIGHT) if name == "book" else {"id": "7"}}
     )
-    message = ask(repairing(tool_calling="native").bind_tools([BOOK, CANCEL]), way)
+    message = call_model(repairing(tool_calling="native").bind_tools([BOOK, CANCEL]), call_method)
     calls = called(message)
     assert calls[:2] == [("book", json.loads(RIGHT)), ("book", json.loads(RIGHT))]
     assert calls[2] == ("cancel", {"id": "7"})
@@ -158,55 +170,57 @@ def test_of_parallel_calls_each_that_does_not_fit_is_requested(model: Model, way
 @pytest.mark.parametrize(
     "still", ['{"name": "book", "arguments": {"city": "Paris"}}', "I cannot.", '{"name": "book"', None]
 )
-def test_what_cannot_be_repaired_is_unchanged(model: Model, still: str | None, way: str) -> None:
+def test_what_cannot_be_repaired_is_unchanged(model: Model, still: str | None, call_method: str) -> None:
     model.constrained = lambda _name: still
     model.native = ("", [("book", BAD["it is cut"])])
-    message = ask(repairing().bind_tools([BOOK]), way)
+    message = call_model(repairing().bind_tools([BOOK]), call_method)
     assert message.tool_calls == []
     assert [call["name"] for call in message.invalid_tool_calls] == ["book"]
     assert len(model.bodies) == 2
 
 
 @ways
-def test_a_misfit_that_cannot_be_repaired_stays_a_call(model: Model, way: str) -> None:
+def test_a_misfit_that_cannot_be_repaired_stays_a_call(model: Model, call_method: str) -> None:
     model.constrained = lambda _name: "I cannot."
-    assert called(ask(repairing().bind_tools([BOOK]), way)) == [("book", {"city": "Paris"})]
+    assert called(call_model(repairing().bind_tools([BOOK]), call_method)) == [("book", {"city": "Paris"})]
 
 
 def test_the_forms_of_the_constraint_are_tried(model: Model) -> None:
     model.refuses = {"openai_schema"}
     llm = repairing()
     for count in (3, 5):
-        assert called(ask(llm.bind_tools([BOOK]), "stream")) == [("book", json.loads(RIGHT))]
+        assert called(call_model(llm.bind_tools([BOOK]), "stream")) == [("book", json.loads(RIGHT))]
         assert len(model.bodies) == count
 
 
 def test_a_forced_call_is_repaired_before_it_fails(model: Model) -> None:
     model.native = ("", [("book", BAD["it is cut"])])
-    assert called(ask(repairing().bind_tools([BOOK], tool_choice="book"), "invoke")) == [("book", json.loads(RIGHT))]
+    assert called(call_model(repairing().bind_tools([BOOK], tool_choice="book"), "invoke")) == [
+        ("book", json.loads(RIGHT))
+    ]
     with pytest.raises(ToolChoiceError):
-        ask(gemma().bind_tools([BOOK], tool_choice="book"), "invoke")
+        call_model(make_model().bind_tools([BOOK], tool_choice="book"), "invoke")
 
 
 def test_surplus_parallel_calls_are_not_requested(model: Model) -> None:
     model.native = ("", [("book", RIGHT), ("cancel", "{}")])
-    message = ask(repairing().bind_tools([BOOK, CANCEL], parallel_tool_calls=False), "invoke")
+    message = call_model(repairing().bind_tools([BOOK, CANCEL], parallel_tool_calls=False), "invoke")
     assert called(message) == [("book", json.loads(RIGHT))]
     assert [call["name"] for call in message.invalid_tool_calls] == ["cancel"]
     assert len(model.bodies) == 1
 
 
 def test_it_may_be_set_for_one_call(model: Model) -> None:
-    assert called(gemma().bind_tools([BOOK]).invoke("Go", repair_tool_calls=True)) == [("book", json.loads(RIGHT))]
+    assert called(make_model().bind_tools([BOOK]).invoke("Go", repair_tool_calls=True)) == [("book", json.loads(RIGHT))]
     with pytest.raises(ValueError, match="repair_tool_calls"):
-        gemma().bind_tools([BOOK]).invoke("Go", repair_tool_calls="please")
+        make_model().bind_tools([BOOK]).invoke("Go", repair_tool_calls="please")
 
 
 def test_text_still_streams_while_calls_are_held(model: Model) -> None:
     model.native = ("I book a table.", [("book", BAD["it is cut"])])
     chunks = [chunk for chunk in repairing().bind_tools([BOOK]).stream("Go") if isinstance(chunk, AIMessageChunk)]
     assert chunks[0].text == "I book a table."
-    assert called(merged(chunks)) == [("book", json.loads(RIGHT))]
+    assert called(merge_chunks(chunks)) == [("book", json.loads(RIGHT))]
 
 
 # --- Warnings ---------------------------------------------------------------------------------------------------------
@@ -221,68 +235,72 @@ def answered(router: respx.MockRouter, reply: dict[str, Any]) -> None:
         if not json.loads(request.content).get("stream"):
             return httpx.Response(200, json={"success": True, "result": reply})
         choice = reply["choices"][0]
-        frames = [delta(**choice["message"]), delta(finish_reason=choice["finish_reason"])]
-        content = sse(*frames, {"choices": [], "usage": reply["usage"]}, "[DONE]")
+        frames = [make_delta(**choice["message"]), make_delta(finish_reason=choice["finish_reason"])]
+        content = encode_sse(*frames, {"choices": [], "usage": reply["usage"]}, "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
     router.route().mock(side_effect=answer)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("reason", ["length", "stop"])
 def test_an_empty_reply_of_thoughts_alone_is_warned_about(
-    caplog: pytest.LogCaptureFixture, reason: str, way: str
+    caplog: pytest.LogCaptureFixture, reason: str, call_method: str
 ) -> None:
     with respx.mock() as router:
-        reply = message_reply(None, reasoning="Let me see ...", finish_reason=reason, usage=usage(10, 256))
+        reply = make_completion(None, reasoning="Let me see ...", finish_reason=reason, usage=make_usage(10, 256))
         answered(router, reply)
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     (line,) = warned(caplog)
     assert "256 tokens went into reasoning" in line
     assert "max_tokens" in line
     assert "thinking=False" in line
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_thoughts_that_are_only_counted_are_warned_about_too(caplog: pytest.LogCaptureFixture, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_thoughts_that_are_only_counted_are_warned_about_too(
+    caplog: pytest.LogCaptureFixture, call_method: str
+) -> None:
     with respx.mock() as router:
         details = {"completion_tokens_details": {"reasoning_tokens": 256}}
-        answered(router, message_reply("", finish_reason="length", usage=usage(10, 256, **details)))
-        ask(gemma(), way)
+        answered(router, make_completion("", finish_reason="length", usage=make_usage(10, 256, **details)))
+        call_model(make_model(), call_method)
     assert "went into reasoning" in warned(caplog)[0]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_reply_truncated_by_the_services_default(caplog: pytest.LogCaptureFixture, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_reply_truncated_by_the_services_default(caplog: pytest.LogCaptureFixture, call_method: str) -> None:
     with respx.mock() as router:
-        answered(router, message_reply("A long", finish_reason="length", usage=usage(10, 256)))
-        ask(gemma(), way)
+        answered(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 256)))
+        call_model(make_model(), call_method)
         (line,) = warned(caplog)
         assert "truncated after 256 tokens by the service's default of 256 tokens: set max_tokens" in line
         caplog.clear()
         for mine in ({"max_tokens": 256}, {"model_kwargs": {"max_completion_tokens": 256}}):
-            ask(gemma(**mine), way)
+            call_model(make_model(**mine), call_method)
         assert warned(caplog) == []
 
 
 def test_truncation_that_only_the_count_shows(caplog: pytest.LogCaptureFixture) -> None:
     with respx.mock() as router:
-        router.route().respond(200, json={"success": True, "result": {"response": "A long", "usage": usage(10, 256)}})
-        gemma(model=GEMMA_3).invoke("Go")
+        router.route().respond(
+            200, json={"success": True, "result": {"response": "A long", "usage": make_usage(10, 256)}}
+        )
+        make_model(model=GEMMA_3).invoke("Go")
     assert "set max_tokens" in warned(caplog)[0]
 
 
 def test_a_limit_that_we_set_is_named(caplog: pytest.LogCaptureFixture) -> None:
     with respx.mock() as router:
-        answered(router, message_reply("A long", finish_reason="length", usage=usage(10, 5)))
-        gemma(thinking=False).bind_tools([BOOK]).invoke("Go")
+        answered(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 5)))
+        make_model(thinking=False).bind_tools([BOOK]).invoke("Go")
     assert "max_tokens=4096 that is sent with tools" in warned(caplog)[0]
 
 
 @pytest.mark.parametrize("model_id", [GEMMA_4, GEMMA_3])
 def test_whole_replies_are_not_warned_about(caplog: pytest.LogCaptureFixture, model_id: str) -> None:
     with respx.mock() as router:
-        answered(router, message_reply("Hi", reasoning="Hm", usage=usage(10, 20)))
-        gemma(model=model_id).invoke("Go")
-        gemma(model=model_id).bind_tools([BOOK]).invoke("Go")
+        answered(router, make_completion("Hi", reasoning="Hm", usage=make_usage(10, 20)))
+        make_model(model=model_id).invoke("Go")
+        make_model(model=model_id).bind_tools([BOOK]).invoke("Go")
     assert warned(caplog) == []

@@ -47,7 +47,8 @@ from langchain_workers_gemma.exchange.error_mapping import (
     map_payload_error,
     map_status_error,
 )
-from tests.helpers.asking import GEMMA_3, GEMMA_4, TOKEN, WAYS, WEATHER, Service, ask, body, gemma, sse, stream
+from tests.helpers.mock_service import MockService, encode_sse, make_response, make_stream_response
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, GEMMA_3, GEMMA_4, WEATHER_TOOL, call_model, make_model
 
 pytestmark = pytest.mark.lowest
 
@@ -154,11 +155,11 @@ def test_no_error_is_a_subclass_of_another_by_accident() -> None:
 
 
 @pytest.mark.parametrize(("status", "code", "kind"), BY_CODE)
-@pytest.mark.parametrize("way", WAYS)
-def test_code(service: Service, status: int, code: int, kind: Kind, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_code(service: MockService, status: int, code: int, kind: Kind, call_method: str) -> None:
     payload = envelope(code, f"AiError: it is {code}")
-    service.answers(body(payload, status, {"cf-ray": "8f-FRA"}))
-    error = failure(way)
+    service.respond_with(make_response(payload, status, {"cf-ray": "8f-FRA"}))
+    error = failure(call_method)
     assert type(error) is kind
     assert error.status_code == status
     assert error.code == code
@@ -175,8 +176,8 @@ def test_code(service: Service, status: int, code: int, kind: Kind, way: str) ->
     "sent",
     [b"", b"no JSON at all", b"{}", b"[]", b"null", b'{"errors": []}', b'{"error": "words"}', b"<html>502</html>"],
 )
-def test_status(service: Service, status: int, kind: Kind, sent: bytes) -> None:
-    service.answers(body(sent, status))
+def test_status(service: MockService, status: int, kind: Kind, sent: bytes) -> None:
+    service.respond_with(make_response(sent, status))
     error = failure("invoke")
     assert type(error) is kind
     assert error.status_code == status
@@ -185,9 +186,9 @@ def test_status(service: Service, status: int, kind: Kind, sent: bytes) -> None:
     assert error.message
 
 
-def failure(way: str, **arguments: Any) -> APIStatusError:
+def failure(call_method: str, **arguments: Any) -> APIStatusError:
     with pytest.raises(APIStatusError) as raised:
-        ask(gemma(**arguments), way)
+        call_model(make_model(**arguments), call_method)
     return raised.value
 
 
@@ -248,27 +249,27 @@ def test_form(status: int, sent: Any, kind: Kind, code: int | None, message: str
 
 
 @pytest.mark.parametrize(("status", "sent", "kind", "code", "message"), [form[1:] for form in FORMS if form[1] == 200])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 def test_error_under_success(
-    service: Service, status: int, sent: Any, kind: Kind, code: int | None, message: str, way: str
+    service: MockService, status: int, sent: Any, kind: Kind, code: int | None, message: str, call_method: str
 ) -> None:
-    service.says(sent)
-    error = failure(way)
+    service.respond_with_bodies(sent)
+    error = failure(call_method)
     assert (type(error), error.code, error.status_code) == (kind, code, 200)
     assert message in error.message
 
 
-def test_words_are_unaltered(service: Service) -> None:
+def test_words_are_unaltered(service: MockService) -> None:
     long = WORDS * 1_000
-    service.answers(body(envelope(5006, long), 400))
+    service.respond_with(make_response(envelope(5006, long), 400))
     error = failure("invoke")
     assert error.message == long
     assert str(error) == long
 
 
-def test_a_page_is_shortened_in_the_message_and_kept_in_the_body(service: Service) -> None:
+def test_a_page_is_shortened_in_the_message_and_kept_in_the_body(service: MockService) -> None:
     page = "<html>" + "x" * 100_000 + "</html>"
-    service.answers(body(page.encode(), 502))
+    service.respond_with(make_response(page.encode(), 502))
     error = failure("invoke")
     assert len(error.message) < 2_100
     assert error.body == page
@@ -310,7 +311,7 @@ JSON = st.recursive(
 
 @given(st.integers(100, 599), JSON)
 def test_any_json_is_some_error(status: int, payload: object) -> None:
-    error = map_payload_error(status, {}, payload, ErrorContext(secrets=(TOKEN,)))
+    error = map_payload_error(status, {}, payload, ErrorContext(secrets=(API_TOKEN,)))
     assert error.message
     assert error.status_code == status
     assert error.code is None or error.code >= 1_000
@@ -336,13 +337,13 @@ FRAMES: list[tuple[Any, Kind, int | None]] = [
 
 
 @pytest.mark.parametrize(("frame", "kind", "code"), FRAMES)
-@pytest.mark.parametrize("way", ["stream", "astream", "stream_events"])
+@pytest.mark.parametrize("call_method", ["stream", "astream", "stream_events"])
 @pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
 def test_error_in_a_stream(
-    service: Service, frame: Any, kind: Kind, code: int | None, way: str, before: tuple[Any, ...]
+    service: MockService, frame: Any, kind: Kind, code: int | None, call_method: str, before: tuple[Any, ...]
 ) -> None:
-    service.answers(stream(sse(*before, frame, "[DONE]"), headers={"cf-ray": "8f-FRA"}))
-    error = failure(way)
+    service.respond_with(make_stream_response(encode_sse(*before, frame, "[DONE]"), headers={"cf-ray": "8f-FRA"}))
+    error = failure(call_method)
     assert (type(error), error.code, error.status_code) == (kind, code, 200)
     assert "Full" in error.message
     assert error.request_id == "8f-FRA"
@@ -350,8 +351,8 @@ def test_error_in_a_stream(
 
 @pytest.mark.parametrize("frame", ["nope", "[1]", "42", '"text"', "null", '{"response": '])
 @pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
-def test_a_frame_that_cannot_be_read(service: Service, frame: str, before: tuple[Any, ...]) -> None:
-    service.streams(*before, frame, "[DONE]")
+def test_a_frame_that_cannot_be_read(service: MockService, frame: str, before: tuple[Any, ...]) -> None:
+    service.respond_with_events(*before, frame, "[DONE]")
     error = failure("stream")
     assert type(error) is InternalServerError
     assert error.status_code == 200
@@ -362,8 +363,8 @@ def test_a_frame_that_cannot_be_read(service: Service, frame: str, before: tuple
 # --- What to do next --------------------------------------------------------------------------------------------------
 
 
-def test_retired_model_names_its_replacement(service: Service) -> None:
-    service.answers(body(envelope(5028, "This model was deprecated on 2026-05-30."), 410))
+def test_retired_model_names_its_replacement(service: MockService) -> None:
+    service.respond_with(make_response(envelope(5028, "This model was deprecated on 2026-05-30."), 410))
     error = failure("invoke", model=GEMMA_3)
     assert isinstance(error, ModelDeprecatedError)
     assert error.replacement == GEMMA_4
@@ -372,8 +373,8 @@ def test_retired_model_names_its_replacement(service: Service) -> None:
     assert GEMMA_3 in str(error)
 
 
-def test_a_used_up_quota_names_the_reset_time(service: Service) -> None:
-    service.answers(body(envelope(3036, "you have used up your daily free allocation"), 429))
+def test_a_used_up_quota_names_the_reset_time(service: MockService) -> None:
+    service.respond_with(make_response(envelope(3036, "you have used up your daily free allocation"), 429))
     error = failure("invoke", max_retries=5)
     assert isinstance(error, QuotaExceededError)
     assert "00:00 UTC" in str(error)
@@ -384,41 +385,41 @@ def test_a_used_up_quota_names_the_reset_time(service: Service) -> None:
 @pytest.mark.parametrize(
     "variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN"]
 )
-def test_refused_token_names_its_variable(service: Service, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, TOKEN)
-    service.answers(body(envelope(10000, "Authentication error"), 401))
+def test_refused_token_names_its_variable(service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, API_TOKEN)
+    service.respond_with(make_response(envelope(10000, "Authentication error"), 401))
     error = failure("invoke", api_token=None)
     assert isinstance(error, AuthenticationError)
     assert variable in str(error)
-    assert TOKEN not in str(error)
+    assert API_TOKEN not in str(error)
 
 
 @pytest.mark.parametrize("variable", ["AIMLAPI_API_KEY", "AIML_API_KEY"])
-def test_refused_token_of_another_host(service: Service, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, TOKEN)
-    service.answers(body({"message": "Unauthorized"}, 401))
+def test_refused_token_of_another_host(service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, API_TOKEN)
+    service.respond_with(make_response({"message": "Unauthorized"}, 401))
     assert variable in str(failure("invoke", host="aimlapi", api_token=None))
 
 
-def test_refused_token_that_was_an_argument(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_token_that_was_an_argument(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "another-token")
-    service.answers(body(envelope(10000), 401))
+    service.respond_with(make_response(envelope(10000), 401))
     assert "the argument api_token" in str(failure("invoke"))
 
 
-def test_context_overflow_and_redirect_name_the_cure(service: Service) -> None:
-    service.answers(body(envelope(8001, "This model's maximum context length is 131072 tokens."), 400))
+def test_context_overflow_and_redirect_name_the_cure(service: MockService) -> None:
+    service.respond_with(make_response(envelope(8001, "This model's maximum context length is 131072 tokens."), 400))
     assert "max_tokens" in str(failure("invoke"))
-    service.answers(body(b"", 308, {"location": "https://example.com"}))
+    service.respond_with(make_response(b"", 308, {"location": "https://example.com"}))
     assert "base_url" in str(failure("invoke"))
-    service.answers(body(envelope(None, "JSON Mode couldn't be met"), 400))
+    service.respond_with(make_response(envelope(None, "JSON Mode couldn't be met"), 400))
     assert "schema" in str(failure("invoke"))
 
 
-def test_tools_refused_by_a_model_that_was_not_taught_them(service: Service) -> None:
-    service.answers(body(envelope(5006, "tools: unexpected"), 400))
+def test_tools_refused_by_a_model_that_was_not_taught_them(service: MockService) -> None:
+    service.respond_with(make_response(envelope(5006, "tools: unexpected"), 400))
     with pytest.raises(BadRequestError, match="guided_json") as raised:
-        gemma(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER]).invoke("Hi")
+        make_model(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER_TOOL]).invoke("Hi")
     assert raised.value.message == "tools: unexpected"
 
 
@@ -435,35 +436,35 @@ def everything(error: BaseException) -> str:
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     "sent",
     [
-        envelope(10000, f"Invalid token Bearer {TOKEN}! ({GATEWAY_TOKEN})"),
-        {"error": {"message": TOKEN, TOKEN: [TOKEN, {"deep": f"x{TOKEN}x"}]}},
-        f"<html>{TOKEN} {GATEWAY_TOKEN}".encode(),
+        envelope(10000, f"Invalid token Bearer {API_TOKEN}! ({GATEWAY_TOKEN})"),
+        {"error": {"message": API_TOKEN, API_TOKEN: [API_TOKEN, {"deep": f"x{API_TOKEN}x"}]}},
+        f"<html>{API_TOKEN} {GATEWAY_TOKEN}".encode(),
     ],
 )
 @pytest.mark.parametrize("status", [200, 401, 500])
-def test_echoed_token_is_blotted_out(service: Service, way: str, sent: Any, status: int) -> None:
-    service.answers(body(sent, status))
-    error = failure(way, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
-    assert TOKEN not in everything(error)
+def test_echoed_token_is_blotted_out(service: MockService, call_method: str, sent: Any, status: int) -> None:
+    service.respond_with(make_response(sent, status))
+    error = failure(call_method, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
+    assert API_TOKEN not in everything(error)
     assert GATEWAY_TOKEN not in everything(error)
     assert "**********" in everything(error)
 
 
-@pytest.mark.parametrize("frame", [TOKEN, json.dumps({"error": TOKEN}), f'{{"x": "{TOKEN}'])
-def test_echoed_token_in_a_stream(service: Service, frame: str) -> None:
-    service.streams({"response": "Hel"}, frame)
-    assert TOKEN not in everything(failure("stream"))
+@pytest.mark.parametrize("frame", [API_TOKEN, json.dumps({"error": API_TOKEN}), f'{{"x": "{API_TOKEN}'])
+def test_echoed_token_in_a_stream(service: MockService, frame: str) -> None:
+    service.respond_with_events({"response": "Hel"}, frame)
+    assert API_TOKEN not in everything(failure("stream"))
 
 
 def test_token_is_not_in_errors_of_the_connection() -> None:
     """On a real socket: the causes go into the pickles that Dask's helpers make."""
     with pytest.raises(APIConnectionError) as raised:
-        ask(gemma(base_url="http://127.0.0.1:9"), "invoke")
-    assert TOKEN not in everything(raised.value)
+        call_model(make_model(base_url="http://127.0.0.1:9"), "invoke")
+    assert API_TOKEN not in everything(raised.value)
 
 
 def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
@@ -471,21 +472,21 @@ def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
     with respx.mock as mock:
         mock.post(url__regex=".*").mock(side_effect=httpx.ConnectError)
         with pytest.raises(APIConnectionError) as raised:
-            ask(gemma(), "invoke")
+            call_model(make_model(), "invoke")
     cause = raised.value.__cause__
     assert isinstance(cause, httpx.ConnectError)
     assert "authorization" not in cause.request.headers
 
 
-def test_an_error_inside_a_stream_is_not_its_own_cause(service: Service) -> None:
-    service.streams({"response": "Hel"}, json.dumps({"error": "broken"}))
+def test_an_error_inside_a_stream_is_not_its_own_cause(service: MockService) -> None:
+    service.respond_with_events({"response": "Hel"}, json.dumps({"error": "broken"}))
     error = failure("stream")
     assert error.__cause__ is not error
 
 
 @pytest.mark.parametrize("token", ["t", "tok", "No", "e"])
-def test_a_token_too_short_to_be_one_does_not_garble_words(service: Service, token: str) -> None:
-    service.answers(body(envelope(5006, "No such token here"), 400))
+def test_a_token_too_short_to_be_one_does_not_garble_words(service: MockService, token: str) -> None:
+    service.respond_with(make_response(envelope(5006, "No such token here"), 400))
     assert failure("invoke", api_token=token).message == "No such token here"
 
 
@@ -530,10 +531,10 @@ def test_errors_are_copied_whole(error: WorkersGemmaError, duplicate: Any) -> No
     assert again.is_retryable is error.is_retryable
 
 
-def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: Service) -> None:
-    service.pieces(sse({"response": "Hel"}), httpx.ReadError("reset"))
+def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: MockService) -> None:
+    service.respond_with_pieces(encode_sse({"response": "Hel"}), httpx.ReadError("reset"))
     with pytest.raises(StreamInterruptedError) as raised:
-        reduce(add, gemma().stream("Hi"))
+        reduce(add, make_model().stream("Hi"))
     again = pickle.loads(pickle.dumps(raised.value))
     assert again.partial.text == "Hel"
     assert again.partial == raised.value.partial
@@ -542,7 +543,7 @@ def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: Service
 def test_cause_is_kept(respx_mock: respx.MockRouter) -> None:
     respx_mock.post().mock(side_effect=httpx.ConnectTimeout("slow"))
     with pytest.raises(APITimeoutError, match="connect timeout") as raised:
-        gemma().invoke("Hi")
+        make_model().invoke("Hi")
     assert isinstance(raised.value.__cause__, httpx.ConnectTimeout)
 
 

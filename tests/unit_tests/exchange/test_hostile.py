@@ -19,26 +19,24 @@ from langchain_core.messages import AIMessage
 from langchain_workers_gemma import AIGateway, InternalServerError, WorkersGemmaError
 from langchain_workers_gemma.exchange import body as response_body
 from langchain_workers_gemma.response.tool_calls import MAX_CALLS
-from tests.helpers.asking import (
-    EVENTS,
+from tests.helpers.cost_growth import count_lines_run
+from tests.helpers.mock_service import MockService, PiecewiseBody, encode_sse
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    EVENT_METHODS,
     GEMMA_3,
-    STREAMED,
-    WAYS,
-    WEATHER,
-    WHOLE,
-    Pieces,
-    Service,
-    ask,
-    gemma,
-    sse,
-    told,
+    INVOKE_METHODS,
+    STREAM_METHODS,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
+    summarize_message,
 )
-from tests.helpers.work import lines_run
 
 BOUNDED = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-ALL_WAYS = (*WAYS, *EVENTS)
+ALL_WAYS = (*CALL_METHODS, *EVENT_METHODS)
 METHODS = ("native", "guided_json", "prompt")
 
 
@@ -50,7 +48,7 @@ class Sent:
     pieces: Sequence[bytes] = ()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(self.status, headers=self.headers, stream=Pieces(self.pieces))
+        return httpx.Response(self.status, headers=self.headers, stream=PiecewiseBody(self.pieces))
 
 
 SENT = Sent()
@@ -63,15 +61,15 @@ def model(method: str | None = None) -> Any:
         "http_async_client": httpx.AsyncClient(transport=httpx.MockTransport(SENT)),
     }
     if method is None:
-        return gemma(**clients)
-    return gemma(model=GEMMA_3, tool_calling=method, stop=["STOP"], **clients).bind_tools([WEATHER])
+        return make_model(**clients)
+    return make_model(model=GEMMA_3, tool_calling=method, stop=["STOP"], **clients).bind_tools([WEATHER_TOOL])
 
 
-def outcome(llm: Any, way: str, *pieces: bytes, status: int = 200) -> AIMessage | WorkersGemmaError:
+def outcome(llm: Any, call_method: str, *pieces: bytes, status: int = 200) -> AIMessage | WorkersGemmaError:
     """What a call ends in. Anything but these two is raised, and fails the test."""
     SENT.status, SENT.pieces = status, pieces
     try:
-        message = ask(llm, way)
+        message = call_model(llm, call_method)
     except WorkersGemmaError as error:
         return error
     assert isinstance(message.usage_metadata, dict | None)
@@ -84,8 +82,8 @@ def outcome(llm: Any, way: str, *pieces: bytes, status: int = 200) -> AIMessage 
 
 def every_outcome(*pieces: bytes, status: int = 200, ways: Sequence[str] = ALL_WAYS) -> None:
     for llm in (model(), model("native"), model("guided_json"), model("prompt")):
-        for way in ways:
-            outcome(llm, way, *pieces, status=status)
+        for call_method in ways:
+            outcome(llm, call_method, *pieces, status=status)
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
@@ -107,7 +105,7 @@ def test_random_bytes_as_a_body(data: bytes, status: int) -> None:
 )
 @BOUNDED
 def test_random_bytes_as_a_stream(pieces: list[bytes]) -> None:
-    every_outcome(b'data: {"response": "Hel"}\n\n', *pieces, ways=(*STREAMED, "stream_events"))
+    every_outcome(b'data: {"response": "Hel"}\n\n', *pieces, ways=(*STREAM_METHODS, "stream_events"))
 
 
 TEXT = st.text(max_size=8) | st.sampled_from(
@@ -179,8 +177,8 @@ def test_random_json_in_every_field_of_a_reply(reply: Any) -> None:
 @given(st.lists(REPLY, max_size=4), st.booleans(), st.lists(st.integers(0, 10_000), max_size=6))
 @BOUNDED
 def test_random_events_in_random_cuts(frames: list[Any], done: bool, places: list[int]) -> None:
-    data = sse(*(json.dumps(frame) for frame in frames), *(["[DONE]"] if done else []))
-    every_outcome(*cut(data, places), ways=(*STREAMED, "stream_events"))
+    data = encode_sse(*(json.dumps(frame) for frame in frames), *(["[DONE]"] if done else []))
+    every_outcome(*cut(data, places), ways=(*STREAM_METHODS, "stream_events"))
 
 
 PIECES = st.lists(
@@ -204,14 +202,14 @@ PIECES = st.lists(
 )
 @BOUNDED
 def test_outcome_does_not_depend_on_the_cuts(frames: list[Any], bad: bool, places: list[int], end: str) -> None:
-    data = sse(*frames, *(["{nope"] if bad else []), "[DONE]", end=end)
+    data = encode_sse(*frames, *(["{nope"] if bad else []), "[DONE]", end=end)
     for llm in (model(), model("prompt")):
         whole = outcome(llm, "stream", data)
-        for way in STREAMED:
-            pieces = outcome(llm, way, *cut(data, places))
+        for call_method in STREAM_METHODS:
+            pieces = outcome(llm, call_method, *cut(data, places))
             assert type(pieces) is type(whole)
             if isinstance(whole, AIMessage) and isinstance(pieces, AIMessage):
-                assert told(pieces) == told(whole)
+                assert summarize_message(pieces) == summarize_message(whole)
             else:
                 assert str(pieces) == str(whole)
 
@@ -250,26 +248,26 @@ class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield piece
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("start", [b'{"response": "', b"data: ", b"data: x\ndata: ", b": ", b"<html>"])
-def test_endless_line(service: Service, small: int, way: str, status: int, start: bytes) -> None:
+def test_endless_line(service: MockService, small: int, call_method: str, status: int, start: bytes) -> None:
     stream = Endless(start, b"x" * 5_000)
-    service.answers(lambda: httpx.Response(status, stream=stream))
+    service.respond_with(lambda: httpx.Response(status, stream=stream))
     with pytest.raises(InternalServerError, match="larger than") as raised:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert raised.value.status_code == status
     assert stream.count[0] < small + 50_000
 
 
-def test_limit_is_generous_and_memory_is_bounded(service: Service) -> None:
+def test_limit_is_generous_and_memory_is_bounded(service: MockService) -> None:
     stream = Endless(b"data: ", b"x" * 100_000)
     stream.count[0] = -(response_body.MAX_REPLY_BYTES + 10_000_000)
-    service.answers(lambda: httpx.Response(200, stream=stream))
+    service.respond_with(lambda: httpx.Response(200, stream=stream))
     tracemalloc.start()
     try:
         with pytest.raises(InternalServerError, match="67,108,864 bytes"):
-            ask(gemma(), "stream")
+            call_model(make_model(), "stream")
         assert tracemalloc.get_traced_memory()[1] < 3 * response_body.MAX_REPLY_BYTES
     finally:
         tracemalloc.stop()
@@ -283,12 +281,12 @@ DEEP = [nested("[", "]", 100_000), nested('{"a":', "}", 100_000), "[" * 100_000,
 
 
 @pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects", "open lists", "open objects"])
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_deep_json(deep: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_deep_json(deep: str, call_method: str) -> None:
     for body in (deep, f'{{"response": {deep}}}', f'{{"result": {{"tool_calls": {deep}}}}}', f"data: {deep}\n\n"):
-        assert isinstance(outcome(model(), way, body.encode()), WorkersGemmaError)
+        assert isinstance(outcome(model(), call_method, body.encode()), WorkersGemmaError)
     for body in (deep, f'{{"errors": {deep}}}'):
-        assert isinstance(outcome(model(), way, body.encode(), status=400), WorkersGemmaError)
+        assert isinstance(outcome(model(), call_method, body.encode(), status=400), WorkersGemmaError)
 
 
 def called(arguments: str, size: int = 30_000) -> list[bytes]:
@@ -299,7 +297,7 @@ def called(arguments: str, size: int = 30_000) -> list[bytes]:
     frames = [{"index": 0, "id": "c1", "function": {"name": "get_weather", "arguments": piece}} for piece in pieces]
     return [
         json.dumps(whole).encode(),
-        sse(*({"choices": [{"delta": {"tool_calls": [frame]}}]} for frame in frames), "[DONE]"),
+        encode_sse(*({"choices": [{"delta": {"tool_calls": [frame]}}]} for frame in frames), "[DONE]"),
     ]
 
 
@@ -318,33 +316,33 @@ BEYOND_MEASURE = {
 
 
 @pytest.mark.parametrize("arguments", BEYOND_MEASURE.values(), ids=BEYOND_MEASURE)
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_arguments_out_of_all_measure(arguments: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_arguments_out_of_all_measure(arguments: str, call_method: str) -> None:
     """Core's own parsers would raise more than a parse error for these, so they are refused."""
     for size in (30_000, 1_000):
         whole, streamed = called(arguments, size)
-        for body in [whole] if way in WHOLE else [whole, streamed]:
-            error = outcome(model("native"), way, body)
+        for body in [whole] if call_method in INVOKE_METHODS else [whole, streamed]:
+            error = outcome(model("native"), call_method, body)
             assert isinstance(error, InternalServerError)
             assert "the arguments of a call" in str(error)
             assert error.status_code == 200
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_arguments_that_only_look_so(way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_arguments_that_only_look_so(call_method: str) -> None:
     """Brackets and digits within strings are text, however many; so are those that close again."""
     arguments = {"city": "{[" * 5_000 + DIGITS + '\\"' * 500, "flat": [[n] for n in range(2_000)]}
     text = json.dumps(arguments)
     for size in (len(text), 977):
-        body = called(text, size)[0 if way in WHOLE else 1]
-        message = outcome(model("native"), way, body)
+        body = called(text, size)[0 if call_method in INVOKE_METHODS else 1]
+        message = outcome(model("native"), call_method, body)
         assert isinstance(message, AIMessage)
         assert [call["args"] for call in message.tool_calls] == [arguments]
 
 
 @pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects", "open lists", "open objects"])
-@pytest.mark.parametrize("way", ["invoke", "stream", "stream_events"])
-def test_deep_json_within_text(deep: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", ["invoke", "stream", "stream_events"])
+def test_deep_json_within_text(deep: str, call_method: str) -> None:
     for method in METHODS:
         for text in (
             deep,
@@ -352,36 +350,36 @@ def test_deep_json_within_text(deep: str, way: str) -> None:
             f'{{"name": "get_weather", "arguments": {deep}}}',
         ):
             frames = [{"response": text[at : at + 20_000]} for at in range(0, len(text), 20_000)]
-            body = json.dumps({"response": text}).encode() if way == "invoke" else sse(*frames, "[DONE]")
-            outcome(model(method), way, body)
+            body = json.dumps({"response": text}).encode() if call_method == "invoke" else encode_sse(*frames, "[DONE]")
+            outcome(model(method), call_method, body)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("together", [True, False])
-def test_a_hundred_thousand_calls(way: str, together: bool) -> None:
-    count = 100_000 if (way == "stream") is not together else 5_000  # the large ones take seconds to write
+def test_a_hundred_thousand_calls(call_method: str, together: bool) -> None:
+    count = 100_000 if (call_method == "stream") is not together else 5_000  # the large ones take seconds to write
     calls = [{"id": f"c{n}", "index": n, "function": {"name": "f", "arguments": "{}"}} for n in range(count)]
     if together:
         body = json.dumps({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}).encode()
     else:
-        body = sse(*({"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls), "[DONE]")
-    error = outcome(model(), way, body)
+        body = encode_sse(*({"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls), "[DONE]")
+    error = outcome(model(), call_method, body)
     assert isinstance(error, InternalServerError)
     assert error.status_code == 200
-    if together or way in STREAMED:
+    if together or call_method in STREAM_METHODS:
         assert f"more than {MAX_CALLS:,} tool calls" in str(error)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_many_calls_are_fine(way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_many_calls_are_fine(call_method: str) -> None:
     calls = [{"id": f"c{n}", "index": n, "function": {"name": "f", "arguments": "{}"}} for n in range(200)]
-    message = outcome(model(), way, json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode())
+    message = outcome(model(), call_method, json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode())
     assert isinstance(message, AIMessage)
     assert len(message.tool_calls) == 200
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_numbers_beyond_all_measure(way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_numbers_beyond_all_measure(call_method: str) -> None:
     for number in (DIGITS, f"-{DIGITS}", "1" + "0" * 400, "1e400", "-1e400", "NaN", "Infinity", "-Infinity"):
         usage = f'{{"prompt_tokens": {number}, "completion_tokens": {number}, "neurons": {number}}}'
         call = f'[{{"name": "get_weather", "arguments": {{"n": {number}}}}}]'
@@ -393,29 +391,29 @@ def test_numbers_beyond_all_measure(way: str) -> None:
             f'{{"tool_calls": [{{"name": "get_weather", "arguments": {text}}}]}}',
             f'{{"success": false, "errors": [{{"code": {number}, "message": "x"}}]}}',
         ):
-            outcome(model("native"), way, body.encode())
-            outcome(model("native"), way, f"data: {body}\n\ndata: [DONE]\n\n".encode())
+            outcome(model("native"), call_method, body.encode())
+            outcome(model("native"), call_method, f"data: {body}\n\ndata: [DONE]\n\n".encode())
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("usage", ["NaN", "Infinity", "1e999", "-5", '"7"', "true", "null", "[]", "1" + "0" * 400])
-def test_usage_is_always_valid(way: str, usage: str) -> None:
+def test_usage_is_always_valid(call_method: str, usage: str) -> None:
     body = f'{{"response": "x", "usage": {{"prompt_tokens": {usage}, "completion_tokens": 2, "neurons": {usage}}}}}'
-    message = outcome(model(), way, body.encode())
+    message = outcome(model(), call_method, body.encode())
     assert isinstance(message, AIMessage)
     assert message.usage_metadata == {"input_tokens": 0, "output_tokens": 2, "total_tokens": 2}
     assert "neurons" not in message.response_metadata
     json.dumps(message.response_metadata, allow_nan=False)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_invalid_utf8(way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_invalid_utf8(call_method: str) -> None:
     for data in (
         b'{"response": "\xff\xfe"}',
         b'data: {"response": "\xff"}\n\ndata: [DONE]\n\n',
     ):
-        assert isinstance(outcome(model(), way, data), WorkersGemmaError)
-    assert isinstance(outcome(model(), way, b"\xff\xfe", status=500), InternalServerError)
+        assert isinstance(outcome(model(), call_method, data), WorkersGemmaError)
+    assert isinstance(outcome(model(), call_method, b"\xff\xfe", status=500), InternalServerError)
 
 
 # --- Work -------------------------------------------------------------------------------------------------------------
@@ -442,8 +440,8 @@ def test_work_grows_with_the_reply_and_not_with_its_square(text: str, method: st
     """Ten times as much of what readers wait on is no more than ten times the work."""
 
     def cost(count: int) -> int:
-        reply = sse(*({"response": text * 10} for _ in range(count)), "[DONE]")
-        return lines_run(lambda: outcome(model(method), "stream", reply))
+        reply = encode_sse(*({"response": text * 10} for _ in range(count)), "[DONE]")
+        return count_lines_run(lambda: outcome(model(method), "stream", reply))
 
     cost(1)  # what is found out once is found out now
     of_one = cost(1)  # with what does not depend on the reply
@@ -469,13 +467,13 @@ SMUGGLED = ["x\r\nX-Evil: 1", "x\nX-Evil: 1", "x\rX", "x\x00", "x\x7f", "ü", " 
         lambda value: {"base_url": f"https://example.com/{value}/x"},
     ],
 )
-def test_nothing_can_be_smuggled_into_a_header_or_a_path(service: Service, value: str, arguments: Any) -> None:
+def test_nothing_can_be_smuggled_into_a_header_or_a_path(service: MockService, value: str, arguments: Any) -> None:
     try:
-        gemma(**arguments(value)).invoke("Hi")
+        make_model(**arguments(value)).invoke("Hi")
     except ValueError:
         assert not service.requests
     else:  # blanks around an id are taken off, and the rest of a URL is escaped
-        path = service.request.url.raw_path
+        path = service.only_request.url.raw_path
         assert path.startswith((b"/client/v4/accounts/x/ai/", b"/%C3%BC/x/accounts/"))
         assert not set(path) & set(b"\r\n\t \x00\x7f")
 
@@ -483,16 +481,16 @@ def test_nothing_can_be_smuggled_into_a_header_or_a_path(service: Service, value
 @pytest.mark.parametrize("name", ["x y", "x:", "", "x\r\ny", "ü", "x\x00"])
 def test_header_names(name: str) -> None:
     with pytest.raises(ValueError, match="default_headers"):
-        gemma(default_headers={name: "value"})
+        make_model(default_headers={name: "value"})
 
 
 @pytest.mark.parametrize(
     "model_id", ["../../secrets", "@cf/../x", "a//b", "/a", "a/", "a?b=c", "a#b", "a%2e", "a\\b", "", "."]
 )
-def test_paths(service: Service, model_id: str) -> None:
+def test_paths(service: MockService, model_id: str) -> None:
     acts: list[Callable[[], object]] = [
-        lambda: gemma(model=model_id).invoke("Hi"),
-        lambda: gemma().invoke("Hi", model=model_id),
+        lambda: make_model(model=model_id).invoke("Hi"),
+        lambda: make_model().invoke("Hi", model=model_id),
     ]
     for act in acts:
         try:

@@ -32,20 +32,20 @@ from langchain_workers_gemma.exchange.error_mapping import (
     map_status_error,
 )
 from langchain_workers_gemma.exchange.retries import RetryPolicy
-from tests.helpers.asking import TOKEN, WAYS, ask, gemma
 from tests.helpers.fault_server import (
     CLOSE,
+    HELLO_RESPONSE,
+    HELLO_STREAM,
     RESET,
     STREAM_END,
     STREAM_HEAD,
-    STREAMED_HELLO,
-    WHOLE_HELLO,
     FaultServer,
-    event,
-    http,
-    refusal,
-    without_naps,
+    encode_event,
+    fake_sleep,
+    make_error_envelope,
+    make_http_response,
 )
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, call_model, make_model
 
 NOBODY = ErrorContext()
 
@@ -172,83 +172,87 @@ def test_no_delay_is_ever_longer_than_a_minute(status: int, code: int | None, re
 # --- What the driver makes of it --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_waits_are_those_of_the_policy(server: FaultServer, naps: list[float], way: str) -> None:
-    right = STREAMED_HELLO if "stream" in way else WHOLE_HELLO
-    server.play((http(503, b"", retry_after="7"),), (RESET,), (http(500, b""),), (right,))
-    assert ask(gemma(base_url=server.url, max_retries=3), way).text == "Hello"
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_waits_are_those_of_the_policy(server: FaultServer, sleeps: list[float], call_method: str) -> None:
+    right = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
+    server.play((make_http_response(503, b"", retry_after="7"),), (RESET,), (make_http_response(500, b""),), (right,))
+    assert call_model(make_model(base_url=server.url, max_retries=3), call_method).text == "Hello"
     assert len(server.requests) == 4
-    assert naps[0] == 7
-    assert 0.5 <= naps[1] <= 1
-    assert 1 <= naps[2] <= 2
+    assert sleeps[0] == 7
+    assert 0.5 <= sleeps[1] <= 1
+    assert 1 <= sleeps[2] <= 2
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (http(429, refusal(3036)), QuotaExceededError),
-        (http(429, refusal(3036), retry_after="1"), QuotaExceededError),
-        (http(429, refusal(3040), retry_after="61"), CapacityError),
-        (http(429, refusal(None), retry_after="3600"), RateLimitError),
-        (http(503, b"", retry_after="Wed, 21 Oct 2093 07:28:00 GMT"), InternalServerError),
-        (http(400, refusal(5006)), BadRequestError),
+        (make_http_response(429, make_error_envelope(3036)), QuotaExceededError),
+        (make_http_response(429, make_error_envelope(3036), retry_after="1"), QuotaExceededError),
+        (make_http_response(429, make_error_envelope(3040), retry_after="61"), CapacityError),
+        (make_http_response(429, make_error_envelope(None), retry_after="3600"), RateLimitError),
+        (make_http_response(503, b"", retry_after="Wed, 21 Oct 2093 07:28:00 GMT"), InternalServerError),
+        (make_http_response(400, make_error_envelope(5006)), BadRequestError),
     ],
 )
-def test_raised_at_once(server: FaultServer, naps: list[float], way: str, reply: bytes, error: type[Exception]) -> None:
+def test_raised_at_once(
+    server: FaultServer, sleeps: list[float], call_method: str, reply: bytes, error: type[Exception]
+) -> None:
     server.play((reply,))
     with pytest.raises(error):
-        ask(gemma(base_url=server.url, max_retries=5), way)
+        call_model(make_model(base_url=server.url, max_retries=5), call_method)
     assert len(server.requests) == 1
-    assert naps == []
+    assert sleeps == []
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_streams_only_until_the_first_event(server: FaultServer, naps: list[float], way: str) -> None:
-    begun = STREAM_HEAD + event({"response": "Hel"})
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_streams_only_until_the_first_event(server: FaultServer, sleeps: list[float], call_method: str) -> None:
+    begun = STREAM_HEAD + encode_event({"response": "Hel"})
     server.play((STREAM_HEAD, RESET), (begun, RESET))
     with pytest.raises(StreamInterruptedError):
-        ask(gemma(base_url=server.url, max_retries=5), way)
+        call_model(make_model(base_url=server.url, max_retries=5), call_method)
     assert len(server.requests) == 2
-    assert len(naps) == 1
+    assert len(sleeps) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 def test_one_log_line_a_retry(
-    server: FaultServer, naps: list[float], way: str, caplog: pytest.LogCaptureFixture
+    server: FaultServer, sleeps: list[float], call_method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = STREAMED_HELLO if "stream" in way else WHOLE_HELLO
-    server.play((http(500, TOKEN.encode()),), (http(429, refusal(3040)),), (right,))
+    right = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
+    server.play(
+        (make_http_response(500, API_TOKEN.encode()),), (make_http_response(429, make_error_envelope(3040)),), (right,)
+    )
     with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"):
-        ask(gemma(base_url=server.url, max_retries=2), way)
+        call_model(make_model(base_url=server.url, max_retries=2), call_method)
     records = [record for record in caplog.records if record.name.startswith("langchain_workers_gemma")]
     assert [record.name for record in records] == ["langchain_workers_gemma.exchange.attempts"] * 2
     assert records[0].getMessage().startswith("retry 1 of 2 in ")
     assert records[0].getMessage().endswith("InternalServerError")
     assert records[1].getMessage().endswith("CapacityError")
-    assert TOKEN not in caplog.text
+    assert API_TOKEN not in caplog.text
 
 
 def test_no_log_line_without_a_retry(server: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
-    server.play((http(400, refusal(5006)),))
+    server.play((make_http_response(400, make_error_envelope(5006)),))
     with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"), pytest.raises(BadRequestError):
-        gemma(base_url=server.url, max_retries=2).invoke("Hi")
+        make_model(base_url=server.url, max_retries=2).invoke("Hi")
     assert not [record for record in caplog.records if record.name.startswith("langchain_workers_gemma")]
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_asking_again_without_a_stream_is_no_retry(server: FaultServer, naps: list[float], way: str) -> None:
-    server.play((STREAM_HEAD + STREAM_END,), (WHOLE_HELLO,))
-    assert ask(gemma(base_url=server.url, max_retries=0), way).text == "Hello"
-    assert [request.streams for request in server.requests] == [True, False]
-    assert naps == []
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_asking_again_without_a_stream_is_no_retry(server: FaultServer, sleeps: list[float], call_method: str) -> None:
+    server.play((STREAM_HEAD + STREAM_END,), (HELLO_RESPONSE,))
+    assert call_model(make_model(base_url=server.url, max_retries=0), call_method).text == "Hello"
+    assert [request.wants_stream for request in server.requests] == [True, False]
+    assert sleeps == []
 
 
 def test_retries_of_concurrent_calls_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    naps = without_naps(monkeypatch)
+    sleeps = fake_sleep(monkeypatch)
     with FaultServer() as server:
-        server.play((CLOSE,), (WHOLE_HELLO,))
-        llm = gemma(base_url=server.url, max_retries=1)
+        server.play((CLOSE,), (HELLO_RESPONSE,))
+        llm = make_model(base_url=server.url, max_retries=1)
         replies = asyncio.run(llm.abatch([str(n) for n in range(50)]))
     assert [reply.text for reply in replies] == ["Hello"] * 50
-    assert len(naps) == 50
+    assert len(sleeps) == 50

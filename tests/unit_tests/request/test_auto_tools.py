@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma import BadRequestError, ToolChoiceError
-from tests.helpers.asking import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, WAYS, WEATHER, Service, ask, body, gemma
-from tests.helpers.uncertain_service import form_of
+from tests.helpers.mock_service import MockService, make_response
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    GEMMA_3,
+    GEMMA_4,
+    GEMMA_7B,
+    GEMMA_7B_LORA,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
+)
+from tests.helpers.unreliable_service import get_constraint_form
 
 pytestmark = pytest.mark.lowest
 
-ways = pytest.mark.parametrize("way", WAYS)
+ways = pytest.mark.parametrize("call_method", CALL_METHODS)
 PARIS = {"city": "Paris"}
 
 # Calls in Gemma's notations, as a model writes them that was not constrained (docs/wire.md section 6).
@@ -33,19 +43,21 @@ NOTATIONS = {
 PROSE = ["It is sunny.", "Use get_weather(city) for that.", '{"temperature": 24}', "```python\nprint(1)\n```"]
 
 
-def answers(service: Service, text: str, way: str) -> None:
-    if way in ("invoke", "ainvoke"):
-        service.replies({"response": text})
+def answers(service: MockService, text: str, call_method: str) -> None:
+    if call_method in ("invoke", "ainvoke"):
+        service.respond_with_results({"response": text})
     else:
-        service.streams(*({"response": text[at : at + 3]} for at in range(0, len(text), 3)), "[DONE]")
+        service.respond_with_events(*({"response": text[at : at + 3]} for at in range(0, len(text), 3)), "[DONE]")
 
 
 @ways
 @pytest.mark.parametrize("notation", NOTATIONS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
-def test_a_guided_reply_is_read_in_every_notation(service: Service, model: str, notation: str, way: str) -> None:
-    answers(service, NOTATIONS[notation], way)
-    message = ask(gemma(model=model).bind_tools([WEATHER]), way)
+def test_a_guided_reply_is_read_in_every_notation(
+    service: MockService, model: str, notation: str, call_method: str
+) -> None:
+    answers(service, NOTATIONS[notation], call_method)
+    message = call_model(make_model(model=model).bind_tools([WEATHER_TOOL]), call_method)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", PARIS)]
     assert str(message.text).strip() == ""
     assert len(service.requests) == 1
@@ -53,35 +65,35 @@ def test_a_guided_reply_is_read_in_every_notation(service: Service, model: str, 
 
 @ways
 @pytest.mark.parametrize("prose", PROSE)
-def test_prose_from_a_guided_model_stays_prose(service: Service, prose: str, way: str) -> None:
-    answers(service, prose, way)
-    message = ask(gemma(model=GEMMA_3).bind_tools([WEATHER]), way)
+def test_prose_from_a_guided_model_stays_prose(service: MockService, prose: str, call_method: str) -> None:
+    answers(service, prose, call_method)
+    message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL]), call_method)
     assert message.tool_calls == []
     assert str(message.text) == prose
 
 
 @ways
-def test_notations_inside_a_guided_answer_are_its_text(service: Service, way: str) -> None:
+def test_notations_inside_a_guided_answer_are_its_text(service: MockService, call_method: str) -> None:
     said = "Write get_weather(city='Paris'), or:\n" + NOTATIONS["tool_code"]
-    answers(service, json.dumps({"answer": said}), way)
-    message = ask(gemma(model=GEMMA_3).bind_tools([WEATHER]), way)
+    answers(service, json.dumps({"answer": said}), call_method)
+    message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL]), call_method)
     assert message.tool_calls == []
     assert str(message.text) == said
 
 
-def refusing(service: Service, *refused: str) -> list[str]:
+def refusing(service: MockService, *refused: str) -> list[str]:
     """Have the service refuse some forms; the list fills with the form of each request."""
     forms: list[str] = []
 
     def answer() -> Any:
         sent = json.loads(service.requests[-1].content)
-        forms.append(form_of(sent))
+        forms.append(get_constraint_form(sent))
         if forms[-1] in refused:
-            return body({"success": False, "errors": [{"code": 5006, "message": "Grammar error: no"}]}, 400)()
+            return make_response({"success": False, "errors": [{"code": 5006, "message": "Grammar error: no"}]}, 400)()
         text = NOTATIONS["json list" if forms[-1] == "prompt" else "guided"]
-        return body({"success": True, "result": {"response": text}})()
+        return make_response({"success": True, "result": {"response": text}})()
 
-    service.answers(answer)
+    service.respond_with(answer)
     return forms
 
 
@@ -96,12 +108,12 @@ def refusing(service: Service, *refused: str) -> list[str]:
     ],
 )
 def test_guided_tools_go_through_the_forms(
-    service: Service, model: str, refused: list[str], tried: list[str], way: str
+    service: MockService, model: str, refused: list[str], tried: list[str], call_method: str
 ) -> None:
     forms = refusing(service, *refused)
-    bound = gemma(model=model).bind_tools([WEATHER])
+    bound = make_model(model=model).bind_tools([WEATHER_TOOL])
     for expected in (tried, [*tried, tried[-1]]):
-        message = ask(bound, way)
+        message = call_model(bound, call_method)
         assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", PARIS)]
         assert forms == expected
     last = json.loads(service.requests[-1].content)
@@ -109,34 +121,36 @@ def test_guided_tools_go_through_the_forms(
         assert '"tool_calls"' in last["messages"][0]["content"]
 
 
-def test_a_forced_call_tries_every_form(service: Service) -> None:
+def test_a_forced_call_tries_every_form(service: MockService) -> None:
     forms = refusing(service, "guided_json")
-    message = ask(gemma(model=GEMMA_3).bind_tools([WEATHER], tool_choice="any"), "invoke")
+    message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL], tool_choice="any"), "invoke")
     assert message.tool_calls[0]["args"] == PARIS
     assert forms == ["guided_json", "prompt"]
 
 
-def test_a_missing_forced_call_is_requested_in_the_next_form(service: Service) -> None:
-    service.replies({"response": "I will not."})
+def test_a_missing_forced_call_is_requested_in_the_next_form(service: MockService) -> None:
+    service.respond_with_results({"response": "I will not."})
     with pytest.raises(ToolChoiceError, match="get_weather"):
-        gemma(model=GEMMA_3).bind_tools([WEATHER], tool_choice="any").invoke("Go")
-    assert [form_of(sent) for sent in service.bodies] == ["guided_json", "prompt"]
+        make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL], tool_choice="any").invoke("Go")
+    assert [get_constraint_form(sent) for sent in service.request_bodies] == ["guided_json", "prompt"]
 
 
-def test_tools_refused_for_another_reason(service: Service) -> None:
-    service.answers(body({"success": False, "errors": [{"code": 5006, "message": "role: not alternating"}]}, 400))
+def test_tools_refused_for_another_reason(service: MockService) -> None:
+    service.respond_with(
+        make_response({"success": False, "errors": [{"code": 5006, "message": "role: not alternating"}]}, 400)
+    )
     with pytest.raises(BadRequestError):
-        gemma(model=GEMMA_3).bind_tools([WEATHER]).invoke("Go")
+        make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL]).invoke("Go")
     assert len(service.requests) == 1
 
 
-def test_native_stays_the_callers_choice(service: Service) -> None:
-    gemma(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER]).invoke("Go")
-    assert "guided_json" not in service.sent
-    assert service.sent["tools"] == [WEATHER]
+def test_native_stays_the_callers_choice(service: MockService) -> None:
+    make_model(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER_TOOL]).invoke("Go")
+    assert "guided_json" not in service.request_body
+    assert service.request_body["tools"] == [WEATHER_TOOL]
 
 
-def test_gemma_4_is_native_by_itself(service: Service) -> None:
-    gemma(model=GEMMA_4).bind_tools([WEATHER]).invoke("Go")
-    assert service.sent["tools"] == [WEATHER]
-    assert "response_format" not in service.sent
+def test_gemma_4_is_native_by_itself(service: MockService) -> None:
+    make_model(model=GEMMA_4).bind_tools([WEATHER_TOOL]).invoke("Go")
+    assert service.request_body["tools"] == [WEATHER_TOOL]
+    assert "response_format" not in service.request_body

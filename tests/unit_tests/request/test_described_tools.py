@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.helpers import asking
-from tests.helpers.hidden_keywords import SAID
+from tests.helpers import model_calls
+from tests.helpers.hidden_keywords import DESCRIBED_SCHEMAS
 
 RESERVED = ("description", "type", "properties", "required", "nullable")
-MODELS = (asking.GEMMA_3, asking.SEA_LION, asking.GEMMA_7B)
+MODELS = (model_calls.GEMMA_3, model_calls.SEA_LION, model_calls.GEMMA_7B)
 
 
 def read_prompt(model: str, method: str, parameters: dict[str, Any]) -> str:
     """Return all text that a model reads when a tool with these parameters is bound."""
     function = {"name": "find", "description": "Find it.", "parameters": parameters}
-    llm: ChatWorkersGemma = asking.gemma(model=model, tool_calling=method)
+    llm: ChatWorkersGemma = model_calls.make_model(model=model, tool_calling=method)
     with respx.mock:
         route = respx.post(url__regex=".*").mock(return_value=Response(200, json={"result": {"response": "Hi"}}))
         llm.bind_tools([{"type": "function", "function": function}]).invoke("Hello")
@@ -50,10 +50,10 @@ def list_rules(schema: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("method", ["guided_json", "prompt"])
-@pytest.mark.parametrize("case", SAID)
+@pytest.mark.parametrize("case", DESCRIBED_SCHEMAS)
 @pytest.mark.parametrize("name", ["p", *RESERVED])
 def test_every_rule_of_a_parameter_is_in_the_prompt(case: str, method: str, name: str) -> None:
-    schema = {**SAID[case][0], "description": "About it."}
+    schema = {**DESCRIBED_SCHEMAS[case][0], "description": "About it."}
     parameters = {"type": "object", "properties": {name: schema, "other": {"type": "string"}}, "required": [name]}
     for model in MODELS:
         text = read_prompt(model, method, parameters).replace('\\"', '"').replace("\\\\", "\\")
@@ -75,7 +75,7 @@ def test_definitions_and_unions_are_in_the_prompt(method: str) -> None:
         (referring, ("to", "street", "^[A-Z]")),
         ({"anyOf": [by_isbn, by_title]}, ("isbn", "13", "title")),
     ):
-        text = read_prompt(asking.GEMMA_3, method, parameters)
+        text = read_prompt(model_calls.GEMMA_3, method, parameters)
         for rule in rules:
             assert rule in text, f"{rule!r} is not in {text}"
 

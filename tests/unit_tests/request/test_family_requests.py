@@ -11,7 +11,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.helpers.asking import WAYS, WEATHER, Service, ask, delta, sse, stream
+from tests.helpers.mock_service import MockService, encode_sse, make_delta, make_stream_response
+from tests.helpers.model_calls import CALL_METHODS, WEATHER_TOOL, call_model
 
 pytestmark = pytest.mark.lowest
 
@@ -53,13 +54,13 @@ def bind(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
     if case == "schema":
         wanted = {"type": "json_schema", "json_schema": {"name": "City", "schema": SCHEMA}}
         return llm.bind(response_format=wanted), HISTORY[:2]
-    return llm.bind_tools([WEATHER], tool_choice="any" if case == "forced" else None), HISTORY
+    return llm.bind_tools([WEATHER_TOOL], tool_choice="any" if case == "forced" else None), HISTORY
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("family", MODELS)
-def test_bytes(service: Service, family: str, case: str, way: str) -> None:
+def test_bytes(service: MockService, family: str, case: str, call_method: str) -> None:
     said = {
         "forced": '{"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Rome"}}]}',
         "schema": '{"name": "Paris"}',
@@ -68,11 +69,13 @@ def test_bytes(service: Service, family: str, case: str, way: str) -> None:
     calls = [{"index": 0, "id": "c2", "type": "function", "function": called}]
     is_native_call = case == "forced" and family in ("gemma-4", "functiongemma")
     said_: dict[str, Any] = {"content": None, "tool_calls": calls} if is_native_call else {"content": said}
-    service.answers(stream(sse(delta(**said_), delta(finish_reason="stop"), "[DONE]")))
+    service.respond_with(
+        make_stream_response(encode_sse(make_delta(**said_), make_delta(finish_reason="stop"), "[DONE]"))
+    )
     llm, asked = bind(connect(MODELS[family]), case)
-    ask(llm, way, asked)
+    call_model(llm, call_method, asked)
     body = service.requests[0].content.decode()
     streamed = ',"stream":true,"stream_options":{"include_usage":true}'
-    if "stream" in way:
+    if "stream" in call_method:
         assert streamed in body
     assert body.replace(streamed, "") == EXPECTED[family][case]

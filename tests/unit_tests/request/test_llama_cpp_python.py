@@ -17,13 +17,13 @@ from langchain_workers_gemma import (
     ContextOverflowError,
     InternalServerError,
 )
-from tests.helpers.asking import STREAMED, WAYS, WEATHER, ask
-from tests.helpers.llama_cpp_python import RECORDED, LlamaCppPython
+from tests.helpers.llama_cpp_python import RECORDINGS, FakeLlamaCppPython
+from tests.helpers.model_calls import CALL_METHODS, STREAM_METHODS, WEATHER_TOOL, call_model
 
 URL = "http://127.0.0.1:8000/v1"
 FAMILIES = ("gemma2:2b", "gemma3:12b", "my-own-finetune")
 families = pytest.mark.parametrize("model", FAMILIES)
-ways = pytest.mark.parametrize("way", WAYS)
+ways = pytest.mark.parametrize("call_method", CALL_METHODS)
 CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
 pytestmark = pytest.mark.filterwarnings("ignore:.*names no known Gemma:UserWarning")
 
@@ -45,7 +45,7 @@ def connect(model: str) -> ChatWorkersGemma:
     return ChatWorkersGemma(host="openai_compatible", base_url=URL, model=model, max_retries=0)
 
 
-def forms(service: LlamaCppPython) -> list[str]:
+def forms(service: FakeLlamaCppPython) -> list[str]:
     """The form of the constraint in each request."""
     wanted = [body.get("response_format", {"type": "none"}) for body in service.bodies]
     return [one["type"] + (" with a schema" if "schema" in one else "") for one in wanted]
@@ -53,23 +53,31 @@ def forms(service: LlamaCppPython) -> list[str]:
 
 @ways
 @families
-def test_chat(respx_mock: respx.MockRouter, model: str, way: str) -> None:
-    service = LlamaCppPython(respx_mock, lambda _: "Hello there")
-    message = ask(connect(model), way, [("system", "Be brief."), ("human", "Hi"), ("ai", "Yes?"), ("human", "Hello")])
+def test_chat(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
+    service = FakeLlamaCppPython(respx_mock, lambda _: "Hello there")
+    message = call_model(
+        connect(model), call_method, [("system", "Be brief."), ("human", "Hi"), ("ai", "Yes?"), ("human", "Hello")]
+    )
     assert message.text == "Hello there"
     assert message.response_metadata["finish_reason"] == "stop"
     usage = message.usage_metadata
-    assert usage is None if way in STREAMED else usage == {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4}
+    assert (
+        usage is None
+        if call_method in STREAM_METHODS
+        else usage == {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4}
+    )
     assert len(service.bodies) == 1
 
 
 @ways
 @families
-def test_structured_output_costs_one_request_more_in_all(respx_mock: respx.MockRouter, model: str, way: str) -> None:
-    service = LlamaCppPython(respx_mock, lambda _: '{"name": "Paris", "degrees": 24}')
+def test_structured_output_costs_one_request_more_in_all(
+    respx_mock: respx.MockRouter, model: str, call_method: str
+) -> None:
+    service = FakeLlamaCppPython(respx_mock, lambda _: '{"name": "Paris", "degrees": 24}')
     runnable: Any = connect(model).with_structured_output(City, include_raw=True)
     for _ in range(2):
-        if way in STREAMED:
+        if call_method in STREAM_METHODS:
             assert list(runnable.stream("Where?"))[-1]["parsed"] == City(name="Paris", degrees=24)
         else:
             assert runnable.invoke("Where?")["parsed"] == City(name="Paris", degrees=24)
@@ -80,11 +88,11 @@ def test_structured_output_costs_one_request_more_in_all(respx_mock: respx.MockR
 @ways
 @families
 @pytest.mark.parametrize("choice", [None, "any", "get_weather"])
-def test_guided_tools(respx_mock: respx.MockRouter, choice: str | None, model: str, way: str) -> None:
-    service = LlamaCppPython(respx_mock, lambda _: CALL)
+def test_guided_tools(respx_mock: respx.MockRouter, choice: str | None, model: str, call_method: str) -> None:
+    service = FakeLlamaCppPython(respx_mock, lambda _: CALL)
     llm = connect(model)
     for _ in range(2):
-        (call,) = ask(llm.bind_tools([WEATHER], tool_choice=choice), way).tool_calls
+        (call,) = call_model(llm.bind_tools([WEATHER_TOOL], tool_choice=choice), call_method).tool_calls
         assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
     assert forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
     assert not any("tools" in body for body in service.bodies)
@@ -99,7 +107,7 @@ def test_an_agent(respx_mock: respx.MockRouter, schema: Any, streaming: bool, mo
             return CALL
         return '{"answer": "It is 24 degrees."}' if schema is None else '{"answer": {"name": "Paris", "degrees": 24}}'
 
-    service = LlamaCppPython(respx_mock, says)
+    service = FakeLlamaCppPython(respx_mock, says)
     llm = connect(model).model_copy(update={"streaming": streaming})
     agent: Any = create_agent(llm, [get_weather], response_format=schema)
     state = agent.invoke({"messages": [("user", "How warm is it in Paris?")]})
@@ -113,19 +121,21 @@ def test_an_agent(respx_mock: respx.MockRouter, schema: Any, streaming: bool, mo
 
 @ways
 @families
-def test_a_prompt_that_is_too_long(respx_mock: respx.MockRouter, model: str, way: str) -> None:
+def test_a_prompt_that_is_too_long(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
     """In a stream, the server says nothing at all; it is asked again without one, and gives the reason."""
-    service = LlamaCppPython(respx_mock, lambda _: "")
+    service = FakeLlamaCppPython(respx_mock, lambda _: "")
     with pytest.raises(ContextOverflowError, match="3002 in the messages"):
-        ask(connect(model), way, "word " * 3000)
-    assert [body.get("stream", False) for body in service.bodies] == ([True, False] if way in STREAMED else [False])
+        call_model(connect(model), call_method, "word " * 3000)
+    assert [body.get("stream", False) for body in service.bodies] == (
+        [True, False] if call_method in STREAM_METHODS else [False]
+    )
 
 
 @ways
 @pytest.mark.parametrize("name", ["temperature of a wrong type", "roles do not alternate"])
-def test_its_other_errors_are_typed(respx_mock: respx.MockRouter, name: str, way: str) -> None:
-    recorded = RECORDED[name]
+def test_its_other_errors_are_typed(respx_mock: respx.MockRouter, name: str, call_method: str) -> None:
+    recorded = RECORDINGS[name]
     respx_mock.route().mock(return_value=httpx.Response(recorded["status"], content=recorded["body"]))
     with pytest.raises(InternalServerError) as caught:
-        ask(connect("gemma3:12b"), way)
+        call_model(connect("gemma3:12b"), call_method)
     assert caught.value.message == json.loads(recorded["body"])["error"]["message"]

@@ -17,17 +17,17 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.content import create_image_block, create_text_block
 
-from tests.helpers.asking import (
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import (
+    CALL_METHODS,
     CHAT_MODELS,
     GEMMA_3,
     GEMMA_4,
-    PNG,
-    PNG_URI,
+    PNG_BASE64,
+    PNG_DATA_URI,
     SEA_LION,
-    WAYS,
-    Service,
-    ask,
-    gemma,
+    call_model,
+    make_model,
 )
 
 pytestmark = pytest.mark.lowest
@@ -35,18 +35,20 @@ pytestmark = pytest.mark.lowest
 TEXT_ONLY = [model for model in CHAT_MODELS if model not in (GEMMA_3, GEMMA_4)]
 
 
-def sent(service: Service, *messages: Any, model: str = GEMMA_4, way: str = "invoke") -> list[dict[str, Any]]:
+def sent(
+    service: MockService, *messages: Any, model: str = GEMMA_4, call_method: str = "invoke"
+) -> list[dict[str, Any]]:
     """The messages on the wire."""
-    ask(gemma(model=model), way, list(messages))
-    return service.messages
+    call_model(make_model(model=model), call_method, list(messages))
+    return service.last_messages
 
 
-def refused(service: Service, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
+def refused(service: MockService, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
     """Return the error for a refused message; no method sends a request."""
     said: set[str] = set()
-    for way in WAYS:
+    for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="messages") as caught:
-            ask(gemma(model=model, **arguments), way, [message])
+            call_model(make_model(model=model, **arguments), call_method, [message])
         said.add(str(caught.value))
     assert not service.requests
     (words,) = said
@@ -56,7 +58,7 @@ def refused(service: Service, message: Any, model: str = GEMMA_4, **arguments: A
 # --- Kinds of messages ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -71,9 +73,11 @@ def refused(service: Service, message: Any, model: str = GEMMA_4, **arguments: A
         ),
     ],
 )
-def test_messages_with_text(service: Service, way: str, asked: Any, expected: list[tuple[str, str]]) -> None:
-    ask(gemma(), way, asked)
-    assert service.messages == [{"role": role, "content": content} for role, content in expected]
+def test_messages_with_text(
+    service: MockService, call_method: str, asked: Any, expected: list[tuple[str, str]]
+) -> None:
+    call_model(make_model(), call_method, asked)
+    assert service.last_messages == [{"role": role, "content": content} for role, content in expected]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_messages_with_text(service: Service, way: str, asked: Any, expected: li
         ("model", "assistant"),
     ],
 )
-def test_chat_messages_by_their_role(service: Service, role: str, expected: str) -> None:
+def test_chat_messages_by_their_role(service: MockService, role: str, expected: str) -> None:
     around = {"system": [HumanMessage("x")], "assistant": [HumanMessage("x")], "user": []}[expected]
     message = ChatMessage(content="said", role=role)
     messages = [message, *around] if expected == "system" else [*around, message]
@@ -97,25 +101,25 @@ def test_chat_messages_by_their_role(service: Service, role: str, expected: str)
 
 
 @pytest.mark.parametrize("role", ["tool", "function", "critic", ""])
-def test_chat_messages_of_unknown_roles_are_refused(service: Service, role: str) -> None:
+def test_chat_messages_of_unknown_roles_are_refused(service: MockService, role: str) -> None:
     words = refused(service, ChatMessage(content="said", role=role))
     assert repr(role) in words
     assert "'user'" in words
 
 
 @pytest.mark.parametrize("message", [FunctionMessage(content="x", name="f"), RemoveMessage(id="1")])
-def test_kinds_that_cannot_be_sent(service: Service, message: Any) -> None:
+def test_kinds_that_cannot_be_sent(service: MockService, message: Any) -> None:
     assert type(message).__name__ in refused(service, message)
 
 
-def test_an_empty_list_of_messages(service: Service) -> None:
-    for way in WAYS:
+def test_an_empty_list_of_messages(service: MockService) -> None:
+    for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="messages is empty"):
-            ask(gemma(), way, [])
+            call_model(make_model(), call_method, [])
     assert not service.requests
 
 
-def test_tool_messages_on_gemma_4(service: Service) -> None:
+def test_tool_messages_on_gemma_4(service: MockService) -> None:
     call = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
     messages = sent(service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("42", tool_call_id="c1"))
     assert messages[1:] == [
@@ -144,60 +148,60 @@ TEXT_FORMS: list[Any] = [
 
 @pytest.mark.parametrize("content", TEXT_FORMS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_blocks_of_text_become_one_string(service: Service, model: str, content: Any) -> None:
+def test_blocks_of_text_become_one_string(service: MockService, model: str, content: Any) -> None:
     assert sent(service, HumanMessage(content), model=model) == [{"role": "user", "content": "Hello"}]
 
 
 IMAGE_FORMS: dict[str, Any] = {
-    "openai": {"type": "image_url", "image_url": {"url": PNG_URI}},
-    "openai with detail": {"type": "image_url", "image_url": {"url": PNG_URI, "detail": "low"}},
-    "openai, bare string": {"type": "image_url", "image_url": PNG_URI},
-    "v1 base64": create_image_block(base64=PNG, mime_type="image/png"),
-    "v1 url": create_image_block(url=PNG_URI),
-    "v0 base64": {"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"},
-    "v0 url": {"type": "image", "source_type": "url", "url": PNG_URI},
+    "openai": {"type": "image_url", "image_url": {"url": PNG_DATA_URI}},
+    "openai with detail": {"type": "image_url", "image_url": {"url": PNG_DATA_URI, "detail": "low"}},
+    "openai, bare string": {"type": "image_url", "image_url": PNG_DATA_URI},
+    "v1 base64": create_image_block(base64=PNG_BASE64, mime_type="image/png"),
+    "v1 url": create_image_block(url=PNG_DATA_URI),
+    "v0 base64": {"type": "image", "source_type": "base64", "data": PNG_BASE64, "mime_type": "image/png"},
+    "v0 url": {"type": "image", "source_type": "url", "url": PNG_DATA_URI},
     "anthropic base64": {
         "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": PNG},
+        "source": {"type": "base64", "media_type": "image/png", "data": PNG_BASE64},
     },
-    "anthropic url": {"type": "image", "source": {"type": "url", "url": PNG_URI}},
-    "data uri in base64": {"type": "image", "base64": PNG_URI, "mime_type": "image/png"},
-    "base64 in lines": {"type": "image", "base64": f"{PNG[:60]}\n{PNG[60:]}\n", "mime_type": "image/png"},
-    "data uri in lines": {"type": "image_url", "image_url": {"url": f"{PNG_URI[:70]}\r\n{PNG_URI[70:]}"}},
-    "anthropic without mime type": {"type": "image", "source": {"type": "base64", "data": PNG}},
+    "anthropic url": {"type": "image", "source": {"type": "url", "url": PNG_DATA_URI}},
+    "data uri in base64": {"type": "image", "base64": PNG_DATA_URI, "mime_type": "image/png"},
+    "base64 in lines": {"type": "image", "base64": f"{PNG_BASE64[:60]}\n{PNG_BASE64[60:]}\n", "mime_type": "image/png"},
+    "data uri in lines": {"type": "image_url", "image_url": {"url": f"{PNG_DATA_URI[:70]}\r\n{PNG_DATA_URI[70:]}"}},
+    "anthropic without mime type": {"type": "image", "source": {"type": "base64", "data": PNG_BASE64}},
 }
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
 @pytest.mark.parametrize("form", IMAGE_FORMS)
-def test_every_form_of_an_image(service: Service, form: str, model: str) -> None:
+def test_every_form_of_an_image(service: MockService, form: str, model: str) -> None:
     content = [{"type": "text", "text": "What is this?"}, IMAGE_FORMS[form]]
     assert sent(service, HumanMessage(content), model=model) == [
         {
             "role": "user",
             "content": [
                 {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": PNG_URI}},
+                {"type": "image_url", "image_url": {"url": PNG_DATA_URI}},
             ],
         }
     ]
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "gif", "webp"])
-def test_the_type_of_an_image_is_found_by_its_first_bytes(service: Service, kind: str) -> None:
+def test_the_type_of_an_image_is_found_by_its_first_bytes(service: MockService, kind: str) -> None:
     start = {"jpeg": "/9j/4AAQSkZJRgAB", "gif": "R0lGODlhAQABAAAA", "webp": "UklGRhoAAABXRUJQ"}[kind]
     (message,) = sent(service, HumanMessage([{"type": "image", "source": {"type": "base64", "data": start}}]))
     assert message["content"][0]["image_url"]["url"] == f"data:image/{kind};base64,{start}"
 
 
-def test_images_and_texts_keep_their_order(service: Service) -> None:
+def test_images_and_texts_keep_their_order(service: MockService) -> None:
     image = IMAGE_FORMS["v1 base64"]
     (message,) = sent(service, HumanMessage([image, "a", {"type": "text", "text": "b"}, image, "c"]))
     kinds = [part.get("text") or part["type"] for part in message["content"]]
     assert kinds == ["image_url", "ab", "image_url", "c"]
 
 
-def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: Service) -> None:
+def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: MockService) -> None:
     blocks: list[Any] = [
         {"type": "reasoning", "reasoning": "I think."},
         {"type": "thinking", "thinking": "hm", "signature": "x"},
@@ -221,18 +225,20 @@ def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: Service)
     assert "hm" not in json.dumps(messages)
 
 
-def test_our_own_reply_is_sent_back_unchanged(service: Service) -> None:
-    service.says({"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]})
-    reply = ask(gemma(), "invoke")
+def test_our_own_reply_is_sent_back_unchanged(service: MockService) -> None:
+    service.respond_with_bodies(
+        {"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]}
+    )
+    reply = call_model(make_model(), "invoke")
     assert reply.content_blocks[0]["type"] == "reasoning"
     service.requests.clear()
     assert sent(service, HumanMessage("a"), reply, HumanMessage("b"))[1] == {"role": "assistant", "content": "Hi"}
 
 
-def test_our_own_reply_in_the_v1_form_is_sent_back_too(service: Service) -> None:
+def test_our_own_reply_in_the_v1_form_is_sent_back_too(service: MockService) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    service.says({"choices": [{"message": {"content": "Hi", "reasoning": "hm", "tool_calls": [call]}}]})
-    reply = ask(gemma(output_version="v1"), "invoke")
+    service.respond_with_bodies({"choices": [{"message": {"content": "Hi", "reasoning": "hm", "tool_calls": [call]}}]})
+    reply = call_model(make_model(output_version="v1"), "invoke")
     assert isinstance(reply.content, list)
     service.requests.clear()
     messages = sent(service, HumanMessage("a"), reply, ToolMessage("b", tool_call_id="c1"))
@@ -247,9 +253,9 @@ FOREIGN_BLOCKS: list[dict[str, Any]] = [
     {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
     {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result", "url": "u"}]},
     {"type": "refusal", "refusal": "No."},
-    {"type": "image", "base64": PNG, "mime_type": "image/png"},
+    {"type": "image", "base64": PNG_BASE64, "mime_type": "image/png"},
     {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
-    {"type": "image_generation_call", "id": "ig", "result": PNG},
+    {"type": "image_generation_call", "id": "ig", "result": PNG_BASE64},
     {"type": "executable_code", "executable_code": "1", "language": "python"},
     {"type": "non_standard", "value": {"a": 1}},
     {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
@@ -261,7 +267,7 @@ FOREIGN_BLOCKS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("block", FOREIGN_BLOCKS, ids=lambda block: str(block.get("type")))
 def test_no_block_of_another_provider_ends_a_conversation(
-    service: Service, model: str, block: dict[str, Any], caplog: pytest.LogCaptureFixture
+    service: MockService, model: str, block: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[Any] = [block, {"type": "text", "text": "Paris.", "annotations": [], "citations": [{"url": "u"}]}]
     with caplog.at_level("DEBUG", logger="langchain_workers_gemma"):
@@ -270,11 +276,11 @@ def test_no_block_of_another_provider_ends_a_conversation(
     assert repr(block.get("type")) in caplog.text
 
 
-def test_images_of_an_assistant_are_not_fetched(service: Service) -> None:
+def test_images_of_an_assistant_are_not_fetched(service: MockService) -> None:
     block = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}
-    llm = gemma(inline_image_urls=True)
-    ask(llm, "invoke", [HumanMessage("a"), AIMessage([block, {"type": "text", "text": "b"}]), HumanMessage("c")])
-    assert service.messages[1] == {"role": "assistant", "content": "b"}
+    llm = make_model(inline_image_urls=True)
+    call_model(llm, "invoke", [HumanMessage("a"), AIMessage([block, {"type": "text", "text": "b"}]), HumanMessage("c")])
+    assert service.last_messages[1] == {"role": "assistant", "content": "b"}
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------
@@ -319,14 +325,14 @@ REFUSED_BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_BLOCKS)
-def test_refused_blocks(service: Service, case: str) -> None:
+def test_refused_blocks(service: MockService, case: str) -> None:
     block, word = REFUSED_BLOCKS[case]
     words = refused(service, HumanMessage(["look", block]))
     assert word in words
 
 
 @pytest.mark.parametrize("case", ["audio v1", "pdf v1", "unknown"])
-def test_refused_blocks_in_other_messages(service: Service, case: str) -> None:
+def test_refused_blocks_in_other_messages(service: MockService, case: str) -> None:
     block: dict[str, Any] = dict(REFUSED_BLOCKS[case][0])
     refused(service, SystemMessage([block]))
     assert 'unsupported_content="note"' in refused(service, ToolMessage([block], tool_call_id="c1"))
@@ -344,53 +350,55 @@ NOTED_BLOCKS: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("case", NOTED_BLOCKS)
-def test_a_note_replaces_what_the_model_cannot_take(service: Service, case: str, way: str) -> None:
+def test_a_note_replaces_what_the_model_cannot_take(service: MockService, case: str, call_method: str) -> None:
     block = REFUSED_BLOCKS[case][0]
-    ask(gemma(unsupported_content="note"), way, [HumanMessage(["look", block, "at it"])])
+    call_model(make_model(unsupported_content="note"), call_method, [HumanMessage(["look", block, "at it"])])
     note = f"[Left out: {NOTED_BLOCKS[case]}, which this model cannot read.]"
-    assert service.messages == [{"role": "user", "content": f"look\n{note}\nat it"}]
+    assert service.last_messages == [{"role": "user", "content": f"look\n{note}\nat it"}]
 
 
-def test_a_note_in_the_result_of_a_tool(service: Service) -> None:
+def test_a_note_in_the_result_of_a_tool(service: MockService) -> None:
     call = {"name": "read", "args": {}, "id": "c1", "type": "tool_call"}
     pdf = {"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "a.pdf"}
-    llm = gemma(unsupported_content="note")
+    llm = make_model(unsupported_content="note")
     asked = [HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage(["one", pdf], tool_call_id="c1")]
-    ask(llm, "invoke", asked)
-    assert service.messages[2]["content"] == (
+    call_model(llm, "invoke", asked)
+    assert service.last_messages[2]["content"] == (
         "one\n[Left out: a file (application/pdf, a.pdf), which this model cannot read.]"
     )
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
-def test_a_note_replaces_an_image_for_a_text_only_model(service: Service, model: str) -> None:
-    ask(gemma(model=model, unsupported_content="note"), "invoke", [HumanMessage(["a", IMAGE_FORMS["openai"]])])
-    assert service.messages[0]["content"] == "a\n[Left out: an image, which this model cannot read.]"
+def test_a_note_replaces_an_image_for_a_text_only_model(service: MockService, model: str) -> None:
+    call_model(
+        make_model(model=model, unsupported_content="note"), "invoke", [HumanMessage(["a", IMAGE_FORMS["openai"]])]
+    )
+    assert service.last_messages[0]["content"] == "a\n[Left out: an image, which this model cannot read.]"
 
 
-def test_a_note_replaces_an_image_url_that_is_not_fetched(service: Service) -> None:
+def test_a_note_replaces_an_image_url_that_is_not_fetched(service: MockService) -> None:
     block = {"type": "image", "url": "https://example.org/a.png"}
-    ask(gemma().bind(unsupported_content="note"), "invoke", [HumanMessage([block])])
-    assert "https://example.org/a.png" in service.messages[0]["content"]
+    call_model(make_model().bind(unsupported_content="note"), "invoke", [HumanMessage([block])])
+    assert "https://example.org/a.png" in service.last_messages[0]["content"]
 
 
 @pytest.mark.parametrize("case", ["bad base64", "not an image", "svg in a data uri without base64"])
-def test_a_broken_image_is_refused_nevertheless(service: Service, case: str) -> None:
+def test_a_broken_image_is_refused_nevertheless(service: MockService, case: str) -> None:
     refused(service, HumanMessage([REFUSED_BLOCKS[case][0]]), unsupported_content="note")
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
 @pytest.mark.parametrize("form", IMAGE_FORMS)
-def test_an_image_for_a_text_only_model(service: Service, model: str, form: str) -> None:
+def test_an_image_for_a_text_only_model(service: MockService, model: str, form: str) -> None:
     words = refused(service, HumanMessage([IMAGE_FORMS[form]]), model=model)
     assert model in words
     assert "text only" in words
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
-def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: Service, model: str) -> None:
+def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: MockService, model: str) -> None:
     block = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}
     assert "text only" in refused(service, HumanMessage([block]), model=model, inline_image_urls=True)
 
@@ -398,7 +406,7 @@ def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: Service
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, "@cf/google/gemma-4-new-it"])
 @pytest.mark.parametrize("url", ["http://example.org/a.png", "https://example.org/a.png", "HTTPS://example.org/a.png"])
 @pytest.mark.parametrize("form", ["openai", "v1", "v0", "anthropic"])
-def test_image_urls_while_inline_image_urls_is_off(service: Service, model: str, url: str, form: str) -> None:
+def test_image_urls_while_inline_image_urls_is_off(service: MockService, model: str, url: str, form: str) -> None:
     forms: dict[str, dict[str, Any]] = {
         "openai": {"type": "image_url", "image_url": {"url": url}},
         "v1": {"type": "image", "url": url},
@@ -408,12 +416,12 @@ def test_image_urls_while_inline_image_urls_is_off(service: Service, model: str,
     assert "inline_image_urls=True" in refused(service, HumanMessage([forms[form]]), model=model)
 
 
-def test_an_image_url_on_other_hosts(service: Service) -> None:
+def test_an_image_url_on_other_hosts(service: MockService) -> None:
     block = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     assert "inline_image_urls" in refused(service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi")
 
 
-def test_an_image_in_a_system_message(service: Service) -> None:
+def test_an_image_in_a_system_message(service: MockService) -> None:
     assert "HumanMessage" in refused(service, SystemMessage([IMAGE_FORMS["openai"]]))
 
 
@@ -424,7 +432,7 @@ EMPTY: list[Any] = ["", [], [""], [{"type": "text", "text": ""}]]
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("content", EMPTY)
-def test_content_is_never_null(service: Service, model: str, content: Any) -> None:
+def test_content_is_never_null(service: MockService, model: str, content: Any) -> None:
     call = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
     messages = sent(
         service,
@@ -443,7 +451,7 @@ def test_content_is_never_null(service: Service, model: str, content: Any) -> No
 @pytest.mark.parametrize("content", EMPTY)
 @pytest.mark.parametrize("kind", [SystemMessage, AIMessage, HumanMessage])
 def test_an_empty_message_alone_still_makes_a_request_that_has_a_user(
-    service: Service, model: str, content: Any, kind: type[Any]
+    service: MockService, model: str, content: Any, kind: type[Any]
 ) -> None:
     messages = sent(service, kind(content), model=model)
     assert [message["role"] for message in messages][-1:] == ["user"]
@@ -453,17 +461,19 @@ def test_an_empty_message_alone_still_makes_a_request_that_has_a_user(
 # --- Text that is no text ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_half_a_surrogate_pair_in_text(service: Service, way: str) -> None:
-    ask(gemma(), way, [HumanMessage("a \ud83d b"), AIMessage("\udc4b"), HumanMessage("\ud83d\udc4b é")])
-    assert service.messages == [
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_half_a_surrogate_pair_in_text(service: MockService, call_method: str) -> None:
+    call_model(
+        make_model(), call_method, [HumanMessage("a \ud83d b"), AIMessage("\udc4b"), HumanMessage("\ud83d\udc4b é")]
+    )
+    assert service.last_messages == [
         {"role": "user", "content": "a \ufffd b"},
         {"role": "assistant", "content": "\ufffd"},
         {"role": "user", "content": "👋 é"},
     ]
 
 
-def test_surrogates_in_arguments_and_results_of_tools(service: Service) -> None:
+def test_surrogates_in_arguments_and_results_of_tools(service: MockService) -> None:
     call = {"name": "f", "args": {"a": "\ud83d"}, "id": "c1", "type": "tool_call"}
     messages = sent(
         service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("\udc4b", tool_call_id="c1")
@@ -472,17 +482,17 @@ def test_surrogates_in_arguments_and_results_of_tools(service: Service) -> None:
     assert messages[2]["content"] == "\ufffd"
 
 
-def test_control_characters_and_every_plane_of_unicode(service: Service) -> None:
+def test_control_characters_and_every_plane_of_unicode(service: MockService) -> None:
     text = "".join(map(chr, [*range(256), 0x2028, 0xFEFF, 0xFFFF, 0x10FFFF]))
     assert sent(service, HumanMessage(text)) == [{"role": "user", "content": text}]
 
 
-def test_a_long_text(service: Service) -> None:
+def test_a_long_text(service: MockService) -> None:
     text = "word " * 100_000
     assert sent(service, HumanMessage(text), model=SEA_LION)[0]["content"] == text
 
 
-def test_a_message_longer_than_the_schema_allows(service: Service) -> None:
+def test_a_message_longer_than_the_schema_allows(service: MockService) -> None:
     model = "@cf/google/gemma-7b-it-lora"
     assert len(sent(service, HumanMessage("a" * 131_072), model=model)[0]["content"]) == 131_072
     service.requests.clear()

@@ -17,7 +17,8 @@ from langchain_workers_gemma import (
     WorkersGemmaEmbeddings,
 )
 from langchain_workers_gemma.models import resolve_model
-from tests.helpers.asking import PNG_URI, WAYS, WEATHER, Service, ask, body
+from tests.helpers.mock_service import MockService, make_response
+from tests.helpers.model_calls import CALL_METHODS, PNG_DATA_URI, WEATHER_TOOL, call_model
 
 pytestmark = pytest.mark.lowest
 
@@ -34,7 +35,7 @@ def message(text: str = "Hi", **more: Any) -> dict[str, Any]:
     return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], **more}
 
 
-def body_of(service: Service) -> Any:
+def body_of(service: MockService) -> Any:
     return json.loads(service.requests[-1].content)
 
 
@@ -76,23 +77,23 @@ def test_images_by_family(model: str, images: bool) -> None:
     assert resolve_model(model, "openai_compatible").images is images
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_request_without_a_token(service: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_request_without_a_token(service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "a-token-of-somebody-else")
-    service.says(message())
-    ask(compatible(), way)
-    assert str(service.request.url) == f"{URL}/chat/completions"
-    assert "authorization" not in service.request.headers
+    service.respond_with_bodies(message())
+    call_model(compatible(), call_method)
+    assert str(service.only_request.url) == f"{URL}/chat/completions"
+    assert "authorization" not in service.only_request.headers
     expected: dict[str, Any] = {"model": "gemma3:12b", "messages": [{"role": "user", "content": "Hello"}]}
-    if "stream" in way:
+    if "stream" in call_method:
         expected |= {"stream": True, "stream_options": {"include_usage": True}}
-    assert service.sent == expected
+    assert service.request_body == expected
 
 
-def test_a_request_with_a_token(service: Service) -> None:
-    service.says(message())
+def test_a_request_with_a_token(service: MockService) -> None:
+    service.respond_with_bodies(message())
     compatible(api_token="a-key").invoke("Hi")
-    assert service.request.headers["authorization"] == "Bearer a-key"
+    assert service.only_request.headers["authorization"] == "Bearer a-key"
 
 
 @pytest.mark.parametrize(
@@ -107,49 +108,53 @@ def test_a_request_with_a_token(service: Service) -> None:
         ("gemma-3-12b-größer", "gemma-3"),
     ],
 )
-@pytest.mark.parametrize("way", WAYS)
-def test_a_model_is_named_as_the_server_names_it(service: Service, model: str, family: str, way: str) -> None:
-    service.says(message())
-    assert ask(compatible(model), way).text == "Hi"
-    assert service.sent["model"] == model
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_model_is_named_as_the_server_names_it(
+    service: MockService, model: str, family: str, call_method: str
+) -> None:
+    service.respond_with_bodies(message())
+    assert call_model(compatible(model), call_method).text == "Hi"
+    assert service.request_body["model"] == model
     assert resolve_model(model, "openai_compatible").family == family
 
 
 @pytest.mark.parametrize("base_url", [f"{URL}/", f"{URL}//", URL])
 @pytest.mark.parametrize("token", ["", " ", None])
-def test_slashes_and_empty_tokens(service: Service, base_url: str, token: str | None) -> None:
-    service.says(message())
+def test_slashes_and_empty_tokens(service: MockService, base_url: str, token: str | None) -> None:
+    service.respond_with_bodies(message())
     compatible(base_url=base_url, api_token=token).invoke("Hi")
-    assert str(service.request.url) == f"{URL}/chat/completions"
-    assert "authorization" not in service.request.headers
+    assert str(service.only_request.url) == f"{URL}/chat/completions"
+    assert "authorization" not in service.only_request.headers
 
 
-def test_no_cost_is_claimed(service: Service) -> None:
-    service.says(message(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
+def test_no_cost_is_claimed(service: MockService) -> None:
+    service.respond_with_bodies(message(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
     reply = compatible("google/gemma-4-31b-it").invoke("Hi")
     assert reply.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
     assert "cost_usd" not in reply.response_metadata
 
 
-def test_tools_are_native_on_gemma_4(service: Service) -> None:
-    service.says(message())
-    compatible("google/gemma-4-31b-it").bind_tools([WEATHER]).invoke("Hi")
+def test_tools_are_native_on_gemma_4(service: MockService) -> None:
+    service.respond_with_bodies(message())
+    compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL]).invoke("Hi")
     assert [tool["function"]["name"] for tool in body_of(service)["tools"]] == ["get_weather"]
     assert "response_format" not in body_of(service)
 
 
 @pytest.mark.parametrize("model", ["gemma3:12b", "gemma2:9b", "gemma:7b", "medgemma-27b-it", "gemma-3n-e4b"])
-def test_tools_are_guided_on_gemma_1_to_3(service: Service, model: str) -> None:
-    service.says(message(json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})))
-    compatible(model).bind_tools([WEATHER]).invoke("Hi")
+def test_tools_are_guided_on_gemma_1_to_3(service: MockService, model: str) -> None:
+    service.respond_with_bodies(
+        message(json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]}))
+    )
+    compatible(model).bind_tools([WEATHER_TOOL]).invoke("Hi")
     sent = body_of(service)
     assert "tools" not in sent
     assert sent["response_format"]["type"] == "json_schema"
     assert "get_weather" in json.dumps(sent["messages"])
 
 
-def test_system_messages_by_family(service: Service) -> None:
-    service.says(message())
+def test_system_messages_by_family(service: MockService) -> None:
+    service.respond_with_bodies(message())
     history = [("system", "Be brief."), ("human", "Hi")]
     compatible("gemma3:12b").invoke(history)
     assert [entry["role"] for entry in body_of(service)["messages"]] == ["system", "user"]
@@ -157,25 +162,25 @@ def test_system_messages_by_family(service: Service) -> None:
     assert [entry["role"] for entry in body_of(service)["messages"]] == ["user"]
 
 
-def test_thinking_by_family(service: Service) -> None:
-    service.says(message())
+def test_thinking_by_family(service: MockService) -> None:
+    service.respond_with_bodies(message())
     compatible("google/gemma-4-31b-it", thinking=True).invoke("Hi")
     assert body_of(service)["chat_template_kwargs"] == {"enable_thinking": True}
     with pytest.raises(ValueError, match="thinking: gemma3:12b has no thinking"):
         compatible("gemma3:12b", thinking=True)
 
 
-def test_images_are_sent_as_parts(service: Service) -> None:
-    service.says(message())
-    picture = {"type": "image_url", "image_url": {"url": PNG_URI}}
+def test_images_are_sent_as_parts(service: MockService) -> None:
+    service.respond_with_bodies(message())
+    picture = {"type": "image_url", "image_url": {"url": PNG_DATA_URI}}
     compatible("gemma3:12b").invoke([("human", [{"type": "text", "text": "What?"}, picture])])
     assert picture in body_of(service)["messages"][0]["content"]
     with pytest.raises(ValueError, match="image"):
         compatible("gemma2:9b").invoke([("human", [picture])])
 
 
-def test_an_unknown_model_works_and_warns_once(service: Service) -> None:
-    service.says(message())
+def test_an_unknown_model_works_and_warns_once(service: MockService) -> None:
+    service.respond_with_bodies(message())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
@@ -228,13 +233,15 @@ OVERFLOWS: tuple[tuple[int, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("overflow", OVERFLOWS)
-def test_a_context_overflow_in_the_words_of_each_server(service: Service, overflow: tuple[int, Any], way: str) -> None:
+def test_a_context_overflow_in_the_words_of_each_server(
+    service: MockService, overflow: tuple[int, Any], call_method: str
+) -> None:
     status, payload = overflow
-    service.answers(body(payload, status))
+    service.respond_with(make_response(payload, status))
     with pytest.raises(ContextOverflowError) as caught:
-        ask(compatible(max_retries=2), way)
+        call_model(compatible(max_retries=2), call_method)
     assert caught.value.advice == "Shorten the messages or lower max_tokens."
     assert len(service.requests) == 1
 
@@ -259,9 +266,9 @@ def test_a_context_overflow_in_the_words_of_each_server(service: Service, overfl
     ],
 )
 def test_errors_of_such_servers_are_typed(
-    service: Service, status: int, payload: Any, cls: type[Exception], words: str
+    service: MockService, status: int, payload: Any, cls: type[Exception], words: str
 ) -> None:
-    service.answers(body(payload, status))
+    service.respond_with(make_response(payload, status))
     with pytest.raises(cls, match=words):
         compatible().invoke("Hi")
 
@@ -274,9 +281,9 @@ def test_the_profile_by_family() -> None:
     assert compatible("gemma3:1b").profile["max_input_tokens"] == 32_768  # type: ignore[index]
 
 
-def test_embeddings(service: Service) -> None:
-    service.says({"data": [{"index": 0, "embedding": [0.5, 1.0]}]})
+def test_embeddings(service: MockService) -> None:
+    service.respond_with_bodies({"data": [{"index": 0, "embedding": [0.5, 1.0]}]})
     embeddings = WorkersGemmaEmbeddings(host="openai_compatible", base_url=URL, model="embeddinggemma")
     assert embeddings.embed_query("a") == [0.5, 1.0]
-    assert str(service.request.url) == f"{URL}/embeddings"
-    assert service.sent == {"model": "embeddinggemma", "input": ["a"]}
+    assert str(service.only_request.url) == f"{URL}/embeddings"
+    assert service.request_body == {"model": "embeddinggemma", "input": ["a"]}

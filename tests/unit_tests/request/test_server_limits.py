@@ -20,7 +20,8 @@ from langchain_workers_gemma import (
     PermissionDeniedError,
     WorkersGemmaError,
 )
-from tests.helpers.asking import ACCOUNT, GEMMA_4, TOKEN, WAYS, WEATHER, ask, delta, message_reply, sse, usage
+from tests.helpers.mock_service import encode_sse, make_completion, make_delta, make_usage
+from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, CALL_METHODS, GEMMA_4, WEATHER_TOOL, call_model
 
 pytestmark = pytest.mark.lowest
 
@@ -28,7 +29,7 @@ URL = "http://127.0.0.1:8000/v1"
 GUIDED_CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
 SCHEMA = {"title": "City", "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 Refusal = tuple[int, Any]
-ways = pytest.mark.parametrize("way", WAYS)
+ways = pytest.mark.parametrize("call_method", CALL_METHODS)
 
 
 class PickyServer:
@@ -55,10 +56,10 @@ class PickyServer:
         text = GUIDED_CALL if "get_weather" in json.dumps(body["messages"]) else '{"city": "Paris"}'
         message: dict[str, Any] = {"content": "", "tool_calls": calls} if body.get("tools") else {"content": text}
         if not body.get("stream"):
-            return httpx.Response(200, json=message_reply(finish_reason="stop", usage=usage(9, 3), **message))
-        frames = [delta(**message), delta(finish_reason="stop")]
-        frames += [{"choices": [], "usage": usage(9, 3)}] if "stream_options" in body else []
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=sse(*frames, "[DONE]"))
+            return httpx.Response(200, json=make_completion(finish_reason="stop", usage=make_usage(9, 3), **message))
+        frames = [make_delta(**message), make_delta(finish_reason="stop")]
+        frames += [{"choices": [], "usage": make_usage(9, 3)}] if "stream_options" in body else []
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*frames, "[DONE]"))
 
 
 @pytest.fixture
@@ -224,102 +225,102 @@ words = pytest.mark.parametrize("said", WORDS)
 
 @ways
 @words
-def test_a_small_window_costs_one_request_in_all(server: Start, said: str, way: str) -> None:
+def test_a_small_window_costs_one_request_in_all(server: Start, said: str, call_method: str) -> None:
     status, payload, first, second = WORDS[said]
     service = server(above(2048, payload, status))
     llm = compatible()
-    bound = llm.bind_tools([WEATHER])
-    assert called(ask(bound, way)) == [("get_weather", {"city": "Paris"})]
+    bound = llm.bind_tools([WEATHER_TOOL])
+    assert called(call_model(bound, call_method)) == [("get_weather", {"city": "Paris"})]
     assert service.sent("max_tokens") == [4096, *first]
     if said == "a window that tells nothing":
         return
     service.bodies.clear()
-    assert called(ask(bound, way)) == [("get_weather", {"city": "Paris"})]
+    assert called(call_model(bound, call_method)) == [("get_weather", {"city": "Paris"})]
     assert llm.with_structured_output(SCHEMA).invoke("Where?") == {"city": "Paris"}
     assert service.sent("max_tokens") == second * 2
 
 
 @ways
-def test_native_tools_and_thinking(server: Start, way: str) -> None:
+def test_native_tools_and_thinking(server: Start, call_method: str) -> None:
     _, payload, _, _ = WORDS["vllm"]
     service = server(above(2048, payload))
-    bound = compatible("google/gemma-4-31b-it").bind_tools([WEATHER])
-    assert called(ask(bound, way)) == [("get_weather", {"city": "Paris"})]
+    bound = compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL])
+    assert called(call_model(bound, call_method)) == [("get_weather", {"city": "Paris"})]
     assert service.sent("max_tokens") == [12_288, 1948]
     assert all(service.sent("tools"))
 
 
 @ways
-def test_what_the_caller_set_is_never_changed(server: Start, way: str) -> None:
+def test_what_the_caller_set_is_never_changed(server: Start, call_method: str) -> None:
     _, payload, _, _ = WORDS["vllm"]
     for arguments in ({"max_tokens": 4096}, {"model_kwargs": {"max_tokens": 4096}}):
         service = server(above(2048, payload))
         with pytest.raises(ContextOverflowError):
-            ask(compatible(**arguments).bind_tools([WEATHER]), way)
+            call_model(compatible(**arguments).bind_tools([WEATHER_TOOL]), call_method)
         assert len(service.bodies) == 1
 
 
 @ways
-def test_a_prompt_that_fills_the_window_is_refused_at_once(server: Start, way: str) -> None:
+def test_a_prompt_that_fills_the_window_is_refused_at_once(server: Start, call_method: str) -> None:
     text = "This model's maximum context length is 2048 tokens. However, you requested 9000 tokens"
     service = server(above(0, lambda sent: error(f"{text} (4904 in the messages, {sent} in the completion).")))
     with pytest.raises(ContextOverflowError, match="4904 in the messages"):
-        ask(compatible().bind_tools([WEATHER]), way)
+        call_model(compatible().bind_tools([WEATHER_TOOL]), call_method)
     assert len(service.bodies) == 1
 
 
 @ways
-def test_a_window_too_small_for_half_of_it_ends_without_a_limit(server: Start, way: str) -> None:
+def test_a_window_too_small_for_half_of_it_ends_without_a_limit(server: Start, call_method: str) -> None:
     """The prompt takes more than half of a window, and the server does not report how much."""
     service = server(above(500, lambda _: {"detail": "Requested tokens exceed context window of 2048"}))
-    bound = compatible().bind_tools([WEATHER])
-    assert ask(bound, way).tool_calls
+    bound = compatible().bind_tools([WEATHER_TOOL])
+    assert call_model(bound, call_method).tool_calls
     assert service.sent("max_tokens") == [4096, 1024, None]
     service.bodies.clear()
-    assert ask(bound, way).tool_calls  # a shorter prompt would fit
+    assert call_model(bound, call_method).tool_calls  # a shorter prompt would fit
     assert service.sent("max_tokens") == [1024, None]
 
 
 @ways
-def test_a_refusal_of_every_request(server: Start, way: str) -> None:
+def test_a_refusal_of_every_request(server: Start, call_method: str) -> None:
     service = server(lambda body: (400, error(f"max_tokens must be at most {body.get('max_tokens', 9) - 1}")))
     with pytest.raises(BadRequestError, match="must be at most 8"):
-        ask(compatible().bind_tools([WEATHER]), way)
+        call_model(compatible().bind_tools([WEATHER_TOOL]), call_method)
     assert service.sent("max_tokens") == [4096, 4095, None]
 
 
 @ways
-def test_a_long_prompt_on_a_model_of_known_window(server: Start, way: str) -> None:
+def test_a_long_prompt_on_a_model_of_known_window(server: Start, call_method: str) -> None:
     """The published window is right: what is left of it serves this call, and the next has its budget again."""
     said = "This model's maximum context length is 131072 tokens. However, you requested 140000 tokens "
     service = server(above(5000, lambda sent: error(f"{said}(127712 in the messages, {sent} in the completion).")))
-    llm = ChatWorkersGemma(model=GEMMA_4, account_id=ACCOUNT, api_token=TOKEN, max_retries=0)
-    assert ask(llm.bind_tools([WEATHER]), way).tool_calls
+    llm = ChatWorkersGemma(model=GEMMA_4, account_id=ACCOUNT_ID, api_token=API_TOKEN, max_retries=0)
+    assert call_model(llm.bind_tools([WEATHER_TOOL]), call_method).tool_calls
     assert service.sent("max_tokens") == [12_288, 3360]
     service.refuse = lambda _: None
-    assert ask(llm.bind_tools([WEATHER]), way).tool_calls
+    assert call_model(llm.bind_tools([WEATHER_TOOL]), call_method).tool_calls
     assert service.sent("max_tokens")[2:] == [12_288]
 
 
-def test_a_retry_is_not_used_up(server: Start, naps: list[float]) -> None:
+def test_a_retry_is_not_used_up(server: Start, sleeps: list[float]) -> None:
     _, payload, _, _ = WORDS["vllm"]
     service = server(above(2048, payload, 500))
-    assert compatible(max_retries=2).bind_tools([WEATHER]).invoke("Hi").tool_calls
+    assert compatible(max_retries=2).bind_tools([WEATHER_TOOL]).invoke("Hi").tool_calls
     assert service.sent("max_tokens") == [4096, 1948]
-    assert naps == []
+    assert sleeps == []
 
 
 def test_a_call_cut_at_the_window_that_was_learned_is_invalid(server: Start) -> None:
     _, payload, _, _ = WORDS["a window without the prompt"]
     service = server(above(2048, payload))
-    bound = compatible("google/gemma-4-31b-it").bind_tools([WEATHER])
+    bound = compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL])
     assert bound.invoke("Hi").tool_calls
     answer = service._answer
 
     def cut(request: httpx.Request) -> httpx.Response:
         body = answer(request).json()
         body["choices"][0]["finish_reason"] = "tool_calls"
-        return httpx.Response(200, json={**body, "usage": usage(2000, 48)})
+        return httpx.Response(200, json={**body, "usage": make_usage(2000, 48)})
 
     respx.mock.clear()
     with respx.mock() as router:
@@ -332,7 +333,7 @@ def test_a_call_cut_at_the_window_that_was_learned_is_invalid(server: Start) -> 
 # --- Other parts ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -341,11 +342,11 @@ def test_a_call_cut_at_the_window_that_was_learned_is_invalid(server: Start) -> 
         (500, {"error": 'json: unknown field "stream_options"'}),
     ],
 )
-def test_stream_options(server: Start, refusal: Refusal, way: str) -> None:
+def test_stream_options(server: Start, refusal: Refusal, call_method: str) -> None:
     service = server(lambda body: refusal if "stream_options" in body else None)
     llm = compatible()
     for _ in range(2):
-        message = ask(llm, way)
+        message = call_model(llm, call_method)
         assert message.text
         assert message.usage_metadata is None
     assert service.sent("stream_options") == [{"include_usage": True}, None, None]
@@ -360,11 +361,11 @@ def test_stream_options(server: Start, refusal: Refusal, way: str) -> None:
         (400, {"detail": "This model does not support system messages."}),
     ],
 )
-def test_system_role(server: Start, refusal: Refusal, way: str) -> None:
+def test_system_role(server: Start, refusal: Refusal, call_method: str) -> None:
     service = server(lambda body: refusal if body["messages"][0]["role"] == "system" else None)
     llm = compatible()
     for _ in range(2):
-        assert ask(llm, way, [("system", "Be brief."), ("human", "Hi")]).text
+        assert call_model(llm, call_method, [("system", "Be brief."), ("human", "Hi")]).text
     roles = [[message["role"] for message in body["messages"]] for body in service.bodies]
     assert roles == [["system", "user"], ["user"], ["user"]]
     assert service.bodies[-1]["messages"][0]["content"] == "Be brief.\n\nHi"
@@ -381,23 +382,25 @@ TOOL_REFUSALS = [
 
 @ways
 @pytest.mark.parametrize("refusal", TOOL_REFUSALS)
-def test_a_server_without_tools_gets_them_in_the_prompt(server: Start, refusal: Refusal, way: str) -> None:
+def test_a_server_without_tools_gets_them_in_the_prompt(server: Start, refusal: Refusal, call_method: str) -> None:
     service = server(lambda body: refusal if "tools" in body else None)
     llm = compatible("google/gemma-4-31b-it")
     for _ in range(2):
-        assert called(ask(llm.bind_tools([WEATHER]), way)) == [("get_weather", {"city": "Paris"})]
-    assert called(ask(llm.bind_tools([WEATHER], tool_choice="any"), way)) == [("get_weather", {"city": "Paris"})]
+        assert called(call_model(llm.bind_tools([WEATHER_TOOL]), call_method)) == [("get_weather", {"city": "Paris"})]
+    assert called(call_model(llm.bind_tools([WEATHER_TOOL], tool_choice="any"), call_method)) == [
+        ("get_weather", {"city": "Paris"})
+    ]
     assert [bool(tools) for tools in service.sent("tools")] == [True, False, False, False]
     assert all(body["response_format"]["type"] == "json_schema" for body in service.bodies[1:])
 
 
 @ways
 @pytest.mark.parametrize("refusal", TOOL_REFUSALS)
-def test_native_tools_that_the_caller_demands_are_kept(server: Start, refusal: Refusal, way: str) -> None:
+def test_native_tools_that_the_caller_demands_are_kept(server: Start, refusal: Refusal, call_method: str) -> None:
     service = server(lambda body: refusal if "tools" in body else None)
     llm = compatible("google/gemma-4-31b-it", tool_calling="native")
     with pytest.raises(WorkersGemmaError):
-        ask(llm.bind_tools([WEATHER]), way)
+        call_model(llm.bind_tools([WEATHER_TOOL]), call_method)
     assert len(service.bodies) == 1
 
 
@@ -409,9 +412,9 @@ def test_native_tools_that_the_caller_demands_are_kept(server: Start, refusal: R
         (422, {"detail": [{"loc": ["body", "messages", 1, "reasoning_content"], "msg": "Extra inputs"}]}),
     ],
 )
-def test_thoughts_of_earlier_messages(server: Start, refusal: Refusal, way: str) -> None:
+def test_thoughts_of_earlier_messages(server: Start, refusal: Refusal, call_method: str) -> None:
     service = server(lambda body: refusal if any("reasoning" in message for message in body["messages"]) else None)
-    llm = compatible("google/gemma-4-31b-it").bind_tools([WEATHER])
+    llm = compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL])
     call = {"name": "get_weather", "args": {"city": "Rome"}, "id": "c1"}
     thought = {"reasoning_content": "I need the weather."}
     history = [
@@ -420,13 +423,13 @@ def test_thoughts_of_earlier_messages(server: Start, refusal: Refusal, way: str)
         ToolMessage("24 degrees", tool_call_id="c1"),
     ]
     for _ in range(2):
-        assert ask(llm, way, history).tool_calls
+        assert call_model(llm, call_method, history).tool_calls
     assert [("reasoning" in body["messages"][1]) for body in service.bodies] == [True, False, False]
     assert service.bodies[1]["messages"][1]["tool_calls"][0]["id"] == "c1"
 
 
 @ways
-def test_all_at_once(server: Start, way: str) -> None:
+def test_all_at_once(server: Start, call_method: str) -> None:
     def refuse(body: dict[str, Any]) -> Refusal | None:
         if "tools" in body:
             return 400, {"error": "gemma4 does not support tools"}
@@ -440,11 +443,15 @@ def test_all_at_once(server: Start, way: str) -> None:
         return (400, {"error": "Grammar error"}) if wanted["type"] == "json_schema" else None
 
     service = server(refuse)
-    llm = compatible("google/gemma-4-31b-it").bind_tools([WEATHER])
-    assert called(ask(llm, way, [("system", "Be brief."), ("human", "Hi")])) == [("get_weather", {"city": "Paris"})]
+    llm = compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL])
+    assert called(call_model(llm, call_method, [("system", "Be brief."), ("human", "Hi")])) == [
+        ("get_weather", {"city": "Paris"})
+    ]
     first = len(service.bodies)
-    assert first == (6 if "stream" in way else 5)
-    assert called(ask(llm, way, [("system", "Be brief."), ("human", "Hi")])) == [("get_weather", {"city": "Paris"})]
+    assert first == (6 if "stream" in call_method else 5)
+    assert called(call_model(llm, call_method, [("system", "Be brief."), ("human", "Hi")])) == [
+        ("get_weather", {"city": "Paris"})
+    ]
     assert len(service.bodies) == first + 1
 
 
@@ -458,16 +465,20 @@ def test_all_at_once(server: Start, way: str) -> None:
     ],
 )
 def test_another_refusal_is_raised_at_once(
-    server: Start, status: int, payload: Any, cls: type[Exception], way: str
+    server: Start, status: int, payload: Any, cls: type[Exception], call_method: str
 ) -> None:
     service = server(lambda _: (status, payload))
     with pytest.raises(cls):
-        ask(compatible("google/gemma-4-31b-it").bind_tools([WEATHER]), way, [("system", "Be brief."), ("human", "Hi")])
+        call_model(
+            compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL]),
+            call_method,
+            [("system", "Be brief."), ("human", "Hi")],
+        )
     assert len(service.bodies) == 1
 
 
 @ways
-def test_what_a_server_repeats_of_the_request_is_not_its_reason(server: Start, way: str) -> None:
+def test_what_a_server_repeats_of_the_request_is_not_its_reason(server: Start, call_method: str) -> None:
     """Validators repeat the whole input, which may hold any word."""
 
     def refuse(body: dict[str, Any]) -> Refusal | None:
@@ -475,7 +486,7 @@ def test_what_a_server_repeats_of_the_request_is_not_its_reason(server: Start, w
 
     service = server(refuse)
     with pytest.raises(BadRequestError, match="should be a number"):
-        ask(compatible().bind_tools([WEATHER]), way)
+        call_model(compatible().bind_tools([WEATHER_TOOL]), call_method)
     assert len(service.bodies) == 1
 
 
@@ -483,13 +494,13 @@ def test_copies_and_pickles_start_without_what_was_learned(server: Start) -> Non
     _, payload, _, _ = WORDS["openai"]
     service = server(above(2048, payload))
     llm = compatible()
-    llm.bind_tools([WEATHER]).invoke("Hi")
+    llm.bind_tools([WEATHER_TOOL]).invoke("Hi")
     for other in (copy.deepcopy(llm), pickle.loads(pickle.dumps(llm)), compatible()):
         service.bodies.clear()
-        other.bind_tools([WEATHER]).invoke("Hi")
+        other.bind_tools([WEATHER_TOOL]).invoke("Hi")
         assert service.sent("max_tokens") == [4096, 2048]
     service.bodies.clear()
-    llm.bind_tools([WEATHER]).invoke("Hi")
+    llm.bind_tools([WEATHER_TOOL]).invoke("Hi")
     assert service.sent("max_tokens") == [2048]
 
 
@@ -497,8 +508,8 @@ def test_what_was_learned_of_one_server_is_not_held_against_another(server: Star
     _, payload, _, _ = WORDS["openai"]
     service = server(above(2048, payload))
     llm = compatible()
-    llm.bind_tools([WEATHER]).invoke("Hi")
+    llm.bind_tools([WEATHER_TOOL]).invoke("Hi")
     llm.base_url = "http://127.0.0.1:9000/v1"
     service.bodies.clear()
-    llm.bind_tools([WEATHER]).invoke("Hi")
+    llm.bind_tools([WEATHER_TOOL]).invoke("Hi")
     assert service.sent("max_tokens") == [4096, 2048]

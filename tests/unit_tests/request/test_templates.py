@@ -18,39 +18,39 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from tests.helpers.asking import (
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import (
+    CALL_METHODS,
     CHAT_MODELS,
     GEMMA_2B_LORA,
     GEMMA_3,
     GEMMA_4,
     GEMMA_7B,
     GEMMA_7B_LORA,
-    PNG,
+    PNG_BASE64,
     SEA_LION,
-    WAYS,
-    WEATHER,
-    Service,
-    ask,
-    gemma,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
 )
 
 pytestmark = pytest.mark.lowest
 
 GEMMA_1 = (GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA)
 WITHOUT_TOOL_ROLE = tuple(model for model in CHAT_MODELS if model != GEMMA_4)
-IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
+IMAGE = {"type": "image", "base64": PNG_BASE64, "mime_type": "image/png"}
 
 
 def call(name: str, call_id: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "args": arguments, "id": call_id, "type": "tool_call"}
 
 
-def wire(service: Service, model: str, *messages: BaseMessage, **options: Any) -> list[dict[str, Any]]:
+def wire(service: MockService, model: str, *messages: BaseMessage, **options: Any) -> list[dict[str, Any]]:
     """The messages that are sent, as the template's rules allow them."""
-    llm = gemma(model=model)
-    ask(llm.bind_tools([WEATHER], **options) if options else llm, "invoke", list(messages))
-    check(model, service.messages)
-    return service.messages
+    llm = make_model(model=model)
+    call_model(llm.bind_tools([WEATHER_TOOL], **options) if options else llm, "invoke", list(messages))
+    check(model, service.last_messages)
+    return service.last_messages
 
 
 def talk(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -97,39 +97,39 @@ def check(model: str, messages: list[dict[str, Any]]) -> None:
 # --- System messages --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, SEA_LION])
-def test_leading_system_messages_merge_into_one(service: Service, model: str, way: str) -> None:
+def test_leading_system_messages_merge_into_one(service: MockService, model: str, call_method: str) -> None:
     asked = [
         SystemMessage("One."),
         ChatMessage(content="Two.", role="developer"),
         SystemMessage("Three."),
         HumanMessage("Hi"),
     ]
-    ask(gemma(model=model), way, asked)
-    assert talk(service.messages) == [("system", "One.\n\nTwo.\n\nThree."), ("user", "Hi")]
+    call_model(make_model(model=model), call_method, asked)
+    assert talk(service.last_messages) == [("system", "One.\n\nTwo.\n\nThree."), ("user", "Hi")]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", GEMMA_1)
-def test_gemma_1_system_role_not_supported(service: Service, model: str, way: str) -> None:
-    ask(gemma(model=model), way, [SystemMessage("One."), SystemMessage("Two."), HumanMessage("Hi")])
-    assert talk(service.messages) == [("user", "One.\n\nTwo.\n\nHi")]
+def test_gemma_1_system_role_not_supported(service: MockService, model: str, call_method: str) -> None:
+    call_model(make_model(model=model), call_method, [SystemMessage("One."), SystemMessage("Two."), HumanMessage("Hi")])
+    assert talk(service.last_messages) == [("user", "One.\n\nTwo.\n\nHi")]
 
 
 @pytest.mark.parametrize("model", GEMMA_1)
-def test_gemma_1_system_then_assistant(service: Service, model: str) -> None:
+def test_gemma_1_system_then_assistant(service: MockService, model: str) -> None:
     messages = wire(service, model, SystemMessage("Be brief."), AIMessage("Hello!"), HumanMessage("Hi"))
     assert talk(messages) == [("user", "Be brief."), ("assistant", "Hello!"), ("user", "Hi")]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_system_message_alone(service: Service, model: str) -> None:
+def test_a_system_message_alone(service: MockService, model: str) -> None:
     assert talk(wire(service, model, SystemMessage("Tell a joke."))) == [("user", "Tell a joke.")]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_later_system_message_folds_into_the_next_user_turn(service: Service, model: str) -> None:
+def test_a_later_system_message_folds_into_the_next_user_turn(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -150,12 +150,12 @@ def test_a_later_system_message_folds_into_the_next_user_turn(service: Service, 
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_system_message_at_the_end(service: Service, model: str) -> None:
+def test_a_system_message_at_the_end(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage("a"), AIMessage("b"), SystemMessage("Sum up."))
     assert talk(messages) == [("user", "a"), ("assistant", "b"), ("user", "Sum up.")]
 
 
-def test_gemma_4_system_message_must_be_at_the_beginning(service: Service) -> None:
+def test_gemma_4_system_message_must_be_at_the_beginning(service: MockService) -> None:
     messages = wire(
         service, GEMMA_4, SystemMessage("s"), HumanMessage("a"), SystemMessage("t"), AIMessage("b"), HumanMessage("c")
     )
@@ -165,15 +165,15 @@ def test_gemma_4_system_message_must_be_at_the_beginning(service: Service) -> No
 # --- Alternation ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION, GEMMA_4])
-def test_system_user_user_is_a_500(service: Service, model: str, way: str) -> None:
-    ask(gemma(model=model), way, [SystemMessage("s"), HumanMessage("a"), HumanMessage("b")])
-    assert talk(service.messages) == [("system", "s"), ("user", "a\n\nb")]
+def test_system_user_user_is_a_500(service: MockService, model: str, call_method: str) -> None:
+    call_model(make_model(model=model), call_method, [SystemMessage("s"), HumanMessage("a"), HumanMessage("b")])
+    assert talk(service.last_messages) == [("system", "s"), ("user", "a\n\nb")]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_neighbours_of_one_role_merge(service: Service, model: str) -> None:
+def test_neighbours_of_one_role_merge(service: MockService, model: str) -> None:
     messages = wire(
         service, model, HumanMessage("a"), HumanMessage("b"), AIMessage("c"), AIMessage("d"), HumanMessage("e")
     )
@@ -181,7 +181,7 @@ def test_neighbours_of_one_role_merge(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
-def test_neighbours_with_images_merge(service: Service, model: str) -> None:
+def test_neighbours_with_images_merge(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage(["a", IMAGE]), HumanMessage([IMAGE, "b"]))
     (message,) = messages
     assert [part.get("text", part["type"]) for part in message["content"]] == [
@@ -194,7 +194,7 @@ def test_neighbours_with_images_merge(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_history_that_starts_with_the_assistant(service: Service, model: str) -> None:
+def test_a_history_that_starts_with_the_assistant(service: MockService, model: str) -> None:
     messages = wire(service, model, AIMessage("How can I help?"), HumanMessage("Hi"))
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[0]["content"].strip(), "an opening that is not empty"
@@ -202,13 +202,13 @@ def test_a_history_that_starts_with_the_assistant(service: Service, model: str) 
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION, GEMMA_4])
-def test_system_then_assistant(service: Service, model: str) -> None:
+def test_system_then_assistant(service: MockService, model: str) -> None:
     messages = wire(service, model, SystemMessage("s"), AIMessage("How can I help?"), HumanMessage("Hi"))
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_an_empty_assistant_message_is_no_turn(service: Service, model: str) -> None:
+def test_an_empty_assistant_message_is_no_turn(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage("a"), AIMessage(""), HumanMessage("b"), AIMessage([""]))
     assert talk(messages) == [("user", "a\n\nb")]
 
@@ -216,17 +216,17 @@ def test_an_empty_assistant_message_is_no_turn(service: Service, model: str) -> 
 # --- Tool calls and results as text: Gemma 1 to 3 ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_calls_and_results_become_text(service: Service, model: str, way: str) -> None:
+def test_calls_and_results_become_text(service: MockService, model: str, call_method: str) -> None:
     asked = [
         HumanMessage("Weather in Zürich?"),
         AIMessage("", tool_calls=[call("get_weather", "c1", city="Zürich")]),
         ToolMessage("sunny", tool_call_id="c1"),
     ]
-    ask(gemma(model=model), way, asked)
-    check(model, service.messages)
-    assert talk(service.messages) == [
+    call_model(make_model(model=model), call_method, asked)
+    check(model, service.last_messages)
+    assert talk(service.last_messages) == [
         ("user", "Weather in Zürich?"),
         ("assistant", '{"name": "get_weather", "parameters": {"city": "Zürich"}}'),
         ("user", "Result of the call get_weather:\nsunny"),
@@ -241,10 +241,10 @@ ROUND: list[BaseMessage] = [
 
 
 @pytest.mark.parametrize("tool_calling", ["prompt", "native"])
-def test_calls_as_text_with_every_method(service: Service, tool_calling: str) -> None:
-    ask(gemma(model=GEMMA_3, tool_calling=tool_calling).bind_tools([WEATHER]), "invoke", ROUND)
-    check(GEMMA_3, service.messages)
-    without_system = [message for message in service.messages if message["role"] != "system"]
+def test_calls_as_text_with_every_method(service: MockService, tool_calling: str) -> None:
+    call_model(make_model(model=GEMMA_3, tool_calling=tool_calling).bind_tools([WEATHER_TOOL]), "invoke", ROUND)
+    check(GEMMA_3, service.last_messages)
+    without_system = [message for message in service.last_messages if message["role"] != "system"]
     assert talk(without_system)[1:] == [
         ("assistant", 'Let me see.\n\n{"name": "get_weather", "parameters": {"city": "Bonn"}}'),
         ("user", "Result of the call get_weather:\nsunny"),
@@ -252,27 +252,27 @@ def test_calls_as_text_with_every_method(service: Service, tool_calling: str) ->
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION])
-def test_guided_calls_and_answers_are_written_as_the_constraint_allows(service: Service, model: str) -> None:
+def test_guided_calls_and_answers_are_written_as_the_constraint_allows(service: MockService, model: str) -> None:
     asked = [*ROUND, AIMessage("It is sunny."), HumanMessage("Thanks"), AIMessage("Bye."), HumanMessage("And in Rome?")]
-    ask(gemma(model=model, tool_calling="guided_json").bind_tools([WEATHER]), "invoke", asked)
-    check(model, service.messages)
-    assert [message["content"] for message in service.messages if message["role"] == "assistant"] == [
+    call_model(make_model(model=model, tool_calling="guided_json").bind_tools([WEATHER_TOOL]), "invoke", asked)
+    check(model, service.last_messages)
+    assert [message["content"] for message in service.last_messages if message["role"] == "assistant"] == [
         '{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Bonn"}}]}',
         '{"answer": "It is sunny."}',
         '{"answer": "Bye."}',
     ]
 
 
-def test_guided_calls_one_at_a_time(service: Service) -> None:
+def test_guided_calls_one_at_a_time(service: MockService) -> None:
     asked = [
         HumanMessage("x"),
         AIMessage("", tool_calls=[call("get_weather", "c1", city="Bonn"), call("get_weather", "c2", city="Rome")]),
         ToolMessage("rain", tool_call_id="c1"),
         ToolMessage("sun", tool_call_id="c2"),
     ]
-    llm = gemma(model=GEMMA_3, tool_calling="guided_json").bind_tools([WEATHER], parallel_tool_calls=False)
-    ask(llm, "invoke", asked)
-    assert talk(service.messages)[1:] == [
+    llm = make_model(model=GEMMA_3, tool_calling="guided_json").bind_tools([WEATHER_TOOL], parallel_tool_calls=False)
+    call_model(llm, "invoke", asked)
+    assert talk(service.last_messages)[1:] == [
         ("user", "x"),
         ("assistant", '{"name": "get_weather", "arguments": {"city": "Bonn"}}'),
         ("user", "Result of the call get_weather (1 of 2):\nrain"),
@@ -281,17 +281,17 @@ def test_guided_calls_one_at_a_time(service: Service) -> None:
     ]
 
 
-def test_guided_answers_with_their_own_schema(service: Service) -> None:
+def test_guided_answers_with_their_own_schema(service: MockService) -> None:
     schema = {"title": "weather", "type": "object", "properties": {"sky": {"type": "string"}}, "required": ["sky"]}
     format_ = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
-    service.replies({"response": '{"answer": {"sky": "grey"}}'})
-    llm = gemma(model=GEMMA_3, tool_calling="guided_json").bind_tools([WEATHER], response_format=format_)
-    ask(llm, "invoke", [*ROUND, AIMessage('{"sky": "blue"}'), HumanMessage("And now?")])
-    assert service.messages[-2]["content"] == '{"answer": {"sky": "blue"}}'
+    service.respond_with_results({"response": '{"answer": {"sky": "grey"}}'})
+    llm = make_model(model=GEMMA_3, tool_calling="guided_json").bind_tools([WEATHER_TOOL], response_format=format_)
+    call_model(llm, "invoke", [*ROUND, AIMessage('{"sky": "blue"}'), HumanMessage("And now?")])
+    assert service.last_messages[-2]["content"] == '{"answer": {"sky": "blue"}}'
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_a_failed_tool_is_reported(service: Service, model: str) -> None:
+def test_a_failed_tool_is_reported(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -303,7 +303,7 @@ def test_a_failed_tool_is_reported(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_a_silent_result_is_not_empty(service: Service, model: str) -> None:
+def test_a_silent_result_is_not_empty(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -315,7 +315,7 @@ def test_a_silent_result_is_not_empty(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_parallel_calls(service: Service, model: str) -> None:
+def test_parallel_calls(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -332,7 +332,7 @@ def test_parallel_calls(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_several_rounds(service: Service, model: str) -> None:
+def test_several_rounds(service: MockService, model: str) -> None:
     history: list[BaseMessage] = [SystemMessage("s"), HumanMessage("x")]
     for number in range(3):
         history += [
@@ -344,7 +344,7 @@ def test_several_rounds(service: Service, model: str) -> None:
     assert roles == ["user", "assistant"] * 4 + ["user"]
 
 
-def test_images_in_results_gemma_3(service: Service) -> None:
+def test_images_in_results_gemma_3(service: MockService) -> None:
     messages = wire(
         service,
         GEMMA_3,
@@ -359,13 +359,13 @@ def test_images_in_results_gemma_3(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_orphaned_results(service: Service, model: str) -> None:
+def test_orphaned_results(service: MockService, model: str) -> None:
     messages = wire(service, model, ToolMessage("42", tool_call_id="gone", name="f"), HumanMessage("x"))
     assert talk(messages) == [("user", "Result of the call f:\n42\n\nx")]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_orphaned_results_without_a_name(service: Service, model: str) -> None:
+def test_orphaned_results_without_a_name(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage("x"), ToolMessage("42", tool_call_id="gone", status="error"))
     assert talk(messages) == [("user", "x\n\nThe call with id gone failed:\n42")]
 
@@ -374,7 +374,7 @@ INVALID = {"type": "invalid_tool_call", "id": "c1", "name": "f", "args": '{"a": 
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_an_invalid_call_that_was_answered_is_kept(service: Service, model: str) -> None:
+def test_an_invalid_call_that_was_answered_is_kept(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -388,7 +388,7 @@ def test_an_invalid_call_that_was_answered_is_kept(service: Service, model: str)
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_an_invalid_call_without_a_result_is_omitted(service: Service, model: str) -> None:
+def test_an_invalid_call_without_a_result_is_omitted(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage("x"), AIMessage("", invalid_tool_calls=[INVALID]), HumanMessage("y"))
     assert talk(messages) == [("user", "x\n\ny")]
 
@@ -407,7 +407,7 @@ WIRE_CALLS = [
 ]
 
 
-def test_gemma_4_calls_and_results(service: Service) -> None:
+def test_gemma_4_calls_and_results(service: MockService) -> None:
     messages = wire(
         service,
         GEMMA_4,
@@ -424,8 +424,10 @@ def test_gemma_4_calls_and_results(service: Service) -> None:
     ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_gemma_4_thoughts_and_text_beside_calls_go_back_within_a_tool_loop(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_gemma_4_thoughts_and_text_beside_calls_go_back_within_a_tool_loop(
+    service: MockService, call_method: str
+) -> None:
     thinking = {"reasoning_content": "Hm."}
     asked = [
         HumanMessage("x"),
@@ -434,27 +436,27 @@ def test_gemma_4_thoughts_and_text_beside_calls_go_back_within_a_tool_loop(servi
         AIMessage("", tool_calls=[call("f", "c1")], additional_kwargs={"reasoning_content": "Again."}),
         ToolMessage("three", tool_call_id="c1"),
     ]
-    ask(gemma(), way, asked)
-    thoughts = [(one.get("reasoning"), one.get("reasoning_content")) for one in service.messages]
+    call_model(make_model(), call_method, asked)
+    thoughts = [(one.get("reasoning"), one.get("reasoning_content")) for one in service.last_messages]
     assert [thought for thought in thoughts if any(thought)] == [("Hm.\n\nLet me see.",) * 2, ("Again.",) * 2]
-    assert all(one["content"] == "" for one in service.messages if one["role"] == "assistant")
+    assert all(one["content"] == "" for one in service.last_messages if one["role"] == "assistant")
 
 
 @pytest.mark.parametrize("never", ["field", "call"])
-def test_gemma_4_thoughts_are_never_replayed(service: Service, never: str) -> None:
+def test_gemma_4_thoughts_are_never_replayed(service: MockService, never: str) -> None:
     asked = [
         HumanMessage("x"),
         AIMessage("", tool_calls=CALLS, additional_kwargs={"reasoning_content": "Hm."}),
         *RESULTS,
     ]
-    llm: Any = gemma(replay_reasoning="never") if never == "field" else gemma().bind(replay_reasoning="never")
-    ask(llm, "invoke", asked)
-    assert "Hm." not in json.dumps(service.messages)
-    assert not any("reasoning" in key for one in service.messages for key in one)
+    llm: Any = make_model(replay_reasoning="never") if never == "field" else make_model().bind(replay_reasoning="never")
+    call_model(llm, "invoke", asked)
+    assert "Hm." not in json.dumps(service.last_messages)
+    assert not any("reasoning" in key for one in service.last_messages for key in one)
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)
-def test_thoughts_are_not_for_models_without_a_thinking_channel(service: Service, model: str) -> None:
+def test_thoughts_are_not_for_models_without_a_thinking_channel(service: MockService, model: str) -> None:
     thinking = {"reasoning_content": "Hm."}
     messages = wire(
         service, model, HumanMessage("x"), AIMessage("", tool_calls=CALLS, additional_kwargs=thinking), *RESULTS
@@ -471,13 +473,13 @@ THOUGHTS: dict[str, AIMessage] = {
 
 
 @pytest.mark.parametrize("form", THOUGHTS)
-def test_gemma_4_thoughts_in_every_form(service: Service, form: str) -> None:
+def test_gemma_4_thoughts_in_every_form(service: MockService, form: str) -> None:
     message = THOUGHTS[form].model_copy(update={"tool_calls": [call("f", "c1")]})
     messages = wire(service, GEMMA_4, HumanMessage("x"), message, ToolMessage("y", tool_call_id="c1"))
     assert messages[1]["reasoning"] == "Hm."
 
 
-def test_gemma_4_text_right_before_calls(service: Service) -> None:
+def test_gemma_4_text_right_before_calls(service: MockService) -> None:
     """Two assistant's messages in a row would write the calls outside of any turn."""
     asked = [HumanMessage("x"), AIMessage("One."), AIMessage("Two.", tool_calls=[call("f", "c1")])]
     messages = wire(service, GEMMA_4, *asked, ToolMessage("y", tool_call_id="c1"))
@@ -497,7 +499,7 @@ def test_gemma_4_text_right_before_calls(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_call_without_a_result_gets_a_placeholder(service: Service, model: str) -> None:
+def test_a_call_without_a_result_gets_a_placeholder(service: MockService, model: str) -> None:
     messages = wire(
         service, model, HumanMessage("x"), AIMessage("", tool_calls=CALLS), ToolMessage("two", tool_call_id="c2")
     )
@@ -510,14 +512,14 @@ def test_a_call_without_a_result_gets_a_placeholder(service: Service, model: str
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_history_that_ends_with_calls(service: Service, model: str) -> None:
+def test_a_history_that_ends_with_calls(service: MockService, model: str) -> None:
     messages = wire(service, model, HumanMessage("x"), AIMessage("", tool_calls=[call("f", "c1")]))
     assert messages[-1]["role"] == ("tool" if model == GEMMA_4 else "user")
     assert "has no result" in messages[-1]["content"]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_a_late_result(service: Service, model: str) -> None:
+def test_a_late_result(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -532,7 +534,7 @@ def test_a_late_result(service: Service, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_ids_that_turns_reuse(service: Service, model: str) -> None:
+def test_ids_that_turns_reuse(service: MockService, model: str) -> None:
     """The result belongs to the nearest call before it."""
     messages = wire(
         service,
@@ -550,7 +552,7 @@ def test_ids_that_turns_reuse(service: Service, model: str) -> None:
         assert messages[4]["content"] == "Result of the call g:\ntwo"
 
 
-def test_ids_that_calls_of_one_message_share(service: Service) -> None:
+def test_ids_that_calls_of_one_message_share(service: MockService) -> None:
     messages = wire(
         service,
         GEMMA_4,
@@ -566,13 +568,13 @@ def test_ids_that_calls_of_one_message_share(service: Service) -> None:
     )
 
 
-def test_results_are_in_the_order_of_their_calls(service: Service) -> None:
+def test_results_are_in_the_order_of_their_calls(service: MockService) -> None:
     messages = wire(service, GEMMA_4, HumanMessage("x"), AIMessage("", tool_calls=CALLS), *reversed(RESULTS))
     assert [message["tool_call_id"] for message in messages[2:]] == ["c1", "c2"]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_several_text_blocks_of_a_result_are_on_separate_lines(service: Service, model: str) -> None:
+def test_several_text_blocks_of_a_result_are_on_separate_lines(service: MockService, model: str) -> None:
     blocks: list[Any] = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = wire(
         service,
@@ -585,7 +587,7 @@ def test_several_text_blocks_of_a_result_are_on_separate_lines(service: Service,
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
-def test_images_in_results_name_their_call(service: Service, model: str) -> None:
+def test_images_in_results_name_their_call(service: MockService, model: str) -> None:
     messages = wire(
         service,
         model,
@@ -609,7 +611,7 @@ def test_images_in_results_name_their_call(service: Service, model: str) -> None
     assert shown.count("IMAGE") == 3
 
 
-def test_gemma_4_an_orphaned_result_does_not_part_the_others(service: Service) -> None:
+def test_gemma_4_an_orphaned_result_does_not_part_the_others(service: MockService) -> None:
     messages = wire(
         service,
         GEMMA_4,
@@ -622,7 +624,7 @@ def test_gemma_4_an_orphaned_result_does_not_part_the_others(service: Service) -
     assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool", "user"]
 
 
-def test_gemma_4_a_system_message_between_a_call_and_its_result(service: Service) -> None:
+def test_gemma_4_a_system_message_between_a_call_and_its_result(service: MockService) -> None:
     messages = wire(
         service,
         GEMMA_4,
@@ -667,7 +669,7 @@ UNKNOWN_TO_JSON: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("case", UNKNOWN_TO_JSON)
-def test_arguments_that_json_cannot_hold(service: Service, model: str, case: str) -> None:
+def test_arguments_that_json_cannot_hold(service: MockService, model: str, case: str) -> None:
     value, expected = UNKNOWN_TO_JSON[case]
     message = AIMessage("", tool_calls=[call("f", "c1", a=value)])
     messages = wire(service, model, HumanMessage("x"), message, ToolMessage("y", tool_call_id="c1"))
@@ -680,12 +682,12 @@ def test_arguments_that_json_cannot_hold(service: Service, model: str, case: str
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_arguments_that_contain_themselves(service: Service, model: str) -> None:
+def test_arguments_that_contain_themselves(service: MockService, model: str) -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
     message = AIMessage("", tool_calls=[call("f", "c1", a=circle)])
     with pytest.raises(ValueError, match="contains itself"):
-        ask(gemma(model=model), "invoke", [HumanMessage("x"), message, ToolMessage("y", tool_call_id="c1")])
+        call_model(make_model(model=model), "invoke", [HumanMessage("x"), message, ToolMessage("y", tool_call_id="c1")])
     assert not service.requests
 
 
@@ -753,7 +755,7 @@ def test_any_history_fits_the_template_and_keeps_every_word(model: str) -> None:
         return httpx.Response(200, json={"result": {"response": "Hi"}, "success": True})
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        llm = gemma(model=model, http_client=client)
+        llm = make_model(model=model, http_client=client)
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
         @given(_histories(images=model in (GEMMA_3, GEMMA_4)))

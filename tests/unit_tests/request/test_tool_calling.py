@@ -102,15 +102,15 @@ WHOLE = ("invoke", "ainvoke")
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
+def call_method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def reply(
-    way: str, text: str = "", calls: Sequence[dict[str, Any]] = (), finish: str = "stop", step: int = 7
+    call_method: str, text: str = "", calls: Sequence[dict[str, Any]] = (), finish: str = "stop", step: int = 7
 ) -> httpx.Response:
     """The same reply, whole or as a stream in pieces of `step` characters."""
-    if way in WHOLE:
+    if call_method in WHOLE:
         message = {"role": "assistant", "content": text, "tool_calls": list(calls)}
         result: dict[str, Any] = {"choices": [{"message": message, "finish_reason": finish}]}
         body: dict[str, Any] = {"result": result, "success": True}
@@ -216,26 +216,26 @@ def test_no_tools_bound_is_a_plain_call(route: respx.Route) -> None:
 # --- native -----------------------------------------------------------------------------------------------------------
 
 
-def test_native_calls_in_openai_form(route: respx.Route, way: str) -> None:
+def test_native_calls_in_openai_form(route: respx.Route, call_method: str) -> None:
     route.return_value = reply(
-        way, "Let me see.", [call("plain", {"x": 1}), call("get_weather", {"city": "Köln"}, "c2")]
+        call_method, "Let me see.", [call("plain", {"x": 1}), call("get_weather", {"city": "Köln"}, "c2")]
     )
-    message = WAYS[way](model().bind_tools([plain, get_weather]), "hi")
+    message = WAYS[call_method](model().bind_tools([plain, get_weather]), "hi")
     assert message.content == "Let me see."
     assert named(message) == [("plain", {"x": 1}), ("get_weather", {"city": "Köln"})]
     assert [found["id"] for found in message.tool_calls] == ["c1", "c2"]
 
 
 @pytest.mark.parametrize("arguments", [{"x": 1}, '{"x": 1}'])
-def test_native_calls_in_workers_ai_form(route: respx.Route, way: str, arguments: Any) -> None:
+def test_native_calls_in_workers_ai_form(route: respx.Route, call_method: str, arguments: Any) -> None:
     """docs/wire.md section 3: `{"name", "arguments"}`, an object or a string, ids missing."""
     found = {"name": "plain", "arguments": arguments}
-    if way in WHOLE:
+    if call_method in WHOLE:
         route.return_value = httpx.Response(200, json={"result": {"response": None, "tool_calls": [found, found]}})
     else:
         events = f"data: {json.dumps({'response': '', 'tool_calls': [found, found]})}\n\ndata: [DONE]\n\n"
         route.return_value = httpx.Response(200, content=events, headers={"content-type": "text/event-stream"})
-    message = WAYS[way](model(GEMMA_3).bind_tools([plain]), "hi")
+    message = WAYS[call_method](model(GEMMA_3).bind_tools([plain]), "hi")
     assert named(message) == [("plain", {"x": 1})] * 2
     assert len({found["id"] for found in message.tool_calls}) == 2
     assert message.response_metadata["finish_reason"] == "tool_calls"
@@ -249,15 +249,15 @@ def test_pieces_of_a_call_are_handed_on_as_they_arrive(route: respx.Route) -> No
     assert "".join(piece["args"] for (piece,) in pieces) == '{"x": 1234567890}'
 
 
-def test_ids_are_unique_in_the_whole_conversation(route: respx.Route, way: str) -> None:
+def test_ids_are_unique_in_the_whole_conversation(route: respx.Route, call_method: str) -> None:
     history = [
         HumanMessage("a"),
         AIMessage("", tool_calls=[{"name": "plain", "args": {"x": 1}, "id": "c1"}]),
         ToolMessage("2", tool_call_id="c1"),
         HumanMessage("b"),
     ]
-    route.return_value = reply(way, calls=[call("plain", {"x": 2}), call("plain", {"x": 3})])
-    message = WAYS[way](model().bind_tools([plain]), history)
+    route.return_value = reply(call_method, calls=[call("plain", {"x": 2}), call("plain", {"x": 3})])
+    message = WAYS[call_method](model().bind_tools([plain]), history)
     ids = [found["id"] for found in message.tool_calls]
     assert len({*ids, "c1"}) == 3
 
@@ -280,33 +280,33 @@ def test_ids_are_unique_in_the_whole_conversation(route: respx.Route, way: str) 
     ],
 )
 def test_a_call_that_is_not_one_whole_json_object_never_runs(
-    route: respx.Route, way: str, arguments: str, finish: str
+    route: respx.Route, call_method: str, arguments: str, finish: str
 ) -> None:
     route.return_value = reply(
-        way, calls=[call("plain", {"x": 1}), call("get_weather", arguments, "c2")], finish=finish
+        call_method, calls=[call("plain", {"x": 1}), call("get_weather", arguments, "c2")], finish=finish
     )
-    message = WAYS[way](model().bind_tools([plain, get_weather]), "hi")
+    message = WAYS[call_method](model().bind_tools([plain, get_weather]), "hi")
     assert named(message) == [("plain", {"x": 1})]
     assert [found["name"] for found in message.invalid_tool_calls] == ["get_weather"]
     assert (message.invalid_tool_calls[0]["args"] or "").startswith(arguments)
 
 
-def test_a_call_without_arguments_is_a_call(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, calls=[call("ping", "")])
-    assert named(WAYS[way](model().bind_tools([OPENAI_FORM]), "hi")) == [("ping", {})]
+def test_a_call_without_arguments_is_a_call(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, calls=[call("ping", "")])
+    assert named(WAYS[call_method](model().bind_tools([OPENAI_FORM]), "hi")) == [("ping", {})]
 
 
-def test_a_call_written_as_text_is_recovered(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, "I will. <|tool_call>call:plain{x:4}<tool_call|><|tool_response>")
-    message = WAYS[way](model().bind_tools([plain]), "hi")
+def test_a_call_written_as_text_is_recovered(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, "I will. <|tool_call>call:plain{x:4}<tool_call|><|tool_response>")
+    message = WAYS[call_method](model().bind_tools([plain]), "hi")
     assert message.text.strip() == "I will."
     assert named(message) == [("plain", {"x": 4})]
 
 
-def test_choice_none_leaves_text_alone(route: respx.Route, way: str) -> None:
+def test_choice_none_leaves_text_alone(route: respx.Route, call_method: str) -> None:
     text = "<|tool_call>call:plain{x:4}<tool_call|>"
-    route.return_value = reply(way, text)
-    message = WAYS[way](model().bind_tools([plain], tool_choice="none"), "hi")
+    route.return_value = reply(call_method, text)
+    message = WAYS[call_method](model().bind_tools([plain], tool_choice="none"), "hi")
     assert message.content == text
     assert not message.tool_calls
 
@@ -365,10 +365,10 @@ def test_guided_json_text_streams_decoded(route: respx.Route) -> None:
     assert len([chunk for chunk in chunks if chunk.text]) > 10
 
 
-def test_guided_json_calls(route: respx.Route, way: str) -> None:
+def test_guided_json_calls(route: respx.Route, call_method: str) -> None:
     found = [{"name": "plain", "arguments": {"x": 1}}, {"name": "Search", "arguments": {"query": '}]"'}}]
-    route.return_value = reply(way, json.dumps({"tool_calls": found}), step=2)
-    message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([plain, Search]), "hi")
+    route.return_value = reply(call_method, json.dumps({"tool_calls": found}), step=2)
+    message = WAYS[call_method](model(GEMMA_3, tool_calling="guided_json").bind_tools([plain, Search]), "hi")
     assert named(message) == [("plain", {"x": 1}), ("Search", {"query": '}]"'})]
     assert message.content == ""
 
@@ -415,27 +415,29 @@ GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [
 @pytest.mark.parametrize("step", [1, 7, 1000])
 @pytest.mark.parametrize(("text", "calls", "invalid", "said"), GUIDED_REPLIES)
 def test_what_a_guided_reply_becomes(
-    route: respx.Route, way: str, step: int, text: str, calls: list[Any], invalid: list[str], said: str
+    route: respx.Route, call_method: str, step: int, text: str, calls: list[Any], invalid: list[str], said: str
 ) -> None:
-    route.return_value = reply(way, text, step=step)
-    message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
+    route.return_value = reply(call_method, text, step=step)
+    message = WAYS[call_method](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
     assert [(call["name"], call["args"]) for call in message.tool_calls] == calls
     assert [call["name"] for call in message.invalid_tool_calls] == invalid
     assert message.content == said
 
 
 @pytest.mark.parametrize("text", ["Just prose.", '{"other": 1}', "[1, 2]", '{"answer" 1}'])
-def test_a_constrained_reply_in_another_form_is_returned_as_text(route: respx.Route, way: str, text: str) -> None:
-    route.return_value = reply(way, text, step=1)
-    message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([plain]), "hi")
+def test_a_constrained_reply_in_another_form_is_returned_as_text(
+    route: respx.Route, call_method: str, text: str
+) -> None:
+    route.return_value = reply(call_method, text, step=1)
+    message = WAYS[call_method](model(GEMMA_3, tool_calling="guided_json").bind_tools([plain]), "hi")
     assert message.content == text
     assert not message.tool_calls
 
 
-def test_a_truncated_guided_call_never_runs(route: respx.Route, way: str) -> None:
+def test_a_truncated_guided_call_never_runs(route: respx.Route, call_method: str) -> None:
     text = '{"tool_calls": [{"name": "Search", "arguments": {"query": "abc'
-    route.return_value = reply(way, text, finish="length")
-    message = WAYS[way](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
+    route.return_value = reply(call_method, text, finish="length")
+    message = WAYS[call_method](model(GEMMA_3, tool_calling="guided_json").bind_tools([Search]), "hi")
     assert not message.tool_calls
     assert [found["name"] for found in message.invalid_tool_calls] == ["Search"]
 
@@ -457,9 +459,9 @@ def test_guided_json_needs_a_parameter_for_it(route: respx.Route, name: str) -> 
 # --- prompt -----------------------------------------------------------------------------------------------------------
 
 
-def test_prompt_describes_tools_and_reads_calls_from_text(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, "```tool_code\nplain(x=3)\n```", step=3)
-    message = WAYS[way](model(GEMMA_7B, tool_calling="prompt").bind_tools([plain]), "hi")
+def test_prompt_describes_tools_and_reads_calls_from_text(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, "```tool_code\nplain(x=3)\n```", step=3)
+    message = WAYS[call_method](model(GEMMA_7B, tool_calling="prompt").bind_tools([plain]), "hi")
     assert named(message) == [("plain", {"x": 3})]
     assert message.content == ""
     body = sent(route)
@@ -468,10 +470,10 @@ def test_prompt_describes_tools_and_reads_calls_from_text(route: respx.Route, wa
     assert '"name": "plain"' in body["messages"][0]["content"]
 
 
-def test_aimlapi_has_no_tools_so_they_are_described(route: respx.Route, way: str) -> None:
+def test_aimlapi_has_no_tools_so_they_are_described(route: respx.Route, call_method: str) -> None:
     """docs/wire.md section 2, reported: `No endpoints found that support tool use`."""
-    route.return_value = reply(way, '{"name": "plain", "parameters": {"x": 3}}', step=3)
-    message = WAYS[way](model("google/gemma-3-27b-it", host="aimlapi").bind_tools([plain]), "hi")
+    route.return_value = reply(call_method, '{"name": "plain", "parameters": {"x": 3}}', step=3)
+    message = WAYS[call_method](model("google/gemma-3-27b-it", host="aimlapi").bind_tools([plain]), "hi")
     assert named(message) == [("plain", {"x": 3})]
     assert "tools" not in sent(route)
     assert sent(route)["messages"][0]["role"] == "system"
@@ -484,11 +486,14 @@ def test_aimlapi_has_no_tools_so_they_are_described(route: respx.Route, way: str
 
 @pytest.mark.parametrize("choice", ["any", "plain"])
 def test_forced_choice_on_gemma_4_answered_with_text_is_requested_once_more_under_a_constraint(
-    route: respx.Route, way: str, choice: str
+    route: respx.Route, call_method: str, choice: str
 ) -> None:
     """cloudflare/ai#561."""
-    route.side_effect = [reply(way, "I would rather talk."), reply(way, '{"name": "plain", "arguments": {"x": 5}}')]
-    message = WAYS[way](model().bind_tools([plain], tool_choice=choice), "hi")
+    route.side_effect = [
+        reply(call_method, "I would rather talk."),
+        reply(call_method, '{"name": "plain", "arguments": {"x": 5}}'),
+    ]
+    message = WAYS[call_method](model().bind_tools([plain], tool_choice=choice), "hi")
     assert named(message) == [("plain", {"x": 5})]
     assert message.content == ""
     assert route.call_count == 2
@@ -497,34 +502,34 @@ def test_forced_choice_on_gemma_4_answered_with_text_is_requested_once_more_unde
     assert schema_in(again)["properties"]["name"]["enum"] == ["plain"]
 
 
-def test_a_forced_choice_that_stays_missing_is_an_error(route: respx.Route, way: str) -> None:
-    route.side_effect = [reply(way, "No."), reply(way, "Still no.")]
+def test_a_forced_choice_that_stays_missing_is_an_error(route: respx.Route, call_method: str) -> None:
+    route.side_effect = [reply(call_method, "No."), reply(call_method, "Still no.")]
     with pytest.raises(ToolChoiceError, match=r"demanded a call to plain.*Still no"):
-        WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")
+        WAYS[call_method](model().bind_tools([plain], tool_choice="any"), "hi")
     assert route.call_count == 2
 
 
-def test_empty_content_and_no_calls_is_requested_again_too(route: respx.Route, way: str) -> None:
-    route.side_effect = [reply(way, ""), reply(way, '{"name": "plain", "arguments": {"x": 5}}')]
-    assert named(WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")) == [("plain", {"x": 5})]
+def test_empty_content_and_no_calls_is_requested_again_too(route: respx.Route, call_method: str) -> None:
+    route.side_effect = [reply(call_method, ""), reply(call_method, '{"name": "plain", "arguments": {"x": 5}}')]
+    assert named(WAYS[call_method](model().bind_tools([plain], tool_choice="any"), "hi")) == [("plain", {"x": 5})]
 
 
-def test_a_named_choice_is_not_met_by_another_tool(route: respx.Route, way: str) -> None:
-    other = reply(way, calls=[call("get_weather", {"city": "Rome"})])
-    route.side_effect = [other, reply(way, '{"name": "plain", "arguments": {"x": 5}}')]
+def test_a_named_choice_is_not_met_by_another_tool(route: respx.Route, call_method: str) -> None:
+    other = reply(call_method, calls=[call("get_weather", {"city": "Rome"})])
+    route.side_effect = [other, reply(call_method, '{"name": "plain", "arguments": {"x": 5}}')]
     llm = model().bind_tools([plain, get_weather], tool_choice="plain")
-    assert named(WAYS[way](llm, "hi")) == [("plain", {"x": 5})]
+    assert named(WAYS[call_method](llm, "hi")) == [("plain", {"x": 5})]
 
 
-def test_a_forced_call_that_is_cut_is_an_error_that_names_max_tokens(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, calls=[call("plain", '{"x": 1')], finish="length")
+def test_a_forced_call_that_is_cut_is_an_error_that_names_max_tokens(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, calls=[call("plain", '{"x": 1')], finish="length")
     with pytest.raises(ToolChoiceError, match="max_tokens"):
-        WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")
+        WAYS[call_method](model().bind_tools([plain], tool_choice="any"), "hi")
 
 
-def test_prose_before_a_forced_call_is_kept(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, "Well. ", [call("plain", {"x": 1})])
-    message = WAYS[way](model().bind_tools([plain], tool_choice="any"), "hi")
+def test_prose_before_a_forced_call_is_kept(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, "Well. ", [call("plain", {"x": 1})])
+    message = WAYS[call_method](model().bind_tools([plain], tool_choice="any"), "hi")
     assert message.content == "Well. "
     assert named(message) == [("plain", {"x": 1})]
 
@@ -532,21 +537,21 @@ def test_prose_before_a_forced_call_is_kept(route: respx.Route, way: str) -> Non
 @pytest.mark.parametrize("name", [GEMMA_3, GEMMA_7B])
 @pytest.mark.parametrize("choice", ["any", "plain"])
 def test_forced_choice_without_tool_choice_is_constrained_decoding(
-    route: respx.Route, way: str, name: str, choice: str
+    route: respx.Route, call_method: str, name: str, choice: str
 ) -> None:
-    route.return_value = reply(way, '{"name": "plain", "arguments": {"x": 5}}')
-    message = WAYS[way](model(name).bind_tools([plain, get_weather], tool_choice=choice), "hi")
+    route.return_value = reply(call_method, '{"name": "plain", "arguments": {"x": 5}}')
+    message = WAYS[call_method](model(name).bind_tools([plain, get_weather], tool_choice=choice), "hi")
     assert named(message) == [("plain", {"x": 5})]
     body = sent(route)
     assert "tools" not in body
     assert ("anyOf" in schema_in(body)) == (choice == "any")
 
 
-def test_forced_choice_where_nothing_constrains(route: respx.Route, way: str) -> None:
-    route.return_value = reply(way, "Prose.")
+def test_forced_choice_where_nothing_constrains(route: respx.Route, call_method: str) -> None:
+    route.return_value = reply(call_method, "Prose.")
     llm = model("google/gemma-3-27b-it", host="aimlapi").bind_tools([plain], tool_choice="any")
     with pytest.raises(ToolChoiceError):
-        WAYS[way](llm, "hi")
+        WAYS[call_method](llm, "hi")
     assert "You MUST invoke a function now." in sent(route)["messages"][0]["content"]
 
 

@@ -25,7 +25,7 @@ from langchain_workers_gemma import ChatWorkersGemma
 _DATA = Path(__file__).with_name("engine_recordings.json.gz")
 
 Dialect: TypeAlias = Literal["native", "openai"]
-Cut: TypeAlias = Callable[[list[Any]], list[bytes]]
+Splitter: TypeAlias = Callable[[list[Any]], list[bytes]]
 """How the events of a stream arrive: as which packets."""
 
 
@@ -72,7 +72,7 @@ class Recording:
 
 
 @cache
-def recordings() -> tuple[Recording, ...]:
+def load_recordings() -> tuple[Recording, ...]:
     """All recordings."""
     data = json.loads(gzip.decompress(_DATA.read_bytes()))
     return tuple(Recording(**{**record, "tools": data["tools"][record["tools"]]}) for record in data["records"])
@@ -81,34 +81,34 @@ def recordings() -> tuple[Recording, ...]:
 # --- How a stream arrives ---------------------------------------------------------------------------------------------
 
 
-def packet(event: Any) -> bytes:
+def encode_packet(event: Any) -> bytes:
     """An event in the form of the wire."""
     return f"data: {event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
-def as_recorded(events: list[Any]) -> list[bytes]:
+def split_by_event(events: list[Any]) -> list[bytes]:
     """Each event in a packet of its own."""
-    return [*map(packet, events), packet("[DONE]")]
+    return [*map(encode_packet, events), encode_packet("[DONE]")]
 
 
-def by_character(events: list[Any]) -> list[bytes]:
+def split_by_character(events: list[Any]) -> list[bytes]:
     """Each character of text, thought and arguments in an event of its own."""
-    return as_recorded([piece for event in events for piece in _characters(event)])
+    return split_by_event([piece for event in events for piece in _split_event(event)])
 
 
-def random_cuts(seed: int) -> Cut:
+def split_at_random(seed: int) -> Splitter:
     """Packets that end anywhere."""
 
     def cut(events: list[Any]) -> list[bytes]:
         random = Random(seed)
-        data = b"".join(as_recorded(events))
+        data = b"".join(split_by_event(events))
         ends = sorted(random.sample(range(len(data)), min(20, len(data))))
         return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
 
     return cut
 
 
-def _characters(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _split_event(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The event, with one character where there were several; what ends the choice comes last."""
     choice = event["choices"][0] if event.get("choices") else None
     if choice is None:
@@ -122,14 +122,14 @@ def _characters(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         function = call["function"]
         arguments = function.get("arguments") or ""
         if function.get("name"):
-            yield _piece({**call, "function": {**function, "arguments": ""}})
+            yield _make_tool_call_event({**call, "function": {**function, "arguments": ""}})
         for character in arguments:
-            yield _piece({"index": call["index"], "function": {"arguments": character}})
+            yield _make_tool_call_event({"index": call["index"], "function": {"arguments": character}})
     if delta or choice.get("finish_reason") or len(event) > 1:
         yield {**event, "choices": [{**choice, "delta": delta}]}
 
 
-def _piece(call: dict[str, Any]) -> dict[str, Any]:
+def _make_tool_call_event(call: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
 
 
@@ -137,7 +137,7 @@ def _piece(call: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Player:
+class ReplayService:
     """A service that answers every request with one recording: as a stream where one is requested, else whole.
 
     Attributes:
@@ -150,7 +150,7 @@ class Player:
 
     whole: dict[str, Any]
     events: list[Any]
-    cut: Cut = as_recorded
+    cut: Splitter = split_by_event
     enveloped: bool = True
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -177,7 +177,7 @@ class _Packets(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield each
 
 
-def model(player: Player, **fields: Any) -> ChatWorkersGemma:
+def make_replay_model(player: ReplayService, **fields: Any) -> ChatWorkersGemma:
     """A model object whose service is a player."""
     transport = httpx.MockTransport(player)
     defaults: dict[str, Any] = {
@@ -190,19 +190,21 @@ def model(player: Player, **fields: Any) -> ChatWorkersGemma:
     return ChatWorkersGemma(**{**defaults, **fields})
 
 
-def replay(recording: Recording, *, streamed: bool, dialect: Dialect = "native", cut: Cut = as_recorded) -> AIMessage:
+def replay_recording(
+    recording: Recording, *, streamed: bool, dialect: Dialect = "native", cut: Splitter = split_by_event
+) -> AIMessage:
     """The message that comes of a recording."""
-    player = Player(recording.whole, recording.events, cut, enveloped=dialect == "native")
-    llm = model(player, api=dialect, max_tokens=recording.max_tokens, stop=recording.stop)
-    return ask(llm.bind_tools(recording.tools), streamed=streamed)
+    player = ReplayService(recording.whole, recording.events, cut, enveloped=dialect == "native")
+    llm = make_replay_model(player, api=dialect, max_tokens=recording.max_tokens, stop=recording.stop)
+    return collect_message(llm.bind_tools(recording.tools), streamed=streamed)
 
 
-def ask(llm: Any, *, streamed: bool) -> AIMessage:
+def collect_message(llm: Any, *, streamed: bool) -> AIMessage:
     """One message, chunks merged."""
     message: AIMessage = reduce(add, list(llm.stream("Go"))) if streamed else llm.invoke("Go")
     return message
 
 
-def calls_of(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
+def get_tool_calls(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
     """The valid calls."""
     return [(call["name"], call["args"]) for call in message.tool_calls]

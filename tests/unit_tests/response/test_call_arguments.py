@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.request.tool_methods import STRING_TOKENS
 from langchain_workers_gemma.response.arguments import ArgumentsReader
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
-from tests.unit_tests.response.engine_recordings import Player, ask, by_character, calls_of, model
+from tests.unit_tests.response.engine_recordings import (
+    ReplayService,
+    collect_message,
+    get_tool_calls,
+    make_replay_model,
+    split_by_character,
+)
 
 pytestmark = pytest.mark.lowest
 
@@ -100,25 +106,25 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def player(arguments: Any) -> Player:
+def player(arguments: Any) -> ReplayService:
     call = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": arguments}}
     ending = {"finish_reason": "tool_calls", "stop_reason": 50}
     events = [
         {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
         {"choices": [{"index": 0, "delta": {}, **ending}]},
     ]
-    return Player({"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}]}, events)
+    return ReplayService({"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}]}, events)
 
 
-@pytest.mark.parametrize("way", ["whole", "object", "stream", "stream by character"])
+@pytest.mark.parametrize("call_method", ["whole", "object", "stream", "stream by character"])
 @pytest.mark.parametrize("case", CASES)
-def test_arguments_are_read_by_the_schema(case: str, way: str) -> None:
+def test_arguments_are_read_by_the_schema(case: str, call_method: str) -> None:
     sent, expected = CASES[case]
-    playing = player(sent if way == "object" else json.dumps(sent))
-    if way == "stream by character":
-        playing.cut = by_character
-    message = ask(model(playing).bind_tools([TOOL]), streamed=way.startswith("stream"))
-    assert calls_of(message) == [("f", expected)]
+    playing = player(sent if call_method == "object" else json.dumps(sent))
+    if call_method == "stream by character":
+        playing.cut = split_by_character
+    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+    assert get_tool_calls(message) == [("f", expected)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
+from tests.unit_tests.response.engine_recordings import (
+    ReplayService,
+    collect_message,
+    get_tool_calls,
+    make_replay_model,
+)
 
 pytestmark = pytest.mark.lowest
 
@@ -153,8 +158,8 @@ STREAMS: dict[str, tuple[list[list[dict[str, Any]]], list[Any]]] = {
 @pytest.mark.parametrize("case", STREAMS)
 def test_pieces_are_merged(case: str) -> None:
     deltas, expected = STREAMS[case]
-    message = ask(model(Player({}, events(*deltas))).bind_tools(TOOLS), streamed=True)
-    assert calls_of(message) == expected
+    message = collect_message(make_replay_model(ReplayService({}, events(*deltas))).bind_tools(TOOLS), streamed=True)
+    assert get_tool_calls(message) == expected
     assert message.invalid_tool_calls == []
     assert len({call["id"] for call in message.tool_calls}) == len(expected)
 
@@ -168,23 +173,26 @@ ORPHANS: dict[str, list[list[dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("case", ORPHANS)
 def test_no_call_runs_with_arguments_that_are_not_its_own(case: str) -> None:
-    message = ask(model(Player({}, events(*ORPHANS[case]))).bind_tools(TOOLS), streamed=True)
-    assert [call for call in calls_of(message) if call[0] == "weather"] == []
+    message = collect_message(
+        make_replay_model(ReplayService({}, events(*ORPHANS[case]))).bind_tools(TOOLS), streamed=True
+    )
+    assert [call for call in get_tool_calls(message) if call[0] == "weather"] == []
     assert message.invalid_tool_calls
 
 
 def test_each_call_of_a_whole_reply_is_separate() -> None:
     calls = [piece("now"), piece("now"), piece("weather", ROME, index=0), piece("weather", OSLO, index=0)]
     whole = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
-    message = ask(model(Player(whole, [])).bind_tools(TOOLS), streamed=False)
-    assert calls_of(message) == [("now", {}), ("now", {}), *TWO]
+    message = collect_message(make_replay_model(ReplayService(whole, [])).bind_tools(TOOLS), streamed=False)
+    assert get_tool_calls(message) == [("now", {}), ("now", {}), *TWO]
 
 
 def test_pieces_are_read_in_linear_time() -> None:
     """A name on each of 2,000 pieces: whether the call is complete is checked at each of them."""
     city = "x" * 2_000
     deltas = [[piece("weather", '{"city":"', index=0)], *([piece("weather", "x", index=0)] for _ in city)]
-    message = ask(
-        model(Player({}, events(*deltas, [piece("weather", '"}', index=0)]))).bind_tools(TOOLS), streamed=True
+    message = collect_message(
+        make_replay_model(ReplayService({}, events(*deltas, [piece("weather", '"}', index=0)]))).bind_tools(TOOLS),
+        streamed=True,
     )
-    assert calls_of(message) == [("weather", {"city": city})]
+    assert get_tool_calls(message) == [("weather", {"city": city})]

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.asking import told
-from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model, packet
+from tests.helpers.model_calls import summarize_message
+from tests.unit_tests.response.engine_recordings import (
+    ReplayService,
+    collect_message,
+    encode_packet,
+    get_tool_calls,
+    make_replay_model,
+)
 
 pytestmark = pytest.mark.lowest
 
@@ -61,7 +67,7 @@ ENDINGS = st.sampled_from(
         Ending({"finish_reason": "length"}, 10, is_cut=True),
     ]
 )
-LLM = model(PLAYER := Player({}, [])).bind_tools(TOOLS).bind(max_tokens=LIMIT)
+LLM = make_replay_model(PLAYER := ReplayService({}, [])).bind_tools(TOOLS).bind(max_tokens=LIMIT)
 
 
 class Pieces(NamedTuple):
@@ -140,10 +146,10 @@ def test_exactly_the_calls_that_were_made_are_valid(
     if not calls:  # a reply that announces calls and has none would be requested again
         ending = ending._replace(choice={**ending.choice, "finish_reason": "stop"})
     reply(calls, ending, pieces)
-    whole, streamed = ask(LLM, streamed=False), ask(LLM, streamed=True)
-    assert calls_of(whole) == (calls[:-1] if ending.is_cut else calls)
+    whole, streamed = collect_message(LLM, streamed=False), collect_message(LLM, streamed=True)
+    assert get_tool_calls(whole) == (calls[:-1] if ending.is_cut else calls)
     assert len(whole.invalid_tool_calls) == (ending.is_cut and bool(calls))
-    assert told(streamed) == told(whole)
+    assert summarize_message(streamed) == summarize_message(whole)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -154,13 +160,13 @@ def test_a_stream_that_ends_anywhere_runs_no_call_that_was_not_whole(
     reply(calls, Ending({"finish_reason": "length"}, LIMIT, is_cut=True), pieces)
     sent = PLAYER.events[:-2][: kept * len(PLAYER.events) // 100]
     events = [*sent, *PLAYER.events[-2:]]
-    PLAYER.cut = lambda _events: _cut(b"".join([*map(packet, events), packet("[DONE]")]), cuts)
+    PLAYER.cut = lambda _events: _cut(b"".join([*map(encode_packet, events), encode_packet("[DONE]")]), cuts)
     try:
-        message = ask(LLM, streamed=True)
+        message = collect_message(LLM, streamed=True)
     finally:
-        PLAYER.cut = Player({}, []).cut
+        PLAYER.cut = ReplayService({}, []).cut
     begun = len({delta["tool_calls"][0]["index"] for delta in _sent(sent)} if pieces.indexed else ())
-    made = calls_of(message)
+    made = get_tool_calls(message)
     assert made == calls[: len(made)]
     assert not pieces.indexed or len(made) == max(0, begun - 1)
 

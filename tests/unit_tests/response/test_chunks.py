@@ -12,7 +12,8 @@ from pydantic import Field
 
 from langchain_workers_gemma.response import builders as chunks_module
 from langchain_workers_gemma.response.construct import Constructor
-from tests.helpers.asking import GEMMA_4, STREAMED, Service, ask, chunks, delta, gemma, merged, usage
+from tests.helpers.mock_service import MockService, make_delta, make_usage
+from tests.helpers.model_calls import GEMMA_4, STREAM_METHODS, call_model, collect_chunks, make_model, merge_chunks
 
 pytestmark = pytest.mark.lowest
 
@@ -20,21 +21,21 @@ CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "ge
 
 
 @pytest.fixture
-def streaming(service: Service) -> Service:
-    service.streams(
-        delta(reasoning_content="Hm."),
-        delta(content="Hello"),
-        delta(tool_calls=[CALL]),
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": usage(3, 2)},
+def streaming(service: MockService) -> MockService:
+    service.respond_with_events(
+        make_delta(reasoning_content="Hm."),
+        make_delta(content="Hello"),
+        make_delta(tool_calls=[CALL]),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": make_usage(3, 2)},
         "[DONE]",
     )
     return service
 
 
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_chunk_is_what_validation_makes(streaming: Service, way: str, output_version: str) -> None:
-    told = chunks(gemma(model=GEMMA_4, output_version=output_version), way)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_chunk_is_what_validation_makes(streaming: MockService, call_method: str, output_version: str) -> None:
+    told = collect_chunks(make_model(model=GEMMA_4, output_version=output_version), call_method)
     assert len(streaming.requests) == 1
     assert len(told) >= 4
     for chunk in told:
@@ -47,12 +48,14 @@ def test_a_chunk_is_what_validation_makes(streaming: Service, way: str, output_v
 
 
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_a_message_is_what_validation_makes(service: Service, way: str, output_version: str) -> None:
+@pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
+def test_a_message_is_what_validation_makes(service: MockService, call_method: str, output_version: str) -> None:
     broken = {**CALL, "id": "call_2", "function": {"name": "get_weather", "arguments": "{"}}
     said = {"content": "Hello", "reasoning_content": "Hm.", "tool_calls": [CALL, broken]}
-    service.says({"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}], "usage": usage(3, 2)})
-    message = ask(gemma(model=GEMMA_4, output_version=output_version), way)
+    service.respond_with_bodies(
+        {"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}], "usage": make_usage(3, 2)}
+    )
+    message = call_model(make_model(model=GEMMA_4, output_version=output_version), call_method)
     assert vars(message).keys() >= AIMessage.model_fields.keys()
     assert (len(message.tool_calls), len(message.invalid_tool_calls)) == (1, 1)
     assert AIMessage.model_validate(message.model_dump()) == message
@@ -62,9 +65,9 @@ def test_a_message_is_what_validation_makes(service: Service, way: str, output_v
     message.seen = True  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_change_of_one_chunk_is_not_one_of_another(streaming: Service, way: str) -> None:
-    told = chunks(gemma(model=GEMMA_4), way)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_change_of_one_chunk_is_not_one_of_another(streaming: MockService, call_method: str) -> None:
+    told = collect_chunks(make_model(model=GEMMA_4), call_method)
     before = [chunk.model_dump() for chunk in told[1:]]
     fields = set(told[1].model_fields_set)
     told[0].name = "changed"
@@ -88,15 +91,17 @@ class LaterGeneration(ChatGenerationChunk):
     rank: int = 0
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_fields_that_a_later_core_may_have(streaming: Service, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_fields_that_a_later_core_may_have(
+    streaming: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     later_chunk = Constructor(LaterChunk, *chunks_module._CHUNK_FIELDS)
     later_generation = Constructor(LaterGeneration, *chunks_module._GENERATION_FIELDS)
     monkeypatch.setattr(chunks_module, "_CHUNK", later_chunk)
     monkeypatch.setattr(chunks_module, "_GENERATION_CHUNK", later_generation)
-    told = chunks(gemma(model=GEMMA_4), way)
+    told = collect_chunks(make_model(model=GEMMA_4), call_method)
     assert all(isinstance(chunk, LaterChunk) for chunk in told)
     assert all((chunk.provenance, chunk.confidence) == ([], 1.0) for chunk in told if isinstance(chunk, LaterChunk))
-    assert merged(told).text == "Hello"
+    assert merge_chunks(told).text == "Hello"
     assert len({id(chunk.provenance) for chunk in told if isinstance(chunk, LaterChunk)}) == len(told)
     assert len(streaming.requests) == 1

@@ -7,7 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
+from tests.unit_tests.response.engine_recordings import (
+    ReplayService,
+    collect_message,
+    get_tool_calls,
+    make_replay_model,
+)
 
 pytestmark = pytest.mark.lowest
 
@@ -32,37 +37,37 @@ def stream(*deltas: dict[str, Any], finish_reason: str = "tool_calls", **ending:
 
 
 def test_a_stream_without_its_calls_is_requested_without_stream() -> None:
-    player = Player(whole({"tool_calls": [CALL]}), stream())
-    message = ask(model(player).bind_tools([NOW]), streamed=True)
-    assert calls_of(message) == [("now", {})]
+    player = ReplayService(whole({"tool_calls": [CALL]}), stream())
+    message = collect_message(make_replay_model(player).bind_tools([NOW]), streamed=True)
+    assert get_tool_calls(message) == [("now", {})]
     assert [request.get("stream") for request in player.requests] == [True, None]
     assert message.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
 
 
 @pytest.mark.parametrize("said", ["Sure.", "Sure. ", "Sure.\n"])
 def test_what_was_streamed_is_not_repeated(said: str) -> None:
-    player = Player(
+    player = ReplayService(
         whole({"content": "Sure.", "reasoning": "hm", "tool_calls": [CALL]}),
         stream({"reasoning": "hm"}, {"content": said}),
     )
-    message = ask(model(player).bind_tools([NOW]), streamed=True)
-    assert calls_of(message) == [("now", {})]
+    message = collect_message(make_replay_model(player).bind_tools([NOW]), streamed=True)
+    assert get_tool_calls(message) == [("now", {})]
     assert message.content == said
     assert message.additional_kwargs["reasoning_content"] == "hm"
 
 
 def test_calls_that_the_whole_reply_has_as_text_are_read() -> None:
     text = "Sure.<|tool_call>call:now{}<tool_call|>"
-    player = Player(whole({"content": text}, "stop"), stream({"content": "Sure."}))
-    message = ask(model(player).bind_tools([NOW]), streamed=True)
-    assert calls_of(message) == [("now", {})]
+    player = ReplayService(whole({"content": text}, "stop"), stream({"content": "Sure."}))
+    message = collect_message(make_replay_model(player).bind_tools([NOW]), streamed=True)
+    assert get_tool_calls(message) == [("now", {})]
     assert message.content == "Sure."
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_it_is_requested_once(*, streamed: bool) -> None:
-    player = Player(whole({"content": "Well.", "tool_calls": []}), stream({"content": "Well."}))
-    message = ask(model(player).bind_tools([NOW]), streamed=streamed)
+    player = ReplayService(whole({"content": "Well.", "tool_calls": []}), stream({"content": "Well."}))
+    message = collect_message(make_replay_model(player).bind_tools([NOW]), streamed=streamed)
     assert message.content == "Well."
     assert not message.tool_calls
     assert not message.invalid_tool_calls
@@ -72,15 +77,15 @@ def test_it_is_requested_once(*, streamed: bool) -> None:
 
 def test_a_whole_reply_without_its_calls_is_requested_again() -> None:
     replies = [whole({"content": "Sure.", "tool_calls": []}), whole({"content": "Sure.", "tool_calls": [CALL]})]
-    player = Player({}, [])
+    player = ReplayService({}, [])
 
     def answer(request: httpx.Request) -> httpx.Response:
         player.whole = replies[len(player.requests)]
         return player(request)
 
-    llm = model(player, http_client=httpx.Client(transport=httpx.MockTransport(answer)))
-    message = ask(llm.bind_tools([NOW]), streamed=False)
-    assert calls_of(message) == [("now", {})]
+    llm = make_replay_model(player, http_client=httpx.Client(transport=httpx.MockTransport(answer)))
+    message = collect_message(llm.bind_tools([NOW]), streamed=False)
+    assert get_tool_calls(message) == [("now", {})]
     assert message.content == "Sure."
 
 
@@ -95,18 +100,20 @@ def test_a_whole_reply_without_its_calls_is_requested_again() -> None:
     ids=["it has calls", "it claims none", "a stop sequence cut it", "the limit cut it"],
 )
 def test_nothing_else_is_requested_again(events: list[Any]) -> None:
-    player = Player(whole({"tool_calls": [CALL]}), events)
-    ask(model(player).bind_tools([NOW]), streamed=True)
+    player = ReplayService(whole({"tool_calls": [CALL]}), events)
+    collect_message(make_replay_model(player).bind_tools([NOW]), streamed=True)
     assert len(player.requests) == 1
 
 
 def test_a_reply_to_a_request_that_forbids_calls_is_taken_as_it_is() -> None:
-    player = Player(whole({"tool_calls": [CALL]}), stream({"content": "Hi"}))
-    assert ask(model(player).bind_tools([NOW], tool_choice="none"), streamed=True).content == "Hi"
+    player = ReplayService(whole({"tool_calls": [CALL]}), stream({"content": "Hi"}))
+    assert (
+        collect_message(make_replay_model(player).bind_tools([NOW], tool_choice="none"), streamed=True).content == "Hi"
+    )
     assert len(player.requests) == 1
 
 
 def test_a_reply_without_bound_tools_is_taken_as_it_is() -> None:
-    player = Player(whole({}), stream({"content": "Hi"}))
-    assert ask(model(player), streamed=True).content == "Hi"
+    player = ReplayService(whole({}), stream({"content": "Hi"}))
+    assert collect_message(make_replay_model(player), streamed=True).content == "Hi"
     assert len(player.requests) == 1

@@ -8,15 +8,15 @@ from typing import Any, TypeAlias
 import pytest
 from langchain_core.messages import AIMessage
 
-from tests.helpers.asking import told
+from tests.helpers.model_calls import summarize_message
 from tests.unit_tests.response.engine_recordings import (
     Recording,
-    as_recorded,
-    by_character,
-    calls_of,
-    random_cuts,
-    recordings,
-    replay,
+    get_tool_calls,
+    load_recordings,
+    replay_recording,
+    split_at_random,
+    split_by_character,
+    split_by_event,
 )
 
 pytestmark = pytest.mark.lowest
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.lowest
 Replay: TypeAlias = Callable[[Recording], AIMessage]
 
 WAYS: dict[str, Replay] = {
-    "whole": lambda recording: replay(recording, streamed=False),
-    "whole, OpenAI's dialect": lambda recording: replay(recording, streamed=False, dialect="openai"),
-    "stream": lambda recording: replay(recording, streamed=True),
-    "stream, OpenAI's dialect": lambda recording: replay(recording, streamed=True, dialect="openai"),
-    "stream by character": lambda recording: replay(recording, streamed=True, cut=by_character),
-    "stream in random packets": lambda recording: replay(recording, streamed=True, cut=random_cuts(7)),
+    "whole": lambda recording: replay_recording(recording, streamed=False),
+    "whole, OpenAI's dialect": lambda recording: replay_recording(recording, streamed=False, dialect="openai"),
+    "stream": lambda recording: replay_recording(recording, streamed=True),
+    "stream, OpenAI's dialect": lambda recording: replay_recording(recording, streamed=True, dialect="openai"),
+    "stream by character": lambda recording: replay_recording(recording, streamed=True, cut=split_by_character),
+    "stream in random packets": lambda recording: replay_recording(recording, streamed=True, cut=split_at_random(7)),
 }
 
-every_recording = pytest.mark.parametrize("recording", recordings(), ids=lambda recording: recording.id)
-every_way = pytest.mark.parametrize("way", WAYS)
+every_recording = pytest.mark.parametrize("recording", load_recordings(), ids=lambda recording: recording.id)
+every_way = pytest.mark.parametrize("call_method", WAYS)
 
 
 def without(calls: list[Any], allowed: list[Any]) -> list[Any]:
@@ -74,11 +74,11 @@ _LOST: list[tuple[str, tuple[str, ...], str, str]] = [
     ("unhit_stop_thought_call", (OLD,), "stream", "the thought is lost but for its last letter"),
     ("stopped_in_args", (MIDDLE, NEW), "both", "no field shows a model that ended its own turn within a call"),
 ]
-LOST = {(name, engine, way): why for name, engines, way, why in _LOST for engine in engines}
+LOST = {(name, engine, call_method): why for name, engines, call_method, why in _LOST for engine in engines}
 
 
-def skip_what_was_lost(recording: Recording, way: str) -> None:
-    kind = "whole" if way.startswith("whole") else "stream"
+def skip_what_was_lost(recording: Recording, call_method: str) -> None:
+    kind = "whole" if call_method.startswith("whole") else "stream"
     why = LOST.get((recording.name, recording.engine, kind)) or LOST.get((recording.name, recording.engine, "both"))
     if why:
         pytest.skip(f"lost by the engine: {why}")
@@ -91,13 +91,13 @@ def letters(text: str) -> str:
 
 @every_way
 @every_recording
-def test_a_reply_is_read_as_the_model_meant_it(recording: Recording, way: str) -> None:
-    skip_what_was_lost(recording, way)
-    message = WAYS[way](recording)
+def test_a_reply_is_read_as_the_model_meant_it(recording: Recording, call_method: str) -> None:
+    skip_what_was_lost(recording, call_method)
+    message = WAYS[call_method](recording)
     if recording.is_cut:
-        assert without(calls_of(message), recording.calls) == []
+        assert without(get_tool_calls(message), recording.calls) == []
     else:
-        assert calls_of(message) == recording.calls
+        assert get_tool_calls(message) == recording.calls
     expected = recording.expected
     if expected.get("text", "<?>") != "<?>":
         assert letters(str(message.content)) == letters(expected["text"])
@@ -106,22 +106,22 @@ def test_a_reply_is_read_as_the_model_meant_it(recording: Recording, way: str) -
 
 
 def test_every_loss_is_one_of_a_recording() -> None:
-    known = {(recording.name, recording.engine) for recording in recordings()}
+    known = {(recording.name, recording.engine) for recording in load_recordings()}
     assert {(name, engine) for name, engine, _ in LOST} <= known
 
 
 @every_way
 @every_recording
-def test_no_cut_call_runs(recording: Recording, way: str) -> None:
+def test_no_cut_call_runs(recording: Recording, call_method: str) -> None:
     if recording.name == "stopped_in_args":
         pytest.skip("no field shows a model that ended its own turn within a call")
     if recording.is_cut:
-        assert without(calls_of(WAYS[way](recording)), recording.calls) == []
+        assert without(get_tool_calls(WAYS[call_method](recording)), recording.calls) == []
 
 
 @every_recording
 def test_streams_read_alike_however_they_arrive(recording: Recording) -> None:
-    recorded = told(replay(recording, streamed=True, cut=as_recorded))
+    recorded = summarize_message(replay_recording(recording, streamed=True, cut=split_by_event))
     for seed in range(3):
-        assert told(replay(recording, streamed=True, cut=random_cuts(seed))) == recorded
-    assert told(replay(recording, streamed=True, dialect="openai")) == recorded
+        assert summarize_message(replay_recording(recording, streamed=True, cut=split_at_random(seed))) == recorded
+    assert summarize_message(replay_recording(recording, streamed=True, dialect="openai")) == recorded

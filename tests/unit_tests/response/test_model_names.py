@@ -11,30 +11,25 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma import StreamInterruptedError
-from tests.helpers.asking import (
-    EVENTS,
+from tests.helpers.mock_service import MockService, PiecewiseBody, encode_sse, make_completion, make_delta, make_usage
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    EVENT_METHODS,
     GEMMA_3,
     GEMMA_4,
-    STREAMED,
-    WAYS,
-    WEATHER,
-    WHOLE,
-    Pieces,
-    Service,
-    ask,
-    chunks,
-    delta,
-    gemma,
-    merged,
-    message_reply,
-    sse,
-    usage,
+    INVOKE_METHODS,
+    STREAM_METHODS,
+    WEATHER_TOOL,
+    call_model,
+    collect_chunks,
+    make_model,
+    merge_chunks,
 )
 
 pytestmark = pytest.mark.lowest
 
 SERVED = "google/gemma-4-26B-A4B-it"
-END: tuple[Any, ...] = (delta(finish_reason="stop"), {"choices": [], "usage": usage(1_000, 100)}, "[DONE]")
+END: tuple[Any, ...] = (make_delta(finish_reason="stop"), {"choices": [], "usage": make_usage(1_000, 100)}, "[DONE]")
 CONNECTIONS: dict[str, dict[str, Any]] = {
     "native": {},
     "openai": {"api": "openai"},
@@ -47,78 +42,80 @@ def named(frames: Sequence[Any], name: object = SERVED) -> list[Any]:
     return [{**frame, "model": name} if isinstance(frame, dict) else frame for frame in frames]
 
 
-def answer(service: Service, connection: str, name: object = SERVED, *, streamed: bool) -> None:
+def answer(service: MockService, connection: str, name: object = SERVED, *, streamed: bool) -> None:
     if streamed:
-        service.streams(*named([delta("Hi"), *END], name))
+        service.respond_with_events(*named([make_delta("Hi"), *END], name))
     else:
-        reply = {**message_reply("Hi", usage=usage(1_000, 100)), "model": name}
-        (service.replies if connection == "native" else service.says)(reply)
+        reply = {**make_completion("Hi", usage=make_usage(1_000, 100)), "model": name}
+        (service.respond_with_results if connection == "native" else service.respond_with_bodies)(reply)
 
 
-def asked(llm: Any, way: str) -> AIMessage:
-    message = ask(llm, way)
+def asked(llm: Any, call_method: str) -> AIMessage:
+    message = call_model(llm, call_method)
     assert message.text == "Hi"
     return message
 
 
-@pytest.mark.parametrize("way", [*WAYS, *EVENTS])
+@pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
 @pytest.mark.parametrize("connection", CONNECTIONS)
-def test_the_reply_names_the_model(service: Service, connection: str, way: str) -> None:
-    answer(service, connection, streamed=way not in WHOLE)
-    message = asked(gemma(**CONNECTIONS[connection]), way)
+def test_the_reply_names_the_model(service: MockService, connection: str, call_method: str) -> None:
+    answer(service, connection, streamed=call_method not in INVOKE_METHODS)
+    message = asked(make_model(**CONNECTIONS[connection]), call_method)
     assert message.response_metadata["model_name"] == SERVED
 
 
-@pytest.mark.parametrize("way", [*WAYS, *EVENTS])
-def test_the_price_is_that_of_the_requested_model(service: Service, way: str) -> None:
-    answer(service, "native", streamed=way not in WHOLE)
-    message = asked(gemma(), way)
+@pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
+def test_the_price_is_that_of_the_requested_model(service: MockService, call_method: str) -> None:
+    answer(service, "native", streamed=call_method not in INVOKE_METHODS)
+    message = asked(make_model(), call_method)
     assert message.response_metadata["cost_usd"] == pytest.approx((1_000 * 0.10 + 100 * 0.30) / 1e6)
 
 
-@pytest.mark.parametrize("way", [*WAYS, *EVENTS])
+@pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
 @pytest.mark.parametrize("name", [None, "", "  ", 7, ["x"], {"id": "x"}, "a\nb", "x\u202e", "x" * 257])
-def test_what_is_no_name_is_not_taken(service: Service, name: object, way: str) -> None:
-    answer(service, "native", name, streamed=way not in WHOLE)
-    assert asked(gemma(), way).response_metadata["model_name"] == GEMMA_4
+def test_what_is_no_name_is_not_taken(service: MockService, name: object, call_method: str) -> None:
+    answer(service, "native", name, streamed=call_method not in INVOKE_METHODS)
+    assert asked(make_model(), call_method).response_metadata["model_name"] == GEMMA_4
 
 
-@pytest.mark.parametrize("way", [*WAYS, *EVENTS])
-def test_a_native_reply_without_a_name(service: Service, way: str) -> None:
-    if way in WHOLE:
-        service.replies({"response": "Hi"})
+@pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
+def test_a_native_reply_without_a_name(service: MockService, call_method: str) -> None:
+    if call_method in INVOKE_METHODS:
+        service.respond_with_results({"response": "Hi"})
     else:
-        service.streams({"response": "Hi"}, "[DONE]")
-    assert asked(gemma(model=GEMMA_3), way).response_metadata["model_name"] == GEMMA_3
+        service.respond_with_events({"response": "Hi"}, "[DONE]")
+    assert asked(make_model(model=GEMMA_3), call_method).response_metadata["model_name"] == GEMMA_3
 
 
-@pytest.mark.parametrize("way", WHOLE)
-def test_a_native_reply_with_a_name(service: Service, way: str) -> None:
-    service.replies({"response": "Hi", "model": SERVED})
-    assert asked(gemma(model=GEMMA_3), way).response_metadata["model_name"] == SERVED
+@pytest.mark.parametrize("call_method", INVOKE_METHODS)
+def test_a_native_reply_with_a_name(service: MockService, call_method: str) -> None:
+    service.respond_with_results({"response": "Hi", "model": SERVED})
+    assert asked(make_model(model=GEMMA_3), call_method).response_metadata["model_name"] == SERVED
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_the_name_is_on_the_first_chunk_alone(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_the_name_is_on_the_first_chunk_alone(service: MockService, call_method: str) -> None:
     answer(service, "native", streamed=True)
-    first, *rest = chunks(gemma(), way)
+    first, *rest = collect_chunks(make_model(), call_method)
     assert first.response_metadata["model_name"] == SERVED
     assert all("model_name" not in chunk.response_metadata for chunk in rest)
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_stream_whose_events_name_several_models(service: Service, way: str) -> None:
-    service.streams(*named([delta("H")]), *named([delta("i"), *END], "another"))
-    assert asked(gemma(), way).response_metadata["model_name"] == SERVED
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_stream_whose_events_name_several_models(service: MockService, call_method: str) -> None:
+    service.respond_with_events(*named([make_delta("H")]), *named([make_delta("i"), *END], "another"))
+    assert asked(make_model(), call_method).response_metadata["model_name"] == SERVED
 
 
 @pytest.mark.parametrize("names", [(None, SERVED), (SERVED, None)])
 def test_packets_make_no_difference(names: tuple[str | None, ...]) -> None:
-    frames = [{**delta(text), "model": name} for text, name in zip("Hi", names, strict=True)]
-    data = sse(*frames, *END)
+    frames = [{**make_delta(text), "model": name} for text, name in zip("Hi", names, strict=True)]
+    data = encode_sse(*frames, *END)
     pieces: list[bytes] = []
-    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Pieces(pieces)))) as client:
-        llm = gemma(http_client=client)
+    with httpx.Client(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=PiecewiseBody(pieces)))
+    ) as client:
+        llm = make_model(http_client=client)
         seen = set()
         for cut in range(1, len(data)):
             pieces[:] = [data[:cut], data[cut:]]
@@ -126,17 +123,17 @@ def test_packets_make_no_difference(names: tuple[str | None, ...]) -> None:
     assert seen == {names[0] or GEMMA_4}
 
 
-def test_an_interrupted_stream_names_it(service: Service) -> None:
-    service.pieces(sse(*named([delta("Hi")])), httpx.ReadError("gone"))
+def test_an_interrupted_stream_names_it(service: MockService) -> None:
+    service.respond_with_pieces(encode_sse(*named([make_delta("Hi")])), httpx.ReadError("gone"))
     with pytest.raises(StreamInterruptedError) as caught:
-        chunks(gemma(), "stream")
+        collect_chunks(make_model(), "stream")
     assert caught.value.partial is not None
     assert caught.value.partial.response_metadata["model_name"] == SERVED
 
 
 @pytest.mark.parametrize("tool_calling", ["native", "guided_json", "prompt"])
-@pytest.mark.parametrize("way", WAYS)
-def test_a_forced_call_names_it(service: Service, tool_calling: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_forced_call_names_it(service: MockService, tool_calling: str, call_method: str) -> None:
     call = '{"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Bonn"}}]}'
     text = "```tool_code\nget_weather(city='Bonn')\n```" if tool_calling == "prompt" else call
     said = (
@@ -144,22 +141,22 @@ def test_a_forced_call_names_it(service: Service, tool_calling: str, way: str) -
         if tool_calling == "native"
         else {"content": text}
     )
-    if way in WHOLE:
-        service.replies({**message_reply(**said), "model": SERVED})
+    if call_method in INVOKE_METHODS:
+        service.respond_with_results({**make_completion(**said), "model": SERVED})
     else:
-        service.streams(*named([delta(**said), delta(finish_reason="stop"), "[DONE]"]))
-    message = ask(gemma(tool_calling=tool_calling).bind_tools([WEATHER]), way)
+        service.respond_with_events(*named([make_delta(**said), make_delta(finish_reason="stop"), "[DONE]"]))
+    message = call_model(make_model(tool_calling=tool_calling).bind_tools([WEATHER_TOOL]), call_method)
     assert message.response_metadata["model_name"] == SERVED
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_usage_callback_counts_under_it(service: Service, way: str) -> None:
-    answer(service, "native", streamed=way not in WHOLE)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_the_usage_callback_counts_under_it(service: MockService, call_method: str) -> None:
+    answer(service, "native", streamed=call_method not in INVOKE_METHODS)
     counted = UsageMetadataCallbackHandler()
-    ask(gemma(), way, config={"callbacks": [counted]})
+    call_model(make_model(), call_method, config={"callbacks": [counted]})
     assert {name: one["total_tokens"] for name, one in counted.usage_metadata.items()} == {SERVED: 1_100}
 
 
-def test_merged_names_are_not_doubled(service: Service) -> None:
+def test_merged_names_are_not_doubled(service: MockService) -> None:
     answer(service, "native", streamed=True)
-    assert merged(chunks(gemma(), "stream")).response_metadata["model_name"] == SERVED
+    assert merge_chunks(collect_chunks(make_model(), "stream")).response_metadata["model_name"] == SERVED

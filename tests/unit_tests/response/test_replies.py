@@ -8,36 +8,32 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma import BadRequestError, InternalServerError
-from tests.helpers.asking import (
+from tests.helpers.mock_service import MockService, make_completion, make_delta, make_response, make_usage
+from tests.helpers.model_calls import (
+    CALL_METHODS,
     CHAT_MODELS,
-    EVENTS,
+    EVENT_METHODS,
     GEMMA_3,
     GEMMA_4,
     GEMMA_7B,
+    INVOKE_METHODS,
     SEA_LION,
-    STREAMED,
-    WAYS,
-    WEATHER,
-    WHOLE,
-    Service,
-    ask,
-    body,
-    delta,
-    gemma,
-    message_reply,
-    told,
-    usage,
+    STREAM_METHODS,
+    WEATHER_TOOL,
+    call_model,
+    make_model,
+    summarize_message,
 )
 
 pytestmark = pytest.mark.lowest
 
-ALL_WAYS = (*WAYS, *EVENTS)
+ALL_WAYS = (*CALL_METHODS, *EVENT_METHODS)
 
 
-def said(service: Service, result: Any, way: str = "invoke", **arguments: Any) -> AIMessage:
+def said(service: MockService, result: Any, call_method: str = "invoke", **arguments: Any) -> AIMessage:
     """The message that comes of a result; a stream is answered with one JSON body."""
-    service.replies(result)
-    return ask(gemma(**arguments), way)
+    service.respond_with_results(result)
+    return call_model(make_model(**arguments), call_method)
 
 
 def calls_of(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
@@ -47,19 +43,21 @@ def calls_of(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
 # --- Three shapes -----------------------------------------------------------------------------------------------------
 
 SHAPES: dict[str, Any] = {
-    "native response": {"response": "text", "tool_calls": [], "usage": usage(3, 2)},
-    "choices with message": message_reply("text", usage=usage(3, 2)),
-    "choices with text": {"choices": [{"text": "text", "finish_reason": "stop"}], "usage": usage(3, 2)},
+    "native response": {"response": "text", "tool_calls": [], "usage": make_usage(3, 2)},
+    "choices with message": make_completion("text", usage=make_usage(3, 2)),
+    "choices with text": {"choices": [{"text": "text", "finish_reason": "stop"}], "usage": make_usage(3, 2)},
 }
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("enveloped", [True, False])
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3, GEMMA_7B, SEA_LION])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_three_shapes_reach_a_caller(service: Service, shape: str, model: str, enveloped: bool, way: str) -> None:
-    (service.replies if enveloped else service.says)(SHAPES[shape])
-    message = ask(gemma(model=model), way)
+def test_three_shapes_reach_a_caller(
+    service: MockService, shape: str, model: str, enveloped: bool, call_method: str
+) -> None:
+    (service.respond_with_results if enveloped else service.respond_with_bodies)(SHAPES[shape])
+    message = call_model(make_model(model=model), call_method)
     assert message.text == "text"
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
     assert message.response_metadata["finish_reason"] == "stop"
@@ -68,11 +66,11 @@ def test_three_shapes_reach_a_caller(service: Service, shape: str, model: str, e
     assert not message.tool_calls
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_content_is_always_a_string(service: Service, model: str, way: str) -> None:
+def test_content_is_always_a_string(service: MockService, model: str, call_method: str) -> None:
     for shape in SHAPES.values():
-        message = said(service, shape, way, model=model)
+        message = said(service, shape, call_method, model=model)
         assert message.content == "text"
         assert type(message.content) is str
 
@@ -92,48 +90,50 @@ RESPONSES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("way", WHOLE)
+@pytest.mark.parametrize("call_method", INVOKE_METHODS)
 @pytest.mark.parametrize(("response", "text"), RESPONSES, ids=repr)
 def test_response_can_be_null_a_number_an_object_or_a_list(
-    service: Service, response: Any, text: str, way: str
+    service: MockService, response: Any, text: str, call_method: str
 ) -> None:
     for result in (
-        {"response": response, "usage": usage(1, 1)},
-        message_reply(response),
+        {"response": response, "usage": make_usage(1, 1)},
+        make_completion(response),
         {"choices": [{"text": response}]},
     ):
-        assert said(service, result, way).content == text
+        assert said(service, result, call_method).content == text
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(("response", "text"), [case for case in RESPONSES if case[1]], ids=repr)
-def test_a_response_of_any_type_in_place_of_a_stream(service: Service, response: Any, text: str, way: str) -> None:
-    assert said(service, {"response": response}, way).text == text
+def test_a_response_of_any_type_in_place_of_a_stream(
+    service: MockService, response: Any, text: str, call_method: str
+) -> None:
+    assert said(service, {"response": response}, call_method).text == text
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_a_list_of_generated_texts_as_the_result(service: Service, way: str) -> None:
-    assert said(service, [{"generated_text": "one "}, {"generated_text": "two"}], way).text == "one two"
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_a_list_of_generated_texts_as_the_result(service: MockService, call_method: str) -> None:
+    assert said(service, [{"generated_text": "one "}, {"generated_text": "two"}], call_method).text == "one two"
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_a_string_as_the_result(service: Service, way: str) -> None:
-    assert said(service, "just text", way).text == "just text"
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_a_string_as_the_result(service: MockService, call_method: str) -> None:
+    assert said(service, "just text", call_method).text == "just text"
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_content_in_parts(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_content_in_parts(service: MockService, call_method: str) -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    assert said(service, message_reply(parts), way).text == "one two"
+    assert said(service, make_completion(parts), call_method).text == "one two"
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_refusal_is_text(service: Service, way: str) -> None:
-    assert said(service, message_reply(None, refusal="I cannot."), way).content == "I cannot."
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_refusal_is_text(service: MockService, call_method: str) -> None:
+    assert said(service, make_completion(None, refusal="I cannot."), call_method).content == "I cannot."
 
 
-def test_only_the_first_choice_counts(service: Service) -> None:
+def test_only_the_first_choice_counts(service: MockService) -> None:
     choices = [{"message": {"content": "one"}}, {"message": {"content": "two"}}]
     assert said(service, {"choices": choices}).content == "one"
 
@@ -162,94 +162,94 @@ CALL_FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("where", ["native", "message", "message and beside"])
 @pytest.mark.parametrize("form", CALL_FORMS)
-def test_tool_calls_in_either_form(service: Service, form: str, where: str, way: str) -> None:
+def test_tool_calls_in_either_form(service: MockService, form: str, where: str, call_method: str) -> None:
     call = CALL_FORMS[form]
     if where == "native":
         result: dict[str, Any] = {"response": None, "tool_calls": [call]}
     else:
-        result = message_reply(None, tool_calls=[call], finish_reason="tool_calls")
+        result = make_completion(None, tool_calls=[call], finish_reason="tool_calls")
     if where == "message and beside":
         result |= {"response": None, "tool_calls": [call]}
-    message = said(service, result, way)
+    message = said(service, result, call_method)
     assert calls_of(message) == [("get_weather", {"city": "Bonn"})]
     assert message.tool_calls[0]["id"]
     assert message.text == ""
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("nothing", [None, [], {}, ""])
-def test_tool_calls_null_or_empty_beside_text(service: Service, nothing: Any, way: str) -> None:
-    for result in ({"response": "Hi", "tool_calls": nothing}, message_reply("Hi", tool_calls=nothing)):
-        message = said(service, result, way)
+def test_tool_calls_null_or_empty_beside_text(service: MockService, nothing: Any, call_method: str) -> None:
+    for result in ({"response": "Hi", "tool_calls": nothing}, make_completion("Hi", tool_calls=nothing)):
+        message = said(service, result, call_method)
         assert (message.text, message.tool_calls, message.invalid_tool_calls) == ("Hi", [], [])
         assert message.response_metadata["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("ids", [("c1", "c2"), ("same", "same"), (None, None), ("", ""), ("c1", None)])
 @pytest.mark.parametrize("names", [("f", "g"), ("f", "f")])
 @pytest.mark.parametrize("as_text", [True, False])
 def test_parallel_calls_have_unique_ids(
-    service: Service, ids: tuple[Any, Any], names: tuple[str, str], as_text: bool, way: str
+    service: MockService, ids: tuple[Any, Any], names: tuple[str, str], as_text: bool, call_method: str
 ) -> None:
     arguments: list[Any] = ['{"a": 1}', '{"a": 2}'] if as_text else [{"a": 1}, {"a": 2}]
     calls = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": given}}
         for call_id, name, given in zip(ids, names, arguments, strict=True)
     ]
-    message = said(service, message_reply(None, tool_calls=calls), way)
+    message = said(service, make_completion(None, tool_calls=calls), call_method)
     assert calls_of(message) == [(names[0], {"a": 1}), (names[1], {"a": 2})]
     assert len({call["id"] for call in message.tool_calls}) == 2
     assert all(call["id"] for call in message.tool_calls)
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_ids_repeated_across_turns_are_made_anew(service: Service, way: str) -> None:
-    service.replies({"tool_calls": [{"id": "call_0", "name": "f", "arguments": {}}]})
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_ids_repeated_across_turns_are_made_anew(service: MockService, call_method: str) -> None:
+    service.respond_with_results({"tool_calls": [{"id": "call_0", "name": "f", "arguments": {}}]})
     first = {"name": "f", "args": {}, "id": "call_0", "type": "tool_call"}
     history = [
         ("human", "x"),
         AIMessage("", tool_calls=[first]),
         {"role": "tool", "content": "y", "tool_call_id": "call_0"},
     ]
-    (call,) = ask(gemma(), way, history).tool_calls
+    (call,) = call_model(make_model(), call_method, history).tool_calls
     assert call["id"] not in ("call_0", "", None)
 
 
 BROKEN = ['{"path": "/home/me', '["a"]', "42", "null", '"text"', "{'a': 1}", '{"a": 1} {"b": 2}', "plain", '{"a": NaN}']
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("arguments", BROKEN)
 def test_arguments_that_are_no_json_object_become_invalid_tool_calls(
-    service: Service, arguments: str, way: str
+    service: MockService, arguments: str, call_method: str
 ) -> None:
-    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, way)
+    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method)
     assert message.tool_calls == []
     (invalid,) = message.invalid_tool_calls
     assert invalid["name"] == "f"
     assert str(invalid["args"]).startswith(arguments)
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("arguments", [None, "", "{}", {}])
-def test_a_call_without_arguments(service: Service, arguments: Any, way: str) -> None:
-    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, way)
+def test_a_call_without_arguments(service: MockService, arguments: Any, call_method: str) -> None:
+    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method)
     assert calls_of(message) == [("f", {})]
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_a_valid_call_beside_a_broken_one(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_a_valid_call_beside_a_broken_one(service: MockService, call_method: str) -> None:
     calls = [
         {"id": "c1", "name": "f", "arguments": '{"a":'},
         {"id": "c2", "name": "g", "arguments": '{"b": 1}'},
         {"id": "c3", "arguments": "{}"},
     ]
-    message = said(service, {"response": "Well:", "tool_calls": calls}, way)
+    message = said(service, {"response": "Well:", "tool_calls": calls}, call_method)
     assert message.text == "Well:"
     assert calls_of(message) == [("g", {"b": 1})]
     assert [call["name"] or "" for call in message.invalid_tool_calls] == ["f", ""]
@@ -258,22 +258,22 @@ def test_a_valid_call_beside_a_broken_one(service: Service, way: str) -> None:
 # --- Reasoning --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(
     "names", [("reasoning_content",), ("reasoning",), ("reasoning_content", "reasoning")], ids="+".join
 )
-def test_reasoning_under_both_names(service: Service, names: tuple[str, ...], way: str) -> None:
-    message = said(service, message_reply("42", **dict.fromkeys(names, "Let me think.")), way)
+def test_reasoning_under_both_names(service: MockService, names: tuple[str, ...], call_method: str) -> None:
+    message = said(service, make_completion("42", **dict.fromkeys(names, "Let me think.")), call_method)
     assert message.text == "42"
-    assert told(message)["reasoning"] == "Let me think."
-    if way in WAYS:
+    assert summarize_message(message)["reasoning"] == "Let me think."
+    if call_method in CALL_METHODS:
         assert message.additional_kwargs["reasoning_content"] == "Let me think."
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_no_reasoning(service: Service, nothing: Any, way: str) -> None:
-    message = said(service, message_reply("42", reasoning=nothing, reasoning_content=nothing), way)
+def test_no_reasoning(service: MockService, nothing: Any, call_method: str) -> None:
+    message = said(service, make_completion("42", reasoning=nothing, reasoning_content=nothing), call_method)
     assert "reasoning_content" not in message.additional_kwargs
     assert [block["type"] for block in message.content_blocks] == ["text"]
 
@@ -293,45 +293,47 @@ LEAKS = [
 ]
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKS, ids=[leak[0] for leak in LEAKS])
 def test_the_thinking_channel_leaked_as_text(
-    service: Service, leaked: str, reasoning: str, text: str, way: str
+    service: MockService, leaked: str, reasoning: str, text: str, call_method: str
 ) -> None:
-    message = said(service, message_reply(leaked), way)
-    assert (message.text, told(message)["reasoning"]) == (text, reasoning)
+    message = said(service, make_completion(leaked), call_method)
+    assert (message.text, summarize_message(message)["reasoning"]) == (text, reasoning)
 
 
-@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKS, ids=[leak[0] for leak in LEAKS])
-def test_the_thinking_channel_cut_anywhere(service: Service, leaked: str, reasoning: str, text: str, way: str) -> None:
-    llm = gemma()
+def test_the_thinking_channel_cut_anywhere(
+    service: MockService, leaked: str, reasoning: str, text: str, call_method: str
+) -> None:
+    llm = make_model()
     cuts = [[leaked[:cut], leaked[cut:]] for cut in range(1, len(leaked))]
     for pieces in [*cuts, list(leaked)]:
-        service.streams(*map(delta, pieces), delta(finish_reason="stop"), "[DONE]")
-        message = ask(llm, way)
-        assert (message.content, told(message)["reasoning"]) == (text, reasoning), pieces
+        service.respond_with_events(*map(make_delta, pieces), make_delta(finish_reason="stop"), "[DONE]")
+        message = call_model(llm, call_method)
+        assert (message.content, summarize_message(message)["reasoning"]) == (text, reasoning), pieces
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
-def test_older_models_have_no_thinking_channel(service: Service, model: str, way: str) -> None:
+def test_older_models_have_no_thinking_channel(service: MockService, model: str, call_method: str) -> None:
     text = "<|channel>thought\nhm<channel|>42"
-    assert said(service, {"response": text}, way, model=model).content == text
+    assert said(service, {"response": text}, call_method, model=model).content == text
 
 
 # --- Usage, cost and other metadata -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_usage_details(service: Service, way: str) -> None:
-    report = usage(
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_usage_details(service: MockService, call_method: str) -> None:
+    report = make_usage(
         100,
         20,
         prompt_tokens_details={"cached_tokens": 64, "audio_tokens": 0},
         completion_tokens_details={"reasoning_tokens": 7},
     )
-    assert said(service, {"response": "Hi", "usage": report}, way).usage_metadata == {
+    assert said(service, {"response": "Hi", "usage": report}, call_method).usage_metadata == {
         "input_tokens": 100,
         "output_tokens": 20,
         "total_tokens": 120,
@@ -340,16 +342,16 @@ def test_usage_details(service: Service, way: str) -> None:
     }
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("report", [None, {}, "none", []])
-def test_without_usage_from_the_service(service: Service, report: Any, way: str) -> None:
+def test_without_usage_from_the_service(service: MockService, report: Any, call_method: str) -> None:
     for result in ({"response": "Hi", "usage": report}, {"response": "Hi"}):
-        message = said(service, result, way)
+        message = said(service, result, call_method)
         assert message.usage_metadata is None
         assert "cost_usd" not in message.response_metadata
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(
     "details",
     [
@@ -358,17 +360,17 @@ def test_without_usage_from_the_service(service: Service, report: Any, way: str)
         {"prompt_tokens_details": []},
     ],
 )
-def test_empty_usage_details(service: Service, details: Any, way: str) -> None:
-    message = said(service, {"response": "Hi", "usage": usage(3, 2, **details)}, way)
+def test_empty_usage_details(service: MockService, details: Any, call_method: str) -> None:
+    message = said(service, {"response": "Hi", "usage": make_usage(3, 2, **details)}, call_method)
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-def test_usage_without_a_total(service: Service) -> None:
+def test_usage_without_a_total(service: MockService) -> None:
     message = said(service, {"response": "Hi", "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(
     ("arguments", "cost"),
     [
@@ -382,67 +384,76 @@ def test_usage_without_a_total(service: Service) -> None:
     ],
     ids=str,
 )
-def test_cost_from_the_published_prices(service: Service, arguments: Any, cost: float | None, way: str) -> None:
-    message = said(service, {"response": "Hi", "usage": usage(1000, 500)}, way, **arguments)
+def test_cost_from_the_published_prices(
+    service: MockService, arguments: Any, cost: float | None, call_method: str
+) -> None:
+    message = said(service, {"response": "Hi", "usage": make_usage(1000, 500)}, call_method, **arguments)
     if cost is None:
         assert "cost_usd" not in message.response_metadata
     else:
         assert message.response_metadata["cost_usd"] == pytest.approx(cost)
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize(
     ("report", "header", "neurons"),
     [({"neurons": 1.25}, None, 1.25), ({}, "2.5", 2.5), ({"neurons": 1.25}, "2.5", 1.25), ({}, "many", None)],
 )
-def test_neurons(service: Service, report: Any, header: str | None, neurons: float | None, way: str) -> None:
+def test_neurons(
+    service: MockService, report: Any, header: str | None, neurons: float | None, call_method: str
+) -> None:
     headers = {} if header is None else {"cf-ai-neurons": header}
-    service.replies({"response": "Hi", "usage": usage(1, 1, **report)}, headers=headers)
-    assert ask(gemma(), way).response_metadata.get("neurons") == neurons
+    service.respond_with_results({"response": "Hi", "usage": make_usage(1, 1, **report)}, headers=headers)
+    assert call_model(make_model(), call_method).response_metadata.get("neurons") == neurons
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_request_id(service: Service, way: str) -> None:
-    service.replies({"response": "Hi"}, headers={"CF-Ray": "8f-ZRH"})
-    assert ask(gemma(), way).response_metadata["request_id"] == "8f-ZRH"
-    service.replies({"response": "Hi"})
-    assert "request_id" not in ask(gemma(), way).response_metadata
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_request_id(service: MockService, call_method: str) -> None:
+    service.respond_with_results({"response": "Hi"}, headers={"CF-Ray": "8f-ZRH"})
+    assert call_model(make_model(), call_method).response_metadata["request_id"] == "8f-ZRH"
+    service.respond_with_results({"response": "Hi"})
+    assert "request_id" not in call_model(make_model(), call_method).response_metadata
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter"])
-def test_the_finish_reason_is_the_service_s(service: Service, reason: str, way: str) -> None:
-    result = message_reply("Hi", finish_reason=reason)
+def test_the_finish_reason_is_the_service_s(service: MockService, reason: str, call_method: str) -> None:
+    result = make_completion("Hi", finish_reason=reason)
     result["choices"][0]["stop_reason"] = 106
-    assert said(service, result, way).response_metadata["finish_reason"] == reason
+    assert said(service, result, call_method).response_metadata["finish_reason"] == reason
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_WAYS)
 @pytest.mark.parametrize("reason", [None, ""])
-def test_without_a_finish_reason(service: Service, reason: Any, way: str) -> None:
-    assert said(service, message_reply("Hi", finish_reason=reason), way).response_metadata["finish_reason"] == "stop"
+def test_without_a_finish_reason(service: MockService, reason: Any, call_method: str) -> None:
+    assert (
+        said(service, make_completion("Hi", finish_reason=reason), call_method).response_metadata["finish_reason"]
+        == "stop"
+    )
     call = {"id": "c1", "function": {"name": "f", "arguments": "{}"}}
-    message = said(service, message_reply(None, tool_calls=[call], finish_reason=reason), way)
+    message = said(service, make_completion(None, tool_calls=[call], finish_reason=reason), call_method)
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
 # --- Errors and what cannot be read -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_an_error_with_status_200(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_an_error_with_status_200(service: MockService, call_method: str) -> None:
     errors = [{"code": 5006, "message": "bad input"}]
-    service.says({"result": None, "success": False, "errors": errors, "messages": []})
+    service.respond_with_bodies({"result": None, "success": False, "errors": errors, "messages": []})
     with pytest.raises(BadRequestError, match=r"^bad input$") as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert (caught.value.status_code, caught.value.code) == (200, 5006)
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
-def test_json_mode_couldnt_be_met_with_status_200(service: Service, way: str) -> None:
-    service.says({"result": {}, "success": False, "errors": [{"code": 5024, "message": "JSON Mode couldn't be met"}]})
+@pytest.mark.parametrize("call_method", ALL_WAYS)
+def test_json_mode_couldnt_be_met_with_status_200(service: MockService, call_method: str) -> None:
+    service.respond_with_bodies(
+        {"result": {}, "success": False, "errors": [{"code": 5024, "message": "JSON Mode couldn't be met"}]}
+    )
     with pytest.raises(InternalServerError, match="JSON Mode couldn't be met"):
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
 
 
 UNREADABLE: list[Any] = [
@@ -457,29 +468,31 @@ UNREADABLE: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("way", WHOLE)
+@pytest.mark.parametrize("call_method", INVOKE_METHODS)
 @pytest.mark.parametrize("payload", [*UNREADABLE, b"", b"  \n", b"plain text", b"\xff\xfe", {"result": None}], ids=repr)
 @pytest.mark.parametrize("status", [200, 202])
-def test_a_success_that_cannot_be_read(service: Service, payload: Any, status: int, way: str) -> None:
-    service.answers(body(payload, status, {"cf-ray": "ray-1"}))
+def test_a_success_that_cannot_be_read(service: MockService, payload: Any, status: int, call_method: str) -> None:
+    service.respond_with(make_response(payload, status, {"cf-ray": "ray-1"}))
     with pytest.raises(InternalServerError) as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert caught.value.status_code == status
     assert caught.value.request_id == "ray-1"
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("way", [*STREAMED, *EVENTS])
+@pytest.mark.parametrize("call_method", [*STREAM_METHODS, *EVENT_METHODS])
 @pytest.mark.parametrize("payload", UNREADABLE, ids=repr)
-def test_a_success_in_place_of_a_stream_that_cannot_be_read(service: Service, payload: Any, way: str) -> None:
-    service.says(payload)
+def test_a_success_in_place_of_a_stream_that_cannot_be_read(
+    service: MockService, payload: Any, call_method: str
+) -> None:
+    service.respond_with_bodies(payload)
     with pytest.raises(InternalServerError) as caught:
-        ask(gemma(), way)
+        call_model(make_model(), call_method)
     assert caught.value.status_code == 200
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_tools_bound_and_an_answer_in_text(service: Service, way: str) -> None:
-    service.replies({"response": "It is sunny.", "tool_calls": []})
-    message = ask(gemma().bind_tools([WEATHER]), way)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_tools_bound_and_an_answer_in_text(service: MockService, call_method: str) -> None:
+    service.respond_with_results({"response": "It is sunny.", "tool_calls": []})
+    message = call_model(make_model().bind_tools([WEATHER_TOOL]), call_method)
     assert (message.content, message.tool_calls) == ("It is sunny.", [])

@@ -9,7 +9,12 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 
-from tests.unit_tests.response.engine_recordings import Player, ask, calls_of, model
+from tests.unit_tests.response.engine_recordings import (
+    ReplayService,
+    collect_message,
+    get_tool_calls,
+    make_replay_model,
+)
 
 pytestmark = pytest.mark.lowest
 
@@ -25,7 +30,7 @@ FIRST, LAST = ("write", {"path": "/a"}), ("write", {"path": "/home/me/do"})
 LIMIT, WINDOW = 100, 131_072
 
 
-def reply(*, native: bool = False, ending: dict[str, Any], tokens: int, total: int, text_after: bool) -> Player:
+def reply(*, native: bool = False, ending: dict[str, Any], tokens: int, total: int, text_after: bool) -> ReplayService:
     """A reply with two calls, whole and as a stream, which may continue with text."""
     calls = [
         {
@@ -40,18 +45,20 @@ def reply(*, native: bool = False, ending: dict[str, Any], tokens: int, total: i
     if native:
         events: list[Any] = [{"tool_calls": [call]} for call in calls]
         events += [{"response": "And"}] * text_after
-        return Player(
+        return ReplayService(
             {"response": "", "tool_calls": calls, "usage": usage}, [*events, {"response": "", "usage": usage}]
         )
     events = [{"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls]
     events += [{"choices": [{"index": 0, "delta": {"content": "And"}}]}] * text_after
     events += [{"choices": [{"index": 0, "delta": {}, **ending}]}, {"choices": [], "usage": usage}]
     message = {"role": "assistant", "content": None, "tool_calls": calls}
-    return Player({"choices": [{"index": 0, "message": message, **ending}], "usage": usage}, events)
+    return ReplayService({"choices": [{"index": 0, "message": message, **ending}], "usage": usage}, events)
 
 
-def answered(player: Player, *, streamed: bool, **options: Any) -> AIMessage:
-    return ask(model(player, max_tokens=LIMIT).bind_tools([WRITE], **options), streamed=streamed)
+def answered(player: ReplayService, *, streamed: bool, **options: Any) -> AIMessage:
+    return collect_message(
+        make_replay_model(player, max_tokens=LIMIT).bind_tools([WRITE], **options), streamed=streamed
+    )
 
 
 ENDINGS: dict[str, tuple[dict[str, Any], int, int, bool]] = {
@@ -85,7 +92,7 @@ ENDINGS: dict[str, tuple[dict[str, Any], int, int, bool]] = {
 def test_the_last_call_is_valid_only_if_nothing_cut_it(case: str, *, streamed: bool) -> None:
     ending, tokens, total, is_cut = ENDINGS[case]
     message = answered(reply(ending=ending, tokens=tokens, total=total, text_after=False), streamed=streamed)
-    assert calls_of(message) == ([FIRST] if is_cut else [FIRST, LAST])
+    assert get_tool_calls(message) == ([FIRST] if is_cut else [FIRST, LAST])
     assert [call["name"] for call in message.invalid_tool_calls] == (["write"] if is_cut else [])
 
 
@@ -99,14 +106,14 @@ def test_text_beside_a_piece_of_the_last_call_shows_nothing(case: str, rest: str
     call["arguments"] = call["arguments"].removesuffix(rest)
     shared = {"content": "And", "tool_calls": [{"index": 1, "function": {"arguments": rest}}]}
     player.events.insert(2, {"choices": [{"index": 0, "delta": shared}]})
-    assert calls_of(answered(player, streamed=True)) == ([FIRST] if is_cut else [FIRST, LAST])
+    assert get_tool_calls(answered(player, streamed=True)) == ([FIRST] if is_cut else [FIRST, LAST])
 
 
 @pytest.mark.parametrize("case", ENDINGS)
 def test_text_behind_the_last_call_shows_that_it_is_whole(case: str) -> None:
     ending, tokens, total, _ = ENDINGS[case]
     message = answered(reply(ending=ending, tokens=tokens, total=total, text_after=True), streamed=True)
-    assert calls_of(message) == [FIRST, LAST]
+    assert get_tool_calls(message) == [FIRST, LAST]
     assert message.content == "And"
 
 
@@ -114,9 +121,9 @@ def test_text_behind_the_last_call_shows_that_it_is_whole(case: str) -> None:
 @pytest.mark.parametrize(("tokens", "total"), [(LIMIT, 400), (20, WINDOW)])
 def test_a_native_reply_with_usage_alone(tokens: int, total: int, *, streamed: bool) -> None:
     player = reply(native=True, ending={}, tokens=tokens, total=total, text_after=False)
-    assert calls_of(answered(player, streamed=streamed)) == [FIRST]
+    assert get_tool_calls(answered(player, streamed=streamed)) == [FIRST]
     whole = reply(native=True, ending={}, tokens=20, total=400, text_after=False)
-    assert calls_of(answered(whole, streamed=streamed)) == [FIRST, LAST]
+    assert get_tool_calls(answered(whole, streamed=streamed)) == [FIRST, LAST]
 
 
 def test_the_reason_names_what_cut_the_call_and_the_cure() -> None:
@@ -135,24 +142,29 @@ def test_the_reason_names_what_cut_the_call_and_the_cure() -> None:
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_a_limit_is_sent_with_tools_so_that_a_cut_is_seen(*, streamed: bool) -> None:
     player = reply(ending={"finish_reason": "stop"}, tokens=20, total=400, text_after=False)
-    ask(model(player).bind_tools([WRITE]), streamed=streamed)
+    collect_message(make_replay_model(player).bind_tools([WRITE]), streamed=streamed)
     sent = player.requests[-1]["max_tokens"]
     assert sent >= 4096
     cut = reply(ending={"finish_reason": "stop"}, tokens=sent, total=400 + sent, text_after=False)
-    assert calls_of(ask(model(cut).bind_tools([WRITE]), streamed=streamed)) == [FIRST]
+    assert get_tool_calls(collect_message(make_replay_model(cut).bind_tools([WRITE]), streamed=streamed)) == [FIRST]
 
 
 def test_a_stop_sequence_that_is_such_a_word_cuts() -> None:
     ending = {"finish_reason": "tool_calls", "stop_reason": "stop"}
     player = reply(ending=ending, tokens=20, total=400, text_after=False)
-    assert calls_of(ask(model(player).bind_tools([WRITE]), streamed=False)) == [FIRST, LAST]
-    assert calls_of(ask(model(player, stop=["stop"]).bind_tools([WRITE]), streamed=False)) == [FIRST]
+    assert get_tool_calls(collect_message(make_replay_model(player).bind_tools([WRITE]), streamed=False)) == [
+        FIRST,
+        LAST,
+    ]
+    assert get_tool_calls(
+        collect_message(make_replay_model(player, stop=["stop"]).bind_tools([WRITE]), streamed=False)
+    ) == [FIRST]
 
 
 def test_a_limit_that_the_caller_sends_by_its_other_name_counts() -> None:
     player = reply(ending={"finish_reason": "stop"}, tokens=64, total=400, text_after=False)
-    llm = model(player, model_kwargs={"max_completion_tokens": 64}).bind_tools([WRITE])
-    assert calls_of(ask(llm, streamed=False)) == [FIRST]
+    llm = make_replay_model(player, model_kwargs={"max_completion_tokens": 64}).bind_tools([WRITE])
+    assert get_tool_calls(collect_message(llm, streamed=False)) == [FIRST]
     assert "max_tokens" not in player.requests[-1]
 
 
@@ -168,7 +180,7 @@ def test_a_call_cut_in_its_name_is_no_call(arguments: str, *, streamed: bool) ->
         {"choices": [], "usage": usage},
     ]
     whole = {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}], "usage": usage}
-    message = answered(Player(whole, events), streamed=streamed)
+    message = answered(ReplayService(whole, events), streamed=streamed)
     assert not message.tool_calls
     assert not message.invalid_tool_calls
 
@@ -182,14 +194,14 @@ def test_a_call_of_an_unknown_tool_that_is_whole_is_kept(*, streamed: bool) -> N
         {"choices": [{"index": 0, "delta": {}, **ending}]},
     ]
     whole = {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}]}
-    assert calls_of(answered(Player(whole, events), streamed=streamed)) == [("nope", {})]
+    assert get_tool_calls(answered(ReplayService(whole, events), streamed=streamed)) == [("nope", {})]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_one_call_where_parallel_calls_are_forbidden(*, streamed: bool) -> None:
     player = reply(ending={"finish_reason": "tool_calls", "stop_reason": 50}, tokens=20, total=400, text_after=False)
     message = answered(player, streamed=streamed, parallel_tool_calls=False)
-    assert calls_of(message) == [FIRST]
+    assert get_tool_calls(message) == [FIRST]
     (call,) = message.invalid_tool_calls
     assert call["name"] == "write"
     if not streamed:  # core keeps no reasons for the calls of a stream
@@ -215,9 +227,11 @@ def test_a_call_under_a_constraint_is_whole_once_its_object_is(lost: int, valid:
     text = GUIDED[: len(GUIDED) - lost]
     usage = {"prompt_tokens": 300, "completion_tokens": LIMIT, "total_tokens": 400}
     events = [*({"response": character} for character in text), {"response": "", "usage": usage}]
-    llm = model(Player({"response": text, "usage": usage}, events), max_tokens=LIMIT, tool_calling="guided_json")
-    message = ask(llm.bind_tools([WRITE]), streamed=streamed)
-    assert calls_of(message) == [("write", {"path": "/a"}), ("write", {"path": "/b"})][:valid]
+    llm = make_replay_model(
+        ReplayService({"response": text, "usage": usage}, events), max_tokens=LIMIT, tool_calling="guided_json"
+    )
+    message = collect_message(llm.bind_tools([WRITE]), streamed=streamed)
+    assert get_tool_calls(message) == [("write", {"path": "/a"}), ("write", {"path": "/b"})][:valid]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -231,11 +245,11 @@ def test_a_cut_call_is_no_structured_output(case: str, *, streamed: bool) -> Non
         {"choices": [{"index": 0, "delta": {}, **ending}]},
         {"choices": [], "usage": usage},
     ]
-    player = Player(
+    player = ReplayService(
         {"choices": [{"message": {"content": None, "tool_calls": [call]}, **ending}], "usage": usage}, events
     )
     schema = {"title": "write", "description": "d", **WRITE["function"]["parameters"]}
-    llm = model(player, max_tokens=LIMIT).with_structured_output(schema, method="function_calling")
+    llm = make_replay_model(player, max_tokens=LIMIT).with_structured_output(schema, method="function_calling")
     with pytest.raises(OutputParserException, match="max_tokens"):
         _ = list(llm.stream("Go")) if streamed else llm.invoke("Go")
     assert len(player.requests) == 1  # requesting again would be truncated again

@@ -13,7 +13,7 @@ from langchain_workers_gemma.scale.errors import InputChangedError, JournalInUse
 from langchain_workers_gemma.scale.journal import Journal
 from langchain_workers_gemma.scale.plan import Permit
 from langchain_workers_gemma.scale.rows import Result, Row, Survey
-from tests.unit_tests.scale.helpers import COST, Scripted, make_rows, mapped, read_rows, write_rows
+from tests.helpers.dataset_rows import COST, ScriptedRunnable, make_output_row, make_rows, read_rows, write_rows
 
 QUESTION = {"prompt": "Say {text}", "model": "gemma"}
 SURVEY = Survey(3, 100, "abc")
@@ -145,16 +145,16 @@ def test_a_run_continues_from_a_journal_truncated_at_any_line(tmp_path: Path) ->
 
     source, target = write_rows(tmp_path / "in.jsonl", make_rows(6)), tmp_path / "out.jsonl"
     journal = tmp_path / "out.jsonl.journal"
-    assert map_file(source, target, Scripted(), max_concurrency=3).complete
+    assert map_file(source, target, ScriptedRunnable(), max_concurrency=3).complete
     expected = target.read_bytes()
     whole = journal.read_bytes()
     for length in range(0, len(whole), 37):
         journal.write_bytes(whole[:length])
         target.write_bytes(expected[: length % 100])
         known = whole[:length].rpartition(b"\n")[0].count(b'"output"')
-        runnable = Scripted()
+        runnable = ScriptedRunnable()
         report = map_file(source, target, runnable, max_concurrency=3)
         assert target.read_bytes() == expected
-        assert runnable.asked.total() == 6 - known
+        assert runnable.call_counts.total() == 6 - known
         assert (report.succeeded, report.resumed) == (6, known)
-    assert read_rows(target) == [mapped(row) for row in make_rows(6)]
+    assert read_rows(target) == [make_output_row(row) for row in make_rows(6)]

@@ -23,7 +23,15 @@ from langchain_workers_gemma import ChatWorkersGemma, errors
 from langchain_workers_gemma.scale import InputChangedError, JournalInUseError, map_file, map_rows
 from langchain_workers_gemma.scale import local as local_module
 from langchain_workers_gemma.scale import plan as plan_module
-from tests.unit_tests.scale.helpers import COST, Scripted, answer, make_rows, mapped, read_rows, write_rows
+from tests.helpers.dataset_rows import (
+    COST,
+    ScriptedRunnable,
+    make_answer,
+    make_output_row,
+    make_rows,
+    read_rows,
+    write_rows,
+)
 
 GLITCH = errors.APIConnectionError("a glitch")
 OVERFLOW = errors.ContextOverflowError("too long", status_code=400)
@@ -49,8 +57,8 @@ def target(tmp_path: Path) -> Path:
 
 
 def test_each_row_gains_output_usage_and_cost(source: Path, target: Path) -> None:
-    report = map_file(source, target, Scripted())
-    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    report = map_file(source, target, ScriptedRunnable())
+    assert read_rows(target) == [make_output_row(row) for row in make_rows(20)]
     assert report.complete
     assert (report.rows, report.succeeded, report.requests) == (20, 20, 20)
     assert report.cost_usd == pytest.approx(20 * COST)
@@ -64,7 +72,7 @@ def test_rows_are_in_order_however_they_finish(source: Path, target: Path) -> No
             await turns[row["id"]].wait()
         if row["id"]:
             turns[row["id"] - 1].set()
-        return answer(row["text"].upper())
+        return make_answer(row["text"].upper())
 
     map_file(source, target, RunnableLambda(lambda row: row["text"], afunc=last_first), max_concurrency=20)
     assert [row["id"] for row in read_rows(target)] == list(range(20))
@@ -74,88 +82,88 @@ def test_bad_rows_have_an_error_and_the_run_continues(tmp_path: Path, target: Pa
     source = tmp_path / "in.jsonl"
     rows = [json.dumps(row) for row in make_rows(4)]
     source.write_text("\n".join([rows[0], "{broken", rows[1], "[3]", "", rows[2], '{"id": 9}', rows[3]]))
-    report = map_file(source, target, Scripted({2: [OVERFLOW]}))
+    report = map_file(source, target, ScriptedRunnable({2: [OVERFLOW]}))
     assert read_rows(target) == [
-        mapped(make_rows(1)[0]),
+        make_output_row(make_rows(1)[0]),
         {"raw": "{broken", "error": "The row is not JSON: Expecting property name enclosed in double quotes: "
          "line 1 column 2 (char 1)"},
-        mapped(make_rows(2)[1]),
+        make_output_row(make_rows(2)[1]),
         {"raw": "[3]", "error": "The row must be a JSON object, not list."},
         {"id": 2, "text": "row 2", "error": "ContextOverflowError: too long"},
         {"id": 9, "error": "KeyError: 'text'"},
-        mapped(make_rows(4)[3]),
+        make_output_row(make_rows(4)[3]),
     ]  # fmt: skip
     assert (report.succeeded, report.failed, report.complete) == (3, 4, False)
 
 
 def test_what_may_pass_is_tried_again(source: Path, target: Path) -> None:
-    runnable = Scripted({3: [GLITCH] * 4, 5: [GLITCH] * 99})
+    runnable = ScriptedRunnable({3: [GLITCH] * 4, 5: [GLITCH] * 99})
     report = map_file(source, target, runnable)
-    assert runnable.asked[3] == 5
-    assert runnable.asked[5] == plan_module.MAX_ATTEMPTS
+    assert runnable.call_counts[3] == 5
+    assert runnable.call_counts[5] == plan_module.MAX_ATTEMPTS
     assert read_rows(target)[5] == {"id": 5, "text": "row 5", "error": "APIConnectionError: a glitch"}
     assert (report.succeeded, report.failed) == (19, 1)
 
 
 def test_a_second_run_tries_errors_again_and_pays_for_nothing_else(source: Path, target: Path) -> None:
-    map_file(source, target, Scripted({4: [OVERFLOW], 7: [OVERFLOW]}))
-    second = Scripted()
+    map_file(source, target, ScriptedRunnable({4: [OVERFLOW], 7: [OVERFLOW]}))
+    second = ScriptedRunnable()
     report = map_file(source, target, second)
-    assert dict(second.asked) == {4: 1, 7: 1}
-    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    assert dict(second.call_counts) == {4: 1, 7: 1}
+    assert read_rows(target) == [make_output_row(row) for row in make_rows(20)]
     assert report.complete
     assert report.resumed == 18
     assert report.cost_usd == pytest.approx(20 * COST)
-    third = Scripted()
+    third = ScriptedRunnable()
     assert map_file(source, target, third).complete
-    assert not third.asked
+    assert not third.call_counts
 
 
 def test_a_quota_ends_the_run_and_a_later_run_continues(source: Path, target: Path) -> None:
-    first = Scripted({6: [QUOTA]})
+    first = ScriptedRunnable({6: [QUOTA]})
     report = map_file(source, target, first, max_concurrency=1)
     rows = read_rows(target)
-    assert rows[:6] == [mapped(row) for row in make_rows(6)]
+    assert rows[:6] == [make_output_row(row) for row in make_rows(6)]
     assert rows[6:] == [{**row, "error": "Not sent: QuotaExceededError: used up"} for row in make_rows(20)[6:]]
-    assert first.asked.total() == 7
+    assert first.call_counts.total() == 7
     assert report.stopped is not None
     assert "min. Run again then to continue" in report.stopped
-    assert map_file(source, target, Scripted()).complete
-    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    assert map_file(source, target, ScriptedRunnable()).complete
+    assert read_rows(target) == [make_output_row(row) for row in make_rows(20)]
 
 
 def test_the_cost_limit_counts_earlier_runs(source: Path, target: Path) -> None:
     limit = 10 * COST
-    report = map_file(source, target, Scripted(), max_cost=limit, max_concurrency=4)
+    report = map_file(source, target, ScriptedRunnable(), max_cost=limit, max_concurrency=4)
     done = report.succeeded
     assert 8 <= done <= 10
     assert report.cost_usd <= limit
-    again = Scripted()
+    again = ScriptedRunnable()
     assert map_file(source, target, again, max_cost=limit).stopped
-    assert not again.asked
+    assert not again.call_counts
     assert map_file(source, target, again, max_cost=1.0).complete
-    assert again.asked.total() == 20 - done
+    assert again.call_counts.total() == 20 - done
 
 
 def test_answers_without_a_price_cannot_keep_a_cost_limit(source: Path, target: Path) -> None:
-    runnable = Scripted(cost=None)
+    runnable = ScriptedRunnable(cost=None)
     report = map_file(source, target, runnable, max_cost=1.0)
     assert report.stopped is not None
     assert "no price is published" in report.stopped
-    assert runnable.asked.total() == 1
-    assert map_file(source, target, Scripted(cost=None)).complete
-    assert read_rows(target)[1] == mapped(make_rows(2)[1], None)
+    assert runnable.call_counts.total() == 1
+    assert map_file(source, target, ScriptedRunnable(cost=None)).complete
+    assert read_rows(target)[1] == make_output_row(make_rows(2)[1], None)
 
 
 def test_a_changed_input_is_refused_before_anything_is_sent(source: Path, target: Path) -> None:
-    map_file(source, target, Scripted({3: [OVERFLOW]}))
-    before, runnable = target.read_bytes(), Scripted()
+    map_file(source, target, ScriptedRunnable({3: [OVERFLOW]}))
+    before, runnable = target.read_bytes(), ScriptedRunnable()
     for text in (source.read_text().replace("row 3", "row three"), source.read_text() + '{"id": 20, "text": "x"}\n'):
         source.write_text(text)
         with pytest.raises(InputChangedError, match="The input has changed since"):
             map_file(source, target, runnable)
     assert target.read_bytes() == before
-    assert not runnable.asked
+    assert not runnable.call_counts
 
 
 def test_an_input_that_changes_during_the_run_is_noticed(source: Path, target: Path) -> None:
@@ -172,10 +180,10 @@ def test_an_input_that_changes_during_the_run_is_noticed(source: Path, target: P
 def test_an_output_that_is_not_ours_is_not_overwritten(source: Path, target: Path) -> None:
     target.write_text("precious\n")
     with pytest.raises(ValueError, match=r"its journal 'out\.jsonl\.journal' does not, so it is not overwritten"):
-        map_file(source, target, Scripted())
+        map_file(source, target, ScriptedRunnable())
     assert target.read_text() == "precious\n"
     target.write_text("")
-    assert map_file(source, target, Scripted()).complete
+    assert map_file(source, target, ScriptedRunnable()).complete
 
 
 def test_files_that_cannot_be_used(source: Path, target: Path, tmp_path: Path) -> None:
@@ -187,7 +195,7 @@ def test_files_that_cannot_be_used(source: Path, target: Path, tmp_path: Path) -
         (source, tmp_path, "must be a regular file, and not the input"),
     ):
         with pytest.raises(ValueError, match=message):
-            map_file(wrong, to, Scripted())
+            map_file(wrong, to, ScriptedRunnable())
 
 
 @pytest.mark.parametrize(
@@ -202,9 +210,9 @@ def test_files_that_cannot_be_used(source: Path, target: Path, tmp_path: Path) -
 )
 def test_limits_are_checked(source: Path, target: Path, limits: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        map_file(source, target, Scripted(), **limits)
+        map_file(source, target, ScriptedRunnable(), **limits)
     with pytest.raises(ValueError, match=message):
-        map_rows([], Scripted(), **limits)
+        map_rows([], ScriptedRunnable(), **limits)
 
 
 def test_a_cost_limit_needs_a_price(source: Path, target: Path) -> None:
@@ -215,14 +223,14 @@ def test_a_cost_limit_needs_a_price(source: Path, target: Path) -> None:
 
 def test_an_empty_input(tmp_path: Path, target: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", [])
-    assert map_file(source, target, Scripted()).complete
+    assert map_file(source, target, ScriptedRunnable()).complete
     assert target.read_bytes() == b""
 
 
 async def test_files_can_be_mapped_inside_a_running_event_loop(source: Path, target: Path) -> None:
     """As in a notebook."""
-    assert map_file(source, target, Scripted()).complete
-    assert [row["output"] for row in map_rows(make_rows(2), Scripted())] == ["ROW 0", "ROW 1"]
+    assert map_file(source, target, ScriptedRunnable()).complete
+    assert [row["output"] for row in map_rows(make_rows(2), ScriptedRunnable())] == ["ROW 0", "ROW 1"]
 
 
 def test_two_runs_on_one_output_are_refused(source: Path, target: Path) -> None:
@@ -231,7 +239,7 @@ def test_two_runs_on_one_output_are_refused(source: Path, target: Path) -> None:
     def nested(row: dict[str, Any]) -> str:
         if row["id"] == 0:
             try:
-                map_file(source, target, Scripted())
+                map_file(source, target, ScriptedRunnable())
             except JournalInUseError as error:
                 refused.append(error)
         return "x"
@@ -252,16 +260,16 @@ def test_a_journal_that_cannot_be_written_ends_the_run(source: Path, target: Pat
 
     monkeypatch.setattr(Journal, "write", full)
     with pytest.raises(OSError, match="No space left"):
-        map_file(source, target, Scripted(), max_concurrency=1)
+        map_file(source, target, ScriptedRunnable(), max_concurrency=1)
     monkeypatch.undo()
-    again = Scripted()
+    again = ScriptedRunnable()
     assert map_file(source, target, again).complete
-    assert again.asked.total() == 15
-    assert read_rows(target) == [mapped(row) for row in make_rows(20)]
+    assert again.call_counts.total() == 15
+    assert read_rows(target) == [make_output_row(row) for row in make_rows(20)]
 
 
 def test_progress_is_written_to_standard_error(source: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    map_file(source, target, Scripted(), show_progress=True)
+    map_file(source, target, ScriptedRunnable(), show_progress=True)
     shown = capsys.readouterr()
     assert "100% |####################| 20/20 rows" in shown.err
     assert shown.out == ""
@@ -271,9 +279,9 @@ def test_progress_is_written_to_standard_error(source: Path, target: Path, capsy
 
 
 def test_rows_of_an_iterable_return_in_order() -> None:
-    rows = map_rows(iter(make_rows(50)), Scripted({7: [OVERFLOW], 9: [GLITCH]}))
+    rows = map_rows(iter(make_rows(50)), ScriptedRunnable({7: [OVERFLOW], 9: [GLITCH]}))
     found = list(rows)
-    expected: list[dict[str, Any]] = [mapped(row) for row in make_rows(50)]
+    expected: list[dict[str, Any]] = [make_output_row(row) for row in make_rows(50)]
     expected[7] = {**make_rows(8)[7], "error": "ContextOverflowError: too long"}
     assert found == expected
     assert (rows.report.succeeded, rows.report.failed) == (49, 1)
@@ -281,9 +289,9 @@ def test_rows_of_an_iterable_return_in_order() -> None:
 
 
 def test_nothing_starts_before_the_first_row_is_taken() -> None:
-    runnable = Scripted()
+    runnable = ScriptedRunnable()
     map_rows(make_rows(5), runnable)
-    assert not runnable.asked
+    assert not runnable.call_counts
     assert threading.active_count() == len(threading.enumerate())
 
 
@@ -300,7 +308,7 @@ def test_an_iterable_is_read_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -
             taken += 1
             yield {"id": taken, "text": "x"}
 
-    with map_rows(endless(), Scripted(), max_concurrency=2) as rows:
+    with map_rows(endless(), ScriptedRunnable(), max_concurrency=2) as rows:
         for _ in range(100):
             next(rows)
         assert taken <= 100 + 10 + 10 + 2 + 1
@@ -308,19 +316,19 @@ def test_an_iterable_is_read_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_closing_stops_the_run_and_keeps_what_was_under_way(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    first = Scripted()
+    first = ScriptedRunnable()
     with map_rows(make_rows(5000), first, journal=journal, max_concurrency=4) as rows:
         next(rows)
-    asked = first.asked.total()
+    asked = first.call_counts.total()
     assert asked < 5000
-    second = Scripted()
+    second = ScriptedRunnable()
     found = list(map_rows(make_rows(5000), second, journal=journal))
-    assert found == [mapped(row) for row in make_rows(5000)]
-    assert first.asked + second.asked == dict.fromkeys(range(5000), 1)
+    assert found == [make_output_row(row) for row in make_rows(5000)]
+    assert first.call_counts + second.call_counts == dict.fromkeys(range(5000), 1)
 
 
 def test_an_abandoned_iterator_stops_its_run() -> None:
-    rows = map_rows(({"id": index, "text": "x"} for index in range(10**9)), Scripted())
+    rows = map_rows(({"id": index, "text": "x"} for index in range(10**9)), ScriptedRunnable())
     next(rows)
     thread = rows._thread
     del rows
@@ -331,10 +339,10 @@ def test_an_abandoned_iterator_stops_its_run() -> None:
 
 def test_rows_that_have_changed_are_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    list(map_rows(make_rows(3), Scripted(), journal=journal))
+    list(map_rows(make_rows(3), ScriptedRunnable(), journal=journal))
     changed = [*make_rows(2), {"id": 2, "text": "other"}]
     with pytest.raises(InputChangedError, match="Row 2 has changed"):
-        list(map_rows(changed, Scripted(), journal=journal))
+        list(map_rows(changed, ScriptedRunnable(), journal=journal))
 
 
 def test_an_error_of_the_iterable_reaches_the_caller_after_the_rows_before_it() -> None:
@@ -344,13 +352,13 @@ def test_an_error_of_the_iterable_reaches_the_caller_after_the_rows_before_it() 
 
     found: list[dict[str, Any]] = []
     with pytest.raises(RuntimeError, match="the database is gone"):
-        found.extend(map_rows(broken(), Scripted(), max_concurrency=1))
-    assert found == [mapped(row) for row in make_rows(2)]
+        found.extend(map_rows(broken(), ScriptedRunnable(), max_concurrency=1))
+    assert found == [make_output_row(row) for row in make_rows(2)]
 
 
 def test_rows_that_are_no_mappings_have_an_error() -> None:
     rows: list[Any] = [7, *make_rows(1)]
-    first, second = map_rows(rows, Scripted())
+    first, second = map_rows(rows, ScriptedRunnable())
     assert first == {"error": "The row must be a mapping, not int."}
     assert second["output"] == "ROW 0"
 
@@ -362,9 +370,9 @@ def test_a_chat_model_needs_a_prompt() -> None:
 
 
 def test_progress_of_an_iterable(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(list(map_rows(make_rows(3), Scripted(), show_progress=True))) == 3
+    assert len(list(map_rows(make_rows(3), ScriptedRunnable(), show_progress=True))) == 3
     assert "100% |####################| 3/3 rows" in capsys.readouterr().err
-    list(map_rows(iter(make_rows(3)), Scripted(), show_progress=True))
+    list(map_rows(iter(make_rows(3)), ScriptedRunnable(), show_progress=True))
     assert "\n3 rows, " in capsys.readouterr().err
 
 
@@ -386,7 +394,7 @@ def test_the_rate_holds_for_every_attempt(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.sleep(0)
         now += min(seconds, 1.0)
 
-    class Timed(Scripted):
+    class Timed(ScriptedRunnable):
         def invoke(self, input: dict[str, Any], config: Any = None, **kwargs: Any) -> Any:  # noqa: A002 - core's name
             sent.append(now)
             return super().invoke(input, config)
@@ -444,7 +452,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
 
     def peak(count: int) -> int:
         source = write_rows(tmp_path / f"{count}.jsonl", ({"id": i, "text": "x" * 10_000} for i in range(count)))
-        runnable = Scripted()
+        runnable = ScriptedRunnable()
         gc.collect()
         tracemalloc.start()
         try:
@@ -479,7 +487,7 @@ def test_names() -> None:
 def test_without_the_extra_a_scheduler_is_an_error_that_names_it(monkeypatch: Any, source: Path, target: Path) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r'pip install "langchain-workers-gemma\[scale\]"'):
-        map_file(source, target, Scripted(), scheduler="tcp://127.0.0.1:1")
+        map_file(source, target, ScriptedRunnable(), scheduler="tcp://127.0.0.1:1")
 
 
 def test_a_full_queue_never_stalls_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,4 +501,4 @@ def test_a_full_queue_never_stalls_the_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(local_module.Wake, "wait", wait)
     monkeypatch.setattr(mapping, "_MAX_QUEUED_ROWS", 2)
     monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 3)
-    assert len(list(map_rows(make_rows(3000), Scripted(), max_concurrency=2))) == 3000
+    assert len(list(map_rows(make_rows(3000), ScriptedRunnable(), max_concurrency=2))) == 3000

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from langchain_workers_gemma import ToolChoiceError
 from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.structured_output.parser import validate_as
-from tests.helpers.asking import gemma
-from tests.helpers.schema_engines import compile_everywhere, walk
+from tests.helpers.model_calls import make_model
+from tests.helpers.schema_engines import compile_with_both_engines, generate_instance
 from tests.helpers.schema_examples import EXAMPLES
-from tests.helpers.structured_asking import GENERATIONS, METHODS, Generation
+from tests.helpers.structured_calls import SERVICE_VARIANTS, STRUCTURED_METHODS, ServiceVariant
 
 # The other models take one of the same three parameters; that they get the same is `test_structured_output`'s to show.
-CONSTRAINED = [one for one in GENERATIONS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]
+CONSTRAINED = [one for one in SERVICE_VARIANTS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]
 NAMES = sorted(EXAMPLES)
 WALKS = 8
 
@@ -40,11 +40,11 @@ def _answer(request: httpx.Request) -> httpx.Response:
 CLIENT = httpx.Client(transport=httpx.MockTransport(_answer))
 
 
-def sent_with(generation: Generation, bind: Any) -> Any:
+def sent_with(variant: ServiceVariant, bind: Any) -> Any:
     """The input of the first request that a runnable sends; what it makes of the empty reply is of no interest."""
     REQUESTS.clear()
     with contextlib.suppress(OutputParserException, ToolChoiceError):
-        bind(gemma(**generation.arguments, http_client=CLIENT)).invoke("Go")
+        bind(make_model(**variant.arguments, http_client=CLIENT)).invoke("Go")
     return REQUESTS[0]
 
 
@@ -56,11 +56,11 @@ def constraint_of(data: Any) -> Any:
 
 
 @cache
-def schemas_sent(name: str, generation: Generation, method: str | None, strict: bool | None) -> Any:
+def schemas_sent(name: str, variant: ServiceVariant, method: str | None, strict: bool | None) -> Any:
     schema = EXAMPLES[name].schema
     return constraint_of(
         sent_with(
-            generation,
+            variant,
             lambda llm: llm.with_structured_output(schema, method=method, strict=strict),
         )
     )
@@ -69,14 +69,14 @@ def schemas_sent(name: str, generation: Generation, method: str | None, strict: 
 def cases(name: str) -> list[tuple[str, Any, bool, bool]]:
     """Every different schema that an example becomes: where, the schema, whether it is a call's, whether strict."""
     found: dict[str, tuple[str, Any, bool, bool]] = {}
-    for generation in CONSTRAINED:
-        for method in METHODS:
+    for variant in CONSTRAINED:
+        for method in STRUCTURED_METHODS:
             for strict in (None, True):
-                if generation.lacks(method) or method == "json_mode":
+                if variant.lacks(method) or method == "json_mode":
                     continue
-                schema = schemas_sent(name, generation, method, strict)
+                schema = schemas_sent(name, variant, method, strict)
                 if schema is not None:
-                    where = f"{generation}-{method}-{strict}"
+                    where = f"{variant}-{method}-{strict}"
                     found.setdefault(json.dumps(schema), (where, schema, method == "function_calling", bool(strict)))
     return list(found.values())
 
@@ -89,10 +89,10 @@ def test_every_schema_compiles_and_what_it_lets_through_parses(name: str) -> Non
     assert {strict for _, _, _, strict in tried} == {True, False} or name in UNCHANGED_BY_STRICT
     for where, schema, call, strict in tried:
         # Recursion is unrolled by outlines-core to a few levels, and compiles.
-        assert compile_everywhere(schema), where
+        assert compile_with_both_engines(schema), where
         assert ("$ref" in json.dumps(schema).replace('"$ref":{', "")) >= example.recursive, where
         for seed in range(WALKS):
-            text = walk(schema, seed)
+            text = generate_instance(schema, seed)
             try:
                 value = json.loads(text)
             except ValueError:
@@ -102,7 +102,7 @@ def test_every_schema_compiles_and_what_it_lets_through_parses(name: str) -> Non
                 assert value.keys() == {"name", "arguments"}, where
                 value = value["arguments"]
             wrong = objections(example, value, strict=strict)
-            assert wrong <= example.loose, (where, text, wrong)
+            assert wrong <= example.unenforced, (where, text, wrong)
 
 
 UNCHANGED_BY_STRICT = frozenset(
@@ -114,9 +114,9 @@ def objections(example: Any, value: Any, *, strict: bool) -> set[str]:
     """Return the problems of a value by the caller's own type, as read from a reply."""
     if isinstance(example.schema, dict):
         if not strict:
-            return set(example.check(json.dumps(value)))
+            return set(example.find_errors(json.dumps(value)))
         # In OpenAI's strict form null means an omitted value.
-        return {one for one in example.check(json.dumps(_without_nulls(value))) if one != "required"}
+        return {one for one in example.find_errors(json.dumps(_without_nulls(value))) if one != "required"}
     try:
         validate_as(value, example.schema, strict=strict)
     except ValidationError as error:
@@ -139,7 +139,7 @@ TOOL = {"title": "look_up", "description": "Look up.", "type": "object", "proper
 def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) -> None:
     """Tools by constraint, beside an answer with a schema of its own: all of it is one schema."""
     schema = EXAMPLES[name].schema
-    generation = CONSTRAINED[1]
+    variant = CONSTRAINED[1]
 
     def bind(llm: Any) -> Any:
         llm.tool_calling = "guided_json"
@@ -147,5 +147,5 @@ def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) ->
         more = {"response_format": {"type": "json_schema", "json_schema": to_json_schema(schema)}} if answer else {}
         return llm.bind_tools([tool, TOOL], tool_choice=choice, **more)
 
-    sent = constraint_of(sent_with(generation, bind))
-    assert compile_everywhere(sent)
+    sent = constraint_of(sent_with(variant, bind))
+    assert compile_with_both_engines(sent)

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.asking import GEMMA_3, GEMMA_4, Service, ask, gemma
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import GEMMA_3, GEMMA_4, call_model, make_model
 
 
-def declared(service: Service, parameters: dict[str, Any], model: str = GEMMA_4) -> dict[str, Any]:
+def declared(service: MockService, parameters: dict[str, Any], model: str = GEMMA_4) -> dict[str, Any]:
     """The declaration of a tool in the request."""
     tool = {"type": "function", "function": {"name": "f", "description": "Do it.", "parameters": parameters}}
-    ask(gemma(model=model, tool_calling="native").bind_tools([tool]), "invoke")
-    function = service.sent["tools"][0]["function"]
+    call_model(make_model(model=model, tool_calling="native").bind_tools([tool]), "invoke")
+    function = service.request_body["tools"][0]["function"]
     assert isinstance(function, dict)
     return function
 
@@ -34,12 +35,12 @@ def declared(service: Service, parameters: dict[str, Any], model: str = GEMMA_4)
         ),
     ],
 )
-def test_what_the_template_hides(service: Service, schema: dict[str, Any], description: str) -> None:
+def test_what_the_template_hides(service: MockService, schema: dict[str, Any], description: str) -> None:
     function = declared(service, {"type": "object", "properties": {"p": schema}})
     assert function["parameters"]["properties"]["p"]["description"] == description
 
 
-def test_an_object_without_properties_declares_none(service: Service) -> None:
+def test_an_object_without_properties_declares_none(service: MockService) -> None:
     """The template would take its keywords for parameters."""
     inner = {"type": "object", "properties": {"map": {"type": "object", "additionalProperties": True}}}
     function = declared(service, {"type": "object", "properties": {"deep": inner}})
@@ -47,7 +48,7 @@ def test_an_object_without_properties_declares_none(service: Service) -> None:
     assert deep["map"]["properties"] == {}
 
 
-def test_names_that_the_template_takes_for_keywords(service: Service) -> None:
+def test_names_that_the_template_takes_for_keywords(service: MockService) -> None:
     kind = {"type": "string", "enum": ["bug", "idea"], "description": "Its kind."}
     function = declared(service, {"type": "object", "properties": {"type": kind}, "required": ["type"]})
     assert function["description"] == (
@@ -56,6 +57,6 @@ def test_names_that_the_template_takes_for_keywords(service: Service) -> None:
     assert function["parameters"]["properties"]["type"]["type"] == "string"
 
 
-def test_a_model_whose_template_shows_no_tools_gets_the_schema_alone(service: Service) -> None:
+def test_a_model_whose_template_shows_no_tools_gets_the_schema_alone(service: MockService) -> None:
     function = declared(service, {"type": "object", "properties": {"p": {"type": "integer", "minimum": 0}}}, GEMMA_3)
     assert function["parameters"]["properties"]["p"] == {"type": "integer", "description": "P", "minimum": 0}

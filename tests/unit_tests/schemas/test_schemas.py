@@ -18,7 +18,13 @@ from langchain_workers_gemma import schemas
 from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_json_schema, to_strict_openai
 from langchain_workers_gemma.schemas.keywords import OF_ONE_TYPE
 from langchain_workers_gemma.schemas.traversal import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, SINGLE_SCHEMAS
-from tests.helpers.schema_engines import FUNCTIONS, accepts, compile_everywhere, inner_schemas, walk
+from tests.helpers.schema_engines import (
+    SCHEMA_TRANSFORMS,
+    accepts_value,
+    compile_with_both_engines,
+    generate_instance,
+    iterate_subschemas,
+)
 from tests.helpers.schema_examples import EXAMPLES, Branch
 
 NAMES = sorted(EXAMPLES)
@@ -26,7 +32,7 @@ NAMES = sorted(EXAMPLES)
 # Every example --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", SCHEMA_TRANSFORMS, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) -> None:
     schema = to_json_schema(EXAMPLES[name].schema)
@@ -37,7 +43,7 @@ def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) 
     assert schema == before
     assert json.dumps(function(schema)) == json.dumps(made)
     assert function(made) == made
-    refs = {one["$ref"] for one in inner_schemas(made) if "$ref" in one}
+    refs = {one["$ref"] for one in iterate_subschemas(made) if "$ref" in one}
     assert refs <= {f"#/$defs/{key}" for key in made.get("$defs", {})}
     assert bool(refs) is EXAMPLES[name].recursive
     assert "$ref" not in made
@@ -47,8 +53,8 @@ def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) 
 def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
     schema = to_json_schema(EXAMPLES[name].schema)
     before = copy.deepcopy(schema)
-    for function in FUNCTIONS:
-        for one in inner_schemas(function(schema)):
+    for function in SCHEMA_TRANSFORMS:
+        for one in iterate_subschemas(function(schema)):
             one.clear()
     assert schema == before
 
@@ -56,7 +62,7 @@ def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
 @pytest.mark.parametrize("function", [for_constraint, to_strict_openai], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_compile_every_constraint(name: Any, function: Any) -> None:
-    compile_everywhere(function(to_json_schema(EXAMPLES[name].schema)))
+    compile_with_both_engines(function(to_json_schema(EXAMPLES[name].schema)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +80,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
     }
     shared |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format"}
     shared |= {"description", "$ref", "$defs"}
-    for one in inner_schemas(for_constraint(to_json_schema(EXAMPLES[name].schema))):
+    for one in iterate_subschemas(for_constraint(to_json_schema(EXAMPLES[name].schema))):
         assert one.keys() - shared <= ({"minItems", "maxItems"} if "prefixItems" in one else set())
         assert isinstance(one.get("type", ""), str)
         if "properties" in one:
@@ -87,9 +93,9 @@ def test_what_engines_accept_parses_into_the_callers_type(name: Any) -> None:
     constraint = for_constraint(to_json_schema(example.schema))
     wrong = {}
     for seed in range(8):
-        text = walk(constraint, seed)
+        text = generate_instance(constraint, seed)
         json.loads(text)
-        if unexpected := example.check(text) - example.loose:
+        if unexpected := example.find_errors(text) - example.unenforced:
             wrong[text] = unexpected
     assert not wrong
 
@@ -100,7 +106,7 @@ def test_tools_have_the_published_form(name: Any) -> None:
     assert made["type"] == "object"
     assert isinstance(made["properties"], dict)
     assert made.keys() <= {"type", "properties", "required", "additionalProperties", "anyOf", "$defs"}
-    for one in inner_schemas(made):
+    for one in iterate_subschemas(made):
         assert "title" not in one
         for prop in one.get("properties", {}).values():
             assert prop["type"] in {"string", "number", "integer", "boolean", "null", "array", "object"}
@@ -110,7 +116,7 @@ def test_tools_have_the_published_form(name: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_strict_requires_everything_and_closes_objects(name: Any) -> None:
-    for one in inner_schemas(to_strict_openai(to_json_schema(EXAMPLES[name].schema))):
+    for one in iterate_subschemas(to_strict_openai(to_json_schema(EXAMPLES[name].schema))):
         if "properties" in one:
             assert one["additionalProperties"] is False
             assert sorted(one.get("required", [])) == sorted(one["properties"])
@@ -118,11 +124,11 @@ def test_strict_requires_everything_and_closes_objects(name: Any) -> None:
 
 def test_outlines_unrolls_recursion_three_times_and_llguidance_does_not_end() -> None:
     constraint = for_constraint(to_json_schema(Branch))
-    regex = compile_everywhere(constraint)
+    regex = compile_with_both_engines(constraint)
     value: dict[str, Any] = {"value": 0, "children": []}
     deep = []
     for _ in range(6):
-        deep.append((bool(re.fullmatch(regex, json.dumps(value))), accepts(constraint, value)))
+        deep.append((bool(re.fullmatch(regex, json.dumps(value))), accepts_value(constraint, value)))
         value = {"value": 0, "children": [value]}
     assert all(one for _, one in deep)
     assert deep[-1] == (False, True)
@@ -174,7 +180,7 @@ DICTS = st.dictionaries(st.sampled_from(KEYWORDS) | st.text(max_size=3), VALUES,
 
 
 def run(schema: Any) -> None:
-    for function in (to_json_schema, *FUNCTIONS):
+    for function in (to_json_schema, *SCHEMA_TRANSFORMS):
         try:
             made = function(schema)
         except ValueError:
@@ -188,7 +194,7 @@ def run(schema: Any) -> None:
     except ValueError:
         return
     if "$defs" not in made:  # a definition may be endlessly recursive, which no engine can express
-        compile_everywhere(made)
+        compile_with_both_engines(made)
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -202,7 +208,7 @@ def test_schemas_raise_nothing_but_value_errors(schema: Any) -> None:
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(DICTS)
 def test_dicts_raise_nothing_but_value_errors(schema: Any) -> None:
-    for function in (to_json_schema, *FUNCTIONS):
+    for function in (to_json_schema, *SCHEMA_TRANSFORMS):
         try:
             function(schema)
         except ValueError:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma.schemas import for_constraint, inline_refs
-from tests.helpers.schema_engines import FUNCTIONS
-from tests.helpers.work import lines_run
+from tests.helpers.cost_growth import count_lines_run
+from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def diamond(levels: int) -> dict[str, Any]:
     return {"type": "object", "properties": {"top": {"$ref": f"#/$defs/D{levels - 1}"}}, "$defs": defs}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", SCHEMA_TRANSFORMS, ids=lambda one: one.__name__)
 def test_diamonds_do_not_explode(function: Any) -> None:
     assert len(json.dumps(function(diamond(60)))) < 50_000
-    assert lines_run(lambda: function(diamond(60))) < 11 * lines_run(lambda: function(diamond(6)))
+    assert count_lines_run(lambda: function(diamond(60))) < 11 * count_lines_run(lambda: function(diamond(6)))
 
 
 def test_small_diamonds_are_written_out() -> None:
@@ -70,7 +70,7 @@ def chain(levels: int) -> dict[str, Any]:
     return {"type": "object", "properties": {"top": {"$ref": f"#/$defs/D{levels - 1}"}}, "$defs": defs}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", SCHEMA_TRANSFORMS, ids=lambda one: one.__name__)
 def test_depth_is_an_error_and_not_a_crash(function: Any) -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(5000):

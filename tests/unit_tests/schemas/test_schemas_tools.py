@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma.schemas import for_constraint, for_tool, to_strict_openai
-from tests.helpers.schema_engines import FUNCTIONS
+from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_engines_read_every_type_that_a_parameter_takes() -> None:
 
 def test_a_reference_never_ends_up_at_the_root() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
-    for function in FUNCTIONS:
+    for function in SCHEMA_TRANSFORMS:
         assert "$ref" not in function({"anyOf": [{"$ref": "#/$defs/N"}], "$defs": {"N": node}})
     with pytest.raises(ValueError, match="nothing but itself"):
         for_constraint({"anyOf": [{"$ref": "#"}]})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.schemas.validation import MAX_MISMATCHES, find_mismatches
 from tests.helpers.schema_examples import EXAMPLES
-from tests.helpers.schema_instances import instance_of
+from tests.helpers.schema_instances import get_instance
 
 # --- The same verdict as jsonschema -----------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ def test_the_same_verdict_as_jsonschema(schema: Any, x: Any, y: Any, value: Any)
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_instances_fit_their_schemas(name: str) -> None:
-    assert find_mismatches(json.loads(instance_of(name)), to_json_schema(EXAMPLES[name].schema)) == []
+    assert find_mismatches(json.loads(get_instance(name)), to_json_schema(EXAMPLES[name].schema)) == []
 
 
 @pytest.mark.parametrize(

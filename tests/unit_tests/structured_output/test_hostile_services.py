@@ -13,8 +13,9 @@ from langchain_core.exceptions import OutputParserException
 from pydantic import BaseModel, Field
 
 from langchain_workers_gemma import ChatWorkersGemma, InternalServerError, WorkersGemmaError
-from tests.helpers.asking import ACCOUNT, GEMMA_4, TOKEN, delta, message_reply, sse, usage
-from tests.helpers.structured_asking import WAYS, ask
+from tests.helpers.mock_service import encode_sse, make_completion, make_delta, make_usage
+from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, CALL_METHODS, GEMMA_4
+from tests.helpers.structured_calls import collect_outputs
 
 URL = "http://127.0.0.1:8000/v1"
 
@@ -32,10 +33,10 @@ OTHER = '{"name": "Bob"}'
 HOSTS: dict[str, dict[str, Any]] = {
     "server": {"host": "openai_compatible", "base_url": URL, "model": "gemma3:12b"},
     "server, gemma 4": {"host": "openai_compatible", "base_url": URL, "model": "google/gemma-4-31b-it"},
-    "cloudflare": {"model": GEMMA_4, "account_id": ACCOUNT, "api_token": TOKEN},
+    "cloudflare": {"model": GEMMA_4, "account_id": ACCOUNT_ID, "api_token": API_TOKEN},
 }
 hosts = pytest.mark.parametrize("host", HOSTS)
-ways = pytest.mark.parametrize("way", WAYS)
+ways = pytest.mark.parametrize("call_method", CALL_METHODS)
 Reply = Callable[[bool], httpx.Response]
 
 
@@ -49,7 +50,7 @@ def error(status: int, payload: Any) -> Reply:
 def event(payload: Any) -> Reply:
     """An error under status 200: a body, or an event of a stream."""
     return lambda stream: (
-        httpx.Response(200, headers={"content-type": "text/event-stream"}, content=sse(payload))
+        httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(payload))
         if stream
         else httpx.Response(200, json=payload)
     )
@@ -61,9 +62,14 @@ def says(content: Any, reason: str = "stop", **more: Any) -> Reply:
     def reply(stream: bool) -> httpx.Response:
         message = {"content": content, **more}
         if not stream:
-            return httpx.Response(200, json=message_reply(finish_reason=reason, usage=usage(9, 3), **message))
-        frames = [delta(**message), delta(finish_reason=reason), {"choices": [], "usage": usage(9, 3)}, "[DONE]"]
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=sse(*frames))
+            return httpx.Response(200, json=make_completion(finish_reason=reason, usage=make_usage(9, 3), **message))
+        frames = [
+            make_delta(**message),
+            make_delta(finish_reason=reason),
+            {"choices": [], "usage": make_usage(9, 3)},
+            "[DONE]",
+        ]
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*frames))
 
     return reply
 
@@ -127,11 +133,11 @@ REFUSALS: dict[str, Reply] = {
 @ways
 @hosts
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refusal_in_any_form(respx_mock: respx.MockRouter, refusal: str, host: str, way: str) -> None:
+def test_a_refusal_in_any_form(respx_mock: respx.MockRouter, refusal: str, host: str, call_method: str) -> None:
     service = Scripted(respx_mock, REFUSALS[refusal])
     runnable = connect(host).with_structured_output(Person)
     for count in (2, 3):
-        assert ask(runnable, way)[-1] == ADA
+        assert collect_outputs(runnable, call_method)[-1] == ADA
         assert len(service.bodies) == count
     first, *later = map(form, service.bodies)
     assert first == "json_schema"
@@ -149,10 +155,12 @@ FAILURES: dict[str, Reply] = {
 @ways
 @hosts
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_failure_that_is_no_refusal_is_typed(respx_mock: respx.MockRouter, failure: str, host: str, way: str) -> None:
+def test_a_failure_that_is_no_refusal_is_typed(
+    respx_mock: respx.MockRouter, failure: str, host: str, call_method: str
+) -> None:
     service = Scripted(respx_mock, *[FAILURES[failure]] * 9)
     with pytest.raises(WorkersGemmaError) as caught:
-        ask(connect(host).with_structured_output(Person), way)
+        collect_outputs(connect(host).with_structured_output(Person), call_method)
     assert isinstance(caught.value, InternalServerError)
     assert len(service.bodies) <= 2  # an empty stream is requested again without a stream
 
@@ -178,14 +186,14 @@ UNUSABLE: dict[str, Reply] = {
 @hosts
 @pytest.mark.parametrize("reply", UNUSABLE)
 def test_a_reply_that_cannot_be_used_is_asked_for_once_more(
-    respx_mock: respx.MockRouter, reply: str, host: str, way: str
+    respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
 ) -> None:
     service = Scripted(respx_mock, UNUSABLE[reply])
-    assert ask(connect(host).with_structured_output(Person), way)[-1] == ADA
+    assert collect_outputs(connect(host).with_structured_output(Person), call_method)[-1] == ADA
     assert len(service.bodies) == 2
     service = Scripted(respx_mock, *[UNUSABLE[reply]] * 3)
     with pytest.raises(OutputParserException):
-        ask(connect(host).with_structured_output(Person), way)
+        collect_outputs(connect(host).with_structured_output(Person), call_method)
     assert len(service.bodies) == 2
 
 
@@ -207,10 +215,10 @@ USABLE: dict[str, Reply] = {
 @hosts
 @pytest.mark.parametrize("reply", USABLE)
 def test_a_reply_that_can_be_used_is_not_asked_for_again(
-    respx_mock: respx.MockRouter, reply: str, host: str, way: str
+    respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
 ) -> None:
     service = Scripted(respx_mock, *[USABLE[reply]] * 2)
-    assert ask(connect(host).with_structured_output(Person), way)[-1] == ADA
+    assert collect_outputs(connect(host).with_structured_output(Person), call_method)[-1] == ADA
     assert len(service.bodies) == 1
 
 
@@ -229,8 +237,10 @@ TRUNCATED: dict[str, Reply] = {
 @ways
 @hosts
 @pytest.mark.parametrize("reply", TRUNCATED)
-def test_a_truncated_reply_names_max_tokens(respx_mock: respx.MockRouter, reply: str, host: str, way: str) -> None:
+def test_a_truncated_reply_names_max_tokens(
+    respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
+) -> None:
     service = Scripted(respx_mock, *[TRUNCATED[reply]] * 2)
     with pytest.raises(OutputParserException, match="max_tokens"):
-        ask(connect(host).with_structured_output(Person), way)
+        collect_outputs(connect(host).with_structured_output(Person), call_method)
     assert len(service.bodies) == 1

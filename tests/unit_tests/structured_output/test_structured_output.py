@@ -19,82 +19,80 @@ from langchain_workers_gemma.schemas import (
     to_strict_openai,
 )
 from tests.helpers import schema_examples
-from tests.helpers.asking import (
-    GEMMA_3,
-    Service,
-    gemma,
-)
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import CALL_METHODS, GEMMA_3, make_model
 from tests.helpers.schema_examples import EXAMPLES
-from tests.helpers.schema_instances import instance_of
-from tests.helpers.structured_asking import (
-    BY_NAME,
-    GENERATIONS,
-    METHODS,
-    WAYS,
-    Generation,
+from tests.helpers.schema_instances import get_instance
+from tests.helpers.structured_calls import (
+    SERVICE_VARIANTS,
+    STRUCTURED_METHODS,
+    VARIANTS_BY_NAME,
     Joke,
-    answer,
-    as_the_caller_reads,
-    ask,
-    call_schema,
-    constrained_by,
-    expected_part,
-    input_of,
-    pairs,
-    structured_part,
+    ServiceVariant,
+    build_expected_parameters,
+    collect_outputs,
+    for_each_pair,
+    get_request_input,
+    get_structured_parameters,
+    make_call_schema,
+    make_constraint_parameters,
+    parse_as_caller,
+    respond_with_object,
 )
 
 # --- Each schema, method and model ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("generation", GENERATIONS, ids=str)
+@pytest.mark.parametrize("variant", SERVICE_VARIANTS, ids=str)
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_request_and_object(service: Service, name: str, generation: Generation) -> None:
-    schema, text = EXAMPLES[name].schema, instance_of(name)
-    llm: Any = gemma(**generation.arguments)
+def test_request_and_object(service: MockService, name: str, variant: ServiceVariant) -> None:
+    schema, text = EXAMPLES[name].schema, get_instance(name)
+    llm: Any = make_model(**variant.arguments)
     instructed = json.dumps(inline_refs(to_json_schema(schema)), ensure_ascii=False)
-    for method in METHODS:
-        if generation.lacks(method):
+    for method in STRUCTURED_METHODS:
+        if variant.lacks(method):
             continue
-        answer(service, generation, method, schema, text, "invoke")
+        respond_with_object(service, variant, method, schema, text, "invoke")
         service.requests.clear()
 
         found = llm.with_structured_output(schema, method=method).invoke("Go")
 
-        assert found == as_the_caller_reads(schema, text)
+        assert found == parse_as_caller(schema, text)
         assert type(found) is (schema if isinstance(schema, type) and issubclass(schema, BaseModel) else dict)
         assert len(service.requests) == 1
-        data = input_of(service)
-        assert structured_part(data) == expected_part(generation, method, schema)
-        assert data["max_tokens"] == (12288 if generation.name.startswith("gemma-4") else 4096)
+        data = get_request_input(service)
+        assert get_structured_parameters(data) == build_expected_parameters(variant, method, schema)
+        assert data["max_tokens"] == (12288 if variant.name.startswith("gemma-4") else 4096)
         assert all(isinstance(message["content"], str) for message in data["messages"])
         assert (instructed in data["messages"][0]["content"]) is (method != "function_calling")
 
 
-@pairs
+@for_each_pair
 @pytest.mark.parametrize("name", ["nested", "typed_dict_of_typing"])
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_asking(service: Service, way: str, name: str, generation: Generation, method: Any) -> None:
-    schema, text = EXAMPLES[name].schema, instance_of(name)
-    answer(service, generation, method, schema, text, way)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_every_way_of_asking(
+    service: MockService, call_method: str, name: str, variant: ServiceVariant, method: Any
+) -> None:
+    schema, text = EXAMPLES[name].schema, get_instance(name)
+    respond_with_object(service, variant, method, schema, text, call_method)
 
-    found = ask(gemma(**generation.arguments).with_structured_output(schema, method=method), way)
+    found = collect_outputs(make_model(**variant.arguments).with_structured_output(schema, method=method), call_method)
 
-    assert found[-1] == as_the_caller_reads(schema, text)
+    assert found[-1] == parse_as_caller(schema, text)
     is_class = isinstance(schema, type) and issubclass(schema, BaseModel)
-    if is_class or way in ("invoke", "ainvoke"):
+    if is_class or call_method in ("invoke", "ainvoke"):
         assert len(found) == 1
-    assert (input_of(service).get("stream") is True) is (way in ("stream", "astream"))
+    assert (get_request_input(service).get("stream") is True) is (call_method in ("stream", "astream"))
 
 
-def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: Service) -> None:
-    generation = BY_NAME["gemma-3"]
+def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: MockService) -> None:
+    variant = VARIANTS_BY_NAME["gemma-3"]
     schema = EXAMPLES["nested"].schema
-    answer(service, generation, "function_calling", schema, instance_of("nested"), "invoke")
-    gemma(**generation.arguments).with_structured_output(schema, method="function_calling").invoke("Go")
-    arguments = input_of(service)["guided_json"]["properties"]["arguments"]
+    respond_with_object(service, variant, "function_calling", schema, get_instance("nested"), "invoke")
+    make_model(**variant.arguments).with_structured_output(schema, method="function_calling").invoke("Go")
+    arguments = get_request_input(service)["guided_json"]["properties"]["arguments"]
     assert arguments["required"] == ["name", "age", "address"]
-    assert input_of(service)["guided_json"] == call_schema(
+    assert get_request_input(service)["guided_json"] == make_call_schema(
         "Person", {key: value for key, value in inline_refs(to_json_schema(schema)).items() if key not in _HEAD}
     )
 
@@ -115,7 +113,7 @@ JOKE = {
 
 
 @pytest.mark.parametrize(
-    ("generation", "part"),
+    ("variant", "part"),
     [
         ("gemma-3", {"guided_json": JOKE}),
         ("dataoorts", {"guided_json": JOKE}),
@@ -127,18 +125,18 @@ JOKE = {
         ("aimlapi", {}),
     ],
 )
-def test_the_exact_parameter(service: Service, generation: str, part: dict[str, Any]) -> None:
-    service.replies({"response": '{"setup": "x"}'})
-    llm = gemma(**BY_NAME[generation].arguments)
+def test_the_exact_parameter(service: MockService, variant: str, part: dict[str, Any]) -> None:
+    service.respond_with_results({"response": '{"setup": "x"}'})
+    llm = make_model(**VARIANTS_BY_NAME[variant].arguments)
     assert llm.with_structured_output(Joke).invoke("Go") == Joke(setup="x")
-    assert structured_part(input_of(service)) == part
+    assert get_structured_parameters(get_request_input(service)) == part
 
 
-@pytest.mark.parametrize("generation", GENERATIONS, ids=str)
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_that_a_model_lacks_is_refused_with_a_reason(generation: Generation, method: Any) -> None:
-    llm = gemma(**generation.arguments)
-    if not generation.lacks(method):
+@pytest.mark.parametrize("variant", SERVICE_VARIANTS, ids=str)
+@pytest.mark.parametrize("method", STRUCTURED_METHODS)
+def test_a_method_that_a_model_lacks_is_refused_with_a_reason(variant: ServiceVariant, method: Any) -> None:
+    llm = make_model(**variant.arguments)
+    if not variant.lacks(method):
         llm.with_structured_output(Joke, method=method)
         return
     with pytest.raises(ValueError, match=rf"method='{method}': .*{llm.model.rsplit('/', 1)[-1]}.*(leave|Leave)"):
@@ -146,7 +144,7 @@ def test_a_method_that_a_model_lacks_is_refused_with_a_reason(generation: Genera
 
 
 def test_unknown_methods_and_schemas() -> None:
-    llm = gemma()
+    llm = make_model()
     with pytest.raises(ValueError, match="'guided_json', 'json_schema', 'json_mode', 'function_calling'"):
         llm.with_structured_output(Joke, method="xml")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="schema is missing"):
@@ -157,13 +155,13 @@ def test_unknown_methods_and_schemas() -> None:
         llm.with_structured_output(RootModel[list[int]])
 
 
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b"])
-@pytest.mark.parametrize("way", WAYS)
-def test_json_mode_without_a_schema(service: Service, generation: str, way: str) -> None:
-    kind = BY_NAME[generation]
-    answer(service, kind, "json_mode", Joke, '{"any": ["thing"]}', way)
-    llm = gemma(**kind.arguments).with_structured_output(None, method="json_mode")
-    assert ask(llm, way)[-1] == {"any": ["thing"]}
+@pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b"])
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_json_mode_without_a_schema(service: MockService, variant: str, call_method: str) -> None:
+    kind = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, kind, "json_mode", Joke, '{"any": ["thing"]}', call_method)
+    llm = make_model(**kind.arguments).with_structured_output(None, method="json_mode")
+    assert collect_outputs(llm, call_method)[-1] == {"any": ["thing"]}
 
 
 # --- Strict -----------------------------------------------------------------------------------------------------------
@@ -182,42 +180,44 @@ class Visitor(TypedDict, total=False):
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b"])
-def test_strict(service: Service, name: str, generation: str) -> None:
-    schema, text = EXAMPLES[name].schema, instance_of(name)
-    kind = BY_NAME[generation]
-    answer(service, kind, None, schema, text, "invoke")
-    found = gemma(**kind.arguments).with_structured_output(schema, strict=True).invoke("Go")
-    assert found == as_the_caller_reads(schema, text)
+@pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b"])
+def test_strict(service: MockService, name: str, variant: str) -> None:
+    schema, text = EXAMPLES[name].schema, get_instance(name)
+    kind = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, kind, None, schema, text, "invoke")
+    found = make_model(**kind.arguments).with_structured_output(schema, strict=True).invoke("Go")
+    assert found == parse_as_caller(schema, text)
     strictly = to_strict_openai(to_json_schema(schema))
-    part = structured_part(input_of(service))
-    assert part == constrained_by(kind, strictly, get_schema_name(schema), strict=True)
+    part = get_structured_parameters(get_request_input(service))
+    assert part == make_constraint_parameters(kind, strictly, get_schema_name(schema), strict=True)
 
 
-def test_strict_false_is_sent(service: Service) -> None:
-    service.replies({"response": '{"setup": "x"}'})
-    gemma().with_structured_output(Joke, strict=False).invoke("Go")
-    assert input_of(service)["response_format"]["json_schema"]["strict"] is False
+def test_strict_false_is_sent(service: MockService) -> None:
+    service.respond_with_results({"response": '{"setup": "x"}'})
+    make_model().with_structured_output(Joke, strict=False).invoke("Go")
+    assert get_request_input(service)["response_format"]["json_schema"]["strict"] is False
 
 
-def test_strict_functions(service: Service) -> None:
-    kind = BY_NAME["gemma-4"]
-    answer(service, kind, "function_calling", Joke, '{"setup": "x"}', "invoke")
-    gemma().with_structured_output(Joke, method="function_calling", strict=True).invoke("Go")
-    assert input_of(service)["tools"][0]["function"]["strict"] is True
+def test_strict_functions(service: MockService) -> None:
+    kind = VARIANTS_BY_NAME["gemma-4"]
+    respond_with_object(service, kind, "function_calling", Joke, '{"setup": "x"}', "invoke")
+    make_model().with_structured_output(Joke, method="function_calling", strict=True).invoke("Go")
+    assert get_request_input(service)["tools"][0]["function"]["strict"] is True
 
 
-def test_null_means_an_omitted_value_in_the_strict_form(service: Service) -> None:
-    service.replies({"response": '{"name":"A","nickname":null,"friends":[{"name":"B","friends":null}],"age":null}'})
-    found = gemma().with_structured_output(Person, strict=True).invoke("Go")
+def test_null_means_an_omitted_value_in_the_strict_form(service: MockService) -> None:
+    service.respond_with_results(
+        {"response": '{"name":"A","nickname":null,"friends":[{"name":"B","friends":null}],"age":null}'}
+    )
+    found = make_model().with_structured_output(Person, strict=True).invoke("Go")
     assert found == Person(name="A", friends=[Person(name="B")])
     with pytest.raises(OutputParserException, match="nickname"):
-        gemma().with_structured_output(Person).invoke("Go")
-    service.replies({"response": '{"name": "A", "age": null}'})
-    assert gemma().with_structured_output(Visitor, strict=True).invoke("Go") == {"name": "A"}
-    service.replies({"response": '{"name": null}'})
+        make_model().with_structured_output(Person).invoke("Go")
+    service.respond_with_results({"response": '{"name": "A", "age": null}'})
+    assert make_model().with_structured_output(Visitor, strict=True).invoke("Go") == {"name": "A"}
+    service.respond_with_results({"response": '{"name": null}'})
     with pytest.raises(OutputParserException, match="name"):
-        gemma().with_structured_output(Person, strict=True).invoke("Go")
+        make_model().with_structured_output(Person, strict=True).invoke("Go")
 
 
 # --- The caller's type checks -----------------------------------------------------------------------------------------
@@ -236,10 +236,10 @@ def test_null_means_an_omitted_value_in_the_strict_form(service: Service) -> Non
         ("typed_dict_of_typing", {"color": "blue"}, "red"),
     ],
 )
-def test_what_no_engine_enforces_is_checked_afterwards(service: Service, name: str, bad: Any, says: str) -> None:
-    text = json.dumps({**json.loads(instance_of(name)), **bad})
-    service.replies({"response": text})
-    llm = gemma(model=GEMMA_3)
+def test_what_no_engine_enforces_is_checked_afterwards(service: MockService, name: str, bad: Any, says: str) -> None:
+    text = json.dumps({**json.loads(get_instance(name)), **bad})
+    service.respond_with_results({"response": text})
+    llm = make_model(model=GEMMA_3)
     with pytest.raises(OutputParserException, match=says) as caught:
         llm.with_structured_output(EXAMPLES[name].schema).invoke("Go")
     assert caught.value.llm_output == text
@@ -255,13 +255,13 @@ class Event(BaseModel):
     day: date
 
 
-def test_strict_pydantic_models(service: Service) -> None:
-    service.replies({"response": {"name": "x", "color": "red", "day": "2026-11-21"}})
-    found = gemma(model=GEMMA_3).with_structured_output(Event).invoke("Go")
+def test_strict_pydantic_models(service: MockService) -> None:
+    service.respond_with_results({"response": {"name": "x", "color": "red", "day": "2026-11-21"}})
+    found = make_model(model=GEMMA_3).with_structured_output(Event).invoke("Go")
     assert found == Event(name="x", color=schema_examples.Color.RED, day=date(2026, 11, 21))
 
 
-def test_the_callers_own_validator(service: Service) -> None:
+def test_the_callers_own_validator(service: MockService) -> None:
     class Even(BaseModel):
         number: int
 
@@ -272,12 +272,12 @@ def test_the_callers_own_validator(service: Service) -> None:
                 raise ValueError("odd!")
             return number
 
-    service.replies({"response": '{"number": 3}'})
+    service.respond_with_results({"response": '{"number": 3}'})
     with pytest.raises(OutputParserException, match="odd!"):
-        gemma().with_structured_output(Even).invoke("Go")
+        make_model().with_structured_output(Even).invoke("Go")
 
 
-def test_pydantic_v1(service: Service, recwarn: pytest.WarningsRecorder) -> None:
+def test_pydantic_v1(service: MockService, recwarn: pytest.WarningsRecorder) -> None:
     v1 = pytest.importorskip("pydantic.v1")
     if recwarn.list:
         pytest.skip("pydantic.v1 warns on this Python")
@@ -286,25 +286,25 @@ def test_pydantic_v1(service: Service, recwarn: pytest.WarningsRecorder) -> None
         name: str
         number: int = v1.Field(2, ge=0)
 
-    llm = gemma(model=GEMMA_3).with_structured_output(Old, include_raw=True)
-    service.replies({"response": '{"name": "x"}'})
+    llm = make_model(model=GEMMA_3).with_structured_output(Old, include_raw=True)
+    service.respond_with_results({"response": '{"name": "x"}'})
     assert llm.invoke("Go")["parsed"] == Old(name="x")
-    service.replies({"response": '{"name": "x", "number": -1}'})
+    service.respond_with_results({"response": '{"name": "x", "number": -1}'})
     found = llm.invoke("Go")
     assert found["parsed"] is None
     assert isinstance(found["parsing_error"], OutputParserException)
 
 
-def test_typed_dicts_are_returned_as_plain_dicts(service: Service) -> None:
+def test_typed_dicts_are_returned_as_plain_dicts(service: MockService) -> None:
     class Dated(TypedDict):
         day: date
         color: schema_examples.Color
 
-    service.replies({"response": '{"day": "2026-11-21", "color": "red"}'})
-    assert gemma().with_structured_output(Dated).invoke("Go") == {"day": "2026-11-21", "color": "red"}
+    service.respond_with_results({"response": '{"day": "2026-11-21", "color": "red"}'})
+    assert make_model().with_structured_output(Dated).invoke("Go") == {"day": "2026-11-21", "color": "red"}
 
 
-def test_generic_models(service: Service) -> None:
+def test_generic_models(service: MockService) -> None:
     from typing import Generic, TypeVar
 
     T = TypeVar("T")
@@ -312,20 +312,20 @@ def test_generic_models(service: Service) -> None:
     class Box(BaseModel, Generic[T]):
         content: T
 
-    service.replies({"response": '{"content": 3}'})
-    assert gemma().with_structured_output(Box[int]).invoke("Go") == Box[int](content=3)
-    assert input_of(service)["response_format"]["json_schema"]["name"] == "Box_int"
+    service.respond_with_results({"response": '{"content": 3}'})
+    assert make_model().with_structured_output(Box[int]).invoke("Go") == Box[int](content=3)
+    assert get_request_input(service)["response_format"]["json_schema"]["name"] == "Box_int"
 
 
 # --- include_raw ------------------------------------------------------------------------------------------------------
 
 
-@pairs
-@pytest.mark.parametrize("way", WAYS)
-def test_include_raw(service: Service, way: str, generation: Generation, method: Any) -> None:
-    answer(service, generation, method, Joke, '{"setup": "x"}', way)
-    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method, include_raw=True)
-    found = ask(llm, way)
+@for_each_pair
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_include_raw(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
+    respond_with_object(service, variant, method, Joke, '{"setup": "x"}', call_method)
+    llm = make_model(**variant.arguments).with_structured_output(Joke, method=method, include_raw=True)
+    found = collect_outputs(llm, call_method)
     total = found[0]
     for chunk in found[1:]:
         total = total + chunk
@@ -339,12 +339,14 @@ def test_include_raw(service: Service, way: str, generation: Generation, method:
         assert total["raw"].text == '{"setup": "x"}'
 
 
-@pairs
-@pytest.mark.parametrize("way", ["ainvoke", "stream"])
-def test_include_raw_keeps_the_parsing_error(service: Service, way: str, generation: Generation, method: Any) -> None:
-    answer(service, generation, method, Joke, '{"rating": "low"}', way)
-    llm = gemma(**generation.arguments).with_structured_output(Joke, method=method, include_raw=True, max_repairs=0)
-    found = ask(llm, way)
+@for_each_pair
+@pytest.mark.parametrize("call_method", ["ainvoke", "stream"])
+def test_include_raw_keeps_the_parsing_error(
+    service: MockService, call_method: str, variant: ServiceVariant, method: Any
+) -> None:
+    respond_with_object(service, variant, method, Joke, '{"rating": "low"}', call_method)
+    llm = make_model(**variant.arguments).with_structured_output(Joke, method=method, include_raw=True, max_repairs=0)
+    found = collect_outputs(llm, call_method)
     last = {key: value for chunk in found for key, value in chunk.items()}
     assert isinstance(last["raw"], AIMessage)
     assert last["parsed"] is None
@@ -352,11 +354,13 @@ def test_include_raw_keeps_the_parsing_error(service: Service, way: str, generat
     assert isinstance(last["parsing_error"].__cause__, ValidationError)
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_include_raw_streams_growing_dicts(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_include_raw_streams_growing_dicts(service: MockService, call_method: str) -> None:
     schema = EXAMPLES["json_schema"].schema
-    answer(service, BY_NAME["gemma-3"], None, schema, '{"setup": "knock knock", "rating": 7}', way)
-    found = ask(gemma(model=GEMMA_3).with_structured_output(schema, include_raw=True), way)
+    respond_with_object(
+        service, VARIANTS_BY_NAME["gemma-3"], None, schema, '{"setup": "knock knock", "rating": 7}', call_method
+    )
+    found = collect_outputs(make_model(model=GEMMA_3).with_structured_output(schema, include_raw=True), call_method)
     parsed = [chunk["parsed"] for chunk in found if "parsed" in chunk]
     assert {"setup": "knoc"} in parsed
     assert parsed[-1] == {"setup": "knock knock", "rating": 7}
@@ -367,35 +371,37 @@ def test_include_raw_streams_growing_dicts(service: Service, way: str) -> None:
     assert total["raw"].text == '{"setup": "knock knock", "rating": 7}'
 
 
-def test_errors_of_the_service_are_raised_with_include_raw(service: Service) -> None:
+def test_errors_of_the_service_are_raised_with_include_raw(service: MockService) -> None:
     from langchain_workers_gemma import BadRequestError
 
-    service.says({"success": False, "result": None, "errors": [{"code": 5006, "message": "JSON Mode couldn't be met"}]})
-    for llm in (gemma().with_structured_output(Joke, include_raw=True), gemma().with_structured_output(Joke)):
-        for way in WAYS:
+    service.respond_with_bodies(
+        {"success": False, "result": None, "errors": [{"code": 5006, "message": "JSON Mode couldn't be met"}]}
+    )
+    for llm in (make_model().with_structured_output(Joke, include_raw=True), make_model().with_structured_output(Joke)):
+        for call_method in CALL_METHODS:
             with pytest.raises(BadRequestError, match="JSON Mode couldn't be met") as caught:
-                ask(llm, way)
+                collect_outputs(llm, call_method)
             assert caught.value.message == "JSON Mode couldn't be met"
 
 
 # --- Room -------------------------------------------------------------------------------------------------------------
 
 
-@pairs
-def test_max_tokens_that_is_set_is_kept(service: Service, generation: Generation, method: Any) -> None:
-    answer(service, generation, method, Joke, '{"setup": "x"}', "invoke")
+@for_each_pair
+def test_max_tokens_that_is_set_is_kept(service: MockService, variant: ServiceVariant, method: Any) -> None:
+    respond_with_object(service, variant, method, Joke, '{"setup": "x"}', "invoke")
     for llm in (
-        gemma(**generation.arguments, max_tokens=99).with_structured_output(Joke, method=method),
-        gemma(**generation.arguments).with_structured_output(Joke, method=method, max_tokens=99),
+        make_model(**variant.arguments, max_tokens=99).with_structured_output(Joke, method=method),
+        make_model(**variant.arguments).with_structured_output(Joke, method=method, max_tokens=99),
     ):
         llm.invoke("Go")
-        assert input_of(service)["max_tokens"] == 99
+        assert get_request_input(service)["max_tokens"] == 99
 
 
-def test_thinking_raises_max_tokens_too(service: Service) -> None:
-    service.replies({"response": '{"setup": "x"}'})
+def test_thinking_raises_max_tokens_too(service: MockService) -> None:
+    service.respond_with_results({"response": '{"setup": "x"}'})
     rooms = []
     for thinking in (None, True, False):
-        gemma(thinking=thinking).with_structured_output(Joke).invoke("Go")
-        rooms.append(input_of(service)["max_tokens"])
+        make_model(thinking=thinking).with_structured_output(Joke).invoke("Go")
+        rooms.append(get_request_input(service)["max_tokens"])
     assert rooms == [12288, 12288, 4096]

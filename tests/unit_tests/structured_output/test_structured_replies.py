@@ -22,8 +22,24 @@ from langchain_workers_gemma.response.events import Text
 from langchain_workers_gemma.response.stages.json_answer import JsonAnswer
 from langchain_workers_gemma.schemas import to_json_schema
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues
-from tests.helpers.asking import GEMMA_3, GEMMA_4, Service, body, delta, gemma, message_reply, sse, stream, usage
-from tests.helpers.structured_asking import BY_NAME, PAIRS, Generation, answer, ask, written
+from tests.helpers.mock_service import (
+    MockService,
+    encode_sse,
+    make_completion,
+    make_delta,
+    make_response,
+    make_stream_response,
+    make_usage,
+)
+from tests.helpers.model_calls import GEMMA_3, GEMMA_4, make_model
+from tests.helpers.structured_calls import (
+    VARIANT_METHOD_PAIRS,
+    VARIANTS_BY_NAME,
+    ServiceVariant,
+    collect_outputs,
+    respond_with_object,
+    write_object,
+)
 
 
 class Person(BaseModel):
@@ -41,7 +57,7 @@ class Card(TypedDict):
 SCHEMA = {"title": "Person", "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
 ADA = {"name": "Ada", "age": 36}
 TEXT = '{"name": "Ada", "age": 36}'
-pairs = pytest.mark.parametrize(("generation", "method"), PAIRS, ids=str)
+pairs = pytest.mark.parametrize(("variant", "method"), VARIANT_METHOD_PAIRS, ids=str)
 
 # --- Forms of replies -------------------------------------------------------------------------------------------------
 
@@ -66,29 +82,29 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b-lora", "aimlapi"])
-@pytest.mark.parametrize("way", ["invoke", "astream"])
-def test_forms_of_replies(service: Service, way: str, generation: str, form: str) -> None:
-    kind = BY_NAME[generation]
+@pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b-lora", "aimlapi"])
+@pytest.mark.parametrize("call_method", ["invoke", "astream"])
+def test_forms_of_replies(service: MockService, call_method: str, variant: str, form: str) -> None:
+    kind = VARIANTS_BY_NAME[variant]
     reply = FORMS[form]
     if kind.openai:
-        service.replies(message_reply(reply))
+        service.respond_with_results(make_completion(reply))
     else:
-        service.replies({"response": reply})
-    llm = gemma(**kind.arguments)
+        service.respond_with_results({"response": reply})
+    llm = make_model(**kind.arguments)
     # A stream answered with one body is a stream as well.
-    assert ask(llm.with_structured_output(Person), way) == [Person(**ADA)]
-    assert ask(llm.with_structured_output(SCHEMA), way)[-1] == ADA
-    assert ask(llm.with_structured_output(Card), way)[-1] == ADA
+    assert collect_outputs(llm.with_structured_output(Person), call_method) == [Person(**ADA)]
+    assert collect_outputs(llm.with_structured_output(SCHEMA), call_method)[-1] == ADA
+    assert collect_outputs(llm.with_structured_output(Card), call_method)[-1] == ADA
 
 
 @pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_forms_of_streams(service: Service, form: str, size: int) -> None:
+def test_forms_of_streams(service: MockService, form: str, size: int) -> None:
     text = FORMS[form]
     pieces = [{"response": text[at : at + size]} for at in range(0, len(text), size)]
-    service.streams(*pieces, {"response": "", "usage": usage(1, 1)}, "[DONE]")
-    llm = gemma(model=GEMMA_3)
+    service.respond_with_events(*pieces, {"response": "", "usage": make_usage(1, 1)}, "[DONE]")
+    llm = make_model(model=GEMMA_3)
     assert list(llm.with_structured_output(Person).stream("Go")) == [Person(**ADA)]
     found = list(llm.with_structured_output(SCHEMA).stream("Go"))
     assert found[-1] == ADA
@@ -98,25 +114,25 @@ def test_forms_of_streams(service: Service, form: str, size: int) -> None:
         assert {"name": "Ad"} in found
 
 
-@pytest.mark.parametrize("generation", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
+@pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
 @pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
-@pytest.mark.parametrize("way", ["ainvoke", "stream"])
-def test_a_bound_format_returns_the_json_alone(service: Service, way: str, generation: str, form: str) -> None:
+@pytest.mark.parametrize("call_method", ["ainvoke", "stream"])
+def test_a_bound_format_returns_the_json_alone(service: MockService, call_method: str, variant: str, form: str) -> None:
     """Programs that bind `response_format`, LangChain's agents among them, hand the text to `json.loads`."""
-    kind = BY_NAME[generation]
-    answer(service, kind, None, Person, FORMS[form], way)
-    llm = gemma(**kind.arguments).bind(response_format={"type": "json_schema", "json_schema": SCHEMA})
-    assert json.loads("".join(message.text for message in ask(llm, way))) == ADA
+    kind = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, kind, None, Person, FORMS[form], call_method)
+    llm = make_model(**kind.arguments).bind(response_format={"type": "json_schema", "json_schema": SCHEMA})
+    assert json.loads("".join(message.text for message in collect_outputs(llm, call_method))) == ADA
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
 @pytest.mark.parametrize("empty", [b"", {"result": {}, "success": True}, b"data: [DONE]\n\n"], ids=str)
-def test_a_stream_answered_with_nothing(service: Service, way: str, empty: Any) -> None:
-    first = stream(empty) if isinstance(empty, bytes) else body(empty)
-    again = body({"result": {"response": ADA}, "success": True})
+def test_a_stream_answered_with_nothing(service: MockService, call_method: str, empty: Any) -> None:
+    first = make_stream_response(empty) if isinstance(empty, bytes) else make_response(empty)
+    again = make_response({"result": {"response": ADA}, "success": True})
     for schema, wanted in ((Person, Person(**ADA)), (SCHEMA, ADA)):
-        service.answers(first, again)
-        assert ask(gemma(model=GEMMA_3).with_structured_output(schema), way)[-1] == wanted
+        service.respond_with(first, again)
+        assert collect_outputs(make_model(model=GEMMA_3).with_structured_output(schema), call_method)[-1] == wanted
 
 
 # --- Replies that cannot be read --------------------------------------------------------------------------------------
@@ -125,37 +141,45 @@ CUTS = ['{"name": "Ad', '{"name": "Ada", "age"', '{"name": "Ada", "age": 3', "{"
 LOOPS = ['{"name": "Ada",' + "\n" * 400, '{"name": "Ada", "age": ' + " \t" * 200, "{" + " " * 2000]
 
 
-def cut_answer(service: Service, generation: Generation, method: Any, text: str, way: str, reason: str | None) -> None:
+def cut_answer(
+    service: MockService, variant: ServiceVariant, method: Any, text: str, call_method: str, reason: str | None
+) -> None:
     """A reply that breaks off."""
-    said, calls = written(generation, method, Person, text)
+    said, calls = write_object(variant, method, Person, text)
     if not calls and method == "function_calling":
         said = said.removesuffix("}")
     more: dict[str, Any] = {"tool_calls": calls} if calls else {}
-    if generation.openai and way in ("invoke", "ainvoke"):
-        result = message_reply(said, finish_reason=reason, **more)
-        service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
-    elif generation.openai:
+    if variant.openai and call_method in ("invoke", "ainvoke"):
+        result = make_completion(said, finish_reason=reason, **more)
+        service.respond_with_bodies(result) if variant.arguments.get(
+            "api"
+        ) == "openai" else service.respond_with_results(result)
+    elif variant.openai:
         part = {"tool_calls": [{**call, "index": 0} for call in calls]} if calls else {"content": said}
-        service.streams(delta(**part), delta(finish_reason=reason), "[DONE]")
-    elif way in ("invoke", "ainvoke"):
-        service.replies({"response": said, "finish_reason": reason})
+        service.respond_with_events(make_delta(**part), make_delta(finish_reason=reason), "[DONE]")
+    elif call_method in ("invoke", "ainvoke"):
+        service.respond_with_results({"response": said, "finish_reason": reason})
     else:
-        service.streams({"response": said}, {"response": "", "finish_reason": reason}, "[DONE]")
+        service.respond_with_events({"response": said}, {"response": "", "finish_reason": reason}, "[DONE]")
 
 
 @pairs
-@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize("call_method", ["invoke", "astream"])
 @pytest.mark.parametrize("reason", ["length", None])
-def test_cut_replies(service: Service, way: str, reason: str | None, generation: Generation, method: Any) -> None:
-    llm = gemma(**generation.arguments)
+def test_cut_replies(
+    service: MockService, call_method: str, reason: str | None, variant: ServiceVariant, method: Any
+) -> None:
+    llm = make_model(**variant.arguments)
     for schema in (Person, SCHEMA):
         for text in CUTS:
-            cut_answer(service, generation, method, text, way, reason)
+            cut_answer(service, variant, method, text, call_method, reason)
             with pytest.raises(OutputParserException, match=r"it was cut: raise max_tokens"):
-                ask(llm.with_structured_output(schema, method=method), way)
+                collect_outputs(llm.with_structured_output(schema, method=method), call_method)
             last = {
                 key: value
-                for chunk in ask(llm.with_structured_output(schema, method=method, include_raw=True), way)
+                for chunk in collect_outputs(
+                    llm.with_structured_output(schema, method=method, include_raw=True), call_method
+                )
                 for key, value in chunk.items()
             }
             assert isinstance(last["raw"], AIMessage)
@@ -164,53 +188,57 @@ def test_cut_replies(service: Service, way: str, reason: str | None, generation:
 
 
 @pairs
-@pytest.mark.parametrize("way", ["ainvoke", "stream"])
-def test_loops_of_white_space(service: Service, way: str, generation: Generation, method: Any) -> None:
-    llm = gemma(**generation.arguments).with_structured_output(Person, method=method)
+@pytest.mark.parametrize("call_method", ["ainvoke", "stream"])
+def test_loops_of_white_space(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
+    llm = make_model(**variant.arguments).with_structured_output(Person, method=method)
     for text in LOOPS:
-        cut_answer(service, generation, method, text, way, "length")
+        cut_answer(service, variant, method, text, call_method, "length")
         with pytest.raises(OutputParserException, match=r"white space.*loop until max_tokens"):
-            ask(llm, way)
+            collect_outputs(llm, call_method)
 
 
 @pairs
-def test_a_truncation_before_any_content(service: Service, generation: Generation, method: Any) -> None:
+def test_a_truncation_before_any_content(service: MockService, variant: ServiceVariant, method: Any) -> None:
     """A model that thinks can use all its tokens up before the first word."""
-    result: Any = message_reply("", finish_reason="length", reasoning_content="Hm") if generation.openai else None
+    result: Any = make_completion("", finish_reason="length", reasoning_content="Hm") if variant.openai else None
     result = result or {"response": "", "finish_reason": "length"}
-    service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
+    service.respond_with_bodies(result) if variant.arguments.get("api") == "openai" else service.respond_with_results(
+        result
+    )
     with pytest.raises(OutputParserException, match=r"empty; .*max_tokens"):
-        gemma(**generation.arguments).with_structured_output(Person, method=method).invoke("Go")
+        make_model(**variant.arguments).with_structured_output(Person, method=method).invoke("Go")
 
 
 @pairs
-@pytest.mark.parametrize("way", ["invoke", "stream"])
-def test_prose_without_an_object(service: Service, way: str, generation: Generation, method: Any) -> None:
+@pytest.mark.parametrize("call_method", ["invoke", "stream"])
+def test_prose_without_an_object(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
     said = "I cannot help with {that}."
-    result: Any = message_reply(said) if generation.openai else {"response": said}
-    service.says(result) if generation.arguments.get("api") == "openai" else service.replies(result)
-    llm = gemma(**generation.arguments)
+    result: Any = make_completion(said) if variant.openai else {"response": said}
+    service.respond_with_bodies(result) if variant.arguments.get("api") == "openai" else service.respond_with_results(
+        result
+    )
+    llm = make_model(**variant.arguments)
     with pytest.raises(OutputParserException, match="no JSON object") as caught:
-        ask(llm.with_structured_output(Person, method=method), way)
+        collect_outputs(llm.with_structured_output(Person, method=method), call_method)
     assert caught.value.llm_output == said
-    last = ask(llm.with_structured_output(Person, method=method, include_raw=True), way)
+    last = collect_outputs(llm.with_structured_output(Person, method=method, include_raw=True), call_method)
     assert isinstance(last[-1]["parsing_error"], OutputParserException)
 
 
 @pytest.mark.parametrize("value", ["[1, 2]", '[{"name": "Ada"}]', "3", '"Ada"', "null"])
-def test_json_that_is_no_object(service: Service, value: str) -> None:
-    service.replies({"response": value})
+def test_json_that_is_no_object(service: MockService, value: str) -> None:
+    service.respond_with_results({"response": value})
     with pytest.raises(OutputParserException, match="no JSON object"):
-        gemma().with_structured_output(Person).invoke("Go")
+        make_model().with_structured_output(Person).invoke("Go")
 
 
-def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: Service) -> None:
+def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: MockService) -> None:
     class Lenient(BaseModel):
         name: str = "nobody"
 
-    service.replies(message_reply('{"other": 1}'))
+    service.respond_with_results(make_completion('{"other": 1}'))
     with pytest.raises(OutputParserException, match="without the requested call"):
-        gemma().with_structured_output(Lenient, method="function_calling", max_repairs=0).invoke("Go")
+        make_model().with_structured_output(Lenient, method="function_calling", max_repairs=0).invoke("Go")
 
 
 def test_an_object_inside_one_that_cannot_be_read_is_not_the_answer() -> None:
@@ -219,14 +247,14 @@ def test_an_object_inside_one_that_cannot_be_read_is_not_the_answer() -> None:
             find_json(text)
 
 
-def test_half_a_surrogate_pair_and_raw_control_characters(service: Service) -> None:
-    service.replies({"response": r'{"name": "a\ud83d b\ude00 c\ud83d\ude00 \\ud83d' + '\n\x07"}'})
+def test_half_a_surrogate_pair_and_raw_control_characters(service: MockService) -> None:
+    service.respond_with_results({"response": r'{"name": "a\ud83d b\ude00 c\ud83d\ude00 \\ud83d' + '\n\x07"}'})
     wanted = "a\ufffd b\ufffd c\U0001f600 \\ud83d\n\x07"
-    assert gemma().with_structured_output(Person).invoke("Go") == Person(name=wanted)
-    assert gemma().with_structured_output(SCHEMA).invoke("Go") == {"name": wanted}
+    assert make_model().with_structured_output(Person).invoke("Go") == Person(name=wanted)
+    assert make_model().with_structured_output(SCHEMA).invoke("Go") == {"name": wanted}
 
 
-def test_depth_and_size_are_no_crash(service: Service) -> None:
+def test_depth_and_size_are_no_crash(service: MockService) -> None:
     for text in (
         '{"a":' * 5000 + "1" + "}" * 5000,
         '{"a":' * 300 + "1" + "}" * 300,
@@ -235,10 +263,10 @@ def test_depth_and_size_are_no_crash(service: Service) -> None:
         "{" * 100_000,
         '{"' * 50_000,
     ):
-        service.replies({"response": text})
+        service.respond_with_results({"response": text})
         for method in ("json_schema", "function_calling"):
             with pytest.raises(OutputParserException):
-                gemma().with_structured_output(Person, method=method).invoke("Go")
+                make_model().with_structured_output(Person, method=method).invoke("Go")
 
 
 # --- The finder -------------------------------------------------------------------------------------------------------
@@ -362,22 +390,24 @@ def test_what_has_ended_is_shared_by_all_views() -> None:
     assert later["items"][0] is earlier["items"][0]
 
 
-def test_a_stream_of_a_long_document(service: Service) -> None:
+def test_a_stream_of_a_long_document(service: MockService) -> None:
     value = {"items": [{"id": number, "name": "Ada"} for number in range(1500)]}
     text = json.dumps(value)
-    service.streams(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
+    service.respond_with_events(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
     schema = {"title": "x", "type": "object", "properties": {"items": {"type": "array"}}}
-    found = list(gemma(model=GEMMA_3).with_structured_output(schema).stream("Go"))
+    found = list(make_model(model=GEMMA_3).with_structured_output(schema).stream("Go"))
     assert found[-1] == value
     assert len(found) > 3000
 
 
-def test_dict_partials_of_calls_grow(service: Service) -> None:
+def test_dict_partials_of_calls_grow(service: MockService) -> None:
     pieces = [TEXT[at : at + 3] for at in range(0, len(TEXT), 3)]
     head = {"index": 0, "id": "c", "type": "function", "function": {"name": "Person", "arguments": ""}}
-    frames = [delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
-    service.pieces(sse(delta(tool_calls=[head]), *frames, delta(finish_reason="tool_calls"), "[DONE]"))
-    found = list(gemma(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
+    frames = [make_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
+    service.respond_with_pieces(
+        encode_sse(make_delta(tool_calls=[head]), *frames, make_delta(finish_reason="tool_calls"), "[DONE]")
+    )
+    found = list(make_model(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
     assert found[-1] == ADA
     assert len(found) >= 3
     for earlier, later in pairwise(found):

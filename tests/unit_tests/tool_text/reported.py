@@ -9,32 +9,32 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 
-def _tool(tool: str, *required: str, **parameters: Any) -> dict[str, Any]:
+def _make_tool(tool: str, *required: str, **parameters: Any) -> dict[str, Any]:
     properties = {key: {"type": kind} if isinstance(kind, str | list) else kind for key, kind in parameters.items()}
     schema = {"type": "object", "properties": properties, "required": list(required)}
     return {"type": "function", "function": {"name": tool, "description": "d", "parameters": schema}}
 
 
 TOOLS = [
-    _tool("weather", city="string", unit="string"),
-    _tool("now"),
-    _tool("sh", command="string"),
-    _tool("grep", include="string", path="string", pattern="string"),
-    _tool("write", path="string", content="string", overwrite="boolean"),
-    _tool("search", query="string", limit="integer", filters="object", tags="array"),
-    _tool("open", path="string"),
-    _tool("edit", edits="array"),
-    _tool("web-search", q="string"),
-    _tool("fs.read", path="string"),
-    _tool("add", a="integer", b="integer"),
-    _tool("conf", config="object", on="boolean", ratio="number", label="string"),
-    _tool("find", zip="string", phone="string", id="string", version="string",
+    _make_tool("weather", city="string", unit="string"),
+    _make_tool("now"),
+    _make_tool("sh", command="string"),
+    _make_tool("grep", include="string", path="string", pattern="string"),
+    _make_tool("write", path="string", content="string", overwrite="boolean"),
+    _make_tool("search", query="string", limit="integer", filters="object", tags="array"),
+    _make_tool("open", path="string"),
+    _make_tool("edit", edits="array"),
+    _make_tool("web-search", q="string"),
+    _make_tool("fs.read", path="string"),
+    _make_tool("add", a="integer", b="integer"),
+    _make_tool("conf", config="object", on="boolean", ratio="number", label="string"),
+    _make_tool("find", zip="string", phone="string", id="string", version="string",
           ids={"type": "array", "items": {"type": "string"}}),
-    _tool("nullable", value=["string", "null"]),
-    _tool("flow", connections="object", name="string"),
-    _tool("make-pdf", title="string"),
-    _tool("run_js", data="string"),
-    _tool("must", "label", label="string"),
+    _make_tool("nullable", value=["string", "null"]),
+    _make_tool("flow", connections="object", name="string"),
+    _make_tool("make-pdf", title="string"),
+    _make_tool("run_js", data="string"),
+    _make_tool("must", "label", label="string"),
 ]  # fmt: skip
 
 
@@ -58,21 +58,21 @@ class Sample(NamedTuple):
 
 Q = '<|"|>'
 ROME: tuple[str, dict[str, Any]] = ("weather", {"city": "Rome"})
-WEATHER = f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call|>"
+ROME_TEXT = f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call|>"
 
 
-def _call(inner: str, *calls: tuple[str, dict[str, Any]], **more: Any) -> Sample:
+def _sample(inner: str, *calls: tuple[str, dict[str, Any]], **more: Any) -> Sample:
     return Sample(f"<|tool_call>call:{inner}<tool_call|>", list(calls), **more)
 
 
 SAMPLES: dict[str, dict[str, Sample]] = {
     "a reply that starts inside the thought": {
-        "vllm#45588, #39885": Sample(f"thought\nI should look.<channel|>{WEATHER}", [ROME], "", "I should look."),
+        "vllm#45588, #39885": Sample(f"thought\nI should look.<channel|>{ROME_TEXT}", [ROME], "", "I should look."),
         "no call": Sample("thought\nI ponder.\n<channel|>Yes.", [], "Yes.", "I ponder."),
         "empty": Sample("thought\n<channel|>Yes.", [], "Yes."),
         "empty, without a line end": Sample("thought<channel|>Yes.", [], "Yes."),
         "never closed": Sample("thought\nI ponder.", [], "", "I ponder."),
-        "never closed, a call": Sample(f"thought\nI ponder.\n{WEATHER}", [ROME], "", "I ponder."),
+        "never closed, a call": Sample(f"thought\nI ponder.\n{ROME_TEXT}", [ROME], "", "I ponder."),
         "behind line ends": Sample("\nthought\nI ponder.<channel|>Yes.", [], "Yes.", "I ponder."),
         "a sentence is none": Sample("thought provoking\nstuff", [], "thought provoking\nstuff"),
         "a word is none": Sample("thoughts\nand prayers", [], "thoughts\nand prayers"),
@@ -87,7 +87,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "hermes-agent#67632, LTEngine#28: blank": Sample(
             "<|channel>thought It is so.<channel|>Answer.", [], "Answer.", "It is so."),
         "hipfire#678: orphan opener": Sample("<|channel>\nHere is the game.", [], "Here is the game."),
-        "orphan opener, a call": Sample(f"<|channel>\nLook:\n{WEATHER}", [ROME], "Look:"),
+        "orphan opener, a call": Sample(f"<|channel>\nLook:\n{ROME_TEXT}", [ROME], "Look:"),
         "orphan opener, a fence": Sample(
             "<|channel>\n```python\nx = '<|channel>'\n```", [], "```python\nx = '<|channel>'\n```"),
         "orphan opener, code for a call": Sample("<|channel>\n```tool_code\nnow()\n```", [("now", {})]),
@@ -99,7 +99,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "doubled closer": Sample("<|channel>thought\nhm<channel|><channel|>Yes.", [], "Yes.", "hm"),
         "two thoughts": Sample("<|channel>thought\na<channel|><|channel>thought\nb<channel|>c", [], "c", "ab"),
         "between calls": Sample(
-            f"{WEATHER}<|channel>thought\nnow b<channel|><|tool_call>call:now{{}}<tool_call|>",
+            f"{ROME_TEXT}<|channel>thought\nnow b<channel|><|tool_call>call:now{{}}<tool_call|>",
             [ROME, ("now", {})], "", "now b"),
         "empty thought alone": Sample("<|channel>thought\n<channel|>", [], ""),
         "opener alone": Sample("<|channel>", [], ""),
@@ -118,27 +118,27 @@ SAMPLES: dict[str, dict[str, Sample]] = {
     },
     "a call inside a thought that is never closed": {
         "vllm-mlx#609, #625, slime#2097, omlx#1854": Sample(
-            f"<|channel>thought\nI should list.\n{WEATHER}", [ROME], "", "I should list."),
+            f"<|channel>thought\nI should list.\n{ROME_TEXT}", [ROME], "", "I should list."),
         "two calls": Sample(
-            f"<|channel>thought\nBoth.{WEATHER}\n<|tool_call>call:now{{}}<tool_call|>", [ROME,
+            f"<|channel>thought\nBoth.{ROME_TEXT}\n<|tool_call>call:now{{}}<tool_call|>", [ROME,
             ("now", {})], "", "Both."),
-        "result token": Sample(f"<|channel>thought\nI list.{WEATHER}<|tool_response>", [ROME], "", "I list."),
-        "turn token": Sample(f"<|channel>thought\nI list.{WEATHER}<turn|>\n", [ROME], "", "I list."),
+        "result token": Sample(f"<|channel>thought\nI list.{ROME_TEXT}<|tool_response>", [ROME], "", "I list."),
+        "turn token": Sample(f"<|channel>thought\nI list.{ROME_TEXT}<turn|>\n", [ROME], "", "I list."),
         "a fence": Sample(
             "<|channel>thought\nI list.\n```tool_code\nweather(city='Rome')\n```", [ROME], "", "I list."),
         "json": Sample(
             '<|channel>thought\nI list.\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME], "", "I list."),
-        "closed too late": Sample(f"<|channel>thought\nI list.{WEATHER}<channel|>", [ROME], "", "I list."),
+        "closed too late": Sample(f"<|channel>thought\nI list.{ROME_TEXT}<channel|>", [ROME], "", "I list."),
         "a cut call": Sample(
             f"<|channel>thought\nI list.<|tool_call>call:weather{{city:{Q}Ro", [], "", "I list.", ("weather",)),
         "an example in a closed thought": Sample(
-            f"<|channel>thought\nI could {WEATHER} but no.<channel|>No.", [], "No.", f"I could {WEATHER} but no."),
+            f"<|channel>thought\nI could {ROME_TEXT} but no.<channel|>No.", [], "No.", f"I could {ROME_TEXT} but no."),
         "an example at the end of a closed thought": Sample(
-            f"<|channel>thought\nLike {WEATHER}<channel|>No.", [], "No.", f"Like {WEATHER}"),
+            f"<|channel>thought\nLike {ROME_TEXT}<channel|>No.", [], "No.", f"Like {ROME_TEXT}"),
         "a name alone": Sample("<|channel>thought\nI <|tool_call>call:now<tool_call|>", [("now", {})], "", "I"),
     },
     "thoughts and calls, code": {
-        "llama.cpp#22371": _call(
+        "llama.cpp#22371": _sample(
             f"write{{path:{Q}a.txt{Q},content:{Q}line\n<|channel>thought\nabc<channel|>def{Q}}}",
             ("write", {"path": "a.txt", "content": "line\n<|channel>thought\nabc<channel|>def"})),
         "in json": Sample(
@@ -147,20 +147,20 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "in python": Sample(
             "```tool_code\nwrite(content='''\n<|channel>thought\nabc<channel|>''')\n```",
             [("write", {"content": "\n<|channel>thought\nabc<channel|>"})]),
-        "tokens in a string": _call(
+        "tokens in a string": _sample(
             f"write{{path:{Q}<tool_call|> <|tool_call> <turn|>{Q}}}",
             ("write", {"path": "<tool_call|> <|tool_call> <turn|>"})),
-        "a call in a string": _call(
+        "a call in a string": _sample(
             f"write{{content:{Q}Use <|tool_call>call:f{{a:1}}<tool_call|>{Q}}}",
             ("write", {"content": "Use <|tool_call>call:f{a:1}<tool_call|>"})),
-        "two calls in a string": _call(
+        "two calls in a string": _sample(
             f"write{{content:{Q}<|tool_call>call:f{{a:1}}<tool_call|><|tool_call>call:g{{}}<tool_call|>{Q}}}",
             ("write", {"content": "<|tool_call>call:f{a:1}<tool_call|><|tool_call>call:g{}<tool_call|>"})),
         "code in a fence": Sample("```html\n<eos>\n<turn|>\n```\n", [], "```html\n<eos>\n<turn|>\n```\n"),
     },
     "tokens that end a turn": {
         "vllm#48522: text": Sample("The answer is 4.<turn|>", [], "The answer is 4."),
-        "vllm#48522: call": Sample(f"{WEATHER}<turn|>\n", [ROME]),
+        "vllm#48522: call": Sample(f"{ROME_TEXT}<turn|>\n", [ROME]),
         "LlamaToolCallParserTests.swift": Sample(
             f"<|tool_call>\ncall:weather{{city:{Q}Rome{Q}}}\n<|end_of_turn>", [ROME]),
         "ChatterUI#128": Sample("Hello.<end_of_turn>", [], "Hello."),
@@ -179,8 +179,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "in a thought": Sample("<|channel>thought\nhm<turn|>", [], "", "hm"),
         "result token": Sample("Hello.<|tool_response>", [], "Hello."),
         "an invented result": Sample(
-            f"{WEATHER}<|tool_response>response:weather{{temp:{Q}5{Q}}}<tool_response|>It is 5.", [ROME], "It is 5."),
-        "result token behind a call": Sample(f"{WEATHER}<|tool_response>\n", [ROME]),
+            f"{ROME_TEXT}<|tool_response>response:weather{{temp:{Q}5{Q}}}<tool_response|>It is 5.", [ROME], "It is 5."),
+        "result token behind a call": Sample(f"{ROME_TEXT}<|tool_response>\n", [ROME]),
         "between words": Sample("text<tool_call|>more", [], "textmore"),
         "begin and padding": Sample("<bos>Hi<bos> there<pad>.", [], "Hi there."),
         "words of a sentence": Sample("Use <turn|> and <eos> there.", [], "Use <turn|> and <eos> there."),
@@ -189,42 +189,42 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "the model's own header": Sample("<start_of_turn>model\nHello.<end_of_turn>", [], "Hello."),
         "the next turn": Sample("Hello.<end_of_turn>\n<start_of_turn>user\nWho?<end_of_turn>", [], "Hello."),
         "the next turn, with a call": Sample(
-            f"Hello.<turn|>\n<|turn>user\nLook.<turn|>\n<|turn>model\n{WEATHER}", [], "Hello."),
+            f"Hello.<turn|>\n<|turn>user\nLook.<turn|>\n<|turn>model\n{ROME_TEXT}", [], "Hello."),
     },
     "drifts of the envelope": {
         "vllm#53444": Sample(f"<|tool_call>:call:sh{{command:{Q}pytest{Q}}}", [("sh", {"command": "pytest"})]),
         "tensai#217, flutter_gemma#238, mlx-vlm": Sample(
             f"<|tool_call>weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
         "vllm test_gemma4_regex": Sample(f"<call>weather{{city:{Q}Rome{Q}}}", [ROME]),
-        "vmlx-swift#61": _call('search({"tags":["a"]})', ("search", {"tags": ["a"]})),
-        "omlx#1830, mlx-vlm#1379": _call(f"google:mcp:text:make-pdf{{title:{Q}A{Q}}}", ("make-pdf", {"title": "A"})),
-        "vllm#53431": _call(f" weather{{city:{Q}Rome{Q}}}", ROME),
+        "vmlx-swift#61": _sample('search({"tags":["a"]})', ("search", {"tags": ["a"]})),
+        "omlx#1830, mlx-vlm#1379": _sample(f"google:mcp:text:make-pdf{{title:{Q}A{Q}}}", ("make-pdf", {"title": "A"})),
+        "vllm#53431": _sample(f" weather{{city:{Q}Rome{Q}}}", ROME),
         "omlx#552": Sample('<|tool_call>{"name": "weather", "arguments": {"city": "Rome"}}<tool_call|>', [ROME]),
         "words before the call": Sample("<|tool_call>garbage call:add{a:1}<tool_call|>", [("add", {"a": 1})]),
         "blanks": Sample("<|tool_call>  call: add {a:1} <tool_call|>", [("add", {"a": 1})]),
         "words behind the call": Sample("<|tool_call>call:add{a:1} zzz<tool_call|>", [("add", {"a": 1})]),
-        "arguments behind the call": _call(f"write{{path:{Q}a{Q}}},content:{Q}b{Q}}}", invalid=("write",)),
+        "arguments behind the call": _sample(f"write{{path:{Q}a{Q}}},content:{Q}b{Q}}}", invalid=("write",)),
         "colon alone": Sample("<|tool_call>:add{a:1}<tool_call|>", [("add", {"a": 1})]),
-        "no arguments": _call("now", ("now", {})),
-        "empty brackets": _call("now()", ("now", {})),
+        "no arguments": _sample("now", ("now", {})),
+        "empty brackets": _sample("now()", ("now", {})),
         "two openers": Sample(f"<|tool_call><|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
-        "two closers": Sample(f"{WEATHER}<tool_call|>", [ROME]),
-        "doubled braces": _call(f"weather{{{{city:{Q}Rome{Q}}}}}", ROME),
-        "a dot in the name": _call(f"fs.read{{path:{Q}a{Q}}}", ("fs.read", {"path": "a"})),
-        "a namespace of dots": _call(f"default_api.fs.read{{path:{Q}a{Q}}}", ("fs.read", {"path": "a"})),
-        "a namespace of slashes": _call(f"mcp/web-search{{q:{Q}a{Q}}}", ("web-search", {"q": "a"})),
+        "two closers": Sample(f"{ROME_TEXT}<tool_call|>", [ROME]),
+        "doubled braces": _sample(f"weather{{{{city:{Q}Rome{Q}}}}}", ROME),
+        "a dot in the name": _sample(f"fs.read{{path:{Q}a{Q}}}", ("fs.read", {"path": "a"})),
+        "a namespace of dots": _sample(f"default_api.fs.read{{path:{Q}a{Q}}}", ("fs.read", {"path": "a"})),
+        "a namespace of slashes": _sample(f"mcp/web-search{{q:{Q}a{Q}}}", ("web-search", {"q": "a"})),
         "json in a namespace": Sample('{"name": "google:weather", "args": {"city": "Rome"}}', [ROME]),
         "a list between the tokens": Sample(
             '<|tool_call>[{"name": "now", "arguments": {}}]<tool_call|>', [("now", {})]),
         "python between the tokens": Sample("<|tool_call>weather(city='Rome')<tool_call|>", [ROME]),
-        "behind a sentence": Sample(f"Sure.{WEATHER}", [ROME], "Sure."),
-        "behind a sentence and a blank": Sample(f"Sure. {WEATHER}", [ROME], "Sure. "),
-        "before a sentence": Sample(f"{WEATHER}Done.", [ROME], "Done."),
-        "between sentences": Sample(f"Sure.{WEATHER}Done.", [ROME], "Sure.Done."),
-        "in a sentence": Sample(f"It writes {WEATHER} to call.", [], f"It writes {WEATHER} to call."),
+        "behind a sentence": Sample(f"Sure.{ROME_TEXT}", [ROME], "Sure."),
+        "behind a sentence and a blank": Sample(f"Sure. {ROME_TEXT}", [ROME], "Sure. "),
+        "before a sentence": Sample(f"{ROME_TEXT}Done.", [ROME], "Done."),
+        "between sentences": Sample(f"Sure.{ROME_TEXT}Done.", [ROME], "Sure.Done."),
+        "in a sentence": Sample(f"It writes {ROME_TEXT} to call.", [], f"It writes {ROME_TEXT} to call."),
         "an unknown tool": Sample("<|tool_call>call:zzz{a:1}<tool_call|>", [], "<|tool_call>call:zzz{a:1}<tool_call|>"),
         "an unknown tool, then a call": Sample(
-            f"<|tool_call>call:zzz{{a:1}}<tool_call|>{WEATHER}", [ROME], "<|tool_call>call:zzz{a:1}<tool_call|>"),
+            f"<|tool_call>call:zzz{{a:1}}<tool_call|>{ROME_TEXT}", [ROME], "<|tool_call>call:zzz{a:1}<tool_call|>"),
         "a placeholder in a sentence": Sample(
             "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call.",
             [], "Write <|tool_call>call:NAME{ARGS}<tool_call|> to call."),
@@ -233,125 +233,126 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             [ROME]),
         "stripped, a blank": Sample("call: weather{city:Rome}", [ROME]),
         "stripped, a namespace": Sample("call:google:weather{city:Rome}", [ROME]),
-        "a line end before the brace": _call(f"weather\n{{city:{Q}Rome{Q}}}", ROME),
-        "a colon behind the name": _call(f"weather:{{city:{Q}Rome{Q}}}", ROME),
-        "quotes around the name": _call(f'"weather"{{city:{Q}Rome{Q}}}', ROME),
-        "json behind call:": _call('{"name": "weather", "arguments": {"city": "Rome"}}', ROME),
+        "a line end before the brace": _sample(f"weather\n{{city:{Q}Rome{Q}}}", ROME),
+        "a colon behind the name": _sample(f"weather:{{city:{Q}Rome{Q}}}", ROME),
+        "quotes around the name": _sample(f'"weather"{{city:{Q}Rome{Q}}}', ROME),
+        "json behind call:": _sample('{"name": "weather", "arguments": {"city": "Rome"}}', ROME),
         "a tag at the end": Sample(f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call>", [ROME]),
         "a tag in html": Sample("<call>the weather {x}</call>", [], "<call>the weather {x}</call>"),
         "claude-code-local#45: a collapsed token": Sample(
             f"<tool_call:sh{{command:{Q}echo 'test 1'{Q}}}><tool_call|>", [("sh", {"command": "echo 'test 1'"})]),
         "a collapsed token with its bar": Sample(f"<|tool_call:weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
-        "vllm#53444: words in place of arguments": _call("weather in Rome", invalid=("weather",)),
-        "square brackets": _call(f"weather[city:{Q}Rome{Q}]", invalid=("weather",)),
-        "ollama#18275: BEGIN_ARG": _call("sh:\nBEGIN_ARG:\nls\nEND_ARG\n", invalid=("sh",)),
+        "vllm#53444: words in place of arguments": _sample("weather in Rome", invalid=("weather",)),
+        "square brackets": _sample(f"weather[city:{Q}Rome{Q}]", invalid=("weather",)),
+        "ollama#18275: BEGIN_ARG": _sample("sh:\nBEGIN_ARG:\nls\nEND_ARG\n", invalid=("sh",)),
         "vllm#53431: words, then a call": Sample(
             "<|tool_call>- starting-task-overview\n<|channel>thought\n<channel|><|tool_call>:add{a:1}<tool_call|>",
             [("add", {"a": 1})], "- starting-task-overview"),
         "words that end the reply": Sample("<|tool_call>\nHere you go.", [], "Here you go."),
         "words in a sentence that ends": Sample("Use <|tool_call> always", [], "Use <|tool_call> always"),
-        "FreeToken#346: a piece of a token behind a call": Sample(f"{WEATHER}<|tool_call", [ROME]),
+        "FreeToken#346: a piece of a token behind a call": Sample(f"{ROME_TEXT}<|tool_call", [ROME]),
         "the token alone": Sample("<|tool_call>", []),
         "half a name": Sample("<|tool_call>call:weat", []),
         "a name": Sample("<|tool_call>call:weather", [], invalid=("weather",)),
         "a complete call, then a cut one": Sample(
-            f"{WEATHER}<|tool_call>call:sh{{command:{Q}l", [ROME], invalid=("sh",)),
-        "a complete call, then a token": Sample(f"{WEATHER}<|tool_call>", [ROME]),
+            f"{ROME_TEXT}<|tool_call>call:sh{{command:{Q}l", [ROME], invalid=("sh",)),
+        "a complete call, then a token": Sample(f"{ROME_TEXT}<|tool_call>", [ROME]),
     },
     "drifts inside the arguments": {
-        "sglang#39240": _call(f"search{{query:weather in Tokyo{Q}}}", ("search", {"query": "weather in Tokyo"})),
-        "sglang#39240: nested": _call(
+        "sglang#39240": _sample(f"search{{query:weather in Tokyo{Q}}}", ("search", {"query": "weather in Tokyo"})),
+        "sglang#39240: nested": _sample(
             f"search{{filters:{{city:Tokyo{Q}}},query:{Q}x{Q}}}",
             ("search", {"filters": {"city": "Tokyo"}, "query": "x"})),
-        "ollama#15315": _call(
+        "ollama#15315": _sample(
             f"grep{{include:{Q}*.py{Q},pattern:':\\s*\\w+'{Q}}}",
             ("grep", {"include": "*.py", "pattern": ":\\s*\\w+"})),
-        "Rapid-MLX": _call("add{a:1}}", ("add", {"a": 1})),
-        "ollama#15315, LiteRT-LM#2418": _call(f"sh{{command:{Q}ls}}", ("sh", {"command": "ls"})),
-        "ollama#18390": _call(
+        "Rapid-MLX": _sample("add{a:1}}", ("add", {"a": 1})),
+        "ollama#15315, LiteRT-LM#2418": _sample(f"sh{{command:{Q}ls}}", ("sh", {"command": "ls"})),
+        "ollama#18390": _sample(
             f"flow{{connections:{{Basic LLM Chain:{{main:[[{{node:{Q}Chat Model{Q},index:0}}]]}}}},name:{Q}x{Q}}}",
             ("flow", {"connections": {"Basic LLM Chain": {"main": [[{"node": "Chat Model", "index": 0}]]}},
                       "name": "x"})),
         "half quoted": Sample('call:search{query:"machine learning" site:arxiv.org,limit:5}',
                               [("search", {"query": '"machine learning" site:arxiv.org', "limit": 5})]),
-        "ollama#15315: backticks": _call(
+        "ollama#15315: backticks": _sample(
             "write{content:`.coin {\n  padding: 20px, 3px;\n}`}",
             ("write", {"content": ".coin {\n  padding: 20px, 3px;\n}"})),
-        "opener missing, more keys": _call(
+        "opener missing, more keys": _sample(
             f"search{{query:Paris, France{Q},limit:5}}", ("search", {"query": "Paris, France", "limit": 5})),
-        "opener missing in a list": _call(f"search{{tags:[a b{Q},{Q}c{Q}]}}", ("search", {"tags": ["a b", "c"]})),
-        "closer missing in an object": _call(
+        "opener missing in a list": _sample(f"search{{tags:[a b{Q},{Q}c{Q}]}}", ("search", {"tags": ["a b", "c"]})),
+        "closer missing in an object": _sample(
             f"search{{filters:{{city:{Q}Rome}}}}", ("search", {"filters": {"city": "Rome"}})),
-        "closer missing, braces in it": _call(f"sh{{command:{Q}echo ${{X}}}}", ("sh", {"command": "echo ${X}"})),
-        "closer missing in a list": _call(f"search{{tags:[{Q}a{Q},{Q}b]}}", ("search", {"tags": ["a", "b"]})),
+        "closer missing, braces in it": _sample(f"sh{{command:{Q}echo ${{X}}}}", ("sh", {"command": "echo ${X}"})),
+        "closer missing in a list": _sample(f"search{{tags:[{Q}a{Q},{Q}b]}}", ("search", {"tags": ["a", "b"]})),
         "closer missing, another call": Sample(
             f"<|tool_call>call:sh{{command:{Q}ls}}<tool_call|><|tool_call>call:sh{{command:{Q}pwd{Q}}}<tool_call|>",
             [("sh", {"command": "ls"}), ("sh", {"command": "pwd"})]),
-        "closer missing, more keys": _call(f"write{{path:{Q}a.txt,content:{Q}hello{Q}}}", invalid=("write",)),
-        "doubled tokens": _call(f"weather{{city:{Q}{Q}Rome{Q}{Q}}}", ROME),
-        "quote token behind double quotes": _call(f'weather{{city:"Rome"{Q}}}', ROME),
-        "plain quotes": _call('weather{"city":"Rome"}', ROME),
-        "equals": _call('weather{city="Rome"}', ROME),
-        "three braces too many": _call("add{a:1}}}}", ("add", {"a": 1})),
-        "a bracket too many": _call("add{a:1}]", ("add", {"a": 1})),
-        "blanks": _call(f" weather {{ city : {Q}Rome{Q} , }}", ROME),
-        "comma behind the last": _call(f"weather{{city:{Q}Rome{Q},}}", ROME),
-        "a key twice": _call(f"weather{{city:{Q}Oslo{Q},city:{Q}Rome{Q}}}", ROME),
-        "empty string": _call(f"weather{{city:{Q}{Q}}}", ("weather", {"city": ""})),
+        "closer missing, more keys": _sample(f"write{{path:{Q}a.txt,content:{Q}hello{Q}}}", invalid=("write",)),
+        "doubled tokens": _sample(f"weather{{city:{Q}{Q}Rome{Q}{Q}}}", ROME),
+        "quote token behind double quotes": _sample(f'weather{{city:"Rome"{Q}}}', ROME),
+        "plain quotes": _sample('weather{"city":"Rome"}', ROME),
+        "equals": _sample('weather{city="Rome"}', ROME),
+        "three braces too many": _sample("add{a:1}}}}", ("add", {"a": 1})),
+        "a bracket too many": _sample("add{a:1}]", ("add", {"a": 1})),
+        "blanks": _sample(f" weather {{ city : {Q}Rome{Q} , }}", ROME),
+        "comma behind the last": _sample(f"weather{{city:{Q}Rome{Q},}}", ROME),
+        "a key twice": _sample(f"weather{{city:{Q}Oslo{Q},city:{Q}Rome{Q}}}", ROME),
+        "empty string": _sample(f"weather{{city:{Q}{Q}}}", ("weather", {"city": ""})),
         "url": Sample("call:open{path:https://a.org/?b=c&d=1,2}", [("open", {"path": "https://a.org/?b=c&d=1,2"})]),
-        "windows path": _call('open{path:"C:\\new\\table.txt"}', ("open", {"path": "C:\\new\\table.txt"})),
-        "windows path of a user": _call('open{path:"C:\\Users\\me"}', ("open", {"path": "C:\\Users\\me"})),
-        "windows path, escaped": _call('open{path:"C:\\\\new\\\\table.txt"}', ("open", {"path": "C:\\new\\table.txt"})),
-        "windows path in tokens": _call(f"open{{path:{Q}C:\\new{Q}}}", ("open", {"path": "C:\\new"})),
-        "windows path in a command": _call(
+        "windows path": _sample('open{path:"C:\\new\\table.txt"}', ("open", {"path": "C:\\new\\table.txt"})),
+        "windows path of a user": _sample('open{path:"C:\\Users\\me"}', ("open", {"path": "C:\\Users\\me"})),
+        "windows path, escaped": _sample(
+            'open{path:"C:\\\\new\\\\table.txt"}', ("open", {"path": "C:\\new\\table.txt"})),
+        "windows path in tokens": _sample(f"open{{path:{Q}C:\\new{Q}}}", ("open", {"path": "C:\\new"})),
+        "windows path in a command": _sample(
             'sh{command:"dir C:\\Users\\new x"}', ("sh", {"command": "dir C:\\Users\\new x"})),
-        "windows path in doubt": _call('sh{command:"cd C:\\new && dir"}', invalid=("sh",)),
-        "windows share": _call('open{path:"\\\\nas\\new"}', ("open", {"path": "\\\\nas\\new"})),
+        "windows path in doubt": _sample('sh{command:"cd C:\\new && dir"}', invalid=("sh",)),
+        "windows share": _sample('open{path:"\\\\nas\\new"}', ("open", {"path": "\\\\nas\\new"})),
         "windows path in json": Sample(
             '{"name": "open", "parameters": {"path": "C:\\new\\table.txt"}}',
             [("open", {"path": "C:\\new\\table.txt"})]),
-        "line ends": _call('write{content:"one\\ntwo"}', ("write", {"content": "one\ntwo"})),
-        "a regular expression": _call('grep{pattern:"\\bfoo\\d+"}', ("grep", {"pattern": "\\bfoo\\d+"})),
-        "plain quote, then a quote token": _call(f"weather{{city:'Rome{Q}}}", ROME),
-        "plain quote, then a quote token, more keys": _call(
+        "line ends": _sample('write{content:"one\\ntwo"}', ("write", {"content": "one\ntwo"})),
+        "a regular expression": _sample('grep{pattern:"\\bfoo\\d+"}', ("grep", {"pattern": "\\bfoo\\d+"})),
+        "plain quote, then a quote token": _sample(f"weather{{city:'Rome{Q}}}", ROME),
+        "plain quote, then a quote token, more keys": _sample(
             f"write{{path:'a.txt{Q},content:{Q}it's{Q}}}", ("write", {"path": "a.txt", "content": "it's"})),
-        "quotes within quotes": _call('sh{command:"echo "hi""}', ("sh", {"command": 'echo "hi"'})),
-        "two strings in one": _call(
+        "quotes within quotes": _sample('sh{command:"echo "hi""}', ("sh", {"command": 'echo "hi"'})),
+        "two strings in one": _sample(
             'search{query:"deep learning" OR "machine learning"}',
             ("search", {"query": '"deep learning" OR "machine learning"'})),
-        "yzma#243: a comma is missing": _call(
+        "yzma#243: a comma is missing": _sample(
             f"search{{query:{Q}look{Q}limit:90,filters:{{k:1}}}}", ("search", {"query": "look", "limit": 90,
                                                                            "filters": {"k": 1}})),
-        "commas are missing, line ends": _call(
+        "commas are missing, line ends": _sample(
             f"search{{query:{Q}look{Q}\ntags:[a]\nlimit:90\n}}", ("search", {"query": "look", "tags": ["a"],
                                                                         "limit": 90})),
-        "semicolons": _call(f"search{{query:{Q}look{Q};limit:90}}", ("search", {"query": "look", "limit": 90})),
-        "quoted Gemma notation": _call(
+        "semicolons": _sample(f"search{{query:{Q}look{Q};limit:90}}", ("search", {"query": "look", "limit": 90})),
+        "quoted Gemma notation": _sample(
             'search{"tags":"[a, b]","filters":"{city: Rome}"}',
             ("search", {"tags": ["a", "b"], "filters": {"city": "Rome"}})),
-        "quoted Python": _call(
+        "quoted Python": _sample(
             f"search{{filters:{Q}{{'a': [1, True]}}{Q}}}", ("search", {"filters": {"a": [1, True]}})),
-        "closer missing in a list, more keys": _call(f"search{{tags:[{Q}a{Q},{Q}b],limit:3}}", invalid=("search",)),
-        "closer missing in an object, more keys": _call(
+        "closer missing in a list, more keys": _sample(f"search{{tags:[{Q}a{Q},{Q}b],limit:3}}", invalid=("search",)),
+        "closer missing in an object, more keys": _sample(
             f"search{{filters:{{city:{Q}Rome}},query:{Q}x{Q},limit:3}}", invalid=("search",)),
-        "closer missing, words like keys": _call(
+        "closer missing, words like keys": _sample(
             f"sh{{command:{Q}f(a, b: int)}}", ("sh", {"command": "f(a, b: int)"})),
-        "a list that is not closed": _call("search{tags:[a}", invalid=("search",)),
-        "a list in a list that is not closed": _call("search{tags:[[1,2],limit:3}", invalid=("search",)),
-        "no value": _call("weather{city}", invalid=("weather",)),
-        "a brace too few": _call(f"weather{{city:{Q}Rome{Q}", ROME),
-        "a brace too few, words": _call("weather{city:Rome", ROME),
-        "a brace too few, nested": _call(
+        "a list that is not closed": _sample("search{tags:[a}", invalid=("search",)),
+        "a list in a list that is not closed": _sample("search{tags:[[1,2],limit:3}", invalid=("search",)),
+        "no value": _sample("weather{city}", invalid=("weather",)),
+        "a brace too few": _sample(f"weather{{city:{Q}Rome{Q}", ROME),
+        "a brace too few, words": _sample("weather{city:Rome", ROME),
+        "a brace too few, nested": _sample(
             f"search{{filters:{{city:{Q}Rome{Q}}}", ("search", {"filters": {"city": "Rome"}})),
-        "a bracket too few": _call("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
-        "a value that is missing": _call(f"write{{path:{Q}a{Q},content:", invalid=("write",)),
-        "a comma, and no more": _call(f"write{{path:{Q}a{Q},", invalid=("write",)),
-        "a nested key with signs": _call(
+        "a bracket too few": _sample("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
+        "a value that is missing": _sample(f"write{{path:{Q}a{Q},content:", invalid=("write",)),
+        "a comma, and no more": _sample(f"write{{path:{Q}a{Q},", invalid=("write",)),
+        "a nested key with signs": _sample(
             f"flow{{connections:{{Edit Fields (Set) -> Don't:{{a:{Q}b{Q}}}}}}}",
             ("flow", {"connections": {"Edit Fields (Set) -> Don't": {"a": "b"}}})),
     },
     "a bare value by the schema": {
-        "vllm test_gemma4_streaming_reasoning": _call("find{zip:90210}", ("find", {"zip": "90210"})),
+        "vllm test_gemma4_streaming_reasoning": _sample("find{zip:90210}", ("find", {"zip": "90210"})),
         "dust#27777, auto-mobile#4246": Sample("call:find{zip:02134}", [("find", {"zip": "02134"})]),
         "version": Sample("call:find{version:1.10}", [("find", {"version": "1.10"})]),
         "beyond a float": Sample("call:find{id:1e999}", [("find", {"id": "1e999"})]),
@@ -361,14 +362,14 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "null": Sample("call:nullable{value:null}", [("nullable", {"value": None})]),
         "null, number": Sample("call:nullable{value:5}", [("nullable", {"value": "5"})]),
         "null for a required string": Sample("call:must{label:null}", [("must", {"label": "null"})]),
-        "json for a string": _call(
+        "json for a string": _sample(
             'run_js{data:{"text":"hi", "n":[1,2]}}', ("run_js", {"data": '{"text":"hi", "n":[1,2]}'})),
         "a list for a string": Sample("call:run_js{data:[1, a]}", [("run_js", {"data": "[1, a]"})]),
-        "quoted number": _call(f"add{{a:{Q}42{Q}}}", ("add", {"a": 42})),
-        "quoted boolean": _call(f"conf{{on:{Q}true{Q}}}", ("conf", {"on": True})),
-        "quoted object": _call(f'conf{{config:{Q}{{"a": 1}}{Q}}}', ("conf", {"config": {"a": 1}})),
-        "quoted list": _call(f'search{{tags:{Q}["a"]{Q}}}', ("search", {"tags": ["a"]})),
-        "quoted words": _call(f"add{{a:{Q}many{Q}}}", ("add", {"a": "many"})),
+        "quoted number": _sample(f"add{{a:{Q}42{Q}}}", ("add", {"a": 42})),
+        "quoted boolean": _sample(f"conf{{on:{Q}true{Q}}}", ("conf", {"on": True})),
+        "quoted object": _sample(f'conf{{config:{Q}{{"a": 1}}{Q}}}', ("conf", {"config": {"a": 1}})),
+        "quoted list": _sample(f'search{{tags:{Q}["a"]{Q}}}', ("search", {"tags": ["a"]})),
+        "quoted words": _sample(f"add{{a:{Q}many{Q}}}", ("add", {"a": "many"})),
         "json number for a string": Sample(
             '{"name": "find", "parameters": {"version": 1.10}}', [("find", {"version": "1.10"})]),
         "python": Sample("find(zip=02134)", [("find", {"zip": "02134"})]),
@@ -428,7 +429,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
 }  # fmt: skip
 
 
-def samples() -> Iterator[tuple[str, Sample]]:
+def list_samples() -> Iterator[tuple[str, Sample]]:
     """Every sample with its name."""
     for kind, of_kind in SAMPLES.items():
         for source, sample in of_kind.items():

@@ -13,7 +13,7 @@ from langchain_workers_gemma.response.events import Event, Reasoning, Text, Tool
 from langchain_workers_gemma.tool_text.stage import TextStage
 from langchain_workers_gemma.tool_text.tokens import SPECIAL, ThinkingMarkup, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
-from tests.unit_tests.tool_text.reported import TOOLS, samples
+from tests.unit_tests.tool_text.reported import TOOLS, list_samples
 
 _TOOLS = ToolNames.of(TOOLS)
 _THINKING = get_markup("gemma-4").thinking
@@ -26,7 +26,7 @@ _SCRAPS = [
     *('{"name": "now", ', '"args": {}}', "now()", "print(", "w = ", "<call>", "</call>", "Use ", ".", '"', "'"),
     *("C:\\new", "02134", "null", "[", "]", "zip:", "find"),
 ]
-_REPLIES = [sample.reply for _, sample in samples()]
+_REPLIES = [sample.reply for _, sample in list_samples()]
 _TEXTS = st.lists(st.sampled_from(_SCRAPS), max_size=14).map("".join) | st.text(max_size=20)
 _MIXED = _TEXTS | st.tuples(_TEXTS, st.sampled_from(_REPLIES), _TEXTS).map("".join)
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 from langchain_core.messages import AIMessage
 
-from tests.helpers.asking import Service, ask, delta, function, gemma, message_reply, told
-from tests.unit_tests.tool_text.reported import ROME, TOOLS, WEATHER, Q
+from tests.helpers.mock_service import MockService, make_completion, make_delta, make_tool_call
+from tests.helpers.model_calls import call_model, make_model, summarize_message
+from tests.unit_tests.tool_text.reported import ROME, ROME_TEXT, TOOLS, Q
 
-_LLM = gemma(api="openai", max_tokens=100).bind_tools(TOOLS)
+_LLM = make_model(api="openai", max_tokens=100).bind_tools(TOOLS)
 _OSLO: tuple[str, dict[str, Any]] = ("weather", {"city": "Oslo"})
 
 
@@ -37,11 +38,11 @@ class Reply(NamedTuple):
 
 
 REPLIES = {
-    "a call at the end of a thought": Reply("", f"I call {WEATHER}", [], [ROME], "", "I call"),
-    "a call at the end of a thought, and blanks": Reply("\n\n", f"I call\n{WEATHER}\n", [], [ROME], "", "I call"),
-    "a call in a thought, and an answer": Reply("No.", f"I call {WEATHER}", [], [], "No.", f"I call {WEATHER}"),
+    "a call at the end of a thought": Reply("", f"I call {ROME_TEXT}", [], [ROME], "", "I call"),
+    "a call at the end of a thought, and blanks": Reply("\n\n", f"I call\n{ROME_TEXT}\n", [], [ROME], "", "I call"),
+    "a call in a thought, and an answer": Reply("No.", f"I call {ROME_TEXT}", [], [], "No.", f"I call {ROME_TEXT}"),
     "a call in a thought, and another as data": Reply(
-        "", f"I call {WEATHER}", [_OSLO], [_OSLO], "", f"I call {WEATHER}"),
+        "", f"I call {ROME_TEXT}", [_OSLO], [_OSLO], "", f"I call {ROME_TEXT}"),
     "a cut call in a thought, and an answer": Reply(
         "No.", "I <|tool_call>call:weather{city:", [], [], "No.", "I <|tool_call>call:weather{city:"),
     "JSON in a thought": Reply("", '{"name": "now", "arguments": {}}', [], [], "", '{"name": "now", "arguments": {}}'),
@@ -50,11 +51,11 @@ REPLIES = {
     "the opener of the thought": Reply("Yes.", "<|channel>thought\nhm", [], [], "Yes.", "hm"),
     "the closer of the thought in the text": Reply("<channel|>Yes.", "hm", [], [], "Yes.", "hm"),
     "the end of a turn in the thought": Reply("Yes.", "hm<turn|>", [], [], "Yes.", "hm"),
-    "told twice": Reply(WEATHER, "", [ROME], [ROME]),
-    "told twice, and another": Reply(WEATHER, "", [ROME, _OSLO], [ROME, _OSLO]),
-    "another, and told twice": Reply(WEATHER, "", [_OSLO, ROME], [ROME, _OSLO]),
-    "two calls told once each": Reply(WEATHER, "", [_OSLO], [ROME, _OSLO]),
-    "two equal calls in the text": Reply(WEATHER * 2, "", [ROME], [ROME, ROME]),
+    "told twice": Reply(ROME_TEXT, "", [ROME], [ROME]),
+    "told twice, and another": Reply(ROME_TEXT, "", [ROME, _OSLO], [ROME, _OSLO]),
+    "another, and told twice": Reply(ROME_TEXT, "", [_OSLO, ROME], [ROME, _OSLO]),
+    "two calls told once each": Reply(ROME_TEXT, "", [_OSLO], [ROME, _OSLO]),
+    "two equal calls in the text": Reply(ROME_TEXT * 2, "", [ROME], [ROME, ROME]),
     "two equal calls as data": Reply("", "", [ROME, ROME], [ROME, ROME]),
     "a piece of a token before a call": Reply("<|too", "hm", [ROME], [ROME], "", "hm"),
     "one character of a token before a call": Reply("<", "hm", [ROME], [ROME], "", "hm"),
@@ -62,44 +63,44 @@ REPLIES = {
 }  # fmt: skip
 
 
-def messages(service: Service, reply: Reply) -> Iterator[AIMessage]:
+def messages(service: MockService, reply: Reply) -> Iterator[AIMessage]:
     """The message, whole and streamed by character."""
     calls = [
-        function(name, json.dumps(arguments), index=index, id=f"c{index}", type="function")
+        make_tool_call(name, json.dumps(arguments), index=index, id=f"c{index}", type="function")
         for index, (name, arguments) in enumerate(reply.data)
     ]
     whole: dict[str, Any] = {"reasoning": reply.reasoning} if reply.reasoning else {}
-    service.says(
-        message_reply(reply.content, finish_reason="stop", **whole, **({"tool_calls": calls} if calls else {}))
+    service.respond_with_bodies(
+        make_completion(reply.content, finish_reason="stop", **whole, **({"tool_calls": calls} if calls else {}))
     )
-    yield ask(_LLM, "invoke")
+    yield call_model(_LLM, "invoke")
     for content in ([reply.content], list(reply.content)):
-        service.streams(
-            *(delta(reasoning=character) for character in reply.reasoning),
-            *map(delta, content),
-            *(delta(tool_calls=[call]) for call in calls),
-            delta(finish_reason="stop"),
+        service.respond_with_events(
+            *(make_delta(reasoning=character) for character in reply.reasoning),
+            *map(make_delta, content),
+            *(make_delta(tool_calls=[call]) for call in calls),
+            make_delta(finish_reason="stop"),
             "[DONE]",
         )
-        yield ask(_LLM, "stream")
+        yield call_model(_LLM, "stream")
 
 
 @pytest.mark.parametrize("name", REPLIES)
-def test_text_beside_data(service: Service, name: str) -> None:
+def test_text_beside_data(service: MockService, name: str) -> None:
     reply = REPLIES[name]
     for message in messages(service, reply):
-        read = told(message)
+        read = summarize_message(message)
         assert (read["text"], read["reasoning"].rstrip()) == (reply.text, reply.thought)
         assert sorted(map(str, read["tool_calls"])) == sorted(map(str, reply.calls))
         assert not read["invalid"]
 
 
 CUT: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
-    "closed": (WEATHER, [ROME]),
-    "closed, and another that was cut": (f"{WEATHER}<|tool_call>call:weather{{city:{Q}Os", [ROME]),
-    "text behind it": (f"{WEATHER}\nAnd", [ROME]),
-    "no closing token": (WEATHER.removesuffix("<tool_call|>"), []),
-    "half a closing token": (WEATHER.removesuffix("ll|>"), []),
+    "closed": (ROME_TEXT, [ROME]),
+    "closed, and another that was cut": (f"{ROME_TEXT}<|tool_call>call:weather{{city:{Q}Os", [ROME]),
+    "text behind it": (f"{ROME_TEXT}\nAnd", [ROME]),
+    "no closing token": (ROME_TEXT.removesuffix("<tool_call|>"), []),
+    "half a closing token": (ROME_TEXT.removesuffix("ll|>"), []),
     "a missing quote token at the end": (f"<|tool_call>call:weather{{city:{Q}Rome}}<tool_call|>", []),
     "stripped": ("call:weather{city:Rome}", []),
     "stripped, a line end": ("call:weather{city:Rome}\n", [ROME]),
@@ -112,18 +113,18 @@ CUT: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "tags": ('<tool_call>{"name": "weather", "parameters": {"city": "Rome"}}</tool_call>', [ROME]),
     "tags without an end": ('<tool_call>{"name": "weather", "parameters": {"city": "Rome"}}', []),
     "two, the last not closed": ("weather(city='Rome')\nweather(city='Oslo')", [ROME]),
-    "in a thought": (f"<|channel>thought\nhm{WEATHER.removesuffix('<tool_call|>')}", []),
+    "in a thought": (f"<|channel>thought\nhm{ROME_TEXT.removesuffix('<tool_call|>')}", []),
 }
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_a_call_in_a_reply_that_was_cut_counts_if_it_is_closed(service: Service, name: str) -> None:
+def test_a_call_in_a_reply_that_was_cut_counts_if_it_is_closed(service: MockService, name: str) -> None:
     text, calls = CUT[name]
-    service.says(message_reply(text, finish_reason="length"))
-    read = [ask(_LLM, "invoke")]
+    service.respond_with_bodies(make_completion(text, finish_reason="length"))
+    read = [call_model(_LLM, "invoke")]
     for pieces in ([text], list(text)):
-        service.streams(*map(delta, pieces), delta(finish_reason="length"), "[DONE]")
-        read.append(ask(_LLM, "stream"))
+        service.respond_with_events(*map(make_delta, pieces), make_delta(finish_reason="length"), "[DONE]")
+        read.append(call_model(_LLM, "stream"))
     for message in read:
-        assert told(message)["tool_calls"] == calls
+        assert summarize_message(message)["tool_calls"] == calls
         assert len(message.invalid_tool_calls) == text.count("weather") - len(calls)

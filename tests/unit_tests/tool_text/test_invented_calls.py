@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from tests.helpers.asking import ask, delta, gemma, message_reply, sse
+from tests.helpers.mock_service import encode_sse, make_completion, make_delta
+from tests.helpers.model_calls import call_model, make_model
 
-QUOTE = '<|"|>'
+Q = '<|"|>'
 WORDS = (
     "Rome",
     "São Paulo",
@@ -53,7 +54,7 @@ BEHIND = ("", "<turn|>", "\n", "<eos>", "<|tool_response>")
 
 def _write_gemma(value: Any) -> str:
     if isinstance(value, str):
-        return f"{QUOTE}{value}{QUOTE}"
+        return f"{Q}{value}{Q}"
     if isinstance(value, list):
         return f"[{','.join(map(_write_gemma, value))}]"
     if isinstance(value, dict):
@@ -91,12 +92,12 @@ def read(tool: dict[str, Any], pieces: list[str], *, finish_reason: str = "stop"
 
     def answer(_request: httpx.Request) -> httpx.Response:
         if not streamed:
-            return httpx.Response(200, json=message_reply("".join(pieces), finish_reason=finish_reason))
-        events = sse(*map(delta, pieces), delta(finish_reason=finish_reason), "[DONE]")
+            return httpx.Response(200, json=make_completion("".join(pieces), finish_reason=finish_reason))
+        events = encode_sse(*map(make_delta, pieces), make_delta(finish_reason=finish_reason), "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
 
-    llm = gemma(api="openai", http_client=httpx.Client(transport=httpx.MockTransport(answer))).bind_tools([tool])
-    return ask(llm, "stream" if streamed else "invoke")
+    llm = make_model(api="openai", http_client=httpx.Client(transport=httpx.MockTransport(answer))).bind_tools([tool])
+    return call_model(llm, "stream" if streamed else "invoke")
 
 
 def valid_calls(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:

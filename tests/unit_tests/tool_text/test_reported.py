@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from tests.helpers.asking import Service, ask, delta, gemma, message_reply, told, usage
-from tests.unit_tests.tool_text.reported import TOOLS, Sample, samples
+from tests.helpers.mock_service import MockService, make_completion, make_delta, make_usage
+from tests.helpers.model_calls import call_model, make_model, summarize_message
+from tests.unit_tests.tool_text.reported import TOOLS, Sample, list_samples
 
-_SAMPLES = dict(samples())
-_LLM = {api: gemma(api=api).bind_tools(TOOLS) for api in ("native", "openai")}
+_SAMPLES = dict(list_samples())
+_LLM = {api: make_model(api=api).bind_tools(TOOLS) for api in ("native", "openai")}
 
 
 def cuts(text: str) -> Iterator[list[str]]:
@@ -25,29 +26,29 @@ def cuts(text: str) -> Iterator[list[str]]:
         yield [text[start:end] for start, end in zip([0, *at], [*at, len(text)], strict=True)]
 
 
-def readings(service: Service, reply: str, api: str) -> Iterator[AIMessage]:
+def readings(service: MockService, reply: str, api: str) -> Iterator[AIMessage]:
     """The message that a reply becomes, whole and in each of its cuts."""
     llm = _LLM[api]
     if api == "native":
-        service.replies({"response": reply})
+        service.respond_with_results({"response": reply})
     else:
-        service.says(message_reply(reply))
-    yield ask(llm, "invoke")
+        service.respond_with_bodies(make_completion(reply))
+    yield call_model(llm, "invoke")
     for pieces in cuts(reply):
         if api == "native":
-            service.streams(
-                *({"response": piece} for piece in pieces), {"response": "", "usage": usage(1, 1)}, "[DONE]"
+            service.respond_with_events(
+                *({"response": piece} for piece in pieces), {"response": "", "usage": make_usage(1, 1)}, "[DONE]"
             )
         else:
-            service.streams(*map(delta, pieces), delta(finish_reason="stop"), "[DONE]")
-        yield ask(llm, "stream")
+            service.respond_with_events(*map(make_delta, pieces), make_delta(finish_reason="stop"), "[DONE]")
+        yield call_model(llm, "stream")
 
 
 @pytest.mark.parametrize("api", ["native", "openai"])
 @pytest.mark.parametrize("sample", _SAMPLES.values(), ids=_SAMPLES)
-def test_reported_texts_are_read_as_intended(service: Service, sample: Sample, api: str) -> None:
+def test_reported_texts_are_read_as_intended(service: MockService, sample: Sample, api: str) -> None:
     for message in readings(service, sample.reply, api):
-        read: dict[str, Any] = told(message)
+        read: dict[str, Any] = summarize_message(message)
         assert (read["text"], read["reasoning"].rstrip()) == (sample.text, sample.reasoning.rstrip())
         assert read["tool_calls"] == sample.calls
         assert read["invalid"] == list(sample.invalid)

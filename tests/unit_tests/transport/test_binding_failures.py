@@ -28,17 +28,17 @@ from langchain_workers_gemma import (
     RequestTooLargeError,
     StreamInterruptedError,
 )
-from tests.helpers.asking import (
-    GEMMA_3,
-    GEMMA_4,
-    WAYS,
-    achunks,
-    ask,
-    delta,
-    run,
-    sse,
+from tests.helpers.fake_bindings import (
+    HELLO_RESULT,
+    STREAM_PIECES,
+    ClosableIterator,
+    FakeBinding,
+    FakeJsProxy,
+    FakeReader,
+    make_bound_model,
 )
-from tests.helpers.bindings import HELLO, PIECES, Ai, Chunks, JsProxy, Reader, bound
+from tests.helpers.mock_service import encode_sse, make_delta
+from tests.helpers.model_calls import CALL_METHODS, GEMMA_3, GEMMA_4, acollect_chunks, call_model, run_async
 
 # --- What it throws ---------------------------------------------------------------------------------------------------
 
@@ -65,13 +65,13 @@ class JsError(Exception):
         self.message = message
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("code", _CODES)
-def test_errors_are_typed_from_their_text(code: int, way: str) -> None:
+def test_errors_are_typed_from_their_text(code: int, call_method: str) -> None:
     text = f"{code}: AiError: Something is wrong"
     for thrown in (RuntimeError(text), JsError("InferenceUpstreamError", text), TypeError(text)):
         with pytest.raises(_CODES[code]) as caught:
-            ask(bound(thrown)[0], way, "Hi")
+            call_model(make_bound_model(thrown)[0], call_method, "Hi")
         error = caught.value
         assert type(error) is _CODES[code]
         assert (error.code, error.status_code, error.message) == (code, 0, text)
@@ -91,7 +91,7 @@ def test_errors_are_typed_from_their_text(code: int, way: str) -> None:
 )
 def test_errors_in_other_words(text: str, kind: type[APIStatusError], code: int | None) -> None:
     with pytest.raises(kind) as caught:
-        ask(bound(Exception(text))[0], "ainvoke", "Hi")
+        call_model(make_bound_model(Exception(text))[0], "ainvoke", "Hi")
     assert type(caught.value) is kind
     assert caught.value.code == code
     assert caught.value.message
@@ -99,30 +99,30 @@ def test_errors_in_other_words(text: str, kind: type[APIStatusError], code: int 
 
 def test_a_retired_model_names_its_replacement() -> None:
     with pytest.warns(UserWarning, match="was retired"):
-        llm = ChatWorkersGemma(model=GEMMA_3, binding=Ai(Exception("5028: This model was deprecated")))
+        llm = ChatWorkersGemma(model=GEMMA_3, binding=FakeBinding(Exception("5028: This model was deprecated")))
     with pytest.raises(ModelDeprecatedError) as caught:
-        ask(llm, "ainvoke", "Hi")
+        call_model(llm, "ainvoke", "Hi")
     assert caught.value.replacement == GEMMA_4
 
 
 def test_no_advice_about_a_token_that_was_not_needed() -> None:
     with pytest.raises(AuthenticationError) as caught:
-        ask(bound(Exception("10000: Authentication error"))[0], "ainvoke", "Hi")
+        call_model(make_bound_model(Exception("10000: Authentication error"))[0], "ainvoke", "Hi")
     assert str(caught.value) == "10000: Authentication error"
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_lack_of_capacity_is_retried(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_lack_of_capacity_is_retried(call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_workers_gemma.exchange.retries._INITIAL_DELAY", 0.001)
-    llm, ai = bound(Exception("3040: Capacity temporarily exceeded"), HELLO, max_retries=1)
-    assert ask(llm, way, "Hi").content == "Hello"
+    llm, ai = make_bound_model(Exception("3040: Capacity temporarily exceeded"), HELLO_RESULT, max_retries=1)
+    assert call_model(llm, call_method, "Hi").content == "Hello"
     assert len(ai.calls) == 2
 
 
 def test_the_quota_is_not_retried() -> None:
-    llm, ai = bound(Exception("3036: used up"), max_retries=3)
+    llm, ai = make_bound_model(Exception("3036: used up"), max_retries=3)
     with pytest.raises(QuotaExceededError):
-        ask(llm, "ainvoke", "Hi")
+        call_model(llm, "ainvoke", "Hi")
     assert len(ai.calls) == 1
 
 
@@ -131,51 +131,53 @@ def test_the_quota_is_not_retried() -> None:
 )
 def test_no_answer_from_any_service(thrown: Exception) -> None:
     with pytest.raises(APIConnectionError, match="could not reach") as caught:
-        ask(bound(thrown)[0], "ainvoke", "Hi")
+        call_model(make_bound_model(thrown)[0], "ainvoke", "Hi")
     assert caught.value.__cause__ is thrown
 
 
 @pytest.mark.parametrize("mistake", [TypeError("run() takes 2 arguments"), AssertionError("no"), KeyError("x")])
 def test_mistakes_in_a_binding_of_python_are_not_errors_of_the_service(mistake: Exception) -> None:
-    llm, ai = bound(mistake, max_retries=3)
+    llm, ai = make_bound_model(mistake, max_retries=3)
     with pytest.raises(type(mistake)):
-        ask(llm, "ainvoke", "Hi")
+        call_model(llm, "ainvoke", "Hi")
     assert len(ai.calls) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_raw_response_that_is_an_error(status: int) -> None:
     body = b'{"internalCode": 3040, "description": "Capacity temporarily exceeded", "name": "AiError"}'
-    response = SimpleNamespace(status=status, headers={"Retry-After": "2", "cf-ray": "r"}, body=Reader(body))
+    response = SimpleNamespace(status=status, headers={"Retry-After": "2", "cf-ray": "r"}, body=FakeReader(body))
     with pytest.raises(CapacityError) as caught:
-        ask(bound(lambda: response)[0], "ainvoke", "Hi")
+        call_model(make_bound_model(lambda: response)[0], "ainvoke", "Hi")
     assert (caught.value.status_code, caught.value.retry_after, caught.value.request_id) == (status, 2.0, "r")
 
 
 def test_a_raw_response_without_a_body() -> None:
     with pytest.raises(InternalServerError):
-        ask(bound(lambda: SimpleNamespace(status=502, headers={}, body=None))[0], "ainvoke", "Hi")
+        call_model(make_bound_model(lambda: SimpleNamespace(status=502, headers={}, body=None))[0], "ainvoke", "Hi")
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_a_failed_stream_keeps_the_partial_reply(way: str) -> None:
-    llm, _ = bound(lambda: Reader(sse(delta("Hel")), Exception("Network connection lost.")))
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_a_failed_stream_keeps_the_partial_reply(call_method: str) -> None:
+    llm, _ = make_bound_model(lambda: FakeReader(encode_sse(make_delta("Hel")), Exception("Network connection lost.")))
     with pytest.raises(StreamInterruptedError, match="Network connection lost") as caught:
-        ask(llm, way, "Hi")
+        call_model(llm, call_method, "Hi")
     assert caught.value.partial is not None
     assert caught.value.partial.content == "Hel"
 
 
 def test_a_stream_that_fails_with_a_code() -> None:
-    llm, _ = bound(lambda: Reader(sse(delta("Hel")), Exception("3040: Capacity temporarily exceeded")))
+    llm, _ = make_bound_model(
+        lambda: FakeReader(encode_sse(make_delta("Hel")), Exception("3040: Capacity temporarily exceeded"))
+    )
     with pytest.raises(CapacityError):
-        ask(llm, "astream", "Hi")
+        call_model(llm, "astream", "Hi")
 
 
 # --- Time, and letting go ---------------------------------------------------------------------------------------------
 
 
-class Never(Ai):
+class Never(FakeBinding):
     """Never answers."""
 
     cancelled = False
@@ -188,38 +190,38 @@ class Never(Ai):
             raise
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("timeout", [0.02, httpx.Timeout(9, read=0.02)])
-def test_a_binding_that_does_not_answer(way: str, timeout: Any) -> None:
+def test_a_binding_that_does_not_answer(call_method: str, timeout: Any) -> None:
     ai = Never()
     llm = ChatWorkersGemma(binding=ai, timeout=timeout, max_retries=0)
     with pytest.raises(APITimeoutError, match=r"0\.02 s"):
-        ask(llm, way, "Hi")
+        call_model(llm, call_method, "Hi")
     assert ai.cancelled
 
 
 def test_a_stream_that_falls_silent() -> None:
-    reader = Reader(sse(delta("Hel")), endless=True)
-    llm, _ = bound(lambda: reader, timeout=0.05)
+    reader = FakeReader(encode_sse(make_delta("Hel")), endless=True)
+    llm, _ = make_bound_model(lambda: reader, timeout=0.05)
     with pytest.raises(APITimeoutError) as caught:
-        ask(llm, "astream", "Hi")
+        call_model(llm, "astream", "Hi")
     assert isinstance(caught.value, StreamInterruptedError)
     assert reader.cancelled == 1
 
 
 @pytest.mark.parametrize("kind", ["reader", "iterator"])
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_an_abandoned_stream_is_cancelled(way: str, kind: str) -> None:
-    reader, chunks = Reader(*PIECES), Chunks(*PIECES)
-    llm, _ = bound(lambda: reader if kind == "reader" else chunks)
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_an_abandoned_stream_is_cancelled(call_method: str, kind: str) -> None:
+    reader, chunks = FakeReader(*STREAM_PIECES), ClosableIterator(*STREAM_PIECES)
+    llm, _ = make_bound_model(lambda: reader if kind == "reader" else chunks)
 
     async def abandon() -> None:
         stream = llm.astream("Hi")
         await anext(stream)
         await stream.aclose()  # type: ignore[attr-defined]
 
-    if way == "astream":
-        run(abandon())
+    if call_method == "astream":
+        run_async(abandon())
     else:
         stream = llm.stream("Hi")
         next(stream)
@@ -227,44 +229,47 @@ def test_an_abandoned_stream_is_cancelled(way: str, kind: str) -> None:
     assert (reader.cancelled == 1) if kind == "reader" else chunks.closed
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_a_stream_read_to_its_end_is_not_cancelled(way: str) -> None:
-    reader = Reader(*PIECES)
-    ask(bound(lambda: reader)[0], way, "Hi")
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_a_stream_read_to_its_end_is_not_cancelled(call_method: str) -> None:
+    reader = FakeReader(*STREAM_PIECES)
+    call_model(make_bound_model(lambda: reader)[0], call_method, "Hi")
     assert reader.cancelled == 0
 
 
 def test_a_cancelled_task_cancels_the_stream() -> None:
-    reader = Reader(sse(delta("Hel")), endless=True)
-    llm, _ = bound(lambda: reader)
+    reader = FakeReader(encode_sse(make_delta("Hel")), endless=True)
+    llm, _ = make_bound_model(lambda: reader)
 
     async def cancel() -> None:
-        task = asyncio.ensure_future(achunks(llm))
+        task = asyncio.ensure_future(acollect_chunks(llm))
         for _ in range(100):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    run(cancel())
+    run_async(cancel())
     assert reader.cancelled == 1
 
 
 def test_a_cancel_that_fails_or_is_not_there_hides_nothing() -> None:
-    class Stubborn(Reader):
+    class Stubborn(FakeReader):
         async def cancel(self) -> None:
             raise RuntimeError("cannot cancel")
 
-    class Mute(Reader):
+    class Mute(FakeReader):
         cancel = None  # type: ignore[assignment]
 
-    for reader in (Stubborn(sse(delta("Hel")), endless=True), Mute(sse(delta("Hel")), endless=True)):
+    for reader in (
+        Stubborn(encode_sse(make_delta("Hel")), endless=True),
+        Mute(encode_sse(make_delta("Hel")), endless=True),
+    ):
         with pytest.raises(APITimeoutError):
-            ask(bound(lambda reader=reader: reader, timeout=0.02)[0], "astream", "Hi")
+            call_model(make_bound_model(lambda reader=reader: reader, timeout=0.02)[0], "astream", "Hi")
 
 
 def test_many_calls_at_once() -> None:
-    llm, ai = bound(lambda: JsProxy(HELLO))
-    messages = run(llm.abatch([f"Hi {at}" for at in range(50)]))
+    llm, ai = make_bound_model(lambda: FakeJsProxy(HELLO_RESULT))
+    messages = run_async(llm.abatch([f"Hi {at}" for at in range(50)]))
     assert [message.content for message in messages] == ["Hello"] * 50
     assert len(ai.calls) == 50

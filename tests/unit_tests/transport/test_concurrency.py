@@ -22,27 +22,27 @@ import pytest
 
 from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, WorkersGemmaError
 from langchain_workers_gemma.transport import client_pool as clients
-from tests.helpers.asking import achunks, gemma, merged
 from tests.helpers.fault_server import (
     STREAM_END,
     STREAM_HEAD,
     FaultServer,
-    Received,
+    ReceivedRequest,
     Script,
     Stall,
     Wait,
-    envelope,
-    event,
-    http,
+    encode_event,
+    make_envelope,
+    make_http_response,
 )
+from tests.helpers.model_calls import acollect_chunks, make_model, merge_chunks
 
 
-def echo(request: Received) -> Script:
+def echo(request: ReceivedRequest) -> Script:
     """Echoes the prompt, so that no answer can be taken for another's."""
     words = f"echo {request.prompt}"
-    if not request.streams:
-        return (http(200, envelope({"response": words})),)
-    return (STREAM_HEAD, *(event({"response": word}) for word in words), event(b"[DONE]"), STREAM_END)
+    if not request.wants_stream:
+        return (make_http_response(200, make_envelope({"response": words})),)
+    return (STREAM_HEAD, *(encode_event({"response": word}) for word in words), encode_event(b"[DONE]"), STREAM_END)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture
 def llm(server: FaultServer) -> ChatWorkersGemma:
-    return gemma(base_url=server.url, timeout=30)
+    return make_model(base_url=server.url, timeout=30)
 
 
 def streamed(llm: ChatWorkersGemma, prompt: str) -> str:
@@ -61,7 +61,7 @@ def streamed(llm: ChatWorkersGemma, prompt: str) -> str:
 
 
 async def astreamed(llm: ChatWorkersGemma, prompt: str) -> str:
-    return str(merged(await achunks(llm, prompt)).text)
+    return str(merge_chunks(await acollect_chunks(llm, prompt)).text)
 
 
 def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> None:
@@ -70,7 +70,7 @@ def test_threads_share_one_model(llm: ChatWorkersGemma, server: FaultServer) -> 
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(ask, range(160))) == [f"echo {number}" for number in range(160)]
-    assert server.peak <= 16 + 1
+    assert server.max_open_connections <= 16 + 1
 
 
 def test_threads_make_a_client_for_each_call_in_flight_and_no_more(
@@ -112,7 +112,7 @@ def test_event_loops_in_threads(llm: ChatWorkersGemma, server: FaultServer) -> N
         gc.collect()
     for thread, replies in enumerate(told):
         assert replies == [f"echo {thread}/{number}" for number in range(10)] * 2
-    assert server.wait_until_open(1) <= 1
+    assert server.wait_until_at_most_open(1) <= 1
 
 
 def test_sync_calls_within_a_loop_and_beside_it(llm: ChatWorkersGemma) -> None:
@@ -129,7 +129,7 @@ def test_large_batches_are_not_throttled() -> None:
     arrived = threading.Barrier(everybody + 1)
     go = threading.Event()
 
-    def meet(request: Received) -> Script:
+    def meet(request: ReceivedRequest) -> Script:
         arrived.wait(20)
         return (Wait(go), *echo(request))
 
@@ -138,20 +138,20 @@ def test_large_batches_are_not_throttled() -> None:
 
     with FaultServer(meet) as server:
         with ThreadPoolExecutor(1) as pool:
-            told = pool.submit(asyncio.run, ask(gemma(base_url=server.url, timeout=60)))
+            told = pool.submit(asyncio.run, ask(make_model(base_url=server.url, timeout=60)))
             arrived.wait(20)
-            assert server.open >= everybody
+            assert server.open_connections >= everybody
             go.set()
             assert told.result() == [f"echo {number}" for number in range(everybody)]
-        assert server.peak >= everybody
-        assert server.wait_until_open(1) <= 1
+        assert server.max_open_connections >= everybody
+        assert server.wait_until_at_most_open(1) <= 1
 
 
-def together(everybody: int) -> Callable[[Received], Script]:
+def together(everybody: int) -> Callable[[ReceivedRequest], Script]:
     """Answers once a number of requests have arrived, and again for each such wave."""
     arrived = threading.Barrier(everybody)
 
-    def meet(request: Received) -> Script:
+    def meet(request: ReceivedRequest) -> Script:
         arrived.wait(20)
         return echo(request)
 
@@ -167,27 +167,27 @@ def test_connections_of_a_wave_serve_the_next() -> None:
             assert told == [f"echo {number}" for number in range(60)]
 
     with FaultServer(together(60)) as server:
-        asyncio.run(three_waves(gemma(base_url=server.url, timeout=60)))
-        assert server.accepted == 60
-        assert server.wait_until_open(0) == 0
+        asyncio.run(three_waves(make_model(base_url=server.url, timeout=60)))
+        assert server.accepted_connections == 60
+        assert server.wait_until_at_most_open(0) == 0
 
 
 def test_connections_of_threads_serve_the_next_ones() -> None:
     with FaultServer(together(30)) as server, ThreadPoolExecutor(30) as pool:
-        llm = gemma(base_url=server.url, timeout=60)
+        llm = make_model(base_url=server.url, timeout=60)
         for _ in range(3):
             told = list(pool.map(lambda number: streamed(llm, str(number)), range(30)))
             assert told == [f"echo {number}" for number in range(30)]
-        assert server.accepted == 30
+        assert server.accepted_connections == 30
 
 
 def test_idle_connections_are_limited() -> None:
     async def one_wave(llm: ChatWorkersGemma, server: FaultServer) -> int:
         await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(200)))
-        return await asyncio.to_thread(server.wait_until_open, 64)
+        return await asyncio.to_thread(server.wait_until_at_most_open, 64)
 
     with FaultServer(together(200)) as server:
-        assert asyncio.run(one_wave(gemma(base_url=server.url, timeout=60), server)) <= 64
+        assert asyncio.run(one_wave(make_model(base_url=server.url, timeout=60), server)) <= 64
 
 
 def test_clients_that_were_idle_for_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,18 +196,18 @@ def test_clients_that_were_idle_for_long_are_closed(monkeypatch: pytest.MonkeyPa
 
     async def one_wave_and_a_call(llm: ChatWorkersGemma, server: FaultServer) -> tuple[int, int]:
         await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(20)))
-        after_the_wave = server.open
+        after_the_wave = server.open_connections
         now[0] += 31
-        server._choose = echo
+        server.choose_script = echo
         await llm.ainvoke("later")
-        return after_the_wave, await asyncio.to_thread(server.wait_until_open, 1)
+        return after_the_wave, await asyncio.to_thread(server.wait_until_at_most_open, 1)
 
     with FaultServer(together(20)) as server:
-        assert asyncio.run(one_wave_and_a_call(gemma(base_url=server.url, timeout=60), server)) == (20, 1)
+        assert asyncio.run(one_wave_and_a_call(make_model(base_url=server.url, timeout=60), server)) == (20, 1)
 
 
-def endless(request: Received) -> Script:
-    return (STREAM_HEAD, event({"response": "Hel"}), event({"response": "lo"}), Stall())
+def endless(request: ReceivedRequest) -> Script:
+    return (STREAM_HEAD, encode_event({"response": "Hel"}), encode_event({"response": "lo"}), Stall())
 
 
 @pytest.mark.parametrize("streams", [1, 5, 30])
@@ -222,8 +222,8 @@ def test_streams_that_are_open_when_the_loop_ends(caplog: pytest.LogCaptureFixtu
 
     with FaultServer(endless) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
-        asyncio.run(leave_open(gemma(base_url=server.url, timeout=60)))
-        assert server.wait_until_open(0) == 0
+        asyncio.run(leave_open(make_model(base_url=server.url, timeout=60)))
+        assert server.wait_until_at_most_open(0) == 0
         kept.clear()
         gc.collect()
     assert caplog.messages == []
@@ -232,7 +232,7 @@ def test_streams_that_are_open_when_the_loop_ends(caplog: pytest.LogCaptureFixtu
 async def test_streams_that_are_collected_as_garbage(caplog: pytest.LogCaptureFixture) -> None:
     with FaultServer(endless) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
-        llm = gemma(base_url=server.url, timeout=60)
+        llm = make_model(base_url=server.url, timeout=60)
         for _ in range(20):
             stream = llm.astream("Hi")
             await anext(stream)
@@ -240,7 +240,7 @@ async def test_streams_that_are_collected_as_garbage(caplog: pytest.LogCaptureFi
             cycle.append(cycle)
             del stream, cycle
         gc.collect()
-        assert await asyncio.to_thread(server.wait_until_open, 0) == 0
+        assert await asyncio.to_thread(server.wait_until_at_most_open, 0) == 0
     assert caplog.messages == []
 
 
@@ -248,7 +248,7 @@ def test_a_stream_that_is_collected_in_the_middle_of_another_call() -> None:
     """The garbage collector runs wherever it likes: what it closes must not wait for what the call around it holds."""
     kept = []
     with FaultServer(endless) as server:
-        llm = gemma(base_url=server.url, timeout=60)
+        llm = make_model(base_url=server.url, timeout=60)
         before = gc.get_threshold()
         gc.set_threshold(100)
         try:
@@ -266,28 +266,28 @@ def test_a_stream_that_is_collected_in_the_middle_of_another_call() -> None:
         for another in kept:
             another.close()  # type: ignore[attr-defined]
         gc.collect()
-        assert server.wait_until_open(0) == 0
+        assert server.wait_until_at_most_open(0) == 0
 
 
 async def test_calls_that_end_early_release_their_clients(server: FaultServer) -> None:
     """Errors, cancellation, and streams that are left: the same few clients serve all that follows."""
 
-    def mixed(request: Received) -> Script:
-        return (http(400, b""),) if request.prompt == "fail" else echo(request)
+    def mixed(request: ReceivedRequest) -> Script:
+        return (make_http_response(400, b""),) if request.prompt == "fail" else echo(request)
 
-    server._choose = mixed
-    llm = gemma(base_url=server.url)
+    server.choose_script = mixed
+    llm = make_model(base_url=server.url)
 
-    async def leave(way: int) -> None:
-        if way % 3 == 0:
+    async def leave(call_method: int) -> None:
+        if call_method % 3 == 0:
             with pytest.raises(BadRequestError):
                 await llm.ainvoke("fail")
-        elif way % 3 == 1:
-            stream = llm.astream(str(way))
+        elif call_method % 3 == 1:
+            stream = llm.astream(str(call_method))
             await anext(stream)
             await stream.aclose()  # type: ignore[attr-defined]
         else:
-            task = asyncio.create_task(llm.ainvoke(str(way)))
+            task = asyncio.create_task(llm.ainvoke(str(call_method)))
             await asyncio.sleep(0)
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -303,15 +303,15 @@ async def test_calls_that_end_early_release_their_clients(server: FaultServer) -
     await llm.ainvoke("first")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx.AsyncHTTPTransport, "__init__", counted)
-        for way in range(30):
-            await leave(way)
+        for call_method in range(30):
+            await leave(call_method)
     assert not made
     assert await astreamed(llm, "after") == "echo after"
 
 
 def test_max_concurrency_is_the_callers(llm: ChatWorkersGemma, server: FaultServer) -> None:
     asyncio.run(llm.abatch([str(number) for number in range(40)], {"max_concurrency": 4}))
-    assert server.peak <= 4 + 1
+    assert server.max_open_connections <= 4 + 1
 
 
 async def test_cancelling_some_of_many(llm: ChatWorkersGemma, server: FaultServer) -> None:
@@ -331,11 +331,11 @@ async def test_cancelling_some_of_many(llm: ChatWorkersGemma, server: FaultServe
 
 
 async def test_task_groups_fail_together(server: FaultServer) -> None:
-    def some_fail(request: Received) -> Script:
-        return (http(400, b""),) if request.prompt == "7" else echo(request)
+    def some_fail(request: ReceivedRequest) -> Script:
+        return (make_http_response(400, b""),) if request.prompt == "7" else echo(request)
 
-    server._choose = some_fail
-    llm = gemma(base_url=server.url)
+    server.choose_script = some_fail
+    llm = make_model(base_url=server.url)
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:
@@ -368,7 +368,7 @@ def _ask_in_child(llm: ChatWorkersGemma, number: int, answers: Any) -> None:
 def test_child_processes(llm: ChatWorkersGemma, server: FaultServer, method: str) -> None:
     """Children use connections of their own, whatever the parent has open, and the parent continues with its own."""
     assert llm.invoke("before").text == "echo before"
-    opened = server.accepted
+    opened = server.accepted_connections
     context = multiprocessing.get_context(method)
     answers = context.SimpleQueue()
     count = 3 if method == "fork" else 1
@@ -381,7 +381,7 @@ def test_child_processes(llm: ChatWorkersGemma, server: FaultServer, method: str
         assert child.exitcode == 0
     for number in range(count):
         assert told[number] == [f"echo sync {number}", f"echo stream {number}", f"echo async {number}"]
-    assert server.accepted >= opened + 2 * count
+    assert server.accepted_connections >= opened + 2 * count
     assert llm.invoke("after").text == "echo after"
 
 
@@ -430,15 +430,15 @@ asyncio.run(ask())
     assert done.returncode == 0, done.stderr
     assert "ResourceWarning" not in done.stderr
     assert "never" not in done.stderr
-    assert server.wait_until_open(0) == 0
+    assert server.wait_until_at_most_open(0) == 0
 
 
 def test_errors_in_threads_are_independent(server: FaultServer) -> None:
-    def choose(request: Received) -> Script:
-        return (http(400, {"error": request.prompt}),) if int(request.prompt) % 2 else echo(request)
+    def choose(request: ReceivedRequest) -> Script:
+        return (make_http_response(400, {"error": request.prompt}),) if int(request.prompt) % 2 else echo(request)
 
-    server._choose = choose
-    llm = gemma(base_url=server.url)
+    server.choose_script = choose
+    llm = make_model(base_url=server.url)
     outcomes: list[Any] = llm.batch([str(number) for number in range(60)], return_exceptions=True)
     for number, outcome in enumerate(outcomes):
         if number % 2:

@@ -19,16 +19,26 @@ from langchain_core.messages import HumanMessage
 
 from langchain_workers_gemma.transport import guarded_fetch as images
 from langchain_workers_gemma.transport.guarded_fetch import afetch_images, fetch_images, is_public
-from tests.helpers.asking import GEMMA_4, GEMMA_7B, PNG, PNG_URI, Service, ask, gemma, run
-from tests.helpers.fault_server import CLOSE, RESET, STALL, Drip, FaultServer, Script, head, http
+from tests.helpers.fault_server import (
+    CLOSE,
+    RESET,
+    STALL,
+    Drip,
+    FaultServer,
+    Script,
+    make_http_response,
+    make_response_head,
+)
+from tests.helpers.mock_service import MockService
+from tests.helpers.model_calls import GEMMA_4, GEMMA_7B, PNG_BASE64, PNG_DATA_URI, call_model, make_model, run_async
 
 Fetch = Callable[[list[str]], Any]
-IMAGE = base64.b64decode(PNG)
-FOUND: Script = (http(200, IMAGE, content_type="image/png"),)
+IMAGE = base64.b64decode(PNG_BASE64)
+FOUND: Script = (make_http_response(200, IMAGE, content_type="image/png"),)
 
 
 def _afetch(urls: list[str]) -> Any:
-    return run(afetch_images(urls))
+    return run_async(afetch_images(urls))
 
 
 @pytest.fixture(params=[fetch_images, _afetch], ids=["sync", "async"])
@@ -174,9 +184,11 @@ def test_names_that_cannot_be_resolved(host: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) -> None:
-    server.play((http(status, b"", location="/b.png"),))
-    server._choose = lambda request: FOUND if "/b.png" in request.line else (http(status, b"", location="/b.png"),)
-    assert fetch([at(server)]) == {at(server): PNG_URI}
+    server.play((make_http_response(status, b"", location="/b.png"),))
+    server.choose_script = lambda request: (
+        FOUND if "/b.png" in request.request_line else (make_http_response(status, b"", location="/b.png"),)
+    )
+    assert fetch([at(server)]) == {at(server): PNG_DATA_URI}
 
 
 @pytest.mark.parametrize(
@@ -188,21 +200,21 @@ def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) 
     ],
 )  # fmt: skip
 def test_redirects_to_forbidden_addresses(server: FaultServer, fetch: Fetch, location: str) -> None:
-    server.play((http(302, b"", location=location),))
+    server.play((make_http_response(302, b"", location=location),))
     with pytest.raises(ValueError, match=r"."):
         fetch([at(server)])
     assert len(server.requests) == 1
 
 
 def test_too_many_redirects(server: FaultServer, fetch: Fetch) -> None:
-    server.play((http(302, b"", location="/again"),))
+    server.play((make_http_response(302, b"", location="/again"),))
     with pytest.raises(ValueError, match="redirects more than 3 times"):
         fetch([at(server)])
     assert len(server.requests) == 4
 
 
 def test_redirect_without_a_place(server: FaultServer) -> None:
-    server.play((http(302, b""),))
+    server.play((make_http_response(302, b""),))
     with pytest.raises(ValueError, match="status 302"):
         fetch_images([at(server)])
 
@@ -213,8 +225,8 @@ def test_redirect_without_a_place(server: FaultServer) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        (head(200, content_type="image/png"), b"x" * 40_000, STALL),
-        (head(200, content_type="image/png", content_length=str(10**12)), b"x" * 40_000, STALL),
+        (make_response_head(200, content_type="image/png"), b"x" * 40_000, STALL),
+        (make_response_head(200, content_type="image/png", content_length=str(10**12)), b"x" * 40_000, STALL),
     ],
 )
 def test_too_large(server: FaultServer, fetch: Fetch, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,11 +234,11 @@ def test_too_large(server: FaultServer, fetch: Fetch, script: Script, monkeypatc
     server.play(script)
     with pytest.raises(ValueError, match=r"larger than 30,000 bytes"):
         fetch([at(server)])
-    assert server.wait_until_left()
+    assert server.wait_for_disconnect()
 
 
 def test_too_large_together(server: FaultServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_TOTAL_BYTES", 3 * len(PNG_URI))
+    monkeypatch.setattr(images, "MAX_TOTAL_BYTES", 3 * len(PNG_DATA_URI))
     server.play(FOUND)
     assert len(fetch([at(server, f"/{n}") for n in range(3)])) == 3
     with pytest.raises(ValueError, match="images of one call"):
@@ -235,24 +247,24 @@ def test_too_large_together(server: FaultServer, fetch: Fetch, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "application/octet-stream", "", "image/png2"])
 def test_not_an_image(server: FaultServer, fetch: Fetch, kind: str) -> None:
-    server.play((http(200, IMAGE, content_type=kind),))
+    server.play((make_http_response(200, IMAGE, content_type=kind),))
     with pytest.raises(ValueError, match="not an image"):
         fetch([at(server)])
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/PNG", "image/png; charset=binary"])
 def test_types_that_are_taken(server: FaultServer, kind: str) -> None:
-    server.play((http(200, IMAGE, content_type=kind),))
-    assert fetch_images([at(server)])[at(server)] == PNG_URI
+    server.play((make_http_response(200, IMAGE, content_type=kind),))
+    assert fetch_images([at(server)])[at(server)] == PNG_DATA_URI
 
 
 @pytest.mark.parametrize(
     "script",
     [
         (STALL,),
-        (head(200, content_type="image/png"), STALL),
-        (Drip(head(200, content_type="image/png") * 40, 0.01),),
-        (head(200, content_type="image/png"), Drip(b"x" * 1_000, 0.01)),
+        (make_response_head(200, content_type="image/png"), STALL),
+        (Drip(make_response_head(200, content_type="image/png") * 40, 0.01),),
+        (make_response_head(200, content_type="image/png"), Drip(b"x" * 1_000, 0.01)),
     ],
     ids=["no head", "no body", "dripping head", "dripping body"],
 )
@@ -262,12 +274,12 @@ def test_too_slow(server: FaultServer, fetch: Fetch, script: Script, monkeypatch
     server.play(script)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch([at(server)])
-    assert server.wait_until_left() in ("closed", "reset"), "in the middle of the reply"
+    assert server.wait_for_disconnect() in ("closed", "reset"), "in the middle of the reply"
 
 
 def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
-    slow = (Drip(http(302, b"", location="/again"), 0.002),)
+    slow = (Drip(make_http_response(302, b"", location="/again"), 0.002),)
     server.play(slow)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([at(server)])
@@ -277,10 +289,12 @@ def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.Monk
     "script",
     [
         (RESET,), (CLOSE,),
-        (b"garbage\r\n\r\n", CLOSE), (http(404, b""),), (http(500, IMAGE, content_type="image/png"),),
-        (http(204, b"", content_type="image/png"),), (http(200, b"", content_type="image/png"),),
-        (head(200, content_type="image/png", content_length="99"), b"x", CLOSE),
-        (head(200, content_type="image/png", content_length="99"), b"x", RESET),
+        (b"garbage\r\n\r\n", CLOSE), (make_http_response(404, b""),),
+        (make_http_response(500, IMAGE, content_type="image/png"),),
+        (make_http_response(204, b"", content_type="image/png"),),
+        (make_http_response(200, b"", content_type="image/png"),),
+        (make_response_head(200, content_type="image/png", content_length="99"), b"x", CLOSE),
+        (make_response_head(200, content_type="image/png", content_length="99"), b"x", RESET),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, CLOSE),
     ],
 )  # fmt: skip
@@ -288,14 +302,14 @@ def test_faults(server: FaultServer, fetch: Fetch, script: Script) -> None:
     server.play(script)
     with pytest.raises(ValueError, match="messages: the image"):
         fetch([at(server)])
-    assert server.wait_until_open(0) == 0
+    assert server.wait_until_at_most_open(0) == 0
 
 
 def test_refused_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.helpers.fault_server import refusing_port
+    from tests.helpers.fault_server import reserve_closed_port
 
     monkeypatch.setattr(images, "is_public", lambda _: True)
-    with refusing_port() as port, pytest.raises(ValueError, match="could not be fetched"):
+    with reserve_closed_port() as port, pytest.raises(ValueError, match="could not be fetched"):
         fetch_images([f"http://127.0.0.1:{port}/a.png"])
 
 
@@ -303,7 +317,7 @@ def test_another_address_is_tried(server: FaultServer, monkeypatch: pytest.Monke
     """A host may have an address that this machine has no way to."""
     monkeypatch.setattr(images, "is_public", lambda _: True)
     resolving(monkeypatch, host=["127.0.0.2", "127.0.0.1"])
-    assert fetch_images([at(server)])[at(server)] == PNG_URI
+    assert fetch_images([at(server)])[at(server)] == PNG_DATA_URI
 
 
 def test_a_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +325,7 @@ def test_a_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([f"https://host.example:{server.port}/a.png"])
     assert not server.requests
-    assert server.wait_until_open(0) == 0
+    assert server.wait_until_at_most_open(0) == 0
 
 
 def test_time_that_is_up_before_the_handshake(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +335,7 @@ def test_time_that_is_up_before_the_handshake(server: FaultServer, monkeypatch: 
     with pytest.raises(ValueError, match="longer than 30 s") as raised:
         fetch_images([f"https://host.example:{server.port}/a.png"])
     assert raised.value.__context__ is not None, "its frames keep alive what they hold"
-    assert server.wait_until_open(0) == 0
+    assert server.wait_until_at_most_open(0) == 0
 
 
 # --- What becomes of it -----------------------------------------------------------------------------------------------
@@ -339,77 +353,79 @@ BLOCKS: list[dict[str, Any]] = [
 def asking_loopback(server: FaultServer) -> Iterator[FaultServer]:
     """A second server, the service itself; its requests are recognised by their path."""
     with FaultServer() as service:
-        service.play((http(200, {"result": {"response": "A dot."}, "success": True}),))
+        service.play((make_http_response(200, {"result": {"response": "A dot."}, "success": True}),))
         yield service
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
 def test_request_holds_the_image(
-    server: FaultServer, asking_loopback: FaultServer, block: dict[str, Any], way: str
+    server: FaultServer, asking_loopback: FaultServer, block: dict[str, Any], call_method: str
 ) -> None:
     url = at(server)
     message = HumanMessage([{"type": "text", "text": "What is this?"}, _with_url(block, url)])
-    llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
-    reply = llm.invoke([message]) if way == "invoke" else asyncio.run(llm.ainvoke([message]))
+    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
+    reply = llm.invoke([message]) if call_method == "invoke" else asyncio.run(llm.ainvoke([message]))
     assert reply.text == "A dot."
     (sent,) = asking_loopback.requests
-    assert PNG_URI in sent.body.decode()
+    assert PNG_DATA_URI in sent.body.decode()
     assert url not in sent.body.decode()
     (fetched,) = server.requests
-    assert fetched.line == "GET /a.png HTTP/1.1"
+    assert fetched.request_line == "GET /a.png HTTP/1.1"
     assert "authorization" not in fetched.headers
     assert fetched.headers["host"] == f"host.example:{server.port}"
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-def test_streams_fetch_too(server: FaultServer, asking_loopback: FaultServer, way: str) -> None:
-    llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
-    assert ask(llm, way, [HumanMessage([_with_url(BLOCKS[0], at(server))])]).text == "A dot."
-    assert PNG_URI in asking_loopback.requests[0].body.decode()
+@pytest.mark.parametrize("call_method", ["stream", "astream"])
+def test_streams_fetch_too(server: FaultServer, asking_loopback: FaultServer, call_method: str) -> None:
+    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
+    assert call_model(llm, call_method, [HumanMessage([_with_url(BLOCKS[0], at(server))])]).text == "A dot."
+    assert PNG_DATA_URI in asking_loopback.requests[0].body.decode()
 
 
 def test_one_url_is_fetched_once_a_call(server: FaultServer, asking_loopback: FaultServer) -> None:
     block = _with_url(BLOCKS[0], at(server))
-    llm = gemma(base_url=asking_loopback.url, inline_image_urls=True)
+    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
     llm.invoke([HumanMessage([block, block])])
     assert len(server.requests) == 1
-    assert asking_loopback.requests[0].body.decode().count(PNG_URI) == 2
+    assert asking_loopback.requests[0].body.decode().count(PNG_DATA_URI) == 2
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
-def test_nothing_is_sent_when_an_image_may_not_be_fetched(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", ["invoke", "ainvoke", "stream", "astream"])
+def test_nothing_is_sent_when_an_image_may_not_be_fetched(service: MockService, call_method: str) -> None:
     message = HumanMessage([_with_url(BLOCKS[0], "http://169.254.169.254/latest/meta-data/")])
     with pytest.raises(ValueError, match="not at a public address"):
-        ask(gemma(inline_image_urls=True), way, [message])
+        call_model(make_model(inline_image_urls=True), call_method, [message])
     assert not service.requests
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("call_method", ["invoke", "ainvoke", "stream", "astream"])
 def test_nothing_is_fetched_unless_it_is_switched_on(
-    service: Service, way: str, monkeypatch: pytest.MonkeyPatch
+    service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = resolving(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="inline_image_urls=True"):
-        ask(gemma(), way, [message])
+        call_model(make_model(), call_method, [message])
     assert not service.requests
     assert not asked
 
 
-def test_nothing_is_fetched_for_a_model_that_reads_text_only(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_fetched_for_a_model_that_reads_text_only(
+    service: MockService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = resolving(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="text only"):
-        gemma(model=GEMMA_7B, inline_image_urls=True).invoke([message])
+        make_model(model=GEMMA_7B, inline_image_urls=True).invoke([message])
     assert not asked
 
 
 def test_the_model_of_the_call_decides(server: FaultServer, asking_loopback: FaultServer) -> None:
     message = HumanMessage([_with_url(BLOCKS[0], at(server))])
-    llm = gemma(base_url=asking_loopback.url, model=GEMMA_7B, inline_image_urls=True)
+    llm = make_model(base_url=asking_loopback.url, model=GEMMA_7B, inline_image_urls=True)
     assert llm.invoke([message], model=GEMMA_4).text == "A dot."
-    assert PNG_URI in asking_loopback.requests[0].body.decode()
+    assert PNG_DATA_URI in asking_loopback.requests[0].body.decode()
 
 
 def _with_url(block: dict[str, Any], url: str) -> Any:

@@ -15,30 +15,30 @@ from hypothesis import strategies as st
 
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaEmbeddings
 from langchain_workers_gemma.transport import leftovers
-from tests.helpers.asking import STREAMED, TOKEN, WAYS, achunks, ask, merged
 from tests.helpers.fault_server import (
     CLOSE,
-    HELLO,
+    HELLO_RESPONSE,
+    HELLO_STREAM,
+    HELLO_TEXT,
     STREAM_END,
     STREAM_HEAD,
-    STREAMED_HELLO,
-    WHOLE_HELLO,
     FaultServer,
-    chunk,
-    envelope,
-    event,
-    head,
-    http,
-    model,
-    refusal,
+    encode_chunk,
+    encode_event,
+    make_envelope,
+    make_error_envelope,
+    make_http_response,
+    make_response_head,
+    make_server_model,
 )
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, STREAM_METHODS, acollect_chunks, call_model, merge_chunks
 
-pytestmark = [pytest.mark.usefixtures("naps"), pytest.mark.lowest]
+pytestmark = [pytest.mark.usefixtures("sleeps"), pytest.mark.lowest]
 
 LEFT = {
-    "a whole response": http(200, envelope({"response": "for somebody else"})),
-    "a stream": STREAM_HEAD + event({"response": "for somebody else"}) + event(b"[DONE]") + STREAM_END,
-    "an error": http(401, refusal(10000)),
+    "a whole response": make_http_response(200, make_envelope({"response": "for somebody else"})),
+    "a stream": STREAM_HEAD + encode_event({"response": "for somebody else"}) + encode_event(b"[DONE]") + STREAM_END,
+    "an error": make_http_response(401, make_error_envelope(10000)),
     "half a head": b"HTTP/1.1 429 Too Many Requests\r\nx-left: ",
     "the end of lines": b"\r\n\r\n",
     "another end of chunks": STREAM_END,
@@ -46,85 +46,96 @@ LEFT = {
 }
 
 
-def right(way: str) -> bytes:
-    return STREAMED_HELLO if way in STREAMED else WHOLE_HELLO
+def right(call_method: str) -> bytes:
+    return HELLO_STREAM if call_method in STREAM_METHODS else HELLO_RESPONSE
 
 
 @pytest.mark.parametrize("left", LEFT)
 @pytest.mark.parametrize("owner", ["ours", "the caller's"])
-@pytest.mark.parametrize("way", WAYS)
-async def test_bytes_after_a_response_end_its_connection(server: FaultServer, left: str, owner: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+async def test_bytes_after_a_response_end_its_connection(
+    server: FaultServer, left: str, owner: str, call_method: str
+) -> None:
     """One event loop for all calls, since each loop has connections of its own; no call needs a retry."""
-    server.play((right(way) + LEFT[left],))
+    server.play((right(call_method) + LEFT[left],))
     async with httpx.AsyncClient() as async_client:
         with httpx.Client() as client:
             own = {"http_client": client, "http_async_client": async_client} if owner == "the caller's" else {}
-            llm = model(server, max_retries=0, **own)
+            llm = make_server_model(server, max_retries=0, **own)
             for calls in range(1, 4):
-                assert await text_of(llm, way) == HELLO
-                assert server.accepted == len(server.requests) == calls
+                assert await text_of(llm, call_method) == HELLO_TEXT
+                assert server.accepted_connections == len(server.requests) == calls
 
 
-async def text_of(llm: ChatWorkersGemma, way: str) -> str:
-    if way == "astream":
-        return str(merged(await achunks(llm)).text)
-    return str(((await llm.ainvoke("Hi")) if way == "ainvoke" else ask(llm, way, "Hi")).text)
+async def text_of(llm: ChatWorkersGemma, call_method: str) -> str:
+    if call_method == "astream":
+        return str(merge_chunks(await acollect_chunks(llm)).text)
+    return str(((await llm.ainvoke("Hi")) if call_method == "ainvoke" else call_model(llm, call_method, "Hi")).text)
 
 
 @pytest.mark.parametrize("left", LEFT)
-@pytest.mark.parametrize("way", WAYS)
-async def test_bytes_after_an_error_end_its_connection(server: FaultServer, left: str, way: str) -> None:
-    busy = http(429, refusal(3040)) + LEFT[left]
-    server.play((busy,), (busy,), (right(way),))
-    assert await text_of(model(server, max_retries=2), way) == HELLO
-    assert server.accepted == len(server.requests) == 3
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+async def test_bytes_after_an_error_end_its_connection(server: FaultServer, left: str, call_method: str) -> None:
+    busy = make_http_response(429, make_error_envelope(3040)) + LEFT[left]
+    server.play((busy,), (busy,), (right(call_method),))
+    assert await text_of(make_server_model(server, max_retries=2), call_method) == HELLO_TEXT
+    assert server.accepted_connections == len(server.requests) == 3
 
 
-@pytest.mark.parametrize("way", ["embed_query", "aembed_query"])
-async def test_bytes_after_vectors_end_their_connection(server: FaultServer, way: str) -> None:
-    server.play((http(200, envelope({"data": [[0.5]]})) + http(200, envelope({"data": [[1.0]]})),))
-    llm = WorkersGemmaEmbeddings(account_id="a", api_token=TOKEN, base_url=server.url, max_retries=0)
+@pytest.mark.parametrize("call_method", ["embed_query", "aembed_query"])
+async def test_bytes_after_vectors_end_their_connection(server: FaultServer, call_method: str) -> None:
+    server.play(
+        (
+            make_http_response(200, make_envelope({"data": [[0.5]]}))
+            + make_http_response(200, make_envelope({"data": [[1.0]]})),
+        )
+    )
+    llm = WorkersGemmaEmbeddings(account_id="a", api_token=API_TOKEN, base_url=server.url, max_retries=0)
     for _ in range(3):
-        assert (llm.embed_query("Hi") if way == "embed_query" else await llm.aembed_query("Hi")) == [0.5]
-    assert server.accepted == 3
+        assert (llm.embed_query("Hi") if call_method == "embed_query" else await llm.aembed_query("Hi")) == [0.5]
+    assert server.accepted_connections == 3
 
 
 @pytest.mark.parametrize("left", LEFT)
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_connection_that_was_opened_unseen(server: FaultServer, left: str, way: str) -> None:
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+async def test_a_connection_that_was_opened_unseen(server: FaultServer, left: str, call_method: str) -> None:
     """httpx opens one in place of one that the server closed in between."""
-    server.play((right(way), CLOSE), (right(way) + LEFT[left],), (right(way),))
-    llm = model(server, max_retries=0)
-    assert await text_of(llm, way) == HELLO
-    assert await asyncio.to_thread(server.wait_until_open, 0) == 0
+    server.play((right(call_method), CLOSE), (right(call_method) + LEFT[left],), (right(call_method),))
+    llm = make_server_model(server, max_retries=0)
+    assert await text_of(llm, call_method) == HELLO_TEXT
+    assert await asyncio.to_thread(server.wait_until_at_most_open, 0) == 0
     for _ in range(3):
-        assert await text_of(llm, way) == HELLO
+        assert await text_of(llm, call_method) == HELLO_TEXT
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 async def test_where_connections_are_not_seen_a_response_without_a_read_is_none(
-    server: FaultServer, way: str, monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An httpcore that traces by other names: connections are kept, what was left is refused."""
     monkeypatch.setattr(leftovers, "_CONNECTED", ("another name",))
     monkeypatch.setattr(leftovers.Reads, "sees_connections", False)
-    server.play((right(way) + LEFT["a whole response"],), (right(way),))
-    llm = model(server, max_retries=1)
+    server.play((right(call_method) + LEFT["a whole response"],), (right(call_method),))
+    llm = make_server_model(server, max_retries=1)
     for _ in range(4):
-        assert await text_of(llm, way) == HELLO
-    assert server.accepted == 2
+        assert await text_of(llm, call_method) == HELLO_TEXT
+    assert server.accepted_connections == 2
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("spread", [False, True])
-async def test_without_such_bytes_connections_are_kept(server: FaultServer, way: str, spread: bool) -> None:
+async def test_without_such_bytes_connections_are_kept(server: FaultServer, call_method: str, spread: bool) -> None:
     """However the end of a stream is spread over packets."""
-    script = (STREAMED_HELLO.removesuffix(STREAM_END), STREAM_END) if spread and way in STREAMED else (right(way),)
+    script = (
+        (HELLO_STREAM.removesuffix(STREAM_END), STREAM_END)
+        if spread and call_method in STREAM_METHODS
+        else (right(call_method),)
+    )
     server.play(script)
-    llm = model(server, max_retries=0)
+    llm = make_server_model(server, max_retries=0)
     for _ in range(5):
-        assert await text_of(llm, way) == HELLO
-    assert server.accepted == 1
+        assert await text_of(llm, call_method) == HELLO_TEXT
+    assert server.accepted_connections == 1
 
 
 # --- Every response, in every cut -------------------------------------------------------------------------------------
@@ -138,8 +149,10 @@ def responses(draw: st.DrawFn) -> bytes:
     more = draw(st.sampled_from([{}, {"x_trace": "0"}]))
     if draw(st.booleans()):
         trailer = draw(st.sampled_from([b"0\r\n\r\n", b"000\r\n\r\n", b"0\r\nx-sum: 0\r\n\r\n"]))
-        return head(200, transfer_encoding="chunked", **more) + b"".join(map(chunk, parts)) + trailer
-    return http(draw(st.sampled_from([200, 429])), b"".join(parts), **more)
+        return (
+            make_response_head(200, transfer_encoding="chunked", **more) + b"".join(map(encode_chunk, parts)) + trailer
+        )
+    return make_http_response(draw(st.sampled_from([200, 429])), b"".join(parts), **more)
 
 
 def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
@@ -162,7 +175,9 @@ def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
 
 
 @given(responses(), st.sampled_from([b"", *LEFT.values()]), st.lists(st.integers(0, 10_000), max_size=6))
-@example(head(200, transfer_encoding="chunked") + b"000\r\n\r\n", b"0\r\n\r\n", [-9])  # the last read has both ends
+@example(
+    make_response_head(200, transfer_encoding="chunked") + b"000\r\n\r\n", b"0\r\n\r\n", [-9]
+)  # the last read has both ends
 def test_every_byte_that_http_would_keep_is_noticed(response: bytes, left: bytes, cuts: list[int]) -> None:
     is_left, is_seen = read_as_httpcore_does(response + left, cuts)
     assert is_seen or not is_left
@@ -170,8 +185,8 @@ def test_every_byte_that_http_would_keep_is_noticed(response: bytes, left: bytes
 
 @given(st.lists(st.dictionaries(st.text(max_size=9), st.text(max_size=30)), max_size=5), st.integers(0, 10_000))
 def test_json_and_events_in_one_cut_after_the_head_keep_their_connection(payloads: list[Any], cut: int) -> None:
-    whole = http(200, json.dumps(payloads).encode())
-    stream = STREAM_HEAD + b"".join(map(event, payloads)) + STREAM_END
+    whole = make_http_response(200, json.dumps(payloads).encode())
+    stream = STREAM_HEAD + b"".join(map(encode_event, payloads)) + STREAM_END
     for response in (whole, stream):
         after_head = response.index(b"\r\n\r\n") + 4
         at = after_head + cut % (len(response) - after_head)

@@ -8,7 +8,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_workers_gemma.response.stages.opened_thought import MAX_THOUGHT
-from tests.helpers.asking import WEATHER, Service, ask, chunks, delta, gemma, message_reply, told
+from tests.helpers.mock_service import MockService, make_completion, make_delta
+from tests.helpers.model_calls import WEATHER_TOOL, call_model, collect_chunks, make_model, summarize_message
 
 ASKED = [
     HumanMessage("How is the weather in Rome?"),
@@ -20,15 +21,15 @@ OSLO = ("get_weather", {"city": "Oslo"})
 LONG = "word " * (MAX_THOUGHT // 5)
 
 
-def read(service: Service, reply: str, messages: list[Any], **options: Any) -> dict[str, Any]:
+def read(service: MockService, reply: str, messages: list[Any], **options: Any) -> dict[str, Any]:
     """Return the content of a reply, which is equal whole and streamed in pieces of every length."""
-    llm = gemma(**{"thinking": True, **options}).bind_tools([WEATHER])
-    service.says(message_reply(reply))
-    whole = told(ask(llm, "invoke", messages))
+    llm = make_model(**{"thinking": True, **options}).bind_tools([WEATHER_TOOL])
+    service.respond_with_bodies(make_completion(reply))
+    whole = summarize_message(call_model(llm, "invoke", messages))
     for size in (1, 2, 7, 64, 5_000):
         pieces = [reply[at : at + size] for at in range(0, len(reply), size)]
-        service.streams(*map(delta, pieces), delta(finish_reason="stop"), "[DONE]")
-        assert told(ask(llm, "stream", messages)) == whole
+        service.respond_with_events(*map(make_delta, pieces), make_delta(finish_reason="stop"), "[DONE]")
+        assert summarize_message(call_model(llm, "stream", messages)) == whole
     return {key: whole[key] for key in ("text", "reasoning", "tool_calls", "invalid")}
 
 
@@ -49,30 +50,36 @@ def read(service: Service, reply: str, messages: list[Any], **options: Any) -> d
     ],
 )
 def test_text_before_the_closing_token_is_a_thought(
-    service: Service, reply: str, text: str, reasoning: str, calls: list[Any]
+    service: MockService, reply: str, text: str, reasoning: str, calls: list[Any]
 ) -> None:
     read_ = read(service, reply, ASKED)
     assert read_ == {"text": text, "reasoning": reasoning, "tool_calls": calls, "invalid": []}
 
 
 @pytest.mark.parametrize("options", [{"thinking": False}, {"thinking": None}])
-def test_without_thinking_nothing_is_waited_for(service: Service, options: dict[str, Any]) -> None:
+def test_without_thinking_nothing_is_waited_for(service: MockService, options: dict[str, Any]) -> None:
     assert read(service, "They asked.<channel|>Sunny.", ASKED, **options)["text"] == "They asked.Sunny."
 
 
-def test_only_behind_results_the_template_opens_a_thought(service: Service) -> None:
+def test_only_behind_results_the_template_opens_a_thought(service: MockService) -> None:
     assert read(service, "They asked.<channel|>Sunny.", [HumanMessage("Hi")])["text"] == "They asked.Sunny."
 
 
-def test_an_answer_streams_once_the_service_has_sent_a_thought(service: Service) -> None:
-    llm = gemma(thinking=True).bind_tools([WEATHER])
-    service.streams(delta(reasoning="Hm."), delta("Sun"), delta("ny"), delta(".", finish_reason="stop"), "[DONE]")
-    assert [chunk.text for chunk in chunks(llm, "stream", ASKED) if chunk.text] == ["Sun", "ny", "."]
+def test_an_answer_streams_once_the_service_has_sent_a_thought(service: MockService) -> None:
+    llm = make_model(thinking=True).bind_tools([WEATHER_TOOL])
+    service.respond_with_events(
+        make_delta(reasoning="Hm."),
+        make_delta("Sun"),
+        make_delta("ny"),
+        make_delta(".", finish_reason="stop"),
+        "[DONE]",
+    )
+    assert [chunk.text for chunk in collect_chunks(llm, "stream", ASKED) if chunk.text] == ["Sun", "ny", "."]
 
 
-def test_a_long_answer_streams_soon(service: Service) -> None:
-    llm = gemma(reasoning_effort="high").bind_tools([WEATHER])
-    service.streams(*[delta("word ")] * 1_000, delta(finish_reason="stop"), "[DONE]")
-    texts = [chunk.text for chunk in chunks(llm, "stream", ASKED) if chunk.text]
+def test_a_long_answer_streams_soon(service: MockService) -> None:
+    llm = make_model(reasoning_effort="high").bind_tools([WEATHER_TOOL])
+    service.respond_with_events(*[make_delta("word ")] * 1_000, make_delta(finish_reason="stop"), "[DONE]")
+    texts = [chunk.text for chunk in collect_chunks(llm, "stream", ASKED) if chunk.text]
     assert len(texts[0]) < MAX_THOUGHT + 20
     assert "".join(texts) == "word " * 1_000

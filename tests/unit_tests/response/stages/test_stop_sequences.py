@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.asking import (
-    GEMMA_3,
-    STREAMED,
-    WAYS,
-    Service,
-    ask,
-    gemma,
-    usage,
-)
+from tests.helpers.mock_service import MockService, make_usage
+from tests.helpers.model_calls import CALL_METHODS, GEMMA_3, STREAM_METHODS, call_model, make_model
 
 pytestmark = pytest.mark.lowest
 
@@ -30,32 +23,34 @@ STOPS: list[tuple[list[str], str, str]] = [
 
 
 @pytest.mark.parametrize(("stops", "text", "left"), STOPS)
-@pytest.mark.parametrize("way", WAYS)
-def test_stop_across_chunk_borders(service: Service, way: str, stops: list[str], text: str, left: str) -> None:
-    llm = gemma(model=GEMMA_3, stop=stops)
-    counts = usage(9, 8)
-    cuts = [[text[:cut], text[cut:]] for cut in range(1, len(text))] if way in STREAMED else []
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_stop_across_chunk_borders(
+    service: MockService, call_method: str, stops: list[str], text: str, left: str
+) -> None:
+    llm = make_model(model=GEMMA_3, stop=stops)
+    counts = make_usage(9, 8)
+    cuts = [[text[:cut], text[cut:]] for cut in range(1, len(text))] if call_method in STREAM_METHODS else []
     for pieces in [*cuts, list(text), [text]]:
-        if way in STREAMED:
+        if call_method in STREAM_METHODS:
             frames = [{"response": piece} for piece in pieces]
-            service.streams(*frames, {"response": "", "usage": counts}, "[DONE]")
+            service.respond_with_events(*frames, {"response": "", "usage": counts}, "[DONE]")
         else:
-            service.replies({"response": text, "usage": counts})
-        message = ask(llm, way)
+            service.respond_with_results({"response": text, "usage": counts})
+        message = call_model(llm, call_method)
         assert message.content == left
         assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 8, "total_tokens": 17}
         assert message.response_metadata["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("way", STREAMED)
-def test_a_stop_of_ours_reads_the_stream_to_its_end(service: Service, way: str) -> None:
+@pytest.mark.parametrize("call_method", STREAM_METHODS)
+def test_a_stop_of_ours_reads_the_stream_to_its_end(service: MockService, call_method: str) -> None:
     frames = [
         {"response": "one END"},
         *({"response": " more"} for _ in range(50)),
-        {"response": "", "usage": usage(1, 60)},
+        {"response": "", "usage": make_usage(1, 60)},
     ]
-    service.streams(*frames, {"choices": [{"delta": {}, "finish_reason": "length"}]}, "[DONE]")
-    message = ask(gemma(model=GEMMA_3, stop="END"), way)
+    service.respond_with_events(*frames, {"choices": [{"delta": {}, "finish_reason": "length"}]}, "[DONE]")
+    message = call_model(make_model(model=GEMMA_3, stop="END"), call_method)
     assert message.content == "one "
     assert message.usage_metadata is not None
     assert message.usage_metadata["output_tokens"] == 60

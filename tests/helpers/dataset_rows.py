@@ -1,4 +1,4 @@
-"""What the tests of data sets share: runnables that count, files of rows, results read back."""
+"""Helpers for tests of data sets: a runnable that counts its calls, and files of rows."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ COST = 0.001
 USAGE = {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5}
 
 
-def answer(text: str, cost: float | None = COST) -> AIMessage:
+def make_answer(text: str, cost: float | None = COST) -> AIMessage:
     metadata = {} if cost is None else {"cost_usd": cost}
     return AIMessage(text, usage_metadata=USAGE, response_metadata=metadata)
 
 
-class Scripted(Runnable[dict[str, Any], AIMessage]):
-    """Answers a row with its `text` in capitals; before that, raises what `failures` has for its `id`."""
+class ScriptedRunnable(Runnable[dict[str, Any], AIMessage]):
+    """Returns the `text` of a row in capitals, after it has raised the `failures` for the `id` of the row."""
 
     def __init__(self, failures: dict[int, list[Exception]] | None = None, cost: float | None = COST) -> None:
         self.failures = failures or {}
         self.cost = cost
-        self.asked: Counter[int] = Counter()
+        self.call_counts: Counter[int] = Counter()
 
     # ruff: noqa: A002 - the argument's name is core's
     def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        self.asked[input["id"]] += 1
+        self.call_counts[input["id"]] += 1
         if planned := self.failures.get(input["id"]):
             raise planned.pop(0)
-        return answer(input["text"].upper(), self.cost)
+        return make_answer(input["text"].upper(), self.cost)
 
     async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         return self.invoke(input, config)
@@ -52,6 +52,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def mapped(row: dict[str, Any], cost: float | None = COST) -> dict[str, Any]:
-    """The output row of `Scripted`."""
+def make_output_row(row: dict[str, Any], cost: float | None = COST) -> dict[str, Any]:
+    """Return the output row that `ScriptedRunnable` produces for a row."""
     return {**row, "output": row["text"].upper(), "usage": USAGE, "cost_usd": cost}

@@ -1,4 +1,4 @@
-"""Work that must grow with its input and no faster. Tests count its lines, `benchmarks/growth.py` takes its time."""
+"""Work whose cost must be linear in its input. Tests count the lines that it runs; `benchmarks/growth.py` times it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import TextReader
 from langchain_workers_gemma.tool_text.tokens import get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
-from tests.helpers.schema_engines import FUNCTIONS
+from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
 _PACKAGE = str(Path(langchain_workers_gemma.__file__).parent)
 
 
-def lines_run(act: Callable[[], object]) -> int:
-    """How many lines of this package `act` runs, in this thread; what libraries do is not counted.
+def count_lines_run(act: Callable[[], object]) -> int:
+    """Return how many lines of this package `act` runs in this thread. Lines of libraries are not counted.
 
-    A measure of cost that is the same in every run, whatever else the machine does.
+    This measure of cost is the same in every run, on a busy machine too.
     """
     count = 0
 
@@ -43,7 +43,7 @@ def lines_run(act: Callable[[], object]) -> int:
     def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
         return in_frame if frame.f_code.co_filename.startswith(_PACKAGE) else None
 
-    before = sys.gettrace()  # that of a debugger, or of coverage
+    before = sys.gettrace()  # the one of a debugger or of coverage
     sys.settrace(on_call)
     try:
         act()
@@ -52,13 +52,13 @@ def lines_run(act: Callable[[], object]) -> int:
     return count
 
 
-Act: TypeAlias = Callable[[], object]
+Action: TypeAlias = Callable[[], object]
 
 _TOOLS = ToolNames({name: ArgumentType.of({}) for name in ("get_weather", "f")})
 
-PIECE = 4  # characters, as much as a chunk often has
+PIECE_LENGTH = 4  # characters, as many as a chunk often has
 
-ADVERSARIES = {
+ADVERSARIAL_TEXTS = {
     "lists": "[",
     "objects": "{",
     "lists on lines": "[\n\n",
@@ -80,19 +80,19 @@ ADVERSARIES = {
     "ends of turns": "<turn|> ",
     "words that go on": "call:f{a:b" + ",c" * 9,
 }
-"""Texts at which a reader of calls could wait indefinitely."""
+"""Texts that could make a parser of tool calls rescan or hold its input again and again."""
 
 DOCUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "text": lambda size: {"text": "word \n" * (size // 7)},
     "keys": lambda size: {f"key {number:05}": 10_000 + number for number in range(size // 20)},
     "items": lambda size: {"items": [{"id": 10_000 + number, "name": "Ada"} for number in range(size // 30)]},
 }
-"""By size in characters, about."""
+"""JSON documents, by their approximate size in characters."""
 
 
-def read_calls(adversary: str, piece: int, size: int) -> Act:
-    """Read an adversary's text, so many characters long, in pieces."""
-    unit = ADVERSARIES[adversary]
+def read_calls(adversary: str, piece: int, size: int) -> Action:
+    """Return an action that parses an adversarial text of `size` characters in pieces."""
+    unit = ADVERSARIAL_TEXTS[adversary]
     text = unit * (size // len(unit))
 
     def act() -> None:
@@ -104,7 +104,7 @@ def read_calls(adversary: str, piece: int, size: int) -> Act:
     return act
 
 
-ARGUMENTS = {
+ARGUMENT_TEXTS = {
     "text": "word \\n",
     "quote tokens": '<|\\"|>',
     "escaped quote tokens": '\\u003c|\\"|\\u003e',
@@ -113,26 +113,28 @@ ARGUMENTS = {
     "strings in quotes": '\\"a\\"", "t": "',
     "lists": '"], "l": [["',
 }
-"""Strings of a call's arguments that could be held indefinitely."""
+"""Strings in the arguments of a call that could be rescanned or held again and again."""
 
 
-def read_arguments(content: str, size: int) -> Act:
-    """Read the arguments of a call in pieces, by a schema."""
-    text = '{"s": "' + ARGUMENTS[content] * (size // len(ARGUMENTS[content])) + '"}'
+def read_arguments(content: str, size: int) -> Action:
+    """Return an action that parses the arguments of a call in pieces, with a schema."""
+    text = '{"s": "' + ARGUMENT_TEXTS[content] * (size // len(ARGUMENT_TEXTS[content])) + '"}'
     tool = ArgumentType.of({"type": "object", "properties": {"s": {"type": "string"}, "n": {"type": "integer"}}})
 
     def act() -> None:
         reader = ArgumentsReader(tool, STRING_TOKENS, unquotes=True)
-        for at in range(0, len(text), PIECE):
-            reader.feed(text[at : at + PIECE])
+        for at in range(0, len(text), PIECE_LENGTH):
+            reader.feed(text[at : at + PIECE_LENGTH])
         reader.flush()
 
     return act
 
 
-def collect_pieces(size: int) -> Act:
-    """Put a call together whose every piece repeats the name, so that each may open another call."""
-    pieces = [{"function": {"name": "f", "arguments": text}} for text in ('{"a": "', *["word"] * (size // PIECE), '"}')]
+def collect_pieces(size: int) -> Action:
+    """Return an action that assembles a call from pieces that each repeat the name, as if each began another call."""
+    pieces = [
+        {"function": {"name": "f", "arguments": text}} for text in ('{"a": "', *["word"] * (size // PIECE_LENGTH), '"}')
+    ]
 
     def act() -> None:
         calls = CallPieces()
@@ -142,33 +144,33 @@ def collect_pieces(size: int) -> Act:
     return act
 
 
-def view_document(shape: str, size: int) -> Act:
-    """Read a document in pieces, looking at it after each."""
+def view_document(shape: str, size: int) -> Action:
+    """Return an action that parses a document in pieces, with a snapshot after each."""
     text = json.dumps(DOCUMENTS[shape](size))
 
     def act() -> None:
         growing = PartialJsonParser()
-        for at in range(0, len(text), PIECE):
-            if growing.feed(text[at : at + PIECE]):
+        for at in range(0, len(text), PIECE_LENGTH):
+            if growing.feed(text[at : at + PIECE_LENGTH]):
                 growing.get_snapshot()
 
     return act
 
 
-def prepare_schema(size: int) -> Act:
-    """Bring a schema into each form; the size is about that of its JSON in characters."""
+def prepare_schema(size: int) -> Action:
+    """Return an action that converts a schema into each form. `size` is the approximate length of its JSON."""
     inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
     model = create_model("M", **{f"f{at}": (inner, ...) for at in range(size // 50)})  # type: ignore[call-overload]
     schema = to_json_schema(model)
-    return lambda: [function(schema) for function in FUNCTIONS]
+    return lambda: [function(schema) for function in SCHEMA_TRANSFORMS]
 
 
-WORK: dict[str, Callable[[int], Act]] = {
-    **{f"{name}, in pieces": partial(read_calls, name, PIECE) for name in ADVERSARIES},
-    **{f"{name}, at once": partial(read_calls, name, sys.maxsize) for name in ADVERSARIES},
+WORKLOADS: dict[str, Callable[[int], Action]] = {
+    **{f"{name}, in pieces": partial(read_calls, name, PIECE_LENGTH) for name in ADVERSARIAL_TEXTS},
+    **{f"{name}, at once": partial(read_calls, name, sys.maxsize) for name in ADVERSARIAL_TEXTS},
     **{f"document of {shape}": partial(view_document, shape) for shape in DOCUMENTS},
-    **{f"arguments of {content}": partial(read_arguments, content) for content in ARGUMENTS},
+    **{f"arguments of {content}": partial(read_arguments, content) for content in ARGUMENT_TEXTS},
     "pieces of a call": collect_pieces,
     "schema": prepare_schema,
 }
-"""What prepares the work, by the size of its input in characters."""
+"""Functions that return an action for a size of input in characters."""

@@ -1,6 +1,6 @@
-"""What on the documentation's pages is generated: the tables of models, the outputs of code blocks, and `llms.txt`.
+"""The generated parts of the documentation: the tables of models, the outputs of code blocks, and `llms.txt`.
 
-python -m tests.helpers.site  # writes all of it anew: `make docs-refresh`
+python -m tests.helpers.generated_docs  # updates all of it: `make docs-refresh`
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import MODELS, GemmaModel, resolve_model
 from langchain_workers_gemma.sandbox import Sandbox
 
-from . import pages
+from . import markdown_pages
 
-DOCS = pages.ROOT / "docs"
+DOCS = markdown_pages.ROOT / "docs"
 MODELS_PAGE = DOCS / "models.md"
 OWN_SERVER_PAGE = DOCS / "guides" / "own_server.md"
-LLMS = DOCS / "llms.txt"
+LLMS_TXT = DOCS / "llms.txt"
 NOT_PUBLISHED = "\N{EN DASH}"
 _GENERATED = re.compile(r"(<!-- generated: \w+ -->\n).*?(?=<!-- end of generated -->)", re.DOTALL)
-_PICTURE = pages.ROOT / "tests" / "data" / "square.png"
+_PICTURE = markdown_pages.ROOT / "tests" / "data" / "square.png"
 
 
 @contextlib.contextmanager
-def in_sandbox() -> Iterator[None]:
-    """Give pages what their reader has: credentials in the environment, an empty folder, and in it a `photo.png`."""
+def sandbox_environment() -> Iterator[None]:
+    """Set up what the code on pages needs: credentials in the environment, and a folder with a `photo.png`."""
     with Sandbox() as sandbox, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "photo.png").write_bytes(_PICTURE.read_bytes())
         credentials = {
@@ -45,58 +45,61 @@ def in_sandbox() -> Iterator[None]:
             yield
 
 
-# --- The page of models ---
+# --- The models page ---
 
 
-def models_page() -> str:
-    """Return the page of models, with its tables made from `models.py`."""
-    tables = "\n\n".join([*_tables_of_hosts(), _parameters_table()])
-    return _with_generated(MODELS_PAGE, tables)
+def render_models_page() -> str:
+    """Return the models page, with its tables generated from `models.py`."""
+    tables = "\n\n".join([*_format_host_tables(), _format_parameters_table()])
+    return _replace_generated(MODELS_PAGE, tables)
 
 
-def _with_generated(page: Path, content: str) -> str:
+def _replace_generated(page: Path, content: str) -> str:
     return _GENERATED.sub(lambda found: f"{found[1]}\n{content}\n\n", page.read_text(encoding="utf-8"))
 
 
-def _tables_of_hosts() -> Iterator[str]:
+def _format_host_tables() -> Iterator[str]:
     for host, group in itertools.groupby(MODELS.values(), key=lambda model: model.host):
         models = list(group)
         chat = [model for model in models if not model.embeds]
         yield f"## {HOSTS[host].label}"
-        yield _table(
+        yield _format_table(
             ["model", "context window", "$ per M tokens, in / out", "state"],
-            [[_id(model), _context(model), _price(model), _state(model)] for model in models],
+            [
+                [_format_id(model), _format_context(model), _format_price(model), _format_state(model)]
+                for model in models
+            ],
         )
-        yield _table(
+        yield _format_table(
             ["model", "images", "function calling", "structured output", "thinking", "LoRA", "queue"],
-            [[_id(model), *_features(model)] for model in chat],
+            [[_format_id(model), *_format_features(model)] for model in chat],
         )
 
 
-def _id(model: GemmaModel) -> str:
+def _format_id(model: GemmaModel) -> str:
     return f"`{model.id}`"
 
 
-def _context(model: GemmaModel) -> str:
+def _format_context(model: GemmaModel) -> str:
     documented = NOT_PUBLISHED if model.context_window is None else f"{model.context_window:,}"
     if model.enforced_context is None:
         return documented
     return f"{documented} documented, {model.enforced_context:,} enforced (reported)"
 
 
-def _price(model: GemmaModel) -> str:
+def _format_price(model: GemmaModel) -> str:
     if model.input_price is None or model.output_price is None:
         return NOT_PUBLISHED
     return f"{model.input_price:.2f} / {model.output_price:.2f}"
 
 
-def _state(model: GemmaModel) -> str:
+def _format_state(model: GemmaModel) -> str:
     if model.retired is None:
         return "embeddings" if model.embeds else "listed"
     return f"**retired {model.retired.isoformat()}**, use `{model.replacement}`"
 
 
-def _features(model: GemmaModel) -> list[str]:
+def _format_features(model: GemmaModel) -> list[str]:
     constraint = {
         None: "in the prompt",
         "guided_json": "`guided_json`",
@@ -114,8 +117,8 @@ def _features(model: GemmaModel) -> list[str]:
     ]
 
 
-def _parameters_table() -> str:
-    """Return one column for each set of ranges, so that models which share them are together."""
+def _format_parameters_table() -> str:
+    """Return a table with one column for each set of ranges. Models with the same ranges share a column."""
     sets: dict[tuple[tuple[str, str], ...], list[GemmaModel]] = {}
     for model in MODELS.values():
         if model.parameters is not None:
@@ -124,15 +127,15 @@ def _parameters_table() -> str:
     names = list(dict.fromkeys(name for ranges in sets for name, _ in ranges))
     header = ["parameter", *(" and ".join(dict.fromkeys(model.name for model in models)) for models in sets.values())]
     rows = [[f"`{name}`", *(dict(ranges).get(name, "none") for ranges in sets)] for name in names]
-    return "## Parameters\n\n" + _table(header, rows)
+    return "## Parameters\n\n" + _format_table(header, rows)
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _format_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-# --- The families, on the page of your own server ---
+# --- The families, on the page about your own server ---
 
 _FAMILY_IDS = (
     ("google/gemma-4-26b-a4b-it", "gemma-4-31b-it"),
@@ -144,21 +147,21 @@ _FAMILY_IDS = (
     ("gemma-2-9b-it", "gemma2:9b"),
     ("gemma:7b", "codegemma", "shieldgemma-9b"),
 )
-"""Ids as servers spell them, one row for those that are treated alike."""
+"""Ids as servers spell them. Ids in one row are treated alike."""
 
 
-def own_server_page() -> str:
-    """Return the page of your own server, with what is known of the family that an id names."""
+def render_own_server_page() -> str:
+    """Return the page about your own server, with the table of model families."""
     header = ["an id such as", "family", "tools", "system role", "images", "thinking", "context window"]
-    return _with_generated(OWN_SERVER_PAGE, _table(header, [_family(ids) for ids in _FAMILY_IDS]))
+    return _replace_generated(OWN_SERVER_PAGE, _format_table(header, [_format_family_row(ids) for ids in _FAMILY_IDS]))
 
 
-def _family(ids: tuple[str, ...]) -> list[str]:
-    (facts,) = {_family_facts(model_id) for model_id in ids}  # alike, or the row would be wrong
-    return [", ".join(f"`{model_id}`" for model_id in ids), *facts]
+def _format_family_row(ids: tuple[str, ...]) -> list[str]:
+    (cells,) = {_format_family(model_id) for model_id in ids}  # fails if the ids are not treated alike
+    return [", ".join(f"`{model_id}`" for model_id in ids), *cells]
 
 
-def _family_facts(model_id: str) -> tuple[str, ...]:
+def _format_family(model_id: str) -> tuple[str, ...]:
     model = resolve_model(model_id, "openai_compatible")
     return (
         model.family,
@@ -173,29 +176,29 @@ def _family_facts(model_id: str) -> tuple[str, ...]:
 # --- llms.txt ---
 
 
-def llms_txt() -> str:
+def render_llms_txt() -> str:
     """Return the index of the documentation for language models (llmstxt.org): each page with its first sentence."""
-    settings = (pages.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    title, description = (_setting(settings, name) for name in ("site_name", "site_description"))
+    settings = (markdown_pages.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    title, description = (_read_setting(settings, name) for name in ("site_name", "site_description"))
     lines = [f"# {title}", "", f"> {description}", "", "## Start", ""]
     for line in settings.partition("\nnav:\n")[2].partition("\n\n")[0].splitlines():
         name, _, path = line.strip(" -").partition(": ")
         if path:
-            lines.append(f"- [{name}]({path}): {_summary(DOCS / path)}")
+            lines.append(f"- [{name}]({path}): {_summarize_page(DOCS / path)}")
         else:
             lines += ["", f"## {name.rstrip(':')}", ""]
     return "\n".join(lines) + "\n"
 
 
-def _setting(settings: str, name: str) -> str:
+def _read_setting(settings: str, name: str) -> str:
     found = re.search(rf"^{name}: (.*)$", settings, re.MULTILINE)
     assert found is not None, name
     return found[1]
 
 
-def _summary(page: Path) -> str:
-    """Return the first sentence of a page that begins with a text, else its headings."""
-    text = pages.without_fences(page.read_text(encoding="utf-8"))
+def _summarize_page(page: Path) -> str:
+    """Return the first sentence of a page, or its headings if it does not begin with text."""
+    text = markdown_pages.remove_code_blocks(page.read_text(encoding="utf-8"))
     opening = text.partition("\n## ")[0].partition("\n")[2].strip().partition("\n\n")[0]
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(opening.split())).replace("**", "")
     sentence = re.match(r".*?[.:](?= |$)", plain)
@@ -204,33 +207,37 @@ def _summary(page: Path) -> str:
     return ", ".join(re.findall(r"^## (.*)$", text, re.MULTILINE)) + "."
 
 
-# --- All of it ---
+# --- All pages ---
 
 
-def outdated() -> dict[Path, str]:
-    """Return the generated files that differ from what is generated now, each with its new text."""
-    texts: dict[Path, Any] = {MODELS_PAGE: models_page(), OWN_SERVER_PAGE: own_server_page(), LLMS: llms_txt()}
+def find_outdated() -> dict[Path, str]:
+    """Return the generated files that are out of date, each with its new text."""
+    texts: dict[Path, Any] = {
+        MODELS_PAGE: render_models_page(),
+        OWN_SERVER_PAGE: render_own_server_page(),
+        LLMS_TXT: render_llms_txt(),
+    }
     return {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
 
 
 def main() -> int:
-    """Write the generated parts of all pages anew."""
-    for path, text in outdated().items():
+    """Update the generated parts of all pages."""
+    for path, text in find_outdated().items():
         path.write_text(text, encoding="utf-8")
-        print(f"wrote {path.relative_to(pages.ROOT)}")
-    wanted = [Path(argument).resolve() for argument in sys.argv[1:]]
+        print(f"wrote {path.relative_to(markdown_pages.ROOT)}")
+    selected = [Path(argument).resolve() for argument in sys.argv[1:]]
     failed = 0
-    for page in wanted or pages.PAGES:
+    for page in selected or markdown_pages.PAGES:
         try:
-            with in_sandbox():
-                text = pages.with_outputs(page)
-        except Exception as error:  # noqa: BLE001 - the other pages are to be written all the same
+            with sandbox_environment():
+                text = markdown_pages.refresh_outputs(page)
+        except Exception as error:  # noqa: BLE001 - the other pages are still written
             failed += 1
-            print(f"{page.relative_to(pages.ROOT)}: {type(error).__name__}: {error}")
+            print(f"{page.relative_to(markdown_pages.ROOT)}: {type(error).__name__}: {error}")
             continue
         if text != page.read_text(encoding="utf-8"):
             page.write_text(text, encoding="utf-8")
-            print(f"wrote {page.relative_to(pages.ROOT)}")
+            print(f"wrote {page.relative_to(markdown_pages.ROOT)}")
     return 1 if failed else 0
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import httpx
 import respx
 
-from tests.helpers.asking import message_reply, sse, usage
+from tests.helpers.mock_service import encode_sse, make_completion, make_usage
 
 Habit: TypeAlias = Literal[
     "takes",
@@ -24,13 +24,13 @@ Habit: TypeAlias = Literal[
     "fences",
     "loops",
 ]
-"""What the service does with a request in one form."""
+"""How the service responds to a request with one form of constraint."""
 
 Calls: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def form_of(body: Mapping[str, Any]) -> str:
-    """The form of the constraint in a request."""
+def get_constraint_form(body: Mapping[str, Any]) -> str:
+    """Return which form of constraint a request has."""
     if "guided_json" in body:
         return "guided_object" if body["guided_json"] == {"type": "object"} else "guided_json"
     wanted = body.get("response_format")
@@ -41,14 +41,14 @@ def form_of(body: Mapping[str, Any]) -> str:
     return "openai_schema" if "name" in wanted["json_schema"] else "bare_schema"
 
 
-class UncertainService:
-    """Answers through respx by its habit for the form of each request; `right` and `wrong` are its JSON texts.
+class UnreliableService:
+    """Answers through respx, by the habit for the form of constraint in each request.
 
     Args:
-        router: Where requests arrive.
-        habits: What it does with each form; a form that is not named is taken.
-        right: The text of an answer that fits.
-        wrong: The text of one that does not.
+        router: The router that receives the requests.
+        habits: How it responds to each form. A form without a habit is accepted.
+        right: The JSON text of a reply that matches the schema.
+        wrong: The JSON text of a reply that does not.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class UncertainService:
         router.route().mock(side_effect=self._answer)
 
     @property
-    def forms(self) -> list[str]:
-        """The form of each request."""
-        return list(map(form_of, self.bodies))
+    def constraint_forms(self) -> list[str]:
+        """The form of constraint in each request."""
+        return list(map(get_constraint_form, self.bodies))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         sent = json.loads(request.content)
         body = sent.get("data", sent)
         self.bodies.append(body)
-        habit = self.habits.get(form_of(body), "takes")
+        habit = self.habits.get(get_constraint_form(body), "takes")
         if habit == "refuses":
             errors = [{"code": 5006, "message": self.refusal}]
             return httpx.Response(400, json={"success": False, "result": None, "errors": errors})
@@ -81,18 +81,20 @@ class UncertainService:
         if habit == "fails":
             return self._failure(body)
         calls = self.calls(body)
-        said, reason = ("", "tool_calls") if calls else self._says(habit)
+        said, reason = ("", "tool_calls") if calls else self._write_reply(habit)
         return self._reply(body, said, reason, calls)
 
     def _failure(self, body: dict[str, Any]) -> httpx.Response:
-        """As vLLM fails: an error event under status 200 in a stream, a 500 otherwise."""
+        """Fail as vLLM does: with an error event after status 200 in a stream, with a 500 otherwise."""
         error = {"error": {"message": self.refusal, "type": "InternalServerError", "code": 500}}
         if not body.get("stream"):
             return httpx.Response(500, json=error)
         role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=sse(role, error, "[DONE]"))
+        return httpx.Response(
+            200, headers={"content-type": "text/event-stream"}, content=encode_sse(role, error, "[DONE]")
+        )
 
-    def _says(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
+    def _write_reply(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
         if habit == "cuts":
             return self.right[:-3], "length"
         if habit == "loops":
@@ -120,20 +122,20 @@ class UncertainService:
                 for at, (name, arguments) in enumerate(calls)
             ]
         if not body.get("stream"):
-            result = message_reply(finish_reason=reason, usage=usage(10, 5), **message)
+            result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **message)
             return httpx.Response(200, json={"success": True, "result": result})
-        frames = [_event(piece, None) for piece in _pieces(message)]
-        frames += [_event({}, reason), {"choices": [], "usage": usage(10, 5)}]
-        content = sse(*frames, "[DONE]")
+        frames = [_make_event(piece, None) for piece in _split_message(message)]
+        frames += [_make_event({}, reason), {"choices": [], "usage": make_usage(10, 5)}]
+        content = encode_sse(*frames, "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
 
-def _event(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
+def _make_event(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
 
 
-def _pieces(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """A message as the deltas of a stream, texts in pieces of five characters."""
+def _split_message(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Split a message into the deltas of a stream, with five characters of text in each."""
     pieces = [
         {key: text[at : at + 5]}
         for key in ("reasoning", "content")
