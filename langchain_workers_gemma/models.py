@@ -406,36 +406,6 @@ def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None
     return MODELS.get((host, model_id))
 
 
-def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None:
-    """Return the published id that an unknown id most resembles, or `None` if it resembles none.
-
-    Args:
-        model_id: The unknown id.
-        host: The hosting provider.
-
-    Example:
-        >>> nearest_model_id("gemma-4-26b")
-        '@cf/google/gemma-4-26b-a4b-it'
-    """
-    from difflib import SequenceMatcher
-
-    wanted = _to_comparable(model_id[:MAX_ID_CHARACTERS])
-    known = {one: _to_comparable(one) for of_host, one in MODELS if of_host == host}
-    ratios = {one: SequenceMatcher(None, wanted, text).ratio() for one, text in known.items()}
-    best = max(ratios, key=ratios.__getitem__, default=None)
-    return best if best is not None and ratios[best] >= _MIN_RESEMBLANCE else None
-
-
-_MIN_RESEMBLANCE = 0.6
-MAX_ID_CHARACTERS = 200
-"""Characters of an unknown id that are compared."""
-
-
-def _to_comparable(model_id: str) -> str:
-    """Return the part of an id that names the model, without what servers spell differently."""
-    return model_id.lower().rpartition("/")[2].replace(":", "").replace("-", "").replace("_", "")
-
-
 @lru_cache(maxsize=256)
 def resolve_model(model_id: str, host: HostName) -> GemmaModel:
     """Return the published facts where there are any, else those of the family that the id names.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_workers_gemma import errors
+from langchain_workers_gemma.exchange.similar_models import nearest_model_id
 from langchain_workers_gemma.hosts import HOSTS
-from langchain_workers_gemma.models import HostName, nearest_model_id
+from langchain_workers_gemma.models import HostName
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from langchain_workers_gemma import errors
 from langchain_workers_gemma.exchange.retries import is_retryable
-from langchain_workers_gemma.models import HostName, nearest_model_id
+from langchain_workers_gemma.models import HostName
 
 _BY_CODE: dict[int, type[errors.APIStatusError]] = {
     **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019, 2016, 2017), errors.BadRequestError),
@@ -298,6 +298,8 @@ def _find_advice(
     if code in _GUARDRAILS:
         return "A guardrail of the AI Gateway blocked the prompt or the response: see its settings."
     if cls is errors.ModelNotFoundError:
+        from langchain_workers_gemma.exchange.similar_models import nearest_model_id
+
         nearest = nearest_model_id(context.model, context.host)
         return f"Did you mean model={nearest!r}?" if nearest not in (None, context.model) else None
     if cls is errors.QuotaExceededError:

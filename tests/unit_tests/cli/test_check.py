@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma.cli.main import main
-from langchain_workers_gemma.models import MODELS, nearest_model_id
+from langchain_workers_gemma.exchange.similar_models import nearest_model_id
+from langchain_workers_gemma.models import MODELS
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.helpers.model_calls import GEMMA_4
 

@@ -1,0 +1,33 @@
+"""Find the published model whose id an unknown id most resembles."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+
+from langchain_workers_gemma.models import MODELS, HostName
+
+_MIN_RESEMBLANCE = 0.6
+_MAX_ID_CHARACTERS = 200  # characters of an unknown id that are compared
+
+
+def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None:
+    """Return the published id that an unknown id most resembles, or `None` if it resembles none.
+
+    Args:
+        model_id: The unknown id.
+        host: The hosting provider.
+
+    Example:
+        >>> nearest_model_id("gemma-4-26b")
+        '@cf/google/gemma-4-26b-a4b-it'
+    """
+    wanted = _to_comparable(model_id[:_MAX_ID_CHARACTERS])
+    known = {one: _to_comparable(one) for of_host, one in MODELS if of_host == host}
+    ratios = {one: SequenceMatcher(None, wanted, text).ratio() for one, text in known.items()}
+    best = max(ratios, key=ratios.__getitem__, default=None)
+    return best if best is not None and ratios[best] >= _MIN_RESEMBLANCE else None
+
+
+def _to_comparable(model_id: str) -> str:
+    """Return the part of an id that names the model, without what servers spell differently."""
+    return model_id.lower().rpartition("/")[2].replace(":", "").replace("-", "").replace("_", "")
