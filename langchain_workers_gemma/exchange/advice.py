@@ -33,7 +33,7 @@ def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
 
 
 def _is_thought_alone(reader: ReplyReader) -> bool:
-    if reader.has_answer or reader.withheld_answer or reader.prose_instead_of_call:
+    if reader.has_answer or reader.withheld_answer or reader.text_instead_of_call:
         return False
     return reader.has_content or 0 < reader.tally.output_tokens <= reader.tally.reasoning_tokens
 
@@ -48,7 +48,7 @@ def make_missing_call_error(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     """Return the error for a forced call that is missing."""
     names = ", ".join(sorted(plan.reader_options.forced or ()))
     why = reader.truncation or "The reply holds none that can run."
-    prose = reader.prose_instead_of_call
+    prose = reader.text_instead_of_call
     said = f" The model said: {prose[:200]!r}" if prose else ""
     return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")
 

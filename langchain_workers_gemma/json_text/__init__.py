@@ -1,1 +1,1 @@
-"""JSON that is incomplete, or embedded in other text."""
+"""Parse JSON that is incomplete or embedded in other text, and encode values as JSON."""

@@ -1,4 +1,4 @@
-"""Encode JSON as compact UTF-8 without lone surrogates, and write Python values that JSON cannot hold."""
+"""Encode values as compact JSON in UTF-8, without lone surrogates, and write Python values that JSON cannot hold."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def replace_lone_surrogates(text: str) -> str:
 
 
 def encode_json(value: object) -> bytes:
-    """Return JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD.
+    """Return a value as JSON in UTF-8. A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD.
 
     Raises:
-        ValueError: If JSON cannot hold it.
+        ValueError: If JSON cannot hold the value.
 
     Example:
         >>> encode_json({"city": "Zürich"}).decode()
@@ -45,14 +45,14 @@ def encode_json(value: object) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # `json.dumps` would make one with each call
-_MAX_DEPTH = 100  # levels that a template's own recursion can still write
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # `json.dumps` would create one for each call
+_MAX_DEPTH = 100  # chat templates write nested values recursively, and can handle this depth
 
 
 def dump_json(value: object) -> str:
-    """Return a value as JSON text, whatever it holds.
+    """Return a value as JSON text, whatever types it holds.
 
-    JSON has no infinity, no dates, no sets: what it cannot hold is written as the text or the list that names it.
+    JSON has no infinity, no dates and no sets: they are written as strings or lists.
 
     Args:
         value: The value.

@@ -1,4 +1,4 @@
-"""Find the JSON in a model's text: bare, fenced, or with other text around it."""
+"""Find JSON in a model's text: bare, fenced, or with other text around it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class NoJsonError(ValueError):
 def find_json(text: str) -> Any:
     r"""Return the JSON value in a text.
 
-    A text that is JSON as a whole is parsed as such; else the first object in it that is not empty. An object inside
-    one that cannot be read, or that is truncated, never counts.
+    If the whole text is JSON, return its value; else return the first object in it that is not empty. Objects within
+    one that is truncated or cannot be parsed are ignored.
 
     Args:
-        text: What the model wrote.
+        text: The text that the model wrote.
 
     Raises:
         NoJsonError: If there is none.
@@ -53,10 +53,10 @@ def find_json(text: str) -> Any:
 
 
 def find_last_object(text: str) -> dict[str, Any]:
-    """Return the last JSON object in a text that is not inside another one, and not empty.
+    """Return the last JSON object in a text that is not empty and not within another object.
 
     Args:
-        text: What the model thought: it may hold drafts.
+        text: The model's thoughts, which can hold drafts.
 
     Raises:
         NoJsonError: If there is none.
@@ -73,26 +73,26 @@ def find_last_object(text: str) -> dict[str, Any]:
     return last
 
 
-def is_cut_json(text: str) -> bool:
-    """Return whether a text is truncated JSON."""
+def is_truncated_json(text: str) -> bool:
+    """Return whether a text holds truncated JSON."""
     text = replace_lone_surrogates(text)
     found = _OBJECT.search(text)
     body = text[text.find("{") if found is None else found.start() :] if "{" in text else ""
-    if not body or not _breaks_off(body):
+    if not body or not _is_incomplete(body):
         return False
     try:
-        from_json(_tame(body), allow_partial="trailing-strings")
+        from_json(_replace_lenient_characters(body), allow_partial="trailing-strings")
     except ValueError:
         return False
     return True
 
 
-def _breaks_off(text: str) -> bool:
+def _is_incomplete(text: str) -> bool:
     return ValueScanner().scan(text) is None
 
 
 def _find_first_object(body: str) -> Any:
-    """Return the first object that can be read, with whatever surrounds it."""
+    """Return the first object that can be parsed and is not empty, else an empty one."""
     empty: Any = None
     for value in _iterate_objects(body, max_tries=_MAX_TRIES):
         if value:
@@ -104,7 +104,7 @@ def _find_first_object(body: str) -> Any:
 
 
 def _iterate_objects(body: str, max_tries: int | None = None) -> Iterator[Any]:
-    """Yield the outermost objects of a text; an object that cannot be read is skipped with all inside it."""
+    """Yield the outermost objects of a text; an object that cannot be parsed is skipped with its contents."""
     position = 0
     for _ in count() if max_tries is None else range(max_tries):
         found = _OBJECT.search(body, position)
@@ -122,26 +122,26 @@ def _iterate_objects(body: str, max_tries: int | None = None) -> Iterator[Any]:
 
 
 def _read(body: str, start: int) -> tuple[Any, int]:
-    """Return the value that begins somewhere, and where it ends.
+    """Return the value that begins at `start`, and the position where it ends.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If it cannot be parsed.
     """
     try:
         value, end = _DECODER.raw_decode(body, start)
         if r"\u" in body[start:end]:
             # A lone surrogate is parsed like any other character, but it cannot be encoded later.
-            value = _DECODER.decode(_replace_half_pairs(body[start:end]))
+            value = _DECODER.decode(_replace_lone_escapes(body[start:end]))
     except RecursionError:
-        raise NoJsonError("it is nested too deep") from None
+        raise NoJsonError("it is nested too deeply") from None
     return value, end
 
 
-def _replace_half_pairs(text: str) -> str:
-    """Replace escapes of lone surrogates, which cannot be text, by escapes of U+FFFD."""
+def _replace_lone_escapes(text: str) -> str:
+    """Replace the escapes of lone surrogates, which cannot be encoded, with escapes of U+FFFD."""
     return _ESCAPE.sub(lambda match: r"\ufffd" if match.group(1) else match.group(), text)
 
 
-def _tame(text: str) -> str:
-    """Remove what only lenient parsers accept: raw control characters in strings, and lone surrogates."""
-    return re.sub(r"[\x00-\x1f]", " ", _replace_half_pairs(text))
+def _replace_lenient_characters(text: str) -> str:
+    """Replace what only lenient parsers accept: raw control characters in strings, and lone surrogates."""
+    return re.sub(r"[\x00-\x1f]", " ", _replace_lone_escapes(text))

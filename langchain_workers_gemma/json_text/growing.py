@@ -1,4 +1,4 @@
-"""Parse a JSON object that arrives in pieces, with a snapshot after each piece in time linear in that piece."""
+"""Parse a JSON object that arrives in pieces, with a snapshot after each piece."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class _MalformedError(ValueError):
 class PartialJsonParser:
     """Parses the first JSON object in a growing text.
 
-    Parsing the whole text after each piece takes quadratic time. Here each character
-    is read once, and a snapshot copies only the objects and lists that are still open: those that have ended are
-    shared by all snapshots, so callers must not change them.
+    Parsing the whole text after each piece takes quadratic time. This parser reads each character once, and a snapshot
+    copies only the objects and lists that are still open. All snapshots share those that have ended, so callers must
+    not change them.
 
-    Snapshots only grow: a key appears once its value has begun, a string is a prefix of the final one, and a number
-    appears when it is complete. If the text is not JSON after all, the snapshots stay as they are.
+    Snapshots only grow: a key appears when its value begins, a string is a prefix of the final one, and a number
+    appears when it is complete. If the text turns out not to be JSON, the snapshot no longer changes.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class PartialJsonParser:
         return None if value is _NOTHING else value
 
     def _begin(self, text: str) -> str:
-        """Search for the object, and return its text."""
+        """Search for the beginning of the object, and return its text so far."""
         found = _OPENING.search(text)
         if found is not None:
             self._head = None
@@ -127,8 +127,8 @@ class PartialJsonParser:
         return position
 
     def _read_key(self, text: str, position: int) -> int:
-        told, rest = self._decoder.feed(text[position:])
-        self._string = (self._string or "") + told
+        decoded, rest = self._decoder.feed(text[position:])
+        self._string = (self._string or "") + decoded
         if rest is None:
             return len(text)
         self._open[-1][1][0] = self._string
@@ -146,9 +146,9 @@ class PartialJsonParser:
         return position
 
     def _read_string(self, text: str, position: int) -> int:
-        told, rest = self._decoder.feed(text[position:])
-        self._string = (self._string or "") + told
-        self._changed = self._changed or bool(told)
+        decoded, rest = self._decoder.feed(text[position:])
+        self._string = (self._string or "") + decoded
+        self._changed = self._changed or bool(decoded)
         if rest is None:
             return len(text)
         self._add(self._string)
@@ -185,7 +185,7 @@ class PartialJsonParser:
         return position + 1
 
     def _add(self, value: Any) -> None:
-        """Add a value that has ended to its container."""
+        """Add a value that has ended to the container that holds it."""
         if self._open:
             _put(*self._open[-1], value)
             self._state = self._expect_end

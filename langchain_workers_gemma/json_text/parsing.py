@@ -1,4 +1,4 @@
-"""Parse the JSON of responses, with the surrogates of characters that servers split."""
+"""Parse the JSON of responses, which can hold the halves of surrogate pairs that servers split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse JSON; strings may hold lone surrogates, which an engine writes when a token ends within a character.
+    """Parse JSON. Strings can hold lone surrogates: an engine writes them when a token ends within a character.
 
     Raises:
         ValueError: If it is not JSON.

@@ -28,7 +28,7 @@ class StringScanner:
         self.is_escaped = False
 
     def scan(self, text: str, position: int) -> int:
-        """Pass the inside of the open string and its closing quote, and return the index behind them."""
+        """Skip the content of the open string and its closing quote, and return the index after them."""
         if self.is_escaped and position < len(text):
             position += 1
             self.is_escaped = False
@@ -53,7 +53,7 @@ class ValueScanner:
         self._string = StringScanner()
 
     def scan(self, text: str, start: int = 0) -> int | None:
-        """Return the index behind the value's end in this piece, or `None` if it continues.
+        """Return the index after the value's end in this piece, or `None` if it continues.
 
         Args:
             text: The piece.
@@ -84,15 +84,15 @@ class ValueScanner:
 
 
 class JsonLimitError(ValueError):
-    """JSON nests too deeply, or holds too long a number, for other parsers."""
+    """JSON is nested too deeply, or holds too long a number, for other parsers."""
 
 
 class JsonTracker:
     """Tracks strings, brackets and numbers of JSON that arrives in pieces, reading each character once.
 
     Args:
-        max_depth: How deep brackets may nest.
-        max_digits: How long a number may be.
+        max_depth: The maximum depth of nested brackets.
+        max_digits: The maximum number of digits in a number.
     """
 
     __slots__ = ("_closers", "_digits", "_is_mismatched", "_max_depth", "_max_digits", "_string")
@@ -100,16 +100,16 @@ class JsonTracker:
     def __init__(self, max_depth: int, max_digits: int) -> None:
         self._max_depth = max_depth
         self._max_digits = max_digits
-        self._closers: list[str] = []  # what closes the brackets that are open, the innermost last
-        self._is_mismatched = False  # whether a bracket closed what it does not match
-        self._digits = 0  # of a number that ends the piece before
+        self._closers: list[str] = []  # the closing characters of open brackets, the innermost last
+        self._is_mismatched = False  # whether a closing bracket did not match the open one
+        self._digits = 0  # digits of a number at the end of the previous piece
         self._string = StringScanner()
 
     def feed(self, text: str) -> None:
-        """Take the next piece.
+        """Track the next piece.
 
         Raises:
-            JsonLimitError: If brackets nest too deeply, or a number is too long.
+            JsonLimitError: If brackets are nested too deeply, or a number is too long.
         """
         position, string = 0, self._string
         while True:
@@ -134,9 +134,9 @@ class JsonTracker:
             self._digits = 0
 
     def find_invalidating_suffix(self) -> str:
-        r"""Return a suffix with which neither `json.loads` nor core's `parse_partial_json` accepts the text.
+        r"""Return a suffix that makes `json.loads` and core's `parse_partial_json` reject the text.
 
-        The latter closes open strings and brackets, but fails at a closing bracket that does not match.
+        `parse_partial_json` closes open strings and brackets, but fails at a closing bracket that does not match.
 
         Example:
             >>> tracker = JsonTracker(max_depth=400, max_digits=4_000)
@@ -145,7 +145,7 @@ class JsonTracker:
             '"]'
         """
         if self._is_mismatched:
-            return "]"  # core fails at that bracket already
+            return "]"  # core fails at the earlier bracket
         end_of_string = ('\\"' if self._string.is_escaped else '"') if self._string.is_open else ""
         return end_of_string + ("]" if self._closers and self._closers[-1] == "}" else "}")
 
@@ -167,40 +167,40 @@ class StringDecoder:
     __slots__ = ("_held", "_high")
 
     def __init__(self) -> None:
-        self._held = ""  # an escape that is not whole
+        self._held = ""  # an incomplete escape
         self._high: int | None = None  # the first half of a surrogate pair
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """Return the decoded text, and what follows the closing quote, or `None` if the quote has not arrived."""
+        """Return the decoded text, and the text after the closing quote, or `None` if the quote has not arrived."""
         text = self._held + text
         self._held = ""
-        told: list[str] = []
+        decoded: list[str] = []
         position = 0
         while True:
             match = _IN_STRING.search(text, position)
             end = len(text) if match is None else match.start()
             if end > position:
-                self._settle_high(told)
-                told.append(text[position:end])
+                self._replace_lone_high(decoded)
+                decoded.append(text[position:end])
             if match is None:
-                return "".join(told), None
+                return "".join(decoded), None
             if match.group() == '"':
-                self._settle_high(told)
-                return "".join(told), text[match.end() :]
-            taken = self._escape(text, match.start(), told)
+                self._replace_lone_high(decoded)
+                return "".join(decoded), text[match.end() :]
+            taken = self._decode_escape(text, match.start(), decoded)
             if taken is None:
                 self._held = text[match.start() :]
-                return "".join(told), None
+                return "".join(decoded), None
             position = taken
 
-    def _escape(self, text: str, start: int, told: list[str]) -> int | None:
-        """Decode one escape, and return where it ends, or `None` if it is incomplete."""
+    def _decode_escape(self, text: str, start: int, decoded: list[str]) -> int | None:
+        """Decode one escape, and return the position after it, or `None` if it is incomplete."""
         kind = text[start + 1 : start + 2]
         if not kind:
             return None
         if kind != "u":
-            self._settle_high(told)
-            told.append(_ESCAPES.get(kind, kind))
+            self._replace_lone_high(decoded)
+            decoded.append(_ESCAPES.get(kind, kind))
             return start + 2
         digits = text[start + 2 : start + 6]
         if len(digits) < 4:
@@ -210,18 +210,18 @@ class StringDecoder:
         except ValueError:
             code = 0xFFFD
         if 0xDC00 <= code < 0xE000 and self._high is not None:
-            told.append(chr(0x10000 + ((self._high - 0xD800) << 10) + (code - 0xDC00)))
+            decoded.append(chr(0x10000 + ((self._high - 0xD800) << 10) + (code - 0xDC00)))
             self._high = None
             return start + 6
-        self._settle_high(told)
+        self._replace_lone_high(decoded)
         if 0xD800 <= code < 0xDC00:
             self._high = code
         else:
-            told.append(_REPLACEMENT if 0xDC00 <= code < 0xE000 else chr(code))
+            decoded.append(_REPLACEMENT if 0xDC00 <= code < 0xE000 else chr(code))
         return start + 6
 
-    def _settle_high(self, told: list[str]) -> None:
-        """Replace a lone surrogate, which cannot be text."""
+    def _replace_lone_high(self, decoded: list[str]) -> None:
+        """Replace a first half without a second one, which cannot be encoded."""
         if self._high is not None:
-            told.append(_REPLACEMENT)
+            decoded.append(_REPLACEMENT)
             self._high = None

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from langchain_workers_gemma.exchange.request import Problem
-from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_truncated_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.tool_prompts import write_answer_instructions
 from langchain_workers_gemma.schemas import for_constraint, inline_refs, to_strict_openai
@@ -82,7 +82,7 @@ class Answer:
         try:
             value = find_json(text)
         except (NoJsonError, RecursionError) as error:
-            if is_cut_json(text):
+            if is_truncated_json(text):
                 return None  # another reply would be truncated as well
             return Problem(str(error), is_ignored_constraint=True)
         if not isinstance(value, dict):

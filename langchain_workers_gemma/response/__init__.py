@@ -1,1 +1,1 @@
-"""Response bytes in, events out, then a message or chunks. Pure."""
+"""Parse response bytes into events, and build a message or chunks from them. Does no I/O."""

@@ -1,13 +1,13 @@
-r"""Read the arguments of a call by the tool's JSON Schema while they arrive.
+r"""Correct the arguments of a streamed tool call by the tool's JSON Schema.
 
-Engines read what Gemma writes with parsers of their own, and get some of it wrong (`docs/wire.md` section 10):
+Inference engines parse the text that Gemma writes, and make mistakes (`docs/wire.md` section 10):
 
 - a value is a string where the schema has another type: `{"days": "3"}`;
-- tokens that surround a string reach it: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172);
-- what Gemma wrote in plain quotes keeps them, keys included: `{"\"city\"": "\"Rome\""}` (vllm#51284).
+- the special tokens around a string become part of it: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172);
+- plain quotes that Gemma wrote become part of strings and keys: `{"\"city\"": "\"Rome\""}` (vllm#51284).
 
-Correct values are emitted as they arrived. Values that must be seen whole are held until then: a key, a string where
-the schema has another type, and strings in quotes of their own.
+Correct values are emitted as they arrive. Three kinds of strings are held until they are complete: keys, strings where
+the schema has another type, and strings that contain their own quotes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NOT_PLAIN = re.compile(r'["\\<]')
 _ANYTHING = ArgumentType((), {})
 
 
-class _Undecided:
-    """A string in quotes of its own; the rest of its object or list decides whether they are removed."""
+class _QuotedString:
+    """A string that contains its own quotes. The other strings of its container decide whether they are removed."""
 
     __slots__ = ("as_sent", "text", "unquoted")
 
@@ -44,14 +44,14 @@ class _Undecided:
         self.text: str | None = None
 
 
-class _Place:
-    """An object or a list that is open.
+class _Container:
+    """An object or a list that has not ended.
 
     Attributes:
-        type: What it can hold.
+        type: The type of its contents, by the schema.
         is_object: Whether it is an object.
         awaits_key: Whether the next string is a key.
-        value: What the next value can be.
+        value: The type of the next value.
     """
 
     __slots__ = ("_has_bare_string", "_has_quoted_key", "_undecided", "awaits_key", "is_object", "type", "value")
@@ -61,47 +61,47 @@ class _Place:
         self.is_object = is_object
         self.awaits_key = is_object
         self.value = _ANYTHING if is_object else type_.get_item
-        self._undecided: list[_Undecided] = []
+        self._undecided: list[_QuotedString] = []
         self._has_bare_string = False
         self._has_quoted_key = False
 
-    def note_quoted_string(self, as_sent: str, unquoted: str) -> _Undecided:
-        """Note a string in quotes of its own.
+    def note_quoted_string(self, as_sent: str, unquoted: str) -> _QuotedString:
+        """Record a string that contains its own quotes.
 
-        All strings of a place are in plain quotes if Gemma used them in place of its tokens (vllm#51284 has them in
-        lists and nested objects); where one does not, they belong to the others.
+        If Gemma wrote plain quotes instead of its tokens, all strings of a container have them (vllm#51284 shows lists
+        and nested objects). If one string has none, the quotes of the others are content.
         """
-        string = _Undecided(as_sent, unquoted)
+        string = _QuotedString(as_sent, unquoted)
         self._undecided.append(string)
         if self._has_quoted_key or self._has_bare_string:
             self.decide(unquote=self._has_quoted_key)
         return string
 
     def note_bare_string(self) -> None:
-        """Note a string without quotes of its own."""
+        """Record a string that contains no quotes of its own."""
         if not self._has_bare_string:
             self._has_bare_string = True
             self.decide(unquote=self._has_quoted_key)
 
     def note_quoted_key(self) -> None:
-        """Note a key in quotes of its own, which no tool has: its strings are quoted as well."""
+        """Record a key that contains its own quotes. No tool has such keys, so the strings are quoted as well."""
         self._has_quoted_key = True
         self.decide(unquote=True)
 
     def decide(self, *, unquote: bool) -> None:
-        """Settle the strings that are undecided."""
+        """Decide for all undecided strings whether their quotes are removed."""
         for string in self._undecided:
             string.text = string.unquoted if unquote else string.as_sent
         self._undecided.clear()
 
 
 class ArgumentsReader:
-    r"""Reads the arguments of one call.
+    r"""Corrects the arguments of one call, piece by piece.
 
     Args:
         type_: The types of its arguments, by the tool's schema.
-        tokens: The special tokens that can reach a string.
-        unquotes: Whether an engine may have taken Gemma's plain quotes for a part of strings and keys.
+        tokens: The special tokens that an engine may leave in a string.
+        unquotes: Whether an engine may have left Gemma's plain quotes in strings and keys.
 
     Example:
         >>> parameters = {"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
@@ -111,17 +111,17 @@ class ArgumentsReader:
     """
 
     __slots__ = (
-        "_begins",
-        "_flows",
+        "_containers",
         "_has_token",
         "_held",
-        "_out",
+        "_is_at_start",
+        "_output",
+        "_passes_through",
         "_patterns",
-        "_places",
         "_raw",
         "_root",
+        "_step",
         "_string",
-        "_take",
         "_tokens",
         "_unquotes",
     )
@@ -131,49 +131,49 @@ class ArgumentsReader:
         self._tokens = tokens
         self._patterns = get_token_patterns(tokens)
         self._unquotes = unquotes
-        self._places: list[_Place] = []
-        self._out: deque[str | _Undecided] = deque()
-        self._take = self._read_structure
-        self._raw: list[str] = []  # the inside of a string that is held to its end
-        self._held = ""  # what can still become a token, at either end of a string that goes through
+        self._containers: list[_Container] = []
+        self._output: deque[str | _QuotedString] = deque()
+        self._step = self._read_structure
+        self._raw: list[str] = []  # the content of a string that is held until it ends
+        self._held = ""  # text at either end of a free string that can still become a token
         self._string = StringScanner()
-        self._begins = False
+        self._is_at_start = False
         self._has_token = False
-        self._flows = False  # whether a string goes through, and nothing of it is held
+        self._passes_through = False  # whether a free string is open, and none of it is held
 
     def feed(self, text: str) -> str:
-        """Take the next piece and return what is ready."""
-        if self._flows and not self._out and not _NOT_PLAIN.search(text):
+        """Take the next piece and return the text that is ready."""
+        if self._passes_through and not self._output and not _NOT_PLAIN.search(text):
             return text  # most pieces of long arguments
-        self._flows = False
+        self._passes_through = False
         position = 0
         while position < len(text):
-            position = self._take(text, position)
-        return self._take_ready()
+            position = self._step(text, position)
+        return self._pop_ready()
 
     def flush(self) -> str:
-        """Return the arguments end here, whole or not: return what was held back, as it was sent."""
-        for place in self._places:
-            place.decide(unquote=False)
-        if self._take == self._read_held_string:
-            self._out.append('"' + "".join(self._raw))
-        elif self._take == self._read_free_string:
-            self._out.append('"' * self._begins + self._held)
+        """End the arguments, complete or not, and return the text that was held back, as it was sent."""
+        for container in self._containers:
+            container.decide(unquote=False)
+        if self._step == self._read_held_string:
+            self._output.append('"' + "".join(self._raw))
+        elif self._step == self._read_free_string:
+            self._output.append('"' * self._is_at_start + self._held)
         self._raw.clear()
         self._held = ""
-        self._flows = False
-        self._take = self._read_structure
-        return self._take_ready()
+        self._passes_through = False
+        self._step = self._read_structure
+        return self._pop_ready()
 
-    def _take_ready(self) -> str:
+    def _pop_ready(self) -> str:
         ready: list[str] = []
-        while self._out:
-            part = self._out[0]
-            text = part.text if isinstance(part, _Undecided) else part
+        while self._output:
+            part = self._output[0]
+            text = part.text if isinstance(part, _QuotedString) else part
             if text is None:
                 break
             ready.append(text)
-            self._out.popleft()
+            self._output.popleft()
         return "".join(ready)
 
     # --- Steps: each takes from the text at a position and returns where the next one continues -----------------------
@@ -184,34 +184,34 @@ class ArgumentsReader:
         found = match[0] if match else ""
         end = match.end() if match else len(text)
         if ready := text[position : end - (found == '"')]:
-            self._out.append(ready)
-        place = self._places[-1] if self._places else None
+            self._output.append(ready)
+        container = self._containers[-1] if self._containers else None
         if found == '"':
-            self._open_string(place)
+            self._open_string(container)
         elif found in ("{", "["):
-            self._places.append(_Place(place.value if place else self._root, is_object=found == "{"))
-        elif place and found == ",":
-            place.awaits_key = place.is_object
-        elif place and found:
-            self._places.pop().decide(unquote=True)
+            self._containers.append(_Container(container.value if container else self._root, is_object=found == "{"))
+        elif container and found == ",":
+            container.awaits_key = container.is_object
+        elif container and found:
+            self._containers.pop().decide(unquote=True)
         return end
 
-    def _open_string(self, place: _Place | None) -> None:
+    def _open_string(self, container: _Container | None) -> None:
         self._has_token = False
         self._string.is_open = True
-        self._begins = True
-        types = place.value.types if place else None
-        is_held = place is not None and (place.awaits_key or not (types is None or "string" in types))
-        self._take = self._read_held_string if is_held else self._read_free_string
+        self._is_at_start = True
+        types = container.value.types if container else None
+        is_held = container is not None and (container.awaits_key or not (types is None or "string" in types))
+        self._step = self._read_held_string if is_held else self._read_free_string
 
     def _read_inside(self, text: str, position: int) -> tuple[str, int, bool]:
-        """Return a string's inside in this piece, the position behind it, and whether the string ends there."""
+        """Return the string's content in this piece, the position after it, and whether the string ends there."""
         end = self._string.scan(text, position)
         is_over = not self._string.is_open
         return text[position : end - is_over], end, is_over
 
     def _read_held_string(self, text: str, position: int) -> int:
-        """In a string that is held to its end."""
+        """In a string that is held until it ends."""
         inside, position, is_over = self._read_inside(text, position)
         self._raw.append(inside)
         if is_over:
@@ -219,14 +219,14 @@ class ArgumentsReader:
         return position
 
     def _read_free_string(self, text: str, position: int) -> int:
-        """In a string that goes through, but for tokens at its ends."""
+        """In a free string: it is emitted as it arrives, without the tokens at its ends."""
         inside, position, is_over = self._read_inside(text, position)
         inside = self._held + inside
         self._held = ""
-        if self._begins:
-            if self._unquotes and self._places and _opens_quotes(inside):
+        if self._is_at_start:
+            if self._unquotes and self._containers and _opens_quotes(inside):
                 self._raw.append(inside)
-                self._take = self._read_held_string
+                self._step = self._read_held_string
                 if is_over:
                     self._end_held_string()
                 return position
@@ -236,16 +236,16 @@ class ArgumentsReader:
             inside = self._begin(inside)
         if self._patterns is not None and not self._has_token and ("<" in inside or "\\" in inside):
             inside = self._strip_tail(inside, self._patterns, is_over=is_over)
-        self._out.append(inside + '"' if is_over else inside)
-        self._flows = not (is_over or self._held or self._string.is_escaped)
+        self._output.append(inside + '"' if is_over else inside)
+        self._passes_through = not (is_over or self._held or self._string.is_escaped)
         if is_over:
-            self._take = self._read_structure
+            self._step = self._read_structure
         return position
 
     # --- Strings ------------------------------------------------------------------------------------------------------
 
     def _may_open(self, inside: str) -> bool:
-        """Return whether the beginning of a string can still become a token, or a quote of its own."""
+        """Return whether the start of a string can still become a token, or a quote inside the string."""
         if not inside or (self._unquotes and inside == "\\"):
             return True
         return (
@@ -255,16 +255,16 @@ class ArgumentsReader:
         )
 
     def _begin(self, inside: str) -> str:
-        """Begin a string that goes through; return what it begins with, without a token."""
-        self._begins = False
-        self._out.append('"')
-        if self._places:
-            self._places[-1].note_bare_string()
+        """Begin a free string, and return its first text without a token."""
+        self._is_at_start = False
+        self._output.append('"')
+        if self._containers:
+            self._containers[-1].note_bare_string()
         opening = self._patterns.opening.match(inside) if self._patterns else None
         return inside[opening.end() :] if opening else inside
 
     def _strip_tail(self, inside: str, patterns: TokenPatterns, *, is_over: bool) -> str:
-        """Hold back, or drop at the string's end, what are tokens there."""
+        """Hold back text at the end that can become tokens; at the string's end, drop the tokens."""
         match = (patterns.closing if is_over else patterns.tail).search(inside)
         body, tail = (inside[: match.start()], match[0]) if match else (inside, "")
         self._has_token = len(tail) > MAX_TAIL or bool(patterns.token.search(body))
@@ -277,54 +277,54 @@ class ArgumentsReader:
     def _end_held_string(self) -> None:
         raw = "".join(self._raw)
         self._raw.clear()
-        self._take = self._read_structure
-        place = self._places[-1]
+        self._step = self._read_structure
+        container = self._containers[-1]
         try:
             text = from_json(f'"{raw}"')
-        except ValueError:  # no JSON: it goes through as it is, and the call with it is invalid
-            place.awaits_key = False
-            place.value = _ANYTHING
-            self._out.append(f'"{raw}"')
+        except ValueError:  # not JSON: emitted as it is, so the call becomes invalid
+            container.awaits_key = False
+            container.value = _ANYTHING
+            self._output.append(f'"{raw}"')
             return
-        if place.awaits_key:
-            self._read_key(raw, text, place)
-        elif place.value.types is None or "string" in place.value.types:
-            self._read_quoted(raw, text, place)
+        if container.awaits_key:
+            self._read_key(raw, text, container)
+        elif container.value.types is None or "string" in container.value.types:
+            self._read_quoted(raw, text, container)
         else:
-            self._read_typed(raw, text, place)
+            self._read_typed(raw, text, container)
 
-    def _read_key(self, raw: str, text: str, place: _Place) -> None:
-        name = text if text in place.type.names else self._tokens.strip(text)
-        if self._unquotes and name not in place.type.names:
+    def _read_key(self, raw: str, text: str, container: _Container) -> None:
+        name = text if text in container.type.names else self._tokens.strip(text)
+        if self._unquotes and name not in container.type.names:
             bare = _unquote(name.strip())
             if bare is not None:
-                place.note_quoted_key()
+                container.note_quoted_key()
                 name = bare
-            elif name.strip() in place.type.names:
+            elif name.strip() in container.type.names:
                 name = name.strip()
-        place.awaits_key = False
-        place.value = place.type.get_argument(name)
-        self._out.append(f'"{raw}"' if name == text else json.dumps(name))
+        container.awaits_key = False
+        container.value = container.type.get_argument(name)
+        self._output.append(f'"{raw}"' if name == text else json.dumps(name))
 
-    def _read_quoted(self, raw: str, text: str, place: _Place) -> None:
-        """Read a string that may be in quotes of its own."""
+    def _read_quoted(self, raw: str, text: str, container: _Container) -> None:
+        """Read a string that may contain its own quotes."""
         bare = _unquote(text)
         if bare is None:
-            place.note_bare_string()
-            self._out.append(f'"{raw}"')
+            container.note_bare_string()
+            self._output.append(f'"{raw}"')
         else:
-            self._out.append(place.note_quoted_string(f'"{raw}"', json.dumps(bare)))
+            self._output.append(container.note_quoted_string(f'"{raw}"', json.dumps(bare)))
 
-    def _read_typed(self, raw: str, text: str, place: _Place) -> None:
-        """Read a string where the schema has another type: its value, if that is of the type."""
+    def _read_typed(self, raw: str, text: str, container: _Container) -> None:
+        """Read a string where the schema has another type, and emit its value if that has the type."""
         stripped = self._tokens.strip(text)
         for spelled in (stripped, _unquote(stripped) if self._unquotes else None):
             if spelled is not None:
-                value = place.value.read_string(spelled)
+                value = container.value.read_string(spelled)
                 if not isinstance(value, str):
-                    self._out.append(json.dumps(place.value.resolve(value)))
+                    self._output.append(json.dumps(container.value.resolve(value)))
                     return
-        self._out.append(f'"{raw}"' if stripped == text else json.dumps(stripped))
+        self._output.append(f'"{raw}"' if stripped == text else json.dumps(stripped))
 
 
 def _opens_quotes(inside: str) -> bool:
@@ -332,7 +332,7 @@ def _opens_quotes(inside: str) -> bool:
 
 
 def _unquote(text: str) -> str | None:
-    """Return the inside of a text that is one string in plain quotes, `None` if it is not."""
+    """Return the content of a text that is one string in plain quotes, `None` if it is not."""
     if len(text) < 3 or text[0] != text[-1]:
         return None
     if text[0] == "'":

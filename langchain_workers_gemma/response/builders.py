@@ -1,4 +1,4 @@
-"""Build what LangChain returns from events: stream chunks, or one message."""
+"""Build LangChain's objects from events: the chunks of a stream, or one message."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class End:
     Attributes:
         metadata: The rest of `response_metadata`.
         usage: The tokens that it used.
-        calls: Its tool calls, each with what decides whether it may run.
+        calls: Its tool calls, each with the reason if it must not run.
     """
 
     metadata: dict[str, Any]
@@ -61,15 +61,15 @@ Piece = Begin | Event | End
 class ChunkBuilder:
     """Builds the chunks of one stream.
 
-    Core merges chunks by adding them: a string in `response_metadata` that comes twice reads doubled, so each key is
-    sent once: what is known at the start on the first chunk, the rest on the last.
+    Core merges chunks by adding them, and concatenates strings in `response_metadata`. So each key is sent once: the
+    headers' keys on the first chunk, the rest on the last.
 
-    A chunk carries either text, reasoning, or one piece of a call, never two of them: `content_blocks` of a chunk that
-    has text and a piece of a call shows that piece as a whole call.
+    A chunk carries either text, reasoning, or one piece of a call, never two of them: if a chunk has text and a piece
+    of a call, its `content_blocks` show that piece as a complete call.
 
     Args:
-        as_blocks: Return text and reasoning as content blocks with an index of their own, for `output_version="v1"`:
-            core numbers them from 0 otherwise, as calls are, and merges blocks of one number whatever they are.
+        as_blocks: Return text and reasoning as content blocks, each kind with its own index, for `output_version="v1"`.
+            Without an index, core numbers blocks from 0, as it numbers calls, and merges all blocks of one number.
     """
 
     def __init__(self, *, as_blocks: bool = False) -> None:
@@ -96,8 +96,8 @@ class ChunkBuilder:
         """Build one chunk.
 
         Args:
-            text: Its text.
-            reasoning: Its thought, for a content block.
+            text: The text of the chunk.
+            reasoning: The reasoning of the chunk, for a content block.
             **given: Further fields of the message.
         """
         if self._metadata:
@@ -135,7 +135,7 @@ def _build_blocks(text: str, reasoning: str) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class MessageBuilder:
-    """Builds the message of one whole reply."""
+    """Builds the message of one complete reply."""
 
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ class MessageBuilder:
     _usage: UsageMetadata | None = None
 
     def add(self, pieces: Iterable[Piece]) -> None:
-        """Take the next pieces."""
+        """Add the next pieces."""
         for piece in pieces:
             if isinstance(piece, Text):
                 self._text.append(piece.text)
@@ -158,7 +158,7 @@ class MessageBuilder:
                 self._calls = piece.calls
 
     def build_result(self) -> ChatResult:
-        """Return the message as core wants it, once the last piece has been taken."""
+        """Return the message as a `ChatResult`. Call it after the last piece has been added."""
         message = self.build()
         generation = _GENERATION.make({
             "text": message.content, "message": message, "generation_info": None, "type": "ChatGeneration"
@@ -166,7 +166,7 @@ class MessageBuilder:
         return _RESULT.make({"generations": [generation], "llm_output": None})
 
     def build(self) -> AIMessage:
-        """Return the message, once the last piece has been taken."""
+        """Return the message. Call it after the last piece has been added."""
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
         for call in self._calls:
@@ -194,11 +194,11 @@ class MessageBuilder:
 
 
 def build_partial_message(pieces: Iterable[Piece], calls: Iterable[FinishedCall] = ()) -> AIMessageChunk | None:
-    """Return the merged chunks of an interrupted stream; `None` if nothing had arrived.
+    """Return the merged chunks of an interrupted stream; `None` if nothing arrived.
 
     Args:
-        pieces: The pieces that had arrived.
-        calls: Its calls; those that must not run are made invalid.
+        pieces: The pieces that arrived.
+        calls: The calls of the stream; those that must not run are made invalid.
     """
     pieces = [*pieces, *(call.invalidating_delta for call in calls if call.invalidating_delta)]
     chunks = [chunk.message for chunk in ChunkBuilder().build_chunks(pieces)]

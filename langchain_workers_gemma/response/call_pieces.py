@@ -1,8 +1,8 @@
 """Assign the pieces of streamed tool calls to their calls.
 
-Servers number the pieces or not; send an id once, on every piece, a new one on every piece, or the word "null"; repeat
-the name or not; and send several whole calls under one number or one id (`docs/wire.md` section 4; langchainjs#11373,
-smolagents#1569). The rule that holds for all of them:
+Servers differ (`docs/wire.md` section 4; langchainjs#11373, smolagents#1569): they number the pieces or not; send an id
+once, on every piece, a new one on every piece, or the word "null"; repeat the name or not; and send several complete
+calls under one index or one id. This rule works for all of them:
 
 - a piece without a name continues the call of its index, whatever its id;
 - a piece with a name opens a call, unless the call that it points to has that name and is not complete.
@@ -21,10 +21,10 @@ _NO_IDS = frozenset({"", "null", "none", "undefined"})
 
 
 class _OpenCall:
-    """A call that pieces may still arrive for.
+    """A call that may receive further pieces.
 
     Attributes:
-        position: Its place among the reply's calls, counted from 0.
+        position: Its position among the reply's calls, counted from 0.
         name: The tool's name, `None` while it has not arrived.
         is_named_again: Whether a piece without arguments named it after it was complete.
     """
@@ -41,14 +41,14 @@ class _OpenCall:
         self._unscanned: list[str] = []
 
     def add(self, arguments: str, *, whole: bool) -> None:
-        """Note the next piece of the arguments; with `whole` they arrived as an object, so nothing can follow."""
+        """Add the next piece of the arguments; with `whole` they arrived as an object, so nothing can follow."""
         self._has_arguments = self._has_arguments or bool(arguments.strip())
         self._is_complete = self._is_complete or whole
         self._unscanned.append(arguments)
 
     @property
     def is_begun(self) -> bool:
-        """Whether any of its arguments have arrived."""
+        """Whether a part of its arguments has arrived."""
         return self._has_arguments
 
     def is_complete(self) -> bool:
@@ -60,21 +60,21 @@ class _OpenCall:
         return self._is_complete
 
     def is_over(self, text: str) -> bool:
-        """Return whether further arguments are those of another call of the same name."""
+        """Return whether these arguments belong to another call of the same name."""
         return self.is_named_again and bool(text.strip()) and self.is_complete()
 
 
 class CallPieces:
-    """Finds out which call each piece belongs to, and counts calls from 0.
+    """Finds the call of each piece, and numbers the calls from 0.
 
     Attributes:
-        goes_on: Whether the last piece was one of a call, so that text would show that the call is over.
+        is_in_call: Whether the last event held a piece of a call, so that text would show that the call is over.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_in_this_event", "goes_on")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_in_this_event", "is_in_call")
 
     def __init__(self) -> None:
-        self.goes_on = False
+        self.is_in_call = False
         self._calls: list[_OpenCall] = []
         self._by_index: dict[int, _OpenCall] = {}
         self._by_id: dict[str, _OpenCall] = {}
@@ -84,15 +84,15 @@ class CallPieces:
         """Return the pieces of one event as pieces of numbered calls.
 
         Args:
-            pieces: What is under `tool_calls`.
-            are_whole: Whether each is a call of its own, as in a reply without `stream`.
+            pieces: The value of `tool_calls`.
+            are_whole: Whether each is a complete call, as in a response without `stream`.
         """
         self._in_this_event.clear()
         for piece in pieces if isinstance(pieces, list) else [pieces]:
             if isinstance(piece, dict):
                 delta = self._read_piece(piece, are_whole=are_whole)
                 if delta is not None:
-                    self.goes_on = True
+                    self.is_in_call = True
                     self._in_this_event.add(delta.index)
                     yield delta
 
@@ -112,7 +112,7 @@ class CallPieces:
         if call is not None and name is None and call.is_over(text):
             name, call = call.name, None  # its arguments belong to the second call of that name
         if call is None and name is None and call_id is None and not text:
-            return None  # a finaliser: `{"id": null, "function": {"name": null, "arguments": ""}}`
+            return None  # some servers end with `{"id": null, "function": {"name": null, "arguments": ""}}`
         is_new = call is None
         if call is None:
             call = _OpenCall(len(self._calls), name)
@@ -136,7 +136,7 @@ class CallPieces:
         call = self._by_index.get(index) if index is not None else None
         if name is None:
             call = call or (self._by_id.get(call_id) if call_id is not None else None)
-            # A number that no call has: the piece belongs to the call without a number.
+            # No call has this index: the piece belongs to the call without an index.
             return call or (last if index is None or (last is not None and not last.is_complete()) else None)
         if index is None:
             call = self._by_id.get(call_id, last) if call_id is not None else last
@@ -146,7 +146,7 @@ class CallPieces:
             return None  # no event has two named pieces of one call
         if not (call.is_complete() or (whole and call.is_begun)):
             return call
-        # A server that repeats the name on every piece ends with one that opens no call.
+        # If a server repeats the name on every piece, its last piece has no arguments and opens no call.
         call.is_named_again = not text.strip() and (call_id is None or self._by_id.get(call_id) is call)
         return call if call.is_named_again else None
 

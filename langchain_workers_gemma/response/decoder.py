@@ -1,8 +1,8 @@
-"""Decode the dialects of responses to events.
+"""Decode responses of every dialect into events.
 
-The forms are those of `docs/wire.md` sections 3 and 4: the native `response`, OpenAI's `choices` with `message`,
-`delta` or `text`, each bare or in Cloudflare's envelope, whole or in pieces. A client that assumes one of them breaks
-(BerriAI/litellm#25999, cloudflare/ai#543, cloudflare/ai#628), so one reader takes them all.
+`docs/wire.md` sections 3 and 4 list the forms: the native `response`, and OpenAI's `choices` with `message`, `delta` or
+`text`; each bare or in Cloudflare's envelope, whole or streamed. One decoder accepts all of them, since a client that
+expects a single form fails on others (BerriAI/litellm#25999, cloudflare/ai#543, cloudflare/ai#628).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_MODEL_NAME = 256
 
 
 class UnknownShapeError(ValueError):
-    """A parsed reply is in no known dialect."""
+    """A parsed response body has no known form."""
 
 
 def unwrap(payload: object) -> object:
@@ -29,12 +29,12 @@ def unwrap(payload: object) -> object:
 
 
 def is_empty(result: object) -> bool:
-    """Return whether a whole reply holds nothing at all, as a stream request is sometimes answered."""
+    """Return whether a response body holds no reply at all, as services sometimes answer a request with `stream`."""
     return result is None or result == "" or result == {} or result == []
 
 
 def get_logprobs(result: object) -> list[Any]:
-    """Return the log probabilities in a whole reply or one event of a stream: OpenAI's `logprobs.content`.
+    """Return the log probabilities in a response body or one event of a stream: OpenAI's `logprobs.content`.
 
     Example:
         >>> get_logprobs({"choices": [{"logprobs": {"content": [{"token": "Hi", "logprob": -0.5}]}}]})
@@ -48,7 +48,7 @@ def get_logprobs(result: object) -> list[Any]:
 
 
 def get_model_name(result: object) -> str | None:
-    """Return the name of the model in a whole reply or one event of a stream; `None` if it has none fit to be shown.
+    """Return the model's name in a response body or one event of a stream; `None` if it has none that can be shown.
 
     Example:
         >>> get_model_name({"model": "google/gemma-4-26b-a4b-it", "choices": []})
@@ -61,7 +61,7 @@ def get_model_name(result: object) -> str | None:
 
 
 class FrameDecoder:
-    """Reads the events of one reply. Keeps which tool call the next piece belongs to, and nothing else."""
+    """Decodes the events of one reply. Its only state is which tool call the next piece belongs to."""
 
     __slots__ = ("_calls",)
 
@@ -69,10 +69,13 @@ class FrameDecoder:
         self._calls = CallPieces()
 
     def decode_whole(self, result: object) -> list[Event]:
-        """Return the events of a whole reply, out of its envelope.
+        """Return the events of a whole reply.
+
+        Args:
+            result: The response body without its envelope.
 
         Raises:
-            UnknownShapeError: If it is in no known form.
+            UnknownShapeError: If it has no known form.
         """
         if isinstance(result, str):
             return [Text(result)] if result else []
@@ -83,24 +86,28 @@ class FrameDecoder:
         raise UnknownShapeError("it has neither `response` nor `choices`")
 
     def decode_frame(self, frame: Mapping[str, Any], *, is_whole: bool = False) -> list[Event]:
-        """Return the events of one parsed event of a stream, or of a whole reply; usage comes last.
+        """Return the events in one parsed payload of a stream, or in a whole reply. Usage is the last of them.
 
-        Text comes before the calls of the same event: their order is not known, and a call that may have been truncated
-        must not pass for whole.
+        Text is returned before the calls of the same payload. Their order is not known, and text after a call would
+        show that the call is complete.
+
+        Args:
+            frame: The parsed payload of one server-sent event, or the body of a whole reply.
+            is_whole: Whether it is the body of a whole reply.
         """
         events: list[Event] = []
         choice = _get_first_choice(frame)
         calls = frame.get("tool_calls")
         if choice is not None:
             message = _get_message(choice)
-            calls = message.get("tool_calls") or calls  # the same calls, where both places hold some
+            calls = message.get("tool_calls") or calls  # if both places hold calls, they are the same
             _append_text(message, events)
         elif "response" in frame:
             text = as_text(frame["response"])
             if text:
                 events.append(Text(text))
-        if self._calls.goes_on and not calls and events and type(events[-1]) is Text:
-            self._calls.goes_on = False
+        if self._calls.is_in_call and not calls and events and type(events[-1]) is Text:
+            self._calls.is_in_call = False
             events.insert(-1, CallsEnd())
         if calls:
             events.extend(self._calls.read(calls, are_whole=is_whole))
@@ -129,7 +136,7 @@ def _get_message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
-    # Either name is in use, sometimes both with the same text.
+    # Servers use either name; some send both with the same text.
     thought = message.get("reasoning_content") or message.get("reasoning")
     if thought:
         events.append(Reasoning(as_text(thought)))
@@ -143,8 +150,8 @@ def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
 def as_text(value: object) -> str:
     """Return the text of a `response` or `content`, whatever its type.
 
-    Numbers arrive in place of strings (dropping them loses text, cloudflare/ai#651), JSON mode gives the parsed object,
-    and some models a list of `{"generated_text": ...}`.
+    Some services send numbers instead of strings (dropping them loses text, cloudflare/ai#651), the parsed object in
+    JSON mode, or a list of `{"generated_text": ...}`.
     """
     if isinstance(value, str):
         return value
@@ -156,7 +163,7 @@ def as_text(value: object) -> str:
 
 
 def _join_list_text(parts: list[Any]) -> str:
-    """Return text of content parts or of generated texts; any other list is JSON mode's answer."""
+    """Return the text of content parts or of generated texts; any other list is an answer of JSON mode."""
     texts = [part.get("generated_text", part.get("text")) if isinstance(part, dict) else None for part in parts]
     if texts and all(isinstance(text, str) for text in texts):
         return "".join(map(str, texts))

@@ -1,7 +1,7 @@
-"""The events of a reply, in any dialect.
+"""The events of a reply, the same for every dialect.
 
-A whole reply and a stream become the same events, in the same order, so that every later step (reading
-calls, stopping, building chunks or a message) is written once. `decoder` reads responses into events.
+A whole reply and a stream become the same events in the same order, so that every later step (reading calls, applying
+stop sequences, building chunks or a message) is written once. `decoder` makes events from responses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ToolCallDelta:
         id: The call's id; on its first piece only.
         name: The tool's name; on its first piece only.
         arguments: The next piece of the arguments' JSON text.
-        closed: Whether the text behind a call shows that the call is complete.
+        closed: Whether the text after the call shows that the call is complete.
     """
 
     index: int
@@ -48,7 +48,7 @@ class ToolCallDelta:
 
 @dataclass(slots=True)
 class CallsEnd:
-    """Something follows the calls that have arrived, so that none of them can have been truncated."""
+    """Something follows the calls so far, so none of them can have been truncated."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Finish:
     """Why the reply ended, as the service reported it.
 
     Attributes:
-        reason: `stop`, `length`, `tool_calls`, ...; empty where only a `stop_reason` was sent.
+        reason: `stop`, `length`, `tool_calls`, ...; empty if only a `stop_reason` was sent.
         stop_reason: An integer if the model ended the reply itself, the stop sequence if one was hit.
     """
 

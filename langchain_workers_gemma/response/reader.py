@@ -1,8 +1,8 @@
-"""Read one reply: payloads in, events out, with the quirks of Gemma and its hosts handled.
+"""Read one reply: take payloads, return events, and handle the quirks of Gemma and its hosts.
 
-Decoder -> calls as data -> what the model wrote into its text (thoughts, special tokens, calls) -> JSON answer -> stop
-sequences -> forced choice -> ledger of calls. Each step is a `Stage` and is present only if this reply needs it. No I/O
-happens here.
+The steps: decoder -> calls sent as data -> thoughts, special tokens and calls in the text -> JSON answer -> stop
+sequences -> forced tool choice -> ledger of calls. Each step in between is a `Stage`, and is present only if this reply
+needs it. No I/O happens here.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from langchain_workers_gemma.response.usage import UsageTally
 
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
-    """How a reply is to be read.
+    """Options for reading a reply.
 
     Attributes:
         logprobs: Whether log probabilities are kept.
-        json_answer: Whether the answer is to be JSON, so that text around it must be removed.
-        withholds: The part of such an answer that is left to the exchange, so that it can be requested again.
-        stops: Stop sequences to apply on our side.
-        text_stages: Make the stages that read what the model wrote into its text: thoughts, special tokens, calls.
-        forced: Names of the tools of which one must be called, `None` where none must.
-        keep_invalid_calls: Whether a reply without a runnable forced call is returned rather than raised.
-        tools: The bound tools whose calls the service reads itself, `None` where there are none.
+        json_answer: Whether JSON was requested, so that text around it must be removed.
+        withholds: The part of such an answer that is kept from the caller, so that it can be requested again.
+        stops: Stop sequences that the client applies.
+        text_stages: Create the stages that find thoughts, special tokens and calls in the text.
+        forced: Names of the tools of which one must be called, `None` if no call is forced.
+        keep_invalid_calls: Whether a reply without a runnable forced call is returned instead of raising an error.
+        tools: The bound tools whose calls the service parses, `None` if there are none.
         parallel_tool_calls: Whether more than one call may run.
-        withholds_calls: Whether calls are left to the exchange, so that they can be requested again.
-        limits: What bounds the reply's tokens.
+        withholds_calls: Whether calls are kept from the caller, so that they can be requested again.
+        limits: The limits on the reply's tokens.
     """
 
     logprobs: bool = False
@@ -67,14 +67,14 @@ class ReplyReader:
 
     Args:
         options: How to read it.
-        used_ids: Gives the ids of tool calls that the conversation holds already; called when a call has come.
+        used_ids: Returns the ids of tool calls that the conversation holds already; called at the first call.
 
     Attributes:
         tally: Its usage.
         finish_reason: Why it ended, as the service reported it.
         has_content: Whether any text, thought or call has arrived.
         logprobs: The log probabilities of its tokens, as the service sent them.
-        model_name: The model that it names up to its first content; `None` if it names none.
+        model_name: The model's name, if the service sent it before or with the first content; else `None`.
         has_answer: Whether any text or call has arrived.
     """
 
@@ -107,44 +107,47 @@ class ReplyReader:
         self._stages = tuple(stages)
 
     def read_frame(self, frame: Mapping[str, Any]) -> list[Event]:
-        """Return the events of one parsed event of a stream.
+        """Return the events in one parsed payload of a stream.
 
         Raises:
             ToolCallLimitError: If the reply holds more calls than any model would make.
         """
-        if not (self.has_content or self.model_name):  # it goes out with the first content, however packets are split
+        if not (self.has_content or self.model_name):  # the first chunk carries the name, however packets are split
             self.model_name = get_model_name(frame)
         if self._options.logprobs:
             self.logprobs += get_logprobs(frame)
         events = self._decoder.decode_frame(frame)
         if self._ends_in_usage or (events and type(events[-1]) is Usage):
             self._note_usage(events)
-        return self._settle(self._run_stages(events))
+        return self._collect(self._run_stages(events))
 
     def read_whole(self, result: object) -> list[Event]:
-        """Return the events of a whole reply, out of its envelope.
+        """Return the events of a whole reply.
+
+        Args:
+            result: The response body without its envelope.
 
         Raises:
-            UnknownShapeError: If it is in no known form.
+            UnknownShapeError: If it has no known form.
             ToolCallLimitError: If it holds more calls than any model would make.
         """
         if self._options.logprobs:
             self.logprobs += get_logprobs(result)
         self.model_name = get_model_name(result)
-        return self._settle(self._run_stages(self._decoder.decode_whole(result)))
+        return self._collect(self._run_stages(self._decoder.decode_whole(result)))
 
     def flush(self) -> list[Event]:
-        """End the reply and return what the stages held back."""
+        """End the reply and return the events that the stages held back."""
         events: list[Event] = []
         for position, stage in enumerate(self._stages):
             events.extend(self._run_stages(stage.flush(), position + 1))
-        return self._settle(events)
+        return self._collect(events)
 
     def get_finished_calls(self, *, broken: str | None = None) -> list[FinishedCall]:
-        """Return the calls of the reply, which has ended, each with what decides whether it may run.
+        """Return the calls of the reply, each with the reason if it must not run. Call it after the reply has ended.
 
         Args:
-            broken: Why its stream broke, `None` if it did not.
+            broken: Why the stream was interrupted, `None` if it was not.
         """
         if not self._ledger.calls:
             return []
@@ -152,7 +155,7 @@ class ReplyReader:
 
     @property
     def truncation(self) -> str | None:
-        """Why the reply was truncated, `None` if nothing states that it was. Known once it has ended."""
+        """Why the reply was truncated, `None` if there is no sign of it. Known after the reply has ended."""
         tally = self.tally
         return find_truncation(
             self._options.limits, self._finish_reasons, self._stop_reason, tally.output_tokens, tally.total_tokens
@@ -160,9 +163,9 @@ class ReplyReader:
 
     @property
     def lacks_claimed_calls(self) -> bool:
-        """Whether the service reported that the reply ended in calls to the bound tools, and none has arrived."""
-        claims = self.finish_reason == "tool_calls" and self._options.tools is not None
-        return claims and not self._ledger.calls and self.truncation is None
+        """Whether the service reported calls to the bound tools as the finish reason, but sent none."""
+        claims_calls = self.finish_reason == "tool_calls" and self._options.tools is not None
+        return claims_calls and not self._ledger.calls and self.truncation is None
 
     @property
     def has_ended(self) -> bool:
@@ -172,7 +175,7 @@ class ReplyReader:
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all has arrived: no text, no thought, no call."""
-        return not (self.has_content or self.prose_instead_of_call or self.withheld_answer)
+        return not (self.has_content or self.text_instead_of_call or self.withheld_answer)
 
     @property
     def effective_finish_reason(self) -> str:
@@ -181,46 +184,46 @@ class ReplyReader:
 
     @property
     def lacks_forced_call(self) -> bool:
-        """Whether a call was forced and none was even begun, so that requesting again may help."""
-        return self._forced is not None and not self._forced.begun
+        """Whether a call was forced and none has begun, so that requesting again may help."""
+        return self._forced is not None and not self._forced.has_begun
 
     @property
-    def prose_instead_of_call(self) -> str:
-        """The text in place of a required call."""
-        return "" if self._forced is None else self._forced.prose
+    def text_instead_of_call(self) -> str:
+        """The text that the model wrote instead of a forced call."""
+        return "" if self._forced is None else self._forced.text_instead_of_call
 
     @property
     def withheld_answer(self) -> str | None:
-        """The answer that was left to the exchange; `None` if there is none."""
+        """The answer that was kept from the caller; `None` if there is none."""
         return None if self._answer is None else self._answer.withheld
 
     @property
     def is_json_truncated(self) -> bool:
-        """Whether a JSON answer was truncated, although it may be complete: some engines close what they truncate.
+        """Whether a JSON answer was truncated, even if it parses: some engines close JSON that they truncate.
 
-        Text after the JSON, white space too, shows that the model had written all of it.
+        Text after the JSON, even white space, shows that the model wrote all of it.
         """
         return self._answer is not None and not self._answer.is_followed and self.truncation is not None
 
     def take_withheld_text(self) -> list[Event]:
-        """Return what was held back while the forced call, or the end of the answer, was waited for."""
-        text = self.prose_instead_of_call + (self.withheld_answer or "")
+        """Return the text that was kept from the caller: text instead of a forced call, and the withheld answer."""
+        text = self.text_instead_of_call + (self.withheld_answer or "")
         return [Text(text)] if text else []
 
     def lacks_runnable_forced_call(self, calls: Sequence[FinishedCall]) -> bool:
-        """Return whether a call was forced, and none of the reply's calls is one that can run."""
-        if self._forced is None or (self._options.keep_invalid_calls and self._forced.begun):
+        """Return whether a call was forced, and none of these calls to the forced tools can run."""
+        if self._forced is None or (self._options.keep_invalid_calls and self._forced.has_begun):
             return False
         names = self._forced.names
         return not any(call.name in names and call.error is None for call in calls)
 
     def _note_usage(self, events: Sequence[Event]) -> None:
         """Distinguish a final usage report from reports on every piece of content."""
-        reports = bool(events) and type(events[-1]) is Usage
-        says = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
-        if reports or says:
-            self._ends_in_usage = reports and not (says and self._has_usage)
-            self._has_usage = self._has_usage or reports
+        has_report = bool(events) and type(events[-1]) is Usage
+        has_content = any(isinstance(event, Text | Reasoning | ToolCallDelta) for event in events)
+        if has_report or has_content:
+            self._ends_in_usage = has_report and not (has_content and self._has_usage)
+            self._has_usage = self._has_usage or has_report
 
     def _run_stages(self, events: Sequence[Event], first: int = 0) -> Sequence[Event]:
         for stage in self._stages[first:] if first else self._stages:
@@ -230,8 +233,8 @@ class ReplyReader:
                 events = [ready for event in events for ready in stage.feed(event)]
         return events
 
-    def _settle(self, events: Iterable[Event]) -> list[Event]:
-        """Keep what belongs to the end, record calls, and return the events that are ready."""
+    def _collect(self, events: Iterable[Event]) -> list[Event]:
+        """Record calls, usage and finish reasons, and return the events for the caller."""
         ready: list[Event] = []
         for event in events:
             if type(event) is Text:

@@ -1,8 +1,8 @@
-"""Server-sent events: bytes, split anywhere -> the payload of each event.
+"""Split a stream of bytes into server-sent events, and return the payload of each.
 
-Written for the streams of `docs/wire.md` section 4, after the HTML standard's "event stream interpretation": `data:`
-lines of one event are joined, a blank line ends it, comments and other fields are passed over, lines end in LF, CRLF or
-CR. Unlike the standard, an event without its blank line is still returned at the end, since servers omit it.
+It follows the HTML standard ("event stream interpretation") for the streams of `docs/wire.md` section 4: the `data:`
+lines of an event are joined, a blank line ends it, comments and other fields are ignored, and lines end in LF, CRLF or
+CR. It differs in one point: the last event is returned even without its blank line, since some servers omit it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class LineTooLongError(ValueError):
-    """A line or an event grew past the limit."""
+    """A line or an event is larger than the limit."""
 
 
 class EventStreamDecoder:
     """Splits a stream of bytes into the payloads of its events.
 
     Args:
-        limit: The most bytes that one event may hold before it is refused.
+        limit: The maximum size of one event, in bytes.
     """
 
     __slots__ = ("_after_cr", "_data", "_data_size", "_held", "_held_size", "_is_other", "_limit")
@@ -30,7 +30,7 @@ class EventStreamDecoder:
         self._held_size = 0
         self._data: list[bytes] = []  # the `data:` lines of the event being read
         self._data_size = 0
-        self._is_other = False  # whether the event has a type of its own, such as `ping`
+        self._is_other = False  # whether the event has another type than `message` or `error`, such as `ping`
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -73,7 +73,7 @@ class EventStreamDecoder:
             if self._data:
                 payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
                 if payload and not (self._is_other and payload[:1] not in b"{["):
-                    payloads.append(payload)  # an event without data is no event, but keeps a connection open
+                    payloads.append(payload)  # events without data only keep the connection open
                 self._data.clear()
                 self._held_size = self._data_size = 0
             self._is_other = False

@@ -1,4 +1,4 @@
-r"""Gemma's special tokens at the ends of a JSON string that arrives in pieces.
+r"""Recognise Gemma's special tokens at the ends of a JSON string that arrives in pieces.
 
 Some engines leave tokens in the arguments of a call: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172).
 """
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 _BRACKETS = ")]}"
 MAX_TAIL = 256
-"""Characters of tokens at the end of a string that are held back; more than that is no leak."""
+"""The maximum number of characters held back at the end of a string. A longer run of tokens is content."""
 
 
 class StringTokens(NamedTuple):
-    """The special tokens that can reach a string in a call.
+    """The special tokens that an engine may leave in a string of a call.
 
     Attributes:
-        quotes: Those that surround a string.
-        closers: Those that can follow a string: what ends a call or a turn.
-        others: The rest. A text with a token elsewhere than at its ends is about tokens, and stays as it is.
+        quotes: Tokens that surround a string.
+        closers: Tokens that can follow a string: they end a call or a turn.
+        others: All other tokens. A text that has a token anywhere but at its ends is about tokens, and is not changed.
     """
 
     quotes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class StringTokens(NamedTuple):
         return inside if any(token in stripped for token in (*self.quotes, *self.closers, *self.others)) else stripped
 
     def _find_end(self, text: str) -> str:
-        """Return the token at the end of a text: brackets behind a quote token closed what was around the string."""
+        """Return the token at the end of a text, with the closing brackets that may follow a quote token."""
         bare = text.rstrip(_BRACKETS)
         quote = next((one for one in self.quotes if bare.endswith(one)), "")
         return quote + text[len(bare) :] if quote else next((one for one in self.closers if text.endswith(one)), "")
@@ -52,12 +52,12 @@ NO_TOKENS = StringTokens()
 
 
 class TokenPatterns(NamedTuple):
-    """How tokens look in the inside of a JSON string, where `"` is escaped, and some encoders escape `<` and `>`.
+    """Patterns of tokens within a JSON string, where `"` is escaped, and some encoders escape `<` and `>`.
 
     Attributes:
-        opening: A token that precedes a string.
-        opening_begins: The beginning of one, up to the end of the text.
-        tail: What can still become tokens at the string's end.
+        opening: A token at the start of a string.
+        opening_begins: The beginning of such a token, up to the end of the text.
+        tail: Text that can still become tokens at the string's end.
         closing: Tokens at the string's end.
         token: Any token.
     """
@@ -71,7 +71,7 @@ class TokenPatterns(NamedTuple):
 
 @lru_cache(maxsize=16)
 def get_token_patterns(tokens: StringTokens) -> TokenPatterns | None:
-    """Return the patterns for a generation's tokens, `None` if it has none."""
+    """Return the patterns for the tokens of a model generation, `None` if it has none."""
     every = (*tokens.quotes, *tokens.closers, *tokens.others)
     if not every:
         return None

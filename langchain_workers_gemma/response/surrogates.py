@@ -1,4 +1,4 @@
-"""Join the two halves of a character that a server has split between two events."""
+"""Join the two halves of a surrogate pair that a server has split between two events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from langchain_workers_gemma.response.events import Event, Reasoning, Text
 
 
 class SurrogateJoiner:
-    """Holds back a first half until the second one arrives; what stays alone becomes U+FFFD."""
+    """Holds a first half until the second half arrives, and replaces lone halves with U+FFFD."""
 
     def __init__(self) -> None:
         self._held: dict[type[Text | Reasoning], str] = {}
 
     def join(self, events: Iterable[Event]) -> list[Event]:
-        """Return the events with whole characters only."""
+        """Return the events without split characters."""
         joined: list[Event] = []
         for event in events:
             if not isinstance(event, Text | Reasoning):
@@ -31,7 +31,7 @@ class SurrogateJoiner:
         return joined
 
     def flush(self) -> list[Event]:
-        """Return what is still held back, at the end of a response."""
+        """End the reply and return the events that were held back."""
         kinds = list(self._held)
         self._held.clear()
         return [kind("\ufffd") for kind in kinds]

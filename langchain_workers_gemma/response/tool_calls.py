@@ -1,4 +1,4 @@
-"""The tool calls of one reply: unique ids, and arguments that are whole or never run."""
+"""Collect the tool calls of one reply, make their ids unique, and decide which of them may run."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from langchain_workers_gemma.json_text.scanner import JsonLimitError, JsonTracke
 from langchain_workers_gemma.response.events import ToolCallDelta
 
 MAX_CALLS = 1_000
-"""More calls than this in one reply are refused: merging chunks takes core a time that grows with their square."""
-
+"""The maximum number of calls in one reply: core needs quadratic time to merge the chunks of many calls."""
 
 MAX_ARGUMENT_DEPTH = 400
-"""Brackets within one another; Python's own parser raises `RecursionError` from somewhere near 1,000 on."""
+"""The maximum depth of nested brackets: Python's parser raises `RecursionError` near 1,000."""
 
 MAX_NUMBER_DIGITS = 4_000
-"""Python's own parser raises a bare `ValueError` beyond 4,300 digits."""
+"""The maximum number of digits: Python's parser raises a plain `ValueError` beyond 4,300 digits."""
 
 
 class ToolCallLimitError(ValueError):
-    """A reply holds more or larger calls than core's parsers of arguments can handle."""
+    """A reply holds more or larger calls than core's parsers can handle."""
 
 
 @dataclass(slots=True)
 class CollectedCall:
-    """One call of a reply, so far.
+    """One call of a reply, as far as it has arrived.
 
     Attributes:
-        position: Its place among the reply's calls, counted from 0.
+        position: Its position among the reply's calls, counted from 0.
         id: Its id, unique in the conversation.
-        name: The tool's name; empty where the server sent none.
+        name: The tool's name; empty if the server sent none.
         pieces: The arguments' JSON text, in pieces.
-        tracker: Follows them.
+        tracker: Tracks the open strings and brackets of the arguments.
     """
 
     position: int
@@ -52,10 +51,10 @@ class CollectedCall:
         return "".join(self.pieces)
 
     def add(self, arguments: str) -> None:
-        """Take the next piece of the arguments.
+        """Add the next piece of the arguments.
 
         Raises:
-            ToolCallLimitError: If they exceed a limit.
+            ToolCallLimitError: If the arguments exceed a limit.
         """
         try:
             self.tracker.feed(arguments)
@@ -64,10 +63,10 @@ class CollectedCall:
         self.pieces.append(arguments)
 
     def make_invalidating_delta(self) -> ToolCallDelta:
-        """Return a last piece, for a stream, with which no parser accepts the arguments.
+        """Return a last piece that makes the arguments unreadable for every parser, for a stream.
 
-        Core reads streamed arguments with a parser that closes what is open, so `{"path": "/home/me`, truncated by
-        `max_tokens`, would become a call and an agent would run it. No arguments at all would be none.
+        Core's parser of streamed arguments closes open strings and brackets: `{"path": "/home/me`, truncated by
+        `max_tokens`, would become a call, and an agent would run it. Without any arguments, it would be a call as well.
         """
         suffix = self.tracker.find_invalidating_suffix() if any(self.pieces) else "{]"
         return ToolCallDelta(self.position, None, None, suffix)
@@ -78,13 +77,13 @@ class FinishedCall:
     """One call of a reply that has ended.
 
     Attributes:
-        position: Its place among the reply's calls, counted from 0.
+        position: Its position among the reply's calls, counted from 0.
         id: Its id.
         name: The tool's name.
         text: The arguments' JSON text.
         arguments: The arguments, `None` if the call must not run.
-        error: Why it must not run.
-        invalidating_delta: What keeps it from running in a stream, `None` if it may run.
+        error: Why it must not run, `None` if it may run.
+        invalidating_delta: The piece that makes it invalid in a stream, `None` if it may run.
     """
 
     position: int
@@ -97,28 +96,29 @@ class FinishedCall:
 
 
 class CallLedger:
-    """Keeps every call of a reply, numbers them, and assigns each an id that is new in the conversation.
+    """Keeps every call of a reply, numbers them, and gives each an id that is new in the conversation.
 
-    Servers repeat ids across turns, or omit them (`docs/wire.md` section 3), and LangGraph pairs calls with results
-    by id over the whole conversation.
+    Servers repeat ids in later turns, or omit them (`docs/wire.md` section 3), but LangGraph finds the result of a call
+    by its id in the whole conversation.
 
     Args:
-        used_ids: Returns the ids of calls in the conversation; called at the first call, which is rare.
+        used_ids: Returns the ids of calls in the conversation. It is called at the first call, since most replies
+            have none.
     """
 
     def __init__(self, used_ids: Callable[[], Collection[str]] = tuple) -> None:
         self._used_ids = used_ids
         self._used: set[str] = set()
         self._by_index: dict[int, CollectedCall] = {}
-        self._last: set[int] = set()  # positions of the calls that nothing has followed yet
+        self._last: set[int] = set()  # positions of the calls that nothing has followed so far
 
     @property
     def calls(self) -> list[CollectedCall]:
-        """The calls in the order they were begun."""
+        """The calls in the order in which they began."""
         return list(self._by_index.values())
 
     def record(self, delta: ToolCallDelta) -> ToolCallDelta:
-        """Take a piece and return it with its final index and, on a call's first piece, its id.
+        """Record a piece, and return it with its final index and, on a call's first piece, its id.
 
         Raises:
             ToolCallLimitError: If there are more calls than any model would make, or arguments beyond a limit.
@@ -141,15 +141,15 @@ class CallLedger:
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
 
     def end_calls(self) -> None:
-        """Note that something followed the calls so far, so the end of the reply did not truncate them."""
+        """Record that something followed the calls so far, so the end of the reply did not truncate them."""
         self._last.clear()
 
-    def finish(self, cut: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
-        """Return the calls of the reply, each with what decides whether it may run.
+    def finish(self, truncation: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
+        """Return the calls of the reply, each with the reason if it must not run.
 
         Args:
-            cut: Why the reply was truncated, so that its last call may not be whole; `None` if it was not.
-            broken: Why its stream broke, so that no engine has closed its JSON; `None` if it did not.
+            truncation: Why the reply was truncated, so that its last call may be incomplete; `None` if it was not.
+            broken: Why the stream was interrupted, so that no engine has closed its JSON; `None` if it was not.
             parallel: Whether more than one call may run.
         """
         calls: list[FinishedCall] = []
@@ -159,8 +159,8 @@ class CallLedger:
             error = None
             if not call.name:
                 error = "The call has no name."
-            elif call.position in self._last and (cut or (broken and not text)):
-                error = cut or broken
+            elif call.position in self._last and (truncation or (broken and not text)):
+                error = truncation or broken
             elif arguments is None:
                 error = broken or "The arguments are not one JSON object."
             elif call.position and not parallel:

@@ -1,4 +1,4 @@
-"""Token counts: what services report, in pieces or at once -> LangChain's `UsageMetadata`."""
+"""Convert the usage that services report, whole or in pieces, to LangChain's `UsageMetadata`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 class UsageTally:
     """Computes the usage of a reply from its reports.
 
-    In a stream `usage` may be on every event, cumulative or as differences. Differences are recognised: their
-    `prompt_tokens` is 0 after the first (`docs/wire.md` section 4). Cumulative reports replace one another.
+    In a stream every event can have `usage`, with cumulative counts or with differences. Reports are differences if
+    their `prompt_tokens` is 0 after the first one (`docs/wire.md` section 4). Cumulative reports replace one another.
     """
 
     __slots__ = ("_input", "_output", "_report", "_total", "neurons")
@@ -40,7 +40,7 @@ class UsageTally:
         return _get_detail(self._report or {}, "completion_tokens_details", "reasoning_tokens") or 0
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """Take one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
+        """Add one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
         prompt, completion = _count(report, "prompt_tokens"), _count(report, "completion_tokens")
         total = _count(report, "total_tokens") or prompt + completion
         neurons = _number(report.get("neurons"))
@@ -72,12 +72,12 @@ class UsageTally:
         return usage
 
 
-_MAX_COUNT = 2**53  # no count is as large, and below it sums and prices stay exact
+_MAX_COUNT = 2**53  # no real count is that large, and floats are exact below it
 _DETAILS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
 
 
 def _add_details(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the details of two reports that are differences."""
+    """Return the sums of the details of two reports."""
     merged: dict[str, Any] = {}
     for group, key in _DETAILS:
         counts = [count for report in (kept, added) if (count := _get_detail(report, group, key)) is not None]
@@ -96,7 +96,7 @@ def _count(report: Mapping[str, Any], key: str) -> int:
 
 
 def _number(value: object) -> float | None:
-    """Return a number that can be a count, or `None` for anything else."""
+    """Return the value if it is a number that can be a count, else `None`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if 0 <= value < _MAX_COUNT else None

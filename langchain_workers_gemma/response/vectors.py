@@ -1,7 +1,7 @@
-"""Read vectors from a reply, and refuse an incomplete reply.
+"""Read the vectors in a response, and reject incomplete ones.
 
-The forms are those of `docs/wire.md` sections 1 and 9: `{"data": [[...], ...], "shape": [n, dims]}` natively, and
-OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either may arrive in Cloudflare's envelope.
+`docs/wire.md` sections 1 and 9 describe the forms: the native `{"data": [[...], ...], "shape": [n, dims]}`, and
+OpenAI's `{"data": [{"embedding": [...], "index": 0}, ...]}`; either can arrive in Cloudflare's envelope.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 
 class VectorsError(ValueError):
-    """A reply does not hold one vector for each text."""
+    """A response does not hold one vector for each text."""
 
 
 def read_vectors(result: object, count: int) -> list[list[float]]:
     """Return one vector for each text, in the texts' order.
 
     Args:
-        result: The reply out of its envelope.
-        count: How many texts were sent.
+        result: The response body without its envelope.
+        count: The number of texts that were sent.
 
     Raises:
-        VectorsError: If one is missing, extra, repeated, of another length, or not of finite numbers.
+        VectorsError: If a vector is missing, extra, repeated, of another length, or holds a number that is not finite.
 
     Example:
         >>> read_vectors({"data": [{"index": 1, "embedding": [0.5]}, {"index": 0, "embedding": [1]}]}, 2)
@@ -39,7 +39,7 @@ def read_vectors(result: object, count: int) -> list[list[float]]:
         raise VectorsError(f"its vectors are of different lengths: {sorted(lengths)}")
     shape = result.get("shape")
     if shape is not None and shape != [count, *lengths]:
-        raise VectorsError(f"its shape says {shape!r}, and its vectors {[count, *lengths]!r}")
+        raise VectorsError(f"its shape is {shape!r}, but its vectors have the shape {[count, *lengths]!r}")
     return vectors
 
 
@@ -49,7 +49,7 @@ def _sort_by_index(data: list[Any]) -> list[Any]:
         return data
     by_index = {item.get("index"): item for item in data if isinstance(item, dict) and _is_whole(item.get("index"))}
     if by_index.keys() != set(range(len(data))):
-        raise VectorsError("an index is missing or comes twice")
+        raise VectorsError("an index is missing or repeated")
     return [by_index[at] for at in range(len(data))]
 
 

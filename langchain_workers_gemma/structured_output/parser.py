@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from typing_extensions import is_typeddict
 
 from langchain_workers_gemma.json_text.encoding import encode_json, replace_lone_surrogates
-from langchain_workers_gemma.json_text.finder import find_json, is_cut_json
+from langchain_workers_gemma.json_text.finder import find_json, is_truncated_json
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.response.truncation import is_truncation
@@ -238,4 +238,4 @@ def _make_unreadable(message: AIMessage, text: str, why: str, *, is_truncated: b
 
 
 def _breaks_off(message: AIMessage, text: str) -> bool:
-    return is_cut_json(text) or (bool(message.invalid_tool_calls) and is_cut_json(text[:-1]))
+    return is_truncated_json(text) or (bool(message.invalid_tool_calls) and is_truncated_json(text[:-1]))

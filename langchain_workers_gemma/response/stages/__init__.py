@@ -1,1 +1,1 @@
-"""One module for each repair of a response, applied between the decoder and the message."""
+"""The steps between the decoder and the message: each takes the events of a reply and returns events."""

@@ -11,14 +11,14 @@ from langchain_workers_gemma.response.events import CallsEnd, Event, Text, ToolC
 from langchain_workers_gemma.response.string_tokens import NO_TOKENS, StringTokens
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
-# What engines add to a name: blanks and quotes around it, and text between it and a JSON call's arguments.
+# Engines leave blanks and quotes around a name, and the text between the name and the arguments of a JSON call.
 _NAME = re.compile(r"""\s*["']?([^\s"'{}(),]+)["']?\s*(?:,\s*["'](?:arguments|parameters|args)["']\s*:\s*)?""")
 _NAMESPACE_END = re.compile(r"[.:/]")
 
 
 @dataclass(frozen=True, slots=True)
 class BoundTools:
-    """The bound tools, as far as reading their calls needs them.
+    """The facts about the bound tools that are needed to read their calls.
 
     Attributes:
         types: The argument types of each tool, by its schema.
@@ -31,7 +31,7 @@ class BoundTools:
     unquotes: bool = False
 
     def resolve(self, name: str) -> str:
-        """Return the bound tool that a name means, or the name itself if it means none.
+        """Return the name of the matching bound tool, or the name itself if none matches.
 
         A namespace before the name is dropped: Gemma writes `default_api.f` and `google:mcp:f` (mlx-vlm#1379).
         """
@@ -43,38 +43,38 @@ class BoundTools:
 
 
 class _Call:
-    """A call so far.
+    """A call, as far as it has arrived.
 
     Attributes:
         name: The tool's name.
         reader: Reads its arguments, `None` if the tool is not bound.
-        begins: What its arguments begin with, while they may still be none.
+        beginning: The first characters of its arguments, while the arguments may still turn out to be empty.
     """
 
-    __slots__ = ("begins", "name", "reader")
+    __slots__ = ("beginning", "name", "reader")
 
     def __init__(self, name: str, reader: ArgumentsReader | None) -> None:
         self.name = name
         self.reader = reader
-        self.begins = ""
+        self.beginning = ""
 
 
 class BoundCalls:
-    """Corrects the calls that arrived as data by the bound tools.
+    """Corrects the calls that the service sent as data, by the bound tools.
 
-    Names lose their namespaces, and arguments are read by the tool's schema. A call of an unknown tool waits for its
-    arguments: if the reply ended before they arrived, its name was truncated, and it is no call.
+    It removes namespaces from names, and reads arguments by the tool's schema. A call of an unknown tool is held until
+    its arguments arrive: if the reply ends before that, the name was truncated, and the call is dropped.
 
     Args:
         tools: The bound tools.
-        is_cut: Returns whether the reply was truncated; called once it has ended.
+        is_truncated: Returns whether the reply was truncated. It is called after the reply has ended.
     """
 
-    def __init__(self, tools: BoundTools, is_cut: Callable[[], bool]) -> None:
+    def __init__(self, tools: BoundTools, is_truncated: Callable[[], bool]) -> None:
         self._tools = tools
-        self._is_cut = is_cut
+        self._is_truncated = is_truncated
         self._calls: dict[int, _Call] = {}
-        self._held: list[ToolCallDelta] = []  # of a call of an unknown tool, without arguments so far
+        self._held: list[ToolCallDelta] = []  # pieces of a call of an unknown tool, without arguments so far
 
     def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
@@ -83,8 +83,8 @@ class BoundCalls:
         return (*self._release(), event) if self._held and isinstance(event, Text | CallsEnd) else (event,)
 
     def flush(self) -> Sequence[Event]:
-        """End the reply and return what was held back."""
-        if self._held and self._is_cut():
+        """End the reply and return the events that were held back."""
+        if self._held and self._is_truncated():
             self._held.clear()
         events = self._release()
         for index, call in self._calls.items():
@@ -104,23 +104,23 @@ class BoundCalls:
         if not (name or delta.id or arguments):
             return events
         ready = ToolCallDelta(delta.index, delta.id, name, arguments)
-        if not (call.name and call.reader is None and self._may_be_cut_name(call, arguments)):
+        if not (call.name and call.reader is None and self._may_be_truncated_name(call, arguments)):
             return [*events, *self._release(), ready]
         self._held.append(ready)
         return events
 
-    def _may_be_cut_name(self, call: _Call, arguments: str) -> bool:
+    def _may_be_truncated_name(self, call: _Call, arguments: str) -> bool:
         """Return whether only empty arguments have arrived, which engines write for a truncated name."""
-        if call.name in self._tools.types or len(call.begins) > 2:
+        if call.name in self._tools.types or len(call.beginning) > 2:
             return False
-        call.begins += "".join(arguments.split())[:3]
-        return "{}".startswith(call.begins)
+        call.beginning += "".join(arguments.split())[:3]
+        return "{}".startswith(call.beginning)
 
     def _make_reader(self, name: str) -> ArgumentsReader | None:
         type_ = self._tools.types.get(name)
         return None if type_ is None else ArgumentsReader(type_, self._tools.tokens, unquotes=self._tools.unquotes)
 
     def _release(self) -> list[Event]:
-        """Return the pieces of a call that was held: its name is whole."""
+        """Return the pieces of the call that was held back: its name is complete."""
         held, self._held = self._held, []
         return list(held)

@@ -1,7 +1,7 @@
-"""Read a reply that obeys `guided_schema`.
+"""Read a reply that follows the schema of `request/guided_schema.py`.
 
-The answer's text is emitted while it grows. Calls are held until the reply has ended: only then is it known that each
-is whole, and that nothing of it is under another key. Anything else is read as under `prompt`.
+The answer's text is emitted as it arrives. Calls are held until the reply ends: only then is it known that each is
+complete, and that no part of it is under another key. Any other reply is read as under `tool_calling="prompt"`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _LIST = re.compile(r'\s*\{\s*"tool_calls"\s*:\s*\[')
 _BETWEEN = re.compile(r"[\s,]*")
 _NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
 _ARGUMENTS_KEYS = ("arguments", "parameters", "args", "input", "params", "kwargs")
-_CUT_ARGUMENTS = re.compile(rf'"(?:{"|".join(_ARGUMENTS_KEYS)})"\s*:\s*')
-_BESIDE = frozenset({"name", "id", "type", "index"})  # keys of a call that are no arguments
+_TRUNCATED_ARGUMENTS = re.compile(rf'"(?:{"|".join(_ARGUMENTS_KEYS)})"\s*:\s*')
+_CALL_KEYS = frozenset({"name", "id", "type", "index"})  # keys of a call that do not hold its arguments
 
 
 class GuidedCalls:
-    """Read a reply that obeys `guided_schema`: the answer's text as text, calls as calls.
+    """Reads a reply that follows the guided schema: the answer as text, calls as calls.
 
     Args:
         names: The bound tools.
-        unguided: Makes the stage that reads a reply which does not obey, since the service may have ignored the
-            constraint: it may hold calls in another notation.
+        unguided: Creates the stage for a reply that does not follow the schema. A service can ignore the constraint,
+            and then the reply can hold calls in another notation.
     """
 
     def __init__(self, names: Collection[str], unguided: Callable[[], Stage] | None = None) -> None:
@@ -46,13 +46,13 @@ class GuidedCalls:
         self._value = ValueScanner()
 
     def feed(self, event: Event) -> Sequence[Event]:
-        """Take one event and return those that can be emitted now."""
+        """Take one event and return the events that are ready."""
         if isinstance(event, Text):
             return self._state(event.text)
         return (*self.flush(), event) if isinstance(event, ToolCallDelta) else (event,)
 
     def flush(self) -> Sequence[Event]:
-        """Return what was held back; the reply has ended."""
+        """End the reply and return the events that were held back."""
         held, self._held = "".join(self._held), []
         state, self._state = self._state, self._pass_text
         if state == self._hold_rest:
@@ -62,11 +62,11 @@ class GuidedCalls:
             events = self._pass_text(held)
         return [*events, *(self._unguided.flush() if self._unguided is not None else ())]
 
-    # --- States: each takes a text and returns what can be emitted ---
+    # --- States: each takes a text and returns the events that are ready ---
 
     def _begin(self, text: str) -> list[Event]:
         self._held.append(text)
-        if not text.strip():  # decides nothing, and a model in a loop writes it without end
+        if not text.strip():  # white space decides nothing, and a model in a loop writes it without end
             return []
         begun = "".join(self._held)
         answer = _ANSWER.match(begun)
@@ -95,18 +95,18 @@ class GuidedCalls:
         return [Text(text)] if self._unguided is None else [*self._unguided.feed(Text(text))]
 
     def _read_answer_text(self, text: str) -> list[Event]:
-        said, rest = self._string.feed(text)
-        return self._finish_answer(said, rest)
+        answer, rest = self._string.feed(text)
+        return self._finish_answer(answer, rest)
 
     def _read_answer_value(self, text: str) -> list[Event]:
         end = self._value.scan(text)
         return self._finish_answer(text, None) if end is None else self._finish_answer(text[:end].rstrip(), text[end:])
 
-    def _finish_answer(self, said: str, rest: str | None) -> list[Event]:
+    def _finish_answer(self, answer: str, rest: str | None) -> list[Event]:
         if rest is not None:
             self._held = [rest]
             self._state = self._hold_rest
-        return [Text(said)] if said else []
+        return [Text(answer)] if answer else []
 
     def _hold_rest(self, text: str) -> list[Event]:
         self._held.append(text)
@@ -115,7 +115,7 @@ class GuidedCalls:
     # --- At the end of the reply ---
 
     def _read_rest_of_answer(self, rest: str) -> list[Event]:
-        """Return what follows the answer: calls in further keys of its object, or text after the object."""
+        """Return the events after the answer: calls in further keys of its object, or text after the object."""
         end = ValueScanner().scan('{"answer":0' + rest)
         inside, after = (rest, "") if end is None else (rest[: end - 11], rest[end - 11 :])
         further = _parse_object('{"answer":0' + inside) or {}
@@ -123,23 +123,23 @@ class GuidedCalls:
         return [*events, Text(after.rstrip())] if after.strip() else events
 
     def _read_envelope(self, held: str) -> list[Event] | None:
-        """Return the events of a whole reply, `None` if it is not in the form that was requested."""
+        """Return the events of a whole reply, `None` if it does not follow the schema."""
         fence = _FENCE.fullmatch(held)
         text = fence[1] if fence is not None else held
         value = _parse_object(text)
         if value is None:
-            return self._read_cut(text)
+            return self._read_truncated(text)
         if isinstance(value.get("tool_calls"), list):
             answer = value.get("answer")
-            spoken: list[Event] = [Text(answer)] if isinstance(answer, str) and answer else []
-            return [*spoken, *self._read_calls(value["tool_calls"])]
+            texts: list[Event] = [Text(answer)] if isinstance(answer, str) and answer else []
+            return [*texts, *self._read_calls(value["tool_calls"])]
         if set(value) == {"answer"}:
             answer = value["answer"]
             return [Text(answer if isinstance(answer, str) else encode_json(answer).decode())]
         return self._read_call(0, value)
 
     def _read_calls(self, items: Iterable[Any]) -> list[Event]:
-        """Return the calls of a list; what is no call to a bound tool is text."""
+        """Return the calls in a list. An item that is not a call to a bound tool is text."""
         events: list[Event] = []
         for index, item in enumerate(items):
             events += self._read_call(index, item) or [Text(encode_json(item).decode())]
@@ -153,26 +153,26 @@ class GuidedCalls:
         name = self._resolve_name(call.get("name"))
         if name is None:
             return None
-        keys = [key for key in call if key not in _BESIDE]
+        keys = [key for key in call if key not in _CALL_KEYS]
         if len(keys) > 1 or not {*keys} <= {*_ARGUMENTS_KEYS, name}:
             return None
         arguments = call[keys[0]] if keys else {}
         text = arguments if isinstance(arguments, str) else encode_json({} if arguments is None else arguments).decode()
-        # The model wrote the end of the call, whatever cuts the reply later.
+        # The model wrote the end of the call, so a later truncation does not concern it.
         return [ToolCallDelta(index, None, name, text, closed=True), CallsEnd()]
 
     def _resolve_name(self, name: object) -> str | None:
-        """Return the bound tool that a name names; a namespace before it is dropped."""
+        """Return the matching bound tool, `None` if there is none; a namespace before the name is dropped."""
         if not isinstance(name, str):
             return None
         bare = re.split(r"[.:/]", name)[-1]
         return name if name in self._names else bare if bare in self._names else None
 
-    def _read_cut(self, text: str) -> list[Event] | None:
+    def _read_truncated(self, text: str) -> list[Event] | None:
         """Return the events of a truncated reply: its complete calls, and the truncated one, which must not run."""
         opening = _LIST.match(text)
         if opening is None:
-            return self._read_cut_call(0, text) if text.lstrip().startswith("{") else None
+            return self._read_truncated_call(0, text) if text.lstrip().startswith("{") else None
         events: list[Event] = []
         position, index = opening.end(), 0
         while True:
@@ -182,19 +182,19 @@ class GuidedCalls:
                 return events
             end = ValueScanner().scan(text, position)
             if end is None:
-                return [*events, *(self._read_cut_call(index, text[position:]) or ())]
+                return [*events, *(self._read_truncated_call(index, text[position:]) or ())]
             written = text[position:end]
             item = _parse_object(written)
             events += (self._read_call(index, item) if item is not None else None) or [Text(written)]
             position, index = end, index + 1
 
-    def _read_cut_call(self, index: int, text: str) -> list[Event] | None:
-        """Return a call that was truncated, `None` where not even its name is whole."""
+    def _read_truncated_call(self, index: int, text: str) -> list[Event] | None:
+        """Return a call that was truncated, `None` if its name is incomplete."""
         found = _NAME.search(text)
         name = self._resolve_name(found[1]) if found is not None else None
         if name is None:
             return None
-        arguments = _CUT_ARGUMENTS.search(text)
+        arguments = _TRUNCATED_ARGUMENTS.search(text)
         begun = text[arguments.end() :] if arguments is not None else ""
         return [ToolCallDelta(index, None, name, begun if begun.startswith("{") else "{")]
 

@@ -1,4 +1,4 @@
-"""The JSON alone of an answer that was to be JSON, without what the model wrapped around it."""
+"""Extract the JSON of an answer, without the fence and the text that the model wrote around it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _STILL_OPENING = re.compile(
     r"\s*(?:`{0,2}|```[ \t]*(?:j|js|jso|json)?[ \t]*\r?\n?\s*|(?:```[ \t]*(?:json)?[ \t]*\r?\n?\s*)?\{\s*)\Z",
     re.IGNORECASE,
 )
-MAX_HEAD_BYTES = 1000  # white space and a fence; more than that is an endless run of white space
+MAX_HEAD_BYTES = 1000  # for white space and a fence; a longer run of white space does not end
 
 
 Withholding: TypeAlias = Literal["all", "prose"]
-"""The part of an answer that is left to the exchange for another request: all, or all that does not begin with JSON."""
+"""The answers that are kept from the caller, so that they can be requested again: all, or those without JSON first."""
 
 
 class JsonAnswer:
     """Removes the fence and the text around JSON, since programs that use `response_format` parse the text as it is.
 
-    JSON that comes first, bare or fenced, streams as it grows; where prose comes first, the reply is held to its end.
-    With a thinking model, everything can land in the thoughts, JSON too (docs/wire.md section 10): the last object
-    there is the answer of a reply without other text, unless it was truncated while it thought.
+    If the answer begins with JSON, bare or fenced, it is streamed. If it begins with other text, it is held until the
+    reply ends. The whole reply of a thinking model can be in its thoughts, JSON included (`docs/wire.md` section 10):
+    if there is no other text and the reply was not truncated, the last object in the thoughts is the answer.
 
     Args:
-        withholds: What is left in `withheld` at the end of the reply; `None`: nothing, all is emitted.
+        withholds: The answers to leave in `withheld` when the reply ends; `None` emits every answer.
 
     Attributes:
         withheld: The answer that was not emitted; `None` if there is none.
@@ -50,7 +50,7 @@ class JsonAnswer:
         self._scanner = ValueScanner()
 
     def feed(self, event: Event) -> Sequence[Event]:
-        """Take one event and return those that can be emitted now."""
+        """Take one event and return the events that are ready."""
         if isinstance(event, Text):
             return self._state(event.text)
         if isinstance(event, Reasoning):
@@ -63,7 +63,7 @@ class JsonAnswer:
         return (event,)
 
     def flush(self) -> Sequence[Event]:
-        """End the reply, and return what was held back, or leave it in `withheld`."""
+        """End the reply, and return the text that was held back, or leave it in `withheld`."""
         text = self._take_held()
         if not (self._is_answered or text.strip()):
             text = self._find_answer_in_thoughts() or text
@@ -73,7 +73,7 @@ class JsonAnswer:
         return _pass_text(text)
 
     def _take_held(self) -> str:
-        """Return the JSON in what was held back, or all of it where there is none."""
+        """Return the JSON in the text that was held back, or the whole text if it holds none."""
         text, self._head, self._held = self._head + "".join(self._held), "", []
         self.is_followed = self.is_followed or text[-1:] not in ("}", "]", "")
         opening = _OPENING.match(text)

@@ -1,4 +1,4 @@
-"""Find a marker that a text may end within."""
+"""Find the beginning of a marker at the end of a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reply to the results of tools, whose first thought the chat template has opened in the prompt."""
+"""Find the end of a thought that the chat template has opened in the prompt."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from langchain_workers_gemma.response.events import Event, Reasoning, Text, ToolCallDelta
 
 MAX_THOUGHT = 2_000
-"""Characters in which the end of such a thought is waited for, so that an answer without one still streams."""
+"""The maximum number of characters held back for the end of the thought, so that an answer without one streams."""
 
 
 class OpenedThought:
-    """Puts the token before a reply's text that the chat template has put at the end of the prompt.
+    """Adds the opening token to a reply whose first thought the chat template has opened at the end of the prompt.
 
-    With thinking on, a template can open the thought that follows results (vllm#45834, omlx#2533). Where the service
-    does not read thoughts, its text starts inside of one, and only the closing token shows it. That token is waited
-    for, unless the service sends a thought or a call as data first.
+    With thinking on, a template can open the thought after tool results (vllm#45834, omlx#2533). If the service does
+    not parse thoughts, the text of the reply starts within one, and only the closing token shows it. The text is held
+    until that token arrives, unless the service sends a thought or a call as data first.
 
     Args:
-        opening: What opens a thought.
-        name: The name behind it, on its own line.
-        closing: What closes it.
+        opening: The token that opens a thought.
+        name: The name after that token, on its own line.
+        closing: The token that closes the thought.
     """
 
     def __init__(self, opening: str, name: str, closing: str) -> None:
@@ -29,7 +29,7 @@ class OpenedThought:
         self._closing = closing
         self._held: list[str] = []
         self._length = 0
-        self._end = ""  # the end of what is held, in which the closing token may begin
+        self._end = ""  # the end of the held text, where the closing token may begin
         self._is_decided = False
 
     def feed(self, event: Event) -> Sequence[Event]:
@@ -41,7 +41,7 @@ class OpenedThought:
         return (*self.flush(), event) if isinstance(event, Reasoning | ToolCallDelta) else (event,)
 
     def flush(self) -> Sequence[Event]:
-        """End the reply and return what was held back."""
+        """End the reply and return the text that was held back."""
         self._is_decided = True
         held, self._held = "".join(self._held), []
         return (Text(held),) if held else ()

@@ -1,4 +1,4 @@
-"""Apply stop sequences on our side."""
+"""Apply stop sequences in the client."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from langchain_workers_gemma.response.stages.markers import measure_open_suffix
 
 
 class StopSequences:
-    """Applies `stop` on our side, for a model whose published schema has none.
+    """Applies `stop` in the client, for a model whose published schema has no such parameter.
 
-    The answer ends before the first stop sequence that is completed, as it would have on the service; what comes after
-    is read and dropped, except for usage.
+    The answer ends before the first complete stop sequence, as it would if the service applied it. The rest of the
+    reply is read and dropped, except for usage.
 
     Args:
-        stops: The sequences, none of them empty.
+        stops: The stop sequences, none of them empty.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self._stopped = False
+        self._is_stopped = False
 
     def feed(self, event: Event) -> Sequence[Event]:
         """Take one event and return the events that are ready."""
         if isinstance(event, Text):
-            return () if self._stopped else self._read(self._held + event.text)
-        if self._stopped:
+            return () if self._is_stopped else self._read(self._held + event.text)
+        if self._is_stopped:
             return () if isinstance(event, Finish | ToolCallDelta | Reasoning) else (event,)
         if isinstance(event, ToolCallDelta | Finish):
             return (*self.flush(), event)
         return (event,)
 
     def flush(self) -> Sequence[Event]:
-        """End the reply and return what was held back."""
+        """End the reply and return the text that was held back."""
         held, self._held = self._held, ""
         return (Text(held),) if held else ()
 
     def _read(self, text: str) -> list[Event]:
         at = self._find_first_stop(text)
         if at is not None:
-            self._stopped = True
+            self._is_stopped = True
             self._held = ""
             return [*([Text(text[:at])] if at else []), Finish("stop")]
         keep = measure_open_suffix(text, self._stops)

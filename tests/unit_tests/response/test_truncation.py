@@ -130,7 +130,7 @@ def test_the_reason_names_what_cut_the_call_and_the_cure() -> None:
     ending = {"finish_reason": "tool_calls", "stop_reason": None}
     message = answered(reply(ending=ending, tokens=LIMIT, total=400, text_after=False), streamed=False)
     (call,) = message.invalid_tool_calls
-    assert call["error"] == "The reply was cut at max_tokens=100: raise max_tokens."
+    assert call["error"] == "The reply was truncated at max_tokens=100: raise max_tokens."
     message = answered(
         reply(ending={"finish_reason": "tool_calls", "stop_reason": "END"}, tokens=20, total=400, text_after=False),
         streamed=False,

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_cut_json
+from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_truncated_json
 from langchain_workers_gemma.json_text.growing import PartialJsonParser
 from langchain_workers_gemma.request.response_format import Answer
 from langchain_workers_gemma.response.events import Text
@@ -313,7 +313,7 @@ jsonish = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(exclude_categories=())) | jsonish, st.booleans())
 def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
-    is_cut_json(text)
+    is_truncated_json(text)
     for schema in (Person, Card, SCHEMA, None):
         answer_ = Answer("x", None if schema is None else to_json_schema(schema))
         reader = AnswerReader(schema, answer_, from_call=from_call)
