@@ -1,1 +1,1 @@
-"""LangChain messages, tools and settings in, one request out. Pure."""
+"""Build one request from LangChain messages, tools and settings. Does no I/O."""

@@ -1,7 +1,7 @@
-"""The forms in which a request can demand JSON, as data, and which of them each server accepted.
+"""The forms in which a request can demand JSON, as data, and the form that each server accepts.
 
-Public sources conflict (`docs/wire.md` sections 3, 7 and 10), so no form is relied on: a model has an order of forms,
-and the next one is tried when a server refuses or ignores one. What worked is remembered for the model object.
+Public sources contradict each other (`docs/wire.md` sections 3, 7 and 10), so each model has a list of forms. If a
+server refuses or ignores one, the next is tried. The model object remembers the form that worked.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ConstraintForm:
 
     Attributes:
         name: Its name.
-        parameters: Returns the keys of the request that demand JSON, for the form of an answer.
-        carries_schema: Whether the schema itself is in those keys, so that an engine can enforce it.
+        parameters: Returns the request parameters that demand JSON, for a required answer.
+        carries_schema: Whether those parameters hold the schema, so that an engine can enforce it.
     """
 
     name: FormName
@@ -39,7 +39,7 @@ class ConstraintForm:
 
     @property
     def constrains(self) -> bool:
-        """Whether the request mentions it outside the prompt."""
+        """Whether the request demands JSON by a parameter, not only in the prompt."""
         return self.name != "prompt"
 
 
@@ -48,7 +48,7 @@ def _build_response_format(kind: str, **more: Any) -> dict[str, Any]:
 
 
 def _build_envelope(answer: Answer) -> dict[str, Any]:
-    """Return OpenAI's envelope, without what the caller left out."""
+    """Return the schema in OpenAI's envelope, without the keys that the caller left out."""
     optional = {"strict": answer.strict, "description": answer.description}
     given = {key: value for key, value in optional.items() if value is not None}
     return {"name": answer.name, "schema": answer.build_constraint_schema(), **given}
@@ -72,7 +72,7 @@ _FORMS = (
         "object_with_schema",
         lambda answer: _build_response_format("json_object", schema=answer.build_constraint_schema()),
     ),
-    # What langchain-cloudflare was tested with live on Gemma 4, the schema being in the prompt.
+    # langchain-cloudflare was tested live with this form on Gemma 4, with the schema in the prompt.
     ConstraintForm("json_object", lambda _: _build_response_format("json_object"), carries_schema=False),
     ConstraintForm("prompt", lambda _: {}, carries_schema=False),
 )
@@ -103,8 +103,8 @@ def get_forms(constraint: Constraint | None, *, any_object: bool) -> tuple[FormN
     """Return the forms that a model has, in the order in which they are tried.
 
     Args:
-        constraint: How the model takes a schema, by the table of models.
-        any_object: Whether the demand is for any JSON object, not for one that fits a schema.
+        constraint: The model's constraint parameter, from the table of models.
+        any_object: Whether any JSON object is accepted, not only one that matches a schema.
     """
     return (_FOR_ANY_OBJECT if any_object else _FOR_SCHEMA)[constraint]
 
@@ -120,9 +120,9 @@ class FormChoice:
 
     Attributes:
         names: The forms that the model has, the best first.
-        position: Which of them it is.
-        key: The key under which they are remembered.
-        memory: Where the result is kept.
+        position: The position of the form in `names`.
+        key: The key under which the result is remembered.
+        memory: Where the result is remembered.
     """
 
     names: tuple[FormName, ...]
@@ -137,7 +137,7 @@ class FormChoice:
 
     @property
     def constrains(self) -> bool:
-        """Whether the request mentions it outside the prompt."""
+        """Whether the request demands JSON by a parameter, not only in the prompt."""
         return self.form.constrains
 
     @property
@@ -150,6 +150,6 @@ class FormChoice:
         return replace(self, position=self.position + 1)
 
     def mark_working(self) -> None:
-        """Keep for later calls that the server took this form, and not those before it."""
+        """Remember for later calls that the server accepted this form, but none before it."""
         if self.position > self.memory.get_first_form(self.key):
             self.memory.keep_form(self.key, self.position)

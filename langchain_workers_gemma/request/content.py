@@ -1,4 +1,4 @@
-"""The content blocks of a message -> texts and images. What a model cannot take is refused or replaced by a note."""
+"""Convert the content blocks of a message to texts and images; refuse other blocks, or replace them with a note."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 Part: TypeAlias = str | Image
 
-# Blocks of an assistant's message that repeat its other fields, or that must not be shown to a model again.
-_SAID_ELSEWHERE = (
+# Blocks of an assistant's message that repeat its other fields, or that a model must not see again.
+_IGNORED_KINDS = (
     "reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "tool_use", "invalid_tool_call",
     "function_call", "input_json_delta",
 )  # fmt: skip
-_TEXT_KINDS = ("text", "text-plain", "output_text")  # no sets: a type may be anything
+_TEXT_KINDS = ("text", "text-plain", "output_text")  # tuples, not sets: the type in a block may be unhashable
 _IMAGE_KINDS = ("image", "image_url")
 _NOUNS = {
     "audio": "an audio file", "input_audio": "an audio file", "video": "a video", "video_url": "a video",
@@ -31,8 +31,8 @@ class ContentRules:
     """Which content blocks may be sent.
 
     Attributes:
-        images: Which images.
-        notes: Whether a note in the text replaces what the model cannot take, in human and tool messages.
+        images: Which images may be sent.
+        notes: Whether a note replaces blocks that the model cannot read, in human and tool messages.
     """
 
     images: ImageRules
@@ -40,14 +40,14 @@ class ContentRules:
 
 
 def read_assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[str]) -> tuple[Part, ...]:
-    """Return the texts of an assistant's message, none if all are blank; any other block is left out.
+    """Return the texts of an assistant's message without any other block. If all texts are blank, return none.
 
-    Messages of other providers hold server tools, citations, refusals, images and more: none of them may end a
-    conversation that continues with a Gemma.
+    Messages of other providers hold server tools, citations, refusals, images and more. They must not prevent a Gemma
+    from continuing the conversation.
 
     Args:
         content: The message's content.
-        changes: Where to note what is left out.
+        changes: The list to which a description of each block that is left out is added.
     """
     texts: list[str] = []
     for block in content:
@@ -56,7 +56,7 @@ def read_assistant_parts(content: Sequence[str | dict[str, Any]], changes: list[
             texts.append(text)
             continue
         kind = block.get("type") if isinstance(block, Mapping) else None
-        if kind not in _SAID_ELSEWHERE:
+        if kind not in _IGNORED_KINDS:
             logger.debug("A content block of type %r in an assistant's message is left out.", kind)
             changes.append(f"A content block of type {kind!r} in an assistant message is left out: no Gemma reads it.")
     return tuple(text for text in texts if text) if any(map(str.strip, texts)) else ()
@@ -70,8 +70,8 @@ def read_input_parts(
     Args:
         content: The message's content.
         rules: Which content blocks may be sent.
-        role: Who wrote it. The texts of a tool are separated by a line end, as a template would join them without.
-        changes: Where to note what is left out.
+        role: The author's role. The texts of a tool are joined with line breaks, which chat templates leave out.
+        changes: The list to which a description of each replaced block is added.
 
     Raises:
         ValueError: If a block cannot be sent.
@@ -101,10 +101,12 @@ def _read_part(block: Mapping[str, Any], rules: ContentRules, role: str, changes
     except UnsupportedContentError:
         if not rules.notes or role == "system":
             raise
-    what = _describe_block(block)
+    description = _describe_block(block)
     reads = "text and images" if images.images else "text"
-    changes.append(f"{what[0].upper()}{what[1:]} is replaced by a note: {images.model} reads {reads} only.")
-    return f"[Left out: {what}, which this model cannot read.]", True
+    changes.append(
+        f"{description[0].upper()}{description[1:]} is replaced by a note: {images.model} reads {reads} only."
+    )
+    return f"[Left out: {description}, which this model cannot read.]", True
 
 
 def _read_image(block: Mapping[str, Any], rules: ImageRules, role: str) -> Image:
@@ -130,7 +132,7 @@ def _describe_refusal(kind: object, images: ImageRules, role: str) -> str:
 
 
 def _describe_block(block: Mapping[str, Any]) -> str:
-    """Return what a block is, in words: its kind, its media type and its name."""
+    """Return a description of a block: its kind, its media type and its name."""
     kind = str(block.get("type"))
     nested = block.get(kind)
     layers = [block, *(one for one in (nested, block.get("source"), block.get("metadata")) if isinstance(one, Mapping))]

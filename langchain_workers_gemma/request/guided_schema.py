@@ -1,10 +1,10 @@
-"""The `guided_json` method: a schema that allows calls or an answer.
+"""Build the schema of `tool_calling="guided_json"`, which allows either tool calls or an answer.
 
-A reply is one of
+A reply has one of these forms:
     {"tool_calls": [{"name": NAME, "arguments": {...}}, ...]}
-    {"answer": "text"}, or any JSON value where the answer has a schema of its own
-    {"name": NAME, "arguments": {...}}                           where a call is forced
-and is read by `response/stages/guided_calls.py`.
+    {"answer": "text"}, or any JSON value if the answer has its own schema
+    {"name": NAME, "arguments": {...}}, if a call is forced
+`response/stages/guided_calls.py` reads it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def build_guided_schema(
 ) -> dict[str, Any]:
     """Return the JSON Schema of a reply.
 
-    A forced choice is one call and nothing else: lists that must not be empty are refused or ignored by some grammar
-    engines (docs/wire.md section 7), and an empty list would be no call.
+    A forced choice allows exactly one call. A list would not do: some grammar engines refuse or ignore `minItems`
+    (`docs/wire.md` section 7), and an empty list holds no call.
     """
     definitions: dict[str, Any] = {}
     calls = [
@@ -66,7 +66,7 @@ def _build_object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hoist_definitions(owner: str, schema: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with its recursive definitions moved to the root, where their references can find them."""
+    """Return the schema with its recursive definitions moved to `definitions`, and its references changed to match."""
     inlined = inline_refs(dict(schema))
     own = inlined.pop("$defs", {})
     for name, definition in own.items():

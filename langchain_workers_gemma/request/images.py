@@ -1,4 +1,4 @@
-"""Images in messages: which ones a model accepts, and how they are sent."""
+"""Check the images in messages, and convert them to `data:` URIs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Image:
 
 
 class UnsupportedContentError(ValueError):
-    """The model, or the host, does not take this content; a note can replace it."""
+    """The model or the host does not accept this content; a note can replace it."""
 
 
 _DATA_URI = re.compile(r"data:(image/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})")
@@ -36,7 +36,7 @@ class ImageRules:
     """Which images may be sent.
 
     Attributes:
-        model: The model's id, for messages.
+        model: The model's id, for error messages.
         images: Whether the model reads images.
         inlined: The `data:` URI of each http(s) image that was fetched; `None` while `inline_image_urls` is off.
     """
@@ -46,14 +46,14 @@ class ImageRules:
     inlined: Mapping[str, str] | None = field(default=None, hash=False)
 
     def check(self, url: str | None) -> Image:
-        """Return the image behind a URL, if it may be sent.
+        """Return the image at a URL, if it may be sent.
 
         Args:
-            url: The URL; `None` for an image that is only named by a file id.
+            url: The URL; `None` for an image that has only a file id.
 
         Raises:
-            UnsupportedContentError: If the model reads no images, or none that is given like this.
-            ValueError: If it is no image.
+            UnsupportedContentError: If the model reads no images, or none in this form.
+            ValueError: If the URL is not an image.
         """
         if not self.images:
             raise UnsupportedContentError(
@@ -78,7 +78,7 @@ class ImageRules:
 
 
 def find_remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
-    """Return the http(s) URLs of images in the messages, each once. Those of assistants are not sent."""
+    """Return the http(s) URLs of images in the messages, each once. Images in assistants' messages are never sent."""
     found: dict[str, None] = {}
     for message in messages:
         for block in message.content if isinstance(message.content, list) and message.type != "ai" else ():
@@ -90,7 +90,7 @@ def find_remote_image_urls(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 def get_image_url(block: Mapping[str, Any]) -> str | None:
-    """Return the URL of an image block, whichever of the four forms it is in: OpenAI's, v1, v0, Anthropic's."""
+    """Return the URL of an image block in any of the four forms: OpenAI's, v1, v0, Anthropic's."""
     nested = block.get("image_url")
     if nested is not None:
         nested = nested.get("url") if isinstance(nested, Mapping) else nested

@@ -1,4 +1,4 @@
-"""The input of a request beside its messages: parameters, switches and limits, and the caller's own keys. Pure."""
+"""Build the input of a request except its messages: parameters, switches, limits and the caller's own keys."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from langchain_workers_gemma.response.truncation import TokenLimits
 from langchain_workers_gemma.tool_text.tokens import CALL_TOKENS
 
 _TOKEN_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
-_JSON_TOKEN_BUDGET = 4096  # tokens for a reply in JSON
-_THINKING_TOKEN_BUDGET = 8192  # and for what a thinking model thinks before it, which counts too
-_DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # keys whose values are options of their own
+_JSON_TOKEN_BUDGET = 4096  # `max_tokens` for a reply in JSON
+_THINKING_TOKEN_BUDGET = 8192  # added for a thinking model, since its thoughts count too
+_DEEP_MERGED_KEYS = ("chat_template_kwargs", "options", "stream_options")  # their values are merged key by key
 
 
 def describe_unset_limit(settings: CallSettings, data: Mapping[str, Any]) -> str | None:
-    """Return which token limit applies that the caller did not set; `None` if the caller set one."""
+    """Return a description of the token limit if the caller did not set it, else `None`."""
     if sets_token_limit(settings):
         return None
     if "max_tokens" in data:
@@ -30,7 +30,7 @@ def describe_unset_limit(settings: CallSettings, data: Mapping[str, Any]) -> str
 
 
 def find_token_limits(data: Mapping[str, Any], context_window: int | None) -> TokenLimits:
-    """Return what bounds the reply to a request with this input."""
+    """Return the token limits of the reply to a request with this input."""
     sent = [data[key] for key in ("max_tokens", "max_completion_tokens") if isinstance(data.get(key), int)]
     stops = data.get("stop")
     sent_stops = (stops,) if isinstance(stops, str) else tuple(stops) if isinstance(stops, list) else ()
@@ -38,7 +38,7 @@ def find_token_limits(data: Mapping[str, Any], context_window: int | None) -> To
 
 
 def sets_token_limit(settings: CallSettings) -> bool:
-    """Return whether the caller set a limit of tokens."""
+    """Return whether the caller set a token limit."""
     return not _TOKEN_LIMITS.isdisjoint((*settings.parameters, *settings.extra))
 
 
@@ -60,7 +60,7 @@ def _build_parameters(settings: CallSettings, *, needs_token_budget: bool) -> di
 
 
 def _build_thinking(settings: CallSettings) -> dict[str, Any]:
-    """Return the parameters of thinking: a level of effort where the model has levels, else on or off."""
+    """Return the parameters of thinking: the level of effort if the model has levels, else on or off."""
     spec, effort, thinking = settings.spec, settings.reasoning_effort, settings.thinking
     if thinking is not None and not spec.thinking:
         raise ValueError(f"thinking: {spec.id} has no thinking to switch. Leave it out, or use a Gemma 4.")
@@ -72,8 +72,8 @@ def _build_thinking(settings: CallSettings) -> dict[str, Any]:
     wanted = None if effort is None else effort != "none"
     if thinking is not None and wanted is not None and thinking is not wanted:
         raise ValueError(
-            f"reasoning_effort={effort!r} and thinking={thinking!r} disagree: {spec.id} knows thinking on or off. "
-            "Give one of them."
+            f"reasoning_effort={effort!r} and thinking={thinking!r} disagree: {spec.id} can only switch thinking on or "
+            "off. Pass one of them."
         )
     return _build_switch(thinking=wanted if thinking is None else thinking)
 
@@ -89,8 +89,8 @@ def is_thinking_on(data: Mapping[str, Any]) -> bool:
 
 
 def _build_logprobs(settings: CallSettings) -> dict[str, Any]:
-    asked = {"logprobs": settings.logprobs, "top_logprobs": settings.top_logprobs}
-    data = {name: value for name, value in asked.items() if value is not None}
+    requested = {"logprobs": settings.logprobs, "top_logprobs": settings.top_logprobs}
+    data = {name: value for name, value in requested.items() if value is not None}
     if data and settings.spec.logprobs is False:
         raise ValueError(f"{min(data)}: {settings.spec.id} has no log probabilities. Leave it out.")
     if data.get("top_logprobs") is not None and not settings.logprobs:
@@ -110,9 +110,19 @@ def get_only_prompt(messages: Sequence[BaseMessage]) -> str:
     return only.content
 
 
-def build_input(settings: CallSettings, ask: Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
-    """Return the input beside the messages and the caller's own keys."""
-    data = {**_build_parameters(settings, needs_token_budget=ask.needs_token_budget), **ask.data}
+def build_input(settings: CallSettings, strategy: Strategy, *, native_stop: bool, stream: bool) -> dict[str, Any]:
+    """Return the input without the messages and the caller's own keys.
+
+    Args:
+        settings: The call's settings.
+        strategy: How tools and a required answer reach the model.
+        native_stop: Whether the service applies the stop sequences.
+        stream: Whether a stream is requested.
+
+    Raises:
+        ValueError: If the model does not support a setting.
+    """
+    data = {**_build_parameters(settings, needs_token_budget=strategy.needs_token_budget), **strategy.data}
     if native_stop:
         data["stop"] = list(settings.stops)
     if stream:
@@ -126,16 +136,16 @@ def build_input(settings: CallSettings, ask: Strategy, *, native_stop: bool, str
 
 
 def merge_callers_keys(data: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the keys of `model_kwargs`; they replace ours, but options of a key are merged."""
+    """Add the keys of `model_kwargs` to the input. They replace its keys; some values are merged key by key."""
     for key, value in extra.items():
         ours = data.get(key)
-        joined = key in _DEEP_MERGED_KEYS and isinstance(ours, Mapping) and isinstance(value, Mapping)
-        data[key] = {**ours, **value} if joined and ours else value
+        is_merged = key in _DEEP_MERGED_KEYS and isinstance(ours, Mapping) and isinstance(value, Mapping)
+        data[key] = {**ours, **value} if is_merged and ours else value
     return data
 
 
 def build_binding_options(settings: CallSettings) -> dict[str, Any]:
-    """Return what a binding takes as its third argument."""
+    """Return the options of a call of a binding, its third argument."""
     options: dict[str, Any] = {}
     if settings.reject_if_busy:
         options["rejectIfBusy"] = True

@@ -1,7 +1,8 @@
-"""Write the calls, the answers and the results of a history for a model.
+"""Write the calls, answers and results of a history in a notation that the model reads.
 
-With the template's own tokens, in the JSON that our prompt teaches, or in the JSON that a constraint allows. Each way
-takes turns whose calls have their results (`pair_results`) and returns turns that a template can write.
+There are three notations: the chat template's own tokens, the JSON that the prompt teaches, and the JSON that a
+constraint allows. Each takes turns in which every call has its result (`pair_results`), and returns turns that a
+template can render.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from langchain_workers_gemma.request.turns import Call, Changes, ToolResult, Tur
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """A way to write the calls, the answers and the results of a history.
+    """A way to write the calls, answers and results of a history.
 
     Attributes:
-        write: Writes them.
-        of_answers: Whether answers are written in another way as well; else a history without calls stays as it is.
+        write: Returns the turns in this notation.
+        changes_answers: Whether it changes answers too; if not, a history without calls stays as it is.
     """
 
     write: Callable[[Sequence[Turn], Changes], list[Turn]]
-    of_answers: bool = False
+    changes_answers: bool = False
 
 
 GAP = "\n\n"
 CONTINUES = "(The conversation continues.)"
+"""The text of a user message that is inserted between two turns of an assistant."""
 
 
 # --- Gemma 4: calls and results have tokens of their own --------------------------------------------------------------
@@ -41,12 +43,12 @@ CONTINUES = "(The conversation continues.)"
 def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     """Write calls and results for a template with a tool role.
 
-    Such a template writes the text of a message with calls behind their results and closes the turn there
-    (`docs/wire.md` section 11). So that text goes as a thought while thoughts are shown, and is left out later on. The
-    text of an assistant's message right before one with calls cannot be in their turn either: it becomes a thought
-    as well, or a turn of the user parts the two. Results hold text only: their images follow in a turn of the user.
+    Such a template writes the text of a message with calls after their results, and closes the turn there
+    (`docs/wire.md` section 11). So that text is sent as a thought if the template shows the thought, else it is left
+    out. The text of the assistant's message before one with calls cannot be in the same turn either: it becomes a
+    thought too, or a user turn separates the two. Results hold text only: their images follow in a user turn.
     """
-    last_user = max((at for at, turn in enumerate(turns) if _speaks_as_user(turn)), default=-1)
+    last_user = max((at for at, turn in enumerate(turns) if _is_written_as_user(turn)), default=-1)
     written: list[Turn] = []
     images: list[Turn] = []
     for at, turn in enumerate(turns):
@@ -65,8 +67,8 @@ def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     return written + images
 
 
-def _speaks_as_user(turn: Turn) -> bool:
-    """Return whether a turn becomes one of the user, behind which the template shows no earlier thought."""
+def _is_written_as_user(turn: Turn) -> bool:
+    """Return whether a turn becomes a user turn. The template does not show thoughts before the last of those."""
     return turn.role in ("user", "system") or (turn.role == "tool" and bool(turn.images))
 
 
@@ -108,11 +110,11 @@ def _build_images_turn(result: ToolResult, changes: Changes) -> Turn:
 
 
 def _write_prompted_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:  # noqa: ARG001 - nothing gets lost
-    """Write calls as the JSON that our prompt teaches, and results as turns of the user."""
-    return [_as_prompted(turn) for turn in turns]
+    """Write calls as the JSON that the prompt teaches, and results as user turns."""
+    return [_write_prompted_turn(turn) for turn in turns]
 
 
-def _as_prompted(turn: Turn) -> Turn:
+def _write_prompted_turn(turn: Turn) -> Turn:
     if isinstance(turn, ToolResult):
         return write_result_as_user(turn)
     if not turn.calls:
@@ -125,13 +127,13 @@ def _as_prompted(turn: Turn) -> Turn:
 def _write_guided_calls(
     turns: Sequence[Turn], changes: Changes, *, one_call: bool = False, json_answer: bool = False
 ) -> list[Turn]:
-    """Write calls and answers as `guided_schema` allows them, so that the model sees no second notation.
+    """Write calls and answers in the form of `guided_schema`, so that the model sees one notation only.
 
     Args:
         turns: The conversation.
-        changes: Where to note what was changed.
-        one_call: Whether a reply is one call rather than a list: several calls then become several rounds.
-        json_answer: Whether an answer is JSON of a schema of its own.
+        changes: The list to which descriptions of changes are added.
+        one_call: Whether a reply is one call instead of a list. Several calls then become several rounds.
+        json_answer: Whether an answer is JSON that has its own schema.
     """
     written: list[Turn] = []
     answer: list[str] = []
@@ -177,31 +179,33 @@ def _write_guided_answer(text: str, *, json_answer: bool) -> Turn:
 
 
 def _write_guided_rounds(calls: Sequence[Call], results: Sequence[ToolResult], *, one_call: bool) -> list[Turn]:
-    said = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    written = [{"name": call.name, "arguments": call.arguments} for call in calls]
     users = [write_result_as_user(result) for result in results]
     if not one_call:
-        return [Turn("assistant", (dump_json({"tool_calls": said}),)), *users]
+        return [Turn("assistant", (dump_json({"tool_calls": written}),)), *users]
     return [
-        turn for call, user in zip(said, users, strict=True) for turn in (Turn("assistant", (dump_json(call),)), user)
+        turn
+        for call, user in zip(written, users, strict=True)
+        for turn in (Turn("assistant", (dump_json(call),)), user)
     ]
 
 
 NATIVE = Notation(_write_native_calls)
-"""The tokens of a template with a tool role."""
+"""The notation of a template with a tool role."""
 
 PROMPTED = Notation(_write_prompted_calls)
-"""The JSON that our prompt teaches."""
+"""The JSON that the prompt teaches."""
 
 
 def get_guided_notation(*, one_call: bool, json_answer: bool) -> Notation:
     """Return the notation that a constraint allows.
 
     Args:
-        one_call: Whether a reply is one call rather than a list.
-        json_answer: Whether an answer is JSON of a schema of its own.
+        one_call: Whether a reply is one call instead of a list.
+        json_answer: Whether an answer is JSON that has its own schema.
     """
     write = partial(_write_guided_calls, one_call=one_call, json_answer=json_answer)
-    return Notation(write, of_answers=True)
+    return Notation(write, changes_answers=True)
 
 
 def join_with_gaps(groups: Sequence[Sequence[Part]]) -> tuple[Part, ...]:

@@ -1,7 +1,7 @@
-"""Turn a call's settings and messages into the plan of its exchange: what is sent, and how the reply is read. Pure.
+"""Plan the exchange of a call: build its request, and decide how its reply is read. Does no I/O.
 
-There are two steps, since most calls of a model object differ in their messages only: `prepare` takes the settings, the
-`Preparation` that it returns takes the messages.
+There are two steps, since most calls of a model object differ in their messages only: `prepare` takes the settings and
+returns a `Preparation`, which takes the messages.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from langchain_workers_gemma.tool_text.tokens import get_markup
 
 
 def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
-    """Prepare what does not depend on the messages.
+    """Prepare a call as far as it does not depend on the messages.
 
     Args:
         settings: The call's settings.
@@ -94,7 +94,7 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
 
 
 def _apply_server_limits(settings: CallSettings) -> CallSettings:
-    """Return the settings without what the server was seen to refuse."""
+    """Return the settings without the parts that the server refuses."""
     limits = settings.limits or settings.server_memory.get_limits(_make_server_key(settings))
     if limits == NO_SERVER_LIMITS:
         return settings
@@ -103,35 +103,35 @@ def _apply_server_limits(settings: CallSettings) -> CallSettings:
 
 
 def _make_server_key(settings: CallSettings) -> Hashable:
-    """Return what the limits of a server are remembered under."""
+    """Return the key under which the limits of a server are remembered."""
     address = settings.address
     return (address.host.name, address.base_url, settings.spec.id)
 
 
 def _find_context_window(settings: CallSettings) -> int | None:
-    """Return tokens of prompt and reply together, as the server or its pages name them; `None` if not known."""
+    """Return the context window from the server's errors or the published facts; `None` if not known."""
     seen = settings.limits and settings.limits.context_window
     return seen or settings.spec.usable_context
 
 
 @dataclass(slots=True)
 class Preparation:
-    """A call prepared without its messages; it serves any number of calls.
+    """A call prepared without its messages. It can be used for any number of calls.
 
     Attributes:
         settings: The settings of the calls.
-        ask: What the tool method adds.
-        data: The input beside the messages and the caller's own keys.
-        options: What a binding takes as its third argument.
+        ask: The parts that the tool method adds.
+        data: The input without the messages and the caller's own keys.
+        options: The options of a call of a binding, its third argument.
         stream: Whether a stream is requested.
-        forced: Names of the tools of which one must be called, `None` where none must.
-        stops: Stop sequences to apply on our side.
-        limits: What bounds the reply's tokens.
+        forced: Names of the tools of which one must be called, `None` if no call is forced.
+        stops: Stop sequences that the client applies.
+        limits: The limits on the reply's tokens.
         is_thinking: Whether the request switches thinking on.
-        route: The way of asking.
+        route: The path, and the form of request and response.
         notation: How calls, answers and results of a history are written.
-        turn_options: How messages become turns, as long as no image has been fetched.
-        unset_limit: Which token limit applies that the caller did not set; `None` if the caller set one.
+        turn_options: How messages become turns, if no image has to be fetched.
+        unset_limit: A description of the token limit that the caller did not set; `None` if the caller set one.
         repairs: Whether an answer in the wrong form is requested again.
         reader_options: How a reply is read.
     """
@@ -162,7 +162,7 @@ class Preparation:
         return ReaderOptions(
             logprobs=bool(settings.logprobs),
             json_answer=ask.json_answer,
-            # A stream emits JSON while it grows, but an agent does not use that: there it can still be corrected.
+            # A stream emits JSON as it arrives. An agent does not need that, so with tools it can still be corrected.
             withholds=None if not self.repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
             text_stages=ask.text_stages,
@@ -182,7 +182,7 @@ class Preparation:
             inlined_images: The `data:` URI of each http(s) image that was fetched.
 
         Raises:
-            ValueError: If the model cannot take the messages; nothing has been sent then.
+            ValueError: If the model cannot read the messages; then nothing has been sent.
         """
         if self.settings.raw:
             return self._build_plan({"prompt": get_only_prompt(messages)}, History(messages))
@@ -192,21 +192,21 @@ class Preparation:
         return self.plan_turns(turns, History(messages), changes)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
-        """Run the exchange of one call: fetch images where that is requested, then send and read.
+        """Run the exchange of one call: fetch images if `inline_image_urls` is on, send the request, read the reply.
 
         Args:
             messages: The conversation.
 
         Raises:
-            ValueError: When it is started, if the model cannot take the messages; nothing has been sent then.
-            WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+            ValueError: If the model cannot read the messages; then nothing has been sent.
+            WorkersGemmaError: If the call failed and could not be recovered by retrying.
         """
         urls = self.find_image_urls(messages)
         images = (yield FetchImages(urls)) if urls else {}
         yield from chat_exchange(self.plan(messages, inlined_images=images if self.settings.inline_images else None))
 
     def find_image_urls(self, messages: Sequence[BaseMessage]) -> list[str]:
-        """Return the images that are to be fetched for a call."""
+        """Return the URLs of the images that must be fetched for a call."""
         if not self.settings.inline_images or not self.settings.spec.images:
             return []
         return find_remote_image_urls(messages)
@@ -215,12 +215,12 @@ class Preparation:
         """Return the plan of one call.
 
         Args:
-            turns: The conversation.
-            history: The conversation that they were made of.
-            changes: What was changed in it already, in words.
+            turns: The conversation as turns.
+            history: The messages from which the turns were made.
+            changes: Descriptions of the changes that were made so far.
 
         Raises:
-            ValueError: If the model's template cannot take the turns.
+            ValueError: If the model's template cannot render the turns.
         """
         ask, settings = self.ask, self.settings
         noted = list(changes)
@@ -242,7 +242,7 @@ class Preparation:
         return plan
 
     def _list_opening_stages(self, turns: Sequence[Turn]) -> tuple[Callable[[], Stage], ...]:
-        """Return the stage for a reply whose thought the prompt may have opened: one to results, with thinking on."""
+        """Return the stage for a reply to tool results with thinking on, whose thought the prompt may have opened."""
         thinking = get_markup(self.settings.spec.family).thinking
         if not (turns and turns[-1].role == "tool" and self.is_thinking and thinking is not None):
             return ()
@@ -251,7 +251,7 @@ class Preparation:
         return (partial(OpenedThought, thinking.opening, thinking.name, thinking.closing),)
 
     def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
-        """Return how an invalid call is requested again: constrained to its tool, where the model has a constraint."""
+        """Return how an invalid call is requested again: with a constraint to its tool, if the model supports that."""
         tools = {get_tool_name(tool): tool for tool in self.settings.tools}
 
         def problem(name: str, arguments: Mapping[str, Any]) -> str | None:
@@ -277,7 +277,7 @@ class Preparation:
         return CallRepair(problem, plan)
 
     def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Return a function that plans the repeated request of a forced call, under a constraint or its next form."""
+        """Return a function that plans another request for a forced call: under a constraint, or in its next form."""
         if self.ask.fallback is not None:
             return partial(self._plan_again, turns, history, tool_calling=self.ask.fallback)
         form = self.ask.form
@@ -286,7 +286,7 @@ class Preparation:
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
-        """Return a function that plans the request in the next form, after a refusal of this one."""
+        """Return a function that plans the request in the next form, after the server refused this one."""
         form = self.ask.form
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
@@ -295,7 +295,7 @@ class Preparation:
     def _plan_without_refused(
         self, turns: Sequence[Turn], history: History, wire: Sequence[Mapping[str, Any]], error: APIStatusError
     ) -> Plan | None:
-        """Return the plan of asking without what the server refused of that which the caller did not ask for."""
+        """Return the plan of the request without the parts that the server refused and the caller did not set."""
         settings = self.settings
         sent = OwnParts(
             max_tokens=None if sets_token_limit(settings) else self.data.get("max_tokens"),
@@ -309,12 +309,12 @@ class Preparation:
         return None if limits is None else self._plan_again(turns, history, limits=limits)
 
     def _keep_limits(self) -> None:
-        """Keep for later calls what the server refused."""
+        """Remember the limits of the server for later calls."""
         if self.settings.limits is not None:
             self.settings.server_memory.keep_limits(_make_server_key(self.settings), self.settings.limits)
 
     def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
-        """Return the plan of another request for an answer in the right form: in the next form, and without tools."""
+        """Return the plan of another request for an answer: with the next form of the constraint, without tools."""
         said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
         asked = Turn("user", (write_correction_request(problem.why),))
         form = self.ask.form
@@ -358,7 +358,7 @@ class Preparation:
     def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
         if self.settings.keep_invalid_answer and self.ask.form is not None:
-            metadata["json_form"] = self.ask.form.form.name  # for `with_structured_output`, which continues from there
+            metadata["json_form"] = self.ask.form.form.name  # `with_structured_output` continues with the next form
         return metadata
 
 

@@ -1,4 +1,4 @@
-"""The required form of an answer, as callers bind it, and why a reply does not have it."""
+"""Parse the form that a caller requires of an answer, and find out why a reply does not have it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from langchain_workers_gemma.schemas import for_constraint, inline_refs, to_stri
 from langchain_workers_gemma.schemas.validation import find_mismatches, find_value_problems
 
 MAX_QUOTED = 20_000
-"""Characters of an unusable reply that are quoted to the model."""
+"""The maximum number of characters of an unusable reply that are quoted to the model."""
 
 _SCHEMA_KEYWORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The form an answer must have.
+    """The form that an answer must have.
 
     Attributes:
         name: A name for the schema, which OpenAI's envelope needs.
         schema: A JSON Schema, or `None` for any JSON object.
-        strict: OpenAI's flag; `None` to leave it out.
+        strict: OpenAI's `strict` flag; `None` to leave it out.
         description: OpenAI's description of the schema; `None` to leave it out.
-        as_given: Whether the schema is sent as it is, since the caller bound the parameter itself.
-        any_object: Whether the request demands just any JSON object, whatever the schema.
+        as_given: Whether the schema is sent unchanged, since the caller bound the request parameter itself.
+        any_object: Whether the request demands any JSON object, even if there is a schema.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Answer:
         """Return the form of a schema bound as `guided_json`.
 
         Raises:
-            ValueError: If it is no schema, or the model has no such parameter.
+            ValueError: If it is not a schema, or the model has no such parameter.
         """
         if spec.constraint != "guided_json":
             raise ValueError(f"guided_json: {spec.id} has no such parameter. Use response_format instead.")
@@ -57,7 +57,7 @@ class Answer:
         return cls("answer", schema, as_given=True)
 
     def build_constraint_schema(self) -> Mapping[str, Any]:
-        """Return the schema in the form that all grammar engines take; where any JSON object will do, that of one."""
+        """Return the schema in the form that all grammar engines accept, or that of any JSON object."""
         if self.schema is None:
             return {"type": "object"}
         if self.as_given:
@@ -65,7 +65,7 @@ class Answer:
         return _build_engine_schema(_write_schema(self.schema), bool(self.strict))
 
     def write_instructions(self) -> str:
-        """Return the form in words for the prompt, with the schema: an engine may ignore the constraint."""
+        """Return instructions for the prompt, with the schema, since an engine may ignore the constraint."""
         return (
             write_answer_instructions(None)
             if self.schema is None
@@ -96,18 +96,18 @@ class Answer:
         return Problem("; ".join(map(str, found)), self.is_ignored_by(value)) if found else None
 
     def is_ignored_by(self, value: Any) -> bool:
-        """Return whether an engine that obeyed the constraint could not have written a value."""
+        """Return whether a value shows that the engine ignored the constraint."""
         return not self.any_object and bool(find_mismatches(value, self.build_constraint_schema()))
 
 
 def write_correction_request(problem: str) -> str:
-    """Return the request to the model after a reply that cannot be used."""
+    """Return the message to the model after a reply that cannot be used."""
     return f"Your reply cannot be used: {problem}. Reply again with one JSON object in the form asked for, alone."
 
 
 @lru_cache(maxsize=256)
 def _write_schema_instructions(schema: str) -> str:
-    """Return the instructions for a schema, without references if possible; cached, since a chain repeats it."""
+    """Return the instructions for a schema, with references inlined if possible. Chains repeat the same schema."""
     return write_answer_instructions(inline_refs(json.loads(schema)))
 
 
@@ -128,15 +128,15 @@ def _to_plain(value: object) -> object:
 
 @lru_cache(maxsize=256)
 def _build_engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
-    """Return the converted schema; a chain sends the same one with every call."""
+    """Return the converted schema. Chains send the same schema with every call."""
     return to_strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
 
 
 def parse_response_format(value: object) -> Answer | None:
-    """Return the answer's form, from OpenAI's `response_format` or from Workers AI's with the bare schema.
+    """Return the form of the answer from a `response_format`: OpenAI's, or Workers AI's with the bare schema.
 
     Raises:
-        ValueError: If it is in neither form.
+        ValueError: If it has neither form.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"response_format must be a dict such as {{'type': 'json_object'}}, not {value!r:.80}.")
@@ -148,7 +148,7 @@ def parse_response_format(value: object) -> Answer | None:
     inner = value.get("json_schema")
     if kind != "json_schema" or not isinstance(inner, Mapping):
         raise ValueError(
-            "response_format must have type 'text', 'json_object', or 'json_schema' with a 'json_schema' beside it, "
+            "response_format must have type 'text', 'json_object', or 'json_schema' together with a key 'json_schema', "
             f"not {value!r:.80}."
         )
     if not inner.keys() & _SCHEMA_KEYWORDS:
@@ -160,7 +160,7 @@ def parse_response_format(value: object) -> Answer | None:
 
 
 def _parse_any_object(value: Mapping[str, Any]) -> Answer:
-    """Return the form for type `json_object`: any object, or one by the schema that llama.cpp accepts there."""
+    """Return the form for type `json_object`: any object, or one that matches the schema llama.cpp accepts there."""
     schema, described = value.get("schema"), value.get("json_schema")
     if isinstance(schema, Mapping):
         return Answer(_clean_name(schema.get("title")), schema)
@@ -170,5 +170,5 @@ def _parse_any_object(value: Mapping[str, Any]) -> Answer:
 
 
 def _clean_name(given: object) -> str:
-    """Return a name in the letters that OpenAI's form allows."""
+    """Return a name with only the characters that OpenAI allows."""
     return re.sub(r"[^a-zA-Z0-9_-]+", "_", str(given or ""))[:64].strip("_") or "answer"

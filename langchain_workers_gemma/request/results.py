@@ -1,8 +1,8 @@
-"""Pair each tool call with one result, as every chat template requires and histories often lack.
+"""Pair each tool call with exactly one result: every chat template requires that, but not every history has it.
 
-Templates write the results of a round in the order of its calls, some by position: so they are brought into that order,
-a call without a result gets one that states this, and a result whose call is not in the nearest round becomes text that
-names it. Ids that turns reuse are resolved to the nearest call before the result.
+Templates write the results of a round in the order of its calls, some by position. So results are sorted in that order;
+a call without a result gets a result that states this; and a result whose call is not in the nearest round becomes text
+that names the call. If turns reuse an id, it means the nearest call before the result.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from langchain_workers_gemma.request.turns import Call, Changes, Outcome, ToolRe
 
 
 def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
-    """Return the turns with every call followed by its one result, and every other result as text of the user.
+    """Return the turns with exactly one result after every call, and every other result as a user's text.
 
     Args:
         turns: The conversation.
-        changes: Where to note what was changed.
+        changes: The list to which descriptions of changes are added.
     """
     paired: list[Turn] = []
-    opened: dict[str, _Open] = {}  # the nearest call before, by its id
+    opened: dict[str, _OpenCall] = {}  # the nearest earlier call, by its id
     at = 0
     while at < len(turns):
         turn = turns[at]
@@ -33,10 +33,10 @@ def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
             end = at
             while end < len(turns) and turns[end].role in ("tool", "system"):
                 end += 1
-            round_of_calls = [_Open(call) for call in turn.calls]
+            round_of_calls = [_OpenCall(call) for call in turn.calls]
             _label_calls(round_of_calls)
             following = turns[at:end]
-            if _is_tidy(turn.calls, following):
+            if _is_paired(turn.calls, following):
                 paired.append(turn)
                 paired.extend(_name_result(one, result) for one, result in zip(round_of_calls, following, strict=True))
                 opened.update((one.call.id, one) for one in round_of_calls)
@@ -48,8 +48,15 @@ def pair_results(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     return paired
 
 
-class _Open:
-    """A call, the results that were found for it, and what replaces a result where there is none."""
+class _OpenCall:
+    """A call with the results found for it, and the placeholder if there is none.
+
+    Attributes:
+        call: The call.
+        label: The name of its tool, with a number if several calls have that name.
+        placeholder: The result that was added because none was found; `None` if there is none.
+        results: The results that were found.
+    """
 
     __slots__ = ("call", "label", "placeholder", "results")
 
@@ -60,8 +67,8 @@ class _Open:
         self.results: list[ToolResult] = []
 
 
-def _is_tidy(calls: Sequence[Call], following: Sequence[Turn]) -> bool:
-    """Return whether each call has its one result, in order, as almost every round has it."""
+def _is_paired(calls: Sequence[Call], following: Sequence[Turn]) -> bool:
+    """Return whether each call has exactly one result, in the order of the calls. Most rounds do."""
     ids = [call.id for call in calls]
     return (
         ids == [turn.call_id if isinstance(turn, ToolResult) else None for turn in following]
@@ -70,20 +77,20 @@ def _is_tidy(calls: Sequence[Call], following: Sequence[Turn]) -> bool:
     )
 
 
-def _name_result(opened: _Open, result: Turn) -> ToolResult:
+def _name_result(opened: _OpenCall, result: Turn) -> ToolResult:
     outcome = result.outcome if isinstance(result, ToolResult) else "success"
     return ToolResult("tool", result.parts, (), None, opened.call.id, opened.label, outcome)
 
 
 def _pair_round(
     turn: Turn,
-    round_of_calls: Sequence[_Open],
+    round_of_calls: Sequence[_OpenCall],
     following: Sequence[Turn],
     paired: list[Turn],
-    opened: dict[str, _Open],
+    opened: dict[str, _OpenCall],
     changes: Changes,
 ) -> None:
-    """Add an assistant's turn, the results of its calls, and the turns among those."""
+    """Add an assistant's turn to `paired`, then the results of its calls, then the other turns between those."""
     rest = _distribute(round_of_calls, following)
     kept = _drop_unanswered(round_of_calls, changes)
     opened.update((one.call.id, one) for one in kept)
@@ -103,9 +110,9 @@ def _pair_round(
             paired.append(other)
 
 
-def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> list[Turn]:
-    """Return each call its results, and return the turns that are none."""
-    by_id: dict[str, deque[_Open]] = {}
+def _distribute(round_of_calls: Sequence[_OpenCall], following: Sequence[Turn]) -> list[Turn]:
+    """Assign results to their calls, and return the turns that are not results of these calls."""
+    by_id: dict[str, deque[_OpenCall]] = {}
     for one in round_of_calls:
         by_id.setdefault(one.call.id, deque()).append(one)
     rest: list[Turn] = []
@@ -113,20 +120,20 @@ def _distribute(round_of_calls: Sequence[_Open], following: Sequence[Turn]) -> l
         candidates = by_id.get(turn.call_id) if isinstance(turn, ToolResult) else None
         if candidates is None or not isinstance(turn, ToolResult):
             rest.append(turn)
-        else:  # of calls that share an id, each gets one; the last gets what is left
+        else:  # calls that share an id get one result each, the last call gets the rest
             (candidates.popleft() if len(candidates) > 1 else candidates[0]).results.append(turn)
     return rest
 
 
-def _drop_unanswered(opened: Sequence[_Open], changes: Changes) -> list[_Open]:
+def _drop_unanswered(opened: Sequence[_OpenCall], changes: Changes) -> list[_OpenCall]:
     kept = [one for one in opened if one.results or not one.call.unreadable]
     if len(kept) < len(opened):
         changes.append("A tool call that cannot be read and has no result is left out.")
     return kept
 
 
-def _label_calls(opened: Sequence[_Open]) -> None:
-    """Label each call of a tool by its number, so that labels are unique."""
+def _label_calls(opened: Sequence[_OpenCall]) -> None:
+    """Add numbers to the labels of calls that have the same name."""
     if len(opened) == 1:
         return
     counts = Counter(one.call.name for one in opened)
@@ -139,7 +146,7 @@ def _label_calls(opened: Sequence[_Open]) -> None:
 
 
 def _assign_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
-    """Return the calls with ids that no other call of the turn has: a template finds a result's name by it."""
+    """Return the calls with ids that are unique in the turn: templates find a result's tool name by the id."""
     used: set[str] = set()
     unique: list[Call] = []
     for number, call in enumerate(calls):
@@ -152,7 +159,7 @@ def _assign_unique_ids(calls: Sequence[Call]) -> tuple[Call, ...]:
 
 
 def _merge_results(results: Sequence[ToolResult], changes: Changes) -> ToolResult:
-    """Merge several results of one call; each states whether it failed."""
+    """Merge several results of one call; the text of each states whether it failed."""
     if len(results) == 1:
         return results[0]
     changes.append("Several results of one call are merged into one.")
@@ -161,8 +168,8 @@ def _merge_results(results: Sequence[ToolResult], changes: Changes) -> ToolResul
     return replace(results[0], parts=("\n".join(texts), *images), outcome="success")
 
 
-def _write_late_result(result: ToolResult, opened: _Open | None, changes: Changes) -> Turn:
-    """Return a result that does not follow its call as text; the placeholder of the call then refers to it."""
+def _write_late_result(result: ToolResult, opened: _OpenCall | None, changes: Changes) -> Turn:
+    """Return a result that does not follow its call as text, and let the placeholder of the call refer to it."""
     if opened is not None:
         if opened.placeholder is not None:
             opened.placeholder.outcome = "later"
@@ -173,9 +180,9 @@ def _write_late_result(result: ToolResult, opened: _Open | None, changes: Change
     return write_result_as_user(result)
 
 
-# --- Results in words -------------------------------------------------------------------------------------------------
+# --- The text of results ----------------------------------------------------------------------------------------------
 
-_SILENT = "(no output)"
+_NO_OUTPUT = "(no output)"
 _AS_USER: Mapping[Outcome, str] = {
     "success": "Result of {subject}:\n",
     "error": "{Subject} failed:\n",
@@ -191,25 +198,25 @@ _AS_TOOL: Mapping[Outcome, str] = {
 
 
 def describe_subject(result: ToolResult) -> str:
-    """Return what a result is the result of, in words."""
+    """Return a description of the call that a result belongs to."""
     return f"the call {result.name}" if result.name else f"the call with id {result.call_id}"
 
 
 def write_result_as_user(result: ToolResult) -> Turn:
-    """Return a result as a turn of the user, which names the call and its outcome."""
+    """Return a result as a user turn that names the call and its outcome."""
     subject = describe_subject(result)
     heading = _AS_USER[result.outcome].format(subject=subject, Subject=f"{subject[0].upper()}{subject[1:]}")
     if result.outcome in ("missing", "later"):
         return Turn("user", (heading,))
-    silent = not result.images and not result.text.strip()
-    return Turn("user", (heading, *((_SILENT,) if silent else result.parts)))
+    is_empty = not result.images and not result.text.strip()
+    return Turn("user", (heading, *((_NO_OUTPUT,) if is_empty else result.parts)))
 
 
 def write_result_text(result: ToolResult) -> str:
-    """Return a result for a template's own tool role, which has no mark for failure and holds text only."""
+    """Return the text of a result for a template's tool role, which holds text only and has no sign for failure."""
     text = result.text
     if result.outcome in ("success", "error") and not text.strip():
-        text = _describe_images(len(result.images)) if result.images else _SILENT
+        text = _describe_images(len(result.images)) if result.images else _NO_OUTPUT
     return f"{_AS_TOOL[result.outcome]}{text}"
 
 

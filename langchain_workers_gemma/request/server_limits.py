@@ -1,9 +1,10 @@
-"""What a server refuses of that which this package puts into a request on its own account, found out at run time.
+"""Learn from a server's errors which optional parts of a request it refuses.
 
-Servers that speak OpenAI's chat completions differ, and none publishes what it accepts. So a request is sent in the
-form that the model's family has, and one that is refused is sent again without what was refused. What the caller asked
-for is never left out. The words below are those of the servers: vLLM, SGLang, llama.cpp, llama-cpp-python, Ollama, text
-generation inference, OpenRouter, Google's endpoint and OpenAI (`docs/wire.md` section 12).
+OpenAI-compatible servers differ, and none publishes what it accepts. So the first request has the form of the model's
+family; if the server refuses a part that this package added, the request is sent again without it. Parts that the
+caller requested are never left out. The patterns below match the error messages of vLLM, SGLang, llama.cpp,
+llama-cpp-python, Ollama, text generation inference, OpenRouter, Google's endpoint and OpenAI (`docs/wire.md`
+section 12).
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from langchain_workers_gemma.models import GemmaModel
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What a server was seen to refuse.
+    """The limits of a server, as far as its errors have shown them.
 
     Attributes:
-        context_window: Tokens of prompt and reply together, as its errors name them; `None` if not known.
-        max_tokens: The most that it takes as `max_tokens`; `None` if not known, 0 if it takes none.
-        max_tokens_once: The same for one request alone.
-        stream_options: Whether it takes `stream_options`.
-        system_role: Whether it takes a system message.
-        tools: Whether it takes `tools`.
-        thoughts: Whether it takes the model's earlier thoughts beside its calls.
+        context_window: The maximum of prompt and reply tokens together, from its errors; `None` if not known.
+        max_tokens: The maximum value of `max_tokens`; `None` if not known, 0 if it accepts no value.
+        max_tokens_once: The same for a single request.
+        stream_options: Whether it accepts `stream_options`.
+        system_role: Whether it accepts a system message.
+        tools: Whether it accepts `tools`.
+        thoughts: Whether it accepts the model's earlier thoughts in messages with calls.
     """
 
     context_window: int | None = None
@@ -46,10 +47,10 @@ class ServerLimits:
     thoughts: bool = True
 
     def merge(self, other: ServerLimits) -> ServerLimits:
-        """Return what is known of a server from both, without what was for one request."""
+        """Return the stricter of both limits, without the limit for a single request."""
         return ServerLimits(
-            context_window=_find_least(self.context_window, other.context_window),
-            max_tokens=_find_least(self.max_tokens, other.max_tokens),
+            context_window=_find_smaller(self.context_window, other.context_window),
+            max_tokens=_find_smaller(self.max_tokens, other.max_tokens),
             stream_options=self.stream_options and other.stream_options,
             system_role=self.system_role and other.system_role,
             tools=self.tools and other.tools,
@@ -57,13 +58,13 @@ class ServerLimits:
         )
 
     def choose_max_tokens(self, wanted: int, known_window: int | None) -> int | None:
-        """Return the `max_tokens` to send where the caller set none; `None` to send none.
+        """Return the `max_tokens` to send if the caller set none; `None` to send none.
 
-        Half of the context window is left to the prompt.
+        It leaves half of the context window to the prompt.
 
         Args:
-            wanted: What the reply may need.
-            known_window: The published context window, `None` where there is none.
+            wanted: The tokens that the reply may need.
+            known_window: The published context window, `None` if there is none.
 
         Example:
             >>> ServerLimits(context_window=4096).choose_max_tokens(12_288, None)
@@ -71,16 +72,16 @@ class ServerLimits:
         """
         if self.max_tokens_once is not None:
             return self.max_tokens_once or None
-        window = _find_least(self.context_window, known_window)
+        window = _find_smaller(self.context_window, known_window)
         budget = wanted if window is None else min(wanted, window // 2)
         return min(budget, budget if self.max_tokens is None else self.max_tokens) or None
 
     def apply_to(self, spec: GemmaModel, *, may_change_tools: bool) -> GemmaModel:
-        """Return what is known of a model on this server.
+        """Return the facts about a model on this server.
 
         Args:
-            spec: What is known of it on any server.
-            may_change_tools: Whether the caller left it open how tools reach the model.
+            spec: The facts about the model on any server.
+            may_change_tools: Whether the caller left the tool method open.
         """
         if not self.system_role and spec.system_role:
             spec = replace(spec, system_role=False)
@@ -94,14 +95,14 @@ NO_SERVER_LIMITS = ServerLimits()
 
 @dataclass(frozen=True, slots=True)
 class OwnParts:
-    """The parts of a request that this package chose to send.
+    """The parts of a request that this package added, and that can be left out or changed.
 
     Attributes:
-        max_tokens: The `max_tokens` that the caller did not set; `None` if none was sent, or the caller set it.
-        context_window: The context window by which it was chosen; `None` if that is not known.
-        stream_options: Whether `stream_options` was sent that the caller did not set.
-        system_role: Whether a system message was sent as one.
-        tools: Whether `tools` was sent where another way of calling tools is open.
+        max_tokens: The `max_tokens` that was sent; `None` if none was sent, or the caller set it.
+        context_window: The context window from which it was chosen; `None` if that is not known.
+        stream_options: Whether `stream_options` was sent, and the caller did not set it.
+        system_role: Whether a system message was sent.
+        tools: Whether `tools` was sent, and another tool method is possible.
         thoughts: Whether earlier thoughts were sent.
     """
 
@@ -154,12 +155,12 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
 def find_limits_after(error: APIStatusError, sent: OwnParts, known: ServerLimits) -> ServerLimits | None:
-    """Return what is known of a server after it refused a request; `None` if it refused nothing that may be left out.
+    """Return the limits of a server after it refused a request; `None` if it refused no part that can be left out.
 
     Args:
-        error: The refusal.
-        sent: Which parts of the request may be left out or changed.
-        known: What was known of the server when the request was sent.
+        error: The error with which it refused the request.
+        sent: The parts of the request that can be left out or changed.
+        known: The limits that were known when the request was sent.
     """
     if not isinstance(error, _REFUSALS):
         return None
@@ -178,27 +179,27 @@ def find_limits_after(error: APIStatusError, sent: OwnParts, known: ServerLimits
 
 
 def _find_smaller_budget(words: str, sent: int, window: int | None, known: ServerLimits) -> ServerLimits | None:
-    """Return the limits with a smaller `max_tokens`, by the numbers that the server names, or with none at all.
+    """Return the limits with a smaller `max_tokens` from the numbers in the error, or with none at all.
 
-    A second refusal in one call ends in none: the server then takes what fits. `None` for a prompt that fills the
-    context window by itself.
+    After a second refusal in one call no `max_tokens` is sent: the server then uses the tokens that are left. Return
+    `None` if the prompt alone fills the context window.
     """
     found = _BOUND.search(words)
-    if found is None:  # by a window that is known, the prompt was too long: a shorter one has its budget again
+    if found is None:  # if the window is known, only this prompt was too long, so the limit holds for one request
         return replace(known, max_tokens=0) if window is None else replace(known, max_tokens_once=0)
     bound = int(next(filter(None, found.groups())))
     is_window = _CONTEXT.search(words) is not None
     learned = replace(known, context_window=bound) if is_window else replace(known, max_tokens=bound)
     prompt = _PROMPT.search(words) if is_window else None
     if prompt is None:
-        room = learned.choose_max_tokens(sent, None) or 0
+        budget = learned.choose_max_tokens(sent, None) or 0
     else:
-        room = bound - int(next(filter(None, prompt.groups())))
-        if room <= 0:
+        budget = bound - int(next(filter(None, prompt.groups())))
+        if budget <= 0:
             return None
-    is_smaller = known.max_tokens_once is None and 0 < room < sent
-    return replace(learned, max_tokens_once=room if is_smaller else 0)
+    is_smaller = known.max_tokens_once is None and 0 < budget < sent
+    return replace(learned, max_tokens_once=budget if is_smaller else 0)
 
 
-def _find_least(first: int | None, second: int | None) -> int | None:
+def _find_smaller(first: int | None, second: int | None) -> int | None:
     return first if second is None else second if first is None else min(first, second)

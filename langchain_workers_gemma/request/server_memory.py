@@ -1,4 +1,4 @@
-"""What a server was seen to take, kept for the life of a model object."""
+"""Remember what each server accepts, as long as the model object lives."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, Serv
 
 
 class ServerMemory:
-    """Which forms of a constraint a server takes, and what it was seen to refuse beside them.
+    """The forms of a constraint that servers accept, and their other limits.
 
-    Threads share it. A copy of the model object, a pickle included, starts without it.
+    It is thread-safe. A copy of the model object, or one from a pickle, starts with an empty memory.
 
     Attributes:
-        version: Changes when forms or limits are learned, so that cached preparations are made again.
+        version: Increases when forms or limits are learned, so that cached preparations are rebuilt.
     """
 
     def __init__(self) -> None:
@@ -28,18 +28,18 @@ class ServerMemory:
         return self._first_form.get(key, 0)
 
     def keep_form(self, key: Hashable, position: int) -> None:
-        """Keep that the forms before a position failed, and that the one there did not."""
+        """Remember that the form at a position worked, and that those before it failed."""
         with self._lock:
             if position > self._first_form.get(key, 0):
                 self._first_form[key] = position
                 self.version += 1
 
     def get_limits(self, key: Hashable) -> ServerLimits:
-        """Return what a server was seen to refuse."""
+        """Return the limits of a server."""
         return self._limits.get(key, NO_SERVER_LIMITS)
 
     def keep_limits(self, key: Hashable, limits: ServerLimits) -> None:
-        """Keep what a server was seen to refuse."""
+        """Remember the limits of a server, merged with those that are known."""
         with self._lock:
             known = self._limits.get(key, NO_SERVER_LIMITS)
             learned = known.merge(limits)

@@ -29,33 +29,33 @@ class CallSettings:
         stops: Stop sequences.
         tools: Bound tools in OpenAI's form.
         tool_choice: The choice among them, in any form.
-        parallel_tool_calls: Whether several calls may arrive at once; `None` if not given.
+        parallel_tool_calls: Whether a reply may hold several calls; `None` if the caller did not set it.
         tool_calling: How tools reach the model.
         answer: The form that the answer must have.
-        repair_tool_calls: Whether a call that cannot run, or does not fit its tool, is requested again.
-        keep_invalid_answer: Whether an answer in the wrong form is returned rather than requested again.
+        repair_tool_calls: Whether a call that cannot run, or does not match its tool's schema, is requested again.
+        keep_invalid_answer: Whether an answer in the wrong form is returned instead of requested again.
         max_repairs: How often an answer in the wrong form is requested again.
-        tries_forms: Whether the next form of a constraint is tried where a server refuses one.
-        skip_forms: How many of the forms of the constraint to leave out, since they failed.
-        form: The form of the constraint, once one is chosen.
-        server_memory: Which forms work, and what the server was seen to refuse beside them.
-        limits: What it refuses in this call; `None` for what is remembered.
-        keep_invalid_calls: Whether a reply without a runnable forced call is returned rather than raised.
+        tries_forms: Whether the next form of a constraint is tried if a server refuses one.
+        skip_forms: The number of forms of the constraint to skip, since they failed.
+        form: The form of the constraint, after one was chosen.
+        server_memory: The forms and limits that were learned from the servers.
+        limits: The server's limits for this call; `None` to use those in `server_memory`.
+        keep_invalid_calls: Whether a reply without a runnable forced call is returned instead of raising an error.
         thinking: Whether Gemma 4 thinks.
-        reasoning_effort: Passed where the model has it.
+        reasoning_effort: The level of effort, for models that have it.
         replay_reasoning: Whether the model sees its thoughts between tool calls again.
-        unsupported_content: How to handle content that the model cannot take.
+        unsupported_content: How to handle content that the model cannot read.
         logprobs: Whether the log probabilities of tokens are requested.
-        top_logprobs: For how many tokens at each place.
+        top_logprobs: The number of alternatives for each token.
         lora: The LoRA adapter.
         raw: Whether one prompt is sent without a chat template.
         gateway: The AI Gateway.
-        reject_if_busy: Whether the service shall refuse rather than wait.
+        reject_if_busy: Whether the service should refuse the request instead of queueing it.
         headers: Headers of every request.
         inline_images: Whether http(s) images are fetched and sent as `data:` URIs.
-        extra: Further keys of the input, unchanged.
+        extra: Further keys of the input, sent unchanged.
         retry: Which failures are retried.
-        context: What is known of the call, for an error's advice.
+        context: Facts about the call for the advice in an error.
     """
 
     spec: GemmaModel

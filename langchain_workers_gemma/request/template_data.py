@@ -1,4 +1,4 @@
-"""What the chat template of each family does beyond its roles, as data: a new Gemma is one more entry."""
+"""Facts about the chat template of each family, as data: a new Gemma is one more entry."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from langchain_workers_gemma.schemas import ShownKeywords
 
 @dataclass(frozen=True, slots=True)
 class TemplateData:
-    """What a chat template does.
+    """Facts about a chat template.
 
     Attributes:
-        thought_keys: The keys of an assistant's message from which it writes thoughts; templates differ, so that all
-            of them are sent.
-        declarations: What it shows of a tool's declaration; `None` where it shows none.
-        opens_thoughts: Whether it can open the thought behind the results of tools, with thinking on.
+        thought_keys: The keys of an assistant's message that hold thoughts. Versions of the template read different
+            keys, so all of them are sent.
+        declarations: The parts of a tool's declaration that it shows; `None` if it shows no declarations.
+        opens_thoughts: Whether it can open a thought after tool results, with thinking on.
     """
 
     thought_keys: tuple[str, ...] = ()
@@ -40,9 +40,9 @@ _TEMPLATES: Mapping[str, TemplateData] = {
         opens_thoughts=True,
     )
 }
-_NOTHING = TemplateData()
+_DEFAULT = TemplateData()
 
 
 def get_template_data(spec: GemmaModel) -> TemplateData:
-    """Return what the chat template of a model does."""
-    return _TEMPLATES.get(spec.family, _NOTHING)
+    """Return the facts about a model's chat template."""
+    return _TEMPLATES.get(spec.family, _DEFAULT)

@@ -1,14 +1,15 @@
-"""Turns -> turns that the model's chat template accepts -> messages of the request.
+"""Convert turns to the messages of a request, in a form that the model's chat template accepts.
 
-What Gemma's own templates accept decides which histories work, not the service's JSON schema (`docs/wire.md`
-sections 6 and 11). Gemma 1 and 2 have no system role; 1 to 3 alternate strictly and know no tools; 4 has tools, but one
-system message only, first. LangGraph produces other histories, so they are adapted:
+Gemma's own templates decide which histories work, not the service's JSON schema (`docs/wire.md` sections 6 and 11).
+Gemma 1 and 2 have no system role; Gemma 1 to 3 have no tools, and require that user and assistant alternate; Gemma 4
+has tools, but accepts only one system message, which comes first. LangGraph produces other histories, so they are
+adapted:
 
-- leading system messages become one; without a system role they open the first user turn
+- leading system messages become one; without a system role they become the start of the first user turn
 - a later system message is merged into the next user turn
 - consecutive messages of one role become one turn
 - a conversation that starts with the assistant gets a user turn before it
-- every call gets its one result (`results`), written in the notation that the model reads (`notations`)
+- every call gets exactly one result (`results`), written in the notation that the model reads (`notations`)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from langchain_workers_gemma.request.turns import Changes, ToolResult, Turn
 
 _ROLE = attrgetter("role")
 _CALLS = attrgetter("calls")
-_SILENT_LEFT_OUT = "An empty assistant message is left out."
+_EMPTY_LEFT_OUT = "An empty assistant message is left out."
 _OPENING = "(The conversation begins.)"
 
 
@@ -40,10 +41,10 @@ def to_wire(
 
     Args:
         turns: The conversation.
-        spec: What the model's template knows.
+        spec: The facts about the model.
         notation: How calls, answers and results are written.
         instructions: Text to add to the system message, such as a description of tools.
-        changes: Where to note what was changed.
+        changes: The list to which descriptions of changes are added.
 
     Raises:
         ValueError: If a message is longer than the model's schema allows.
@@ -59,7 +60,7 @@ def to_wire(
 
 
 def drop_thoughts(wire: Sequence[Mapping[str, Any]], spec: GemmaModel) -> list[dict[str, Any]]:
-    """Return messages of a request without the thoughts in them, for a server that refuses these keys."""
+    """Return the messages of a request without thoughts, for a server that refuses their keys."""
     keys = get_template_data(spec).thought_keys
     return [{key: value for key, value in message.items() if key not in keys} for message in wire]
 
@@ -67,15 +68,15 @@ def drop_thoughts(wire: Sequence[Mapping[str, Any]], spec: GemmaModel) -> list[d
 def fit(
     turns: Sequence[Turn], spec: GemmaModel, notation: Notation, *, instructions: str = "", changes: Changes
 ) -> list[Turn]:
-    """Return the same conversation in the form that the template accepts."""
+    """Return the conversation in the form that the template accepts."""
     system, rest = _split_system(turns, instructions, changes)
     has_calls = "tool" in map(_ROLE, rest) or any(map(_CALLS, rest))
     if has_calls:
         rest = pair_results(rest, changes)
-    if has_calls or notation.of_answers:
-        spoken = [turn for turn in rest if not _is_silent(turn)]
-        changes += [_SILENT_LEFT_OUT] * (len(rest) - len(spoken))
-        rest = notation.write(spoken, changes)
+    if has_calls or notation.changes_answers:
+        kept = [turn for turn in rest if not _is_empty(turn)]
+        changes += [_EMPTY_LEFT_OUT] * (len(rest) - len(kept))
+        rest = notation.write(kept, changes)
     rest = _merge(rest, changes)
     if system and (not spec.system_role or not rest):
         changes.append("The system message is moved into the first user message: the template requires it there.")
@@ -98,8 +99,8 @@ def _split_system(turns: Sequence[Turn], instructions: str, changes: Changes) ->
     return ((text,) if text else ()), list(turns[leading:])
 
 
-def _is_silent(turn: Turn) -> bool:
-    """Return whether an assistant's turn is empty: it has neither text nor calls, and no template can render it."""
+def _is_empty(turn: Turn) -> bool:
+    """Return whether an assistant's turn has neither text nor calls, so that no template can render it."""
     return turn.role == "assistant" and not turn.parts and not turn.calls
 
 
@@ -109,14 +110,14 @@ def _merge(turns: Sequence[Turn], changes: Changes) -> list[Turn]:
     A later system message is merged into the next user turn, or becomes one if there is none.
     """
     merged: list[Turn] = []
-    groups: dict[int, list[Turn]] = {}  # of consecutive turns, by their place
+    groups: dict[int, list[Turn]] = {}  # groups of consecutive turns, by their position in `merged`
     last: Turn | None = None
     for turn in turns:
         if turn.role == "system":
             changes.append("A later system message becomes a user message: the template accepts one at the start only.")
-            turn = Turn("user", turn.parts)  # noqa: PLW2901 - from here on it is one
-        elif not turn.parts and _is_silent(turn):
-            changes.append(_SILENT_LEFT_OUT)
+            turn = Turn("user", turn.parts)  # noqa: PLW2901 - it is a user turn from here on
+        elif not turn.parts and _is_empty(turn):
+            changes.append(_EMPTY_LEFT_OUT)
             continue
         if last is not None and last.role == turn.role != "tool" and not last.calls:
             groups.setdefault(len(merged) - 1, [last]).append(turn)
@@ -158,7 +159,7 @@ def _write_message(turn: Turn, spec: GemmaModel) -> dict[str, Any]:
 
 
 def _write_content(parts: Sequence[Part], spec: GemmaModel) -> str | list[dict[str, Any]]:
-    """Return one string where there is only text: every model takes it. Else a list, never two texts in a row."""
+    """Return one string if there is only text, which every model accepts; else a list without two texts in a row."""
     if Image not in map(type, parts):
         return "".join(cast("Sequence[str]", parts))
     if not spec.content_parts:

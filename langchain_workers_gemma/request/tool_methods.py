@@ -1,4 +1,4 @@
-"""How bound tools reach the model: native, by constraint, or by prompt."""
+"""Choose and apply the method by which bound tools reach the model: native, by constraint, or by prompt."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ STRING_TOKENS = StringTokens(QUOTES, (*CALL_TOKENS.values(), *RESULTS, *TURN_END
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """What one tool method adds to the messages, the input and the reading of the reply.
+    """The parts that one tool method adds to the request, and to the options for reading the reply.
 
     Attributes:
         instructions: The text for the system message.
-        data: What it adds to the input.
-        json_answer: Whether an answer in text is to be JSON.
-        text_stages: Make the stages that read what the model wrote into its text, in this order.
-        needs_token_budget: Whether the reply may be JSON or a call, which must not be truncated at the service's
-            default.
-        fallback: The tool method by which a forced call that is missing is requested again.
-        form: The form of its constraint, where it has one.
-        unreliable_tools: Whether tools go to a model that is not flagged for calling them.
-        notation: How calls, answers and results of the history are written; as the template has it if `None`.
+        data: The keys that it adds to the input.
+        json_answer: Whether an answer in text must be JSON.
+        text_stages: Create the stages that read thoughts, special tokens and calls in the text, in this order.
+        needs_token_budget: Whether the reply can be JSON or a call, which the service's default limit must not
+            truncate.
+        fallback: The tool method with which a missing forced call is requested again.
+        form: The form of its constraint, if it has one.
+        unreliable_tools: Whether the model gets tools but is not flagged for function calling.
+        bound_tools: The bound tools whose calls the service parses, `None` if there are none.
+        notation: How calls, answers and results of the history are written; `None` for the template's notation.
     """
 
     instructions: str = ""
@@ -68,40 +69,40 @@ def get_notation(spec: GemmaModel, strategy: Strategy) -> Notation:
 
 
 def choose_tool_method(settings: CallSettings, choice: ToolChoice) -> ToolMethod | None:
-    """Return how bound tools reach this model in this call; `None` where none do.
+    """Return how bound tools reach this model in this call; `None` if it gets none.
 
     Raises:
-        ValueError: If the requested method is one that the model does not have.
+        ValueError: If the model does not support the requested method.
     """
     spec = settings.spec
-    asked = settings.tool_calling
-    if asked == "native" and not spec.tools:
+    requested = settings.tool_calling
+    if requested == "native" and not spec.tools:
         raise ValueError(f"tool_calling='native' needs a model with tools; {spec.id} has none: use 'prompt' or 'auto'.")
-    if asked == "guided_json" and spec.constraint is None:
+    if requested == "guided_json" and spec.constraint is None:
         raise ValueError(
             f"tool_calling='guided_json' needs a model with guided_json or response_format; {spec.id} has neither: "
             "use 'prompt' or 'auto'."
         )
     if not settings.tools:
         return None
-    # Beside `none`, an answer may be constrained: it forbids nothing that is wanted.
-    native_none = spec.tool_choice and asked in ("auto", "native") and settings.answer is None
+    # With `none`, an answer may be constrained, since no call is wanted.
+    native_none = spec.tool_choice and requested in ("auto", "native") and settings.answer is None
     if choice.mode == "none" and not native_none:
         return None
-    if asked == "native" and spec.tool_choice:
+    if requested == "native" and spec.tool_choice:
         return "native"
-    if asked in ("guided_json", "prompt"):
-        return "guided_json" if asked == "guided_json" else "prompt"
+    if requested in ("guided_json", "prompt"):
+        return "guided_json" if requested == "guided_json" else "prompt"
     constrained: ToolMethod = "prompt" if spec.constraint is None else "guided_json"
-    if asked == "native":
-        # Without `tool_choice` only constrained decoding forces a call; and `guided_json` beside native tools would
-        # forbid every call, since it constrains the whole reply.
+    if requested == "native":
+        # Without `tool_choice`, only constrained decoding forces a call. And `guided_json` together with native tools
+        # would forbid every call, since it constrains the whole reply.
         return constrained if choice.is_forced or settings.answer is not None else "native"
     return "native" if spec.tools and spec.function_calling else constrained
 
 
 def _choose_form(settings: CallSettings, *, any_object: bool = False) -> FormChoice:
-    """Return the form in which this call demands JSON: the first that has not failed."""
+    """Return the form in which this call demands JSON: the first one that has not failed."""
     spec = settings.spec
     names = get_forms(spec.constraint, any_object=any_object)
     if settings.form is not None and settings.form.names == names:
@@ -127,16 +128,16 @@ def _build_plain(settings: CallSettings, _choice: ToolChoice) -> Strategy:
 
 
 def build_raw(settings: CallSettings) -> Strategy:
-    """Return the strategy of a raw prompt, which knows no tools.
+    """Return the strategy of a raw prompt, which allows no tools.
 
     Raises:
-        ValueError: If the model has no raw mode, or tools or a schema are to be shown to it.
+        ValueError: If the model has no raw mode, or tools or a schema are bound.
     """
     spec = settings.spec
     if not spec.raw or settings.api != "native":
         raise ValueError(f"raw=True: {spec.id} takes no raw prompt on the {settings.api} API of {spec.host}.")
     if settings.tools or settings.answer is not None:
-        raise ValueError("raw=True applies no chat template, so tools and structured output have no place in it.")
+        raise ValueError("raw=True applies no chat template: leave out tools and structured output, or use raw=False.")
     return Strategy(data={"raw": True})
 
 
@@ -157,7 +158,7 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> Strategy:
         elif not settings.parallel_tool_calls:
             raise ValueError(
                 f"parallel_tool_calls=False: {spec.id} has no such parameter. "
-                'Use tool_calling="guided_json" or "prompt", which ask for one call at a time.'
+                'Use tool_calling="guided_json" or "prompt", which request one call at a time.'
             )
     answer = None if choice.is_forced else settings.answer
     form = None
@@ -166,9 +167,9 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> Strategy:
         data |= form.form.parameters(answer)
     constrained: ToolMethod | None = "guided_json" if spec.constraint is not None else None
     return Strategy(
-        # Under `auto`, no constraint goes beside tools: in vLLM it covers the whole reply, so that the model would
-        # answer with invented values and never call a tool (docs/wire.md section 10). An answer that is not JSON is
-        # requested again, constrained and without tools.
+        # Under `auto`, no constraint is sent together with tools: in vLLM it covers the whole reply, so the model would
+        # answer with invented values and never call a tool (`docs/wire.md` section 10). If the answer is not JSON, it
+        # is requested again with a constraint and without tools.
         "" if answer is None else write_answer_after_calls_instructions(answer.write_instructions()),
         data,
         json_answer=answer is not None,
@@ -232,12 +233,12 @@ def _list_text_stages(settings: CallSettings, choice: ToolChoice | None = None) 
 
 
 def _build_bound_tools(settings: CallSettings) -> BoundTools:
-    """Return what reading the calls that the service has read needs to know of the tools."""
+    """Return the facts about the tools that are needed to read the calls that the service parsed."""
     return BoundTools(ToolNames.of(settings.tools).parameters, STRING_TOKENS, unquotes=settings.spec.tool_role)
 
 
 def find_forced(settings: CallSettings, choice: ToolChoice) -> frozenset[str] | None:
-    """Return the tools of which one must be called; `None` where none must."""
+    """Return the tools of which one must be called; `None` if no call is forced."""
     if not choice.is_forced:
         return None
     return frozenset(map(get_tool_name, settings.tools)) if choice.name is None else frozenset({choice.name})

@@ -1,4 +1,4 @@
-"""Tools described in the prompt, for models that were never taught a tool role."""
+"""Write the descriptions of tools in the prompt, for models without a tool role."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _IN_WORDS = frozenset({"type", "description", "title", *TOLD})
 def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:
     """Return the instructions of the `prompt` method.
 
-    The wording and the notation are those of Gemma's documentation
-    (ai.google.dev/gemma/docs/capabilities/function-calling), which Gemma 3 was trained to follow.
+    The wording and the notation follow Gemma's documentation
+    (ai.google.dev/gemma/docs/capabilities/function-calling), on which Gemma 3 was trained.
     """
     definitions = [to_wire_tool(tool, strict_allowed=False)["function"] for tool in tools]
     lines = [
@@ -39,7 +39,7 @@ def write_guided_instructions(
 ) -> str:
     """Return the instructions of the `guided_json` method.
 
-    No example in JSON: together with a constraint it provokes an endless run of white space (docs/wire.md section 7).
+    They hold no JSON example: with a constraint, an example can cause endless white space (`docs/wire.md` section 7).
     """
     lines = ["You have access to these functions:"]
     for tool in tools:
@@ -69,12 +69,12 @@ def write_answer_instructions(schema: Mapping[str, Any] | None) -> str:
 
 
 def write_answer_after_calls_instructions(instructions: str) -> str:
-    """Return the instructions for tools beside a required form of the answer."""
+    """Return the instructions for tools together with a required form of the answer."""
     return f"Call functions for whatever you do not know; never invent it. When you know enough: {instructions}"
 
 
 def write_call_correction(name: str, arguments: str, problem: str) -> str:
-    """Return the request to the model after a call that cannot be used."""
+    """Return the message to the model after a call that cannot be used."""
     return f"Your call of {name} with the arguments {arguments or 'missing'} cannot be used: {problem} Make it again."
 
 

@@ -1,4 +1,4 @@
-"""Convert bound tools and the choice among them, from any form, to one form."""
+"""Convert bound tools and the tool choice from any form to OpenAI's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_workers_gemma.schemas import ShownKeywords, declare, for_tool
 from langchain_workers_gemma.schemas.validation import find_mismatches
 
 ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What can be bound as a tool."""
+"""The types that can be bound as a tool."""
 
 ToolMethod: TypeAlias = Literal["native", "guided_json", "prompt"]
 """How bound tools reach the model."""
@@ -26,7 +26,8 @@ class ToolChoice:
     """The choice among the bound tools.
 
     Attributes:
-        mode: `auto`: it may call; `none`: it must not; `required`: it must call a tool; `named`: it must call `name`.
+        mode: `auto`: the model may call; `none`: it must not; `required`: it must call a tool; `named`: it must call
+            `name`.
         name: The tool that must be called.
     """
 
@@ -60,7 +61,7 @@ def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, A
         converted = convert_to_openai_tool(tool, strict=strict)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"tools: {tool!r:.80} cannot be bound. Give a function, a Pydantic class, a BaseTool, a JSON Schema with "
+            f"tools: {tool!r:.80} cannot be bound. Pass a function, a Pydantic class, a BaseTool, a JSON Schema with "
             f"title and description, or OpenAI's tool form. ({error})"
         ) from error
     if not isinstance(converted.get("function"), Mapping):
@@ -80,23 +81,23 @@ def get_tool_name(tool: Mapping[str, Any]) -> str:
 
 
 def find_argument_problem(tool: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """Return why arguments do not fit a tool's schema, in words for the model; `None` if they fit."""
+    """Return why arguments do not match a tool's schema, as text for the model; `None` if they match."""
     try:
         found = find_mismatches(dict(arguments), tool["function"].get("parameters") or {})
-    except ValueError:  # a schema that only the service can read
+    except ValueError:  # only the service can read this schema
         return None
     return "; ".join(map(str, found)) + "." if found else None
 
 
 def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
-    """Return the choice, from any form LangChain's users write.
+    """Return the tool choice from any form that LangChain accepts.
 
     Args:
         choice: `None`, `"auto"`, `"any"`, `"required"`, `True`, `"none"`, `False`, a tool's name, or OpenAI's dict.
         names: The bound tools.
 
     Raises:
-        ValueError: If it names no bound tool.
+        ValueError: If it has an unknown form, or names a tool that is not bound.
     """
     if isinstance(choice, Mapping):
         function = choice.get("function")
@@ -109,7 +110,7 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
         return ToolChoice("named", choice)
     if choice in ("any", "required", True):
         if not names:
-            raise ValueError("tool_choice demands a call, but no tools are bound.")
+            raise ValueError(f"tool_choice={choice!r} requires a tool call, but no tools are bound. Bind a tool first.")
         return ToolChoice("required")
     raise ValueError(
         f"tool_choice must be 'auto', 'any', 'required', 'none', True, OpenAI's dict, or the name of a bound tool "
@@ -120,14 +121,14 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
 def to_wire_tool(
     tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False, shown: ShownKeywords | None = None
 ) -> dict[str, Any]:
-    """Return a tool as the request carries it: in the subset of JSON Schema that the services publish.
+    """Return a tool in the form of the request, with the subset of JSON Schema that the services document.
 
     Args:
         tool: The tool in OpenAI's form.
         strict_allowed: Whether `strict` is sent if it is set.
-        engine_types: Whether an engine types the arguments of calls by the parameters (see `for_tool`).
-        shown: What the model's template shows of the parameters, where it is known: the rest is then described in
-            words.
+        engine_types: Whether an engine derives the types of arguments from the parameters (see `for_tool`).
+        shown: The keywords that the model's template shows, if they are known. Other keywords are then added to the
+            description.
     """
     function = tool["function"]
     strict = function.get("strict") if strict_allowed else None
@@ -149,6 +150,6 @@ def to_wire_tool(
 def _convert_parameters(
     schema: str, *, engine_types: bool, shown: ShownKeywords | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the converted parameters, and lines for the description; an agent sends the same tools with every call."""
+    """Return the converted parameters, and lines for the description. Agents send the same tools with every call."""
     parameters = for_tool(json.loads(schema), engine_types=engine_types)
     return (parameters, []) if shown is None else declare(parameters, shown)

@@ -1,7 +1,7 @@
-"""LangChain messages -> turns, a neutral form of text, images, calls and results, independent of any template.
+"""Convert LangChain messages to turns: texts, images, calls and results, independent of any chat template.
 
-Takes string content, v0 and v1 content blocks, and the block forms of other providers that agents carry along. What no
-Gemma on these hosts can take raises `ValueError` here, before any request.
+It accepts string content, v0 and v1 content blocks, and the blocks of other providers in an agent's history. Content
+that no Gemma on these hosts can read raises `ValueError` before any request.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Call:
     Attributes:
         id: Its id.
         name: The tool.
-        arguments: Its arguments; for a call that could not be read, `{"unreadable_arguments": text}`.
-        unreadable: Whether it could not be read. Such a call counts only if a result answers it.
+        arguments: Its arguments; `{"unreadable_arguments": text}` if they are not a JSON object.
+        unreadable: Whether they are not. Such a call is kept only if it has a result.
     """
 
     id: str
@@ -38,15 +38,15 @@ class Call:
     unreadable: bool = False
 
 
-@dataclass(slots=True)  # never changed, but not frozen: construction would take three times as long
+@dataclass(slots=True)  # not frozen, although it is never changed: construction would take three times as long
 class Turn:
     """One turn of a conversation.
 
     Attributes:
         role: The role.
         parts: The texts and images.
-        calls: The tools that an assistant calls.
-        thought: An assistant's reasoning before it; `None` where the model does not see its thoughts again.
+        calls: The calls that an assistant makes.
+        thought: The assistant's reasoning before the turn; `None` if the model does not see it again.
     """
 
     role: Role
@@ -66,16 +66,16 @@ class Turn:
 
 
 Outcome: TypeAlias = Literal["success", "error", "missing", "later"]
-"""The outcome of a call: `missing` if the history has no result of it, `later` if the result comes too late."""
+"""The outcome of a call: `missing` if the history has no result, `later` if the result does not follow the call."""
 
 
 @dataclass(slots=True)
 class ToolResult(Turn):
-    """What a tool returned, or that it returned nothing.
+    """The result of a call, or the note that it has none.
 
     Attributes:
-        call_id: The call it answers.
-        name: The tool, or more of the call where its name does not identify it.
+        call_id: The id of the call.
+        name: The tool's name, with a number if several calls have that name.
         outcome: The outcome of the call.
     """
 
@@ -86,7 +86,7 @@ class ToolResult(Turn):
 
 @dataclass(frozen=True, slots=True)
 class TurnOptions:
-    """How messages become turns.
+    """Options for converting messages to turns.
 
     Attributes:
         content: Which content blocks may be sent.
@@ -109,7 +109,7 @@ _ROLE_BY_NAME: Mapping[str, Role] = {
 
 
 class _RoleByKind(dict[type[BaseMessage], Role | None]):
-    """The role of a message's class; `None` if the message names it. `isinstance` is slow on pydantic's classes."""
+    """The role of each message class; `None` if the message holds it. `isinstance` is slow on pydantic's classes."""
 
     def __missing__(self, kind: type[BaseMessage]) -> Role | None:
         for known, role in list(self.items()):
@@ -129,7 +129,7 @@ _ROLE_BY_KIND = _RoleByKind({
 
 @dataclass(slots=True)
 class History:
-    """The messages of a conversation, and the call ids in them, computed on demand.
+    """The messages of a conversation, from which the call ids are computed on demand.
 
     Attributes:
         messages: The messages.
@@ -138,7 +138,7 @@ class History:
     messages: Sequence[BaseMessage]
 
     def call_ids(self) -> frozenset[str]:
-        """Return the ids of its calls."""
+        """Return the ids of all calls in the conversation."""
         return frozenset(
             str(call["id"])
             for message in self.messages
@@ -152,11 +152,11 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
 
     Args:
         messages: The conversation.
-        options: What the model takes.
-        changes: Where to note what is left out.
+        options: How to convert them.
+        changes: The list to which descriptions of changes are added.
 
     Raises:
-        ValueError: If a message or block is of a kind that cannot be sent; the text names it and the cure.
+        ValueError: If a message or block cannot be sent; the text names it and the cure.
     """
     if not messages:
         raise ValueError("messages is empty: pass at least one message.")
@@ -166,8 +166,8 @@ def to_turns(messages: Sequence[BaseMessage], options: TurnOptions, changes: Cha
         role = _ROLE_BY_KIND[type(message)] or _get_role(message)
         content = message.content
         if isinstance(content, str):
-            blank = not content or (role == "assistant" and content.isspace())
-            parts: tuple[Part, ...] = () if blank else (content,)
+            is_blank = not content or (role == "assistant" and content.isspace())
+            parts: tuple[Part, ...] = () if is_blank else (content,)
         elif role == "assistant":
             parts = read_assistant_parts(content, changes)
         else:
@@ -208,7 +208,7 @@ def _read_calls(message: AIMessage) -> tuple[Call, ...]:
 
 
 def _add_thoughts(turns: Sequence[Turn], messages: Sequence[BaseMessage]) -> None:
-    """Add the thoughts of the messages after the last human one: the model needs those between its tool calls."""
+    """Add the thoughts in messages after the last human message: the model needs them between its tool calls."""
     for turn, message in zip(reversed(turns), reversed(messages), strict=True):
         if turn.role == "user":
             return
@@ -217,7 +217,7 @@ def _add_thoughts(turns: Sequence[Turn], messages: Sequence[BaseMessage]) -> Non
 
 
 def _read_thought(message: BaseMessage) -> str:
-    """Return the reasoning in a message, in any provider's form."""
+    """Return the reasoning in a message of any provider."""
     thought = message.additional_kwargs.get("reasoning_content")
     if isinstance(thought, str):
         return thought
