@@ -13,7 +13,7 @@ from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.reader import TextReader
 from langchain_workers_gemma.tool_text.tokens import SPECIAL, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
-from langchain_workers_gemma.tool_text.writer import Notation, render_call, render_calls
+from tests.helpers.call_writer import Notation, render_call, render_calls
 
 Reply: TypeAlias = list[Any]
 THINKING = get_markup("gemma-4").thinking

@@ -1,4 +1,4 @@
-"""Write tool calls in each of the notations that `blocks` reads."""
+"""Write tool calls in each of the notations that the package reads, as a Gemma would."""
 
 from __future__ import annotations
 
