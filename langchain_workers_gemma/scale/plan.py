@@ -119,11 +119,6 @@ class MapPlan:
         return self._report.stopped is not None
 
     @property
-    def in_flight(self) -> int:
-        """The number of rows that are attempted now."""
-        return len(self._attempted) - len(self._waiting)
-
-    @property
     def is_drained(self) -> bool:
         """Whether every row has a result, and all have been emitted."""
         return self._exhausted and not self._attempted and not self._window
