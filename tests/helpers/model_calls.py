@@ -136,6 +136,11 @@ def run_async(coroutine: Any) -> Any:
     return _get_runner().run(coroutine)
 
 
+def get_tool_calls(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the arguments of each valid tool call."""
+    return [(call["name"], call["args"]) for call in message.tool_calls]
+
+
 def summarize_message(message: AIMessage) -> dict[str, Any]:
     """Return the parts of a message that must be equal for every method."""
     ignored_keys = ("request_id", "output_version")
@@ -144,7 +149,7 @@ def summarize_message(message: AIMessage) -> dict[str, Any]:
         "reasoning": "".join(
             str(block.get("reasoning", "")) for block in message.content_blocks if block["type"] == "reasoning"
         ),
-        "tool_calls": [(call["name"], call["args"]) for call in message.tool_calls],
+        "tool_calls": get_tool_calls(message),
         "invalid": [call["name"] or "" for call in message.invalid_tool_calls],
         "usage": message.usage_metadata,
         "metadata": {key: value for key, value in message.response_metadata.items() if key not in ignored_keys},

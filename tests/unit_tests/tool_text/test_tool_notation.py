@@ -1,4 +1,4 @@
-"""Calls that a Gemma writes as text: every notation, at every cut, and the prose that must stay prose."""
+"""Tool calls that Gemma writes as text: every notation, split anywhere, and text that must not become a call."""
 
 import json
 from collections.abc import Iterable
@@ -22,18 +22,18 @@ TOOLS = ["get_weather", "f", "search-web"]
 PARIS: tuple[str, dict[str, Any]] = ("get_weather", {"city": "Paris"})
 
 
-def text_reader(
+def make_reader(
     tools: Iterable[str] = TOOLS, parameters: dict[str, list[str]] | None = None, **options: Any
 ) -> TextReader:
-    """A reader for tools with these parameters, of any type."""
-    known = parameters or {}
-    types = {name: ArgumentType.of({"properties": dict.fromkeys(known.get(name, ()), True)}) for name in tools}
+    """Return a reader for tools whose parameters have these names and any type."""
+    names = parameters or {}
+    types = {name: ArgumentType.of({"properties": dict.fromkeys(names.get(name, ()), True)}) for name in tools}
     return TextReader(ToolNames(types), THINKING, **options)
 
 
-def read(pieces: Iterable[str], **options: Any) -> Reply:
-    """The reply that `pieces` make: texts and calls in order, neighbouring texts joined."""
-    reader = text_reader(**options)
+def parse_pieces(pieces: Iterable[str], **options: Any) -> Reply:
+    """Parse pieces of text and return the texts and calls in order, with adjacent texts joined."""
+    reader = make_reader(**options)
     events = [event for piece in pieces for event in reader.feed(piece)] + reader.flush()
     reply: Reply = []
     for event in events:
@@ -51,20 +51,21 @@ def read(pieces: Iterable[str], **options: Any) -> Reply:
     return reply
 
 
-def read_everywhere(text: str, **options: Any) -> Reply:
-    """Read `text` whole, by character and cut in two at every place, and see that it makes no difference."""
-    whole = read([text], **options)
-    assert read(text, **options) == whole
+def parse_in_every_split(text: str, **options: Any) -> Reply:
+    """Parse `text` whole, by character and in two pieces split anywhere, and check that the results are equal."""
+    whole = parse_pieces([text], **options)
+    assert parse_pieces(text, **options) == whole
     for cut in range(len(text) + 1):
-        assert read([text[:cut], text[cut:]], **options) == whole, cut
+        assert parse_pieces([text[:cut], text[cut:]], **options) == whole, cut
     return whole
 
 
-def calls(*expected: tuple[str, dict[str, Any]]) -> Reply:
+def encode_calls(*expected: tuple[str, dict[str, Any]]) -> Reply:
+    """Return calls with their arguments as JSON."""
     return [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in expected]
 
 
-WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
+NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     # Gemma 3, Python: alone, several lines, in a list; fenced and not
     "tool_code": ("```tool_code\nget_weather(city='Paris')\n```", [PARIS]),
     "tool_code list": ("```tool_code\n[get_weather(city='Paris'), f(x=1)]\n```", [PARIS, ("f", {"x": 1})]),
@@ -100,7 +101,7 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "json fence lines": ('```json\n{"name": "f", "parameters": {}}\n{"name": "f", "parameters": {}}\n```',
                          [("f", {}), ("f", {})]),
     "json fence no end": ('```json\n{"name": "f", "parameters": {}}', [("f", {})]),
-    # Gemma 3, drifts
+    # Gemma 3, variations
     "print": ("```tool_code\nprint(get_weather(city='Paris'))\n```", [PARIS]),
     "print module": ("```tool_code\nprint(default_api.get_weather(city='Paris'))\n```", [PARIS]),
     "print bare": ("print(tools.get_weather(city='Paris'))", [PARIS]),
@@ -150,19 +151,19 @@ WRITTEN: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("notation", WRITTEN)
-def test_calls_are_read(notation: str) -> None:
-    text, expected = WRITTEN[notation]
-    assert read_everywhere(text) == calls(*expected)
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_calls_are_parsed(notation: str) -> None:
+    text, expected = NOTATIONS[notation]
+    assert parse_in_every_split(text) == encode_calls(*expected)
 
 
-@pytest.mark.parametrize("notation", WRITTEN)
+@pytest.mark.parametrize("notation", NOTATIONS)
 def test_text_around_calls_is_kept(notation: str) -> None:
-    text, expected = WRITTEN[notation]
-    assert read_everywhere(f"Let me *see*.\n\n{text}") == ["Let me *see*.", *calls(*expected)]
+    text, expected = NOTATIONS[notation]
+    assert parse_in_every_split(f"Let me *see*.\n\n{text}") == ["Let me *see*.", *encode_calls(*expected)]
     if "no end" not in notation and "half" not in notation:
-        assert read_everywhere(f"\n{text}\n\nDone. \n") == [*calls(*expected), "Done. \n"]
-        assert read_everywhere(f"Now:\n{text}\n\nDone.") == ["Now:", *calls(*expected), "\nDone."]
+        assert parse_in_every_split(f"\n{text}\n\nDone. \n") == [*encode_calls(*expected), "Done. \n"]
+        assert parse_in_every_split(f"Now:\n{text}\n\nDone.") == ["Now:", *encode_calls(*expected), "\nDone."]
 
 
 LITERALS = {
@@ -190,17 +191,17 @@ LITERALS = {
 
 
 @pytest.mark.parametrize("literal", LITERALS)
-def test_literals(literal: str) -> None:
-    assert read([f"f(x={literal})"]) == calls(("f", {"x": LITERALS[literal]}))
-    assert read(f"f(x={literal})") == calls(("f", {"x": LITERALS[literal]}))
+def test_literals_are_parsed(literal: str) -> None:
+    assert parse_pieces([f"f(x={literal})"]) == encode_calls(("f", {"x": LITERALS[literal]}))
+    assert parse_pieces(f"f(x={literal})") == encode_calls(("f", {"x": LITERALS[literal]}))
 
 
-def test_half_a_character_can_be_encoded() -> None:
-    [(_, arguments)] = read(['{"name": "f", "parameters": {"x": "\\ud83d"}}'])
+def test_a_lone_surrogate_in_arguments_can_be_encoded() -> None:
+    [(_, arguments)] = parse_pieces(['{"name": "f", "parameters": {"x": "\\ud83d"}}'])
     assert arguments.encode() == b'{"x": "\\ud83d"}'
 
 
-PROSE = [
+PLAIN_TEXTS = [
     "",
     "Hello",
     "  indented\n\n\ntext \n ",
@@ -300,10 +301,10 @@ PROSE = [
 ]
 
 
-@pytest.mark.parametrize("text", PROSE)
-def test_prose_stays_prose(text: str) -> None:
-    assert read_everywhere(text) == ([text] if text else [])
-    assert read_everywhere(f"See:\n{text}") == [f"See:\n{text}"]
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+def test_plain_text_stays_text(text: str) -> None:
+    assert parse_in_every_split(text) == ([text] if text else [])
+    assert parse_in_every_split(f"See:\n{text}") == [f"See:\n{text}"]
 
 
 @pytest.mark.parametrize(
@@ -318,30 +319,30 @@ def test_prose_stays_prose(text: str) -> None:
     ],
     ids=lambda text: text[:12],
 )
-def test_what_is_too_long_or_too_deep_stays_text(text: str) -> None:
-    assert read([text]) == read(text) == [text]
+def test_too_long_and_too_deep_values_stay_text(text: str) -> None:
+    assert parse_pieces([text]) == parse_pieces(text) == [text]
 
 
-def test_text_between_calls() -> None:
+def test_text_between_calls_is_kept() -> None:
     text = (
         "A\n\n<|tool_call>call:f{}<tool_call|> <|tool_call>call:g{}<tool_call|>\nB\n\nf(x=1)\n\n```tool_code\nf()\n```C"
     )
-    assert read_everywhere(text) == [
+    assert parse_in_every_split(text) == [
         "A", ("f", "{}"), "\n\n<|tool_call>call:g{}<tool_call|>\nB", ("f", '{"x": 1}'), ("f", "{}"), "\n\nC",
     ]  # fmt: skip
 
 
-def test_a_call_in_place_of_one_that_breaks_off() -> None:
+def test_a_call_that_begins_inside_an_unfinished_call_is_parsed() -> None:
     text = "<|tool_call>call:f{a:<|tool_call>call:f{b:1}<tool_call|>"
-    assert read_everywhere(text) == [("f", "{a:"), ("f", '{"b": 1}')]
+    assert parse_in_every_split(text) == [("f", "{a:"), ("f", '{"b": 1}')]
 
 
 def test_text_does_not_prevent_later_calls() -> None:
     for text in ("(not closed\n", "```js\n1\n```\n", "`stray\n", "[x\n\n", '{"a": [\n\n', "```json {x}``` it\n"):
-        assert read_everywhere(f"{text}f(x=1)")[1:] == [("f", '{"x": 1}')], text
+        assert parse_in_every_split(f"{text}f(x=1)")[1:] == [("f", '{"x": 1}')], text
 
 
-CUT: dict[str, Reply] = {
+TRUNCATED: dict[str, Reply] = {
     '<|tool_call>call:f{path:<|"|>/home/me': [("f", '{path:<|"|>/home/me')],
     "<|tool_call>call:f{a:1": [("f", "{a:1")],
     "<|tool_call>call:get_weather": [("get_weather", "{")],
@@ -364,7 +365,7 @@ CUT: dict[str, Reply] = {
     '{"name": "f", "arg': [("f", '{"name": "f", "arg')],
     '```json\n[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a': [("f", "{}"), ("f", '{"a')],
     '{"function": {"name": "f", "arguments": {}}': [("f", '{"function": {"name": "f", "arguments": {}}')],
-    # not known to be a call of a bound tool
+    # not yet a call of a bound tool
     '{"name": "': ['{"name": "'],
     '{"parameters": {"a": 1}': ['{"parameters": {"a": 1}'],
     "f(x=1) f": ["f(x=1) f"],
@@ -372,62 +373,62 @@ CUT: dict[str, Reply] = {
 }
 
 
-@pytest.mark.parametrize("text", CUT)
-def test_a_cut_call_is_neither_run_nor_lost(text: str) -> None:
+@pytest.mark.parametrize("text", TRUNCATED)
+def test_a_truncated_call_is_kept_and_is_not_valid_json(text: str) -> None:
     for before in ("", "Well.\n"):
-        reply = read_everywhere(before + text)
-        if isinstance(CUT[text][0], str):
+        reply = parse_in_every_split(before + text)
+        if isinstance(TRUNCATED[text][0], str):
             assert reply == [before + text]
             continue
-        assert reply == [*([before.strip()] if before else []), *CUT[text]]
+        assert reply == [*([before.strip()] if before else []), *TRUNCATED[text]]
 
 
-@pytest.mark.parametrize("notation", WRITTEN)
-def test_a_call_cut_anywhere_is_no_other_call(notation: str) -> None:
-    text, expected = WRITTEN[notation]
-    if notation.startswith("stripped"):  # has no quotes to recognise a shorter string by
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_a_truncated_call_never_becomes_another_valid_call(notation: str) -> None:
+    text, expected = NOTATIONS[notation]
+    if notation.startswith("stripped"):  # without quotes, a shorter string looks complete
         return
-    whole = calls(*expected)
+    whole = encode_calls(*expected)
     for end in range(len(text)):
-        got = [part for part in read([text[:end]]) if not isinstance(part, str)]
-        valid = [call for call in got if call in whole]
+        parsed_calls = [part for part in parse_pieces([text[:end]]) if not isinstance(part, str)]
+        valid = [call for call in parsed_calls if call in whole]
         assert valid == whole[: len(valid)]
-        for _, arguments in got[len(valid) :]:
+        for _, arguments in parsed_calls[len(valid) :]:
             with pytest.raises(json.JSONDecodeError):
                 json.loads(arguments)
 
 
-def test_positional_arguments() -> None:
-    known = {"get_weather": ["city", "unit"]}
+def test_positional_arguments_get_the_names_of_the_parameters() -> None:
+    parameter_names = {"get_weather": ["city", "unit"]}
     text = "get_weather('Paris', unit='c')\nget_weather(None)"
-    expected = calls(("get_weather", {"city": "Paris", "unit": "c"}), ("get_weather", {"city": None}))
-    assert read_everywhere(text, parameters=known) == expected
-    for prose in (
+    expected = encode_calls(("get_weather", {"city": "Paris", "unit": "c"}), ("get_weather", {"city": None}))
+    assert parse_in_every_split(text, parameters=parameter_names) == expected
+    for text_only in (
         "get_weather(1, 2, 3)",
         "get_weather(1, city=2)",
         "get_weather(unit=1, 2)",
         "get_weather(x)",
         "f('a')",
     ):
-        assert read_everywhere(prose, parameters=known) == [prose]
-    [call] = read(["get_weather('Pa"], parameters=known)
+        assert parse_in_every_split(text_only, parameters=parameter_names) == [text_only]
+    [call] = parse_pieces(["get_weather('Pa"], parameters=parameter_names)
     assert call == ("get_weather", "('Pa")
 
 
 def test_known_parameters_distinguish_keys_from_words() -> None:
     text = "call:f{q:note, namely: this,n:1,new:2}"
-    assert read([text]) == calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
-    expected = calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
-    assert read_everywhere(text, parameters={"f": ["q", "n"]}) == expected
+    assert parse_pieces([text]) == encode_calls(("f", {"q": "note", "namely": "this", "n": 1, "new": 2}))
+    expected = encode_calls(("f", {"q": "note, namely: this", "n": 1, "new": 2}))
+    assert parse_in_every_split(text, parameters={"f": ["q", "n"]}) == expected
 
 
-def test_first_index() -> None:
-    reader = text_reader(["f"], first_index=3)
+def test_first_index_is_the_index_of_the_first_call() -> None:
+    reader = make_reader(["f"], first_index=3)
     assert reader.feed("f()\nf()\n") == [ToolCallDelta(index, None, "f", "{}", closed=True) for index in (3, 4)]
 
 
-def test_without_tools_no_more_is_held_back_than_could_become_a_special_token() -> None:
-    reader = text_reader([])
+def test_without_tools_only_possible_special_tokens_are_held_back() -> None:
+    reader = make_reader([])
     text = "A\n```tool_code f( <|tool_call>call:{[ \n\n"
     emitted = [reader.feed(character) for character in text]
     assert [event for events in emitted for event in events] == [
@@ -436,7 +437,7 @@ def test_without_tools_no_more_is_held_back_than_could_become_a_special_token() 
     assert reader.flush() == []
 
 
-HELD = {
+HELD_BACK = {
     "Hello": "",
     "Hello ": "",
     "Hello\n": "\n",
@@ -483,16 +484,16 @@ HELD = {
 }
 
 
-@pytest.mark.parametrize("text", HELD)
-def test_no_more_is_held_back_than_could_become_a_call(text: str) -> None:
+@pytest.mark.parametrize("text", HELD_BACK)
+def test_only_text_that_could_become_a_call_is_held_back(text: str) -> None:
     for pieces in ([text], text):
-        reader = text_reader()
-        said = "".join(event.text for piece in pieces for event in reader.feed(piece) if isinstance(event, Text))
-        assert said == text.removesuffix(HELD[text])
+        reader = make_reader()
+        plain_text = "".join(event.text for piece in pieces for event in reader.feed(piece) if isinstance(event, Text))
+        assert plain_text == text.removesuffix(HELD_BACK[text])
 
 
 def test_calls_are_emitted_as_soon_as_they_are_complete() -> None:
-    reader = text_reader()
+    reader = make_reader()
     assert reader.feed("<|tool_call>call:f{}<tool_call|") == []
     assert reader.feed(">") == [ToolCallDelta(0, None, "f", "{}", closed=True)]
     assert reader.feed("\n```tool_code\nf()\n``") == []
@@ -502,8 +503,8 @@ def test_calls_are_emitted_as_soon_as_they_are_complete() -> None:
     assert reader.flush() == []
 
 
-def test_text_can_go_on_after_a_flush() -> None:
-    reader = text_reader()
+def test_text_can_continue_after_a_flush() -> None:
+    reader = make_reader()
     assert reader.feed("One moment.\n\n") + reader.flush() == [Text("One moment."), Text("\n\n")]
     assert reader.flush() == []
     assert reader.feed("Then\n```tool_code\nf(x=") == [Text("Then")]
@@ -511,7 +512,7 @@ def test_text_can_go_on_after_a_flush() -> None:
     assert reader.feed("1)\nf(x=1)\n") == [Text("1)"), ToolCallDelta(1, None, "f", '{"x": 1}', closed=True)]
 
 
-MARKS = [
+TOKENS = [
     "<|tool_call>",
     "<tool_call|>",
     '<|"|>',
@@ -526,7 +527,7 @@ MARKS = [
     "<",
     "|>",
 ]
-STRINGS = st.text() | st.lists(st.sampled_from(MARKS) | st.characters(codec="utf-8"), max_size=8).map("".join)
+STRINGS = st.text() | st.lists(st.sampled_from(TOKENS) | st.characters(codec="utf-8"), max_size=8).map("".join)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | STRINGS,
     lambda children: st.lists(children, max_size=4) | st.dictionaries(STRINGS, children, max_size=4),
@@ -546,7 +547,7 @@ FORMS: dict[str, tuple[Notation, str]] = {
 }
 
 
-def written(form: str, name: str, arguments: dict[str, Any]) -> str:
+def render_in_form(form: str, name: str, arguments: dict[str, Any]) -> str:
     notation, around = FORMS[form]
     return around.replace("{}", render_call(name, arguments, notation))
 
@@ -554,11 +555,11 @@ def written(form: str, name: str, arguments: dict[str, Any]) -> str:
 @pytest.mark.parametrize("form", FORMS)
 @given(arguments=ARGUMENTS, data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_what_is_rendered_is_read_back(form: str, arguments: dict[str, Any], data: st.DataObject) -> None:
-    text = written(form, "search-web", arguments)
+def test_rendered_calls_are_parsed_back(form: str, arguments: dict[str, Any], data: st.DataObject) -> None:
+    text = render_in_form(form, "search-web", arguments)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    for reply in (read([text]), read(pieces)):
+    for reply in (parse_pieces([text]), parse_pieces(pieces)):
         [(name, read_arguments)] = reply
         assert name == "search-web"
         read_back = json.loads(read_arguments)
@@ -566,7 +567,7 @@ def test_what_is_rendered_is_read_back(form: str, arguments: dict[str, Any], dat
         assert repr(sorted(read_back.items())) == repr(sorted(arguments.items()))  # 1 is not 1.0 or True
 
 
-# With its special tokens stripped, the notation has no quotes: it can express words, without what separates values.
+# Without its special tokens, the notation has no quotes, so strings must not contain separators of values.
 WORDS = st.from_regex(r"[A-Z][a-z]*( [a-z]+){0,3}", fullmatch=True).filter(
     lambda words: words not in ("True", "False", "None")
 )
@@ -579,44 +580,46 @@ PLAIN_VALUES = st.recursive(
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), PLAIN_VALUES, max_size=4))
 @settings(deadline=None)
-def test_what_is_rendered_is_read_back_without_special_tokens(arguments: dict[str, Any]) -> None:
+def test_rendered_calls_are_parsed_back_without_special_tokens(arguments: dict[str, Any]) -> None:
     text = render_call("f", arguments, "gemma-4")
     for token in ("<|tool_call>", "<tool_call|>", '<|"|>'):
         text = text.replace(token, "")
-    assert read([text]) == calls(("f", arguments))
+    assert parse_pieces([text]) == encode_calls(("f", arguments))
 
 
 @given(st.lists(st.tuples(st.sampled_from(TOOLS), ARGUMENTS), max_size=3))
 @settings(max_examples=40, deadline=None)
-def test_our_own_notation_is_read_back(made: list[tuple[str, dict[str, Any]]]) -> None:
-    assert [(name, json.loads(arguments)) for name, arguments in read([render_calls(made)])] == made
+def test_rendered_lists_of_calls_are_parsed_back(made: list[tuple[str, dict[str, Any]]]) -> None:
+    assert [(name, json.loads(arguments)) for name, arguments in parse_pieces([render_calls(made)])] == made
 
 
-def test_our_own_notation() -> None:
+def test_lists_of_calls_are_rendered_as_json() -> None:
     assert render_calls([]) == ""
     assert render_calls([PARIS]) == '{"name": "get_weather", "parameters": {"city": "Paris"}}'
     assert render_calls([PARIS, ("f", {})]) == f'[{render_calls([PARIS])}, {{"name": "f", "parameters": {{}}}}]'
 
 
 MARKERS = [*SPECIAL, "<|channel>", "<channel|>", "thought\n"]
-SCRAPS = [*MARKS, "`", "f", "f(", "get_weather(city=", "[", "]", "{", "}", "(", ")", ",", ":", "=", "1", "x", " ", "a:",
-          "```json\n", "```tool_code\n", '{"name": "f", ', '"parameters": {', "print(", "<|tool_response>",
-          "<start_function_call>call:f{", "f(x=1)\n", "call:f{a:1}", "<|tool_call>call:f{a:1}<tool_call|>"]  # fmt: skip
-TEXTS = st.text() | st.lists(st.sampled_from(SCRAPS), max_size=30).map("".join)
+FRAGMENTS = [
+    *TOKENS, "`", "f", "f(", "get_weather(city=", "[", "]", "{", "}", "(", ")", ",", ":", "=", "1", "x", " ", "a:",
+    "```json\n", "```tool_code\n", '{"name": "f", ', '"parameters": {', "print(", "<|tool_response>",
+    "<start_function_call>call:f{", "f(x=1)\n", "call:f{a:1}", "<|tool_call>call:f{a:1}<tool_call|>",
+]  # fmt: skip
+TEXTS = st.text() | st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join)
 
 
 @given(TEXTS, st.data())
 @settings(max_examples=600, deadline=None)
-def test_any_text_reads_the_same_however_it_is_cut(text: str, data: st.DataObject) -> None:
-    whole = read([text])
-    assert read(text) == whole
+def test_any_text_is_parsed_the_same_in_every_split(text: str, data: st.DataObject) -> None:
+    whole = parse_pieces([text])
+    assert parse_pieces(text) == whole
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
-    assert read([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == whole
-    said = "".join(part for part in whole if isinstance(part, str))
-    if len(said) == sum(map(len, whole)) and not any(token in text for token in MARKERS):
-        assert said == text
+    assert parse_pieces([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == whole
+    plain_text = "".join(part for part in whole if isinstance(part, str))
+    if len(plain_text) == sum(map(len, whole)) and not any(token in text for token in MARKERS):
+        assert plain_text == text
     rest = iter(text)
-    assert all(character in rest for character in said)  # nothing is added, and the order is the same
+    assert all(character in rest for character in plain_text)  # nothing is added or reordered
     for _, arguments in (part for part in whole if not isinstance(part, str)):
         try:
             assert isinstance(json.loads(arguments), dict)
