@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import math
 import os
-import queue
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from langchain_workers_gemma.chat_models import ChatWorkersGemma
 from langchain_workers_gemma.models import get_model
 from langchain_workers_gemma.scale.budget import Budget
+from langchain_workers_gemma.scale.emitters import FileEmitter, QueueEmitter
 from langchain_workers_gemma.scale.errors import InputChangedError
 from langchain_workers_gemma.scale.journal import Journal
 from langchain_workers_gemma.scale.local import Emitter, LocalRunner, Wake, Write
@@ -26,7 +26,7 @@ from langchain_workers_gemma.scale.pacing import Pacer
 from langchain_workers_gemma.scale.plan import MapPlan, Record, Source
 from langchain_workers_gemma.scale.progress import ProgressBar
 from langchain_workers_gemma.scale.report import MapReport
-from langchain_workers_gemma.scale.rows import JsonlReader, Result, Row, enumerate_rows, merge, to_output_line
+from langchain_workers_gemma.scale.rows import JsonlReader, Row, enumerate_rows
 from langchain_workers_gemma.scale.task import AnyRunnable, RowTask, make_task
 from langchain_workers_gemma.schemas import to_json_schema
 
@@ -35,9 +35,6 @@ DEFAULT_CONCURRENCY = 32
 
 DEFAULT_CLUSTER_CONCURRENCY = 256
 """Maximum number of rows submitted to a cluster. The threads of the cluster limit how many of them run."""
-
-_FLUSH_INTERVAL = 1.0  # seconds after which finished rows are flushed to the output file
-_MAX_QUEUED_ROWS = 250  # finished rows that wait for the consumer of `map_rows`
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -79,6 +76,35 @@ class _Limits:
         from langchain_workers_gemma.scale.cluster import ClusterRunner
 
         return ClusterRunner(plan, task, write, emitter, self.concurrency, self.scheduler)
+
+
+class _Job:
+    """What is done with each row, and within which limits.
+
+    Raises:
+        ValueError: If an argument is not valid.
+    """
+
+    def __init__(
+        self, runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any, limits: _Limits
+    ) -> None:
+        _check_price(runnable, limits.max_cost)
+        self.limits = limits
+        self.task = make_task(runnable, prompt=prompt, system=system, schema=schema)
+        self._runnable = runnable
+        self._prompt = prompt
+        self._system = system
+        self._schema = schema
+
+    def build_question(self) -> dict[str, Any]:
+        """Return the settings that must be the same when a run is resumed, as JSON."""
+        return {
+            "prompt": self._prompt,
+            "system": self._system,
+            "schema": None if self._schema is None else to_json_schema(self._schema),
+            "model": getattr(self._runnable, "model", type(self._runnable).__name__),
+            "host": getattr(self._runnable, "host", None),
+        }
 
 
 def map_file(
@@ -123,27 +149,11 @@ def map_file(
         OSError: If a file cannot be read or written.
         MapStoppedError: If the connection to the scheduler fails or closes.
     """
-    limits = _Limits(max_concurrency, rate, max_cost, scheduler)
-    _check_price(runnable, max_cost)
-    task = make_task(runnable, prompt=prompt, system=system, schema=schema)
+    job = _Job(runnable, prompt, system, schema, _Limits(max_concurrency, rate, max_cost, scheduler))
     source_path, target_path = Path(source), Path(target)
     journal_path = target_path.with_name(f"{target_path.name}.journal")
     _check_files(source_path, target_path, journal_path)
-    with source_path.open("rb") as file:
-        survey = JsonlReader(file).survey()
-    question = _build_question(runnable, prompt, system, schema)
-    with Journal(journal_path, question, survey) as journal, source_path.open("rb") as file:
-        reader = JsonlReader(file)
-        plan = limits.make_plan(_resume(reader, journal), journal, survey.rows)
-        with target_path.open("wb") as output:
-            emitter = _FileEmitter(output, ProgressBar() if show_progress else None)
-            try:
-                _run(lambda: limits.make_runner(plan, task, journal.write, emitter).run())
-            finally:
-                emitter.finish(plan)
-        if reader.survey() != survey:
-            raise InputChangedError(f"{str(source_path)!r} changed while it was read. Restore it and run again.")
-    return plan.report
+    return _map_file(job, source_path, target_path, journal_path, ProgressBar() if show_progress else None)
 
 
 def map_rows(
@@ -190,32 +200,15 @@ def map_rows(
         >>> [row["output"] for row in map_rows(rows, RunnableLambda(lambda row: row["text"].upper()))]
         ['GOOD', 'BAD']
     """
-    limits = _Limits(max_concurrency, rate, max_cost, scheduler)
-    _check_price(runnable, max_cost)
-    task = make_task(runnable, prompt=prompt, system=system, schema=schema)
-    total = len(rows) if isinstance(rows, list | tuple) else None
+    job = _Job(runnable, prompt, system, schema, _Limits(max_concurrency, rate, max_cost, scheduler))
     bar = ProgressBar() if show_progress else None
-
-    async def run(emitter: _QueueEmitter) -> None:
-        with contextlib.ExitStack() as stack:
-            opened = None
-            if journal is not None:
-                opened = stack.enter_context(Journal(Path(journal), _build_question(runnable, prompt, system, schema)))
-            plan = limits.make_plan(_resume(enumerate_rows(rows), opened), opened, total)
-            emitter.report = plan.report
-            runner = limits.make_runner(plan, task, _discard if opened is None else opened.write, emitter)
-            emitter.wake = runner.wake
-            await runner.run()
-            if bar is not None:
-                bar.finish(plan.report)
-
-    return MappedRows(_QueueEmitter(bar), run)
+    return MappedRows(QueueEmitter(bar), partial(_map_rows, job, rows, journal, bar))
 
 
 class MappedRows(Iterator[dict[str, Any]]):
     """The rows of `map_rows`, in order. Closing it, or leaving its `with` block, stops the run."""
 
-    def __init__(self, emitter: _QueueEmitter, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, emitter: QueueEmitter, run: Callable[[QueueEmitter], Coroutine[Any, Any, None]]) -> None:
         self._emitter = emitter
         self._thread = threading.Thread(target=emitter.produce, args=(run,), name="map_rows", daemon=True)
         self._ended = False
@@ -269,107 +262,40 @@ class _Runner(Protocol):
         """Run the plan to its end."""
 
 
-class _FileEmitter:
-    """Writes finished rows to the output file."""
-
-    is_full = False
-
-    def __init__(self, file: BinaryIO, bar: ProgressBar | None) -> None:
-        self._file = file
-        self._bar = bar
-        self._flushed = 0.0
-
-    def emit(self, row: Row, result: Result) -> None:
-        self._file.write(to_output_line(row, result))
-
-    def update_progress(self, plan: MapPlan) -> None:
-        now = time.monotonic()
-        if now - self._flushed >= _FLUSH_INTERVAL:
-            self._file.flush()
-            self._flushed = now
-        if self._bar is not None:
-            self._bar.update(plan.report)
-
-    def finish(self, plan: MapPlan) -> None:
-        if self._bar is not None:
-            self._bar.finish(plan.report)
+def _map_file(job: _Job, source: Path, target: Path, journal_path: Path, bar: ProgressBar | None) -> MapReport:
+    with source.open("rb") as file:
+        survey = JsonlReader(file).survey()
+    with Journal(journal_path, job.build_question(), survey) as journal, source.open("rb") as file:
+        reader = JsonlReader(file)
+        plan = job.limits.make_plan(_resume(reader, journal), journal, survey.rows)
+        with target.open("wb") as output:
+            emitter = FileEmitter(output, bar)
+            try:
+                _run(lambda: job.limits.make_runner(plan, job.task, journal.write, emitter).run())
+            finally:
+                emitter.finish(plan)
+        if reader.survey() != survey:
+            raise InputChangedError(f"{str(source)!r} changed while it was read. Restore it and run again.")
+    return plan.report
 
 
-class _QueueEmitter:
-    """Passes finished rows from the thread of the run to the thread of the consumer."""
-
-    def __init__(self, bar: ProgressBar | None) -> None:
-        self.report = MapReport()
-        self.failure: BaseException | None = None
-        self.wake: Wake | None = None
-        self._bar = bar
-        self._rows: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()
-        self._waiting = False  # whether the run waits for the consumer to take rows
-        self._abandoned = False  # whether the consumer has closed the iterator
-
-    # --- In the thread of the run ---
-
-    def produce(self, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
-        """Execute the run on an event loop in this thread."""
-        try:
-            asyncio.run(self._produce(run))
-        except asyncio.CancelledError:
-            pass  # the consumer has closed the iterator
-        except BaseException as error:  # noqa: BLE001 - raised in the consumer's thread
-            self.failure = error
-        finally:
-            self._rows.put(None)
-
-    async def _produce(self, run: Callable[[_QueueEmitter], Coroutine[Any, Any, None]]) -> None:
-        with self._lock:
-            self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-            if self._abandoned:
-                return
-        try:
-            await run(self)
-        finally:
-            with self._lock:
-                self._loop = None
-
-    @property
-    def is_full(self) -> bool:
-        if self._rows.qsize() < _MAX_QUEUED_ROWS:
-            return False
-        self._waiting = True  # set before the second check: a consumer that takes a row meanwhile sees it
-        return self._rows.qsize() >= _MAX_QUEUED_ROWS
-
-    def emit(self, row: Row, result: Result) -> None:
-        self._rows.put(merge(row, result))
-
-    def update_progress(self, plan: MapPlan) -> None:
-        self.report = plan.report
-        if self._bar is not None:
-            self._bar.update(plan.report)
-
-    # --- In the thread of the consumer ---
-
-    def take(self) -> dict[str, Any] | None:
-        """Wait for the next row. Return `None` at the end."""
-        row = self._rows.get()
-        if self._waiting and self.wake is not None:
-            self._waiting = False
-            self._call(self.wake.set)
-        return row
-
-    def abandon(self) -> None:
-        """Stop the run."""
-        with self._lock:
-            self._abandoned = True
-        if self._main is not None:
-            self._call(self._main.cancel)
-
-    def _call(self, function: Callable[[], object]) -> None:
-        with self._lock:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(function)
+async def _map_rows(
+    job: _Job,
+    rows: Iterable[Mapping[str, Any]],
+    journal: PathLike | None,
+    bar: ProgressBar | None,
+    emitter: QueueEmitter,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        opened = None if journal is None else stack.enter_context(Journal(Path(journal), job.build_question()))
+        total = len(rows) if isinstance(rows, list | tuple) else None
+        plan = job.limits.make_plan(_resume(enumerate_rows(rows), opened), opened, total)
+        emitter.report = plan.report
+        runner = job.limits.make_runner(plan, job.task, _discard if opened is None else opened.write, emitter)
+        emitter.wake = runner.wake
+        await runner.run()
+        if bar is not None:
+            bar.finish(plan.report)
 
 
 def _run(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -394,17 +320,6 @@ def _resume(rows: Iterable[Row], journal: Journal | None) -> Source:
 
 def _discard(record: Record | None, row: Row | None) -> None:
     """Do nothing: the run has no journal."""
-
-
-def _build_question(runnable: AnyRunnable, prompt: str | None, system: str | None, schema: Any) -> dict[str, Any]:
-    """Return the settings that must be the same when a run is resumed, as JSON."""
-    return {
-        "prompt": prompt,
-        "system": system,
-        "schema": None if schema is None else to_json_schema(schema),
-        "model": getattr(runnable, "model", type(runnable).__name__),
-        "host": getattr(runnable, "host", None),
-    }
 
 
 def _check_price(runnable: AnyRunnable, max_cost: float | None) -> None:

@@ -296,9 +296,9 @@ def test_nothing_starts_before_the_first_row_is_taken() -> None:
 
 
 def test_an_iterable_is_read_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from langchain_workers_gemma.scale import mapping
+    from langchain_workers_gemma.scale import emitters
 
-    monkeypatch.setattr(mapping, "_MAX_QUEUED_ROWS", 10)
+    monkeypatch.setattr(emitters, "_MAX_QUEUED_ROWS", 10)
     monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 10)
     taken = 0
 
@@ -492,13 +492,13 @@ def test_without_the_extra_a_scheduler_is_an_error_that_names_it(monkeypatch: An
 
 def test_a_full_queue_never_stalls_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is woken by the consumer alone: if a wake were missed, this would never end."""
-    from langchain_workers_gemma.scale import mapping
+    from langchain_workers_gemma.scale import emitters
 
     async def wait(self: local_module.Wake, seconds: float) -> None:
         await self._event.wait()
         self._event.clear()
 
     monkeypatch.setattr(local_module.Wake, "wait", wait)
-    monkeypatch.setattr(mapping, "_MAX_QUEUED_ROWS", 2)
+    monkeypatch.setattr(emitters, "_MAX_QUEUED_ROWS", 2)
     monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 3)
     assert len(list(map_rows(make_rows(3000), ScriptedRunnable(), max_concurrency=2))) == 3000
