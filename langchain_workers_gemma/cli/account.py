@@ -15,7 +15,7 @@ from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
 from langchain_workers_gemma.hosts import Route
 
-_PER_PAGE = 100
+_PAGE_SIZE = 100
 MAX_PAGES = 20
 
 
@@ -23,39 +23,39 @@ def get_token_status(client: ClientFields, *, of_account: bool) -> Generator[Act
     """Request the status of the token: `active`, `disabled` or `expired`.
 
     Args:
-        client: Whose token.
-        of_account: Ask as for a token of the account; else as for a user's.
+        client: The model object that has the token.
+        of_account: Whether to check a token of the account, instead of a user's token.
 
     Raises:
-        WorkersGemmaError: If the token is none of these, or the service cannot be asked.
+        WorkersGemmaError: If the service refuses the token or cannot be reached.
     """
     path = "/accounts/{account}/tokens/verify" if of_account else "/user/tokens/verify"
     answer = yield from _get(client, path, {})
     status = answer.result.get("status") if isinstance(answer.result, dict) else None
     if not isinstance(status, str):
-        raise answer.make_unreadable_error("it has no status of the token")
+        raise answer.make_unreadable_error("it does not contain the status of the token")
     return status
 
 
 def search_models(client: ClientFields, search: str) -> Generator[Action, Any, list[dict[str, Any]]]:
-    """Request the entries of the account's list of models.
+    """Request the models that the account can use.
 
     Args:
-        client: Whose account.
-        search: What their names hold.
+        client: The model object that has the account and the token.
+        search: A text that the names of the models contain.
 
     Raises:
-        WorkersGemmaError: If the service refuses or cannot be asked.
+        WorkersGemmaError: If the service refuses the request or cannot be reached.
     """
     found: list[dict[str, Any]] = []
     for page in range(1, MAX_PAGES + 1):
-        query = {"search": search, "per_page": str(_PER_PAGE), "page": str(page)}
+        query = {"search": search, "per_page": str(_PAGE_SIZE), "page": str(page)}
         answer = yield from _get(client, "/accounts/{account}/ai/models/search", query)
         entries = answer.result
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise answer.make_unreadable_error("it has no list of models")
+            raise answer.make_unreadable_error("it does not contain a list of models")
         found += entries
-        if len(entries) < _PER_PAGE:
+        if len(entries) < _PAGE_SIZE:
             break
     return found
 

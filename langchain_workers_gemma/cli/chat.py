@@ -1,4 +1,4 @@
-"""`workers-gemma chat`: stream one answer."""
+"""`workers-gemma chat`: stream one response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ cat report.txt | workers-gemma chat "Summarize this."
 workers-gemma chat "What is in this picture?" --image photo.png
 workers-gemma chat "Hello" --model @cf/aisingapore/gemma-sea-lion-v4-27b-it
 """
-_REMOTE = ("http://", "https://")
+_URL_PREFIXES = ("http://", "https://")
 
 
 def add_chat_command(commands: Any) -> None:
@@ -37,12 +37,12 @@ def add_chat_command(commands: Any) -> None:
         "chat",
         "stream one response",
         description=(
-            "Send one prompt and stream the answer to standard output; tokens and cost go to standard error.\n"
-            "If you pipe text into the command, it is added below the prompt, or is the prompt."
+            "Send one prompt and stream the response to standard output. Tokens and cost go to standard error.\n"
+            "If you pipe text into the command, it is added after the prompt. Without a prompt, it is the prompt."
         ),
         examples=_EXAMPLES,
     )
-    chat.add_argument("prompt", nargs="?", default="", help="the prompt; standard input if left out")
+    chat.add_argument("prompt", nargs="?", default="", help="the prompt; without it, standard input is read")
     add_model_arguments(chat)
     chat.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
     chat.add_argument(
@@ -72,7 +72,7 @@ def _build_messages(options: argparse.Namespace) -> list[BaseMessage]:
 
     prompt = "\n\n".join(text for text in (options.prompt, _read_standard_input()) if text.strip())
     if not prompt and not options.image:
-        raise CommandError('There is no prompt: give one, as in `workers-gemma chat "Hello"`, or pipe one in.', code=2)
+        raise CommandError('There is no prompt: add one, as in `workers-gemma chat "Hello"`, or pipe one in.', code=2)
     blocks: list[str | dict[str, Any]] = [_read_image(image) for image in options.image]
     if prompt:
         blocks.append({"type": "text", "text": prompt})
@@ -87,52 +87,52 @@ def _read_standard_input() -> str:
 
 
 def _read_image(source: str) -> dict[str, Any]:
-    if source.startswith(_REMOTE):
+    if source.startswith(_URL_PREFIXES):
         return {"type": "image", "url": source}
     try:
         data = Path(source).read_bytes()
     except OSError as error:
         raise CommandError(f"--image {source!r} cannot be read: {error.strerror or error}.", code=2) from error
-    kind = mimetypes.guess_type(source)[0] or "image/png"  # the bytes decide what is sent
-    return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": kind}
+    mime_type = mimetypes.guess_type(source)[0] or "image/png"  # the request builder detects the type from the bytes
+    return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": mime_type}
 
 
 def _make_model(options: argparse.Namespace) -> ChatWorkersGemma:
     settings: dict[str, Any] = {"max_tokens": options.max_tokens}
-    if any(image.startswith(_REMOTE) for image in options.image):
+    if any(image.startswith(_URL_PREFIXES) for image in options.image):
         settings["inline_image_urls"] = True
     return make_model_from_arguments(options, **settings)
 
 
 def _stream(llm: ChatWorkersGemma, messages: list[BaseMessage]) -> AIMessageChunk | None:
-    """Print the answer as it arrives.
+    """Print the chunks of the stream as they arrive, and return the merged message.
 
     Raises:
-        CommandError: If the service refuses, or the answer ends prematurely.
+        CommandError: If the service refuses the request, or the stream ends prematurely.
     """
     from langchain_workers_gemma.cli.findings import explain
     from langchain_workers_gemma.errors import WorkersGemmaError
 
     merged: AIMessageChunk | None = None
-    terminal = sys.stdout.isatty()
+    is_terminal = sys.stdout.isatty()
     try:
         for chunk in llm.stream(messages):
-            sys.stdout.write(strip_control_characters(chunk.text) if terminal else chunk.text)
+            sys.stdout.write(strip_control_characters(chunk.text) if is_terminal else chunk.text)
             sys.stdout.flush()
             merged = chunk if merged is None else merged + chunk
     except WorkersGemmaError as error:
         if merged is not None:
             print()
         raise CommandError(explain(error, llm.model, llm.host).message) from None
-    except ValueError as error:  # the input is not for this model
+    except ValueError as error:  # the input is not valid for this model
         raise CommandError(error, code=2) from None
     print()
     return merged
 
 
 def strip_control_characters(text: str) -> str:
-    """Return a text without control characters, which could control a terminal."""
-    return "".join(one for one in text if one.isprintable() or one in "\n\t")
+    """Return a text without the characters that could control a terminal."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
 
 
 def _print_usage(message: AIMessageChunk) -> None:

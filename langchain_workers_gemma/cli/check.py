@@ -25,7 +25,7 @@ def add_check_command(commands: Any) -> None:
         commands,
         "check",
         "test your credentials, and report what is wrong",
-        description="Test your credentials step by step, and report what is wrong. Exits with 1 if something is.",
+        description="Test your credentials step by step, and report what is wrong. The exit code is 1 if a step fails.",
         examples=_EXAMPLES,
     )
     add_model_arguments(check)
@@ -41,19 +41,24 @@ def _check(options: argparse.Namespace) -> int:
         findings.append(finding)
         if not options.json:
             print(finding, flush=True)
-    well = all(finding.state != "FAIL" for finding in findings)
+    is_ok = all(finding.state != "FAIL" for finding in findings)
     if options.json:
-        print(json.dumps(_report(findings, options, well=well), indent=2, ensure_ascii=False))
-    return 0 if well else 1
+        print(json.dumps(_build_report(findings, options, is_ok=is_ok), indent=2, ensure_ascii=False))
+    return 0 if is_ok else 1
 
 
-def _report(findings: list[Finding], options: argparse.Namespace, *, well: bool) -> dict[str, Any]:
+def _build_report(findings: list[Finding], options: argparse.Namespace, *, is_ok: bool) -> dict[str, Any]:
     return {
-        "ok": well,
+        "ok": is_ok,
         "host": options.host,
         "model": options.model or DEFAULT_MODEL.get(options.host),
         "findings": [
-            {"state": one.state.lower(), "topic": one.topic, "text": one.text, "server": one.server or None}
-            for one in findings
+            {
+                "state": finding.state.lower(),
+                "topic": finding.topic,
+                "text": finding.text,
+                "server": finding.server or None,
+            }
+            for finding in findings
         ],
     }

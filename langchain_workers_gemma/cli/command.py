@@ -1,4 +1,4 @@
-"""Helpers of all commands."""
+"""Shared helpers for all commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(Exception):
-    """The command cannot be run, or failed; the message names the cause.
+    """The command cannot run, or has failed. The message names the cause.
 
     Attributes:
         code: The exit code.
@@ -26,17 +26,17 @@ class CommandError(Exception):
 
 
 def add_command(commands: Any, name: str, summary: str, *, examples: str, description: str = "") -> Any:
-    """Add a command whose help ends in examples.
+    """Add a command whose help ends with examples.
 
     Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-        name: The command's name.
-        summary: What it does, in one line.
-        examples: Lines that can be copied into a shell.
-        description: More about it; the summary if left out.
+        commands: The object that `ArgumentParser.add_subparsers` returned.
+        name: The name of the command.
+        summary: One line that describes the command.
+        examples: Lines that users can copy into a shell.
+        description: A longer description. By default the summary.
 
     Returns:
-        The command's parser.
+        The parser of the command.
     """
     return commands.add_parser(
         name,
@@ -48,21 +48,21 @@ def add_command(commands: Any, name: str, summary: str, *, examples: str, descri
 
 
 def add_model_arguments(parser: Any) -> None:
-    """Add the arguments that choose model and host."""
-    parser.add_argument("--model", default="", metavar="ID", help="the model; the host's default if left out")
+    """Add the arguments that choose the model and the host."""
+    parser.add_argument("--model", default="", metavar="ID", help="the model (default: the host's default model)")
     parser.add_argument("--host", choices=list(HOSTS), default="cloudflare", help="the hosting provider")
 
 
 def make_model_from_arguments(options: argparse.Namespace, *, code: int = 1, **settings: Any) -> ChatWorkersGemma:
-    """Return the model that `--model`, `--host` and the environment name; its warnings go to standard error.
+    """Create the model from `--model`, `--host` and the environment. Its warnings go to standard error.
 
     Args:
         options: The parsed arguments.
-        code: The exit code if the model cannot be made.
+        code: The exit code if the model cannot be created.
         settings: Further fields of the model.
 
     Raises:
-        CommandError: If an argument or a credential is missing or wrong.
+        CommandError: If an argument or a credential is missing or not valid.
     """
     from pydantic import ValidationError
 

@@ -19,7 +19,7 @@ from langchain_workers_gemma.sandbox import Sandbox
 
 MAX_ROUNDS = 5
 TOKENS_PER_SECOND = 40
-"""Slow enough to see a stream arrive."""
+"""The speed of streams, slow enough to see the chunks arrive."""
 
 NEXT_STEPS = """
 Next steps:
@@ -48,7 +48,7 @@ class Person(BaseModel):
 
 
 def run_demo() -> int:
-    """Show a chat, a stream, an agent, structured output and a preview, with tokens and cost.
+    """Show a chat, a stream, an agent, structured output and a preview, each with its tokens and cost.
 
     Returns:
         The exit code.
@@ -72,7 +72,7 @@ def run_demo() -> int:
         _show_structured(llm)
         _show_preview(llm)
         print(NEXT_STEPS.format(command=_name_command()))
-        _wait_for_reader(inspector)
+        _wait_for_enter(inspector)
     return 0
 
 
@@ -87,12 +87,12 @@ def _show_chat(llm: ChatWorkersGemma) -> None:
 
 def _show_stream(llm: ChatWorkersGemma) -> None:
     _print_title("Stream")
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     times: list[float] = []
     merged: Any = None
     for chunk in llm.stream("Explain quantum entanglement in one sentence."):
         if chunk.text:
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - started_at)
             print(chunk.text, end="", flush=True)
         merged = chunk if merged is None else merged + chunk
     print(f"\n({len(times)} chunks, the first after {times[0]:.2f} s, the last after {times[-1]:.2f} s)")
@@ -130,7 +130,7 @@ def _show_structured(llm: ChatWorkersGemma) -> None:
 
 
 def _show_preview(llm: ChatWorkersGemma) -> None:
-    _print_title("Preview: what a call would send, without sending it")
+    _print_title("Preview: show the request of a call without sending it")
     preview = llm.preview([("human", "Hi."), ("human", "What is the capital of France?")])
     print(f"{preview.request.method} {preview.request.url}")
     print(f"body: {json.dumps(preview.request.body)}")
@@ -140,15 +140,15 @@ def _show_preview(llm: ChatWorkersGemma) -> None:
 
 
 def _name_command() -> str:
-    """Return how to run `workers-gemma` from this shell: by its path if its virtual environment is not activated."""
+    """Return the command that runs `workers-gemma` in this shell, with its path if the environment is not activated."""
     if shutil.which("workers-gemma"):
         return "workers-gemma"
     script = Path(sys.executable).with_name("workers-gemma")
     return os.path.relpath(script) if script.exists() else f"{Path(sys.executable).name} -m langchain_workers_gemma"
 
 
-def _wait_for_reader(inspector: str) -> None:
-    """Keep the sandbox running until Enter in a terminal, so that the user can open the inspector."""
+def _wait_for_enter(inspector: str) -> None:
+    """In a terminal, keep the sandbox running until the user presses Enter, so that they can open the inspector."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         input(f"\nThe inspector is at {inspector}. Press Enter to stop the sandbox.")
 

@@ -29,17 +29,20 @@ from langchain_workers_gemma.transport.driver import run
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 _GLOBAL_API_KEY = re.compile(r"[0-9a-f]{37}")
 _API_PATH = "/client/v4"
-_NO_ROUTE = (7000, 7003)
-"""Codes of a path that the API does not have: a wrong account in it, or a wrong base URL (docs/wire.md section 5)."""
-_MALFORMED_HEADER = 6003
+_NO_ROUTE_CODES = (7000, 7003)
+"""Error codes of a path that the API does not have: its account or the base URL is wrong (docs/wire.md section 5)."""
+_MALFORMED_HEADER_CODE = 6003
 
 
 def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding]:
-    """Test the credentials that are found, up to the first step that fails.
+    """Test the credentials from the environment step by step, and stop at the first step that fails.
 
     Args:
         host: The hosting provider.
-        model: The model to call; the host's default if left out.
+        model: The model to call; empty for the host's default model.
+
+    Yields:
+        The findings of each step.
     """
     try:
         llm = make_model(host, model)
@@ -54,10 +57,10 @@ def diagnose(host: HostName = "cloudflare", model: str = "") -> Iterator[Finding
 
 
 def make_model(host: HostName, model: str) -> ChatWorkersGemma:
-    """Return a model object from the credentials found.
+    """Create a model object from the credentials in the environment.
 
     Raises:
-        FailedError: If there are none, or they cannot be used.
+        FailedError: If there are no credentials, or they are not valid.
     """
     settings: dict[str, Any] = {"host": host, "max_tokens": 1, "max_retries": 0}
     model = model or DEFAULT_MODEL.get(host, "")
@@ -87,7 +90,7 @@ def _check_credentials(llm: ChatWorkersGemma) -> Iterator[Finding]:
 
 def _check_odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Finding]:
     if token.lower().startswith("bearer ") or token.startswith(("'", '"')) or " " in token:
-        yield Finding("note", "token", "it begins with Bearer, or has quotes or spaces: set the token alone")
+        yield Finding("note", "token", "it starts with Bearer, or contains quotes or spaces: set only the token itself")
     if not HOSTS[llm.host].has_account_api or not llm.account_id:
         return
     if _ACCOUNT_ID.fullmatch(token) and not _ACCOUNT_ID.fullmatch(llm.account_id):
@@ -95,7 +98,9 @@ def _check_odd_credentials(llm: ChatWorkersGemma, token: str) -> Iterator[Findin
     elif _GLOBAL_API_KEY.fullmatch(token):
         yield Finding("note", "token", "it looks like a Global API Key, which does not work here: create an API token")
     if not _ACCOUNT_ID.fullmatch(llm.account_id):
-        yield Finding("note", "account", "Cloudflare's account ids are 32 digits and letters a to f; this one is not")
+        yield Finding(
+            "note", "account", "an account id of Cloudflare has 32 digits and letters a to f; this one does not"
+        )
 
 
 # --- base URL and token -----------------------------------------------------------------------------------------------
@@ -111,20 +116,23 @@ def _check_token(llm: ChatWorkersGemma) -> Iterator[Finding]:
 
 
 def _get_status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIStatusError:
-    """Return the token's status, or the refusal of a service that does not know the token.
+    """Request the status of the token.
+
+    Returns:
+        The status, or the error if the service does not know the token.
 
     Raises:
-        FailedError: If anything but the token is the cause.
+        FailedError: If the request fails for any other reason.
     """
     try:
         return run(connection.build_transport(llm), get_token_status(llm, of_account=of_account))
     except (errors.RateLimitError, errors.InternalServerError) as error:
         raise _explain_wrong_base_url(llm, error) or FailedError(explain(error)) from None
     except errors.APIStatusError as error:
-        # The path of the user's check names no account: a server without it is not Cloudflare's API.
+        # The path that checks a user's token has no account in it: a server without this path is not Cloudflare's API.
         if not of_account and _is_no_route(error):
             raise _explain_wrong_base_url(llm, error) or make_failure(
-                "base_url", f"{llm.base_url} does not answer like Cloudflare's API: check {BASE_URL_VARIABLE}.", error
+                "base_url", f"{llm.base_url} is not the URL of Cloudflare's API: check {BASE_URL_VARIABLE}.", error
             ) from None
         return error
     except errors.WorkersGemmaError as error:
@@ -132,37 +140,38 @@ def _get_status(llm: ChatWorkersGemma, *, of_account: bool) -> str | errors.APIS
 
 
 def _explain_wrong_base_url(llm: ChatWorkersGemma, error: errors.APIStatusError) -> FailedError | None:
-    """Return the failure of a base URL that lacks the API's path; a busy or failing server does not show it."""
+    """Return the failure if the base URL lacks the path of the API, or `None`.
+
+    Errors of a busy or failing server do not show that the base URL is wrong.
+    """
     parts = urlsplit(llm.base_url or "")
     if parts.path.endswith(_API_PATH) or (error.status_code >= 429 and not _is_no_route(error)):
         return None
-    right = f"{parts.scheme}://{parts.netloc}{_API_PATH}"
-    return make_failure("base_url", f"{llm.base_url} has no {_API_PATH}: set {BASE_URL_VARIABLE}={right}.", error)
+    corrected = f"{parts.scheme}://{parts.netloc}{_API_PATH}"
+    return make_failure("base_url", f"{llm.base_url} has no {_API_PATH}: set {BASE_URL_VARIABLE}={corrected}.", error)
 
 
 def _is_no_route(error: errors.APIStatusError) -> bool:
-    return error.code in _NO_ROUTE or error.status_code in (404, 405)
+    return error.code in _NO_ROUTE_CODES or error.status_code in (404, 405)
 
 
 def _explain_unreachable(llm: ChatWorkersGemma, error: errors.WorkersGemmaError) -> Finding:
-    found = explain(error)
-    if found.topic != "network" or llm.base_url == HOSTS[llm.host].base_url:
-        return found
+    finding = explain(error)
+    if finding.topic != "network" or llm.base_url == HOSTS[llm.host].base_url:
+        return finding
     hint = f" {llm.base_url} was set as the base URL: unset {BASE_URL_VARIABLE} to use {HOSTS[llm.host].label} itself."
-    return Finding(found.state, found.topic, found.text + hint, found.server)
+    return Finding(finding.state, finding.topic, finding.text + hint, finding.server)
 
 
 def _explain_unknown_token(llm: ChatWorkersGemma, refusal: errors.APIStatusError) -> FailedError:
-    if refusal.code == _MALFORMED_HEADER:
+    if refusal.code == _MALFORMED_HEADER_CODE:
         return make_failure(
             "token", "it is not valid in a header: remove quotes, spaces and a leading Bearer.", refusal
         )
-    known = "Cloudflare knows it neither as a user's token nor as one of this account"
+    text = "Cloudflare accepts it neither as a user's token nor as a token of this account"
     if _is_no_route(refusal):
-        return make_failure(
-            "token", f"{known}. The account {llm.account_id} may not exist either: check both.", refusal
-        )
-    return make_failure("token", f"{known}: create a new one, or check the account id.", refusal)
+        return make_failure("token", f"{text}. The account {llm.account_id} may not exist either: check both.", refusal)
+    return make_failure("token", f"{text}: create a new one, or check the account id.", refusal)
 
 
 # --- account and model ------------------------------------------------------------------------------------------------
@@ -186,8 +195,8 @@ def _explain_refused_account(llm: ChatWorkersGemma, error: errors.APIStatusError
         return make_failure("account", text, error)
     if isinstance(error, errors.AuthenticationError | errors.PermissionDeniedError):
         text = (
-            f"The token is valid, but may not read Workers AI in this account: {llm.account_id} is another account "
-            "than the token's, or the token lacks the permission Workers AI (Read)."
+            "The token is valid, but may not read Workers AI in this account: either the token belongs to another "
+            f"account than {llm.account_id}, or it lacks the permission Workers AI (Read)."
         )
         return make_failure("account", text, error)
     return FailedError(explain(error))
@@ -198,8 +207,7 @@ def _check_listed(llm: ChatWorkersGemma, names: list[str]) -> Finding:
     if spec.retired is not None:
         return Finding("note", "model", f"{spec.id} was retired on {spec.retired.isoformat()}: use {spec.replacement}")
     if llm.model not in names:
-        nearest = suggest_model(llm.model, llm.host, names)
-        return Finding("note", "model", f"{llm.model} is not in that list.{nearest}")
+        return Finding("note", "model", f"{llm.model} is not in that list.{suggest_model(llm.model, llm.host, names)}")
     return Finding("ok", "model", f"{llm.model} is listed")
 
 
@@ -209,5 +217,5 @@ def _call(llm: ChatWorkersGemma, *, account_was_read: bool) -> Iterator[Finding]
     except errors.WorkersGemmaError as error:
         raise FailedError(explain(error, llm.model, llm.host, account_was_read=account_was_read)) from None
     usage = message.usage_metadata
-    cost = f": {usage['input_tokens']} tokens in, {usage['output_tokens']} out" if usage else ""
-    yield Finding("ok", "call", f"{llm.model} answered{cost}")
+    tokens = f": {usage['input_tokens']} tokens in, {usage['output_tokens']} out" if usage else ""
+    yield Finding("ok", "call", f"{llm.model} answered{tokens}")

@@ -1,4 +1,4 @@
-"""The findings of `check`, and explanations of errors."""
+"""The findings of `workers-gemma check`, and explanations of errors."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 State: TypeAlias = Literal["ok", "note", "FAIL"]
 
-# What each error means after a first installation; the first match counts.
-_MEANINGS: tuple[tuple[type[errors.WorkersGemmaError], str, str], ...] = (
+# The likely cause of each error, with its topic. The first class that matches counts.
+_EXPLANATIONS: tuple[tuple[type[errors.WorkersGemmaError], str, str], ...] = (
     (
         errors.APITimeoutError,
         "network",
-        "The service was reached too slowly, or not at all; a cold start takes minutes.",
+        "The service did not respond in time: check the network, or try again, because a cold start can take minutes.",
     ),
-    (errors.StreamInterruptedError, "network", "The answer ended prematurely: the connection broke. Try again."),
+    (errors.StreamInterruptedError, "network", "The stream ended prematurely: the connection was lost. Try again."),
     (errors.APIConnectionError, "network", "The service cannot be reached: check the network, the proxy and base_url."),
-    (errors.AuthenticationError, "credentials", "The token was refused: check that it is whole and not revoked."),
-    (errors.QuotaExceededError, "quota", "The credentials are good, but the day's free allocation is used up."),
+    (errors.AuthenticationError, "credentials", "The token was refused: check that it is complete and not revoked."),
+    (errors.QuotaExceededError, "quota", "The credentials work, but today's free allocation is used up."),
     (
         errors.CapacityError,
         "capacity",
-        "The credentials are good, but the service has no capacity at the moment: try later.",
+        "The credentials work, but the service has no capacity at the moment: try again later.",
     ),
-    (errors.RateLimitError, "quota", "The credentials are good, but there were too many requests: wait a minute."),
-    (errors.ModelDeprecatedError, "model", "The credentials are good, but the service has retired this model."),
+    (errors.RateLimitError, "quota", "The credentials work, but there were too many requests: wait a minute."),
+    (errors.ModelDeprecatedError, "model", "The credentials work, but the service has retired this model."),
     (errors.ModelNotFoundError, "model", "There is no such model, or no such account: check both ids."),
     (errors.PermissionDeniedError, "account", "The account, or this token in it, may not use this model."),
     (errors.RequestTimeoutError, "service", "The service took too long: it may be starting the model, so try again."),
     (
         errors.InternalServerError,
         "service",
-        "The service failed or answered with something unreadable: try again later.",
+        "The service failed, or its reply cannot be read: try again later.",
     ),
     (errors.WorkersGemmaError, "call", "The service refused the call."),
 )
@@ -49,13 +49,12 @@ _MEANINGS: tuple[tuple[type[errors.WorkersGemmaError], str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one step found.
+    """The result of one step.
 
     Attributes:
-        state: `ok`, `note` for what may matter, or `FAIL` for what must be fixed.
-        topic: What it is about: credentials, base_url, token, account, model, quota, capacity, network, service or
-            call.
-        text: The finding, with what to do.
+        state: `ok`; `note` for a possible problem; `FAIL` for a problem that must be fixed.
+        topic: One of credentials, base_url, token, account, model, quota, capacity, network, service and call.
+        text: The finding, and what to do about it.
         server: The service's own message.
     """
 
@@ -69,12 +68,12 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """The text with the service's own message."""
+        """The text, with the service's own message in parentheses."""
         return f"{self.text} ({self.server})" if self.server else self.text
 
 
 class FailedError(Exception):
-    """A step found a problem that must be fixed before the next steps."""
+    """A step found a problem that must be fixed first."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
@@ -89,7 +88,7 @@ def make_failure(topic: str, text: str, error: errors.WorkersGemmaError | None =
 def explain(
     error: errors.WorkersGemmaError, model: str = "", host: HostName = "cloudflare", *, account_was_read: bool = False
 ) -> Finding:
-    """Return what an error means, with the service's own message.
+    """Return a finding that explains an error, with the service's own message.
 
     Args:
         error: The error.
@@ -97,7 +96,7 @@ def explain(
         host: The host that was called.
         account_was_read: Whether the account is known to exist, so that it cannot be the cause.
     """
-    topic, text = next((topic, text) for cls, topic, text in _MEANINGS if isinstance(error, cls))
+    topic, text = next((topic, text) for cls, topic, text in _EXPLANATIONS if isinstance(error, cls))
     if topic == "model":
         if account_was_read or not HOSTS[host].account_variables:
             text = text.replace("such model, or no such account: check both ids", "such model: check its id")
@@ -106,12 +105,12 @@ def explain(
 
 
 def suggest_model(model: str, host: HostName, listed: Collection[str] = ()) -> str:
-    """Return a sentence that names the nearest known id, or nothing.
+    """Return a question with the known id that is most similar, or an empty text.
 
     Args:
         model: An id that the service does not know.
         host: The hosting provider.
-        listed: The ids that the service lists; only these are suggested where there are any.
+        listed: The ids that the service lists. If there are any, only one of these is suggested.
     """
     nearest = nearest_model_id(model, host)
     if nearest is None or nearest == model or (listed and nearest not in listed):
@@ -120,11 +119,11 @@ def suggest_model(model: str, host: HostName, listed: Collection[str] = ()) -> s
 
 
 def describe_problems(error: ValidationError) -> str:
-    """Return what is wrong with the arguments of a model, without pydantic's frame."""
+    """Return the messages of a validation error, without the text that pydantic adds."""
     return " ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())
 
 
 def to_one_line(error: Exception) -> str:
-    """Return an error's text on one line, without control characters."""
+    """Return the text of an error on one line, without control characters."""
     text = " ".join(str(error).split())
-    return "".join(one for one in text if one.isprintable())
+    return "".join(character for character in text if character.isprintable())

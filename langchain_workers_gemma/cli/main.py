@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The command and its options; those of the process if left out.
+        arguments: The command and its options. By default those of the process.
 
     Returns:
         The exit code: 0 for success, 1 for failure, 2 for bad arguments.

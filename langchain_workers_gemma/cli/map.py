@@ -15,16 +15,16 @@ from langchain_workers_gemma.cli.command import (
     make_model_from_arguments,
 )
 
-SUCCEEDED = 0
-INCOMPLETE = 1
-BAD_ARGUMENTS = 2
+EXIT_SUCCESS = 0
+EXIT_INCOMPLETE = 1
+EXIT_BAD_ARGUMENTS = 2
 
 _DESCRIPTION = """\
-Send every row of a data set to a model. Each row of OUTPUT is the row of INPUT plus `output`, `usage` and `cost_usd`,
-or plus `error`, in the same order.
+Send every row of a data set to a model. Each row of OUTPUT is the row of INPUT plus the fields `output`, `usage` and
+`cost_usd`, or plus `error`. The rows are in the same order.
 
 You can stop or kill the command at any time. Run it again with the same arguments to resume: it sends rows with an
-error again, but not finished rows. Its journal is OUTPUT.journal.
+error again, but not finished rows. The file OUTPUT.journal stores the finished rows.
 
 Exit codes: 0 if every row has its output, 1 if not, 2 for bad arguments."""
 _EXAMPLES = """
@@ -40,23 +40,23 @@ def add_map_command(commands: Any) -> None:
         commands, "map", "send every row of a data set to a model", description=_DESCRIPTION, examples=_EXAMPLES
     )
     parser.add_argument("input", metavar="INPUT.jsonl", type=Path, help="one JSON object per line")
-    parser.add_argument("output", metavar="OUTPUT.jsonl", type=Path, help="the rows with their answers")
+    parser.add_argument("output", metavar="OUTPUT.jsonl", type=Path, help="the rows with their outputs")
     parser.add_argument(
         "--prompt",
         required=True,
         metavar="TEXT",
-        help="the prompt; {field} is replaced by the row's field of that name",
+        help="the prompt; {field} is replaced by the field of that name",
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message before the prompt")
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="a JSON Schema that each answer must fit")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="a JSON Schema for each output")
     add_model_arguments(parser)
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="maximum number of tokens of one answer")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="maximum number of tokens of each output")
     parser.add_argument("--max-concurrency", type=int, metavar="N", help="maximum number of rows in flight")
     parser.add_argument(
         "--rate", type=float, metavar="N", help="maximum number of requests per minute, over all workers"
     )
     parser.add_argument(
-        "--max-cost", type=float, metavar="USD", help="maximum cost in US dollars, with earlier runs of this job"
+        "--max-cost", type=float, metavar="USD", help="maximum cost in US dollars, including earlier runs of this job"
     )
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers send the requests")
     parser.set_defaults(command=run_map)
@@ -66,13 +66,13 @@ def run_map(options: argparse.Namespace) -> int:
     """Run the command.
 
     Args:
-        options: Its parsed arguments.
+        options: The parsed arguments.
 
     Returns:
         The exit code.
 
     Raises:
-        CommandError: If the run cannot be started, or its machinery fails.
+        CommandError: If the run cannot start, or a file or the scheduler fails.
     """
     from langchain_workers_gemma.scale import MapStoppedError, map_file
 
@@ -80,7 +80,7 @@ def run_map(options: argparse.Namespace) -> int:
         report = map_file(
             options.input,
             options.output,
-            make_model_from_arguments(options, code=BAD_ARGUMENTS, max_tokens=options.max_tokens),
+            make_model_from_arguments(options, code=EXIT_BAD_ARGUMENTS, max_tokens=options.max_tokens),
             prompt=options.prompt,
             system=options.system,
             schema=None if options.schema is None else _read_schema(options.schema),
@@ -91,23 +91,23 @@ def run_map(options: argparse.Namespace) -> int:
             show_progress=True,
         )
     except ValueError as error:
-        raise CommandError(error, BAD_ARGUMENTS) from error
+        raise CommandError(error, EXIT_BAD_ARGUMENTS) from error
     except (ImportError, MapStoppedError, OSError) as error:
-        raise CommandError(error, INCOMPLETE) from error
+        raise CommandError(error, EXIT_INCOMPLETE) from error
     print(report, file=sys.stderr)
-    return SUCCEEDED if report.complete else INCOMPLETE
+    return EXIT_SUCCESS if report.complete else EXIT_INCOMPLETE
 
 
 def _read_schema(path: Path) -> dict[str, Any]:
     """Read a JSON Schema.
 
     Raises:
-        ValueError: If the file does not hold one.
+        ValueError: If the file cannot be read or does not contain one.
     """
     try:
         schema = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"--schema {str(path)!r} cannot be read: {error}") from error
     if not isinstance(schema, dict):
-        raise ValueError(f"--schema {str(path)!r} holds no JSON Schema: it must be an object.")
+        raise ValueError(f"--schema {str(path)!r} is not a JSON Schema: it must be a JSON object.")
     return schema

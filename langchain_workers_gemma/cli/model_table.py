@@ -1,4 +1,4 @@
-"""`workers-gemma models`: the published facts about each Gemma, and the account's own list."""
+"""`workers-gemma models`: the published facts about each Gemma, and the live list of the account."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def add_models_command(commands: Any) -> None:
     models = add_command(
         commands,
         "models",
-        "list the models with context, prices and features",
+        "list the models with context windows, prices and features",
         description=(
-            "List the published facts about each Gemma ('-': not published). With credentials for Cloudflare, the\n"
-            "live list of your account follows."
+            "List the published facts about each Gemma. '-' means not published. With credentials for Cloudflare, it\n"
+            "also prints the live list of your account."
         ),
         examples=_EXAMPLES,
     )
@@ -47,13 +47,13 @@ def _run_models(options: argparse.Namespace) -> int:
         listed = {"published": [to_facts(model) for model in MODELS.values()], "live": live}
         print(json.dumps(listed, indent=2, ensure_ascii=False))
         return 0
-    print(*write_published_table(), sep="\n")
+    print(*format_published_table(), sep="\n")
     if not _has_credentials():
         print("\nFor the live list of your account, set:\nCLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN")
         return 0
     entries = _fetch_live_entries()
     print("\nListed for your account:")
-    print(*write_live_table(entries), sep="\n")
+    print(*format_live_table(entries), sep="\n")
     return 0
 
 
@@ -63,10 +63,10 @@ def _has_credentials() -> bool:
 
 
 def _fetch_live_entries() -> list[dict[str, Any]]:
-    """Return the account's list.
+    """Request the models that the account can use.
 
     Raises:
-        CommandError: If the credentials cannot be used, or the service refuses.
+        CommandError: If the credentials are not valid, or the request fails.
     """
     from langchain_workers_gemma import WorkersGemmaError
     from langchain_workers_gemma.cli.account import search_models
@@ -81,23 +81,23 @@ def _fetch_live_entries() -> list[dict[str, Any]]:
     except FailedError as error:
         raise CommandError(error) from error
     except WorkersGemmaError as error:
-        raise CommandError(f"the live list cannot be read.\n{explain(error)}") from error
+        raise CommandError(f"The live list cannot be read.\n{explain(error)}") from error
 
 
 def to_facts(model: GemmaModel) -> dict[str, Any]:
-    """Return what is published about a model as JSON values; `null` is not published.
+    """Return the published facts about a model as JSON values. `null` means not published.
 
     Example:
         >>> from langchain_workers_gemma.models import get_model
         >>> to_facts(get_model("@cf/google/gemma-3-12b-it"))["parameters"]["top_k"]
         {'low': 1, 'high': 50, 'integer': True}
     """
-    return {one.name: _to_json_value(getattr(model, one.name)) for one in fields(model)}
+    return {field.name: _to_json_value(getattr(model, field.name)) for field in fields(model)}
 
 
 def _to_json_value(value: Any) -> Any:
     if isinstance(value, Range):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -107,11 +107,11 @@ def _to_json_value(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def write_published_table() -> Iterator[str]:
-    """Yield the lines of the table of every Gemma with published facts, none wider than a terminal.
+def format_published_table() -> Iterator[str]:
+    """Yield the lines of the table of all published models. No line is wider than a terminal.
 
     Example:
-        >>> next(write_published_table()).split()
+        >>> next(format_published_table()).split()
         ['cloudflare', 'context', '$/M', 'in', '$/M', 'out']
     """
     hosts = list(dict.fromkeys(model.host for model in MODELS.values()))
@@ -119,15 +119,15 @@ def write_published_table() -> Iterator[str]:
         yield _ROW.format(host, "context", "$/M in", "$/M out")
         for model in MODELS.values():
             if model.host == host:
-                yield from _write_published(model)
+                yield from _format_published(model)
 
 
-def _write_published(model: GemmaModel) -> Iterator[str]:
+def _format_published(model: GemmaModel) -> Iterator[str]:
     context = _format_tokens(model.context_window)
     yield _ROW.format(f"  {model.id}", context, _format_price(model.input_price), _format_price(model.output_price))
     yield from _wrap(", ".join(_list_features(model)))
     if model.enforced_context is not None:
-        yield from _wrap(f"{_format_tokens(model.enforced_context)} tokens of context are enforced")
+        yield from _wrap(f"enforced context: {_format_tokens(model.enforced_context)} tokens")
     if model.retired is not None:
         yield from _wrap(f"retired {model.retired.isoformat()}, use {model.replacement}")
 
@@ -139,7 +139,7 @@ def _wrap(text: str) -> list[str]:
 def _list_features(model: GemmaModel) -> Iterator[str]:
     tools = "tools" if model.function_calling else "tools (not trained)" if model.tools else ""
     constraint = {None: "", "guided_json": "guided_json"}.get(model.constraint, "response_format")
-    named = {
+    features = {
         "embeddings": model.embeds,
         "images": model.images,
         tools: bool(tools),
@@ -148,11 +148,11 @@ def _list_features(model: GemmaModel) -> Iterator[str]:
         "LoRA": model.lora,
         "batch queue": model.async_queue,
     }
-    return (name for name, has in named.items() if has)
+    return (name for name, is_supported in features.items() if is_supported)
 
 
-def write_live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the table of what `models/search` returned."""
+def format_live_table(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table of the models that `models/search` returned."""
     for entry in entries:
         properties = {
             item.get("property_id"): item.get("value")
@@ -183,7 +183,8 @@ def _format_live_price(prices: object) -> str:
 
 def _to_printable(value: object) -> str:
     """Return a value from the service without control characters."""
-    return "".join(one for one in str(value if value is not None else _UNKNOWN) if one.isprintable())
+    text = str(value if value is not None else _UNKNOWN)
+    return "".join(character for character in text if character.isprintable())
 
 
 def _format_tokens(count: int | None) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox import Sandbox
 
 DEFAULT_PORT = 8790
-"""The port. Not 8786 to 8788, which Dask and Cloudflare's `wrangler` use."""
+"""The default port. Dask and Cloudflare's `wrangler` use 8786 to 8788."""
 
 _EXAMPLES = """
 workers-gemma sandbox
@@ -32,7 +32,7 @@ def add_sandbox_command(commands: Any) -> None:
         "sandbox",
         "serve a local Workers AI until Ctrl-C",
         description=(
-            "Serve a local Workers AI with a deterministic mock model, or with a real Gemma behind it, until Ctrl-C.\n"
+            "Serve a local Workers AI until Ctrl-C. It answers with a deterministic mock model, or with a real Gemma.\n"
             "Open its inspector in a browser to see each request."
         ),
         examples=_EXAMPLES,
@@ -40,23 +40,25 @@ def add_sandbox_command(commands: Any) -> None:
     sandbox.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help=f"the port; 0 for any free one (default: {DEFAULT_PORT})"
     )
-    sandbox.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers, such as Ollama")
-    sandbox.add_argument("--upstream-model", metavar="NAME", help="the model's name on that server")
     sandbox.add_argument(
-        "--tokens-per-second", type=float, metavar="N", help="the speed of streams; as fast as possible if left out"
+        "--upstream", metavar="URL", help="an OpenAI-compatible server with a real Gemma, such as Ollama"
+    )
+    sandbox.add_argument("--upstream-model", metavar="NAME", help="the name of the model on that server")
+    sandbox.add_argument(
+        "--tokens-per-second", type=float, metavar="N", help="the speed of streams (default: as fast as possible)"
     )
     sandbox.set_defaults(command=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
     if (options.upstream is None) != (options.upstream_model is None):
-        raise CommandError("--upstream and --upstream-model go together.", code=2)
+        raise CommandError("Pass both --upstream and --upstream-model, or neither.", code=2)
     with closing(_start(options)) as sandbox:
         print(f"A local Workers AI is listening at {sandbox.base_url}. Press Ctrl-C to stop it.")
         if options.upstream is None:
             print("HTTP is real; answers are mock data of a deterministic mock model.")
         print(f"Inspector: http://127.0.0.1:{sandbox.port}/")
-        print("To use it, set in another terminal:")
+        print("To use it, set these variables in another terminal:")
         for name, value in _list_variables(sandbox).items():
             print(_format_assignment(name, value), flush=True)
         _log_requests()
@@ -76,7 +78,7 @@ def _list_variables(sandbox: Sandbox) -> dict[str, str]:
 
 
 def _format_assignment(name: str, value: str) -> str:
-    """Return the line that sets a variable in the usual shell of this system: PowerShell on Windows."""
+    """Return the line that sets a variable in the usual shell of this system, which is PowerShell on Windows."""
     return f'$Env:{name} = "{value}"' if sys.platform == "win32" else f"export {name}={value}"
 
 
@@ -96,12 +98,12 @@ def _start(options: argparse.Namespace) -> Sandbox:
                 f"Port {options.port} is in use. Choose another with --port N, or any free one with --port 0."
             ) from error
         raise CommandError(error) from error
-    except (ImportError, OverflowError, ValueError) as error:  # an extra is missing, or an option is not valid
+    except (ImportError, OverflowError, ValueError) as error:  # a package is missing, or an option is not valid
         raise CommandError(error) from error
 
 
 def _log_requests() -> None:
-    """Show one line for each request on standard error."""
+    """Log one line for each request to standard error."""
     from langchain_workers_gemma.sandbox.inspector import ACCESS_LOG
 
     handler = logging.StreamHandler()

@@ -277,7 +277,7 @@ def _make_outcome(answer: Any, meter: _Meter) -> Outcome:
             meter.add(answer)
         text = str(answer.text)
         if not text and answer.response_metadata.get("finish_reason") == "length":
-            return Outcome("failed", error="The reply is empty: increase max_tokens, or turn thinking off.")
+            return Outcome("failed", error="The reply is empty: raise max_tokens, or turn thinking off.")
         return Outcome("done", output=text)
     output = answer.model_dump(mode="json") if isinstance(answer, BaseModel) else answer
     dump_line({"output": output})

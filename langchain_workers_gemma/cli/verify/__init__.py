@@ -1,4 +1,4 @@
-"""`workers-gemma verify`: compare what the live service sends with what this package expects."""
+"""`workers-gemma verify`: compare the responses of the live service with the facts that this package relies on."""
 
 from langchain_workers_gemma.cli.verify.command import add_verify_command
 

@@ -1,6 +1,6 @@
-"""The checks: small calls, each with the facts of docs/wire.md and `models.py` that its response shows.
+"""The checks of `verify`: small calls whose responses are compared with docs/wire.md and `models.py`.
 
-A fact that sources state is compared; a question that they leave open, or answer in contradictory ways, is observed.
+A fact that a source states is compared. A fact that no source states, or on which sources disagree, is only observed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from langchain_workers_gemma.models import GemmaModel
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One call, or a few that belong together.
+    """One call, or a few related calls.
 
     Attributes:
-        name: What it tries.
-        run: Makes the calls and yields the facts.
-        applies: Whether the model and its host have what it tries.
-        calls: How many requests it sends.
-        output_tokens: The most tokens that the model generates for it, thoughts apart.
-        input_tokens: About how many tokens it sends.
-        replies_with_thoughts: How many of its requests have enough `max_tokens` for the thoughts of a thinking model.
+        name: The subject of the check.
+        run: Sends the requests and yields the results.
+        applies: Returns whether the check applies to a model and its host.
+        calls: The number of requests.
+        output_tokens: Maximum number of tokens that the model generates, without thoughts.
+        input_tokens: Approximate number of input tokens.
+        replies_with_thoughts: The number of requests whose `max_tokens` includes thoughts if the model can think.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Check:
     input_tokens: int = 0
     replies_with_thoughts: int = 0
 
-    def most_tokens(self, spec: GemmaModel) -> int:
-        """Return the most tokens that a model generates for it."""
+    def get_max_output_tokens(self, spec: GemmaModel) -> int:
+        """Return the maximum number of tokens that a model generates for the check, including thoughts."""
         return self.output_tokens + self.replies_with_thoughts * (get_text_limit(spec) - TEXT_TOKENS)
 
 
@@ -95,4 +95,4 @@ CHECKS: tuple[Check, ...] = (
     Check("embeddings", service.check_embeddings, _is_on_cloudflare, 1, 0, 10),
     Check("the queue", service.check_queue, lambda spec: spec.async_queue, 2, TEXT_TOKENS, 25),
 )
-"""Every check, in the order in which they are made."""
+"""All checks, in the order in which they run."""

@@ -31,16 +31,16 @@ def add_verify_command(commands: Any) -> None:
     verify = add_command(
         commands,
         "verify",
-        "compare the live service with what this package expects",
+        "compare the live service with the facts that this package relies on",
         description=(
             "Make about twenty small live calls and compare the responses with\n"
             "docs/wire.md and models.py. The report goes to standard output; you can paste it into an issue.\n"
-            "Exits with 0 if every fact holds, 1 if not, 2 if no call was made."
+            "The exit code is 0 if every fact holds, 1 if not, 2 if no call was made."
         ),
         examples=_EXAMPLES,
     )
     add_model_arguments(verify)
-    verify.add_argument("--yes", action="store_true", help="do not ask before the calls are made")
+    verify.add_argument("--yes", action="store_true", help="make the calls without asking first")
     verify.add_argument("--json", action="store_true", help="print the report as JSON instead of Markdown")
     verify.add_argument("--output", type=Path, metavar="NAME", help="also write NAME.md and NAME.json")
     verify.set_defaults(command=_verify)
@@ -58,12 +58,12 @@ def _verify(options: argparse.Namespace) -> int:
     except FailedError as error:
         raise CommandError(error.finding.message) from None
     if is_legacy_gateway(llm.base_url or ""):
-        raise CommandError("verify needs the API's own base URL: a gateway's has not all routes.", code=2)
+        raise CommandError("verify needs the base URL of the API itself: a gateway does not have all routes.", code=2)
     spec = resolve_model(llm.model, llm.host)
     chosen = [check for check in CHECKS if check.applies(spec)]
     _show_estimate(llm, spec, chosen)
     if not options.yes and not _is_confirmed():
-        print("Nothing was called.", file=sys.stderr)
+        print("No call was made.", file=sys.stderr)
         return _DECLINED
     report = run_checks(llm, chosen, [check.name for check in CHECKS if not check.applies(spec)])
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
@@ -75,34 +75,37 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def estimate_cost(spec: GemmaModel, checks: list[Check]) -> tuple[int, int, float | None]:
-    """Return the tokens that checks send, the most that they generate, and what both cost in US dollars."""
-    sent = sum(check.input_tokens for check in checks)
-    generated = sum(check.most_tokens(spec) for check in checks)
-    return sent, generated, spec.cost_usd(sent, generated)
+    """Estimate the input tokens of checks, their maximum output tokens, and the maximum cost in US dollars."""
+    input_tokens = sum(check.input_tokens for check in checks)
+    output_tokens = sum(check.get_max_output_tokens(spec) for check in checks)
+    return input_tokens, output_tokens, spec.cost_usd(input_tokens, output_tokens)
 
 
 def _show_estimate(llm: ChatWorkersGemma, spec: GemmaModel, checks: list[Check]) -> None:
-    sent, generated, cost = estimate_cost(spec, checks)
-    price = f"about ${cost:.4f} at most" if cost is not None else "a cost that is not published"
+    input_tokens, output_tokens, cost = estimate_cost(spec, checks)
+    price = f"at most about ${cost:.4f}" if cost is not None else "the price is not published"
     print(
         f"About {sum(check.calls for check in checks)} calls of {llm.model} at {llm.base_url}: "
-        f"{sent:,} tokens in, up to {generated:,} out, {price}.",
+        f"{input_tokens:,} tokens in, up to {output_tokens:,} out, {price}.",
         file=sys.stderr,
     )
 
 
 def _is_confirmed() -> bool:
-    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("Continue? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def run_checks(llm: ChatWorkersGemma, checks: list[Check], skipped: list[str]) -> Report:
-    """Make the calls.
+    """Run checks and return the report.
 
     Args:
-        llm: The model object whose credentials are used.
-        checks: What to try.
-        skipped: The names of what is not tried.
+        llm: The model object with the credentials.
+        checks: The checks to run.
+        skipped: The names of the checks that do not apply.
+
+    Raises:
+        CommandError: If the service refuses the credentials.
     """
     from datetime import UTC, datetime
 
@@ -121,7 +124,7 @@ def run_checks(llm: ChatWorkersGemma, checks: list[Check], skipped: list[str]) -
                 raise CommandError(f"The credentials are refused: run `workers-gemma check`. ({error})") from None
             except InconclusiveError as error:
                 name = check.name.replace(" ", "_")
-                results.append(Result(name, f"{check.name}: could not be tried", "", "inconclusive", "", str(error)))
+                results.append(Result(name, f"{check.name}: the call failed", "", "inconclusive", "", str(error)))
                 if error.final:
                     break
         calls = probe.calls

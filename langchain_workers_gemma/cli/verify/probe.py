@@ -1,4 +1,4 @@
-"""Send raw requests and keep the raw responses: a check must see the bytes, not our interpretation of them."""
+"""Send raw requests and keep the raw responses. Checks need the bytes themselves, not our interpretation of them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from langchain_workers_gemma.hosts import Api, Route
 from langchain_workers_gemma.models import GemmaModel, resolve_model
 
 MAX_BYTES = 2_000_000
-"""Bytes of one response that are read."""
+"""Maximum number of bytes that are read from one response."""
 MAX_ATTEMPTS = 3
 MAX_WAIT = 30.0
-"""The longest wait between two attempts, also if `Retry-After` is longer."""
+"""Maximum number of seconds between two attempts, even if `Retry-After` is longer."""
 _TIMEOUT = httpx.Timeout(300.0, connect=20.0)
 """A cold start can take over 200 s (docs/wire.md section 5)."""
-_BUSY = frozenset({429, 502, 503, 504})
-_REFUSED = frozenset({401, 403})
-_QUOTA = "daily free allocation"
-"""Words of the refusals 3036 and 4006 (docs/wire.md section 5)."""
+_RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
+_REFUSED_STATUSES = frozenset({401, 403})
+_QUOTA_TEXT = "daily free allocation"
+"""Part of the message of errors 3036 and 4006 (docs/wire.md section 5)."""
 
 
 class InconclusiveError(Exception):
-    """A call without evidence for its facts: no connection, no capacity, no quota.
+    """A call failed for a reason that says nothing about its facts: no connection, no capacity or no quota.
 
     Attributes:
-        final: Whether later calls of the day would fail as well.
+        final: Whether all further calls of the day would fail too.
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:
@@ -51,7 +51,7 @@ class Response:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, names in lower case.
+        headers: The headers, with names in lower case.
         body: The body.
     """
 
@@ -61,7 +61,7 @@ class Response:
 
     @property
     def json(self) -> Any:
-        """The body as JSON, `None` for what is none."""
+        """The body parsed as JSON, or `None` if it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -69,17 +69,17 @@ class Response:
 
     @property
     def result(self) -> Any:
-        """What the native envelope holds, or the body itself where there is no envelope."""
+        """The `result` of the native envelope, or the whole JSON body if it has no envelope."""
         value = self.json
         return value["result"] if isinstance(value, dict) and "result" in value else value
 
 
 class Probe(AbstractContextManager["Probe"]):
-    """Calls one model on one host with the credentials of a model object.
+    """Sends requests to one model on one host, with the credentials of a model object.
 
     Attributes:
-        spec: What is published about the model.
-        calls: How many requests were sent.
+        spec: The published facts about the model.
+        calls: The number of requests sent so far.
     """
 
     def __init__(self, llm: ChatWorkersGemma, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -99,7 +99,7 @@ class Probe(AbstractContextManager["Probe"]):
 
     @property
     def api(self) -> Api:
-        """The dialect in which the host is asked by default."""
+        """The host's default dialect."""
         return next(iter(self._address.host.chat))
 
     def send_chat(self, body: Mapping[str, Any], *, api: Api | None = None, token: str | None = None) -> Response:
@@ -107,24 +107,24 @@ class Probe(AbstractContextManager["Probe"]):
 
         Args:
             body: The model's input.
-            api: The route; the host's default if left out.
-            token: Another token than that of the model object.
+            api: The dialect. By default the host's default dialect.
+            token: A token to use instead of the token of the model object.
         """
         return self.post(self._address.get_chat_route(api or self.api), self.spec.id, body, token=token)
 
     def post(
         self, route: Route, model: str, body: Mapping[str, Any], *, query: str = "", token: str | None = None
     ) -> Response:
-        """Send a model's input by a route."""
+        """Send a model's input to a route."""
         url = self._address.build_url(route, model) + query
         return self._send("POST", url, dict(route.envelope(model, body)), token)
 
     def get(self, path: str) -> Response:
-        """Ask for a path below the base URL, with `{account}` filled in."""
+        """Request a path below the base URL. `{account}` in it is replaced by the account id."""
         return self._send("GET", self._address.build_url(Route(path, lambda _model, data: data), ""), None, None)
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for a number of seconds."""
         self._sleep(seconds)
 
     def redact(self, text: str) -> str:
@@ -132,8 +132,8 @@ class Probe(AbstractContextManager["Probe"]):
         return text.replace(self._token, "•••") if len(self._token) > 5 else text
 
     def _send(self, method: str, url: str, body: Any, token: str | None) -> Response:
-        given = self._token if token is None else token
-        headers = {**self._headers, **({"authorization": f"Bearer {given}"} if given else {})}
+        sent_token = self._token if token is None else token
+        headers = {**self._headers, **({"authorization": f"Bearer {sent_token}"} if sent_token else {})}
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 response = self._send_once(method, url, body, headers)
@@ -142,14 +142,14 @@ class Probe(AbstractContextManager["Probe"]):
             text = self.redact(
                 f"HTTP {response.status}: {' '.join(response.body[:300].decode(errors='replace').split())}"
             )
-            if response.status in _REFUSED and token is None:
+            if response.status in _REFUSED_STATUSES and token is None:
                 raise RefusedCredentialsError(text)
-            if response.status not in _BUSY:
+            if response.status not in _RETRYABLE_STATUSES:
                 return response
-            if _QUOTA in text:
+            if _QUOTA_TEXT in text:
                 raise InconclusiveError(text, final=True)
             if attempt < MAX_ATTEMPTS:
-                self._sleep(_wait(response, attempt))
+                self._sleep(_get_delay(response, attempt))
         raise InconclusiveError(text)
 
     def _send_once(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Response:
@@ -163,6 +163,8 @@ class Probe(AbstractContextManager["Probe"]):
             return Response(response.status_code, dict(response.headers), bytes(content))
 
 
-def _wait(response: Response, attempt: int) -> float:
-    given = response.headers.get("retry-after", "")
-    return min(float(given), MAX_WAIT) if given.isascii() and given.isdigit() else float(2**attempt)
+def _get_delay(response: Response, attempt: int) -> float:
+    retry_after = response.headers.get("retry-after", "")
+    if retry_after.isascii() and retry_after.isdigit():
+        return min(float(retry_after), MAX_WAIT)
+    return float(2**attempt)

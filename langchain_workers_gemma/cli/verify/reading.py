@@ -1,4 +1,4 @@
-"""Name what a response looks like: its form, types and keys (docs/wire.md sections 3 to 5)."""
+"""Describe the form of a response in a few words: its keys, types and order (docs/wire.md sections 3 to 5)."""
 
 from __future__ import annotations
 
@@ -13,66 +13,64 @@ CHAT_CHOICES = "chat choices"
 COMPLETION_CHOICES = "completion choices"
 NATIVE = "response"
 _EVENT_END = re.compile(r"\r\n\r\n|\n\n|\r\r")
-_MAX_SHOWN = 120
+_MAX_SHOWN_CHARACTERS = 120
 
 
-def name_form(result: Any) -> str:
-    """Name the form of a reply."""
+def describe_form(result: Any) -> str:
+    """Describe the form of a reply."""
     choice = _get_first(result.get("choices")) if isinstance(result, dict) else None
     if choice is not None:
         return CHAT_CHOICES if "message" in choice or "delta" in choice else COMPLETION_CHOICES
     if isinstance(result, dict) and ("response" in result or "tool_calls" in result):
         return NATIVE
-    return (
-        f"{get_type_name(result)} with {', '.join(sorted(result)) or 'nothing'}"
-        if isinstance(result, dict)
-        else (get_type_name(result))
-    )
+    if isinstance(result, dict):
+        return f"object with the keys {', '.join(sorted(result))}" if result else "empty object"
+    return get_type_name(result)
 
 
 def get_message(result: Any) -> dict[str, Any]:
-    """Return the part of a reply that holds text and calls."""
+    """Return the part of a reply that contains the text and the tool calls."""
     if not isinstance(result, dict):
         return {}
     choice = _get_first(result.get("choices"))
     if choice is None:
         return result
-    held = choice.get("message", choice.get("delta", choice))
-    return held if isinstance(held, dict) else {}
+    message = choice.get("message", choice.get("delta", choice))
+    return message if isinstance(message, dict) else {}
 
 
 def get_text_value(result: Any) -> Any:
-    """Return a reply's text as it was sent, whatever its type."""
-    held = get_message(result)
-    return next((held[key] for key in ("content", "response", "text") if key in held), None)
+    """Return the text of a reply as it was sent, which may be of any type."""
+    message = get_message(result)
+    return next((message[key] for key in ("content", "response", "text") if key in message), None)
 
 
 def get_finish_reason(result: Any) -> Any:
-    """Return a reply's finish reason, `None` if it has none."""
+    """Return the finish reason of a reply, or `None` if it has none."""
     choice = _get_first(result.get("choices")) if isinstance(result, dict) else None
     return choice.get("finish_reason") if choice is not None else None
 
 
 def get_calls(result: Any) -> list[dict[str, Any]]:
-    """Return a reply's tool calls."""
-    found = get_message(result).get("tool_calls")
-    return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+    """Return the tool calls of a reply."""
+    calls = get_message(result).get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 def get_function(call: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a call that has its name and arguments."""
-    held = call.get("function")
-    return held if isinstance(held, dict) else call
+    """Return the part of a call that contains its name and arguments."""
+    function = call.get("function")
+    return function if isinstance(function, dict) else call
 
 
-def name_call_form(call: dict[str, Any]) -> str:
-    """Name the form of a call."""
+def describe_call_form(call: dict[str, Any]) -> str:
+    """Describe the form of a call."""
     arguments = get_type_name(get_function(call).get("arguments"))
     return f"{'function' if 'function' in call else 'flat'}, arguments {arguments}"
 
 
 def format_call(call: dict[str, Any] | None) -> str:
-    """Return a call as `name {arguments}`, its arguments parsed."""
+    """Return a call as `name {arguments}`."""
     if call is None:
         return "no call"
     arguments = get_function(call).get("arguments")
@@ -80,25 +78,25 @@ def format_call(call: dict[str, Any] | None) -> str:
     return f"{get_function(call).get('name')} {json.dumps(value, sort_keys=True)}"
 
 
-def name_usage_form(usage: Any) -> str:
-    """Name the form of a usage report."""
+def describe_usage_form(usage: Any) -> str:
+    """Describe the form of the usage."""
     if not isinstance(usage, dict):
         return "none"
     values = [usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    counts = [one for one in values if isinstance(one, int)]
+    counts = [value for value in values if isinstance(value, int)]
     if len(counts) < len(values):
         return f"keys {', '.join(sorted(usage))}"
     return "counts that add up" if counts[0] + counts[1] == counts[2] else "counts that do not add up"
 
 
 def get_tokens(result: Any, kind: str) -> Any:
-    """Return a number of the usage report."""
+    """Return a token count of the usage."""
     usage = result.get("usage") if isinstance(result, dict) else None
     return usage.get(kind) if isinstance(usage, dict) else None
 
 
-def name_error_form(response: Response) -> str:
-    """Name the status and the form of an error."""
+def describe_error_form(response: Response) -> str:
+    """Describe the status and the form of an error."""
     value = response.json
     if not isinstance(value, dict):
         return f"{response.status} {get_type_name(value)}"
@@ -112,7 +110,7 @@ def name_error_form(response: Response) -> str:
 
 
 def get_error_code(response: Response) -> Any:
-    """Return the code of an error, with its location if it is not in its field alone."""
+    """Return the code of an error, with a remark if its text contains the code too."""
     value = response.json
     errors = value.get("errors") if isinstance(value, dict) else None
     error = _get_first(errors) if isinstance(errors, list) else errors
@@ -124,7 +122,7 @@ def get_error_code(response: Response) -> Any:
 
 
 def get_error_text(response: Response) -> str:
-    """Return the start of an error's text."""
+    """Return the start of the text of an error."""
     return shorten(" ".join(response.body.decode(errors="replace").split()))
 
 
@@ -135,7 +133,7 @@ def get_type_name(value: Any) -> str:
 
 
 def parse(text: Any) -> Any:
-    """Return a text's JSON value, `None` for what is none."""
+    """Return the JSON value of a text, or `None` if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -143,21 +141,21 @@ def parse(text: Any) -> Any:
 
 
 def shorten(value: object) -> str:
-    """Return the start of a value's text."""
+    """Return the start of a value as text."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
 
 
 @dataclass
 class StreamReading:
-    """What a stream looks like.
+    """The form of a stream.
 
     Attributes:
         content_type: Its content type, without parameters.
-        newline: What ends its lines.
-        extras: Lines that hold no data: comments and `event:` lines.
-        done: How many `[DONE]` end it.
-        events: The JSON of its events.
+        newline: The line ending: `CRLF`, `LF` or `none`.
+        extras: The kinds of its lines without data: comments, `event` and others.
+        done: The number of `[DONE]` events at its end.
+        events: The JSON data of its events.
     """
 
     content_type: str
@@ -169,46 +167,48 @@ class StreamReading:
     @property
     def form(self) -> str:
         """The form of its events."""
-        forms = {name_form(event) for event in self.events if event.get("choices") != []}
+        forms = {describe_form(event) for event in self.events if event.get("choices") != []}
         return " and ".join(sorted(forms)) or "no events"
 
     @property
     def finishes(self) -> int:
-        """How many events carry a finish reason."""
+        """The number of events with a finish reason."""
         return sum(get_finish_reason(event) is not None for event in self.events)
 
     @property
     def text_types(self) -> str:
-        """The types of its pieces of text."""
-        found = {
+        """The types of the texts in its events."""
+        types = {
             get_type_name(get_text_value(event)) for event in self.events if get_text_value(event) not in (None, "")
         }
-        return " and ".join(sorted(found)) or "nothing"
+        return " and ".join(sorted(types)) or "no text"
 
     @property
     def usage(self) -> str:
-        """The location of its usage."""
-        reports = [(at, event["usage"]) for at, event in enumerate(self.events) if isinstance(event.get("usage"), dict)]
-        if not reports:
+        """The events that have the usage."""
+        usages = {
+            index: event["usage"] for index, event in enumerate(self.events) if isinstance(event.get("usage"), dict)
+        }
+        if not usages:
             return "none"
-        if len(reports) == 1:
-            return "one event, the last" if reports[0][0] == len(self.events) - 1 else "one event, not the last"
-        deltas = any(usage.get("prompt_tokens") == 0 for _, usage in reports[1:])
-        return "every event, deltas" if deltas else "every event, cumulative"
+        if len(usages) == 1:
+            return "one event, the last" if len(self.events) - 1 in usages else "one event, not the last"
+        are_deltas = any(usage.get("prompt_tokens") == 0 for usage in list(usages.values())[1:])
+        return "every event, deltas" if are_deltas else "every event, cumulative"
 
     @property
     def text(self) -> str:
-        """Its whole text."""
+        """The whole text of the stream."""
         return "".join(str(get_text_value(event)) for event in self.events if get_text_value(event) is not None)
 
     @property
-    def pieces(self) -> list[dict[str, Any]]:
-        """The pieces of its tool calls."""
-        return [piece for event in self.events for piece in get_calls(event)]
+    def call_chunks(self) -> list[dict[str, Any]]:
+        """The chunks of its tool calls."""
+        return [chunk for event in self.events for chunk in get_calls(event)]
 
 
 def read_stream(response: Response) -> StreamReading:
-    """Read a stream, or the one JSON body in its place."""
+    """Read a stream, or a JSON body that was sent instead of a stream."""
     reading = StreamReading(response.headers.get("content-type", "").partition(";")[0])
     text = response.body.decode("utf-8", errors="replace")
     if reading.content_type != "text/event-stream":
@@ -227,46 +227,50 @@ def read_stream(response: Response) -> StreamReading:
     return reading
 
 
-def join_calls(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the calls that the pieces of a stream make: a name begins one, an index or else the order continues it."""
-    found: list[dict[str, Any]] = []
-    for piece in pieces:
-        held = get_function(piece)
-        if held.get("name") or not found:
-            found.append(
-                {"index": piece.get("index"), "ids": [], "function": {"name": held.get("name"), "arguments": ""}}
+def merge_call_chunks(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge the chunks of a stream into calls.
+
+    A chunk with a name starts a call. Other chunks continue the call with their index, or the last call if they have no
+    index.
+    """
+    calls: list[dict[str, Any]] = []
+    for chunk in chunks:
+        function = get_function(chunk)
+        if function.get("name") or not calls:
+            calls.append(
+                {"index": chunk.get("index"), "ids": [], "function": {"name": function.get("name"), "arguments": ""}}
             )
-        same = [call for call in found if call["index"] == piece.get("index")]
-        call = same[-1] if same and piece.get("index") is not None else found[-1]
-        call["ids"] += [piece["id"]] if piece.get("id") else []
-        arguments = held.get("arguments")
+        same_index = [call for call in calls if call["index"] == chunk.get("index")]
+        call = same_index[-1] if same_index and chunk.get("index") is not None else calls[-1]
+        call["ids"] += [chunk["id"]] if chunk.get("id") else []
+        arguments = function.get("arguments")
         if isinstance(arguments, str):
             call["function"]["arguments"] += arguments
         elif arguments is not None:
             call["function"]["arguments"] = json.dumps(arguments)
-    return found
+    return calls
 
 
-def name_piece_form(pieces: list[dict[str, Any]]) -> str:
-    """Name how the pieces of streamed calls come."""
-    found = join_calls(pieces)
-    if not found:
+def describe_chunk_form(chunks: list[dict[str, Any]]) -> str:
+    """Describe the form in which the calls of a stream are sent."""
+    calls = merge_call_chunks(chunks)
+    if not calls:
         return "no call"
-    parts = ["in pieces" if len(pieces) > len(found) else "whole"]
-    indexes = [call["index"] for call in found]
+    parts = ["in chunks" if len(chunks) > len(calls) else "whole"]
+    indexes = [call["index"] for call in calls]
     parts += ["without index"] if None in indexes else []
-    parts += ["all at one index"] if len(found) > 1 and len(set(indexes)) == 1 and None not in indexes else []
-    parts += ["without id"] if any(not call["ids"] for call in found) else []
-    parts += ["ids change"] if any(len(set(call["ids"])) > 1 for call in found) else []
-    finaliser = [piece for piece in pieces if "index" not in piece and not get_function(piece).get("name")]
-    parts += ["with a finaliser"] if finaliser and None not in indexes else []
+    parts += ["all at one index"] if len(calls) > 1 and len(set(indexes)) == 1 and None not in indexes else []
+    parts += ["without id"] if any(not call["ids"] for call in calls) else []
+    parts += ["ids change"] if any(len(set(call["ids"])) > 1 for call in calls) else []
+    final_chunks = [chunk for chunk in chunks if "index" not in chunk and not get_function(chunk).get("name")]
+    parts += ["with a final chunk without index"] if final_chunks and None not in indexes else []
     return ", ".join(parts)
 
 
-def name_completeness(call: dict[str, Any]) -> str:
-    """Name whether a call's arguments are whole JSON."""
+def describe_completeness(call: dict[str, Any]) -> str:
+    """Return `complete JSON` or `truncated JSON` for the arguments of a call."""
     arguments = get_function(call).get("arguments")
-    return "cut JSON" if isinstance(arguments, str) and parse(arguments) is None else "whole JSON"
+    return "truncated JSON" if isinstance(arguments, str) and parse(arguments) is None else "complete JSON"
 
 
 def _get_first(items: Any) -> dict[str, Any] | None:

@@ -23,20 +23,20 @@ _UNIVERSAL = Route("/accounts/{account}/ai/run", lambda model, data: {"model": m
 
 
 def check_plain_reply(probe: Probe) -> Iterator[Result]:
-    """Ask for a short text, without thoughts; it holds a stop sequence where the model takes one."""
+    """Request a short text without thoughts. If the model supports stop sequences, the text contains one."""
     spec = probe.spec
-    more = {"stop": ["three"]} if spec.stop else {}
-    response = probe.send_chat(build_chat_body(spec, "Repeat exactly: one two three four", TEXT_TOKENS, **more))
+    stop = {"stop": ["three"]} if spec.stop else {}
+    response = probe.send_chat(build_chat_body(spec, "Repeat exactly: one two three four", TEXT_TOKENS, **stop))
     result = response.result
     text = reading.get_text_value(result)
     openai_form = get_expected_form(spec) == reading.CHAT_CHOICES
-    yield compare("reply.status", "A chat is answered", cite(3), 200, response.status)
+    yield compare("reply.status", "HTTP status of a chat", cite(3), 200, response.status)
     yield compare(
         "reply.form",
         "Form of a reply",
         cite(3),
         get_expected_form(spec),
-        reading.name_form(result),
+        reading.describe_form(result),
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE),
     )
     if is_enveloped(spec):
@@ -58,51 +58,59 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         reported=("number", "null", "object", "list"),
     )
     usage = result.get("usage") if isinstance(result, dict) else None
-    yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.name_usage_form(usage))
+    yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.describe_usage_form(usage))
     if openai_form:
         yield compare(
-            "reply.finish_reason", "Finish reason of a whole reply", cite(3), "stop", reading.get_finish_reason(result)
+            "reply.finish_reason",
+            "Finish reason of a complete reply",
+            cite(3),
+            "stop",
+            reading.get_finish_reason(result),
         )
-    held = reading.get_message(result)
-    beside = json.dumps(held["tool_calls"]) if "tool_calls" in held else "missing"
+    message = reading.get_message(result)
+    tool_calls = json.dumps(message["tool_calls"]) if "tool_calls" in message else "missing"
     yield compare(
         "reply.tool_calls",
         "`tool_calls` of a reply without calls",
         cite(3),
         "missing" if openai_form else "[]",
-        beside,
+        tool_calls,
         reported=("missing", "null", "[]"),
     )
     yield observe("reply.neurons", "Are neurons reported?", cite(3), _find_neurons(response.headers, usage))
     if HOSTS[spec.host].has_account_api:
         yield compare(
-            "reply.request_id", "A reply has `cf-ray`", cite(1), "yes", "yes" if "cf-ray" in response.headers else "no"
+            "reply.request_id",
+            "A response has the header `cf-ray`",
+            cite(1),
+            "yes",
+            "yes" if "cf-ray" in response.headers else "no",
         )
     if spec.thinking:
         yield compare(
-            "thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", name_thoughts(held, text)
+            "thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", describe_thoughts(message, text)
         )
     if spec.stop:
         yield from _check_stop_facts(result, text)
 
 
-def name_thoughts(held: Mapping[str, Any], text: object) -> str:
-    """Return which keys of a message hold thoughts, or whether its text does."""
-    keys = [key for key in ("reasoning", "reasoning_content") if held.get(key)]
-    leaks = "<|channel>" in str(text) or "<channel|>" in str(text)
-    return " and ".join(keys) or ("in the text" if leaks else "none")
+def describe_thoughts(message: Mapping[str, Any], text: object) -> str:
+    """Return the keys of a message that contain thoughts, `in the text` if the text contains them, or `none`."""
+    keys = [key for key in ("reasoning", "reasoning_content") if message.get(key)]
+    is_in_text = "<|channel>" in str(text) or "<channel|>" in str(text)
+    return " and ".join(keys) or ("in the text" if is_in_text else "none")
 
 
 def _check_stop_facts(result: Any, text: object) -> Iterator[Result]:
-    found = "yes" if "three" in str(text) else "no"
-    yield compare("stop.text", "A stop sequence is not in the text", cite(2), "no", found)
+    is_in_text = "yes" if "three" in str(text) else "no"
+    yield compare("stop.text", "Is the stop sequence in the text?", cite(2), "no", is_in_text)
     yield compare(
         "stop.finish_reason", "Finish reason at a stop sequence", cite(10), "stop", reading.get_finish_reason(result)
     )
     choices = result.get("choices") if isinstance(result, dict) else None
     first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     yield observe(
-        "stop.stop_reason", "What does `stop_reason` hold?", cite(10), reading.shorten(first.get("stop_reason"))
+        "stop.stop_reason", "What is the value of `stop_reason`?", cite(10), reading.shorten(first.get("stop_reason"))
     )
 
 
@@ -113,7 +121,7 @@ def _find_neurons(headers: Mapping[str, str], usage: Any) -> str:
 
 
 def check_number_as_text(probe: Probe) -> Iterator[Result]:
-    """Ask for a number."""
+    """Request a number."""
     result = probe.send_chat(
         build_chat_body(probe.spec, "Reply with the number 42 and nothing else.", TEXT_TOKENS)
     ).result
@@ -129,7 +137,7 @@ def check_number_as_text(probe: Probe) -> Iterator[Result]:
 
 
 def check_json_as_text(probe: Probe) -> Iterator[Result]:
-    """Ask for JSON, unconstrained."""
+    """Request JSON without a constraint."""
     text = 'Reply with this JSON and nothing else: {"a": 1}'
     value = reading.get_text_value(probe.send_chat(build_chat_body(probe.spec, text, TEXT_TOKENS)).result)
     yield compare(
@@ -143,17 +151,17 @@ def check_json_as_text(probe: Probe) -> Iterator[Result]:
 
 
 def check_truncated_reply(probe: Probe) -> Iterator[Result]:
-    """Ask for more than `max_tokens` allows, by the route whose body names the model where the host has it."""
+    """Request a text longer than `max_tokens`. If the host has the route whose body names the model, use that route."""
     body = build_chat_body(probe.spec, "Count from one to thirty in words.", TRUNCATED_TOKENS)
     if HOSTS[probe.spec.host].has_account_api:
         response = probe.post(_UNIVERSAL, probe.spec.id, body)
-        yield compare("universal.status", "The universal route answers", cite(1), 200, response.status)
+        yield compare("universal.status", "HTTP status of the universal route", cite(1), 200, response.status)
     else:
         response = probe.send_chat(body)
     result = response.result
     yield compare(
         "truncation.tokens",
-        "`max_tokens` is the most that is generated",
+        "`max_tokens` limits the generated tokens",
         cite(2),
         TRUNCATED_TOKENS,
         reading.get_tokens(result, "completion_tokens"),
@@ -169,13 +177,13 @@ def check_truncated_reply(probe: Probe) -> Iterator[Result]:
 
 
 def check_plain_stream(probe: Probe) -> Iterator[Result]:
-    """Stream a text with numbers, after thoughts where the model has them."""
+    """Stream a text with numbers, after thoughts if the model can think."""
     spec = probe.spec
-    more: dict[str, Any] = {"stream_options": {"include_usage": True}} if spec.stream_options else {}
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if spec.stream_options else {}
     if spec.thinking:
-        more["chat_template_kwargs"] = {"enable_thinking": True}
+        options["chat_template_kwargs"] = {"enable_thinking": True}
     text = "Reply with these numbers and nothing else: 1 2 3"
-    body = build_chat_body(spec, text, get_text_limit(spec), **{"stream": True, **more})
+    body = build_chat_body(spec, text, get_text_limit(spec), **{"stream": True, **options})
     found = reading.read_stream(probe.send_chat(body))
     yield compare(
         "stream.content_type",
@@ -187,25 +195,25 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
     )
     yield compare(
         "stream.form",
-        "Form of its events",
+        "Form of the events of a stream",
         cite(4),
         get_expected_form(spec),
         found.form,
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE, "no events"),
     )
-    yield compare("stream.newline", "What ends its lines", cite(4), "LF", found.newline, reported=("CRLF",))
+    yield compare("stream.newline", "Line ending of a stream", cite(4), "LF", found.newline, reported=("CRLF",))
     yield compare(
         "stream.extras",
-        "Lines without data",
+        "Lines without data in a stream",
         cite(4),
         "none",
         " and ".join(sorted(set(found.extras))) or "none",
         reported=("comment", "event", "comment and event"),
     )
-    yield compare("stream.done", "How many `[DONE]` end it", cite(4), 1, found.done, reported=("0", "2"))
+    yield compare("stream.done", "Number of `[DONE]` events of a stream", cite(4), 1, found.done, reported=("0", "2"))
     yield compare(
         "stream.text",
-        "Type of its pieces of text",
+        "Type of the text in the events",
         cite(4),
         "string",
         found.text_types,
@@ -213,7 +221,7 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
     )
     yield compare(
         "stream.usage",
-        "Where its usage stands",
+        "Events with the usage",
         cite(4),
         "one event, the last",
         found.usage,
@@ -223,7 +231,7 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
         finishes = "1" if found.finishes == 1 else "several" if found.finishes else "none"
         yield compare(
             "stream.finishes",
-            "How many events carry a finish reason",
+            "Number of events with a finish reason",
             cite(4),
             "1",
             finishes,
@@ -234,8 +242,8 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
 
 
 def _check_streamed_thoughts(found: reading.StreamReading) -> Iterator[Result]:
-    held = {key: True for event in found.events for key, value in reading.get_message(event).items() if value}
-    observed = name_thoughts(held, found.text)
+    keys = {key: True for event in found.events for key, value in reading.get_message(event).items() if value}
+    observed = describe_thoughts(keys, found.text)
     yield compare(
         "thinking.on",
         "Thoughts with `enable_thinking` true",
@@ -244,4 +252,4 @@ def _check_streamed_thoughts(found: reading.StreamReading) -> Iterator[Result]:
         "yes" if observed.startswith("reasoning") else observed,
         reported=("in the text",),
     )
-    yield observe("thinking.key", "Which key has the thoughts?", cite(3), observed)
+    yield observe("thinking.key", "Which key contains the thoughts?", cite(3), observed)

@@ -1,4 +1,4 @@
-"""The report of `verify`: Markdown that can be pasted into an issue, and JSON for programs."""
+"""The report of `verify`: Markdown to paste into an issue, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from typing import Any
 from langchain_workers_gemma.cli.verify.result import Result
 
 _MARKS = {"holds": "✓", "differs": "✗", "observed": "·", "inconclusive": "?"}
+_COUNT_LABELS = {
+    "holds": "as expected",
+    "differs": "different",
+    "observed": "only observed",
+    "inconclusive": "inconclusive",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that was found.
+    """The results of all checks.
 
     Attributes:
         host: The host that was called.
-        model: The model.
-        base_url: Where the service is.
+        model: The model that was called.
+        base_url: The base URL of the service.
         versions: Versions of this package and of its dependencies.
-        started: When it began, in ISO form.
-        calls: How many requests were sent.
-        results: The facts.
-        skipped: Checks that do not apply to this model or host.
+        started: The start time in ISO format.
+        calls: The number of requests sent.
+        results: The results, one for each fact.
+        skipped: Names of the checks that do not apply to this model or host.
     """
 
     host: str
@@ -39,48 +45,48 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every fact that could be compared holds, and each could be tried."""
+        """Whether no fact differs and no check was inconclusive."""
         return not any(result.status in ("differs", "inconclusive") for result in self.results)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many results have each status."""
-        found: Counter[str] = Counter(result.status for result in self.results)
-        return {status: found[status] for status in _MARKS}
+        """The number of results with each status."""
+        counter: Counter[str] = Counter(result.status for result in self.results)
+        return {status: counter[status] for status in _MARKS}
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        head = {"ok": self.ok, "counts": self.counts}
-        rest = asdict(self)
-        return {**head, **rest, "versions": dict(self.versions), "results": [asdict(one) for one in self.results]}
+        results = [asdict(result) for result in self.results]
+        summary = {"ok": self.ok, "counts": self.counts}
+        return {**summary, **asdict(self), "versions": dict(self.versions), "results": results}
 
     def to_markdown(self) -> str:
-        """Return the report as Markdown, the JSON folded into it."""
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        """Return the report as Markdown, with the JSON in a collapsed section."""
+        counts = ", ".join(f"{count} {_COUNT_LABELS[status]}" for status, count in self.counts.items())
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [
             f"# Verification of `{self.model}` on {self.host}",
             "",
-            f"{counts}. {self.calls} calls to `{self.base_url}`, {self.started}.",
-            f"{versions}.",
+            f"Facts: {counts}. Calls: {self.calls} to `{self.base_url}`, from {self.started}.",
+            f"Versions: {versions}.",
             "",
         ]
         differing = [result for result in self.results if result.status in ("differs", "inconclusive")]
-        lines += _write_table("Facts that do not hold", differing)
-        lines += _write_table("All facts", self.results)
+        lines += _format_table("Different or inconclusive", differing)
+        lines += _format_table("All facts", self.results)
         if self.skipped:
-            lines += [f"Not applicable: {', '.join(self.skipped)}.", ""]
+            lines += [f"Checks that do not apply: {', '.join(self.skipped)}.", ""]
         body = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
         fence = "`" * max(3, 1 + _find_longest_run(body))
         lines += ["<details><summary>JSON</summary>", "", f"{fence}json", body, fence, "", "</details>"]
         return "\n".join(lines)
 
 
-def _write_table(title: str, results: Iterable[Result]) -> list[str]:
+def _format_table(title: str, results: Iterable[Result]) -> list[str]:
     rows = [
-        f"| {_MARKS[one.status]} | {one.fact} | {_write_code(one.expected)} | {_write_code(one.observed)}"
-        f"{' (reported before)' if one.known else ''} | {one.source} |"
-        for one in results
+        f"| {_MARKS[result.status]} | {result.fact} | {_format_code(result.expected)} | {_format_code(result.observed)}"
+        f"{' (reported before)' if result.known else ''} | {result.source} |"
+        for result in results
     ]
     if not rows:
         return []
@@ -94,15 +100,17 @@ def _write_table(title: str, results: Iterable[Result]) -> list[str]:
     ]
 
 
-def _write_code(text: str) -> str:
-    """Return a text as code, so that it is no markup, no mention and no end of its cell."""
-    plain = "".join(one if one.isprintable() else " " for one in text).replace("`", "'").replace("|", "\\|")
-    return f"`{plain}`" if plain.strip() else ""
+def _format_code(text: str) -> str:
+    """Return a text as Markdown code, so that it contains no markup, mentions or cell separators."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    escaped = printable.replace("`", "'").replace("|", "\\|")
+    return f"`{escaped}`" if escaped.strip() else ""
 
 
 def _find_longest_run(text: str) -> int:
+    """Return the length of the longest run of backticks in a text."""
     longest = run = 0
-    for one in text:
-        run = run + 1 if one == "`" else 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
         longest = max(longest, run)
     return longest

@@ -1,4 +1,4 @@
-"""What a check found: one result for each fact."""
+"""The results of a check, one for each fact."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Status: TypeAlias = Literal["holds", "differs", "observed", "inconclusive"]
-"""Holds, does not hold, has no published expectation, or could not be tried (no capacity, no connection)."""
+"""`holds`: as expected. `differs`: not as expected. `observed`: no value is expected. `inconclusive`: the call failed
+for another reason, such as no capacity or no connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One fact beside what the service sent.
+    """One fact, with the expected and the observed value.
 
     Attributes:
-        id: A short name that stays the same from version to version.
-        fact: The expected fact, or the question where nothing is published.
-        source: Where that is written, such as `docs/wire.md 4`.
-        status: Whether it holds.
-        expected: The value by the source, empty where it has none.
-        observed: The value that was sent.
+        id: A short name that stays the same in later versions.
+        fact: The subject of the fact, or a question if no value is expected.
+        source: The source of the expected value, such as `docs/wire.md 4`.
+        status: Whether the observed value is as expected.
+        expected: The expected value; empty if there is none.
+        observed: The value that the service sent.
         known: Whether users have reported the observed value before, so that the package handles it.
     """
 
@@ -39,7 +40,7 @@ def cite(section: int) -> str:
 
 
 def compare(
-    id: str,  # noqa: A002 - the word of the report
+    id: str,  # noqa: A002 - the key in the report
     fact: str,
     source: str,
     expected: object,
@@ -47,14 +48,14 @@ def compare(
     *,
     reported: Collection[str] = (),
 ) -> Result:
-    """Return the result of a fact with a published value.
+    """Return the result of a fact with an expected value.
 
     Args:
-        id: The fact's short name.
-        fact: The expected fact.
-        source: Where it is written.
-        expected: The published value.
-        observed: The value that was sent.
+        id: The short name of the fact.
+        fact: The subject of the fact.
+        source: The source of the expected value.
+        expected: The expected value.
+        observed: The value that the service sent.
         reported: Other values that users have reported.
     """
     status: Status = "holds" if str(observed) == str(expected) else "differs"
@@ -62,6 +63,6 @@ def compare(
     return Result(id, fact, source, status, str(expected), str(observed), known)
 
 
-def observe(id: str, fact: str, source: str, observed: object) -> Result:  # noqa: A002 - the word of the report
-    """Return the result of a question to which no source, or contradictory ones, have an answer."""
+def observe(id: str, fact: str, source: str, observed: object) -> Result:  # noqa: A002 - the key in the report
+    """Return the result of a question that no source answers, or on which sources disagree."""
     return Result(id, fact, source, "observed", "", str(observed))

@@ -1,4 +1,4 @@
-"""Checks of the service: refusals, images, its list of models, other routes, embeddings, the queue."""
+"""Checks of the service: refused requests, images, the list of models, other routes, embeddings, the batch queue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _check_error(
         f"Status and form of {fact}",
         cite(5),
         f"{status}, errors list, success false",
-        reading.name_error_form(response),
+        reading.describe_error_form(response),
         reported=(
             *_ERROR_FORMS,
             f"{status}, errors object, success false",
@@ -48,30 +48,30 @@ def _check_error(
         cite(5),
         expected,
         code,
-        reported=[f"{one}, also in the text" for one in codes],
+        reported=[f"{code}, also in the text" for code in codes],
     )
 
 
 def check_refusals(probe: Probe) -> Iterator[Result]:
-    """Send what must be refused."""
+    """Send requests that the service must refuse."""
     spec = probe.spec
-    ordinary = build_chat_body(spec, "Hi", 1)
+    valid_body = build_chat_body(spec, "Hi", 1)
     yield from _check_error(
         probe,
         "token",
         "a refused token",
-        ordinary,
+        valid_body,
         401,
         (10000, 9109),
         token="not-a-token-of-anybody",  # noqa: S106
     )
     yield from _check_error(
-        probe, "input", "an input that breaks the schema", {**ordinary, "temperature": 99}, 400, (5006, 8001)
+        probe, "input", "an input that violates the schema", {**valid_body, "temperature": 99}, 400, (5006, 8001)
     )
 
 
 def check_unknown_model(probe: Probe) -> Iterator[Result]:
-    """Ask a model that there is not."""
+    """Call a model that does not exist."""
     spec = probe.spec
     response = probe.post(HOSTS[spec.host].chat["native"], "@cf/google/no-such-gemma", build_chat_body(spec, "Hi", 1))
     yield compare(
@@ -102,29 +102,32 @@ def _build_image_body(spec: GemmaModel, url: str) -> dict[str, Any]:
 
 
 def check_images(probe: Probe) -> Iterator[Result]:
-    """Send a picture, without a switch for thoughts, and one that is too small."""
-    taken = probe.send_chat(_build_image_body(probe.spec, make_square_png(32)))
-    yield compare("images.data_uri", "An image as a `data:` URI", cite(2), 200, taken.status)
+    """Send an image without a setting for thoughts, and an image that is too small."""
+    response = probe.send_chat(_build_image_body(probe.spec, make_square_png(32)))
+    yield compare("images.data_uri", "HTTP status of an image as a `data:` URI", cite(2), 200, response.status)
     yield observe(
         "images.answer",
         "What does the model see in a red square?",
         cite(2),
-        reading.shorten(reading.get_text_value(taken.result)),
+        reading.shorten(reading.get_text_value(response.result)),
     )
     if probe.spec.thinking:
-        observed = replies.name_thoughts(reading.get_message(taken.result), reading.get_text_value(taken.result))
-        yield observe("thinking.default", "Does the model think when nothing is said?", cite(2), observed)
+        result = response.result
+        observed = replies.describe_thoughts(reading.get_message(result), reading.get_text_value(result))
+        yield observe("thinking.default", "Thoughts without `enable_thinking`?", cite(2), observed)
     if probe.spec.family == "gemma-4":
         small = probe.send_chat(_build_image_body(probe.spec, make_square_png(4)))
-        yield compare("images.small", "Status of an image under 10 px", cite(2), 400, small.status, reported=("200",))
+        yield compare(
+            "images.small", "HTTP status of an image under 10 px", cite(2), 400, small.status, reported=("200",)
+        )
 
 
 def check_listed_model(probe: Probe) -> Iterator[Result]:
-    """Read the account's list of models."""
+    """Request the list of models of the account."""
     search = probe.get("/accounts/{account}/ai/models/search?search=gemma&per_page=100&page=1")
     entries = search.result if isinstance(search.result, list) else []
-    entry = next((one for one in entries if isinstance(one, dict) and one.get("name") == probe.spec.id), None)
-    yield compare("models.listed", "The model is listed", cite(1), "yes", "yes" if entry is not None else "no")
+    entry = next((item for item in entries if isinstance(item, dict) and item.get("name") == probe.spec.id), None)
+    yield compare("models.listed", "Is the model listed?", cite(1), "yes", "yes" if entry is not None else "no")
     properties = {
         item.get("property_id"): item.get("value")
         for item in (entry or {}).get("properties") or ()
@@ -149,7 +152,7 @@ def _check_prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
         if expected is not None and isinstance(price, int | float):
             yield compare(
                 f"models.price.{kind}",
-                f"Price of {kind} tokens, $ per M",
+                f"Price of {kind} tokens, $ per million",
                 "models.py",
                 f"{expected:.2f}",
                 f"{price:.2f}",
@@ -157,16 +160,16 @@ def _check_prices(spec: GemmaModel, prices: Any) -> Iterator[Result]:
 
 
 def check_openai_route(probe: Probe) -> Iterator[Result]:
-    """Ask by the OpenAI-compatible route, and forbid calls there where the model takes a choice."""
+    """Use the OpenAI-compatible route. If the model supports `tool_choice`, forbid calls."""
     spec = probe.spec
     body = tools.build_forbidding_body(spec) if spec.tool_choice else build_chat_body(spec, "Say hello.", TEXT_TOKENS)
     response = probe.send_chat(body, api="openai")
     yield compare(
         "openai.form",
-        "Form of a reply of the OpenAI route",
+        "Form of a reply on the OpenAI route",
         cite(3),
         reading.CHAT_CHOICES,
-        reading.name_form(response.json),
+        reading.describe_form(response.json),
         reported=(reading.COMPLETION_CHOICES, reading.NATIVE),
     )
     if spec.tool_choice:
@@ -179,15 +182,15 @@ def check_embeddings(probe: Probe) -> Iterator[Result]:
     response = probe.post(route, "@cf/google/embeddinggemma-300m", {"text": ["Hello", "World"]})
     result = response.result if isinstance(response.result, dict) else {}
     data, shape = result.get("data"), result.get("shape")
-    sizes = [len(one) for one in data if isinstance(one, list)] if isinstance(data, list) else []
-    agrees = bool(sizes) and shape == [len(sizes), sizes[0]] and len(set(sizes)) == 1
+    sizes = [len(vector) for vector in data if isinstance(vector, list)] if isinstance(data, list) else []
+    matches = bool(sizes) and shape == [len(sizes), sizes[0]] and len(set(sizes)) == 1
     yield compare(
-        "embeddings.form", "Embeddings: `data` and a `shape` that agrees", cite(9), "yes", "yes" if agrees else "no"
+        "embeddings.form", "Embeddings: does `shape` match `data`?", cite(9), "yes", "yes" if matches else "no"
     )
     yield observe("embeddings.dimensions", "Dimensions of EmbeddingGemma", cite(9), sizes[0] if sizes else "none")
 
 
-_POLLS, _POLL_SECONDS = 5, 3.0
+_MAX_POLLS, _POLL_INTERVAL = 5, 3.0
 
 
 def check_queue(probe: Probe) -> Iterator[Result]:
@@ -196,18 +199,19 @@ def check_queue(probe: Probe) -> Iterator[Result]:
     body = {"requests": [build_chat_body(probe.spec, "Reply with one word: Hello.", TEXT_TOKENS)]}
     queued = probe.post(route, probe.spec.id, body, query="?queueRequest=true").result
     queued = queued if isinstance(queued, dict) else {}
-    yield compare("queue.submit", "A batch is queued", cite(8), "queued", queued.get("status"))
+    yield compare("queue.submit", "Status of a submitted batch", cite(8), "queued", queued.get("status"))
     if not isinstance(queued.get("request_id"), str):
         return
-    for _ in range(_POLLS):
+    for _ in range(_MAX_POLLS):
         polled = probe.post(
             route, probe.spec.id, {"request_id": queued["request_id"]}, query="?queueRequest=true"
         ).result
         responses = polled.get("responses") if isinstance(polled, dict) else None
         if isinstance(responses, list):
             keys = sorted(responses[0]) if responses and isinstance(responses[0], dict) else []
-            found = "yes" if {"id", "result", "success"} <= set(keys) else ", ".join(keys) or "nothing"
-            yield compare("queue.response", "A response has id, result and success", cite(8), "yes", found)
+            observed = "yes" if {"id", "result", "success"} <= set(keys) else ", ".join(keys) or "no keys"
+            yield compare("queue.response", "Does a reply have id, result and success?", cite(8), "yes", observed)
             return
-        probe.sleep(_POLL_SECONDS)
-    yield observe("queue.response", "How long does a batch take?", cite(8), f"more than {_POLLS * _POLL_SECONDS:.0f} s")
+        probe.sleep(_POLL_INTERVAL)
+    duration = f"more than {_MAX_POLLS * _POLL_INTERVAL:.0f} s"
+    yield observe("queue.response", "How long does a batch take?", cite(8), duration)

@@ -88,7 +88,7 @@ def test_pictures(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_refusal_is_explained(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=9, status=429, code=3036)
     assert main(["chat", "Hello"]) == 1
-    assert "the day's free allocation is used up" in capsys.readouterr().err
+    assert "today's free allocation is used up" in capsys.readouterr().err
 
 
 def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +101,7 @@ def test_a_stream_that_ends_prematurely(sandbox: Sandbox, capsys: pytest.Capture
     assert main(["chat", "Tell me a story.", "--model", "@cf/google/gemma-2b-it-lora"]) == 1
     printed = capsys.readouterr()
     assert printed.out.strip()
-    assert printed.err.startswith("workers-gemma: The answer ended prematurely")
+    assert printed.err.startswith("workers-gemma: The stream ended prematurely")
 
 
 def test_an_answer_cannot_steer_the_terminal(

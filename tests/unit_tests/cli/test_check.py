@@ -107,7 +107,7 @@ def test_a_sandbox_that_has_ended(capsys: pytest.CaptureFixture[str], monkeypatc
     [
         ("x" * 40, "a" * 32, "swapped"),
         ("a" * 32, "b" * 37, "Global API Key"),
-        ("my-account", "some-token", "account ids are 32"),
+        ("my-account", "some-token", "account id of Cloudflare has 32"),
         ("a" * 32, "'quoted'", "quotes"),
     ],
 )

@@ -131,29 +131,29 @@ def test_no_credentials(capsys: pytest.CaptureFixture[str]) -> None:
             "user",
             refusal(401, 1000, "Invalid API Token"),
             "token",
-            "neither as a user's token nor as one of this account",
+            "neither as a user's token nor as a token of this account",
         ),
         ("user", httpx.Response(200, json=envelope({"status": "expired"})), "token", "expired: create a new one"),
-        ("user", httpx.Response(200, json=envelope({})), "service", "something unreadable"),
-        ("user", httpx.Response(200, text="<html>"), "service", "something unreadable"),
+        ("user", httpx.Response(200, json=envelope({})), "service", "its reply cannot be read"),
+        ("user", httpx.Response(200, text="<html>"), "service", "its reply cannot be read"),
         ("user", httpx.Response(503, text="down"), "service", "try again later"),
         ("user", httpx.ConnectError("no route to host"), "network", "cannot be reached"),
-        ("user", httpx.ConnectTimeout(""), "network", "too slowly"),
+        ("user", httpx.ConnectTimeout(""), "network", "did not respond in time"),
         ("models", refusal(403, 10000, "Authentication error"), "account", "may not read Workers AI in this account"),
         ("models", refusal(404, 7003, "Could not route"), "account", "check the account's id"),
-        ("models", httpx.Response(200, json=envelope({"a": 1})), "service", "something unreadable"),
+        ("models", httpx.Response(200, json=envelope({"a": 1})), "service", "its reply cannot be read"),
         ("models", httpx.ReadError("reset"), "network", "cannot be reached"),
         ("run", refusal(401, 10000, "Authentication error"), "credentials", "The token was refused"),
         ("run", refusal(403, 5016, "terms"), "account", "may not use this model"),
         ("run", refusal(400, 5007, "No such model"), "model", "no such model"),
         ("run", refusal(410, 5028, "deprecated"), "model", "has retired this model"),
-        ("run", refusal(429, 3036, "daily free allocation"), "quota", "the day's free allocation is used up"),
+        ("run", refusal(429, 3036, "daily free allocation"), "quota", "today's free allocation is used up"),
         ("run", refusal(429, 3040, "Capacity temporarily exceeded"), "capacity", "no capacity at the moment"),
         ("run", refusal(429, 0, "slow down"), "quota", "too many requests"),
         ("run", refusal(408, 3007, "timeout"), "service", "took too long"),
         ("run", refusal(400, 5006, "bad input"), "call", "refused the call"),
         ("run", httpx.Response(500, text="oops"), "service", "try again later"),
-        ("run", httpx.ReadTimeout("late"), "network", "a cold start takes minutes"),
+        ("run", httpx.ReadTimeout("late"), "network", "a cold start can take minutes"),
     ],
 )
 def test_what_is_wrong_in_plain_words(
@@ -198,7 +198,7 @@ def test_credentials_that_look_odd(
     cloudflare.user.mock(INVALID)
     code, told = checked(capsys)
     assert code == 1
-    assert "note  token: it begins with Bearer, or has quotes or spaces" in told
+    assert "note  token: it starts with Bearer, or contains quotes or spaces" in told
     assert token not in told
 
 
@@ -211,7 +211,7 @@ def test_an_account_id_that_looks_odd(
     )
     code, told = checked(capsys)
     assert code == 1
-    assert "note  account: Cloudflare's account ids are 32" in told
+    assert "note  account: an account id of Cloudflare has 32" in told
     assert told.splitlines()[-1].startswith("FAIL  account")
 
 
@@ -251,7 +251,7 @@ def test_the_published_table(capsys: pytest.CaptureFixture[str]) -> None:
     at = lines.index(next(line for line in lines if GEMMA_4 in line))
     assert lines[at].split() == [GEMMA_4, "256,000", "0.10", "0.30"]
     assert "batch queue" in lines[at + 1]
-    assert lines[at + 2].strip() == "131,072 tokens of context are enforced"
+    assert lines[at + 2].strip() == "enforced context: 131,072 tokens"
     assert f"retired 2026-05-30, use {GEMMA_4}" in told
     assert "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN" in told
 

@@ -24,7 +24,7 @@ def test_it_shows_each_part(printed: str) -> None:
         "Stream",
         "Agent with two tools",
         "Structured output",
-        "Preview: what a call would send, without sending it",
+        "Preview: show the request of a call without sending it",
     ]
     assert "model calls get_weather({'city': 'Paris'}) -> 24 degrees and sunny in Paris" in printed
     assert "model calls add({'a': 19, 'b': 23}) -> 42" in printed

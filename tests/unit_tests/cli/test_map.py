@@ -107,7 +107,7 @@ def test_a_schema_must_be_an_object(route: Any, source: Path, target: Path, tmp_
     schema = tmp_path / "schema.json"
     schema.write_text("[]")
     assert main(["map", str(source), str(target), "--prompt", "x", "--schema", str(schema)]) == 2
-    assert "must be an object" in capsys.readouterr().err
+    assert "must be a JSON object" in capsys.readouterr().err
 
 
 def test_a_missing_input_is_exit_code_2(route: Any, target: Path, capsys: Any) -> None:

@@ -89,7 +89,7 @@ def test_the_default_port_is_not_used_by_other_tools() -> None:
 
 def test_an_upstream_needs_its_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sandbox", "--upstream", "http://127.0.0.1:1/v1"]) == 2
-    assert "--upstream and --upstream-model go together" in capsys.readouterr().err
+    assert "Pass both --upstream and --upstream-model" in capsys.readouterr().err
 
 
 def test_options_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:

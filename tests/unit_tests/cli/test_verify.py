@@ -142,8 +142,8 @@ def test_a_difference_is_named_in_the_report(sandbox: Sandbox, capsys: pytest.Ca
     sandbox.dialect = ["crlf", "no_usage"]
     assert main(["verify", "--yes"]) == 1
     text = capsys.readouterr().out
-    differing = text.split("## Facts that do not hold")[1].split("## All facts")[0]
-    assert "| ✗ | What ends its lines | `LF` | `CRLF` (reported before) | docs/wire.md 4 |" in differing
+    differing = text.split("## Different or inconclusive")[1].split("## All facts")[0]
+    assert "| ✗ | Line ending of a stream | `LF` | `CRLF` (reported before) | docs/wire.md 4 |" in differing
     assert "| ✗ | Usage of a reply | `counts that add up` | `none` | docs/wire.md 3 |" in differing
     assert f"# Verification of `{GEMMA_4}` on cloudflare" in text
     folded = json.loads(re.findall(r"```json\n(.*)\n```", text, re.DOTALL)[0])
@@ -158,8 +158,8 @@ def test_it_shows_the_cost_and_asks_for_confirmation(
         monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
         assert main(["verify"]) == 2
         asked = capsys.readouterr().err
-        assert re.search(r"About \d+ calls of .*: [\d,]+ tokens in, up to [\d,]+ out, about \$0\.00\d\d at most", asked)
-        assert "Nothing was called." in asked
+        assert re.search(r"About \d+ calls of .*: [\d,]+ tokens in, up to [\d,]+ out, at most about \$0\.00\d\d", asked)
+        assert "No call was made." in asked
     assert sandbox.requests == []
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(["verify"]) == 0
@@ -177,7 +177,7 @@ def test_the_estimate_is_an_upper_bound(sandbox: Sandbox, capsys: pytest.Capture
 
 def test_a_price_that_is_not_published(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     main(["verify", "--yes", "--model", "@cf/google/gemma-2b-it-lora"])
-    assert "a cost that is not published" in capsys.readouterr().err
+    assert "the price is not published" in capsys.readouterr().err
 
 
 def test_both_reports_are_written(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_gateway_has_not_all_routes(
 ) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.gateway_url)
     assert main(["verify", "--yes"]) == 2
-    assert "the API's own base URL" in capsys.readouterr().err
+    assert "the base URL of the API itself" in capsys.readouterr().err
     assert sandbox.requests == []
 
 

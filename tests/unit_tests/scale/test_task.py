@@ -220,7 +220,7 @@ async def test_an_empty_answer_at_the_token_limit_is_an_error_that_names_the_cur
     outcome, _ = await attempt(make_task(make_llm(max_tokens=1), prompt="{text}"))
     assert (outcome.status, outcome.error) == (
         "failed",
-        "The reply is empty: increase max_tokens, or turn thinking off.",
+        "The reply is empty: raise max_tokens, or turn thinking off.",
     )
     service.mock(return_value=reply(""))
     outcome, _ = await attempt(make_task(make_llm(), prompt="{text}"))
