@@ -35,7 +35,7 @@ def add_verify_command(commands: Any) -> None:
         description=(
             "Make about twenty small live calls and compare the responses with\n"
             "docs/wire.md and models.py. The report goes to standard output; you can paste it into an issue.\n"
-            "The exit code is 0 if every fact holds, 1 if not, 2 if no call was made."
+            "The exit code is 0 if every fact is as expected, 1 if not, 2 if no call was made."
         ),
         examples=_EXAMPLES,
     )
