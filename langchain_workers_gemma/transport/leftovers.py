@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import httpx
 
+from langchain_workers_gemma.transport.joined_writes import join_writes
+
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _OVERLAP = len(_LAST_CHUNK) - 1
@@ -111,8 +113,20 @@ async def atrace_connection(event: str, info: Mapping[str, Any]) -> None:
         Reads.sees_connections = True
 
 
+def _trace_own_connection(event: str, info: Mapping[str, Any]) -> None:
+    trace_connection(event, info)
+    if event.endswith(_CONNECTED):
+        join_writes(info["return_value"], is_async=False)
+
+
+async def _atrace_own_connection(event: str, info: Mapping[str, Any]) -> None:
+    await atrace_connection(event, info)
+    if event.endswith(_CONNECTED):
+        join_writes(info["return_value"], is_async=True)
+
+
 class WatchedTransport(httpx.HTTPTransport):
-    """httpx's transport, whose connections are watched from their start.
+    """httpx's transport, whose connections are watched from their start, and write a request at once.
 
     Attributes:
         connects: Whether the next request opens a connection, as far as is known.
@@ -124,12 +138,12 @@ class WatchedTransport(httpx.HTTPTransport):
         """Send a request."""
         if self.connects:
             self.connects = False
-            request.extensions["trace"] = trace_connection
+            request.extensions["trace"] = _trace_own_connection
         return super().handle_request(request)
 
 
 class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport, whose connections are watched from their start.
+    """httpx's transport, whose connections are watched from their start, and write a request at once.
 
     Attributes:
         connects: Whether the next request opens a connection, as far as is known.
@@ -141,7 +155,7 @@ class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
         """Send a request."""
         if self.connects:
             self.connects = False
-            request.extensions["trace"] = atrace_connection
+            request.extensions["trace"] = _atrace_own_connection
         return await super().handle_async_request(request)
 
 
