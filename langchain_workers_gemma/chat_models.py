@@ -22,7 +22,7 @@ from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, to_list
 from langchain_workers_gemma.client.call_settings import build_call_settings, build_trace_params, get_model_spec
 from langchain_workers_gemma.client.fields import ClientFields
-from langchain_workers_gemma.client.preparation import prepare_call
+from langchain_workers_gemma.client.preparation import get_driver, prepare_call
 from langchain_workers_gemma.client.preview import Preview, build_preview
 from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfile, get_callers_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
@@ -231,6 +231,10 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     # --- Identity ---
 
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Return what traces show of a call; core's own goes through a deprecated method on every call."""
+        return {**self.asdict(), "stop": stop, **kwargs}
+
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """Return the key of a call in LangChain's caches, by the fields as they are now."""
         self._forget_serialized()
@@ -306,7 +310,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     ) -> ChatResult:
         flow = prepare_call(self, stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
+        with closing(get_driver(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 builder.add(pieces)
         return builder.build_result()
@@ -321,7 +325,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     ) -> ChatResult:
         flow = prepare_call(self, stop, kwargs, stream=False).flow(messages)
         builder = MessageBuilder()
-        async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
+        async with aclosing(get_driver(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 builder.add(pieces)
         return builder.build_result()
@@ -335,7 +339,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     ) -> Iterator[ChatGenerationChunk]:
         flow = prepare_call(self, stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        with closing(connection.build_transport(self, kwargs.get("timeout")).run(flow)) as exchange:
+        with closing(get_driver(self, kwargs.get("timeout")).run(flow)) as exchange:
             for pieces in exchange:
                 yield from builder.build_chunks(pieces)
 
@@ -348,7 +352,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     ) -> AsyncIterator[ChatGenerationChunk]:
         flow = prepare_call(self, stop, kwargs, stream=True).flow(messages)
         builder = ChunkBuilder(as_blocks=self.output_version == "v1")
-        async with aclosing(connection.build_transport(self, kwargs.get("timeout")).arun(flow)) as exchange:
+        async with aclosing(get_driver(self, kwargs.get("timeout")).arun(flow)) as exchange:
             async for pieces in exchange:
                 for chunk in builder.build_chunks(pieces):
                     yield chunk

@@ -51,3 +51,15 @@ class FieldCache(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle no values, since they may refer to objects that cannot be pickled."""
         return FieldCache, self._names
+
+
+def get_cache(owner: object, name: str, make: Callable[[], FieldCache[T]]) -> FieldCache[T]:
+    """Return the cache that an object keeps under a name, made on first use.
+
+    Args:
+        owner: The object.
+        name: The name of the attribute; one that no field has.
+        make: Makes the cache.
+    """
+    kept: FieldCache[T] | None = vars(owner).get(name)
+    return vars(owner).setdefault(name, make()) if kept is None else kept

@@ -1,20 +1,23 @@
-"""Prepare a call without its messages. Calls that differ in their messages only share one preparation."""
+"""Prepare a call without its messages. Calls that differ in their messages only share one preparation and driver."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
+import httpx
 from langchain_core.language_models.chat_models import BaseChatModel
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from langchain_workers_gemma.client.cache import FieldCache
+from langchain_workers_gemma.client.cache import FieldCache, get_cache
 from langchain_workers_gemma.client.call_settings import ChatModel, build_call_settings, get_server_memory
+from langchain_workers_gemma.client.connection import build_transport
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.request.planner import Preparation, prepare
+from langchain_workers_gemma.transport.driver import Driver
 
-_NOT_FOR_REQUESTS = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # used by the transport
+_FOR_TRANSPORT = frozenset({"binding", "http_async_client", "http_client", "timeout"})
 _CACHED_ARGUMENTS = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "keep_invalid_calls",
     "keep_invalid_answer", "max_repairs", "skip_forms", "max_tokens", "temperature", "seed",
@@ -39,7 +42,7 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     arguments = _make_key(kwargs) if is_fixed else None
     if arguments is None:
         return prepare(build_call_settings(chat, stop, kwargs), stream=stream)
-    return _get_cache(chat).get(
+    return get_cache(chat, "_preparations", lambda: _make_preparation_cache(chat)).get(
         (stream, arguments, get_server_memory(chat).version),
         vars(chat),
         # A copy of the arguments, which their owner cannot change.
@@ -47,16 +50,28 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     )
 
 
-def _get_cache(chat: ChatModel) -> FieldCache[Preparation]:
-    """Return what is prepared already of a model object's calls, by their arguments."""
-    kept: FieldCache[Preparation] | None = vars(chat).get("_preparations")
-    if kept is not None:
-        return kept
+def get_driver(chat: ChatModel, timeout: float | httpx.Timeout | None) -> Driver:
+    """Return what sends the requests of a call.
+
+    Args:
+        chat: The chat model.
+        timeout: The `timeout` of the call, `None` if it has none of its own.
+
+    Raises:
+        ValueError: If the binding is missing.
+    """
+    if timeout is not None:
+        return build_transport(chat, timeout)
+    return get_cache(chat, "_drivers", _make_driver_cache).get(None, vars(chat), lambda: build_transport(chat))
+
+
+def _make_driver_cache() -> FieldCache[Driver]:
+    return FieldCache([*_FOR_TRANSPORT, "api_token", "default_headers", "host"], ["default_headers"])
+
+
+def _make_preparation_cache(chat: ChatModel) -> FieldCache[Preparation]:
     ours = cast("type[BaseModel]", type(chat)).model_fields.keys() - BaseChatModel.model_fields.keys()
-    made: FieldCache[Preparation] = FieldCache(
-        [*(ours - _NOT_FOR_REQUESTS), "profile"], ["default_headers", "model_kwargs", "profile", "stop"]
-    )
-    return cast("FieldCache[Preparation]", vars(chat).setdefault("_preparations", made))
+    return FieldCache([*(ours - _FOR_TRANSPORT), "profile"], ["default_headers", "model_kwargs", "profile", "stop"])
 
 
 def _make_key(kwargs: Mapping[str, Any]) -> bytes | None:

@@ -52,6 +52,8 @@ class Transport:
     timeout: httpx.Timeout
     client: httpx.Client | None = None
     async_client: httpx.AsyncClient | None = None
+    _base_headers: dict[tuple[bool, bytes], httpx.Headers] = field(default_factory=dict, init=False, repr=False)
+    _token_digest: bytes = field(default=b"", init=False, repr=False)
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
         """Drive an exchange, yielding the pieces that it delivers."""
@@ -66,7 +68,7 @@ class Transport:
         return client.build_request(
             request.method,
             request.url,
-            headers=self._build_headers(request, _build_base_headers(request.stream)),
+            headers=self._build_headers(request),
             content=request.encode_body(),
             timeout=self.timeout,
             extensions={"trace": trace_connection if isinstance(client, httpx.Client) else atrace_connection},
@@ -75,7 +77,7 @@ class Transport:
     def build_own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
         url, body = _parse_url(request.url), request.encode_body()
-        headers = self._build_headers(request, _build_base_headers(request.stream, url.netloc))
+        headers = self._build_headers(request, url.netloc)
         headers["content-length"] = str(len(body))
         return httpx.Request(
             request.method,
@@ -87,8 +89,10 @@ class Transport:
 
     def make_pool_key(self, request: Request) -> PoolKey:
         """Return what the connection of a request may be shared for."""
-        secret = self.token.get_secret_value().encode() if self.token else b""
-        return _get_origin(request.address.base_url), blake2b(secret, digest_size=16).digest()
+        if not self._token_digest:
+            secret = self.token.get_secret_value().encode() if self.token else b""
+            self._token_digest = blake2b(secret, digest_size=16).digest()
+        return _get_origin(request.address.base_url), self._token_digest
 
     def get_secrets(self, request: Request | None) -> tuple[str, ...]:
         """Return what must not appear in an error, even if the server repeats it."""
@@ -98,22 +102,24 @@ class Transport:
         ]
         return (*credentials, self.token.get_secret_value()) if self.token else tuple(credentials)
 
-    def _build_headers(self, request: Request, base: httpx.Headers) -> httpx.Headers:
+    def _build_headers(self, request: Request, netloc: bytes = b"") -> httpx.Headers:
         """Return the headers of a request. A name in another case replaces ours, so that each goes out once."""
+        base = self._base_headers.get((request.stream, netloc))
+        if base is None:
+            base = self._base_headers[request.stream, netloc] = self._build_base_headers(request.stream, netloc)
         headers = httpx.Headers(base)
-        if self.token is not None:
-            headers["authorization"] = f"Bearer {check_header('api_token', self.token.get_secret_value())}"
         for name, value in request.headers.items():
             headers[name] = value
         return headers
 
-
-@lru_cache(maxsize=128)
-def _build_base_headers(stream: bool, netloc: bytes = b"") -> httpx.Headers:  # noqa: FBT001 - it is a key
-    """Return the headers that every request to a server has."""
-    accept = "text/event-stream" if stream else "application/json"
-    host = {"host": netloc.decode("ascii")} if netloc else {}
-    return httpx.Headers({**host, **HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
+    def _build_base_headers(self, stream: bool, netloc: bytes) -> httpx.Headers:  # noqa: FBT001 - it is a key
+        """Return the headers that every request to a server has."""
+        accept = "text/event-stream" if stream else "application/json"
+        host = {"host": netloc.decode("ascii")} if netloc else {}
+        headers = httpx.Headers({**host, **HEADERS, "accept": accept, "accept-encoding": ACCEPTED})
+        if self.token is not None:
+            headers["authorization"] = f"Bearer {check_header('api_token', self.token.get_secret_value())}"
+        return headers
 
 
 @lru_cache(maxsize=128)
