@@ -15,9 +15,10 @@ from langchain_workers_gemma.cli.verify.inputs import (
     get_text_limit,
     is_enveloped,
 )
-from langchain_workers_gemma.cli.verify.probe import Probe
+from langchain_workers_gemma.cli.verify.probe import Probe, Response
 from langchain_workers_gemma.cli.verify.result import Result, cite, compare, observe
 from langchain_workers_gemma.hosts import HOSTS, Route
+from langchain_workers_gemma.models import GemmaModel
 
 _UNIVERSAL = Route("/accounts/{account}/ai/run", lambda model, data: {"model": model, "input": data})
 
@@ -29,14 +30,33 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
     response = probe.send_chat(build_chat_body(spec, "Repeat exactly: one two three four", TEXT_TOKENS, **stop))
     result = response.result
     text = reading.get_text_value(result)
-    openai_form = get_expected_form(spec) == reading.CHAT_CHOICES
     yield compare("reply.status", "HTTP status of a chat", cite(3), 200, response.status)
+    yield from _check_reply_form(spec, response)
+    yield from _check_reply_values(spec, result)
+    usage = result.get("usage") if isinstance(result, dict) else None
+    yield observe("reply.neurons", "Are neurons reported?", cite(3), _find_neurons(response.headers, usage))
+    if HOSTS[spec.host].has_account_api:
+        yield compare(
+            "reply.request_id",
+            "A response has the header `cf-ray`",
+            cite(1),
+            "yes",
+            "yes" if "cf-ray" in response.headers else "no",
+        )
+    if spec.thinking:
+        thoughts = describe_thoughts(reading.get_message(result), text)
+        yield compare("thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", thoughts)
+    if spec.stop:
+        yield from _check_stop_facts(result, text)
+
+
+def _check_reply_form(spec: GemmaModel, response: Response) -> Iterator[Result]:
     yield compare(
         "reply.form",
         "Form of a reply",
         cite(3),
         get_expected_form(spec),
-        reading.describe_form(result),
+        reading.describe_form(response.result),
         reported=(reading.CHAT_CHOICES, reading.COMPLETION_CHOICES, reading.NATIVE),
     )
     if is_enveloped(spec):
@@ -54,9 +74,13 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         "Type of the text",
         cite(3),
         "string",
-        reading.get_type_name(text),
+        reading.get_type_name(reading.get_text_value(response.result)),
         reported=("number", "null", "object", "list"),
     )
+
+
+def _check_reply_values(spec: GemmaModel, result: Any) -> Iterator[Result]:
+    openai_form = get_expected_form(spec) == reading.CHAT_CHOICES
     usage = result.get("usage") if isinstance(result, dict) else None
     yield compare("reply.usage", "Usage of a reply", cite(3), "counts that add up", reading.describe_usage_form(usage))
     if openai_form:
@@ -77,21 +101,6 @@ def check_plain_reply(probe: Probe) -> Iterator[Result]:
         tool_calls,
         reported=("missing", "null", "[]"),
     )
-    yield observe("reply.neurons", "Are neurons reported?", cite(3), _find_neurons(response.headers, usage))
-    if HOSTS[spec.host].has_account_api:
-        yield compare(
-            "reply.request_id",
-            "A response has the header `cf-ray`",
-            cite(1),
-            "yes",
-            "yes" if "cf-ray" in response.headers else "no",
-        )
-    if spec.thinking:
-        yield compare(
-            "thinking.off", "Thoughts with `enable_thinking` false", cite(2), "none", describe_thoughts(message, text)
-        )
-    if spec.stop:
-        yield from _check_stop_facts(result, text)
 
 
 def describe_thoughts(message: Mapping[str, Any], text: object) -> str:
@@ -185,6 +194,13 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
     text = "Reply with these numbers and nothing else: 1 2 3"
     body = build_chat_body(spec, text, get_text_limit(spec), **{"stream": True, **options})
     found = reading.read_stream(probe.send_chat(body))
+    yield from _check_stream_format(spec, found)
+    yield from _check_stream_values(spec, found)
+    if spec.thinking:
+        yield from _check_streamed_thoughts(found)
+
+
+def _check_stream_format(spec: GemmaModel, found: reading.StreamReading) -> Iterator[Result]:
     yield compare(
         "stream.content_type",
         "Content type of a stream",
@@ -211,6 +227,9 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
         reported=("comment", "event", "comment and event"),
     )
     yield compare("stream.done", "Number of `[DONE]` events of a stream", cite(4), 1, found.done, reported=("0", "2"))
+
+
+def _check_stream_values(spec: GemmaModel, found: reading.StreamReading) -> Iterator[Result]:
     yield compare(
         "stream.text",
         "Type of the text in the events",
@@ -237,8 +256,6 @@ def check_plain_stream(probe: Probe) -> Iterator[Result]:
             finishes,
             reported=("several", "none"),
         )
-    if spec.thinking:
-        yield from _check_streamed_thoughts(found)
 
 
 def _check_streamed_thoughts(found: reading.StreamReading) -> Iterator[Result]:
