@@ -1,4 +1,4 @@
-"""Every form that an error of the service comes in, as the typed error it must become."""
+"""Every form of error that the service sends is raised as the right typed error."""
 
 from __future__ import annotations
 
@@ -47,22 +47,18 @@ from langchain_workers_gemma.exchange.error_mapping import (
     map_payload_error,
     map_status_error,
 )
+from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, encode_sse, make_response, make_stream_response
 from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, GEMMA_3, GEMMA_4, WEATHER_TOOL, call_model, make_model
 
 pytestmark = pytest.mark.lowest
 
-Kind = type[APIStatusError]
-
-
-def envelope(code: int | None, message: str = "No.") -> dict[str, Any]:
-    error = {"message": message} if code is None else {"code": code, "message": message}
-    return {"result": {}, "success": False, "errors": [error], "messages": []}
+ErrorType = type[APIStatusError]
 
 
 # --- Status and code --------------------------------------------------------------------------------------------------
 
-BY_CODE: list[tuple[int, int, Kind]] = [
+BY_CODE: list[tuple[int, int, ErrorType]] = [
     (400, 5007, ModelNotFoundError),
     (400, 5004, BadRequestError),
     (400, 5006, BadRequestError),
@@ -91,7 +87,7 @@ BY_CODE: list[tuple[int, int, Kind]] = [
     (400, 5028, ModelDeprecatedError),
     (500, 3043, InternalServerError),
 ]
-BY_STATUS: list[tuple[int, Kind]] = [
+BY_STATUS: list[tuple[int, ErrorType]] = [
     (400, BadRequestError),
     (401, AuthenticationError),
     (402, PermissionDeniedError),
@@ -111,7 +107,7 @@ BY_STATUS: list[tuple[int, Kind]] = [
     (529, InternalServerError),
     (307, InternalServerError),
 ]
-CORE: dict[type[WorkersGemmaError], tuple[type[core.ModelError], bool]] = {
+CORE_ERRORS: dict[type[WorkersGemmaError], tuple[type[core.ModelError], bool]] = {
     APIConnectionError: (core.ModelConnectionError, True),
     APITimeoutError: (core.ModelTimeoutError, True),
     StreamInterruptedError: (core.ModelConnectionError, True),
@@ -132,35 +128,41 @@ CORE: dict[type[WorkersGemmaError], tuple[type[core.ModelError], bool]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "expected"), CORE.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_each_is_cores_error_too(kind: type[WorkersGemmaError], expected: tuple[type[core.ModelError], bool]) -> None:
+@pytest.mark.parametrize(
+    ("error_type", "expected"), CORE_ERRORS.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_each_error_is_a_subclass_of_an_error_of_langchain_core(
+    error_type: type[WorkersGemmaError], expected: tuple[type[core.ModelError], bool]
+) -> None:
     parent, retryable = expected
-    assert issubclass(kind, parent)
-    assert issubclass(kind, WorkersGemmaError)
-    assert issubclass(kind, core.ModelError)
-    assert kind.is_retryable is retryable
-    assert getattr(langchain_workers_gemma, kind.__name__) is kind
-    assert (kind.__doc__ or "").strip()
+    assert issubclass(error_type, parent)
+    assert issubclass(error_type, WorkersGemmaError)
+    assert issubclass(error_type, core.ModelError)
+    assert error_type.is_retryable is retryable
+    assert getattr(langchain_workers_gemma, error_type.__name__) is error_type
+    assert (error_type.__doc__ or "").strip()
 
 
-def test_exported_names() -> None:
+def test_all_errors_are_exported() -> None:
     errors = {name for name in langchain_workers_gemma.__all__ if name.endswith("Error")}
-    assert errors == {kind.__name__ for kind in CORE} | {"WorkersGemmaError", "APIStatusError"}
+    assert errors == {error_type.__name__ for error_type in CORE_ERRORS} | {"WorkersGemmaError", "APIStatusError"}
 
 
-def test_no_error_is_a_subclass_of_another_by_accident() -> None:
-    for kind in CORE:
-        parents = {other for other in CORE if other is not kind and issubclass(kind, other)}
-        assert parents == ({StreamInterruptedError, APITimeoutError} if kind is StreamTimeoutError else set())
+def test_only_stream_timeout_error_has_parents_among_the_errors() -> None:
+    for error_type in CORE_ERRORS:
+        parents = {other for other in CORE_ERRORS if other is not error_type and issubclass(error_type, other)}
+        assert parents == ({StreamInterruptedError, APITimeoutError} if error_type is StreamTimeoutError else set())
 
 
-@pytest.mark.parametrize(("status", "code", "kind"), BY_CODE)
+@pytest.mark.parametrize(("status", "code", "error_type"), BY_CODE)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_code(service: MockService, status: int, code: int, kind: Kind, call_method: str) -> None:
-    payload = envelope(code, f"AiError: it is {code}")
+def test_code_selects_the_error_type(
+    service: MockService, status: int, code: int, error_type: ErrorType, call_method: str
+) -> None:
+    payload = make_error_envelope(code, f"AiError: it is {code}")
     service.respond_with(make_response(payload, status, {"cf-ray": "8f-FRA"}))
-    error = failure(call_method)
-    assert type(error) is kind
+    error = call_and_get_error(call_method)
+    assert type(error) is error_type
     assert error.status_code == status
     assert error.code == code
     assert error.message == f"AiError: it is {code}"
@@ -168,25 +170,28 @@ def test_code(service: MockService, status: int, code: int, kind: Kind, call_met
     assert error.request_id == "8f-FRA"
     assert error.body == payload
     assert error.retry_after is None
-    assert error.is_retryable is kind.is_retryable
+    assert error.is_retryable is error_type.is_retryable
 
 
-@pytest.mark.parametrize(("status", "kind"), BY_STATUS)
+@pytest.mark.parametrize(("status", "error_type"), BY_STATUS)
 @pytest.mark.parametrize(
-    "sent",
+    "payload",
     [b"", b"no JSON at all", b"{}", b"[]", b"null", b'{"errors": []}', b'{"error": "words"}', b"<html>502</html>"],
 )
-def test_status(service: MockService, status: int, kind: Kind, sent: bytes) -> None:
-    service.respond_with(make_response(sent, status))
-    error = failure("invoke")
-    assert type(error) is kind
+def test_status_selects_the_error_type(
+    service: MockService, status: int, error_type: ErrorType, payload: bytes
+) -> None:
+    service.respond_with(make_response(payload, status))
+    error = call_and_get_error("invoke")
+    assert type(error) is error_type
     assert error.status_code == status
     assert error.code is None
     assert error.request_id is None
     assert error.message
 
 
-def failure(call_method: str, **arguments: Any) -> APIStatusError:
+def call_and_get_error(call_method: str, **arguments: Any) -> APIStatusError:
+    """Call a model and return the error that it raises."""
     with pytest.raises(APIStatusError) as raised:
         call_model(make_model(**arguments), call_method)
     return raised.value
@@ -194,22 +199,25 @@ def failure(call_method: str, **arguments: Any) -> APIStatusError:
 
 # --- Forms of a body --------------------------------------------------------------------------------------------------
 
-WORDS = "  Oh no: “unaltered” \n\t words — <b>all</b> of them; \U0001f62c  "
+MESSAGE = "  Oh no: “unaltered” \n\t words — <b>all</b> of them; \U0001f62c  "
 
-FORMS: list[tuple[str, int, Any, Kind, int | None, str]] = [
-    ("envelope", 400, envelope(5006, WORDS), BadRequestError, 5006, WORDS),
-    ("without a code", 400, envelope(None, WORDS), BadRequestError, None, WORDS),
-    ("code in the text", 500, envelope(None, "AiError: 3040: Full"), CapacityError, 3040, "AiError: 3040: Full"),
-    ("code nested twice", 400, envelope(None, "UpstreamError: AiError: 5007: x"), ModelNotFoundError, 5007, ""),
-    ("code in text says more", 429, envelope(7000, "AiError: 3036: used up"), QuotaExceededError, 3036, ""),
-    ("a binding's words", 0, {"message": "3040: Capacity temporarily exceeded"}, CapacityError, 3040, ""),
+ERROR_BODIES: list[tuple[str, int, Any, ErrorType, int | None, str]] = [
+    ("envelope", 400, make_error_envelope(5006, MESSAGE), BadRequestError, 5006, MESSAGE),
+    ("without a code", 400, make_error_envelope(None, MESSAGE), BadRequestError, None, MESSAGE),
+    ("code in the text", 500, make_error_envelope(None, "AiError: 3040: Full"), CapacityError,
+     3040, "AiError: 3040: Full"),
+    ("code nested twice", 400, make_error_envelope(None, "UpstreamError: AiError: 5007: x"), ModelNotFoundError,
+     5007, ""),
+    ("code in the text is more specific", 429, make_error_envelope(7000, "AiError: 3036: used up"),
+     QuotaExceededError, 3036, ""),
+    ("a binding's message", 0, {"message": "3040: Capacity temporarily exceeded"}, CapacityError, 3040, ""),
     ("code as a string", 400, {"errors": [{"code": "5007", "message": "x"}]}, ModelNotFoundError, 5007, "x"),
     ("internalCode", 429, {"internalCode": 3036, "message": "x"}, QuotaExceededError, 3036, "x"),
     ("httpCode", 500, {"errors": [{"httpCode": 429, "internalCode": 3040, "message": "x"}]}, CapacityError, 3040, "x"),
     ("httpCode alone", 200, {"success": False, "errors": [{"httpCode": 401, "message": "x"}]}, AuthenticationError,
      None, "x"),
-    ("success false", 200, envelope(3040), CapacityError, 3040, "No."),
-    ("success false without words", 200, {"success": False, "errors": []}, InternalServerError, None, ""),
+    ("success false", 200, make_error_envelope(3040), CapacityError, 3040, "No."),
+    ("success false without errors", 200, {"success": False, "errors": []}, InternalServerError, None, ""),
     ("several errors", 400, {"errors": [{"code": 5006, "message": "a"}, {"message": "b"}, {"message": "a"}]},
      BadRequestError, 5006, "a; b"),
     ("OpenAI", 404, {"error": {"message": "no such", "type": "x", "code": "model_not_found"}}, ModelNotFoundError,
@@ -225,22 +233,22 @@ FORMS: list[tuple[str, int, Any, Kind, int | None, str]] = [
     ("invalid UTF-8", 500, b"\xff\xfe oh", InternalServerError, None, "\ufffd\ufffd oh"),
     ("a number", 500, b"42", InternalServerError, None, "HTTP status 500 with no explanation"),
     ("nothing", 500, b"", InternalServerError, None, "HTTP status 500 with no explanation"),
-    ("context", 400, envelope(
+    ("context", 400, make_error_envelope(
         8001, "This model's maximum context length is 131072 tokens. However, you requested 200000"),
      ContextOverflowError, 8001, ""),
-    ("context, other words", 400, envelope(5006, "exceeded this model context window limit"), ContextOverflowError,
-     5006, ""),
-    ("context as too large", 413, envelope(3006, "exceeded this model context window limit"), ContextOverflowError,
-     3006, ""),
+    ("context, another message", 400, make_error_envelope(5006, "exceeded this model context window limit"),
+     ContextOverflowError, 5006, ""),
+    ("context as too large", 413, make_error_envelope(3006, "exceeded this model context window limit"),
+     ContextOverflowError, 3006, ""),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "sent", "kind", "code", "message"), [form[1:] for form in FORMS],
-                         ids=[form[0] for form in FORMS])  # fmt: skip
-def test_form(status: int, sent: Any, kind: Kind, code: int | None, message: str) -> None:
-    content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+@pytest.mark.parametrize(("status", "payload", "error_type", "code", "message"), [form[1:] for form in ERROR_BODIES],
+                         ids=[form[0] for form in ERROR_BODIES])  # fmt: skip
+def test_error_body(status: int, payload: Any, error_type: ErrorType, code: int | None, message: str) -> None:
+    content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     error = map_status_error(status, {"x-request-id": "r1"}, content, ErrorContext())
-    assert type(error) is kind
+    assert type(error) is error_type
     assert error.code == code
     assert error.status_code == status
     assert message in error.message
@@ -248,29 +256,37 @@ def test_form(status: int, sent: Any, kind: Kind, code: int | None, message: str
     assert error.request_id == "r1"
 
 
-@pytest.mark.parametrize(("status", "sent", "kind", "code", "message"), [form[1:] for form in FORMS if form[1] == 200])
+@pytest.mark.parametrize(
+    ("status", "payload", "error_type", "code", "message"), [form[1:] for form in ERROR_BODIES if form[1] == 200]
+)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_error_under_success(
-    service: MockService, status: int, sent: Any, kind: Kind, code: int | None, message: str, call_method: str
+def test_an_error_body_with_status_200_raises(
+    service: MockService,
+    status: int,
+    payload: Any,
+    error_type: ErrorType,
+    code: int | None,
+    message: str,
+    call_method: str,
 ) -> None:
-    service.respond_with_bodies(sent)
-    error = failure(call_method)
-    assert (type(error), error.code, error.status_code) == (kind, code, 200)
+    service.respond_with_bodies(payload)
+    error = call_and_get_error(call_method)
+    assert (type(error), error.code, error.status_code) == (error_type, code, 200)
     assert message in error.message
 
 
-def test_words_are_unaltered(service: MockService) -> None:
-    long = WORDS * 1_000
-    service.respond_with(make_response(envelope(5006, long), 400))
-    error = failure("invoke")
+def test_the_message_of_the_service_is_unchanged(service: MockService) -> None:
+    long = MESSAGE * 1_000
+    service.respond_with(make_response(make_error_envelope(5006, long), 400))
+    error = call_and_get_error("invoke")
     assert error.message == long
     assert str(error) == long
 
 
-def test_a_page_is_shortened_in_the_message_and_kept_in_the_body(service: MockService) -> None:
+def test_an_html_page_is_shortened_in_the_message_and_kept_in_the_body(service: MockService) -> None:
     page = "<html>" + "x" * 100_000 + "</html>"
     service.respond_with(make_response(page.encode(), 502))
-    error = failure("invoke")
+    error = call_and_get_error("invoke")
     assert len(error.message) < 2_100
     assert error.body == page
 
@@ -279,7 +295,7 @@ def test_a_page_is_shortened_in_the_message_and_kept_in_the_body(service: MockSe
     {"success": False}, {"error": "x"}, {"error": {"message": "x"}}, {"errors": [{"message": "x"}]},
     {"message": "words"}, {"internalCode": 3040, "httpCode": 429}, {"name": "AiError", "message": "3040: Full"},
 ])  # fmt: skip
-def test_error_payloads(payload: dict[str, Any]) -> None:
+def test_error_payloads_are_recognized(payload: dict[str, Any]) -> None:
     assert is_error_payload(payload)
 
 
@@ -288,11 +304,11 @@ def test_error_payloads(payload: dict[str, Any]) -> None:
     {"result": {"response": ""}, "success": True, "errors": [], "messages": []}, {"p": "padding"},
     {"choices": [], "message": "fine"}, {"success": True}, {"message": {"role": "assistant"}},
 ])  # fmt: skip
-def test_payloads_that_are_no_errors(payload: dict[str, Any]) -> None:
+def test_other_payloads_are_not_errors(payload: dict[str, Any]) -> None:
     assert not is_error_payload(payload)
 
 
-JSON = st.recursive(
+json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -309,8 +325,8 @@ JSON = st.recursive(
 )
 
 
-@given(st.integers(100, 599), JSON)
-def test_any_json_is_some_error(status: int, payload: object) -> None:
+@given(st.integers(100, 599), json_values)
+def test_any_json_becomes_an_error(status: int, payload: object) -> None:
     error = map_payload_error(status, {}, payload, ErrorContext(secrets=(API_TOKEN,)))
     assert error.message
     assert error.status_code == status
@@ -319,14 +335,14 @@ def test_any_json_is_some_error(status: int, payload: object) -> None:
 
 
 @given(st.integers(100, 599), st.binary(max_size=60))
-def test_any_bytes_are_some_error(status: int, sent: bytes) -> None:
-    assert map_status_error(status, {}, sent, ErrorContext()).message
+def test_any_bytes_become_an_error(status: int, payload: bytes) -> None:
+    assert map_status_error(status, {}, payload, ErrorContext()).message
 
 
 # --- Within a stream --------------------------------------------------------------------------------------------------
 
-FRAMES: list[tuple[Any, Kind, int | None]] = [
-    (envelope(3040, "Full"), CapacityError, 3040),
+ERROR_EVENTS: list[tuple[Any, ErrorType, int | None]] = [
+    (make_error_envelope(3040, "Full"), CapacityError, 3040),
     ({"error": {"message": "Full", "code": 3040}}, CapacityError, 3040),
     ({"error": "AiError: 5006: Full"}, BadRequestError, 5006),
     ({"errors": [{"message": "Full", "code": 3036}]}, QuotaExceededError, 3036),
@@ -336,36 +352,36 @@ FRAMES: list[tuple[Any, Kind, int | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("frame", "kind", "code"), FRAMES)
+@pytest.mark.parametrize(("event", "error_type", "code"), ERROR_EVENTS)
 @pytest.mark.parametrize("call_method", ["stream", "astream", "stream_events"])
 @pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
-def test_error_in_a_stream(
-    service: MockService, frame: Any, kind: Kind, code: int | None, call_method: str, before: tuple[Any, ...]
+def test_an_error_event_in_a_stream_raises(
+    service: MockService, event: Any, error_type: ErrorType, code: int | None, call_method: str, before: tuple[Any, ...]
 ) -> None:
-    service.respond_with(make_stream_response(encode_sse(*before, frame, "[DONE]"), headers={"cf-ray": "8f-FRA"}))
-    error = failure(call_method)
-    assert (type(error), error.code, error.status_code) == (kind, code, 200)
+    service.respond_with(make_stream_response(encode_sse(*before, event, "[DONE]"), headers={"cf-ray": "8f-FRA"}))
+    error = call_and_get_error(call_method)
+    assert (type(error), error.code, error.status_code) == (error_type, code, 200)
     assert "Full" in error.message
     assert error.request_id == "8f-FRA"
 
 
-@pytest.mark.parametrize("frame", ["nope", "[1]", "42", '"text"', "null", '{"response": '])
+@pytest.mark.parametrize("event", ["nope", "[1]", "42", '"text"', "null", '{"response": '])
 @pytest.mark.parametrize("before", [(), ({"response": "Hel"},)], ids=["first", "later"])
-def test_a_frame_that_cannot_be_read(service: MockService, frame: str, before: tuple[Any, ...]) -> None:
-    service.respond_with_events(*before, frame, "[DONE]")
-    error = failure("stream")
+def test_an_unreadable_event_raises(service: MockService, event: str, before: tuple[Any, ...]) -> None:
+    service.respond_with_events(*before, event, "[DONE]")
+    error = call_and_get_error("stream")
     assert type(error) is InternalServerError
     assert error.status_code == 200
     assert not error.is_retryable
     assert "cannot be read" in error.message
 
 
-# --- What to do next --------------------------------------------------------------------------------------------------
+# --- Advice -----------------------------------------------------------------------------------------------------------
 
 
 def test_retired_model_names_its_replacement(service: MockService) -> None:
-    service.respond_with(make_response(envelope(5028, "This model was deprecated on 2026-05-30."), 410))
-    error = failure("invoke", model=GEMMA_3)
+    service.respond_with(make_response(make_error_envelope(5028, "This model was deprecated on 2026-05-30."), 410))
+    error = call_and_get_error("invoke", model=GEMMA_3)
     assert isinstance(error, ModelDeprecatedError)
     assert error.replacement == GEMMA_4
     assert error.message == "This model was deprecated on 2026-05-30."
@@ -374,8 +390,8 @@ def test_retired_model_names_its_replacement(service: MockService) -> None:
 
 
 def test_a_used_up_quota_names_the_reset_time(service: MockService) -> None:
-    service.respond_with(make_response(envelope(3036, "you have used up your daily free allocation"), 429))
-    error = failure("invoke", max_retries=5)
+    service.respond_with(make_response(make_error_envelope(3036, "you have used up your daily free allocation"), 429))
+    error = call_and_get_error("invoke", max_retries=5)
     assert isinstance(error, QuotaExceededError)
     assert "00:00 UTC" in str(error)
     assert "00:00 UTC" not in error.message
@@ -385,39 +401,45 @@ def test_a_used_up_quota_names_the_reset_time(service: MockService) -> None:
 @pytest.mark.parametrize(
     "variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN"]
 )
-def test_refused_token_names_its_variable(service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_a_refused_token_names_its_environment_variable(
+    service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, API_TOKEN)
-    service.respond_with(make_response(envelope(10000, "Authentication error"), 401))
-    error = failure("invoke", api_token=None)
+    service.respond_with(make_response(make_error_envelope(10000, "Authentication error"), 401))
+    error = call_and_get_error("invoke", api_token=None)
     assert isinstance(error, AuthenticationError)
     assert variable in str(error)
     assert API_TOKEN not in str(error)
 
 
 @pytest.mark.parametrize("variable", ["AIMLAPI_API_KEY", "AIML_API_KEY"])
-def test_refused_token_of_another_host(service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_a_refused_token_of_another_host_names_its_environment_variable(
+    service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, API_TOKEN)
     service.respond_with(make_response({"message": "Unauthorized"}, 401))
-    assert variable in str(failure("invoke", host="aimlapi", api_token=None))
+    assert variable in str(call_and_get_error("invoke", host="aimlapi", api_token=None))
 
 
-def test_refused_token_that_was_an_argument(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_token_names_the_argument_api_token(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "another-token")
-    service.respond_with(make_response(envelope(10000), 401))
-    assert "the argument api_token" in str(failure("invoke"))
+    service.respond_with(make_response(make_error_envelope(10000), 401))
+    assert "the argument api_token" in str(call_and_get_error("invoke"))
 
 
-def test_context_overflow_and_redirect_name_the_cure(service: MockService) -> None:
-    service.respond_with(make_response(envelope(8001, "This model's maximum context length is 131072 tokens."), 400))
-    assert "max_tokens" in str(failure("invoke"))
+def test_errors_name_the_cure(service: MockService) -> None:
+    service.respond_with(
+        make_response(make_error_envelope(8001, "This model's maximum context length is 131072 tokens."), 400)
+    )
+    assert "max_tokens" in str(call_and_get_error("invoke"))
     service.respond_with(make_response(b"", 308, {"location": "https://example.com"}))
-    assert "base_url" in str(failure("invoke"))
-    service.respond_with(make_response(envelope(None, "JSON Mode couldn't be met"), 400))
-    assert "schema" in str(failure("invoke"))
+    assert "base_url" in str(call_and_get_error("invoke"))
+    service.respond_with(make_response(make_error_envelope(None, "JSON Mode couldn't be met"), 400))
+    assert "schema" in str(call_and_get_error("invoke"))
 
 
-def test_tools_refused_by_a_model_that_was_not_taught_them(service: MockService) -> None:
-    service.respond_with(make_response(envelope(5006, "tools: unexpected"), 400))
+def test_tools_refused_by_a_model_without_function_calling_name_the_cure(service: MockService) -> None:
+    service.respond_with(make_response(make_error_envelope(5006, "tools: unexpected"), 400))
     with pytest.raises(BadRequestError, match="guided_json") as raised:
         make_model(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER_TOOL]).invoke("Hi")
     assert raised.value.message == "tools: unexpected"
@@ -428,46 +450,46 @@ def test_tools_refused_by_a_model_that_was_not_taught_them(service: MockService)
 GATEWAY_TOKEN = "a-gateway-token-to-hide"
 
 
-def everything(error: BaseException) -> str:
-    """All that an error could show: text, repr, attributes, traceback with its chain, and pickle."""
-    shown = [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
-    shown.append(pickle.dumps(error).decode("latin-1"))
-    shown.append(repr(vars(pickle.loads(pickle.dumps(error)))))
-    return "\n".join(shown)
+def collect_all_text(error: BaseException) -> str:
+    """Return all text of an error: message, repr, attributes, traceback with causes, and pickle."""
+    texts = [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
+    texts.append(pickle.dumps(error).decode("latin-1"))
+    texts.append(repr(vars(pickle.loads(pickle.dumps(error)))))
+    return "\n".join(texts)
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
-    "sent",
+    "payload",
     [
-        envelope(10000, f"Invalid token Bearer {API_TOKEN}! ({GATEWAY_TOKEN})"),
+        make_error_envelope(10000, f"Invalid token Bearer {API_TOKEN}! ({GATEWAY_TOKEN})"),
         {"error": {"message": API_TOKEN, API_TOKEN: [API_TOKEN, {"deep": f"x{API_TOKEN}x"}]}},
         f"<html>{API_TOKEN} {GATEWAY_TOKEN}".encode(),
     ],
 )
 @pytest.mark.parametrize("status", [200, 401, 500])
-def test_echoed_token_is_blotted_out(service: MockService, call_method: str, sent: Any, status: int) -> None:
-    service.respond_with(make_response(sent, status))
-    error = failure(call_method, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
-    assert API_TOKEN not in everything(error)
-    assert GATEWAY_TOKEN not in everything(error)
-    assert "**********" in everything(error)
+def test_an_echoed_token_is_masked(service: MockService, call_method: str, payload: Any, status: int) -> None:
+    service.respond_with(make_response(payload, status))
+    error = call_and_get_error(call_method, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
+    assert API_TOKEN not in collect_all_text(error)
+    assert GATEWAY_TOKEN not in collect_all_text(error)
+    assert "**********" in collect_all_text(error)
 
 
-@pytest.mark.parametrize("frame", [API_TOKEN, json.dumps({"error": API_TOKEN}), f'{{"x": "{API_TOKEN}'])
-def test_echoed_token_in_a_stream(service: MockService, frame: str) -> None:
-    service.respond_with_events({"response": "Hel"}, frame)
-    assert API_TOKEN not in everything(failure("stream"))
+@pytest.mark.parametrize("event", [API_TOKEN, json.dumps({"error": API_TOKEN}), f'{{"x": "{API_TOKEN}'])
+def test_an_echoed_token_in_a_stream_is_masked(service: MockService, event: str) -> None:
+    service.respond_with_events({"response": "Hel"}, event)
+    assert API_TOKEN not in collect_all_text(call_and_get_error("stream"))
 
 
-def test_token_is_not_in_errors_of_the_connection() -> None:
-    """On a real socket: the causes go into the pickles that Dask's helpers make."""
+def test_the_token_is_not_in_connection_errors() -> None:
+    """On a real socket: Dask's serializer pickles the causes too."""
     with pytest.raises(APIConnectionError) as raised:
         call_model(make_model(base_url="http://127.0.0.1:9"), "invoke")
-    assert API_TOKEN not in everything(raised.value)
+    assert API_TOKEN not in collect_all_text(raised.value)
 
 
-def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
+def test_the_cause_of_an_error_has_no_authorization_header() -> None:
     """Dask pickles an error with its causes and their attributes."""
     with respx.mock as mock:
         mock.post(url__regex=".*").mock(side_effect=httpx.ConnectError)
@@ -480,20 +502,20 @@ def test_causes_hold_neither_the_token_nor_a_cycle() -> None:
 
 def test_an_error_inside_a_stream_is_not_its_own_cause(service: MockService) -> None:
     service.respond_with_events({"response": "Hel"}, json.dumps({"error": "broken"}))
-    error = failure("stream")
+    error = call_and_get_error("stream")
     assert error.__cause__ is not error
 
 
 @pytest.mark.parametrize("token", ["t", "tok", "No", "e"])
-def test_a_token_too_short_to_be_one_does_not_garble_words(service: MockService, token: str) -> None:
-    service.respond_with(make_response(envelope(5006, "No such token here"), 400))
-    assert failure("invoke", api_token=token).message == "No such token here"
+def test_a_token_that_is_too_short_is_not_masked(service: MockService, token: str) -> None:
+    service.respond_with(make_response(make_error_envelope(5006, "No such token here"), 400))
+    assert call_and_get_error("invoke", api_token=token).message == "No such token here"
 
 
 @pytest.mark.parametrize(
     "token", [" padded-gateway-token", "padded-gateway-token ", "", "new\nline-token", "tökén-token"]
 )
-def test_gateway_token_that_no_header_can_hold(token: str) -> None:
+def test_a_gateway_token_that_is_not_a_valid_header_raises(token: str) -> None:
     with pytest.raises(ValueError, match="token") as raised:
         AIGateway("gw", token=token)
     assert not token.strip() or token.strip() not in str(raised.value)
@@ -502,11 +524,13 @@ def test_gateway_token_that_no_header_can_hold(token: str) -> None:
 # --- Copies -----------------------------------------------------------------------------------------------------------
 
 
-def samples() -> list[WorkersGemmaError]:
+def make_every_error() -> list[WorkersGemmaError]:
+    """Return an error of each kind."""
     context = ErrorContext(GEMMA_3, GEMMA_4, "the argument api_token")
     headers = {"cf-ray": "8f", "retry-after": "3"}
     status_errors: list[WorkersGemmaError] = [
-        map_status_error(status, headers, json.dumps(envelope(code)).encode(), context) for status, code, _ in BY_CODE
+        map_status_error(status, headers, json.dumps(make_error_envelope(code)).encode(), context)
+        for status, code, _ in BY_CODE
     ]
     partial = AIMessageChunk(content="Hel", response_metadata={"request_id": "8f"})
     return [
@@ -520,38 +544,40 @@ def samples() -> list[WorkersGemmaError]:
     ]
 
 
-@pytest.mark.parametrize("error", samples(), ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', '')}")
+@pytest.mark.parametrize(
+    "error", make_every_error(), ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', '')}"
+)
 @pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_errors_are_copied_whole(error: WorkersGemmaError, duplicate: Any) -> None:
-    again = duplicate(error)
-    assert type(again) is type(error)
-    assert str(again) == str(error)
-    assert again.args == error.args
-    assert vars(again) == vars(error)
-    assert again.is_retryable is error.is_retryable
+def test_errors_are_copied_completely(error: WorkersGemmaError, duplicate: Any) -> None:
+    copied = duplicate(error)
+    assert type(copied) is type(error)
+    assert str(copied) == str(error)
+    assert copied.args == error.args
+    assert vars(copied) == vars(error)
+    assert copied.is_retryable is error.is_retryable
 
 
 def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: MockService) -> None:
     service.respond_with_pieces(encode_sse({"response": "Hel"}), httpx.ReadError("reset"))
     with pytest.raises(StreamInterruptedError) as raised:
         reduce(add, make_model().stream("Hi"))
-    again = pickle.loads(pickle.dumps(raised.value))
-    assert again.partial.text == "Hel"
-    assert again.partial == raised.value.partial
+    copied = pickle.loads(pickle.dumps(raised.value))
+    assert copied.partial.text == "Hel"
+    assert copied.partial == raised.value.partial
 
 
-def test_cause_is_kept(respx_mock: respx.MockRouter) -> None:
+def test_the_cause_is_kept(respx_mock: respx.MockRouter) -> None:
     respx_mock.post().mock(side_effect=httpx.ConnectTimeout("slow"))
     with pytest.raises(APITimeoutError, match="connect timeout") as raised:
         make_model().invoke("Hi")
     assert isinstance(raised.value.__cause__, httpx.ConnectTimeout)
 
 
-def test_an_unknown_model_gets_the_nearest_known_id() -> None:
+def test_the_error_for_an_unknown_model_suggests_a_known_id() -> None:
     context = ErrorContext(model="@cf/google/gemma-4-26b")
-    error = map_payload_error(400, {}, envelope(5007, "No such model"), context)
+    error = map_payload_error(400, {}, make_error_envelope(5007, "No such model"), context)
     assert isinstance(error, ModelNotFoundError)
     assert error.message == "No such model"
     assert f"Did you mean model={GEMMA_4!r}?" in str(error)
-    known = map_payload_error(404, {}, envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
+    known = map_payload_error(404, {}, make_error_envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
     assert known.advice == "No such route: check account_id and base_url."

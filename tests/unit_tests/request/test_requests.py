@@ -1,4 +1,4 @@
-"""What is really sent: URL, headers and body, for each generation of Gemma, each host and each option."""
+"""Requests: URL, headers and body, for each generation of Gemma, each host and each option."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ from tests.helpers.model_calls import (
 
 pytestmark = pytest.mark.lowest
 
-RUN = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/run/"
-OPENAI = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/v1/chat/completions"
+RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/run/"
+OPENAI_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-def answered(service: MockService, call_method: str) -> None:
+def respond_to_method(service: MockService, call_method: str) -> None:
+    """Make the service send a stream if the call method needs one."""
     if call_method in STREAM_METHODS:
         service.respond_with(make_stream_response(encode_sse({"response": "Hi"}, "[DONE]")))
 
@@ -48,10 +49,10 @@ def answered(service: MockService, call_method: str) -> None:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_native_run_route(service: MockService, model: str, call_method: str) -> None:
-    answered(service, call_method)
+def test_native_request(service: MockService, model: str, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(model=model), call_method)
-    assert str(service.only_request.url) == RUN + model
+    assert str(service.only_request.url) == RUN_URL + model
     assert service.only_request.method == "POST"
     expected: dict[str, Any] = {"messages": HELLO}
     if call_method in STREAM_METHODS:
@@ -63,18 +64,18 @@ def test_native_run_route(service: MockService, model: str, call_method: str) ->
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_openai_route(service: MockService, model: str, call_method: str) -> None:
+def test_openai_request(service: MockService, model: str, call_method: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    answered(service, call_method)
+    respond_to_method(service, call_method)
     call_model(make_model(model=model, api="openai"), call_method)
-    assert str(service.only_request.url) == OPENAI
+    assert str(service.only_request.url) == OPENAI_URL
     expected: dict[str, Any] = {"model": model, "messages": HELLO}
     if call_method in STREAM_METHODS:
         expected |= {"stream": True, "stream_options": {"include_usage": True}}
     assert service.request_body == expected
 
 
-def test_exact_bytes(service: MockService) -> None:
+def test_the_body_is_compact_utf8_json(service: MockService) -> None:
     call_model(make_model(temperature=0, max_tokens=64, seed=7), "invoke", "Grüße aus Zürich 👋")
     assert (
         service.only_request.content
@@ -85,8 +86,8 @@ def test_exact_bytes(service: MockService) -> None:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_headers(service: MockService, call_method: str) -> None:
-    answered(service, call_method)
+def test_headers_of_a_request(service: MockService, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(), call_method)
     headers = service.only_request.headers
     assert headers["authorization"] == f"Bearer {API_TOKEN}"
@@ -96,7 +97,7 @@ def test_headers(service: MockService, call_method: str) -> None:
     assert not [name for name in headers if name.startswith(("cf-", "x-"))]
 
 
-def test_the_model_keeps_its_at_and_slashes_in_the_path(service: MockService) -> None:
+def test_the_model_id_is_not_escaped_in_the_path(service: MockService) -> None:
     call_model(make_model(), "invoke")
     assert service.only_request.url.raw_path == f"/client/v4/accounts/{ACCOUNT_ID}/ai/run/{GEMMA_4}".encode()
 
@@ -111,21 +112,21 @@ ALL_SAMPLING = {
     "frequency_penalty": 0.2,
     "presence_penalty": 0.3,
 }
-OF_GEMMA_4 = {key: value for key, value in ALL_SAMPLING.items() if key not in ("top_k", "repetition_penalty")}
+GEMMA_4_SAMPLING = {key: value for key, value in ALL_SAMPLING.items() if key not in ("top_k", "repetition_penalty")}
 
 
 @pytest.mark.parametrize("api", ["native", "openai"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_every_sampling_parameter_under_its_own_name(service: MockService, model: str, api: str) -> None:
+def test_every_sampling_parameter_is_sent_under_its_own_name(service: MockService, model: str, api: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    sampling = OF_GEMMA_4 if model == GEMMA_4 else ALL_SAMPLING
+    sampling = GEMMA_4_SAMPLING if model == GEMMA_4 else ALL_SAMPLING
     call_model(make_model(model=model, api=api, **sampling), "invoke")
     assert {key: value for key, value in service.request_body.items() if key not in ("model", "messages")} == sampling
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_sampling_parameters_of_a_call_overrule_the_fields(service: MockService, call_method: str) -> None:
-    answered(service, call_method)
+def test_sampling_parameters_of_a_call_override_the_fields(service: MockService, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(temperature=1, max_tokens=10), call_method, temperature=0, top_p=0.5)
     assert (service.request_body["temperature"], service.request_body["max_tokens"], service.request_body["top_p"]) == (
         0,
@@ -137,7 +138,7 @@ def test_sampling_parameters_of_a_call_overrule_the_fields(service: MockService,
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
 def test_temperature_0_is_sent_as_0(service: MockService, model: str, call_method: str) -> None:
-    answered(service, call_method)
+    respond_to_method(service, call_method)
     call_model(make_model(model=model, temperature=0), call_method)
     assert service.request_body["temperature"] == 0
 
@@ -154,7 +155,7 @@ def test_zero_penalties_are_sent(service: MockService) -> None:
 
 @pytest.mark.parametrize("api", ["native", "openai"])
 @pytest.mark.parametrize("model", [*CHAT_MODELS, "@cf/google/gemma-5-1b-it"])
-def test_max_tokens_goes_under_that_name_on_every_model(service: MockService, model: str, api: str) -> None:
+def test_max_tokens_is_sent_under_that_name_to_every_model(service: MockService, model: str, api: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
     call_model(make_model(model=model, api=api, max_tokens=1), "invoke")
     assert service.request_body["max_tokens"] == 1
@@ -178,9 +179,9 @@ def test_streaming_makes_invoke_use_a_stream(service: MockService, call_method: 
 
 
 @pytest.mark.parametrize("model", ["@cf/google/gemma-5-1b-it", "@cf/somebody/something-else"])
-def test_an_unknown_id_gets_every_parameter_that_is_set(service: MockService, model: str) -> None:
+def test_every_parameter_is_sent_to_an_unknown_model(service: MockService, model: str) -> None:
     call_model(make_model(model=model, temperature=9, top_k=500), "invoke")
-    assert str(service.only_request.url) == RUN + model
+    assert str(service.only_request.url) == RUN_URL + model
     assert service.request_body == {"messages": HELLO, "temperature": 9, "top_k": 500}
 
 
@@ -193,24 +194,24 @@ def test_an_unknown_id_gets_every_parameter_that_is_set(service: MockService, mo
         ("@cf/google/gemma-2b-it", ["user"]),
     ],
 )
-def test_an_unknown_id_is_treated_as_its_family(service: MockService, model: str, roles: list[str]) -> None:
+def test_an_unknown_id_is_treated_like_its_family(service: MockService, model: str, roles: list[str]) -> None:
     call_model(make_model(model=model), "invoke", [("system", "Be brief."), ("human", "Hello")])
     assert [message["role"] for message in service.last_messages] == roles
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_the_model_of_a_call(service: MockService, call_method: str) -> None:
-    answered(service, call_method)
+def test_the_model_of_a_call_overrides_the_field(service: MockService, call_method: str) -> None:
+    respond_to_method(service, call_method)
     message = call_model(make_model(), call_method, model=SEA_LION)
-    assert str(service.only_request.url) == RUN + SEA_LION
+    assert str(service.only_request.url) == RUN_URL + SEA_LION
     assert message.response_metadata["model_name"] == SEA_LION
 
 
-# --- Hosts and bases --------------------------------------------------------------------------------------------------
+# --- Hosts and URLs ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", INVOKE_METHODS)
-def test_dataoorts(service: MockService, call_method: str) -> None:
+def test_dataoorts_request(service: MockService, call_method: str) -> None:
     message = call_model(make_model(host="dataoorts", temperature=0, top_k=5), call_method)
     assert str(service.only_request.url) == "https://cloud.dataoorts.com/api/v1"
     assert service.only_request.headers["authorization"] == f"Bearer {API_TOKEN}"
@@ -220,7 +221,7 @@ def test_dataoorts(service: MockService, call_method: str) -> None:
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_dataoorts_stream(service: MockService, call_method: str) -> None:
+def test_dataoorts_stream_request(service: MockService, call_method: str) -> None:
     service.respond_with_events({"response": "Hi"}, "[DONE]")
     call_model(make_model(host="dataoorts"), call_method)
     assert service.request_body == {"model": "google/gemma-3-12b-it", "data": {"messages": HELLO, "stream": True}}
@@ -228,9 +229,9 @@ def test_dataoorts_stream(service: MockService, call_method: str) -> None:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", ["google/gemma-3-4b-it", "google/gemma-3-12b-it", "google/gemma-3-27b-it"])
-def test_aimlapi(service: MockService, model: str, call_method: str) -> None:
+def test_aimlapi_request(service: MockService, model: str, call_method: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    answered(service, call_method)
+    respond_to_method(service, call_method)
     call_model(make_model(host="aimlapi", model=model, top_k=3), call_method)
     assert str(service.only_request.url) == "https://api.aimlapi.com/v1/chat/completions"
     assert service.only_request.headers["authorization"] == f"Bearer {API_TOKEN}"
@@ -249,37 +250,38 @@ def test_the_default_model_of_each_host(service: MockService, host: str) -> None
 
 def test_the_newest_gemma_is_the_default(service: MockService) -> None:
     call_model(make_model(), "invoke")
-    assert str(service.only_request.url) == RUN + GEMMA_4
+    assert str(service.only_request.url) == RUN_URL + GEMMA_4
 
 
-LEGACY = f"https://gateway.ai.cloudflare.com/v1/{ACCOUNT_ID}/my-gateway/workers-ai"
+LEGACY_GATEWAY_URL = f"https://gateway.ai.cloudflare.com/v1/{ACCOUNT_ID}/my-gateway/workers-ai"
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_legacy_gateway_native(service: MockService, call_method: str, slash: str) -> None:
-    answered(service, call_method)
-    call_model(make_model(base_url=LEGACY + slash), call_method)
-    assert str(service.only_request.url) == f"{LEGACY}/{GEMMA_4}"
+def test_legacy_gateway_native_request(service: MockService, call_method: str, slash: str) -> None:
+    respond_to_method(service, call_method)
+    call_model(make_model(base_url=LEGACY_GATEWAY_URL + slash), call_method)
+    assert str(service.only_request.url) == f"{LEGACY_GATEWAY_URL}/{GEMMA_4}"
     assert service.request_body["messages"] == HELLO
     assert "cf-aig-gateway-id" not in service.only_request.headers
 
 
-def test_legacy_gateway_openai(service: MockService) -> None:
+def test_legacy_gateway_openai_request(service: MockService) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    call_model(make_model(base_url=LEGACY, api="openai"), "invoke")
-    assert str(service.only_request.url) == f"{LEGACY}/v1/chat/completions"
+    call_model(make_model(base_url=LEGACY_GATEWAY_URL, api="openai"), "invoke")
+    assert str(service.only_request.url) == f"{LEGACY_GATEWAY_URL}/v1/chat/completions"
     assert service.request_body == {"model": GEMMA_4, "messages": HELLO}
 
 
 def test_legacy_gateway_needs_no_account(service: MockService) -> None:
-    call_model(make_model(base_url=LEGACY, account_id=None), "invoke")
-    assert str(service.only_request.url) == f"{LEGACY}/{GEMMA_4}"
+    call_model(make_model(base_url=LEGACY_GATEWAY_URL, account_id=None), "invoke")
+    assert str(service.only_request.url) == f"{LEGACY_GATEWAY_URL}/{GEMMA_4}"
 
 
-def test_legacy_gateway_authenticated(service: MockService) -> None:
+def test_legacy_gateway_with_a_token(service: MockService) -> None:
     call_model(
-        make_model(base_url=LEGACY, ai_gateway=AIGateway("my-gateway", token="gateway-token", cache_ttl=5)), "invoke"
+        make_model(base_url=LEGACY_GATEWAY_URL, ai_gateway=AIGateway("my-gateway", token="gateway-token", cache_ttl=5)),
+        "invoke",
     )
     headers = service.only_request.headers
     assert headers["cf-aig-authorization"] == "Bearer gateway-token"
@@ -299,12 +301,12 @@ def test_base_url_with_or_without_a_slash(service: MockService, slashes: str) ->
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("api", ["native", "openai"])
-def test_ai_gateway_by_its_id(service: MockService, api: str, call_method: str) -> None:
+def test_ai_gateway_given_by_its_id(service: MockService, api: str, call_method: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    answered(service, call_method)
+    respond_to_method(service, call_method)
     call_model(make_model(api=api, ai_gateway="default"), call_method)
     assert service.only_request.headers["cf-aig-gateway-id"] == "default"
-    assert str(service.only_request.url) == (RUN + GEMMA_4 if api == "native" else OPENAI)
+    assert str(service.only_request.url) == (RUN_URL + GEMMA_4 if api == "native" else OPENAI_URL)
     assert [name for name in service.only_request.headers if name.startswith("cf-aig-")] == ["cf-aig-gateway-id"]
 
 
@@ -339,7 +341,7 @@ def test_ai_gateway_options_in_the_units_of_each_header(service: MockService) ->
     }
 
 
-def test_ai_gateway_metadata_outside_ascii_stays_a_header(service: MockService) -> None:
+def test_ai_gateway_metadata_outside_ascii_is_escaped(service: MockService) -> None:
     call_model(make_model(ai_gateway=AIGateway("gw", metadata={"who": "Zoë\r\nx-evil: 1"})), "invoke")
     header = service.only_request.headers["cf-aig-metadata"]
     assert header.isascii()
@@ -349,27 +351,27 @@ def test_ai_gateway_metadata_outside_ascii_stays_a_header(service: MockService) 
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_session_affinity(service: MockService, call_method: str) -> None:
-    answered(service, call_method)
+def test_session_affinity_is_sent(service: MockService, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(session_affinity="session-1"), call_method)
     assert service.only_request.headers["x-session-affinity"] == "session-1"
 
 
-def test_session_affinity_of_a_call(service: MockService) -> None:
+def test_session_affinity_of_a_call_overrides_the_field(service: MockService) -> None:
     call_model(make_model(session_affinity="session-1"), "invoke", session_affinity="session-2")
     assert service.only_request.headers["x-session-affinity"] == "session-2"
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("api", ["native", "openai"])
-def test_reject_if_busy_in_both_dialects(service: MockService, api: str, call_method: str) -> None:
+def test_reject_if_busy_is_sent_in_both_dialects(service: MockService, api: str, call_method: str) -> None:
     service.respond_with_bodies(make_completion("Hi"))
-    answered(service, call_method)
+    respond_to_method(service, call_method)
     call_model(make_model(api=api, reject_if_busy=True), call_method)
     assert service.request_body["options"] == {"rejectIfBusy": True}
 
 
-def test_default_headers_go_with_every_request(service: MockService) -> None:
+def test_default_headers_are_sent_with_every_request(service: MockService) -> None:
     llm = make_model(default_headers={"X-Team": "a", "cf-aig-cache-ttl": "9"}, ai_gateway=AIGateway("gw", cache_ttl=1))
     call_model(llm, "invoke")
     call_model(llm, "ainvoke")
@@ -380,38 +382,38 @@ def test_default_headers_go_with_every_request(service: MockService) -> None:
 
 
 @pytest.mark.parametrize("name", ["Authorization", "User-Agent", "Accept", "Content-Type"])
-def test_default_headers_overrule_ours_in_any_case(service: MockService, name: str) -> None:
+def test_default_headers_override_other_headers_in_any_case(service: MockService, name: str) -> None:
     call_model(make_model(default_headers={name: "mine"}), "invoke")
     assert service.only_request.headers.get_list(name) == ["mine"]
 
 
-# --- Options of the input ---------------------------------------------------------------------------------------------
+# --- Options in the body -----------------------------------------------------------------------------------------------
 
 
-def test_model_kwargs_are_sent_as_they_are(service: MockService) -> None:
+def test_model_kwargs_are_sent_unchanged(service: MockService) -> None:
     call_model(make_model(model_kwargs={"logprobs": True, "n": 1, "clear": {"a": [None]}}), "invoke")
     assert service.request_body == {"messages": HELLO, "logprobs": True, "n": 1, "clear": {"a": [None]}}
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("thinking", [True, False])
-def test_thinking(service: MockService, call_method: str, thinking: bool) -> None:
-    answered(service, call_method)
+def test_thinking_is_sent(service: MockService, call_method: str, thinking: bool) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(thinking=thinking), call_method)
     assert service.request_body["chat_template_kwargs"] == {"enable_thinking": thinking}
 
 
-def test_thinking_left_out_is_not_sent(service: MockService) -> None:
+def test_thinking_is_not_sent_if_it_is_not_set(service: MockService) -> None:
     call_model(make_model(), "invoke")
     assert "chat_template_kwargs" not in service.request_body
 
 
-def test_thinking_and_model_kwargs_of_the_template(service: MockService) -> None:
+def test_thinking_is_merged_with_template_kwargs_of_model_kwargs(service: MockService) -> None:
     call_model(make_model(thinking=False, model_kwargs={"chat_template_kwargs": {"clear_thinking": True}}), "invoke")
     assert service.request_body["chat_template_kwargs"] == {"enable_thinking": False, "clear_thinking": True}
 
 
-def test_reasoning_effort_where_the_host_lists_it(service: MockService) -> None:
+def test_reasoning_effort_is_sent_to_a_host_that_lists_it(service: MockService) -> None:
     call_model(make_model(host="aimlapi", model="google/gemma-4-31b-it", reasoning_effort="low"), "invoke")
     assert service.request_body["reasoning_effort"] == "low"
     assert "chat_template_kwargs" not in service.request_body
@@ -419,13 +421,13 @@ def test_reasoning_effort_where_the_host_lists_it(service: MockService) -> None:
 
 @pytest.mark.parametrize(("effort", "thinks"), [("none", False), ("low", True), ("high", True)])
 @pytest.mark.parametrize("model", [GEMMA_4, "@cf/google/gemma-5-1b-it"])
-def test_reasoning_effort_is_a_switch_of_thinking(service: MockService, model: str, effort: str, thinks: bool) -> None:
+def test_reasoning_effort_switches_thinking(service: MockService, model: str, effort: str, thinks: bool) -> None:
     call_model(make_model(model=model, reasoning_effort=effort), "invoke")
     assert service.request_body["chat_template_kwargs"] == {"enable_thinking": thinks}
     assert "reasoning_effort" not in service.request_body
 
 
-def test_reasoning_effort_that_disagrees_with_thinking() -> None:
+def test_reasoning_effort_that_contradicts_thinking_raises() -> None:
     assert "disagree" in get_construction_error(reasoning_effort="none", thinking=True)
     assert "disagree" in get_construction_error(reasoning_effort="high", thinking=False)
     make_model(reasoning_effort="none", thinking=False)
@@ -433,31 +435,31 @@ def test_reasoning_effort_that_disagrees_with_thinking() -> None:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA, SEA_LION])
-def test_lora(service: MockService, model: str, call_method: str) -> None:
-    answered(service, call_method)
+def test_lora_is_sent(service: MockService, model: str, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(model=model, lora="my-adapter"), call_method)
     assert service.request_body["lora"] == "my-adapter"
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("asked", ["<start_of_turn>user\nHello", [HumanMessage("<start_of_turn>user\nHello")]])
-def test_raw_prompt(service: MockService, call_method: str, asked: Any) -> None:
-    answered(service, call_method)
-    call_model(make_model(model=GEMMA_7B, raw=True, temperature=0), call_method, asked)
+@pytest.mark.parametrize("model_input", ["<start_of_turn>user\nHello", [HumanMessage("<start_of_turn>user\nHello")]])
+def test_a_raw_prompt_is_sent(service: MockService, call_method: str, model_input: Any) -> None:
+    respond_to_method(service, call_method)
+    call_model(make_model(model=GEMMA_7B, raw=True, temperature=0), call_method, model_input)
     expected = {"prompt": "<start_of_turn>user\nHello", "raw": True, "temperature": 0}
     assert {key: value for key, value in service.request_body.items() if key != "stream"} == expected
-    assert str(service.only_request.url) == RUN + GEMMA_7B
+    assert str(service.only_request.url) == RUN_URL + GEMMA_7B
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_stop_of_gemma_4_is_native(service: MockService, call_method: str) -> None:
-    answered(service, call_method)
+def test_stop_is_sent_to_gemma_4(service: MockService, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(stop=["END", "STOP"]), call_method, stop=["HALT", "END"])
     assert service.request_body["stop"] == ["END", "STOP", "HALT"]
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_more_than_four_stops_are_applied_on_our_side(service: MockService, call_method: str) -> None:
+def test_more_than_four_stop_sequences_are_applied_by_the_client(service: MockService, call_method: str) -> None:
     service.respond_with_results({"response": "one 5 two"})
     if call_method in STREAM_METHODS:
         service.respond_with_events({"response": "one 5 two"}, "[DONE]")
@@ -469,7 +471,7 @@ def test_more_than_four_stops_are_applied_on_our_side(service: MockService, call
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("api", ["native", "openai"])
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA, SEA_LION])
-def test_stop_of_older_models_is_applied_on_our_side(
+def test_stop_is_applied_by_the_client_for_older_models(
     service: MockService, model: str, api: str, call_method: str
 ) -> None:
     service.respond_with_results({"response": "one END two"})
@@ -481,11 +483,11 @@ def test_stop_of_older_models_is_applied_on_our_side(
     assert message.response_metadata["finish_reason"] == "stop"
 
 
-def test_an_image_in_the_body(service: MockService) -> None:
-    asked = HumanMessage(
+def test_an_image_is_sent(service: MockService) -> None:
+    model_input = HumanMessage(
         [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": PNG_DATA_URI}}]
     )
-    call_model(make_model(), "invoke", [asked])
+    call_model(make_model(), "invoke", [model_input])
     assert service.request_body["messages"] == [
         {
             "role": "user",
@@ -499,15 +501,15 @@ def test_an_image_in_the_body(service: MockService) -> None:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_tools_in_the_body(service: MockService, model: str, call_method: str) -> None:
-    answered(service, call_method)
+def test_native_tools_are_sent(service: MockService, model: str, call_method: str) -> None:
+    respond_to_method(service, call_method)
     call_model(make_model(model=model, tool_calling="native").bind_tools([WEATHER_TOOL]), call_method)
     assert service.request_body["tools"] == [WEATHER_TOOL]
     assert "tool_choice" not in service.request_body
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_tools_reach_only_models_that_are_flagged_for_them(service: MockService, model: str) -> None:
+def test_tools_are_sent_only_to_models_with_function_calling(service: MockService, model: str) -> None:
     call_model(make_model(model=model).bind_tools([WEATHER_TOOL]), "invoke")
     assert ("tools" in service.request_body) is (model == GEMMA_4)
     constraint = service.request_body.get("guided_json") or service.request_body.get("response_format")
@@ -516,8 +518,8 @@ def test_tools_reach_only_models_that_are_flagged_for_them(service: MockService,
 
 
 @pytest.mark.parametrize("call_method", ["batch", "abatch"])
-def test_batch_and_abatch(service: MockService, call_method: str) -> None:
+def test_batch_and_abatch_send_one_request_for_each_input(service: MockService, call_method: str) -> None:
     llm = make_model()
     messages = run_async(llm.abatch(["a", "b", "c"])) if call_method == "abatch" else llm.batch(["a", "b", "c"])
     assert [message.content for message in messages] == ["Hi"] * 3
-    assert sorted(sent["messages"][0]["content"] for sent in service.request_bodies) == ["a", "b", "c"]
+    assert sorted(body["messages"][0]["content"] for body in service.request_bodies) == ["a", "b", "c"]

@@ -1,4 +1,4 @@
-"""Streams in every form and with every quirk of docs/wire.md section 4; each equals the message of a whole reply."""
+"""Streams in every form and with every quirk of docs/wire.md section 4 produce the message of a whole reply."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.helpers.model_calls import (
 
 pytestmark = pytest.mark.lowest
 
-STREAM_WAYS = (*STREAM_METHODS, *EVENT_METHODS)
+ALL_STREAM_METHODS = (*STREAM_METHODS, *EVENT_METHODS)
 
 
 WEATHER_CALL = [("get_weather", {"city": "Zürich"})]
-FINALISER = {"tool_calls": [{"id": None, "type": None, "function": {"name": None, "arguments": ""}}]}
+FINAL_EMPTY_CALL = {"tool_calls": [{"id": None, "type": None, "function": {"name": None, "arguments": ""}}]}
 
-# name: (the stream, its text, reasoning, tool calls, tokens in and out)
+# name: (stream, text, reasoning, tool calls, input and output tokens)
 STREAMS: dict[str, tuple[bytes, str, str, list[tuple[str, dict[str, Any]]], tuple[int, int] | None]] = {
     "native with padding": (
         encode_sse(
@@ -58,7 +58,7 @@ STREAMS: dict[str, tuple[bytes, str, str, list[tuple[str, dict[str, Any]]], tupl
         encode_sse(
             {"tool_calls": [make_tool_call("get_weather", '{"city":', id="c1", type="function", index=0)]},
             {"tool_calls": [make_tool_call(None, ' "Zürich"}', index=0)]},
-            FINALISER,
+            FINAL_EMPTY_CALL,
             {"response": "", "usage": make_usage(9, 5)},
             "[DONE]",
         ),
@@ -250,7 +250,7 @@ STREAMS: dict[str, tuple[bytes, str, str, list[tuple[str, dict[str, Any]]], tupl
         [],
         None,
     ),
-    "text in place of a delta": (
+    "text instead of a delta": (
         encode_sse({"choices": [{"text": "Hel"}]}, {"choices": [{"text": "lo", "finish_reason": "stop"}]}, "[DONE]"),
         "Hello",
         "",
@@ -271,8 +271,8 @@ STREAMS: dict[str, tuple[bytes, str, str, list[tuple[str, dict[str, Any]]], tupl
     "CR": (encode_sse({"response": "Grüß"}, {"response": "e"}, "[DONE]", end="\r\r"), "Grüße", "", [], None),
     "a byte order mark": (b"\xef\xbb\xbf" + encode_sse({"response": "Hi"}, "[DONE]"), "Hi", "", [], None),
     "an event on several lines": (b'data: {"response":\ndata: "Hi"}\n\ndata: [DONE]\n\n', "Hi", "", [], None),
-    "[DONE] with blanks around it": (encode_sse({"response": "Hi"}) + b"data:  [DONE] \n\n", "Hi", "", [], None),
-    "every length of character": (
+    "[DONE] with spaces around it": (encode_sse({"response": "Hi"}) + b"data:  [DONE] \n\n", "Hi", "", [], None),
+    "characters of every UTF-8 length": (
         encode_sse({"response": "é€👋"}, {"response": "\ufeff\u2028"}, "[DONE]"),
         "é€👋\ufeff\u2028",
         "",
@@ -307,7 +307,8 @@ STREAMS: dict[str, tuple[bytes, str, str, list[tuple[str, dict[str, Any]]], tupl
 }
 
 
-def expected(case: str) -> dict[str, Any]:
+def expected_summary(case: str) -> dict[str, Any]:
+    """Return the expected summary of the message of a stream."""
     _, text, reasoning, calls, tokens = STREAMS[case]
     metadata: dict[str, Any] = {
         "model_name": GEMMA_4,
@@ -328,56 +329,56 @@ def expected(case: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("call_method", STREAM_WAYS)
+@pytest.mark.parametrize("call_method", ALL_STREAM_METHODS)
 @pytest.mark.parametrize("case", STREAMS)
-def test_every_form_of_a_stream(service: MockService, case: str, call_method: str) -> None:
+def test_every_form_of_stream_is_read(service: MockService, case: str, call_method: str) -> None:
     service.respond_with_pieces(STREAMS[case][0])
-    assert summarize_message(call_model(make_model(), call_method)) == expected(case)
+    assert summarize_message(call_model(make_model(), call_method)) == expected_summary(case)
     assert len(service.requests) == 1
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("case", STREAMS)
-def test_byte_by_byte(service: MockService, case: str, call_method: str) -> None:
-    service.respond_with_pieces(*(bytes([one]) for one in STREAMS[case][0]))
-    assert summarize_message(call_model(make_model(), call_method)) == expected(case)
+def test_a_stream_that_arrives_byte_by_byte_is_read(service: MockService, case: str, call_method: str) -> None:
+    service.respond_with_pieces(*(bytes([byte]) for byte in STREAMS[case][0]))
+    assert summarize_message(call_model(make_model(), call_method)) == expected_summary(case)
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_any_cut_in_two_returns_the_same_message(case: str) -> None:
+def test_a_stream_in_two_pieces_returns_the_same_message(case: str) -> None:
     data = STREAMS[case][0]
     pieces: list[bytes] = []
     with httpx.Client(
         transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=PiecewiseBody(pieces)))
     ) as client:
         llm = make_model(http_client=client)
-        wanted = expected(case)
+        expected = expected_summary(case)
         for cut in range(1, len(data), 1 if len(data) < 130 else 4):
             pieces[:] = [data[:cut], data[cut:]]
-            assert summarize_message(call_model(llm, "stream")) == wanted, pieces
+            assert summarize_message(call_model(llm, "stream")) == expected, pieces
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_random_cuts_return_the_same_message(case: str) -> None:
+def test_a_stream_in_random_pieces_returns_the_same_message(case: str) -> None:
     data = STREAMS[case][0]
     pieces: list[bytes] = []
     with httpx.Client(
         transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=PiecewiseBody(pieces)))
     ) as client:
         llm = make_model(http_client=client)
-        wanted = expected(case)
+        expected = expected_summary(case)
 
         @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.sets(st.integers(1, len(data) - 1)))
-        def cut(cuts: set[int]) -> None:
+        def check_cuts(cuts: set[int]) -> None:
             ends = sorted(cuts)
             pieces[:] = [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
-            assert summarize_message(call_model(llm, "stream")) == wanted
+            assert summarize_message(call_model(llm, "stream")) == expected
 
-        cut()
+        check_cuts()
 
 
-def test_what_was_sent_was_a_stream(service: MockService) -> None:
+def test_stream_sends_stream_true(service: MockService) -> None:
     service.respond_with_pieces(STREAMS["openai"][0])
     call_model(make_model(), "stream")
     assert service.request_body["stream"] is True
@@ -411,8 +412,8 @@ def test_text_is_emitted_as_it_arrives(service: MockService, call_method: str) -
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 def test_calls_are_emitted_as_they_arrive(service: MockService, call_method: str) -> None:
     service.respond_with_pieces(STREAMS["openai calls, numbered"][0])
-    told_chunks = [chunk for piece in collect_chunks(make_model(), call_method) for chunk in piece.tool_call_chunks]
-    assert [(chunk["index"], chunk["name"], chunk["args"]) for chunk in told_chunks] == [
+    call_chunks = [chunk for piece in collect_chunks(make_model(), call_method) for chunk in piece.tool_call_chunks]
+    assert [(chunk["index"], chunk["name"], chunk["args"]) for chunk in call_chunks] == [
         (0, "get_weather", ""),
         (0, None, '{"city": "Z'),
         (1, "f", "{}"),
@@ -468,7 +469,7 @@ REPLIES: dict[str, tuple[Any, bytes]] = {
             "[DONE]",
         ),
     ),
-    "nothing but usage": (
+    "only usage": (
         {"response": "", "usage": make_usage(5, 0)},
         encode_sse({"response": "", "usage": make_usage(5, 0)}, "[DONE]"),
     ),
@@ -490,7 +491,7 @@ def test_every_method_returns_the_same_message(service: MockService, case: str) 
     assert all(message == messages["invoke"] for message in messages.values()), messages
 
 
-@pytest.mark.parametrize("call_method", STREAM_WAYS)
+@pytest.mark.parametrize("call_method", ALL_STREAM_METHODS)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -507,7 +508,7 @@ def test_every_method_returns_the_same_message(service: MockService, case: str) 
     ],
 )
 @pytest.mark.parametrize("end", ["length", "stop", "tool_calls"])
-def test_truncated_arguments_never_become_a_call(
+def test_truncated_arguments_make_an_invalid_call(
     service: MockService, arguments: str, end: str, call_method: str
 ) -> None:
     for cut in range(1, len(arguments) + 1, 3):
@@ -522,8 +523,8 @@ def test_truncated_arguments_never_become_a_call(
         assert [call["name"] for call in message.invalid_tool_calls] == ["f"]
 
 
-@pytest.mark.parametrize("call_method", STREAM_WAYS)
-def test_a_call_cut_before_its_arguments_is_no_call(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_STREAM_METHODS)
+def test_a_call_truncated_before_its_arguments_is_invalid(service: MockService, call_method: str) -> None:
     service.respond_with_events(
         make_delta(tool_calls=[make_tool_call("f", "", id="c1", index=0)]), make_delta(finish_reason="length"), "[DONE]"
     )
@@ -531,12 +532,12 @@ def test_a_call_cut_before_its_arguments_is_no_call(service: MockService, call_m
     assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
 
 
-# --- One JSON body, or nothing, in place of a stream ------------------------------------------------------------------
+# --- A JSON body, or nothing, instead of a stream ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call_method", STREAM_WAYS)
+@pytest.mark.parametrize("call_method", ALL_STREAM_METHODS)
 @pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
-def test_a_json_body_in_place_of_a_stream(service: MockService, content_type: str, call_method: str) -> None:
+def test_a_json_body_instead_of_a_stream_is_read(service: MockService, content_type: str, call_method: str) -> None:
     service.respond_with_bodies(
         {"result": {"response": "Hi", "usage": make_usage(2, 1)}}, headers={"content-type": content_type}
     )
@@ -545,7 +546,7 @@ def test_a_json_body_in_place_of_a_stream(service: MockService, content_type: st
     assert len(service.requests) == 1
 
 
-NOTHINGS: dict[str, bytes] = {
+EMPTY_BODIES: dict[str, bytes] = {
     "empty body": b"",
     "white space": b" \r\n\n",
     "null result": b'{"result": null, "success": true, "errors": [], "messages": []}',
@@ -553,20 +554,20 @@ NOTHINGS: dict[str, bytes] = {
     "empty text as result": b'{"result": "", "success": true}',
     "empty response": b'{"result": {"response": ""}, "success": true}',
     "null response": b'{"result": {"response": null, "tool_calls": []}, "success": true}',
-    "[DONE] alone": b"data: [DONE]\n\n",
-    "comments alone": b": nothing\n\n",
+    "only [DONE]": b"data: [DONE]\n\n",
+    "only comments": b": nothing\n\n",
     "empty events": encode_sse({"response": ""}, {"response": None}, "[DONE]"),
     "null": b"null",
 }
 
 
-@pytest.mark.parametrize("call_method", STREAM_WAYS)
-@pytest.mark.parametrize("nothing", NOTHINGS)
+@pytest.mark.parametrize("call_method", ALL_STREAM_METHODS)
+@pytest.mark.parametrize("nothing", EMPTY_BODIES)
 def test_an_empty_stream_is_requested_again_without_stream(
     service: MockService, nothing: str, call_method: str
 ) -> None:
     service.respond_with(
-        make_stream_response(NOTHINGS[nothing]),
+        make_stream_response(EMPTY_BODIES[nothing]),
         make_response({"result": {"response": "Hi", "usage": make_usage(2, 1)}}),
     )
     message = call_model(make_model(), call_method)
