@@ -160,7 +160,7 @@ def test_split_by_size_and_count(sizes: list[int], room: int, most: int | None, 
     assert [len(sizes[part]) for part in split(sizes, room=room, most=most)] == parts
 
 
-# --- Images ---------------------------------------------------------------------------------------------------------
+# --- Images -----------------------------------------------------------------------------------------------------------
 
 
 def test_http_images_are_fetched_once_for_all_inputs(

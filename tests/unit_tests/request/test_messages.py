@@ -1,4 +1,4 @@
-"""What becomes of each kind of message and content block, and which of them are refused before any request."""
+"""How each kind of message and content block is sent, and which are refused before any request."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ pytestmark = pytest.mark.lowest
 TEXT_ONLY = [model for model in CHAT_MODELS if model not in (GEMMA_3, GEMMA_4)]
 
 
-def sent(
+def send_messages(
     service: MockService, *messages: Any, model: str = GEMMA_4, call_method: str = "invoke"
 ) -> list[dict[str, Any]]:
-    """The messages on the wire."""
+    """Send messages and return them as they are in the request."""
     call_model(make_model(model=model), call_method, list(messages))
     return service.last_messages
 
 
-def refused(service: MockService, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
-    """Return the error for a refused message; no method sends a request."""
-    said: set[str] = set()
+def get_refusal(service: MockService, message: Any, model: str = GEMMA_4, **arguments: Any) -> str:
+    """Check that no call method sends a request for a message, and return the error, which is the same for all."""
+    errors: set[str] = set()
     for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="messages") as caught:
             call_model(make_model(model=model, **arguments), call_method, [message])
-        said.add(str(caught.value))
+        errors.add(str(caught.value))
     assert not service.requests
-    (words,) = said
-    return words
+    (error,) = errors
+    return error
 
 
 # --- Kinds of messages ------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def refused(service: MockService, message: Any, model: str = GEMMA_4, **argument
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("model_input", "expected"),
     [
         ("Hello", [("user", "Hello")]),
         ([("human", "Hello")], [("user", "Hello")]),
@@ -73,10 +73,10 @@ def refused(service: MockService, message: Any, model: str = GEMMA_4, **argument
         ),
     ],
 )
-def test_messages_with_text(
-    service: MockService, call_method: str, asked: Any, expected: list[tuple[str, str]]
+def test_text_messages_are_sent(
+    service: MockService, call_method: str, model_input: Any, expected: list[tuple[str, str]]
 ) -> None:
-    call_model(make_model(), call_method, asked)
+    call_model(make_model(), call_method, model_input)
     assert service.last_messages == [{"role": role, "content": content} for role, content in expected]
 
 
@@ -93,35 +93,37 @@ def test_messages_with_text(
         ("model", "assistant"),
     ],
 )
-def test_chat_messages_by_their_role(service: MockService, role: str, expected: str) -> None:
+def test_chat_messages_are_sent_by_their_role(service: MockService, role: str, expected: str) -> None:
     around = {"system": [HumanMessage("x")], "assistant": [HumanMessage("x")], "user": []}[expected]
     message = ChatMessage(content="said", role=role)
     messages = [message, *around] if expected == "system" else [*around, message]
-    assert {"role": expected, "content": "said"} in sent(service, *messages)
+    assert {"role": expected, "content": "said"} in send_messages(service, *messages)
 
 
 @pytest.mark.parametrize("role", ["tool", "function", "critic", ""])
 def test_chat_messages_of_unknown_roles_are_refused(service: MockService, role: str) -> None:
-    words = refused(service, ChatMessage(content="said", role=role))
-    assert repr(role) in words
-    assert "'user'" in words
+    error = get_refusal(service, ChatMessage(content="said", role=role))
+    assert repr(role) in error
+    assert "'user'" in error
 
 
 @pytest.mark.parametrize("message", [FunctionMessage(content="x", name="f"), RemoveMessage(id="1")])
-def test_kinds_that_cannot_be_sent(service: MockService, message: Any) -> None:
-    assert type(message).__name__ in refused(service, message)
+def test_unsupported_kinds_of_messages_are_refused(service: MockService, message: Any) -> None:
+    assert type(message).__name__ in get_refusal(service, message)
 
 
-def test_an_empty_list_of_messages(service: MockService) -> None:
+def test_an_empty_list_of_messages_raises(service: MockService) -> None:
     for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="messages is empty"):
             call_model(make_model(), call_method, [])
     assert not service.requests
 
 
-def test_tool_messages_on_gemma_4(service: MockService) -> None:
+def test_tool_messages_are_sent_to_gemma_4(service: MockService) -> None:
     call = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
-    messages = sent(service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("42", tool_call_id="c1"))
+    messages = send_messages(
+        service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("42", tool_call_id="c1")
+    )
     assert messages[1:] == [
         {
             "role": "assistant",
@@ -148,8 +150,8 @@ TEXT_FORMS: list[Any] = [
 
 @pytest.mark.parametrize("content", TEXT_FORMS)
 @pytest.mark.parametrize("model", CHAT_MODELS)
-def test_blocks_of_text_become_one_string(service: MockService, model: str, content: Any) -> None:
-    assert sent(service, HumanMessage(content), model=model) == [{"role": "user", "content": "Hello"}]
+def test_text_blocks_are_joined_to_one_string(service: MockService, model: str, content: Any) -> None:
+    assert send_messages(service, HumanMessage(content), model=model) == [{"role": "user", "content": "Hello"}]
 
 
 IMAGE_FORMS: dict[str, Any] = {
@@ -174,9 +176,9 @@ IMAGE_FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4])
 @pytest.mark.parametrize("form", IMAGE_FORMS)
-def test_every_form_of_an_image(service: MockService, form: str, model: str) -> None:
+def test_every_form_of_image_is_sent(service: MockService, form: str, model: str) -> None:
     content = [{"type": "text", "text": "What is this?"}, IMAGE_FORMS[form]]
-    assert sent(service, HumanMessage(content), model=model) == [
+    assert send_messages(service, HumanMessage(content), model=model) == [
         {
             "role": "user",
             "content": [
@@ -188,20 +190,20 @@ def test_every_form_of_an_image(service: MockService, form: str, model: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "gif", "webp"])
-def test_the_type_of_an_image_is_found_by_its_first_bytes(service: MockService, kind: str) -> None:
+def test_the_type_of_an_image_is_detected_from_its_first_bytes(service: MockService, kind: str) -> None:
     start = {"jpeg": "/9j/4AAQSkZJRgAB", "gif": "R0lGODlhAQABAAAA", "webp": "UklGRhoAAABXRUJQ"}[kind]
-    (message,) = sent(service, HumanMessage([{"type": "image", "source": {"type": "base64", "data": start}}]))
+    (message,) = send_messages(service, HumanMessage([{"type": "image", "source": {"type": "base64", "data": start}}]))
     assert message["content"][0]["image_url"]["url"] == f"data:image/{kind};base64,{start}"
 
 
 def test_images_and_texts_keep_their_order(service: MockService) -> None:
     image = IMAGE_FORMS["v1 base64"]
-    (message,) = sent(service, HumanMessage([image, "a", {"type": "text", "text": "b"}, image, "c"]))
+    (message,) = send_messages(service, HumanMessage([image, "a", {"type": "text", "text": "b"}, image, "c"]))
     kinds = [part.get("text") or part["type"] for part in message["content"]]
     assert kinds == ["image_url", "ab", "image_url", "c"]
 
 
-def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: MockService) -> None:
+def test_reasoning_and_call_blocks_of_an_assistant_are_not_sent_as_content(service: MockService) -> None:
     blocks: list[Any] = [
         {"type": "reasoning", "reasoning": "I think."},
         {"type": "thinking", "thinking": "hm", "signature": "x"},
@@ -211,7 +213,7 @@ def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: MockServ
         {"type": "input_json_delta", "partial_json": "{"},
     ]
     call = {"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}
-    messages = sent(
+    messages = send_messages(
         service,
         HumanMessage("x"),
         AIMessage(blocks, tool_calls=[call], additional_kwargs={"reasoning_content": "I think."}),
@@ -221,35 +223,38 @@ def test_an_assistant_s_other_blocks_are_not_shown_to_it_again(service: MockServ
     )
     assert len(messages[1]["tool_calls"]) == 1
     assert messages[3]["content"] == "Done."
-    assert "I think" not in json.dumps(messages), "thoughts of before the last human message"
+    assert "I think" not in json.dumps(messages), "reasoning before the last human message is not sent"
     assert "hm" not in json.dumps(messages)
 
 
-def test_our_own_reply_is_sent_back_unchanged(service: MockService) -> None:
+def test_a_returned_message_can_be_sent_back(service: MockService) -> None:
     service.respond_with_bodies(
         {"choices": [{"message": {"content": "Hi", "reasoning_content": "hm"}, "finish_reason": "stop"}]}
     )
     reply = call_model(make_model(), "invoke")
     assert reply.content_blocks[0]["type"] == "reasoning"
     service.requests.clear()
-    assert sent(service, HumanMessage("a"), reply, HumanMessage("b"))[1] == {"role": "assistant", "content": "Hi"}
+    assert send_messages(service, HumanMessage("a"), reply, HumanMessage("b"))[1] == {
+        "role": "assistant",
+        "content": "Hi",
+    }
 
 
-def test_our_own_reply_in_the_v1_form_is_sent_back_too(service: MockService) -> None:
+def test_a_returned_message_in_the_v1_form_can_be_sent_back(service: MockService) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     service.respond_with_bodies({"choices": [{"message": {"content": "Hi", "reasoning": "hm", "tool_calls": [call]}}]})
     reply = call_model(make_model(output_version="v1"), "invoke")
     assert isinstance(reply.content, list)
     service.requests.clear()
-    messages = sent(service, HumanMessage("a"), reply, ToolMessage("b", tool_call_id="c1"))
+    messages = send_messages(service, HumanMessage("a"), reply, ToolMessage("b", tool_call_id="c1"))
     assert messages[1]["content"] == ""
     assert messages[1]["reasoning"] == messages[1]["reasoning_content"] == "hm\n\nHi"
-    assert [made["id"] for made in messages[1]["tool_calls"]] == ["c1"]
+    assert [tool_call["id"] for tool_call in messages[1]["tool_calls"]] == ["c1"]
 
 
 # --- Messages of other providers --------------------------------------------------------------------------------------
 
-FOREIGN_BLOCKS: list[dict[str, Any]] = [
+OTHER_PROVIDER_BLOCKS: list[dict[str, Any]] = [
     {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
     {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result", "url": "u"}]},
     {"type": "refusal", "refusal": "No."},
@@ -265,13 +270,13 @@ FOREIGN_BLOCKS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-@pytest.mark.parametrize("block", FOREIGN_BLOCKS, ids=lambda block: str(block.get("type")))
-def test_no_block_of_another_provider_ends_a_conversation(
+@pytest.mark.parametrize("block", OTHER_PROVIDER_BLOCKS, ids=lambda block: str(block.get("type")))
+def test_blocks_of_other_providers_are_omitted_and_logged(
     service: MockService, model: str, block: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[Any] = [block, {"type": "text", "text": "Paris.", "annotations": [], "citations": [{"url": "u"}]}]
+    content: list[Any] = [block, {"type": "text", "text": "Paris.", "annotations": [], "citations": [{"url": "u"}]}]
     with caplog.at_level("DEBUG", logger="langchain_workers_gemma"):
-        messages = sent(service, HumanMessage("a"), AIMessage(said), HumanMessage("b"), model=model)
+        messages = send_messages(service, HumanMessage("a"), AIMessage(content), HumanMessage("b"), model=model)
     assert messages[1] == {"role": "assistant", "content": "Paris."}
     assert repr(block.get("type")) in caplog.text
 
@@ -283,7 +288,7 @@ def test_images_of_an_assistant_are_not_fetched(service: MockService) -> None:
     assert service.last_messages[1] == {"role": "assistant", "content": "b"}
 
 
-# --- What is refused --------------------------------------------------------------------------------------------------
+# --- Refused content --------------------------------------------------------------------------------------------------
 
 REFUSED_BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "audio v1": ({"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}, "audio"),
@@ -317,7 +322,10 @@ REFUSED_BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "bad base64": ({"type": "image", "base64": "%%%", "mime_type": "image/png"}, "base64"),
     "base64 of an impossible length": ({"type": "image", "base64": "AAAAA", "mime_type": "image/png"}, "base64"),
     "url-safe base64": ({"type": "image", "base64": "A-_A", "mime_type": "image/png"}, "base64"),
-    "mime type of no image": ({"type": "image", "base64": "AAAA", "mime_type": "application/pdf"}, "mime_type"),
+    "mime type that is not an image": (
+        {"type": "image", "base64": "AAAA", "mime_type": "application/pdf"},
+        "mime_type",
+    ),
     "mime type unknown": ({"type": "image", "source": {"type": "base64", "data": "AAAA"}}, "mime_type"),
     "image without data": ({"type": "image"}, "base64"),
     "image_url without url": ({"type": "image_url", "image_url": {}}, "base64"),
@@ -325,17 +333,17 @@ REFUSED_BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_BLOCKS)
-def test_refused_blocks(service: MockService, case: str) -> None:
-    block, word = REFUSED_BLOCKS[case]
-    words = refused(service, HumanMessage(["look", block]))
-    assert word in words
+def test_unsupported_blocks_are_refused(service: MockService, case: str) -> None:
+    block, expected = REFUSED_BLOCKS[case]
+    error = get_refusal(service, HumanMessage(["look", block]))
+    assert expected in error
 
 
 @pytest.mark.parametrize("case", ["audio v1", "pdf v1", "unknown"])
-def test_refused_blocks_in_other_messages(service: MockService, case: str) -> None:
+def test_unsupported_blocks_are_refused_in_other_messages(service: MockService, case: str) -> None:
     block: dict[str, Any] = dict(REFUSED_BLOCKS[case][0])
-    refused(service, SystemMessage([block]))
-    assert 'unsupported_content="note"' in refused(service, ToolMessage([block], tool_call_id="c1"))
+    get_refusal(service, SystemMessage([block]))
+    assert 'unsupported_content="note"' in get_refusal(service, ToolMessage([block], tool_call_id="c1"))
 
 
 NOTED_BLOCKS: dict[str, str] = {
@@ -352,19 +360,19 @@ NOTED_BLOCKS: dict[str, str] = {
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("case", NOTED_BLOCKS)
-def test_a_note_replaces_what_the_model_cannot_take(service: MockService, case: str, call_method: str) -> None:
+def test_a_note_replaces_an_unsupported_block(service: MockService, case: str, call_method: str) -> None:
     block = REFUSED_BLOCKS[case][0]
     call_model(make_model(unsupported_content="note"), call_method, [HumanMessage(["look", block, "at it"])])
     note = f"[Left out: {NOTED_BLOCKS[case]}, which this model cannot read.]"
     assert service.last_messages == [{"role": "user", "content": f"look\n{note}\nat it"}]
 
 
-def test_a_note_in_the_result_of_a_tool(service: MockService) -> None:
+def test_a_note_replaces_an_unsupported_block_in_a_tool_result(service: MockService) -> None:
     call = {"name": "read", "args": {}, "id": "c1", "type": "tool_call"}
     pdf = {"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "a.pdf"}
     llm = make_model(unsupported_content="note")
-    asked = [HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage(["one", pdf], tool_call_id="c1")]
-    call_model(llm, "invoke", asked)
+    history = [HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage(["one", pdf], tool_call_id="c1")]
+    call_model(llm, "invoke", history)
     assert service.last_messages[2]["content"] == (
         "one\n[Left out: a file (application/pdf, a.pdf), which this model cannot read.]"
     )
@@ -385,56 +393,60 @@ def test_a_note_replaces_an_image_url_that_is_not_fetched(service: MockService) 
 
 
 @pytest.mark.parametrize("case", ["bad base64", "not an image", "svg in a data uri without base64"])
-def test_a_broken_image_is_refused_nevertheless(service: MockService, case: str) -> None:
-    refused(service, HumanMessage([REFUSED_BLOCKS[case][0]]), unsupported_content="note")
+def test_an_invalid_image_is_refused_with_notes_too(service: MockService, case: str) -> None:
+    get_refusal(service, HumanMessage([REFUSED_BLOCKS[case][0]]), unsupported_content="note")
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
 @pytest.mark.parametrize("form", IMAGE_FORMS)
-def test_an_image_for_a_text_only_model(service: MockService, model: str, form: str) -> None:
-    words = refused(service, HumanMessage([IMAGE_FORMS[form]]), model=model)
-    assert model in words
-    assert "text only" in words
+def test_an_image_for_a_text_only_model_is_refused(service: MockService, model: str, form: str) -> None:
+    error = get_refusal(service, HumanMessage([IMAGE_FORMS[form]]), model=model)
+    assert model in error
+    assert "text only" in error
 
 
 @pytest.mark.parametrize("model", TEXT_ONLY)
-def test_an_image_url_for_a_text_only_model_is_not_even_fetched(service: MockService, model: str) -> None:
+def test_an_image_url_for_a_text_only_model_is_not_fetched(service: MockService, model: str) -> None:
     block = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}
-    assert "text only" in refused(service, HumanMessage([block]), model=model, inline_image_urls=True)
+    assert "text only" in get_refusal(service, HumanMessage([block]), model=model, inline_image_urls=True)
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_4, "@cf/google/gemma-4-new-it"])
 @pytest.mark.parametrize("url", ["http://example.org/a.png", "https://example.org/a.png", "HTTPS://example.org/a.png"])
 @pytest.mark.parametrize("form", ["openai", "v1", "v0", "anthropic"])
-def test_image_urls_while_inline_image_urls_is_off(service: MockService, model: str, url: str, form: str) -> None:
+def test_image_urls_are_refused_without_inline_image_urls(
+    service: MockService, model: str, url: str, form: str
+) -> None:
     forms: dict[str, dict[str, Any]] = {
         "openai": {"type": "image_url", "image_url": {"url": url}},
         "v1": {"type": "image", "url": url},
         "v0": {"type": "image", "source_type": "url", "url": url},
         "anthropic": {"type": "image", "source": {"type": "url", "url": url}},
     }
-    assert "inline_image_urls=True" in refused(service, HumanMessage([forms[form]]), model=model)
+    assert "inline_image_urls=True" in get_refusal(service, HumanMessage([forms[form]]), model=model)
 
 
-def test_an_image_url_on_other_hosts(service: MockService) -> None:
+def test_image_urls_are_refused_on_other_hosts(service: MockService) -> None:
     block = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
-    assert "inline_image_urls" in refused(service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi")
+    assert "inline_image_urls" in get_refusal(
+        service, HumanMessage([block]), model="google/gemma-3-4b-it", host="aimlapi"
+    )
 
 
-def test_an_image_in_a_system_message(service: MockService) -> None:
-    assert "HumanMessage" in refused(service, SystemMessage([IMAGE_FORMS["openai"]]))
+def test_an_image_in_a_system_message_is_refused(service: MockService) -> None:
+    assert "HumanMessage" in get_refusal(service, SystemMessage([IMAGE_FORMS["openai"]]))
 
 
 # --- Content is never null --------------------------------------------------------------------------------------------
 
-EMPTY: list[Any] = ["", [], [""], [{"type": "text", "text": ""}]]
+EMPTY_CONTENTS: list[Any] = ["", [], [""], [{"type": "text", "text": ""}]]
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-@pytest.mark.parametrize("content", EMPTY)
+@pytest.mark.parametrize("content", EMPTY_CONTENTS)
 def test_content_is_never_null(service: MockService, model: str, content: Any) -> None:
     call = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
-    messages = sent(
+    messages = send_messages(
         service,
         SystemMessage(content),
         HumanMessage(content),
@@ -448,21 +460,21 @@ def test_content_is_never_null(service: MockService, model: str, content: Any) -
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-@pytest.mark.parametrize("content", EMPTY)
+@pytest.mark.parametrize("content", EMPTY_CONTENTS)
 @pytest.mark.parametrize("kind", [SystemMessage, AIMessage, HumanMessage])
-def test_an_empty_message_alone_still_makes_a_request_that_has_a_user(
+def test_a_request_for_an_empty_message_ends_with_a_user_message(
     service: MockService, model: str, content: Any, kind: type[Any]
 ) -> None:
-    messages = sent(service, kind(content), model=model)
+    messages = send_messages(service, kind(content), model=model)
     assert [message["role"] for message in messages][-1:] == ["user"]
     assert all(isinstance(message["content"], str) for message in messages)
 
 
-# --- Text that is no text ---------------------------------------------------------------------------------------------
+# --- Unusual text -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_half_a_surrogate_pair_in_text(service: MockService, call_method: str) -> None:
+def test_lone_surrogates_in_text_are_replaced(service: MockService, call_method: str) -> None:
     call_model(
         make_model(), call_method, [HumanMessage("a \ud83d b"), AIMessage("\udc4b"), HumanMessage("\ud83d\udc4b é")]
     )
@@ -473,27 +485,27 @@ def test_half_a_surrogate_pair_in_text(service: MockService, call_method: str) -
     ]
 
 
-def test_surrogates_in_arguments_and_results_of_tools(service: MockService) -> None:
+def test_lone_surrogates_in_tool_arguments_and_results_are_replaced(service: MockService) -> None:
     call = {"name": "f", "args": {"a": "\ud83d"}, "id": "c1", "type": "tool_call"}
-    messages = sent(
+    messages = send_messages(
         service, HumanMessage("x"), AIMessage("", tool_calls=[call]), ToolMessage("\udc4b", tool_call_id="c1")
     )
     assert json.loads(messages[1]["tool_calls"][0]["function"]["arguments"]) == {"a": "\ufffd"}
     assert messages[2]["content"] == "\ufffd"
 
 
-def test_control_characters_and_every_plane_of_unicode(service: MockService) -> None:
+def test_control_characters_and_all_of_unicode_are_sent(service: MockService) -> None:
     text = "".join(map(chr, [*range(256), 0x2028, 0xFEFF, 0xFFFF, 0x10FFFF]))
-    assert sent(service, HumanMessage(text)) == [{"role": "user", "content": text}]
+    assert send_messages(service, HumanMessage(text)) == [{"role": "user", "content": text}]
 
 
-def test_a_long_text(service: MockService) -> None:
+def test_a_long_text_is_sent(service: MockService) -> None:
     text = "word " * 100_000
-    assert sent(service, HumanMessage(text), model=SEA_LION)[0]["content"] == text
+    assert send_messages(service, HumanMessage(text), model=SEA_LION)[0]["content"] == text
 
 
-def test_a_message_longer_than_the_schema_allows(service: MockService) -> None:
+def test_a_message_longer_than_the_service_allows_is_refused(service: MockService) -> None:
     model = "@cf/google/gemma-7b-it-lora"
-    assert len(sent(service, HumanMessage("a" * 131_072), model=model)[0]["content"]) == 131_072
+    assert len(send_messages(service, HumanMessage("a" * 131_072), model=model)[0]["content"]) == 131_072
     service.requests.clear()
-    assert "131,072" in refused(service, HumanMessage("a" * 131_073), model=model)
+    assert "131,072" in get_refusal(service, HumanMessage("a" * 131_073), model=model)

@@ -387,7 +387,7 @@ def test_default_headers_override_other_headers_in_any_case(service: MockService
     assert service.only_request.headers.get_list(name) == ["mine"]
 
 
-# --- Options in the body -----------------------------------------------------------------------------------------------
+# --- Options in the body ----------------------------------------------------------------------------------------------
 
 
 def test_model_kwargs_are_sent_unchanged(service: MockService) -> None:
@@ -421,7 +421,7 @@ def test_reasoning_effort_is_sent_to_a_host_that_lists_it(service: MockService) 
 
 @pytest.mark.parametrize(("effort", "thinks"), [("none", False), ("low", True), ("high", True)])
 @pytest.mark.parametrize("model", [GEMMA_4, "@cf/google/gemma-5-1b-it"])
-def test_reasoning_effort_switches_thinking(service: MockService, model: str, effort: str, thinks: bool) -> None:
+def test_reasoning_effort_sets_thinking(service: MockService, model: str, effort: str, thinks: bool) -> None:
     call_model(make_model(model=model, reasoning_effort=effort), "invoke")
     assert service.request_body["chat_template_kwargs"] == {"enable_thinking": thinks}
     assert "reasoning_effort" not in service.request_body

@@ -85,7 +85,7 @@ def make_compatible_model(model: str = "gemma3:12b", **arguments: Any) -> ChatWo
     )
 
 
-# --- A token budget beyond the server's window -------------------------------------------------------------------------
+# --- A token budget beyond the server's window ------------------------------------------------------------------------
 
 
 def refuse_max_tokens_above(

@@ -1,4 +1,4 @@
-"""Whole replies in each of their shapes (docs/wire.md section 3), and their messages, however the model is called."""
+"""Whole replies in each of their shapes (docs/wire.md section 3), and the messages of every call method."""
 
 from __future__ import annotations
 
@@ -21,23 +21,20 @@ from tests.helpers.model_calls import (
     STREAM_METHODS,
     WEATHER_TOOL,
     call_model,
+    get_tool_calls,
     make_model,
     summarize_message,
 )
 
 pytestmark = pytest.mark.lowest
 
-ALL_WAYS = (*CALL_METHODS, *EVENT_METHODS)
+ALL_CALL_METHODS = (*CALL_METHODS, *EVENT_METHODS)
 
 
-def said(service: MockService, result: Any, call_method: str = "invoke", **arguments: Any) -> AIMessage:
-    """The message that comes of a result; a stream is answered with one JSON body."""
+def get_reply_message(service: MockService, result: Any, call_method: str = "invoke", **arguments: Any) -> AIMessage:
+    """Return the message for a result. Stream methods get one JSON body too."""
     service.respond_with_results(result)
     return call_model(make_model(**arguments), call_method)
-
-
-def calls_of(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
-    return [(call["name"], call["args"]) for call in message.tool_calls]
 
 
 # --- Three shapes -----------------------------------------------------------------------------------------------------
@@ -49,11 +46,11 @@ SHAPES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("enveloped", [True, False])
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3, GEMMA_7B, SEA_LION])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_three_shapes_reach_a_caller(
+def test_every_shape_returns_the_same_message(
     service: MockService, shape: str, model: str, enveloped: bool, call_method: str
 ) -> None:
     (service.respond_with_results if enveloped else service.respond_with_bodies)(SHAPES[shape])
@@ -70,7 +67,7 @@ def test_three_shapes_reach_a_caller(
 @pytest.mark.parametrize("model", CHAT_MODELS)
 def test_content_is_always_a_string(service: MockService, model: str, call_method: str) -> None:
     for shape in SHAPES.values():
-        message = said(service, shape, call_method, model=model)
+        message = get_reply_message(service, shape, call_method, model=model)
         assert message.content == "text"
         assert type(message.content) is str
 
@@ -92,50 +89,51 @@ RESPONSES: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize("call_method", INVOKE_METHODS)
 @pytest.mark.parametrize(("response", "text"), RESPONSES, ids=repr)
-def test_response_can_be_null_a_number_an_object_or_a_list(
-    service: MockService, response: Any, text: str, call_method: str
-) -> None:
+def test_a_response_of_any_type_becomes_text(service: MockService, response: Any, text: str, call_method: str) -> None:
     for result in (
         {"response": response, "usage": make_usage(1, 1)},
         make_completion(response),
         {"choices": [{"text": response}]},
     ):
-        assert said(service, result, call_method).content == text
+        assert get_reply_message(service, result, call_method).content == text
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize(("response", "text"), [case for case in RESPONSES if case[1]], ids=repr)
-def test_a_response_of_any_type_in_place_of_a_stream(
+def test_a_response_of_any_type_instead_of_a_stream_becomes_text(
     service: MockService, response: Any, text: str, call_method: str
 ) -> None:
-    assert said(service, {"response": response}, call_method).text == text
+    assert get_reply_message(service, {"response": response}, call_method).text == text
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_a_list_of_generated_texts_as_the_result(service: MockService, call_method: str) -> None:
-    assert said(service, [{"generated_text": "one "}, {"generated_text": "two"}], call_method).text == "one two"
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_a_list_of_generated_texts_is_joined(service: MockService, call_method: str) -> None:
+    assert (
+        get_reply_message(service, [{"generated_text": "one "}, {"generated_text": "two"}], call_method).text
+        == "one two"
+    )
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_a_string_as_the_result(service: MockService, call_method: str) -> None:
-    assert said(service, "just text", call_method).text == "just text"
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_a_result_may_be_a_string(service: MockService, call_method: str) -> None:
+    assert get_reply_message(service, "just text", call_method).text == "just text"
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_content_in_parts(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_parts_of_content_are_joined(service: MockService, call_method: str) -> None:
     parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
-    assert said(service, make_completion(parts), call_method).text == "one two"
+    assert get_reply_message(service, make_completion(parts), call_method).text == "one two"
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_refusal_is_text(service: MockService, call_method: str) -> None:
-    assert said(service, make_completion(None, refusal="I cannot."), call_method).content == "I cannot."
+def test_a_refusal_becomes_text(service: MockService, call_method: str) -> None:
+    assert get_reply_message(service, make_completion(None, refusal="I cannot."), call_method).content == "I cannot."
 
 
-def test_only_the_first_choice_counts(service: MockService) -> None:
+def test_only_the_first_choice_is_read(service: MockService) -> None:
     choices = [{"message": {"content": "one"}}, {"message": {"content": "two"}}]
-    assert said(service, {"choices": choices}).content == "one"
+    assert get_reply_message(service, {"choices": choices}).content == "one"
 
 
 # --- Tool calls -------------------------------------------------------------------------------------------------------
@@ -162,34 +160,34 @@ CALL_FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-@pytest.mark.parametrize("where", ["native", "message", "message and beside"])
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+@pytest.mark.parametrize("where", ["native", "message", "message and result"])
 @pytest.mark.parametrize("form", CALL_FORMS)
-def test_tool_calls_in_either_form(service: MockService, form: str, where: str, call_method: str) -> None:
+def test_every_form_of_tool_call_is_read(service: MockService, form: str, where: str, call_method: str) -> None:
     call = CALL_FORMS[form]
     if where == "native":
         result: dict[str, Any] = {"response": None, "tool_calls": [call]}
     else:
         result = make_completion(None, tool_calls=[call], finish_reason="tool_calls")
-    if where == "message and beside":
+    if where == "message and result":
         result |= {"response": None, "tool_calls": [call]}
-    message = said(service, result, call_method)
-    assert calls_of(message) == [("get_weather", {"city": "Bonn"})]
+    message = get_reply_message(service, result, call_method)
+    assert get_tool_calls(message) == [("get_weather", {"city": "Bonn"})]
     assert message.tool_calls[0]["id"]
     assert message.text == ""
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-@pytest.mark.parametrize("nothing", [None, [], {}, ""])
-def test_tool_calls_null_or_empty_beside_text(service: MockService, nothing: Any, call_method: str) -> None:
-    for result in ({"response": "Hi", "tool_calls": nothing}, make_completion("Hi", tool_calls=nothing)):
-        message = said(service, result, call_method)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+@pytest.mark.parametrize("empty", [None, [], {}, ""])
+def test_null_and_empty_tool_calls_are_ignored(service: MockService, empty: Any, call_method: str) -> None:
+    for result in ({"response": "Hi", "tool_calls": empty}, make_completion("Hi", tool_calls=empty)):
+        message = get_reply_message(service, result, call_method)
         assert (message.text, message.tool_calls, message.invalid_tool_calls) == ("Hi", [], [])
         assert message.response_metadata["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("ids", [("c1", "c2"), ("same", "same"), (None, None), ("", ""), ("c1", None)])
 @pytest.mark.parametrize("names", [("f", "g"), ("f", "f")])
 @pytest.mark.parametrize("as_text", [True, False])
@@ -198,17 +196,17 @@ def test_parallel_calls_have_unique_ids(
 ) -> None:
     arguments: list[Any] = ['{"a": 1}', '{"a": 2}'] if as_text else [{"a": 1}, {"a": 2}]
     calls = [
-        {"id": call_id, "type": "function", "function": {"name": name, "arguments": given}}
-        for call_id, name, given in zip(ids, names, arguments, strict=True)
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": call_arguments}}
+        for call_id, name, call_arguments in zip(ids, names, arguments, strict=True)
     ]
-    message = said(service, make_completion(None, tool_calls=calls), call_method)
-    assert calls_of(message) == [(names[0], {"a": 1}), (names[1], {"a": 2})]
+    message = get_reply_message(service, make_completion(None, tool_calls=calls), call_method)
+    assert get_tool_calls(message) == [(names[0], {"a": 1}), (names[1], {"a": 2})]
     assert len({call["id"] for call in message.tool_calls}) == 2
     assert all(call["id"] for call in message.tool_calls)
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_ids_repeated_across_turns_are_made_anew(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_a_call_id_of_an_earlier_turn_is_replaced(service: MockService, call_method: str) -> None:
     service.respond_with_results({"tool_calls": [{"id": "call_0", "name": "f", "arguments": {}}]})
     first = {"name": "f", "args": {}, "id": "call_0", "type": "tool_call"}
     history = [
@@ -220,72 +218,86 @@ def test_ids_repeated_across_turns_are_made_anew(service: MockService, call_meth
     assert call["id"] not in ("call_0", "", None)
 
 
-BROKEN = ['{"path": "/home/me', '["a"]', "42", "null", '"text"', "{'a': 1}", '{"a": 1} {"b": 2}', "plain", '{"a": NaN}']
+INVALID_ARGUMENTS = [
+    '{"path": "/home/me',
+    '["a"]',
+    "42",
+    "null",
+    '"text"',
+    "{'a': 1}",
+    '{"a": 1} {"b": 2}',
+    "plain",
+    '{"a": NaN}',
+]
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-@pytest.mark.parametrize("arguments", BROKEN)
-def test_arguments_that_are_no_json_object_become_invalid_tool_calls(
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS)
+def test_arguments_that_are_not_a_json_object_make_an_invalid_call(
     service: MockService, arguments: str, call_method: str
 ) -> None:
-    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method)
+    message = get_reply_message(
+        service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method
+    )
     assert message.tool_calls == []
     (invalid,) = message.invalid_tool_calls
     assert invalid["name"] == "f"
     assert str(invalid["args"]).startswith(arguments)
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("arguments", [None, "", "{}", {}])
-def test_a_call_without_arguments(service: MockService, arguments: Any, call_method: str) -> None:
-    message = said(service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method)
-    assert calls_of(message) == [("f", {})]
+def test_a_call_without_arguments_is_valid(service: MockService, arguments: Any, call_method: str) -> None:
+    message = get_reply_message(
+        service, {"tool_calls": [{"id": "c1", "name": "f", "arguments": arguments}]}, call_method
+    )
+    assert get_tool_calls(message) == [("f", {})]
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_a_valid_call_beside_a_broken_one(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_valid_and_invalid_calls_of_one_reply(service: MockService, call_method: str) -> None:
     calls = [
         {"id": "c1", "name": "f", "arguments": '{"a":'},
         {"id": "c2", "name": "g", "arguments": '{"b": 1}'},
         {"id": "c3", "arguments": "{}"},
     ]
-    message = said(service, {"response": "Well:", "tool_calls": calls}, call_method)
+    message = get_reply_message(service, {"response": "Well:", "tool_calls": calls}, call_method)
     assert message.text == "Well:"
-    assert calls_of(message) == [("g", {"b": 1})]
+    assert get_tool_calls(message) == [("g", {"b": 1})]
     assert [call["name"] or "" for call in message.invalid_tool_calls] == ["f", ""]
 
 
 # --- Reasoning --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize(
     "names", [("reasoning_content",), ("reasoning",), ("reasoning_content", "reasoning")], ids="+".join
 )
-def test_reasoning_under_both_names(service: MockService, names: tuple[str, ...], call_method: str) -> None:
-    message = said(service, make_completion("42", **dict.fromkeys(names, "Let me think.")), call_method)
+def test_reasoning_is_read_under_both_names(service: MockService, names: tuple[str, ...], call_method: str) -> None:
+    message = get_reply_message(service, make_completion("42", **dict.fromkeys(names, "Let me think.")), call_method)
     assert message.text == "42"
     assert summarize_message(message)["reasoning"] == "Let me think."
     if call_method in CALL_METHODS:
         assert message.additional_kwargs["reasoning_content"] == "Let me think."
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_no_reasoning(service: MockService, nothing: Any, call_method: str) -> None:
-    message = said(service, make_completion("42", reasoning=nothing, reasoning_content=nothing), call_method)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+@pytest.mark.parametrize("empty", [None, ""])
+def test_empty_reasoning_is_ignored(service: MockService, empty: Any, call_method: str) -> None:
+    message = get_reply_message(service, make_completion("42", reasoning=empty, reasoning_content=empty), call_method)
     assert "reasoning_content" not in message.additional_kwargs
     assert [block["type"] for block in message.content_blocks] == ["text"]
 
 
-LEAKS = [
+LEAKED_CHANNELS = [
     ("<|channel>thought\nLet me think.<channel|>42", "Let me think.", "42"),
     ("<|channel>thought\n<channel|>42", "", "42"),
     ("<|channel>thought<channel|>42", "", "42"),
     ("Well:\n<|channel>thought\nhm<channel|>42", "hm", "Well:\n42"),
-    ("<|channel>thought\nfor ever", "for ever", ""),
+    ("<|channel>thought\nendless", "endless", ""),
     ("<|channel>thought\na<channel|><|channel>thought\nb<channel|>c", "ab", "c"),
-    ("The marker <|channel>thought\n is prose.", "", "The marker <|channel>thought\n is prose."),
+    ("The marker <|channel>thought\n is text.", "", "The marker <|channel>thought\n is text."),
     ("<|channel>thoughtful", "", "thoughtful"),
     ("a < b", "", "a < b"),
     ("<", "", "<"),
@@ -293,18 +305,18 @@ LEAKS = [
 ]
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-@pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKS, ids=[leak[0] for leak in LEAKS])
-def test_the_thinking_channel_leaked_as_text(
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+@pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKED_CHANNELS, ids=[leak[0] for leak in LEAKED_CHANNELS])
+def test_a_thinking_channel_in_the_text_becomes_reasoning(
     service: MockService, leaked: str, reasoning: str, text: str, call_method: str
 ) -> None:
-    message = said(service, make_completion(leaked), call_method)
+    message = get_reply_message(service, make_completion(leaked), call_method)
     assert (message.text, summarize_message(message)["reasoning"]) == (text, reasoning)
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-@pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKS, ids=[leak[0] for leak in LEAKS])
-def test_the_thinking_channel_cut_anywhere(
+@pytest.mark.parametrize(("leaked", "reasoning", "text"), LEAKED_CHANNELS, ids=[leak[0] for leak in LEAKED_CHANNELS])
+def test_a_thinking_channel_that_is_split_anywhere_becomes_reasoning(
     service: MockService, leaked: str, reasoning: str, text: str, call_method: str
 ) -> None:
     llm = make_model()
@@ -319,21 +331,21 @@ def test_the_thinking_channel_cut_anywhere(
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
 def test_older_models_have_no_thinking_channel(service: MockService, model: str, call_method: str) -> None:
     text = "<|channel>thought\nhm<channel|>42"
-    assert said(service, {"response": text}, call_method, model=model).content == text
+    assert get_reply_message(service, {"response": text}, call_method, model=model).content == text
 
 
 # --- Usage, cost and other metadata -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_usage_details(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_usage_details_are_read(service: MockService, call_method: str) -> None:
     report = make_usage(
         100,
         20,
         prompt_tokens_details={"cached_tokens": 64, "audio_tokens": 0},
         completion_tokens_details={"reasoning_tokens": 7},
     )
-    assert said(service, {"response": "Hi", "usage": report}, call_method).usage_metadata == {
+    assert get_reply_message(service, {"response": "Hi", "usage": report}, call_method).usage_metadata == {
         "input_tokens": 100,
         "output_tokens": 20,
         "total_tokens": 120,
@@ -342,16 +354,16 @@ def test_usage_details(service: MockService, call_method: str) -> None:
     }
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("report", [None, {}, "none", []])
-def test_without_usage_from_the_service(service: MockService, report: Any, call_method: str) -> None:
+def test_a_reply_without_usage_has_no_usage_metadata(service: MockService, report: Any, call_method: str) -> None:
     for result in ({"response": "Hi", "usage": report}, {"response": "Hi"}):
-        message = said(service, result, call_method)
+        message = get_reply_message(service, result, call_method)
         assert message.usage_metadata is None
         assert "cost_usd" not in message.response_metadata
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize(
     "details",
     [
@@ -360,17 +372,17 @@ def test_without_usage_from_the_service(service: MockService, report: Any, call_
         {"prompt_tokens_details": []},
     ],
 )
-def test_empty_usage_details(service: MockService, details: Any, call_method: str) -> None:
-    message = said(service, {"response": "Hi", "usage": make_usage(3, 2, **details)}, call_method)
+def test_empty_usage_details_are_ignored(service: MockService, details: Any, call_method: str) -> None:
+    message = get_reply_message(service, {"response": "Hi", "usage": make_usage(3, 2, **details)}, call_method)
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-def test_usage_without_a_total(service: MockService) -> None:
-    message = said(service, {"response": "Hi", "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+def test_a_missing_total_of_tokens_is_calculated(service: MockService) -> None:
+    message = get_reply_message(service, {"response": "Hi", "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize(
     ("arguments", "cost"),
     [
@@ -384,22 +396,22 @@ def test_usage_without_a_total(service: MockService) -> None:
     ],
     ids=str,
 )
-def test_cost_from_the_published_prices(
+def test_cost_is_calculated_from_published_prices(
     service: MockService, arguments: Any, cost: float | None, call_method: str
 ) -> None:
-    message = said(service, {"response": "Hi", "usage": make_usage(1000, 500)}, call_method, **arguments)
+    message = get_reply_message(service, {"response": "Hi", "usage": make_usage(1000, 500)}, call_method, **arguments)
     if cost is None:
         assert "cost_usd" not in message.response_metadata
     else:
         assert message.response_metadata["cost_usd"] == pytest.approx(cost)
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize(
     ("report", "header", "neurons"),
     [({"neurons": 1.25}, None, 1.25), ({}, "2.5", 2.5), ({"neurons": 1.25}, "2.5", 1.25), ({}, "many", None)],
 )
-def test_neurons(
+def test_neurons_are_read_from_body_or_header(
     service: MockService, report: Any, header: str | None, neurons: float | None, call_method: str
 ) -> None:
     headers = {} if header is None else {"cf-ai-neurons": header}
@@ -407,39 +419,41 @@ def test_neurons(
     assert call_model(make_model(), call_method).response_metadata.get("neurons") == neurons
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_request_id(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_request_id_is_read_from_the_header(service: MockService, call_method: str) -> None:
     service.respond_with_results({"response": "Hi"}, headers={"CF-Ray": "8f-ZRH"})
     assert call_model(make_model(), call_method).response_metadata["request_id"] == "8f-ZRH"
     service.respond_with_results({"response": "Hi"})
     assert "request_id" not in call_model(make_model(), call_method).response_metadata
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter"])
-def test_the_finish_reason_is_the_service_s(service: MockService, reason: str, call_method: str) -> None:
+def test_the_finish_reason_of_the_service_is_kept(service: MockService, reason: str, call_method: str) -> None:
     result = make_completion("Hi", finish_reason=reason)
     result["choices"][0]["stop_reason"] = 106
-    assert said(service, result, call_method).response_metadata["finish_reason"] == reason
+    assert get_reply_message(service, result, call_method).response_metadata["finish_reason"] == reason
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("reason", [None, ""])
-def test_without_a_finish_reason(service: MockService, reason: Any, call_method: str) -> None:
+def test_a_missing_finish_reason_is_inferred(service: MockService, reason: Any, call_method: str) -> None:
     assert (
-        said(service, make_completion("Hi", finish_reason=reason), call_method).response_metadata["finish_reason"]
+        get_reply_message(service, make_completion("Hi", finish_reason=reason), call_method).response_metadata[
+            "finish_reason"
+        ]
         == "stop"
     )
     call = {"id": "c1", "function": {"name": "f", "arguments": "{}"}}
-    message = said(service, make_completion(None, tool_calls=[call], finish_reason=reason), call_method)
+    message = get_reply_message(service, make_completion(None, tool_calls=[call], finish_reason=reason), call_method)
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
-# --- Errors and what cannot be read -----------------------------------------------------------------------------------
+# --- Errors and unreadable bodies -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_an_error_with_status_200(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_an_error_with_status_200_raises(service: MockService, call_method: str) -> None:
     errors = [{"code": 5006, "message": "bad input"}]
     service.respond_with_bodies({"result": None, "success": False, "errors": errors, "messages": []})
     with pytest.raises(BadRequestError, match=r"^bad input$") as caught:
@@ -447,8 +461,8 @@ def test_an_error_with_status_200(service: MockService, call_method: str) -> Non
     assert (caught.value.status_code, caught.value.code) == (200, 5006)
 
 
-@pytest.mark.parametrize("call_method", ALL_WAYS)
-def test_json_mode_couldnt_be_met_with_status_200(service: MockService, call_method: str) -> None:
+@pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
+def test_json_mode_couldnt_be_met_with_status_200_raises(service: MockService, call_method: str) -> None:
     service.respond_with_bodies(
         {"result": {}, "success": False, "errors": [{"code": 5024, "message": "JSON Mode couldn't be met"}]}
     )
@@ -471,7 +485,7 @@ UNREADABLE: list[Any] = [
 @pytest.mark.parametrize("call_method", INVOKE_METHODS)
 @pytest.mark.parametrize("payload", [*UNREADABLE, b"", b"  \n", b"plain text", b"\xff\xfe", {"result": None}], ids=repr)
 @pytest.mark.parametrize("status", [200, 202])
-def test_a_success_that_cannot_be_read(service: MockService, payload: Any, status: int, call_method: str) -> None:
+def test_an_unreadable_success_raises(service: MockService, payload: Any, status: int, call_method: str) -> None:
     service.respond_with(make_response(payload, status, {"cf-ray": "ray-1"}))
     with pytest.raises(InternalServerError) as caught:
         call_model(make_model(), call_method)
@@ -482,9 +496,7 @@ def test_a_success_that_cannot_be_read(service: MockService, payload: Any, statu
 
 @pytest.mark.parametrize("call_method", [*STREAM_METHODS, *EVENT_METHODS])
 @pytest.mark.parametrize("payload", UNREADABLE, ids=repr)
-def test_a_success_in_place_of_a_stream_that_cannot_be_read(
-    service: MockService, payload: Any, call_method: str
-) -> None:
+def test_an_unreadable_success_instead_of_a_stream_raises(service: MockService, payload: Any, call_method: str) -> None:
     service.respond_with_bodies(payload)
     with pytest.raises(InternalServerError) as caught:
         call_model(make_model(), call_method)
@@ -492,7 +504,7 @@ def test_a_success_in_place_of_a_stream_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_tools_bound_and_an_answer_in_text(service: MockService, call_method: str) -> None:
+def test_a_text_reply_to_a_request_with_tools(service: MockService, call_method: str) -> None:
     service.respond_with_results({"response": "It is sunny.", "tool_calls": []})
     message = call_model(make_model().bind_tools([WEATHER_TOOL]), call_method)
     assert (message.content, message.tool_calls) == ("It is sunny.", [])

@@ -259,7 +259,7 @@ def test_bad_max_repairs(bad: Any) -> None:
         make_model().with_structured_output(Person, max_repairs=bad)
 
 
-# --- What is logged -----------------------------------------------------------------------------------------------
+# --- What is logged ---------------------------------------------------------------------------------------------------
 
 
 @ways

@@ -1,4 +1,4 @@
-"""What a server or the environment does is bounded: memory, time, and whose connection is used again."""
+"""Bounds on what servers and the environment can cause: memory, time, and which connections are reused."""
 
 from __future__ import annotations
 
@@ -67,27 +67,29 @@ pytestmark = [pytest.mark.usefixtures("sleeps"), pytest.mark.lowest]
 BODY = json.dumps(make_envelope({"response": HELLO_TEXT, "usage": USAGE})).encode()
 
 
-# --- Content codings --------------------------------------------------------------------------------------------------
+# --- Content encodings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_only_a_bounded_coding_is_accepted(server: FaultServer, call_method: str) -> None:
+def test_only_gzip_is_accepted(server: FaultServer, call_method: str) -> None:
     server.play((HELLO_RESPONSE,))
     call_model(make_server_model(server), call_method)
     assert server.requests[0].headers["accept-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)])
-def test_codings_are_decoded(server: FaultServer, call_method: str, coding: str, pack: Any) -> None:
-    server.play((make_http_response(200, pack(BODY), content_encoding=coding),))
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+)
+def test_content_encodings_are_decoded(server: FaultServer, call_method: str, encoding: str, pack: Any) -> None:
+    server.play((make_http_response(200, pack(BODY), content_encoding=encoding),))
     assert call_model(make_server_model(server), call_method).text == HELLO_TEXT
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "gzip,br", "nonsense"])
-def test_other_and_stacked_codings_are_refused(server: FaultServer, call_method: str, coding: str) -> None:
-    server.play((make_http_response(200, gzip.compress(gzip.compress(BODY)), content_encoding=coding),))
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd", "gzip,br", "nonsense"])
+def test_other_and_stacked_content_encodings_raise(server: FaultServer, call_method: str, encoding: str) -> None:
+    server.play((make_http_response(200, gzip.compress(gzip.compress(BODY)), content_encoding=encoding),))
     with pytest.raises(InternalServerError, match="was not accepted") as raised:
         call_model(make_server_model(server, max_retries=0), call_method)
     assert raised.value.status_code == 200
@@ -95,14 +97,16 @@ def test_other_and_stacked_codings_are_refused(server: FaultServer, call_method:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(BODY)[:-9]])
-def test_broken_codings(server: FaultServer, call_method: str, data: bytes) -> None:
+def test_broken_content_encodings_raise(server: FaultServer, call_method: str, data: bytes) -> None:
     server.play((make_http_response(200, data, content_encoding="gzip"),))
     with pytest.raises(InternalServerError, match="content encoding is broken"):
         call_model(make_server_model(server, max_retries=0), call_method)
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
-def test_a_bomb_is_not_inflated(server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compression_bomb_is_not_inflated(
+    server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(response_body, "MAX_REPLY_BYTES", 4_000_000)
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as writer:
@@ -134,7 +138,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["held open", "pings"],
 )
 @pytest.mark.usefixtures("short_grace")
-def test_a_connection_held_open_after_done_costs_a_moment(server: FaultServer, call_method: str, after: Script) -> None:
+def test_a_connection_held_open_after_done_is_closed_soon(server: FaultServer, call_method: str, after: Script) -> None:
     server.play(
         (STREAM_HEAD + FIRST_EVENT + encode_event({"response": "lo", "usage": USAGE}) + encode_event(b"[DONE]"), *after)
     )
@@ -144,7 +148,7 @@ def test_a_connection_held_open_after_done_costs_a_moment(server: FaultServer, c
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_events_after_done_still_count(server: FaultServer, call_method: str) -> None:
+def test_usage_after_done_is_read(server: FaultServer, call_method: str) -> None:
     late = (
         encode_event(b"[DONE]") + encode_event({"response": "", "usage": USAGE}) + encode_event(b"[DONE]") + STREAM_END
     )
@@ -154,18 +158,18 @@ def test_events_after_done_still_count(server: FaultServer, call_method: str) ->
     assert reply.usage_metadata["total_tokens"] == 5
 
 
-def test_images_of_one_call_are_limited_in_number() -> None:
+def test_the_number_of_images_in_one_call_is_limited() -> None:
     with pytest.raises(ValueError, match="at most 64 images"):
         guarded_fetch.fetch_images([f"https://example.com/{n}.png" for n in range(65)])
 
 
 async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     started, seen = threading.Event(), threading.Event()
-    go_on = threading.Event()
+    may_continue = threading.Event()
 
     def fetch(url: str, total: Any) -> str:
         started.set()
-        go_on.wait(10)
+        may_continue.wait(10)
         with pytest.raises(guarded_fetch._TooSlowError):
             total.get_time_left(None)
         seen.set()
@@ -177,7 +181,7 @@ async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.Monke
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    go_on.set()
+    may_continue.set()
     assert await asyncio.to_thread(seen.wait, 10)
 
 
@@ -186,12 +190,12 @@ async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 def test_connections_are_not_shared_between_tokens(server: FaultServer, call_method: str) -> None:
-    """What one account's response leaves on a connection never reaches another account."""
-    left_over = make_http_response(200, make_envelope({"response": "somebody else's answer"}))
+    """Bytes left on a connection by a reply to one account never reach another account."""
+    extra_response = make_http_response(200, make_envelope({"response": "somebody else's answer"}))
 
     def choose(request: ReceivedRequest) -> Script:
         return (
-            (HELLO_RESPONSE + left_over,)
+            (HELLO_RESPONSE + extra_response,)
             if "first-token" in request.headers["authorization"]
             else choose_hello_script(request)
         )
@@ -218,7 +222,7 @@ def test_idle_connections_of_many_tokens_are_limited(server: FaultServer) -> Non
     ],
 )
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_fields_that_were_assigned_are_checked(server: FaultServer, call_method: str, field: str, value: str) -> None:
+def test_assigned_fields_are_validated(server: FaultServer, call_method: str, field: str, value: str) -> None:
     llm = make_server_model(server)
     setattr(llm, field, value)
     with pytest.raises(ValueError, match=field):
@@ -236,7 +240,7 @@ BAD_TOKEN = "a-token-that-nobody\nmay-see"
 
 @pytest.mark.parametrize("token", [BAD_TOKEN, "a-tokén-that-nobody-may-see"])
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_token_changed_after_construction_is_not_repeated(server: FaultServer, call_method: str, token: str) -> None:
+def test_an_invalid_token_assigned_later_is_not_in_the_error(server: FaultServer, call_method: str, token: str) -> None:
     from pydantic import SecretStr
 
     for change in (SecretStr(token), token):
@@ -255,7 +259,7 @@ def test_a_token_changed_after_construction_is_not_repeated(server: FaultServer,
         (CLOSE,),
     ],
 )
-def test_no_local_of_a_traceback_holds_the_token(server: FaultServer, call_method: str, script: Script) -> None:
+def test_no_local_variable_in_a_traceback_has_the_token(server: FaultServer, call_method: str, script: Script) -> None:
     server.play(script)
     llm = make_server_model(server, ai_gateway=AIGateway("x", token=GATEWAY_TOKEN), max_retries=1)
     with pytest.raises(WorkersGemmaError) as raised:
@@ -265,52 +269,60 @@ def test_no_local_of_a_traceback_holds_the_token(server: FaultServer, call_metho
     assert GATEWAY_TOKEN not in text
 
 
-REPEATED = {
+ECHOED_TOKENS = {
     "in a body": (
         make_http_response(400, make_error_envelope(5006, f"Bad header: Bearer {API_TOKEN}, {GATEWAY_TOKEN}")),
     ),
     "in a page": (make_http_response(502, f"<p>{API_TOKEN} {GATEWAY_TOKEN}</p>".encode(), content_type="text/html"),),
-    "in what cannot be read": (make_http_response(200, f"no JSON: {API_TOKEN} {GATEWAY_TOKEN}".encode()),),
+    "in an unreadable body": (make_http_response(200, f"no JSON: {API_TOKEN} {GATEWAY_TOKEN}".encode()),),
     "in headers": (make_http_response(400, make_error_envelope(5006), x_echo=f"{API_TOKEN} {GATEWAY_TOKEN}"),),
-    "in a place": (make_http_response(307, location=f"https://example.com/{API_TOKEN}/{GATEWAY_TOKEN}"),),
-    "in a coding": (make_http_response(200, content_encoding=f"{API_TOKEN} {GATEWAY_TOKEN}"),),
+    "in a location": (make_http_response(307, location=f"https://example.com/{API_TOKEN}/{GATEWAY_TOKEN}"),),
+    "in a content encoding": (make_http_response(200, content_encoding=f"{API_TOKEN} {GATEWAY_TOKEN}"),),
     "in the reason": (f"HTTP/1.1 400 {API_TOKEN} {GATEWAY_TOKEN}\r\ncontent-length: 0\r\n\r\n".encode(),),
-    "in a broken head": (f"HTTP/1.1 200 OK\r\n{API_TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
-    "in no HTTP": (f"{API_TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
+    "in a broken header": (f"HTTP/1.1 200 OK\r\n{API_TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
+    "not in HTTP": (f"{API_TOKEN} {GATEWAY_TOKEN}\r\n\r\n".encode(), CLOSE),
     "in an event": (
         STREAM_HEAD + FIRST_EVENT + encode_event({"error": {"message": f"{API_TOKEN} {GATEWAY_TOKEN}"}}) + STREAM_END,
     ),
-    "in no event": (
+    "in an unreadable event": (
         STREAM_HEAD + FIRST_EVENT + encode_event(f"nope {API_TOKEN} {GATEWAY_TOKEN}".encode()) + STREAM_END,
     ),
 }
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("place", REPEATED)
+@pytest.mark.parametrize("place", ECHOED_TOKENS)
 @pytest.mark.parametrize("owner", ["ours", "the caller's"])
-def test_a_token_that_the_server_repeats_is_not_shown(
+def test_a_token_that_the_server_echoes_is_masked(
     server: FaultServer, call_method: str, place: str, owner: str
 ) -> None:
-    server.play(REPEATED[place])
+    server.play(ECHOED_TOKENS[place])
     with httpx.Client() as client:
-        own = {"http_client": client} if owner != "ours" else {}
-        llm = make_server_model(server, ai_gateway=AIGateway("x", token=GATEWAY_TOKEN), max_retries=0, **own)
+        client_argument = {"http_client": client} if owner != "ours" else {}
+        llm = make_server_model(
+            server, ai_gateway=AIGateway("x", token=GATEWAY_TOKEN), max_retries=0, **client_argument
+        )
         with pytest.raises(WorkersGemmaError) as raised:
             call_model(llm, call_method)
-    one: BaseException | None = raised.value
-    while one is not None:  # `tblib`, which Dask loads, pickles causes and contexts as well
-        for text in (str(one), format_traceback_with_locals(one), repr(one), repr(vars(one)), str(pickle.dumps(one))):
+    error: BaseException | None = raised.value
+    while error is not None:  # `tblib`, which Dask loads, pickles causes and contexts too
+        for text in (
+            str(error),
+            format_traceback_with_locals(error),
+            repr(error),
+            repr(vars(error)),
+            str(pickle.dumps(error)),
+        ):
             assert API_TOKEN not in text
             assert GATEWAY_TOKEN not in text
-        one = one.__cause__ or one.__context__
+        error = error.__cause__ or error.__context__
 
 
-def test_no_local_of_a_traceback_holds_the_token_without_a_server() -> None:
+def test_no_local_variable_in_a_traceback_has_the_token_without_a_server() -> None:
     with reserve_closed_port() as port:
         for client in (
             make_model,
-            lambda **given: WorkersGemmaEmbeddings(account_id=ACCOUNT_ID, api_token=API_TOKEN, **given),
+            lambda **arguments: WorkersGemmaEmbeddings(account_id=ACCOUNT_ID, api_token=API_TOKEN, **arguments),
         ):
             llm = client(base_url=f"http://127.0.0.1:{port}", max_retries=0)
             with pytest.raises(APIConnectionError) as raised:
@@ -318,7 +330,7 @@ def test_no_local_of_a_traceback_holds_the_token_without_a_server() -> None:
             assert API_TOKEN not in format_traceback_with_locals(raised.value)
 
 
-def test_a_wrong_argument_does_not_show_the_token() -> None:
+def test_the_token_is_not_in_the_error_for_another_argument() -> None:
     def construct() -> None:
         ChatWorkersGemma(account_id="a/b", api_token="".join(API_TOKEN))
 
@@ -328,7 +340,7 @@ def test_a_wrong_argument_does_not_show_the_token() -> None:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_gateway_given_as_a_dict_is_not_printed(server: FaultServer, call_method: str) -> None:
+def test_the_token_of_a_gateway_given_as_a_dict_is_not_in_the_error(server: FaultServer, call_method: str) -> None:
     with pytest.raises(ValueError, match="ai_gateway") as raised:
         call_model(make_server_model(server).bind(ai_gateway={"id": "x", "token": GATEWAY_TOKEN}), call_method)
     assert GATEWAY_TOKEN not in str(raised.value)
@@ -347,7 +359,7 @@ def fresh_pool() -> Any:
 
 
 @pytest.mark.usefixtures("fresh_pool")
-def test_an_ipv6_range_in_no_proxy_does_no_harm(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ipv6_range_in_no_proxy_is_accepted(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.choose_script = choose_hello_script
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1,fd00::/8,::1/128,[::1]")
     assert make_server_model(server).invoke("Hi").text == HELLO_TEXT
@@ -367,21 +379,21 @@ def test_an_ipv6_range_in_no_proxy_does_no_harm(server: FaultServer, monkeypatch
     ],
 )
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_broken_environment_names_its_variable(
+def test_the_error_for_an_invalid_environment_names_the_variable(
     call_method: str, variable: str, value: str, base_url: str, monkeypatch: pytest.MonkeyPatch, sleeps: list[float]
 ) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     if variable == "SSL_CERT_FILE" and httpx.__version__ < "0.28":
-        pytest.skip("httpx before 0.28 passes over certificates that do not exist")
+        pytest.skip("httpx before 0.28 ignores certificate files that do not exist")
     monkeypatch.setenv(variable, value)
     with pytest.raises(APIConnectionError, match=variable):
         call_model(make_model(base_url=base_url, max_retries=3), call_method)
-    assert not sleeps, "the environment will be the same"
+    assert not sleeps, "a retry would meet the same environment"
 
 
 @pytest.mark.usefixtures("fresh_pool")
-def test_a_proxy_of_the_environment_is_used(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_in_the_environment_is_used(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.choose_script = choose_hello_script
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -395,7 +407,7 @@ PROXY_PASSWORD = "a-password-of-the-proxy"
 
 @pytest.mark.usefixtures("fresh_pool")
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
-def test_a_proxy_that_cannot_be_reached_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unreachable_proxy_names_the_variable(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with reserve_closed_port() as port:
@@ -405,17 +417,19 @@ def test_a_proxy_that_cannot_be_reached_is_named(variable: str, monkeypatch: pyt
     assert PROXY_PASSWORD not in format_traceback_with_locals(raised.value)
 
 
-# --- What users of others ran into ------------------------------------------------------------------------------------
+# --- Problems reported of other packages ------------------------------------------------------------------------------
 
 
 def raise_for_status(response: httpx.Response) -> None:
     response.raise_for_status()
 
 
-@pytest.mark.parametrize(("status", "cls"), [(429, RateLimitError), (401, AuthenticationError)])
-def test_a_response_hook_of_the_callers_client(server: FaultServer, status: int, cls: type[APIStatusError]) -> None:
+@pytest.mark.parametrize(("status", "error_type"), [(429, RateLimitError), (401, AuthenticationError)])
+def test_a_response_hook_that_raises_for_status(
+    server: FaultServer, status: int, error_type: type[APIStatusError]
+) -> None:
     server.play((make_http_response(status, make_error_envelope(None, "Slow down")),))
-    with httpx.Client(event_hooks={"response": [raise_for_status]}) as client, pytest.raises(cls) as raised:
+    with httpx.Client(event_hooks={"response": [raise_for_status]}) as client, pytest.raises(error_type) as raised:
         make_server_model(server, http_client=client, max_retries=0).invoke("Hi")
     assert raised.value.status_code == status
     assert API_TOKEN not in format_traceback_with_locals(raised.value)
@@ -433,7 +447,7 @@ def read_and_drop(response: httpx.Response) -> None:
 
 @pytest.mark.parametrize("hook", [read_and_drop, read_in_pieces])
 @pytest.mark.parametrize("call_method", ["invoke", "stream"])
-def test_a_response_hook_that_drops_the_body(server: FaultServer, call_method: str, hook: Any) -> None:
+def test_a_response_hook_that_consumes_the_body_raises(server: FaultServer, call_method: str, hook: Any) -> None:
     server.choose_script = choose_hello_script
     with httpx.Client(event_hooks={"response": [hook]}) as client, pytest.raises(WorkersGemmaError):
         call_model(make_server_model(server, http_client=client, max_retries=0), call_method)
@@ -444,7 +458,7 @@ def read_and_raise(response: httpx.Response) -> None:
     response.raise_for_status()
 
 
-def test_a_response_hook_that_reads_the_body_keeps_the_words(server: FaultServer) -> None:
+def test_a_response_hook_that_reads_the_body_keeps_the_message(server: FaultServer) -> None:
     server.play(
         (
             make_http_response(
@@ -460,7 +474,7 @@ def test_a_response_hook_that_reads_the_body_keeps_the_words(server: FaultServer
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
-    ("status", "code", "cls", "tries"),
+    ("status", "code", "error_type", "request_count"),
     [
         (429, 4006, QuotaExceededError, 1),
         (200, 2016, APIStatusError, 1),
@@ -470,17 +484,17 @@ def test_a_response_hook_that_reads_the_body_keeps_the_words(server: FaultServer
         (404, 7000, APIStatusError, 1),
     ],
 )
-def test_reported_codes(
-    server: FaultServer, call_method: str, status: int, code: int, cls: type[APIStatusError], tries: int
+def test_reported_error_codes(
+    server: FaultServer, call_method: str, status: int, code: int, error_type: type[APIStatusError], request_count: int
 ) -> None:
     server.play((make_http_response(status, make_error_envelope(code, "Reported.")),))
-    with pytest.raises(cls, match="Reported") as raised:
+    with pytest.raises(error_type, match="Reported") as raised:
         call_model(make_server_model(server), call_method)
     assert raised.value.code == code
-    assert len(server.requests) == tries
+    assert len(server.requests) == request_count
 
 
-def test_an_authentication_error_within_an_error_chain(server: FaultServer) -> None:
+def test_an_authentication_error_in_an_error_chain_is_recognized(server: FaultServer) -> None:
     error = {"code": 6003, "message": "Invalid request headers", "error_chain": [{"code": 6111, "message": "Invalid"}]}
     server.play((make_http_response(400, {"success": False, "errors": [error], "result": None}),))
     with pytest.raises(AuthenticationError):
@@ -488,7 +502,7 @@ def test_an_authentication_error_within_an_error_chain(server: FaultServer) -> N
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
-def test_a_stream_in_answer_to_a_whole_request(server: FaultServer, call_method: str) -> None:
+def test_a_stream_instead_of_a_whole_reply_is_read(server: FaultServer, call_method: str) -> None:
     server.play(
         (
             STREAM_HEAD
@@ -504,13 +518,13 @@ def test_a_stream_in_answer_to_a_whole_request(server: FaultServer, call_method:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_json_followed_by_done(server: FaultServer, call_method: str) -> None:
+def test_json_followed_by_done_is_read(server: FaultServer, call_method: str) -> None:
     server.play((make_http_response(200, BODY + b"\n\ndata: [DONE]\n\n"),))
     assert call_model(make_server_model(server), call_method).text == HELLO_TEXT
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_events_of_other_types_need_not_be_json(server: FaultServer, call_method: str) -> None:
+def test_events_of_other_types_are_ignored(server: FaultServer, call_method: str) -> None:
     ping = encode_chunk(b"event: ping\ndata: 2026-11-25\n\n")
     server.play(
         (
@@ -527,7 +541,7 @@ def test_events_of_other_types_need_not_be_json(server: FaultServer, call_method
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_lone_surrogate_does_not_end_a_reply(server: FaultServer, call_method: str) -> None:
+def test_a_lone_surrogate_in_a_reply_is_replaced(server: FaultServer, call_method: str) -> None:
     if "stream" in call_method:
         half = encode_event(b'{"response": "a \\ud83d"}') + encode_event(b'{"response": "\\ude00 b \\ud800"}')
         server.play((STREAM_HEAD + half + encode_event(b"[DONE]") + STREAM_END,))
@@ -545,5 +559,5 @@ def test_many_retries_do_not_overflow(server: FaultServer, sleeps: list[float]) 
     assert max(sleeps) <= 8
 
 
-def test_the_driver_names_the_grace() -> None:
+def test_the_grace_timeout_is_short() -> None:
     assert driver.GRACE_TIMEOUT <= 2
