@@ -4,7 +4,8 @@ Inference engines parse the text that Gemma writes, and make mistakes (`docs/wir
 
 - a value is a string where the schema has another type: `{"days": "3"}`;
 - the special tokens around a string become part of it: `{"city": "<|\"|>Rome<|\"|>"}` (vllm#39468, LiteRT-LM#2172);
-- plain quotes that Gemma wrote become part of strings and keys: `{"\"city\"": "\"Rome\""}` (vllm#51284).
+- plain quotes that Gemma wrote become part of strings and keys: `{"\"city\"": "\"Rome\""}` (vllm#51284);
+- a string ends at a token inside it, and the rest becomes a key: `{"sql": "f(", "<|\"|>a<|\"|>)": null}` (vllm#44715).
 
 Correct values are emitted as they arrive. Three kinds of strings are held until they are complete: keys, strings where
 the schema has another type, and strings that contain their own quotes.
@@ -103,6 +104,9 @@ class ArgumentsReader:
         tokens: The special tokens that an engine may leave in a string.
         unquotes: Whether an engine may have left Gemma's plain quotes in strings and keys.
 
+    Attributes:
+        is_garbled: Whether a key holds a special token, so that the string before it ended too early.
+
     Example:
         >>> parameters = {"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
         >>> reader = ArgumentsReader(ArgumentType.of(parameters))
@@ -124,9 +128,11 @@ class ArgumentsReader:
         "_string",
         "_tokens",
         "_unquotes",
+        "is_garbled",
     )
 
     def __init__(self, type_: ArgumentType, tokens: StringTokens = NO_TOKENS, *, unquotes: bool = False) -> None:
+        self.is_garbled = False
         self._root = type_
         self._tokens = tokens
         self._patterns = get_token_patterns(tokens)
@@ -159,6 +165,8 @@ class ArgumentsReader:
             self._output.append('"' + "".join(self._raw))
         elif self._step == self._read_free_string:
             self._output.append('"' * self._is_at_start + self._held)
+        elif self._step == self._read_rest and not self._tokens.are_all("".join(self._raw)):
+            self._output.append("".join(self._raw))
         self._raw.clear()
         self._held = ""
         self._passes_through = False
@@ -194,7 +202,14 @@ class ArgumentsReader:
             container.awaits_key = container.is_object
         elif container and found:
             self._containers.pop().decide(unquote=True)
+            if not self._containers:
+                self._step = self._read_rest
         return end
+
+    def _read_rest(self, text: str, position: int) -> int:
+        """Read what follows the arguments: nothing, or a token that closed the call."""
+        self._raw.append(text[position:])
+        return len(text)
 
     def _open_string(self, container: _Container | None) -> None:
         self._has_token = False
@@ -302,6 +317,8 @@ class ArgumentsReader:
                 name = bare
             elif name.strip() in container.type.names:
                 name = name.strip()
+        if name not in container.type.names and self._tokens.are_in(text) and not self._tokens.surround(name, text):
+            self.is_garbled = True
         container.awaits_key = False
         container.value = container.type.get_argument(name)
         self._output.append(f'"{raw}"' if name == text else json.dumps(name))

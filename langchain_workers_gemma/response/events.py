@@ -37,6 +37,7 @@ class ToolCallDelta:
         name: The tool's name; on its first piece only.
         arguments: The next piece of the arguments' JSON text.
         closed: Whether the text after the call shows that the call is complete.
+        garbled: Whether the engine ended a string of the arguments too early.
     """
 
     index: int
@@ -44,6 +45,7 @@ class ToolCallDelta:
     name: str | None
     arguments: str
     closed: bool = False
+    garbled: bool = False
 
 
 @dataclass(slots=True)

@@ -27,6 +27,20 @@ class StringTokens(NamedTuple):
     closers: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
+    def are_in(self, text: str) -> bool:
+        """Return whether a text holds any of the tokens."""
+        return "<" in text and any(token in text for token in (*self.quotes, *self.closers, *self.others))
+
+    def surround(self, inside: str, text: str) -> bool:
+        """Return whether a text is `inside` between two quote tokens."""
+        return not self.are_in(inside) and any(text == f"{quote}{inside}{quote}" for quote in self.quotes)
+
+    def are_all(self, text: str) -> bool:
+        """Return whether a text is nothing but tokens that can follow a string, and blanks between them."""
+        for token in self.closers:
+            text = text.replace(token, "")
+        return not text.strip()
+
     def strip(self, text: str) -> str:
         """Return a whole string without the tokens at its ends.
 
@@ -39,7 +53,7 @@ class StringTokens(NamedTuple):
         inside = stripped = text[len(opening) :]
         while end := self._find_end(stripped):
             stripped = stripped[: -len(end)]
-        return inside if any(token in stripped for token in (*self.quotes, *self.closers, *self.others)) else stripped
+        return inside if self.are_in(stripped) else stripped
 
     def _find_end(self, text: str) -> str:
         """Return the token at the end of a text, with the closing brackets that may follow a quote token."""

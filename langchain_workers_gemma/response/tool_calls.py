@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +24,9 @@ MAX_ARGUMENT_DEPTH = 400
 MAX_NUMBER_DIGITS = 4_000
 """The maximum number of digits: Python's parser raises a plain `ValueError` beyond 4,300 digits."""
 
+_MAY_OVERFLOW = re.compile(r"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
+"""A number that may be beyond the range of floats: 1e99, or hundreds of digits."""
+
 
 class ToolCallLimitError(ValueError):
     """A reply holds more or larger calls than core's parsers can handle."""
@@ -36,6 +41,7 @@ class CollectedCall:
         id: Its id, unique in the conversation.
         name: The tool's name; empty if the server sent none.
         pieces: The arguments' JSON text, in pieces.
+        is_garbled: Whether the engine ended a string of the arguments too early.
         tracker: Tracks the open strings and brackets of the arguments.
     """
 
@@ -43,6 +49,7 @@ class CollectedCall:
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
+    is_garbled: bool = False
     tracker: JsonTracker = field(default_factory=partial(JsonTracker, MAX_ARGUMENT_DEPTH, MAX_NUMBER_DIGITS))
 
     @property
@@ -130,11 +137,13 @@ class CallLedger:
             if not self._by_index:
                 self._used.update(self._used_ids())
             call = CollectedCall(len(self._by_index), self._make_unique_id(delta.id), delta.name or "")
+            call.is_garbled = delta.garbled
             call.add(delta.arguments)
             self._by_index[delta.index] = call
             self._last = set() if delta.closed else {call.position}
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)
         call.name += delta.name or ""
+        call.is_garbled = call.is_garbled or delta.garbled
         call.add(delta.arguments)
         if delta.arguments:
             self._last.add(call.position)
@@ -161,6 +170,8 @@ class CallLedger:
                 error = "The call has no name."
             elif call.position in self._last and (truncation or (broken and not text)):
                 error = truncation or broken
+            elif call.is_garbled:
+                error = "The service split the arguments in the wrong place: a key holds a special token of the model."
             elif arguments is None:
                 error = broken or "The arguments are not one JSON object."
             elif call.position and not parallel:
@@ -180,11 +191,24 @@ class CallLedger:
 
 
 def read_arguments(text: str) -> dict[str, Any] | None:
-    """Parse the arguments of a call; `None` if the text is not one JSON object. No text means no arguments."""
+    """Parse the arguments of a call; `None` if the text is not one JSON object. No text means no arguments.
+
+    A number beyond the range of floats is refused as well: it would become infinity, which JSON cannot hold.
+    """
     if not text:
         return {}
     try:
         arguments = from_json(text, allow_inf_nan=False)
     except ValueError:
         return None
-    return arguments if isinstance(arguments, dict) else None
+    if not isinstance(arguments, dict) or (_MAY_OVERFLOW.search(text) and _holds_infinity(arguments)):
+        return None
+    return arguments
+
+
+def _holds_infinity(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isinf(value)
+    if isinstance(value, dict):
+        return any(map(_holds_infinity, value.values()))
+    return isinstance(value, list) and any(map(_holds_infinity, value))

@@ -206,6 +206,8 @@ class ArgumentType:
             value = _CONSTANTS[text] if text in _CONSTANTS else from_json(text, allow_inf_nan=False)
         except (ValueError, TypeError):  # pydantic-core refuses half a surrogate pair with a TypeError
             value = self._read_container(text, types)
+        if isinstance(value, float) and not math.isfinite(value):
+            return text
         return value if _fits(value, types) else text
 
     def _read_container(self, text: str, types: frozenset[str]) -> Any:

@@ -24,7 +24,7 @@ from langchain_workers_gemma.tool_text.json_calls import read_json_call
 from langchain_workers_gemma.tool_text.literals import BLANK, skip
 from langchain_workers_gemma.tool_text.python_calls import PythonCalls
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
-from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_ENDS, CODE_FENCE, QUOTES, SPECIAL
+from langchain_workers_gemma.tool_text.tokens import CALL_CLOSERS, CALL_ENDS, CODE_FENCE, CODE_TAG, QUOTES, SPECIAL
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 _SPACE = re.compile(r"[ \t\r]+")
@@ -186,6 +186,9 @@ class Block:
             self._begun = True
             yield from self._read_written()
             return
+        if self._opener == CODE_TAG:
+            yield from self._read_code()
+            return
         is_strict = self._in_prose or self._opener not in SPECIAL
         head_start = source.tell()
         head = yield from (self._read_strict_head() if is_strict else self._read_head())
@@ -202,6 +205,16 @@ class Block:
             if not is_strict:
                 self._note_called(source.get_held(head_start))
             raise source.make_unreadable_error()
+
+    def _read_code(self) -> Steps[None]:
+        """Read statements in Python up to the closing tag."""
+        source = self._source
+        self._python = PythonCalls(self._state, statements=True)
+        while not (self.calls and (yield from source.peek()) == "<"):
+            yield from self._python.read()
+            yield from skip(source)
+            if (yield from source.accept(",", ";")):
+                yield from skip(source)
 
     def _note_called(self, head: str) -> None:
         """Note the tool that `call:` names before words or brackets that are no arguments: it is called, unreadably."""
@@ -242,9 +255,10 @@ class Block:
         blank = yield from source.run(BLANK)
         junk = yield from source.accept(",", ";")
         blank += yield from source.run(BLANK)
-        if (yield from source.startswith("call:", ":call:", "{", "[")):
+        ends = yield from source.startswith(*CALL_CLOSERS)
+        if not ends and (yield from source.startswith("call:", ":call:", "{", "[")):
             return False
-        if junk or "\n" not in blank:
+        if not ends and (junk or "\n" not in blank):
             junk += yield from source.run(_JUNK)
         if (yield from source.startswith(*CALL_CLOSERS, *QUOTES, *self._ends)):
             if not _HARMLESS_JUNK.fullmatch(junk) or (yield from source.startswith(*QUOTES)):

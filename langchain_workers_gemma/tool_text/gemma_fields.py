@@ -1,7 +1,6 @@
 """Read arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and deviations from it.
 
-Strings are between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, both can be
-stripped, and plain quotes or backticks can be in their place (`docs/wire.md` section 6; sgl-project/sglang#39240,
+The tokens around strings can be missing or stripped (`docs/wire.md` section 6; sgl-project/sglang#39240,
 ollama/ollama#15315).
 """
 
@@ -11,6 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from langchain_workers_gemma.schemas.argument_types import ArgumentType, Word
+from langchain_workers_gemma.tool_text.gemma_strings import PLAIN_QUOTES, GemmaStrings
 from langchain_workers_gemma.tool_text.literals import (
     BLANK,
     CLOSERS,
@@ -19,30 +19,19 @@ from langchain_workers_gemma.tool_text.literals import (
     read_character,
     read_text,
     run_to_end,
-    unescape_json,
 )
 from langchain_workers_gemma.tool_text.source import Source, Steps, UnreadableError
 from langchain_workers_gemma.tool_text.tokens import (
     CALL_CLOSERS,
-    CALL_OPENERS,
-    CALL_TOKENS,
     QUOTES,
-    RESULTS,
     SPECIAL,
-    TURN_ENDS,
 )
 
 KEY = re.compile(r"[\w$@./\-]+")
 _SPACED_KEY = re.compile(r"[^\n:=,<{}\[\]]+")
-_NO_TOKEN = re.compile(r"[^<]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
-_LATER_KEY = re.compile(r"[,\]}]\s*([\w$@./\-]+)\s*:")
-_PLAIN_QUOTES = "\"'`"
-_QUOTED = {quote: re.compile(rf"[^{quote}<\\]+") for quote in _PLAIN_QUOTES}
 _TEXT_TYPES = frozenset({"string", "null"})
-_SPECIAL_CLOSERS = frozenset(CALL_TOKENS.values())
 _NOT_IN_WORDS = tuple(dict.fromkeys((*SPECIAL, *CALL_CLOSERS)))
-_MAX_TAIL = 4 * MAX_DEPTH  # characters looked at for the brackets that close a call
 
 
 class _Value(NamedTuple):
@@ -69,22 +58,8 @@ class _Bare(NamedTuple):
     quoted: bool = False
 
 
-class GemmaFields:
-    """Reads the arguments of one call.
-
-    Args:
-        source: Where to read.
-
-    Attributes:
-        ended_early: Whether the call's closing token was passed before the last quote token or bracket of its
-            arguments, `{command:<|"|>ls}<tool_call|>` or `{command:<|"|>ls<|"|><tool_call|>`.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.ended_early = False
-        self._source = source
-        self._closers: list[str] = []  # of the brackets that are open
-        self._names: set[str] = set()  # of the arguments that the objects so far can hold
+class GemmaFields(GemmaStrings):
+    """Reads the arguments of one call."""
 
     def read(self, parameters: ArgumentType) -> Steps[dict[str, Any]]:
         """Read arguments with braces or parentheses around them; these can be doubled.
@@ -151,7 +126,11 @@ class GemmaFields:
             if (yield from source.peek()) == closer:
                 self._close()
                 break
+            if key and (words is None or is_constant("".join(words).strip())) and (yield from source.accept(",")):
+                continue  # a comma too many; behind words it may be one of theirs
             new_key, passed = yield from self._read_key(required=words is None, spaced_names=spaced_names)
+            if self._inner_quotes and new_key not in kind.names:
+                raise source.make_unreadable_error()
             if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
                 more = yield from self._read_bare(closer)
                 words += (",", before, passed, more.text)
@@ -200,8 +179,8 @@ class GemmaFields:
         """
         source = self._source
         character = yield from source.peek()
-        if character and (character in _PLAIN_QUOTES or character == "<"):
-            string = yield from self._read_string()
+        if character and (character in PLAIN_QUOTES or character == "<"):
+            string = yield from self.read_string()
             if string is None:
                 return None, ""
             raw, key = string
@@ -226,7 +205,10 @@ class GemmaFields:
             if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_early:
                 return _Value(source.get_held(start))  # the text of some JSON, without its quotes
             return _Value(value)
-        string = yield from self._read_string()
+        wrapped = yield from self.read_wrapped(closer)
+        if wrapped is not None:
+            return _Value(wrapped)
+        string = yield from self.read_string()
         if string is None:
             more = yield from self._read_bare(closer)
             return _Value(more.text) if more.quoted else _Value(None, [more.text])
@@ -234,14 +216,13 @@ class GemmaFields:
         if self.ended_early:
             return _Value(text)
         blank = yield from source.run(BLANK)
-        if (yield from source.peek()) in (",", closer) or (yield from source.startswith(*CALL_CLOSERS)):
+        if (yield from self.ends_value(closer)):
             return _Value(text)
-        if (yield from source.accept(*QUOTES)):  # one too many, or the closing one of a string in two kinds of quotes
+        token = yield from source.accept(*QUOTES)
+        if raw[0] in PLAIN_QUOTES and token:  # the closing one of a string in two kinds of quotes
             return _Value(text)
-        if raw[0] not in _PLAIN_QUOTES:
-            if (yield from source.accept(";")) or (keys and (yield from source.startswith(*keys))):
-                return _Value(text)
-            raise source.make_unreadable_error()
+        if raw[0] not in PLAIN_QUOTES:
+            return _Value((yield from self.read_token_quoted(raw, text, blank, token, closer, keys)))
         more = yield from self._read_bare(closer)
         if not blank and not more.quoted and more.text.endswith(raw[0]):
             return _Value((raw + more.text)[1:-1])  # quotes within quotes: `"echo "hi""`
@@ -262,98 +243,6 @@ class GemmaFields:
                 yield from self._expect_next("]")
             if self.ended_early:
                 return items
-
-    def _read_string(self) -> Steps[tuple[str, str] | None]:
-        """Read a string in quotes of any kind: its source text and its value. `None` if none is here."""
-        source = self._source
-        character = yield from source.peek()
-        if character and character in _PLAIN_QUOTES:
-            return (yield from self._read_plain_quoted(character))
-        token = (yield from source.accept(*QUOTES)) if character == "<" else ""
-        if not token:
-            return None
-        if (yield from source.accept(token)):  # an empty string, or a doubled token
-            yield from source.run(BLANK)
-            if (yield from source.peek()) in (",", ":", self._closers[-1]):
-                return token * 2, ""
-        text = yield from self._read_quoted(token)
-        return f"{token}{text}{token}", text
-
-    def _read_plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
-        """Read a string in plain quotes; a quote token can be in place of the closing one."""
-        source = self._source
-        close = (yield from source.accept(quote * 3)) or quote
-        if close == quote:
-            source.advance()
-        pieces = []
-        while True:
-            pieces.append((yield from source.run(_QUOTED[quote])))
-            if (yield from source.accept(close)):
-                end = close
-                break
-            if token := (yield from source.accept(*QUOTES)):
-                pieces.append(token)
-                if (yield from source.peek()) in (",", self._closers[-1]):
-                    end = pieces.pop()
-                    break
-                continue
-            pieces.append((yield from read_character(source)))
-            if pieces[-1] == "\\":
-                pieces.append((yield from read_character(source)))
-        text = "".join(pieces)
-        return f"{close}{text}{end}", unescape_json(text) if "\\" in text else text
-
-    def _read_quoted(self, token: str) -> Steps[str]:
-        """Read a string up to its closing token."""
-        source = self._source
-        pieces = []
-        calls = 0  # examples of calls that are open within the string
-        while True:
-            run = yield from source.run(_NO_TOKEN)
-            pieces.append(run)
-            if (yield from source.accept(token)):
-                return "".join(pieces)
-            if opener := (yield from source.accept(*CALL_OPENERS)):
-                calls += 1
-                pieces.append(opener)
-            elif closer := (yield from source.accept(*CALL_CLOSERS)):
-                # A tag such as `</call>` is text that an argument may hold; a special token is not.
-                tail = self._measure_tail(run) if not calls and closer in _SPECIAL_CLOSERS else None
-                if tail is not None and (yield from self._is_over(passed := [closer])):
-                    self.ended_early = True
-                    pieces[-1] = run[: len(run) - tail]
-                    return self._check_end("".join(pieces))
-                calls = max(0, calls - 1)
-                pieces += passed if tail is not None else [closer]
-            else:
-                pieces.append((yield from read_character(source)))
-
-    def _check_end(self, text: str) -> str:
-        """Return a string whose closing token is missing.
-
-        Raises:
-            UnreadableError: If it may have ended earlier: it holds what looks like a further argument.
-        """
-        if any(key[1] in self._names for key in _LATER_KEY.finditer(text)):
-            raise UnreadableError("a string without its end, before further arguments")
-        return text
-
-    def _measure_tail(self, run: str) -> int | None:
-        """Return the length of the brackets that close the call at the end of `run`, `None` if they do not."""
-        end = len(run)
-        for closer in self._closers:
-            end = len(run[max(0, end - _MAX_TAIL) : end].rstrip()) + max(0, end - _MAX_TAIL)
-            if not run[:end].endswith(closer):
-                return None
-            end -= 1
-        return len(run) - end
-
-    def _is_over(self, passed: list[str]) -> Steps[bool]:
-        """Return whether nothing but calls and special tokens follows the closing token of a call."""
-        passed.append((yield from self._source.run(BLANK)))
-        if not (yield from self._source.peek()):
-            return True
-        return bool((yield from self._source.startswith(*CALL_OPENERS, *RESULTS, *TURN_ENDS)))
 
     def _read_bare(self, closer: str) -> Steps[_Bare]:
         """Read words without quotes up to a comma or `closer`; brackets within them are paired."""

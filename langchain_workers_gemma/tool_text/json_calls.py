@@ -1,4 +1,7 @@
-"""Read calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it."""
+"""Read calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it.
+
+The tool can be under `tool` or `tool_name` as well (google-deepmind/gemma#512).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
 from langchain_workers_gemma.tool_text.tool_names import list_prefixes
 
 _ARGUMENTS = ("parameters", "arguments", "args")
+_NAMES = ("name", "tool", "tool_name")
 _FUNCTION_KEYS = ("name", *_ARGUMENTS)
-_KEYS = (*_FUNCTION_KEYS, "id", "type", "function")
+_KEYS = (*_NAMES, *_ARGUMENTS, "id", "type", "function")
 """The keys of a call; an object with others is data. In OpenAI's form the first ones are in `function`."""
 
 _KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: list_prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
@@ -31,9 +35,10 @@ def read_json_call(state: CallState) -> Steps[None]:
     fields = yield from _read_fields(state, start, _KEYS)
     function = fields.pop("function", fields)
     arguments = [function[key] for key in _ARGUMENTS if key in function]
-    if (function is not fields and fields.keys() - {"id", "type"}) or len(arguments) != 1 or "name" not in function:
+    names = [function[key] for key in _NAMES if key in function]
+    if (function is not fields and fields.keys() - {"id", "type"}) or len(arguments) != 1 or len(names) != 1:
         raise UnreadableError("an object that is no call")
-    state.finish(function["name"], arguments[0])
+    state.finish(names[0], arguments[0])
 
 
 def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[dict[str, Any]]:
@@ -61,7 +66,7 @@ def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[d
 
 def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
     source = state.source
-    if key == "name":
+    if key in _NAMES:
         name = state.tools.find((yield from _read_word(state, fits)))
         if name is None:
             raise UnreadableError("no bound tool")

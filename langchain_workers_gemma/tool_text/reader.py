@@ -196,10 +196,10 @@ class TextReader:
     def _read_block(self, character: str) -> Steps[bool]:
         """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
         source, page = self._source, self._parts.page
-        if character == "<":
-            token = yield from source.startswith(*CALL_OPENERS)
-            if not token:
-                return False
+        token = (yield from source.startswith(*CALL_OPENERS)) if character in "<[" else ""
+        if character == "<" and not token:
+            return False
+        if token and (character == "<" or page.line_is_free):
             block = Block(source, self._tools, self._ends)
             reading = block.read_tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
         elif self.in_reasoning and self._parts.thought_page is not None:

@@ -89,14 +89,19 @@ def get_markup(family: str) -> Markup:
     return MARKUPS.get(family, MARKUPS["gemma"])
 
 
+CODE_TAG = "<tool_code>"
+"""The tag before Python code, as in a fence of that name."""
+
 TAGS = (
     CallMarkup("<tool_call>", "</tool_call>"),
     CallMarkup("<call>", "</call>"),
     CallMarkup("<tool>", "</tool>"),
-    CallMarkup("<tool_code>", "</tool_code>"),
+    CallMarkup(CODE_TAG, "</tool_code>"),
     CallMarkup("<function_call>", "</function_call>"),
     CallMarkup("<tool_call:", "<tool_call|>"),
     CallMarkup("<|tool_call:", "<tool_call|>"),
+    CallMarkup("<|tool_call|>", "<tool_call|>"),  # as some tokenizers decode the token (vllm#44532)
+    CallMarkup("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"),  # as LM Studio teaches models without tools of their own
 )
 """What Gemmas write in place of their own tokens around a call; plain text, not special tokens."""
 

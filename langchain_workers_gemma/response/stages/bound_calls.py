@@ -37,7 +37,7 @@ class BoundTools:
         """
         if name in self.types or not (match := _NAME.fullmatch(name)):
             return name
-        bare = match[1]
+        bare = self.tokens.strip(match[1])
         candidates = (bare, *(bare[end.end() :] for end in _NAMESPACE_END.finditer(bare)))
         return next((candidate for candidate in candidates if candidate in self.types), name)
 
@@ -103,7 +103,8 @@ class BoundCalls:
         arguments = delta.arguments if call.reader is None else call.reader.feed(delta.arguments)
         if not (name or delta.id or arguments):
             return events
-        ready = ToolCallDelta(delta.index, delta.id, name, arguments)
+        garbled = call.reader is not None and call.reader.is_garbled
+        ready = ToolCallDelta(delta.index, delta.id, name, arguments, garbled=garbled)
         if not (call.name and call.reader is None and self._may_be_truncated_name(call, arguments)):
             return [*events, *self._release(), ready]
         self._held.append(ready)

@@ -102,12 +102,14 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "an escape in plain quotes": ({"city": '"a\\n\\"b\\""'}, {"city": 'a\n"b"'}),
     "blanks around keys": ({" city ": "Rome"}, {"city": "Rome"}),
+    "a number beyond floats in a string": ({"days": "1e400", "city": "1e400"}, {"days": "1e400", "city": "1e400"}),
+    "large numbers": ({"days": 10**30, "free": {"a": 1e300}}, {"days": 10**30, "free": {"a": 1e300}}),
     "a quote alone": ({"city": '"', "note": ""}, {"city": '"', "note": ""}),
 }
 
 
-def player(arguments: Any) -> ReplayService:
-    call = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": arguments}}
+def player(arguments: Any, name: str = "f") -> ReplayService:
+    call = {"id": "c", "type": "function", "index": 0, "function": {"name": name, "arguments": arguments}}
     ending = {"finish_reason": "tool_calls", "stop_reason": 50}
     events = [
         {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
@@ -125,6 +127,45 @@ def test_arguments_are_read_by_the_schema(case: str, call_method: str) -> None:
         playing.cut = split_by_character
     message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
     assert get_tool_calls(message) == [("f", expected)]
+
+
+REFUSED = {
+    "a number beyond floats": '{"ratio": 1e400}',
+    "below them": '{"ratio": -1e999}',
+    "nested": '{"free": {"a": [1, 2E+400]}}',
+    "in a string of JSON": '{"free": "{\\"a\\": 1e400}"}',
+    "hundreds of digits": f'{{"ratio": {"9" * 400}.5}}',
+    "a string that ends at a quote token in it (vllm#44715)": (
+        '{"city": "f(", "<|\\"|><|\\"|> x <|\\"|><|\\"|>).g()<|\\"|>,tags": ["a"]}'
+    ),
+    "the same, nested": '{"place": {"name": "f(", "a<|\\"|>)": null}}',
+    "a token for a brace in a key": '{"city": "f(", "x<tool_call|>y": 1}',
+    "words behind the arguments": '{"city": "Rome"} x',
+    "two objects": '{"city": "Rome"}{"city": "Oslo"}',
+}
+
+
+@pytest.mark.parametrize("call_method", ["whole", "stream", "stream by character"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_arguments_that_are_not_the_model_s_never_run(case: str, call_method: str) -> None:
+    playing = player(REFUSED[case])
+    if call_method == "stream by character":
+        playing.cut = split_by_character
+    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+    assert get_tool_calls(message) == []
+    assert [call["name"] for call in message.invalid_tool_calls] == ["f"]
+
+
+@pytest.mark.parametrize("call_method", ["whole", "stream", "stream by character"])
+@pytest.mark.parametrize(
+    ("name", "rest"), [("f", "<tool_call|>"), ("f", " <tool_call|><turn|>\n"), ("f<tool_call|>", "")]
+)
+def test_tokens_behind_a_name_or_the_arguments_are_dropped(name: str, rest: str, call_method: str) -> None:
+    playing = player('{"city": "Rome"}' + rest, name)
+    if call_method == "stream by character":
+        playing.cut = split_by_character
+    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+    assert get_tool_calls(message) == [("f", {"city": "Rome"})]
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,37 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "quotes around the name": _sample(f'"weather"{{city:{Q}Rome{Q}}}', ROME),
         "json behind call:": _sample('{"name": "weather", "arguments": {"city": "Rome"}}', ROME),
         "a tag at the end": Sample(f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call>", [ROME]),
+        "flutter_gemma#228: a name twice": _sample(f"weather:weather{{city: {Q}Rome{Q}}}", ROME),
+        "vllm#44532: the token as some tokenizers decode it": Sample(
+            f"<|tool_call|>call:weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
+        "lmstudio#2388: LM Studio's marks": Sample(
+            '[TOOL_REQUEST]{"name":"weather","arguments":{"city":"Rome"}}[END_TOOL_REQUEST]', [ROME]),
+        "LM Studio's marks on lines": Sample(
+            'Sure.\n[TOOL_REQUEST]\n{"name": "weather", "arguments": {"city": "Rome"}}\n[END_TOOL_REQUEST]\n', [ROME],
+            "Sure."),
+        "LM Studio's marks in a sentence": Sample(
+            'It writes [TOOL_REQUEST]{"name": "now", "arguments": {}}[END_TOOL_REQUEST] to call.', [],
+            'It writes [TOOL_REQUEST]{"name": "now", "arguments": {}}[END_TOOL_REQUEST] to call.'),
+        "LM Studio's marks, an unknown tool": Sample(
+            '[TOOL_REQUEST]{"name": "zzz", "arguments": {}}[END_TOOL_REQUEST]', [],
+            '[TOOL_REQUEST]{"name": "zzz", "arguments": {}}[END_TOOL_REQUEST]'),
+        "LM Studio's marks, no end": Sample(
+            '[TOOL_REQUEST]{"name": "weather", "arguments": {"city": "Ro', [], invalid=("weather",)),
+        "gemma#512: tool_name": Sample('{"tool_name": "weather", "parameters": {"city": "Rome"}}', [ROME]),
+        "tool in place of name": Sample('```json\n{"tool": "weather", "args": {"city": "Rome"}}\n```', [ROME]),
+        "tool, and name": Sample('{"tool": "now", "name": "weather", "args": {}}', [],
+                                 '{"tool": "now", "name": "weather", "args": {}}'),
+        "tool, without arguments": Sample('{"tool": "now"}', [], '{"tool": "now"}'),
+        "tool, and another key": Sample('{"tool": "now", "args": {}, "why": "x"}', [],
+                                        '{"tool": "now", "args": {}, "why": "x"}'),
+        "flutter_gemma: a tool_code tag": Sample(
+            '<tool_code>{"name": "weather", "arguments": {"city": "Rome"}}</tool_code>', [ROME]),
+        "a tool_code tag with Python": Sample("<tool_code>\nprint(weather(city='Rome'))\n</tool_code>", [ROME]),
+        "a tool_code tag with statements": Sample(
+            "<tool_code>\nw = weather(city='Rome')\nn = now()  # both\nprint(w, n)\n</tool_code>", [ROME, ("now", {})]),
+        "a tool_code tag without its end": Sample("<tool_code>\nweather(city='Ro", [], invalid=("weather",)),
+        "a tool_code tag with other code": Sample("<tool_code>\nx = 1\n</tool_code>", [],
+                                                  "<tool_code>\nx = 1\n</tool_code>"),
         "a tag in html": Sample("<call>the weather {x}</call>", [], "<call>the weather {x}</call>"),
         "claude-code-local#45: a collapsed token": Sample(
             f"<tool_call:sh{{command:{Q}echo 'test 1'{Q}}}><tool_call|>", [("sh", {"command": "echo 'test 1'"})]),
@@ -347,6 +378,38 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "a bracket too few": _sample("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
         "a value that is missing": _sample(f"write{{path:{Q}a{Q},content:", invalid=("write",)),
         "a comma, and no more": _sample(f"write{{path:{Q}a{Q},", invalid=("write",)),
+        "vllm#44715: quote tokens in place of quotes": _sample(
+            f"write{{content:{Q}r = duckdb.sql({Q}{Q}{Q} SELECT 1 {Q}{Q}{Q}).df(){Q},path:{Q}a.py{Q}}}",
+            ("write", {"content": 'r = duckdb.sql(""" SELECT 1 """).df()', "path": "a.py"})),
+        "quote tokens around a word of a string": _sample(
+            f"sh{{command:{Q}echo {Q}hi{Q} | wc -c{Q}}}", ("sh", {"command": 'echo "hi" | wc -c'})),
+        "quote tokens, the last word": _sample(f"sh{{command:{Q}echo {Q}hi{Q}{Q}}}", ("sh", {"command": 'echo "hi"'})),
+        "quote tokens, in a nested object": _sample(
+            f"search{{filters:{{note:{Q}say {Q}hi{Q} now{Q}}},limit:3}}",
+            ("search", {"filters": {"note": 'say "hi" now'}, "limit": 3})),
+        "quote tokens, more keys of a free object": _sample(
+            f"search{{filters:{{note:{Q}say {Q}hi{Q} now{Q},b:1}}}}", invalid=("search",)),
+        "quote tokens, a comma behind one": _sample(f"sh{{command:{Q}f({Q}a{Q}, {Q}b{Q}){Q}}}", invalid=("sh",)),
+        "quote tokens, what looks like a key behind a comma": _sample(
+            f"sh{{command:{Q}f({Q}a{Q}, b: int){Q}}}", invalid=("sh",)),
+        "quote tokens, a key of the tool in the string": _sample(
+            f"write{{path:{Q}a.txt, content:{Q}x{Q} y{Q}}}", invalid=("write",)),
+        "quote tokens in a list": _sample(f"search{{tags:[{Q}a {Q}b{Q} c{Q}]}}", invalid=("search",)),
+        "slime#2097: quote tokens in two halves": _sample('weather{city:<|"Rome"|>}', ROME),
+        "quote tokens in two halves, in a list": _sample('search{tags:[<|"a"|>,<|"b, c"|>]}',
+                                                         ("search", {"tags": ["a", "b, c"]})),
+        "ollama#15315: a raw string of Rust": _sample(
+            f'write{{path:{Q}a.rs{Q},content:r#"assert_eq!(f("0"), vec![1, 2]);\n}}"#}}',
+            ("write", {"path": "a.rs", "content": 'assert_eq!(f("0"), vec![1, 2]);\n}'})),
+        "a raw string, more keys": _sample(
+            f'write{{content:r#"a, "b""#,path:{Q}a.rs{Q}}}', ("write", {"content": 'a, "b"', "path": "a.rs"})),
+        "a raw string without its end": _sample('write{content:r#"a, "b""}', invalid=("write",)),
+        "words like a raw string": _sample("sh{command:r#x}", ("sh", {"command": "r#x"})),
+        "two commas": _sample(f"search{{query:{Q}a{Q},,limit:5,,filters:{{a:1,,b:2}}}}",
+                              ("search", {"query": "a", "limit": 5, "filters": {"a": 1, "b": 2}})),
+        "two commas behind words": _sample("search{query:Rome,,limit:5}", ("search", {"query": "Rome,", "limit": 5})),
+        "two commas at the end": _sample("add{a:1,b:2,,}", ("add", {"a": 1, "b": 2})),
+        "two colons": _sample("sh{command::wq}", ("sh", {"command": ":wq"})),
         "a nested key with signs": _sample(
             f"flow{{connections:{{Edit Fields (Set) -> Don't:{{a:{Q}b{Q}}}}}}}",
             ("flow", {"connections": {"Edit Fields (Set) -> Don't": {"a": "b"}}})),
