@@ -84,9 +84,11 @@ class BoundCalls:
 
     def flush(self) -> Sequence[Event]:
         """End the reply and return the events that were held back."""
+        events: list[Event] = []
         if self._held and self._is_truncated():
             self._held.clear()
-        events = self._release()
+            events.append(CallsEnd())  # the calls before it are complete
+        events += self._release()
         for index, call in self._calls.items():
             if call.reader is not None and (rest := call.reader.flush()):
                 events.append(ToolCallDelta(index, None, None, rest))

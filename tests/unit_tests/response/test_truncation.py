@@ -186,6 +186,28 @@ def test_a_call_cut_in_its_name_is_no_call(arguments: str, *, streamed: bool) ->
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("arguments", ["", "{}"])
+@pytest.mark.parametrize("reason", ["length", "tool_calls"])
+def test_calls_before_one_that_was_cut_in_its_name_stay(reason: str, arguments: str, *, streamed: bool) -> None:
+    written = [("write", '{"path": "/a"}'), ("write", '{"path": "/b"}'), ("wri", arguments)]
+    calls = [
+        {"id": f"c{index}", "type": "function", "index": index, "function": {"name": name, "arguments": text}}
+        for index, (name, text) in enumerate(written)
+    ]
+    ending = {"finish_reason": reason, "stop_reason": None}
+    usage = {"prompt_tokens": 300, "completion_tokens": LIMIT, "total_tokens": 400}
+    events = [
+        *({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls),
+        {"choices": [{"index": 0, "delta": {}, **ending}]},
+        {"choices": [], "usage": usage},
+    ]
+    whole = {"choices": [{"message": {"content": None, "tool_calls": calls}, **ending}], "usage": usage}
+    message = answered(ReplayService(whole, events), streamed=streamed)
+    assert get_tool_calls(message) == [("write", {"path": "/a"}), ("write", {"path": "/b"})]
+    assert not message.invalid_tool_calls
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_a_call_of_an_unknown_tool_that_is_whole_is_kept(*, streamed: bool) -> None:
     call = {"id": "c", "type": "function", "index": 0, "function": {"name": "nope", "arguments": "{}"}}
     ending = {"finish_reason": "tool_calls", "stop_reason": 50}
