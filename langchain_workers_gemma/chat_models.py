@@ -246,8 +246,9 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in (*SAMPLING, "stop", "tool_calling")}
-        return {"model": self.model, "host": self.host, **{k: v for k, v in values.items() if v is not None}}
+        fields = vars(self)
+        names = ("model", "host", *SAMPLING, "stop", "tool_calling")
+        return {name: fields[name] for name in names if fields[name] is not None}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return build_trace_params(self, stop, kwargs)

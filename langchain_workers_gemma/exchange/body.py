@@ -18,6 +18,7 @@ from langchain_workers_gemma.json_text.parsing import parse_json
 
 _DONE = b"[DONE]"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # of an event stream
+_MAX_FIELD_LENGTH = max(map(len, _FIELDS))
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A larger body, or a larger event of a stream, is refused, so that memory stays bounded."""
@@ -51,6 +52,8 @@ def is_event_stream(data: bytes, *, requested: bool) -> bool:
 def may_become_field(data: bytes) -> bool:
     """Return whether more bytes are needed to decide whether a body is a stream of events."""
     start = data.lstrip()
+    if len(start) >= _MAX_FIELD_LENGTH:
+        return False
     return any(len(start) < len(field) and field.startswith(start) for field in _FIELDS)
 
 

@@ -97,6 +97,6 @@ def _count(report: Mapping[str, Any], key: str) -> int:
 
 def _number(value: object) -> float | None:
     """Return the value if it is a number that can be a count, else `None`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and type(value) is not float:  # a bool is an int, too
         return None
     return value if 0 <= value < _MAX_COUNT else None
