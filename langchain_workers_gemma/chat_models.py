@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -23,15 +23,16 @@ from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, m
 from langchain_workers_gemma.client.call_settings import build_call_settings, build_trace_params, get_model_spec
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.preparation import get_driver, prepare_call
-from langchain_workers_gemma.client.preview import Preview, build_preview
 from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfile, get_callers_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
 from langchain_workers_gemma.models import DEFAULT_MODEL
 from langchain_workers_gemma.request.planner import prepare
 from langchain_workers_gemma.request.tools import ToolLike, get_tool_name, parse_choice, to_openai_tool
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
-from langchain_workers_gemma.structured_output.methods import build_structured_runnable
 from langchain_workers_gemma.version import __version__
+
+if TYPE_CHECKING:
+    from langchain_workers_gemma.client.preview import Preview
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -295,6 +296,8 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
             preview.changes  # such as "2 consecutive user messages are merged: ..."
             ```
         """
+        from langchain_workers_gemma.client.preview import build_preview
+
         asked = self._convert_input(messages).to_messages()
         preparation = prepare_call(self, stop, kwargs, stream=self.streaming)
         return build_preview(self, preparation, asked, kwargs.get("ai_gateway", self.ai_gateway))
@@ -436,6 +439,8 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
             ValueError: If the model lacks the method, or the schema is none of these.
             OutputParserException: When a call gets no reply that fits the schema.
         """
+        from langchain_workers_gemma.structured_output.methods import build_structured_runnable
+
         return build_structured_runnable(
             self,
             schema,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 IMAGE_TOKENS = 256
@@ -40,27 +41,29 @@ _ANYWHERE = (
 
 # What is counted in a text with other letters than ASCII's: a pattern of runs, the weight of a run and of a character.
 _SCRIPTS = (
-    (
-        re.compile("[\u00c0-\u0102\u0104-\u0110\u0112-\u019f\u01a2-\u01ae\u01b1-\u024f\u1e00-\u1e9f]"),
-        0.39,
-        0.0,
-    ),  # Latin
-    (re.compile("[\u0300-\u036f]"), 1.06, 0.0),  # combining marks
-    (re.compile("[\u0400-\u052f]+"), 1.63, 0.0),  # Cyrillic
-    (re.compile("[\u0370-\u03ff\u1f00-\u1fff]+"), 0.95, 0.23),  # Greek
-    (re.compile("[\u0590-\u05ff]+"), 0.05, 0.53),  # Hebrew
-    (re.compile("[\u0600-\u06ff\u0750-\u077f]+"), 0.0, 0.40),  # Arabic
-    (re.compile("[\u0900-\u097f]+"), 0.48, 0.195),  # Devanagari
-    (re.compile("[\u0980-\u09ff]+"), 1.38, 0.0),  # Bengali
-    (re.compile("[\u0a00-\u0bff\u0c80-\u0dff]+"), 2.75, 0.0),  # Gurmukhi to Sinhala, but
-    (re.compile("[\u0c00-\u0c7f]+"), 4.0, 0.0),  # Telugu
-    (re.compile("[\u0e00-\u0eff]+"), 0.0, 0.35),  # Thai and Lao
-    (re.compile("[\u3040-\u30ff]+"), 0.0, 0.48),  # Kana
-    (re.compile("[\u3400-\u9fff\uf900-\ufaff]+"), 0.0, 0.62),  # Han
-    (re.compile("[\uac00-\ud7af\u1100-\u11ff]+"), 0.0, 0.68),  # Hangul
-    (re.compile("[\u2000-\u2bff\u3000-\u303f\uff00-\uffef]"), 0.75, 0.0),  # punctuation, arrows, full-width forms
-    (re.compile("[\ue000-\uf8ff\U00010000-\U0010ffff]"), 2.0, 0.0),  # emoji and the rest
+    ("[\u00c0-\u0102\u0104-\u0110\u0112-\u019f\u01a2-\u01ae\u01b1-\u024f\u1e00-\u1e9f]", 0.39, 0.0),  # Latin
+    ("[\u0300-\u036f]", 1.06, 0.0),  # combining marks
+    ("[\u0400-\u052f]+", 1.63, 0.0),  # Cyrillic
+    ("[\u0370-\u03ff\u1f00-\u1fff]+", 0.95, 0.23),  # Greek
+    ("[\u0590-\u05ff]+", 0.05, 0.53),  # Hebrew
+    ("[\u0600-\u06ff\u0750-\u077f]+", 0.0, 0.40),  # Arabic
+    ("[\u0900-\u097f]+", 0.48, 0.195),  # Devanagari
+    ("[\u0980-\u09ff]+", 1.38, 0.0),  # Bengali
+    ("[\u0a00-\u0bff\u0c80-\u0dff]+", 2.75, 0.0),  # Gurmukhi to Sinhala, but
+    ("[\u0c00-\u0c7f]+", 4.0, 0.0),  # Telugu
+    ("[\u0e00-\u0eff]+", 0.0, 0.35),  # Thai and Lao
+    ("[\u3040-\u30ff]+", 0.0, 0.48),  # Kana
+    ("[\u3400-\u9fff\uf900-\ufaff]+", 0.0, 0.62),  # Han
+    ("[\uac00-\ud7af\u1100-\u11ff]+", 0.0, 0.68),  # Hangul
+    ("[\u2000-\u2bff\u3000-\u303f\uff00-\uffef]", 0.75, 0.0),  # punctuation, arrows, full-width forms
+    ("[\ue000-\uf8ff\U00010000-\U0010ffff]", 2.0, 0.0),  # emoji and the rest
 )
+
+
+@cache
+def _compile_scripts() -> list[tuple[re.Pattern[str], float, float]]:
+    """Return `_SCRIPTS` with compiled patterns, which takes longer than importing the module."""
+    return [(re.compile(pattern), per_run, per_character) for pattern, per_run, per_character in _SCRIPTS]
 
 
 def estimate_text_tokens(text: str) -> int:
@@ -82,7 +85,7 @@ def estimate_text_tokens(text: str) -> int:
     for pattern, weight in _ANYWHERE:
         total += weight * len(pattern.findall(text))
     if not text.isascii():
-        for pattern, per_run, per_character in _SCRIPTS:
+        for pattern, per_run, per_character in _compile_scripts():
             runs = pattern.findall(text)
             if runs:
                 total += per_run * len(runs) + per_character * sum(map(len, runs))

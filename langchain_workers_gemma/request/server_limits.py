@@ -118,38 +118,33 @@ _REFUSALS = (BadRequestError, ContextOverflowError, InternalServerError, ModelNo
 # Ollama and Google's endpoint: `does not support tools`, `Function calling is not enabled for models/...`; OpenRouter:
 # `No endpoints found that support tool use`; vLLM: `"auto" tool choice requires --enable-auto-tool-choice and
 # --tool-call-parser to be set`; llama.cpp: `tools param requires --jinja flag`.
-_TOOLS = re.compile(
+_TOOLS = (
     r"(?:not|n't|no endpoints found that) support (?:tools?\b|tool[ _-](?:use|call)|function[ _-]?call)"
     r"|(?:tools?|tool[ _-]?(?:use|calls?|calling)|function[ _-]?calling) (?:is|are) not (?:supported|enabled|available)"
-    r"|enable-auto-tool-choice|tool-call-parser|tools? param requires",
-    re.IGNORECASE,
+    r"|enable-auto-tool-choice|tool-call-parser|tools? param requires"
 )
 # Gemma 2's template: `System role not supported`; Google's endpoint: `Developer instruction is not enabled for ...`.
-_SYSTEM_ROLE = re.compile(
+_SYSTEM_ROLE = (
     r"(?:system|developer)[ _](?:role|message|prompt|instruction)s?(?: (?:is|are))? not (?:supported|enabled|allowed)"
-    r"|(?:not|n't) support (?:the )?(?:system|developer)[ _](?:role|message|prompt|instruction)",
-    re.IGNORECASE,
+    r"|(?:not|n't) support (?:the )?(?:system|developer)[ _](?:role|message|prompt|instruction)"
 )
 # Google's endpoint: `Unknown name "reasoning" at 'messages[1]': Cannot find field`; validators with pydantic:
 # `messages.1.reasoning_content`, `Extra inputs are not permitted`.
-_THOUGHTS = re.compile(r"\breasoning(?:_content)?\b", re.IGNORECASE)
-_STREAM_OPTIONS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
-_TOKENS = re.compile(
+_THOUGHTS = r"\breasoning(?:_content)?\b"
+_STREAM_OPTIONS = r"stream_options|include_usage"
+_TOKENS = (
     r"max_(?:completion_|new_|output_)?tokens|max_model_len|context[ _](?:length|window|size)"
-    r"|(?:output|completion|number of) tokens",
-    re.IGNORECASE,
+    r"|(?:output|completion|number of) tokens"
 )
-_CONTEXT = re.compile(r"context|max_model_len|model length|`?inputs`?.{0,40}\+", re.IGNORECASE)
-_BOUND = re.compile(
+_CONTEXT = r"context|max_model_len|model length|`?inputs`?.{0,40}\+"
+_BOUND = (
     r"(?:context[ _](?:length|window|size)|max_model_len|maximum model length)[^\d.;]{0,40}(\d+)"
     r"|(?:at most|no more than|up to a maximum of|(?:less|smaller|lower) than(?: or equal to)?|<=|only afford"
-    r"|maximum(?: allowed)?(?: value)?(?: of| is)?|limit(?: of| is))[^\d.;]{0,12}(\d+)",
-    re.IGNORECASE,
+    r"|maximum(?: allowed)?(?: value)?(?: of| is)?|limit(?: of| is))[^\d.;]{0,12}(\d+)"
 )
-_PROMPT = re.compile(
+_PROMPT = (
     r"(\d+)(?: tokens)? (?:(?:in|of|from) (?:the |your )?(?:text )?(?:input|prompt|messages)|(?:input|prompt) tokens)"
-    r"|(\d+) `inputs` tokens",
-    re.IGNORECASE,
+    r"|(\d+) `inputs` tokens"
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
@@ -165,15 +160,15 @@ def find_limits_after(error: APIStatusError, sent: OwnParts, known: ServerLimits
     if not isinstance(error, _REFUSALS):
         return None
     words = collect_words(error)
-    if sent.tools and _TOOLS.search(words):
+    if sent.tools and _search(_TOOLS, words):
         return replace(known, tools=False)
-    if sent.system_role and _SYSTEM_ROLE.search(words):
+    if sent.system_role and _search(_SYSTEM_ROLE, words):
         return replace(known, system_role=False)
-    if sent.stream_options and _STREAM_OPTIONS.search(words):
+    if sent.stream_options and _search(_STREAM_OPTIONS, words):
         return replace(known, stream_options=False)
-    if sent.thoughts and _THOUGHTS.search(words):
+    if sent.thoughts and _search(_THOUGHTS, words):
         return replace(known, thoughts=False)
-    if sent.max_tokens is not None and (isinstance(error, ContextOverflowError) or _TOKENS.search(words)):
+    if sent.max_tokens is not None and (isinstance(error, ContextOverflowError) or _search(_TOKENS, words)):
         return _find_smaller_budget(_THOUSANDS.sub("", words), sent.max_tokens, sent.context_window, known)
     return None
 
@@ -184,13 +179,13 @@ def _find_smaller_budget(words: str, sent: int, window: int | None, known: Serve
     After a second refusal in one call no `max_tokens` is sent: the server then uses the tokens that are left. Return
     `None` if the prompt alone fills the context window.
     """
-    found = _BOUND.search(words)
+    found = _search(_BOUND, words)
     if found is None:  # if the window is known, only this prompt was too long, so the limit holds for one request
         return replace(known, max_tokens=0) if window is None else replace(known, max_tokens_once=0)
     bound = int(next(filter(None, found.groups())))
-    is_window = _CONTEXT.search(words) is not None
+    is_window = _search(_CONTEXT, words) is not None
     learned = replace(known, context_window=bound) if is_window else replace(known, max_tokens=bound)
-    prompt = _PROMPT.search(words) if is_window else None
+    prompt = _search(_PROMPT, words) if is_window else None
     if prompt is None:
         budget = learned.choose_max_tokens(sent, None) or 0
     else:
@@ -199,6 +194,10 @@ def _find_smaller_budget(words: str, sent: int, window: int | None, known: Serve
             return None
     is_smaller = known.max_tokens_once is None and 0 < budget < sent
     return replace(learned, max_tokens_once=budget if is_smaller else 0)
+
+
+def _search(pattern: str, words: str) -> re.Match[str] | None:
+    return re.search(pattern, words, re.IGNORECASE)  # compiled when a server refuses something, not on import
 
 
 def _find_smaller(first: int | None, second: int | None) -> int | None:
