@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -15,16 +14,16 @@ from .exchanges import Exchange, ExchangeLog
 from .guard import find_foreign_header
 from .recorder import Recorder
 from .redaction import Redactor, find_secrets
-from .settings import ChaosOrder, DialectOrder, FaultOrder, PaceOrder, build_settings_view, choose_dialect
+from .settings import build_settings_view, choose_dialect
 from .views import build_detail_view, build_summary_view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from pydantic import BaseModel
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from .orders import OrderT
     from .settings import FaultInjection, SandboxOptions
 
 _FILES = {
@@ -52,8 +51,6 @@ _FEED_INTERVAL = 0.05
 """Seconds between two messages of the feed, so that a stream of a thousand events is not a thousand messages."""
 _HEARTBEAT_INTERVAL = 15.0
 """Seconds after which a quiet feed sends a comment, which finds out whether the page is still open."""
-
-_OrderT = TypeVar("_OrderT", bound="BaseModel")
 
 
 class _RefusedError(Exception):
@@ -179,6 +176,8 @@ class Inspector:
         return _respond_json(build_settings_view(self._options, self._faults))
 
     async def _set_dialect(self, request: Request) -> Response:
+        from .orders import DialectOrder
+
         order = await _read_order(request, DialectOrder)
         try:
             self._options.dialect = choose_dialect(self._options.dialect, order)
@@ -187,6 +186,8 @@ class Inspector:
         return await self._show_settings(request)
 
     async def _set_pace(self, request: Request) -> Response:
+        from .orders import PaceOrder
+
         order = await _read_order(request, PaceOrder)
         self._options.latency, self._options.tokens_per_second = order.latency, order.tokens_per_second
         return await self._show_settings(request)
@@ -194,10 +195,14 @@ class Inspector:
     async def _set_chaos(self, request: Request) -> Response:
         from langchain_workers_gemma.sandbox.faults import KINDS
 
+        from .orders import ChaosOrder
+
         self._faults.mix((await _read_order(request, ChaosOrder)).rate, 0, KINDS)
         return await self._show_settings(request)
 
     async def _inject(self, request: Request) -> Response:
+        from .orders import FaultOrder
+
         order = await _read_order(request, FaultOrder)
         try:
             fault = order.make_fault()
@@ -233,7 +238,7 @@ def _is_own(scope: Scope) -> bool:
     return path in (_PREFIX, "/favicon.ico") or path.startswith(f"{_PREFIX}/")
 
 
-async def _read_order(request: Request, kind: type[_OrderT]) -> _OrderT:
+async def _read_order(request: Request, kind: type[OrderT]) -> OrderT:
     """Read an order.
 
     Raises:
@@ -246,11 +251,12 @@ async def _read_order(request: Request, kind: type[_OrderT]) -> _OrderT:
         body += chunk
         if len(body) > _MAX_ORDER_BYTES:
             raise _RefusedError(413, f"Send at most {_MAX_ORDER_BYTES} bytes.")
+    from .orders import parse_order
+
     try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
-        raise _RefusedError(422, "; ".join(problems)) from None
+        return parse_order(kind, body)
+    except ValueError as error:
+        raise _RefusedError(422, str(error)) from None
 
 
 async def _respond_refused(_request: Request, error: Exception) -> Response:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_workers_gemma.sandbox.dialects import DIALECTS, DOCUMENTED, Dialect
 from langchain_workers_gemma.sandbox.faults import KINDS, Fault, FaultKind
@@ -15,10 +13,10 @@ from langchain_workers_gemma.sandbox.faults import KINDS, Fault, FaultKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .orders import DialectOrder
+
 CUSTOM = "custom"
 """The choice of a group whose fields have values that no named dialect has."""
-DEFAULT_STATUS = 500
-"""The HTTP status of a fault for which none is given."""
 _HABITS = "habits."
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |^\w|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -55,64 +53,6 @@ class FaultInjection(Protocol):
     def clear(self) -> None:
         """Remove all faults."""
         ...
-
-
-class _Order(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class DialectOrder(_Order):
-    """Choose a dialect in a group, none for an empty name."""
-
-    group: str
-    name: str
-
-
-class PaceOrder(_Order):
-    """Wait before each reply, and pace streams as a model would."""
-
-    latency: Annotated[float, Field(ge=0, le=600)]
-    tokens_per_second: Annotated[float, Field(gt=0, le=100_000)] | None
-
-
-class ChaosOrder(_Order):
-    """Inject faults into a random share of all requests."""
-
-    rate: Annotated[float, Field(ge=0, le=1)]
-
-
-class FaultOrder(_Order):
-    """Inject a fault into the next requests."""
-
-    kind: str
-    times: Annotated[int, Field(ge=1, le=1000)] = 1
-    status: Annotated[int, Field(ge=200, le=599)] | None = None
-    code: Annotated[int, Field(ge=0, le=99_999_999)] | None = None
-    message: Annotated[str, Field(max_length=2000)] | None = None
-    retry_after: Annotated[float, Field(ge=0, le=86_400)] | None = None
-    after_events: Annotated[int, Field(ge=0, le=100_000)] = 0
-    seconds: Annotated[float, Field(ge=0, le=600)] = 0
-    path: Annotated[str, Field(max_length=500)] = ""
-
-    def make_fault(self) -> Fault:
-        """Return the fault.
-
-        Raises:
-            ValueError: For a kind that there is not.
-        """
-        kind = next((one for one in KINDS if one == self.kind), None)
-        if kind is None:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}.")
-        return Fault(
-            kind=kind,
-            status=DEFAULT_STATUS if self.status is None else self.status,
-            code=self.code,
-            message=self.message,
-            retry_after=self.retry_after,
-            after_events=self.after_events,
-            seconds=self.seconds,
-            path=self.path,
-        )
 
 
 @dataclass(frozen=True, slots=True)
