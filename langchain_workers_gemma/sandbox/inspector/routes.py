@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -82,7 +81,6 @@ class Inspector:
         self._options = options
         self._faults = faults
         self._secrets = secrets
-        self._files = {name: files(__package__).joinpath("static", name) for name in (*_FILES, "index.html")}
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """Return an application that serves the inspector at its root and passes the rest on, recorded.
@@ -130,13 +128,13 @@ class Inspector:
         return Starlette(routes=routes, exception_handlers={_RefusedError: _respond_refused})
 
     async def _serve_page(self, _request: Request) -> Response:
-        return Response(self._files["index.html"].read_bytes(), media_type="text/html; charset=utf-8")
+        return Response(_read_file("index.html"), media_type="text/html; charset=utf-8")
 
     async def _serve_file(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _FILES:
             raise _RefusedError(404, "There is no such file.")
-        return Response(self._files[name].read_bytes(), media_type=_FILES[name])
+        return Response(_read_file(name), media_type=_FILES[name])
 
     async def _serve_feed(self, _request: Request) -> Response:
         return StreamingResponse(self._iterate_messages(), media_type="text/event-stream")
@@ -236,6 +234,12 @@ def _is_own(scope: Scope) -> bool:
     if path == "/":
         return scope["method"] in ("GET", "HEAD")
     return path in (_PREFIX, "/favicon.ico") or path.startswith(f"{_PREFIX}/")
+
+
+def _read_file(name: str) -> bytes:
+    from importlib.resources import files  # not needed by a sandbox whose page is not open
+
+    return files(__package__).joinpath("static", name).read_bytes()
 
 
 async def _read_order(request: Request, kind: type[OrderT]) -> OrderT:
