@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import pickle
-import traceback
-from functools import reduce
-from operator import add
 from typing import Any
 
-import httpx
 import pytest
-import respx
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core import exceptions as core
-from langchain_core.messages import AIMessageChunk
 
 import langchain_workers_gemma
 from langchain_workers_gemma import (
-    AIGateway,
     APIConnectionError,
-    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
@@ -49,44 +39,11 @@ from langchain_workers_gemma.exchange.error_mapping import (
 )
 from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, encode_sse, make_response, make_stream_response
-from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, GEMMA_3, GEMMA_4, WEATHER_TOOL, call_model, make_model
+from tests.helpers.model_calls import API_TOKEN, CALL_METHODS
+from tests.unit_tests.exchange.error_calls import BY_CODE, ErrorType, call_and_get_error
 
 pytestmark = pytest.mark.lowest
 
-ErrorType = type[APIStatusError]
-
-
-# --- Status and code --------------------------------------------------------------------------------------------------
-
-BY_CODE: list[tuple[int, int, ErrorType]] = [
-    (400, 5007, ModelNotFoundError),
-    (400, 5004, BadRequestError),
-    (400, 5006, BadRequestError),
-    (400, 3003, BadRequestError),
-    (400, 3039, BadRequestError),
-    (400, 8001, BadRequestError),
-    (400, 8006, BadRequestError),
-    (400, 7009, BadRequestError),
-    (401, 10000, AuthenticationError),
-    (403, 10000, AuthenticationError),
-    (403, 5018, PermissionDeniedError),
-    (403, 3041, PermissionDeniedError),
-    (403, 5016, PermissionDeniedError),
-    (403, 3023, PermissionDeniedError),
-    (403, 5035, PermissionDeniedError),
-    (404, 3042, ModelNotFoundError),
-    (404, 3037, ModelNotFoundError),
-    (405, 5005, BadRequestError),
-    (405, 5019, BadRequestError),
-    (408, 3007, RequestTimeoutError),
-    (408, 3008, RequestTimeoutError),
-    (413, 3006, RequestTooLargeError),
-    (429, 3040, CapacityError),
-    (429, 3036, QuotaExceededError),
-    (410, 5028, ModelDeprecatedError),
-    (400, 5028, ModelDeprecatedError),
-    (500, 3043, InternalServerError),
-]
 BY_STATUS: list[tuple[int, ErrorType]] = [
     (400, BadRequestError),
     (401, AuthenticationError),
@@ -190,17 +147,9 @@ def test_status_selects_the_error_type(
     assert error.message
 
 
-def call_and_get_error(call_method: str, **arguments: Any) -> APIStatusError:
-    """Call a model and return the error that it raises."""
-    with pytest.raises(APIStatusError) as raised:
-        call_model(make_model(**arguments), call_method)
-    return raised.value
-
-
 # --- Forms of a body --------------------------------------------------------------------------------------------------
 
 MESSAGE = "  Oh no: “unaltered” \n\t words — <b>all</b> of them; \U0001f62c  "
-
 ERROR_BODIES: list[tuple[str, int, Any, ErrorType, int | None, str]] = [
     ("envelope", 400, make_error_envelope(5006, MESSAGE), BadRequestError, 5006, MESSAGE),
     ("without a code", 400, make_error_envelope(None, MESSAGE), BadRequestError, None, MESSAGE),
@@ -376,208 +325,7 @@ def test_an_unreadable_event_raises(service: MockService, event: str, before: tu
     assert "cannot be read" in error.message
 
 
-# --- Advice -----------------------------------------------------------------------------------------------------------
-
-
-def test_retired_model_names_its_replacement(service: MockService) -> None:
-    service.respond_with(make_response(make_error_envelope(5028, "This model was deprecated on 2026-05-30."), 410))
-    error = call_and_get_error("invoke", model=GEMMA_3)
-    assert isinstance(error, ModelDeprecatedError)
-    assert error.replacement == GEMMA_4
-    assert error.message == "This model was deprecated on 2026-05-30."
-    assert GEMMA_4 in str(error)
-    assert GEMMA_3 in str(error)
-
-
-def test_a_used_up_quota_names_the_reset_time(service: MockService) -> None:
-    service.respond_with(make_response(make_error_envelope(3036, "you have used up your daily free allocation"), 429))
-    error = call_and_get_error("invoke", max_retries=5)
-    assert isinstance(error, QuotaExceededError)
-    assert "00:00 UTC" in str(error)
-    assert "00:00 UTC" not in error.message
-    assert len(service.requests) == 1
-
-
-@pytest.mark.parametrize(
-    "variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_AI_API_TOKEN", "CF_API_TOKEN"]
-)
-def test_a_refused_token_names_its_environment_variable(
-    service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    monkeypatch.setenv(variable, API_TOKEN)
-    service.respond_with(make_response(make_error_envelope(10000, "Authentication error"), 401))
-    error = call_and_get_error("invoke", api_token=None)
-    assert isinstance(error, AuthenticationError)
-    assert variable in str(error)
-    assert API_TOKEN not in str(error)
-
-
-@pytest.mark.parametrize("variable", ["AIMLAPI_API_KEY", "AIML_API_KEY"])
-def test_a_refused_token_of_another_host_names_its_environment_variable(
-    service: MockService, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    monkeypatch.setenv(variable, API_TOKEN)
-    service.respond_with(make_response({"message": "Unauthorized"}, 401))
-    assert variable in str(call_and_get_error("invoke", host="aimlapi", api_token=None))
-
-
-def test_a_refused_token_names_the_argument_api_token(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "another-token")
-    service.respond_with(make_response(make_error_envelope(10000), 401))
-    assert "the argument api_token" in str(call_and_get_error("invoke"))
-
-
-def test_errors_name_the_cure(service: MockService) -> None:
-    service.respond_with(
-        make_response(make_error_envelope(8001, "This model's maximum context length is 131072 tokens."), 400)
-    )
-    assert "max_tokens" in str(call_and_get_error("invoke"))
-    service.respond_with(make_response(b"", 308, {"location": "https://example.com"}))
-    assert "base_url" in str(call_and_get_error("invoke"))
-    service.respond_with(make_response(make_error_envelope(None, "JSON Mode couldn't be met"), 400))
-    assert "schema" in str(call_and_get_error("invoke"))
-
-
-def test_tools_refused_by_a_model_without_function_calling_name_the_cure(service: MockService) -> None:
-    service.respond_with(make_response(make_error_envelope(5006, "tools: unexpected"), 400))
-    with pytest.raises(BadRequestError, match="guided_json") as raised:
-        make_model(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER_TOOL]).invoke("Hi")
-    assert raised.value.message == "tools: unexpected"
-
-
-# --- Secrets ----------------------------------------------------------------------------------------------------------
-
-GATEWAY_TOKEN = "a-gateway-token-to-hide"
-
-
-def collect_all_text(error: BaseException) -> str:
-    """Return all text of an error: message, repr, attributes, traceback with causes, and pickle."""
-    texts = [str(error), repr(error), repr(vars(error)), "".join(traceback.format_exception(error))]
-    texts.append(pickle.dumps(error).decode("latin-1"))
-    texts.append(repr(vars(pickle.loads(pickle.dumps(error)))))
-    return "\n".join(texts)
-
-
-@pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize(
-    "payload",
-    [
-        make_error_envelope(10000, f"Invalid token Bearer {API_TOKEN}! ({GATEWAY_TOKEN})"),
-        {"error": {"message": API_TOKEN, API_TOKEN: [API_TOKEN, {"deep": f"x{API_TOKEN}x"}]}},
-        f"<html>{API_TOKEN} {GATEWAY_TOKEN}".encode(),
-    ],
-)
-@pytest.mark.parametrize("status", [200, 401, 500])
-def test_an_echoed_token_is_masked(service: MockService, call_method: str, payload: Any, status: int) -> None:
-    service.respond_with(make_response(payload, status))
-    error = call_and_get_error(call_method, ai_gateway=AIGateway("gw", token=GATEWAY_TOKEN))
-    assert API_TOKEN not in collect_all_text(error)
-    assert GATEWAY_TOKEN not in collect_all_text(error)
-    assert "**********" in collect_all_text(error)
-
-
-@pytest.mark.parametrize("event", [API_TOKEN, json.dumps({"error": API_TOKEN}), f'{{"x": "{API_TOKEN}'])
-def test_an_echoed_token_in_a_stream_is_masked(service: MockService, event: str) -> None:
-    service.respond_with_events({"response": "Hel"}, event)
-    assert API_TOKEN not in collect_all_text(call_and_get_error("stream"))
-
-
-def test_the_token_is_not_in_connection_errors() -> None:
-    """On a real socket: Dask's serializer pickles the causes too."""
-    with pytest.raises(APIConnectionError) as raised:
-        call_model(make_model(base_url="http://127.0.0.1:9"), "invoke")
-    assert API_TOKEN not in collect_all_text(raised.value)
-
-
-def test_the_cause_of_an_error_has_no_authorization_header() -> None:
-    """Dask pickles an error with its causes and their attributes."""
-    with respx.mock as mock:
-        mock.post(url__regex=".*").mock(side_effect=httpx.ConnectError)
-        with pytest.raises(APIConnectionError) as raised:
-            call_model(make_model(), "invoke")
-    cause = raised.value.__cause__
-    assert isinstance(cause, httpx.ConnectError)
-    assert "authorization" not in cause.request.headers
-
-
 def test_an_error_inside_a_stream_is_not_its_own_cause(service: MockService) -> None:
     service.respond_with_events({"response": "Hel"}, json.dumps({"error": "broken"}))
     error = call_and_get_error("stream")
     assert error.__cause__ is not error
-
-
-@pytest.mark.parametrize("token", ["t", "tok", "No", "e"])
-def test_a_token_that_is_too_short_is_not_masked(service: MockService, token: str) -> None:
-    service.respond_with(make_response(make_error_envelope(5006, "No such token here"), 400))
-    assert call_and_get_error("invoke", api_token=token).message == "No such token here"
-
-
-@pytest.mark.parametrize(
-    "token", [" padded-gateway-token", "padded-gateway-token ", "", "new\nline-token", "tökén-token"]
-)
-def test_a_gateway_token_that_is_not_a_valid_header_raises(token: str) -> None:
-    with pytest.raises(ValueError, match="token") as raised:
-        AIGateway("gw", token=token)
-    assert not token.strip() or token.strip() not in str(raised.value)
-
-
-# --- Copies -----------------------------------------------------------------------------------------------------------
-
-
-def make_every_error() -> list[WorkersGemmaError]:
-    """Return an error of each kind."""
-    context = ErrorContext(GEMMA_3, GEMMA_4, "the argument api_token")
-    headers = {"cf-ray": "8f", "retry-after": "3"}
-    status_errors: list[WorkersGemmaError] = [
-        map_status_error(status, headers, json.dumps(make_error_envelope(code)).encode(), context)
-        for status, code, _ in BY_CODE
-    ]
-    partial = AIMessageChunk(content="Hel", response_metadata={"request_id": "8f"})
-    return [
-        *status_errors,
-        APIConnectionError("gone"),
-        APITimeoutError("slow"),
-        ToolChoiceError("none"),
-        StreamInterruptedError("cut", partial),
-        StreamInterruptedError("cut"),
-        StreamTimeoutError("silent", partial),
-    ]
-
-
-@pytest.mark.parametrize(
-    "error", make_every_error(), ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', '')}"
-)
-@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_errors_are_copied_completely(error: WorkersGemmaError, duplicate: Any) -> None:
-    copied = duplicate(error)
-    assert type(copied) is type(error)
-    assert str(copied) == str(error)
-    assert copied.args == error.args
-    assert vars(copied) == vars(error)
-    assert copied.is_retryable is error.is_retryable
-
-
-def test_errors_from_a_stream_are_copied_with_the_partial_reply(service: MockService) -> None:
-    service.respond_with_pieces(encode_sse({"response": "Hel"}), httpx.ReadError("reset"))
-    with pytest.raises(StreamInterruptedError) as raised:
-        reduce(add, make_model().stream("Hi"))
-    copied = pickle.loads(pickle.dumps(raised.value))
-    assert copied.partial.text == "Hel"
-    assert copied.partial == raised.value.partial
-
-
-def test_the_cause_is_kept(respx_mock: respx.MockRouter) -> None:
-    respx_mock.post().mock(side_effect=httpx.ConnectTimeout("slow"))
-    with pytest.raises(APITimeoutError, match="connect timeout") as raised:
-        make_model().invoke("Hi")
-    assert isinstance(raised.value.__cause__, httpx.ConnectTimeout)
-
-
-def test_the_error_for_an_unknown_model_suggests_a_known_id() -> None:
-    context = ErrorContext(model="@cf/google/gemma-4-26b")
-    error = map_payload_error(400, {}, make_error_envelope(5007, "No such model"), context)
-    assert isinstance(error, ModelNotFoundError)
-    assert error.message == "No such model"
-    assert f"Did you mean model={GEMMA_4!r}?" in str(error)
-    known = map_payload_error(404, {}, make_error_envelope(7003, "No route"), ErrorContext(model=GEMMA_4))
-    assert known.advice == "No such route: check account_id and base_url."
