@@ -298,7 +298,8 @@ def make_error_envelope(code: int | None, message: str = "No.") -> dict[str, Any
 HELLO_TEXT = "Hello"
 FIRST_EVENT = encode_event({"response": "Hel"})
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-HELLO_RESPONSE = make_http_response(200, make_envelope({"response": HELLO_TEXT, "usage": USAGE}))
+HELLO_BODY = json.dumps(make_envelope({"response": HELLO_TEXT, "usage": USAGE})).encode()
+HELLO_RESPONSE = make_http_response(200, HELLO_BODY)
 HALF_RESPONSE = HELLO_RESPONSE[: len(HELLO_RESPONSE) // 2 + 40]
 HEAD_THEN_STALL: Script = (make_response_head(200, content_length="100"), STALL)
 HELLO_STREAM = (
