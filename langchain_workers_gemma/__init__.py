@@ -1,7 +1,7 @@
 """Google's Gemma models on Cloudflare Workers AI, for LangChain and LangGraph.
 
-Names are loaded when they are first used (PEP 562): the pytest plugin of the sandbox and the command line live in this
-package too, and need not pay for LangChain.
+Names are imported when they are first used (PEP 562): the sandbox's pytest plugin and the command line are part of this
+package too, and must not import LangChain.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m langchain_workers_gemma`: the command line."""
+"""Run the command line with `python -m langchain_workers_gemma`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`WorkersGemmaEmbeddings`: texts to vectors, on the same hosts, credentials, errors and retries as the chat model."""
+"""`WorkersGemmaEmbeddings`: embeddings with the same hosts, credentials, errors and retries as the chat model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from langchain_workers_gemma.transport.driver import arun, run
 
 # The published schemas of Workers AI's embedding models take at most 100 texts of at least one character.
 MAX_TEXTS_PER_REQUEST = 100
-_MAX_TEXT_BYTES = MAX_PAYLOAD_BYTES - 100_000  # what accompanies the texts: the model's id, further keys
+_MAX_TEXT_BYTES = MAX_PAYLOAD_BYTES - 100_000  # the rest is for the model's id and further keys
 
 # EmbeddingGemma's model card.
 _QUERY_PROMPT = "task: search result | query: "
@@ -83,8 +83,8 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
     """Whether to add EmbeddingGemma's own prompts: `task: search result | query: ` before a query and
     `title: none | text: ` before a document.
 
-    They improve retrieval. They are off by default, so that vectors fit an index that another client built. Use the
-    same setting to build an index and to query it.
+    They improve retrieval. They are off by default, so that vectors are compatible with an index that another client
+    built. Use the same setting to build an index and to query it.
     """
 
     batch_size: int = Field(default=MAX_TEXTS_PER_REQUEST, ge=1)
@@ -95,21 +95,21 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         host = HOSTS[self.host]
         self.model = self.model or host.default_embedding_model or ""
         if not self.model:
-            raise ValueError(f"model is missing: no embedding model of host={self.host!r} is published, so name one.")
+            raise ValueError(f"model is missing: host={self.host!r} publishes no embedding model. Pass one.")
         connection.resolve(self)
         spec = resolve_model(self.model, self.host)
         if get_model(self.model, self.host) is not None and not spec.embeds:
-            raise ValueError(f"model: {spec.id} makes text; use ChatWorkersGemma.")
+            raise ValueError(f"model: {spec.id} generates text; use ChatWorkersGemma.")
         if self.prompts and not spec.embeds:
-            raise ValueError(f"prompts: they are EmbeddingGemma's, and {spec.id} is another model. Leave it out.")
+            raise ValueError(f"prompts: {spec.id} has none; only EmbeddingGemma has them. Leave it out.")
         if host.max_embedding_texts is not None and self.batch_size > host.max_embedding_texts:
             raise ValueError(
-                f"batch_size={self.batch_size}: {host.label} takes at most {host.max_embedding_texts} texts in a "
+                f"batch_size={self.batch_size}: {host.label} accepts at most {host.max_embedding_texts} texts in a "
                 "request."
             )
         return self
 
-    # --- What users call ---
+    # --- The public methods ---
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed documents, in as many requests as needed.
@@ -121,8 +121,8 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             One vector for each document, in the same order.
 
         Raises:
-            ValueError: If a text is empty. Nothing is sent then.
-            InternalServerError: If the reply does not have one vector for each text.
+            ValueError: If a text is empty. Then nothing is sent.
+            InternalServerError: If the response does not have one vector for each text.
         """
         return run(connection.build_transport(self), self._embed(self._prepare_documents(texts)))
 
@@ -137,8 +137,8 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             text: The query.
 
         Raises:
-            ValueError: If it is empty. Nothing is sent then.
-            InternalServerError: If the reply does not have one vector.
+            ValueError: If it is empty. Then nothing is sent.
+            InternalServerError: If the response does not have one vector.
         """
         return run(connection.build_transport(self), self._embed(self._prepare_query(text)))[0]
 
@@ -146,7 +146,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         """Embed a query. See `embed_query`."""
         return (await arun(connection.build_transport(self), self._embed(self._prepare_query(text))))[0]
 
-    # --- From texts to requests, and back ---
+    # --- Requests and vectors ---
 
     def _prepare_documents(self, texts: Sequence[str]) -> list[str]:
         if isinstance(texts, str):
@@ -166,7 +166,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
             except VectorsError as error:
                 raise answer.make_unreadable_error(str(error)) from None
             if batches and len(vectors[0]) != len(batches[0][0]):
-                raise answer.make_unreadable_error("its vectors are not as long as those of the replies before")
+                raise answer.make_unreadable_error("its vectors have another length than those of earlier responses")
             batches.append(vectors)
         return list(chain.from_iterable(batches))
 
@@ -196,5 +196,5 @@ def _check_text(text: object, which: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{which} must be a string, not {type(text).__name__}.")
     if not text:
-        raise ValueError(f"{which} is empty, and the service takes no empty text: leave it out.")
+        raise ValueError(f"{which} is empty, and the service accepts no empty text: leave it out.")
     return text

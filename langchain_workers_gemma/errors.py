@@ -77,12 +77,12 @@ class APIStatusError(WorkersGemmaError):
     `str()` is the service's own text, followed by advice if there is any.
 
     Attributes:
-        message: The service's own text, unchanged except that a token in it is hidden.
-        status_code: The HTTP status as received; 0 for an error thrown by a binding, which has none.
+        message: The service's own text. Only tokens in it are masked.
+        status_code: The HTTP status as received; 0 for an error of a binding, which has none.
         code: Workers AI's error code, such as 3040, or `None`.
-        request_id: The `cf-ray` of the reply, or `None`.
-        body: The reply's body, parsed if it was JSON, else its text.
-        retry_after: Seconds to wait by the `Retry-After` header, or `None`.
+        request_id: The `cf-ray` header of the response, or `None`.
+        body: The body of the response: parsed if it was JSON, else its text.
+        retry_after: The seconds in the `Retry-After` header, or `None`.
         advice: What to do next, or `None`.
         is_retryable: Whether the same request may succeed later.
     """
@@ -128,7 +128,7 @@ class ConstraintRefusedError(BadRequestError, core.OutputParserException):
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message, **details)
         advice = details.get("advice")
-        self.args = (message if advice is None else f"{message}\n{advice}",)  # without core's own words
+        self.args = (message if advice is None else f"{message}\n{advice}",)  # without core's own text
 
     @classmethod
     def of(cls, error: BadRequestError) -> ConstraintRefusedError:

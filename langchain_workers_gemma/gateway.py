@@ -1,6 +1,6 @@
-"""Cloudflare AI Gateway: options of a call, and the headers that carry them.
+"""Cloudflare AI Gateway: the options of a call, and their HTTP headers.
 
-Header names, units and bounds are those of `docs/wire.md` section 1. A binding takes the same options as an object.
+`docs/wire.md` section 1 has the header names, units and ranges. A binding accepts the same options as an object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _HEADER_TEXT_ERROR = "must be printable ASCII without blanks around it, since it
 
 
 def check_header(name: str, value: str) -> str:
-    """Return the value, if it may be sent as a header.
+    """Check that a value can be sent as a header, and return it.
 
     Raises:
-        ValueError: If it holds a control character or anything outside ASCII, so that no header can be smuggled in; or
-            if a blank surrounds it, which the HTTP library would refuse in words that repeat the value.
+        ValueError: If it holds a control character or a character outside ASCII, so that no other header can be
+            injected; or if it starts or ends with a blank: the HTTP library's error for that would show the value.
     """
     if not (value.isascii() and value.isprintable() and value == value.strip()):
         raise ValueError(f"{name} {_HEADER_TEXT_ERROR}.")
@@ -32,14 +32,14 @@ class AIGateway(Serializable):
 
     Args:
         id: The gateway's id; `default` exists on every account.
-        cache_ttl: How long the gateway caches a response, in seconds. Sent as whole seconds.
+        cache_ttl: The time for which the gateway caches a response, in seconds. Sent as whole seconds.
         skip_cache: Do not use the gateway's cache.
         cache_key: Use this key instead of the request's own.
         metadata: Up to five values that the gateway logs with the request.
         collect_log: Whether the gateway logs the request.
-        request_timeout: How long the gateway waits for the first byte, in seconds.
-        max_attempts: How many times the gateway tries a request, at most 5.
-        retry_delay: Seconds that the gateway waits between attempts, at most 5.
+        request_timeout: The time for which the gateway waits for the first byte, in seconds.
+        max_attempts: The number of times that the gateway tries a request, at most 5.
+        retry_delay: The time between attempts of the gateway, at most 5 seconds.
         backoff: How this delay grows: `constant`, `linear` or `exponential`.
         token: Token of an authenticated gateway, sent in addition to the API token.
 

@@ -1,4 +1,4 @@
-"""The hosting providers, and how to call each: URLs, credentials, envelopes of the request.
+"""The hosting providers and how to call each: URLs, credentials and the form of the request body.
 
 Source: `docs/wire.md` section 1.
 """
@@ -37,8 +37,8 @@ class Route:
     """One route of a host.
 
     Attributes:
-        path: Appended to the base URL; `{account}` and `{model}` are filled in.
-        envelope: Makes the body from the model and the input.
+        path: The path after the base URL; `{account}` and `{model}` are filled in.
+        envelope: Builds the body from the model and the input.
     """
 
     path: str
@@ -50,22 +50,22 @@ class Host:
     """A service that serves Gemma.
 
     Attributes:
-        name: The name that the `host` argument takes.
+        name: The value of the `host` argument.
         label: The display name.
-        base_url: Where it is.
-        token_variables: Environment variables that may hold the token, the first that is set counts.
-        account_variables: The same for the account id; empty where there are no accounts.
-        chat: Its routes for chats, by dialect; the first is the default.
-        embeddings: Its routes for embeddings, by dialect.
-        default_embedding_model: The embedding model that is used when none is named.
-        max_embedding_texts: How many texts one request may hold, `None` where that is not published.
+        base_url: The base URL; empty if the caller must pass one.
+        token_variables: The environment variables for the token. The first that is set is used.
+        account_variables: The same for the account id; empty if the host has no accounts.
+        chat: The routes for chats, by dialect; the first is the default.
+        embeddings: The routes for embeddings, by dialect.
+        default_embedding_model: The embedding model that is used if the caller names none.
+        max_embedding_texts: The maximum number of texts in one request, `None` if it is not published.
         needs_token: Whether every request needs a token.
-        has_gateway: Whether it has the features of Cloudflare's platform: AI Gateway, session affinity, refusing when
-            busy, and a binding.
+        has_gateway: Whether it has the features of Cloudflare's platform: AI Gateway, session affinity,
+            `reject_if_busy` and a binding.
         has_queue: Whether it has an asynchronous queue.
-        streams: Whether streaming is documented there.
+        streams: Whether its documentation describes streaming.
         has_account_api: Whether it has an API for accounts, tokens and models.
-        serves_any_model: Whether it may serve models that are no Gemma, so that `base_url` and `model` must be given.
+        serves_any_model: Whether it may serve models other than Gemma, so that `base_url` and `model` are required.
     """
 
     name: HostName
@@ -144,13 +144,13 @@ HOSTS: Mapping[HostName, Host] = MappingProxyType(
 
 BASE_URL_VARIABLE = "WORKERS_GEMMA_BASE_URL"
 
-# The legacy AI Gateway names account and gateway in its base, and the routes behind it are shorter.
+# The base URL of the legacy AI Gateway holds the account and the gateway, so its paths are shorter.
 _LEGACY_GATEWAY = re.compile(r"/v1/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/workers-ai")
 _LEGACY_RUN = Route("/{model}", _keep_input)
 _LEGACY_CHAT: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/chat/completions", _add_model)}
 _LEGACY_EMBEDDINGS: Mapping[Api, Route] = {"native": _LEGACY_RUN, "openai": Route("/v1/embeddings", _add_model)}
 
-# A path segment that every parser reads as one segment: nothing to escape, and no `.` or `..`.
+# Segments of a path that need no escaping, and are not `.` or `..`.
 _MODEL_ID = re.compile(r"@?[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
 _CHAT_ROUTE = "/chat/completions"
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -159,12 +159,12 @@ _BASE_URL = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/(?!
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the requests of one model object are sent.
+    """The address to which one model object sends its requests.
 
     Attributes:
-        host: The service.
-        base_url: Its base, without a trailing slash.
-        account: The account id, where the route names one.
+        host: The hosting provider.
+        base_url: The base URL, without a trailing slash.
+        account: The account id, if the route contains one.
     """
 
     host: Host
@@ -173,7 +173,7 @@ class Address:
 
     @property
     def is_legacy_gateway(self) -> bool:
-        """Whether the base is a legacy AI Gateway, whose URL names account and gateway."""
+        """Whether the base URL is that of a legacy AI Gateway, which contains account and gateway."""
         return is_legacy_gateway(self.base_url)
 
     def get_chat_route(self, api: Api) -> Route:
@@ -195,7 +195,7 @@ def is_legacy_gateway(base_url: str) -> bool:
 
 
 def check_base_url(url: str) -> str:
-    """Return the base URL without its trailing slash.
+    """Check a base URL, and return it without its trailing slash.
 
     Raises:
         ValueError: If it is not a plain http(s) URL.
@@ -203,7 +203,7 @@ def check_base_url(url: str) -> str:
     if not _BASE_URL.fullmatch(url):
         raise ValueError(
             "base_url must be an http(s) URL such as 'https://api.cloudflare.com/client/v4', without user name, query, "
-            f"fragment, '..' or white space{'' if '@' in url else f', not {url!r}'}."  # a password is not repeated
+            f"fragment, '..' or white space{'' if '@' in url else f', not {url!r}'}."  # the message must not show a password
         )
     try:
         urlsplit(url).port  # noqa: B018 - the property checks the port
@@ -216,12 +216,12 @@ def check_base_url(url: str) -> str:
 
 
 def check_model_id(model: str, host: Host) -> str:
-    """Return the model id, if it can be in a URL's path as it is, or the host's URLs have none.
+    """Check that a model id can be part of a URL's path without escaping, and return it.
 
     Raises:
-        ValueError: If it could change the path, or is blank.
+        ValueError: If the id could change the path, or is blank.
     """
-    if host.serves_any_model:  # in the body alone; vLLM and llama.cpp name a model by its path
+    if host.serves_any_model:  # the id is in the body only; with vLLM and llama.cpp it can be a file path
         if not model.strip() or not model.isprintable():
             raise ValueError(f"model must be the model's name on the server, not {model!r}.")
         return model
@@ -234,10 +234,10 @@ def check_model_id(model: str, host: Host) -> str:
 
 
 def check_account_id(account: str) -> str:
-    """Return the account id, if it can be in a URL's path as it is.
+    """Check that an account id can be part of a URL's path without escaping, and return it.
 
     Raises:
-        ValueError: If it could change the path.
+        ValueError: If the id could change the path.
     """
     if _ACCOUNT_ID.fullmatch(account) is None:
         raise ValueError(f"account_id must consist of letters, digits, '_' and '-', not {account!r}.")

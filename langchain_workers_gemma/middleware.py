@@ -1,6 +1,6 @@
-"""Middleware for agents made with `langchain.agents.create_agent`.
+"""Middleware for agents that are created with `langchain.agents.create_agent`.
 
-Nothing else in the package imports `langchain`; install it with the extra `agents`.
+This is the only module of the package that imports `langchain`; install it with the extra `agents`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["ToolCallGuard"]
 
 
 class _Record(TypedDict):
-    """What one run has done so far. Kept in the agent's state, so that checkpoints hold it."""
+    """The counts of one run. They are part of the agent's state, so that checkpoints hold them."""
 
-    invalid: int  # replies in a row that held no call that could run, and an invalid one
-    calls: dict[str, int]  # every call of the run, by digest, with its count since the last call that was new
-    answer_now: bool  # whether the next request offers no tools
+    invalid: int  # consecutive replies with an invalid call and without a call that could run
+    calls: dict[str, int]  # the number of times that each call was made since the last new call, by its digest
+    answer_now: bool  # whether the next request has no tools
 
 
 class _GuardState(AgentState[Any]):
@@ -42,12 +42,12 @@ class _GuardState(AgentState[Any]):
 
 
 @dataclass(slots=True)
-class _Verdict:
-    """What becomes of one reply's calls.
+class _Decision:
+    """The decision about the calls of one reply.
 
     Attributes:
-        results: Messages that replace the results of calls that do not run.
-        proceeds: Whether at least one call runs, or LangChain has dealt with it.
+        results: The results of the calls that do not run.
+        proceeds: Whether at least one call runs, or LangChain has handled it.
         repeated: Names of the tools whose calls were refused as repeats.
         invalid: Names of the tools whose calls were invalid.
     """
@@ -72,9 +72,9 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
     counts belong to one run and are stored in its checkpoints: a resumed run continues them, a new run starts at zero.
 
     Args:
-        max_invalid: How many replies in a row without a valid call the model is asked to correct.
-        max_repeats: How many times an identical call runs before it is refused. A call that is new in this run resets
-            the counts.
+        max_invalid: The maximum number of consecutive replies without a valid call that the model may correct.
+        max_repeats: The number of times that an identical call runs before it is refused. A call that is new in this
+            run resets the counts.
 
     Raises:
         ValueError: If a limit is not an integer, `max_invalid` is negative or `max_repeats` is less than 1.
@@ -155,42 +155,42 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
             return None  # a tool call carried the structured answer
         named, changed = _add_ids(reply)
         calls = dict(record["calls"])
-        verdict = self._judge(named, answered, calls, answer_now=record["answer_now"])
-        invalid = 0 if verdict.proceeds else record["invalid"] + bool(verdict.invalid)
-        answer_now = bool(verdict.repeated) and not verdict.proceeds
+        decision = self._decide(named, answered, calls, answer_now=record["answer_now"])
+        invalid = 0 if decision.proceeds else record["invalid"] + bool(decision.invalid)
+        answer_now = bool(decision.repeated) and not decision.proceeds
         update: dict[str, Any] = {
-            "messages": [*([named] if changed else []), *verdict.results],
+            "messages": [*([named] if changed else []), *decision.results],
             "tool_call_guard": _Record(invalid=invalid, calls=calls, answer_now=answer_now),
         }
-        if verdict.proceeds:
+        if decision.proceeds:
             return update
         if record["answer_now"] or invalid > self.max_invalid:
-            update["messages"].append(AIMessage(_write_notice(verdict)))
+            update["messages"].append(AIMessage(_write_notice(decision)))
             return {**update, "jump_to": "end"}
         return {**update, "jump_to": "model"}
 
-    def _judge(self, reply: AIMessage, answered: set[str], calls: dict[str, int], *, answer_now: bool) -> _Verdict:
+    def _decide(self, reply: AIMessage, answered: set[str], calls: dict[str, int], *, answer_now: bool) -> _Decision:
         """Decide which calls run, and count them in `calls`."""
-        verdict = _Verdict()
+        decision = _Decision()
         for call in reply.tool_calls:
             count = _count(call, calls)
-            handled = call["id"] in answered  # a structured answer that did not fit its schema: reported by LangChain
+            handled = call["id"] in answered  # LangChain has reported a structured answer that does not match its schema
             if count <= self.max_repeats and (handled or not answer_now):
-                verdict.proceeds = True
+                decision.proceeds = True
                 continue
-            verdict.repeated.append(call["name"])
+            decision.repeated.append(call["name"])
             if not handled:
                 refusal = _NO_TOOLS if answer_now else _REPEATED.format(count=count - 1)
-                verdict.results.append(_make_result(call["id"], call["name"], refusal))
+                decision.results.append(_make_result(call["id"], call["name"], refusal))
         reasons = reply.response_metadata.get("invalid_tool_call_errors") or []
         for broken, reason in zip_longest(reply.invalid_tool_calls, reasons[: len(reply.invalid_tool_calls)]):
             name = broken["name"] or "unknown"
-            verdict.invalid.append(name)
+            decision.invalid.append(name)
             if broken["id"] not in answered:
-                verdict.results.append(
+                decision.results.append(
                     _make_result(broken["id"], name, _write_correction(broken.get("error") or reason, reply))
                 )
-        return verdict
+        return decision
 
 
 _REPEATED = (
@@ -211,16 +211,16 @@ def _make_record() -> _Record:
 
 
 def _adapt_request(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    """Return the request, without tools where the model is to answer."""
+    """Return the request, without tools if the model must answer now."""
     record: _Record | None = request.state.get("tool_call_guard")  # type: ignore[assignment]
     return request.override(tools=[]) if record and record["answer_now"] else request
 
 
 def _recover_reply(error: StructuredOutputValidationError) -> ModelResponse[Any]:
-    """Return the reply that LangChain took for a structured answer, though it holds a call that is invalid.
+    """Return a reply with an invalid call that LangChain has read as a structured answer.
 
     Raises:
-        StructuredOutputValidationError: The error itself, if the reply holds no such call.
+        StructuredOutputValidationError: If the reply holds no invalid call.
     """
     if not error.ai_message.invalid_tool_calls:
         raise error
@@ -238,7 +238,7 @@ def _add_ids(reply: AIMessage) -> tuple[AIMessage, bool]:
 
 
 def _count(call: ToolCall, calls: dict[str, int]) -> int:
-    """Count a call. One that the run has not made before is progress: the others count as made once."""
+    """Count a call and return its count. A new call is progress, and sets the counts of the others to 1."""
     written = json.dumps([call["name"], call["args"]], sort_keys=True, default=str)
     digest = blake2b(written.encode(errors="surrogatepass"), digest_size=12).hexdigest()
     if digest not in calls:
@@ -262,10 +262,10 @@ def _write_correction(error: str | None, reply: AIMessage) -> str:
     return f"Not run: {error or 'The arguments are not one JSON object.'} {cure}"
 
 
-def _write_notice(verdict: _Verdict) -> str:
-    """Return the last message of a run that could not be brought to an answer."""
-    if verdict.repeated:
-        names = ", ".join(dict.fromkeys(verdict.repeated))
+def _write_notice(decision: _Decision) -> str:
+    """Return the last message of a run that ended without an answer."""
+    if decision.repeated:
+        names = ", ".join(dict.fromkeys(decision.repeated))
         return f"The run was ended: the model called {names} again instead of answering."
-    names = ", ".join(dict.fromkeys(verdict.invalid))
+    names = ", ".join(dict.fromkeys(decision.invalid))
     return f"The run was ended: the model's calls of {names} were invalid or truncated each time."

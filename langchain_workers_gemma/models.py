@@ -1,7 +1,7 @@
 """Published facts about each Gemma, as data.
 
-There are three layers, each of which overrides the one before: the family (what is known about a generation of Gemma,
-with its chat template), the host (what the service publishes: ranges, prices, features, retirement) and the caller (a
+There are three layers, each of which overrides the one before: the family (facts about a generation of Gemma and its
+chat template), the host (facts that the service publishes: ranges, prices, features, retirement) and the caller (a
 `profile` passed to the model object). A fact that is not published is `None`.
 
 Sources: `docs/wire.md` sections 2, 5 and 6, which name for each fact the page, type definition or report it comes from.
@@ -26,8 +26,8 @@ Constraint: TypeAlias = Literal["guided_json", "bare_schema", "openai_schema", "
 """How a request constrains the reply to a JSON Schema.
 
 `guided_json`: the parameter of that name. `bare_schema`: `response_format` whose `json_schema` is the schema itself, as
-the JSON-mode page of Workers AI has it. `openai_schema`: `response_format` with OpenAI's envelope of name, schema and
-strict. `unknown_schema`: some form of `response_format`, which is determined at run time.
+documented on the JSON-mode page of Workers AI. `openai_schema`: `response_format` with OpenAI's envelope of name,
+schema and strict. `unknown_schema`: a form of `response_format` that is determined at run time.
 """
 
 
@@ -74,7 +74,7 @@ class GemmaModel:
         enforced_context: A smaller limit that the service enforces, as users report.
         input_price: US dollars per million input tokens.
         output_price: US dollars per million output tokens.
-        parameters: Sampling parameters of the model, with ranges. `None`: not published, so all values are sent.
+        parameters: Sampling parameters of the model, with ranges. `None`: not published, so any value is sent.
         default_max_tokens: The limit that the service uses if `max_tokens` is not sent.
         max_output_tokens: Maximum number of tokens of one response.
         family_context: The context window in the family's model card.
@@ -191,8 +191,8 @@ _GEMMA_4_PARAMETERS = MappingProxyType(
     }
 )
 
-# --- The family: what a generation of Gemma is, whoever serves it (docs/wire.md section 6) ----------------------------
-# Context windows and output limits are those of Google's model cards.
+# --- The family: facts about a generation of Gemma on any host (docs/wire.md section 6) -------------------------------
+# Context windows and output limits come from Google's model cards.
 _GEMMA = GemmaModel(
     id="",
     family="gemma",
@@ -211,7 +211,7 @@ _GEMMA_3 = GemmaModel(
     family_context=131_072,
     max_output_tokens=8_192,
 )
-_GEMMA_3_SMALL = replace(_GEMMA_3, images=False, family_context=32_768)  # 1B and 270M read text alone
+_GEMMA_3_SMALL = replace(_GEMMA_3, images=False, family_context=32_768)  # 1B and 270M read text only
 _GEMMA_3N = replace(_GEMMA_3, family="gemma-3n", system_role=False, family_context=32_768, max_output_tokens=32_768)
 _FUNCTION_GEMMA = replace(_GEMMA_3_SMALL, family="functiongemma", tool_role=True, function_calling=True)
 _GEMMA_4 = GemmaModel(
@@ -230,10 +230,10 @@ _GEMMA_4 = GemmaModel(
 )
 _SEA_LION = GemmaModel(id="", family="sea-lion-v4", constraint="bare_schema", family_context=128_000)
 _EMBEDDING = GemmaModel(id="", family="embeddinggemma", tools=False)
-# What every chat template accepts: no system role, strict alternation, no tool role.
+# Every chat template accepts this: no system role, alternating roles, no tool role.
 _UNKNOWN = GemmaModel(id="", family="unknown", images=True, system_role=False)
 
-# --- The host: what the service publishes (docs/wire.md section 2) ----------------------------------------------------
+# --- The host: facts that the service publishes (docs/wire.md section 2) ----------------------------------------------
 _RETIREMENT = date(2026, 5, 30)
 _CLOUDFLARE_GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 # The schema that the older text-generation models of Workers AI share: no `stop`, no `tool_choice`, `max_tokens` 256.
@@ -246,7 +246,7 @@ _WORKERS_AI: dict[str, Any] = {
 }
 # Reported: `No endpoints found that support tool use` and `JSON mode is not enabled`. `stop` is OpenAI's.
 _AIMLAPI: dict[str, Any] = {"tools": False, "constraint": None, "stream_options": True, "stop": 4}
-# OpenAI's chat completions on any server: which form of `response_format` it takes is found out at run time.
+# OpenAI's chat completions on any server: the form of `response_format` that it accepts is determined at run time.
 _OPENAI_COMPATIBLE: dict[str, Any] = {"constraint": "unknown_schema", "stream_options": True, "stop": 4}
 
 _PUBLISHED = (
@@ -324,7 +324,7 @@ _PUBLISHED = (
         input_price=0.11,
         output_price=0.12,
         parameters=_GEMMA_3_PARAMETERS,
-        images=False,  # neither images nor LoRA are documented there
+        images=False,  # its documentation has neither images nor LoRA
         **{**_WORKERS_AI, "lora": False},
     ),
     *(
@@ -360,13 +360,13 @@ _PUBLISHED = (
 )
 
 MODELS: Mapping[tuple[HostName, str], GemmaModel] = MappingProxyType({(m.host, m.id): m for m in _PUBLISHED})
-"""Every Gemma with published facts, by host and id; the first of a host is that host's default."""
+"""Every Gemma with published facts, by host and id. The first model of a host is its default."""
 
 DEFAULT_MODEL: Mapping[HostName, str] = MappingProxyType({m.host: m.id for m in reversed(_PUBLISHED)})
 """The default model of each host: the newest Gemma that it serves."""
 
-# A Gemma that is not in the table is treated as its family; the most specific part of an id is first. A digit that a
-# `b` follows is a size (`gemma-2b`), any other a generation (`gemma-2-9b`, `gemma3:12b`).
+# A Gemma that is not in the table has the facts of its family. The most specific pattern comes first. A digit before a
+# `b` is a size (`gemma-2b`), any other digit is a generation (`gemma-2-9b`, `gemma3:12b`).
 _FAMILIES: tuple[tuple[re.Pattern[str], GemmaModel], ...] = tuple(
     (re.compile(pattern), spec)
     for pattern, spec in (
@@ -408,10 +408,10 @@ def get_model(model_id: str, host: HostName = "cloudflare") -> GemmaModel | None
 
 @lru_cache(maxsize=256)
 def resolve_model(model_id: str, host: HostName) -> GemmaModel:
-    """Return the published facts where there are any, else those of the family that the id names.
+    """Return the published facts about a model, else those of the family that its id names.
 
-    On a host that serves Gemmas alone, an id that names no family is treated as the newest one, which a new model will
-    most likely resemble. On a server that may serve anything, it is treated as what works with every chat template.
+    If the id names no family, the model is treated as Gemma 4 on a host that serves only Gemmas, since a new model is
+    probably similar. On a server that may serve any model, it gets the facts that work with every chat template.
 
     Example:
         >>> resolve_model("gemma3:12b", "openai_compatible").family

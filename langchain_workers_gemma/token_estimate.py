@@ -1,8 +1,8 @@
-"""Estimate how many tokens Gemma's tokenizer makes of a text, without the tokenizer.
+"""Estimate the number of tokens in a text, without Gemma's tokenizer.
 
-Characters are counted by classes, and each class has a weight. `benchmarks/token_estimate.py` fitted the weights to the
-vocabulary of Gemma 3, on the Universal Declaration of Human Rights in 35 languages, on everyday prose and on code. The
-errors that remain are listed in the documentation (`docs/guides/tokens.md`).
+Characters are counted by class, and each class has a weight. `benchmarks/token_estimate.py` fitted the weights to the
+vocabulary of Gemma 3, with the Universal Declaration of Human Rights in 35 languages, everyday prose and code.
+`docs/guides/tokens.md` lists the remaining errors.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import cache
 from typing import Any
 
 IMAGE_TOKENS = 256
-"""The tokens of an image: Gemma 3 makes 256 of each."""
+"""The tokens of an image: Gemma 3 uses 256 for each."""
 
 MESSAGE_TOKENS = 4
-"""Tokens that the chat template adds to each message: its start, its role and its end."""
+"""The tokens that the chat template adds to each message: its start, its role and its end."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _RUN = re.compile(r"\w+")
@@ -26,12 +26,12 @@ _ENGLISH = frozenset({
     "at", "from", "or", "have", "an", "not", "which", "has",
 })  # fmt: skip
 _RARE_IN_ENGLISH = "jkwyz"
-_ENGLISH_SHARE = 0.22  # of the words of English prose are among those above
-_FREE_LETTERS = 4  # of a word, which add nothing to the cost of the word
+_ENGLISH_SHARE = 0.22  # the share of the words above in English prose
+_FREE_LETTERS = 4  # letters of a word that add nothing to its weight
 
 _PER_WORD, _PER_LETTER, _ENGLISH_DISCOUNT, _PER_RARE_LETTER = 0.69, 0.33, 0.095, 0.24
 
-# What is counted in any text: a pattern, and the weight of each match.
+# Counted in every text: a pattern, and the weight of each match.
 _ANYWHERE = (
     (re.compile(r"[0-9]"), 1.1),
     (re.compile(r"\n+"), 1.5),
@@ -39,7 +39,7 @@ _ANYWHERE = (
     (re.compile(r"[!-/:-@\[-`{-~]+"), 0.92),
 )
 
-# What is counted in a text with other letters than ASCII's: a pattern of runs, the weight of a run and of a character.
+# Counted in a text that is not ASCII: a pattern of runs, and the weights of a run and of a character.
 _SCRIPTS = (
     ("[\u00c0-\u0102\u0104-\u0110\u0112-\u019f\u01a2-\u01ae\u01b1-\u024f\u1e00-\u1e9f]", 0.39, 0.0),  # Latin
     ("[\u0300-\u036f]", 1.06, 0.0),  # combining marks
@@ -108,7 +108,7 @@ def _estimate_latin_words(text: str) -> float:
 
 
 def estimate_request_tokens(body: Mapping[str, Any]) -> int:
-    """Estimate the input tokens of a request, in any of the forms that the services take.
+    """Estimate the input tokens of a request, in any form that the services accept.
 
     Args:
         body: The request: `messages` or `prompt`, with or without `tools`; its input may be under `data`.

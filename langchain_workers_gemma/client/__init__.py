@@ -1,1 +1,1 @@
-"""What the chat model and the embeddings share: fields, credentials, arguments, profile and caches."""
+"""The parts that the chat model and the embeddings share: fields, credentials, arguments, profile and caches."""

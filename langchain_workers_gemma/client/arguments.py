@@ -1,4 +1,4 @@
-"""Checks of the arguments that model objects and calls take."""
+"""Check the arguments of model objects and calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLING = (
 """The sampling parameters, in the order in which they are sent."""
 
 _MAY_HOLD_TOKENS = frozenset({"api_token", "ai_gateway", "default_headers"})
-_ANYWHERE = {"max_tokens": Range(low=1, integer=True)}  # what holds on every model, published or not
+_ALWAYS = {"max_tokens": Range(low=1, integer=True)}  # the ranges that apply to every model, published or not
 
 
 def normalise_arguments(
@@ -33,7 +33,7 @@ def normalise_arguments(
     """Return constructor arguments with aliases resolved.
 
     Raises:
-        ValueError: If an argument is unknown, or given under two names with different values.
+        ValueError: If an argument is unknown, or passed under two names with different values.
     """
     normalised: dict[str, Any] = {}
     for given, value in values.items():
@@ -41,7 +41,7 @@ def normalise_arguments(
         if name not in known:
             raise ValueError(f"{given} is not an argument.{did_you_mean(given, {*known, *aliases})}")
         if normalised.get(name) is not None and value is not None and normalised[name] != value:
-            raise ValueError(f"{name} is given twice, as {name} and under another name: pass it once.")
+            raise ValueError(f"{name} is passed twice, as {name} and under another name: pass it once.")
         if normalised.get(name) is None:
             normalised[name] = value
     return normalised
@@ -59,10 +59,10 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 
 
 def to_list(argument: str, given: Any) -> list[Any]:
-    """Return a list of what an argument holds.
+    """Return the items of an argument as a list.
 
     Raises:
-        ValueError: If it is one thing and no list.
+        ValueError: If the argument is not a list or another iterable.
     """
     try:
         if not isinstance(given, str | bytes | Mapping):
@@ -73,12 +73,12 @@ def to_list(argument: str, given: Any) -> list[Any]:
 
 
 def to_python(number: Any) -> Any:
-    """Return a scalar of NumPy as Python's own number, anything else as it is."""
+    """Return a NumPy scalar as a Python number, and any other value unchanged."""
     return number.item() if type(number).__module__ == "numpy" and hasattr(number, "item") else number
 
 
 def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
-    """Check the parameters that are set against what is published about the model.
+    """Check the parameters that are set against the published facts about the model.
 
     Raises:
         ValueError: If the model has no such parameter, or the value is out of range.
@@ -90,16 +90,16 @@ def check_sampling(values: Mapping[str, Any], spec: GemmaModel) -> None:
         published = spec.parameters
         if published is not None and name not in published:
             raise ValueError(f"{name}={value!r}: {spec.id} has no {name}. Leave it out.")
-        allowed = _ANYWHERE.get(name, Range()) if published is None else published[name]
+        allowed = _ALWAYS.get(name, Range()) if published is None else published[name]
         if value not in allowed:
             raise ValueError(f"{name}={value!r} is out of range: {spec.id} takes {allowed}.")
 
 
 def merge_stops(stop: list[str] | str | None, of_call: list[str] | str | None) -> tuple[str, ...]:
-    """Return the stop sequences of model object and call, each once.
+    """Return the stop sequences of the model object and the call, each once.
 
     Raises:
-        ValueError: If one is not a string, or empty.
+        ValueError: If one is not a string, or is empty.
     """
     merged: dict[str, None] = {}
     for given in (stop, of_call):
@@ -120,10 +120,10 @@ def _get_type(model_class: type[BaseModel], name: str) -> TypeAdapter[Any]:
 
 
 def validate_field(model_class: type[BaseModel], name: str, value: object) -> Any:
-    """Return a value as the constructor would keep it in a field.
+    """Return a value in the form in which the constructor stores it in a field.
 
     Raises:
-        ValueError: If the field cannot hold it. A value that `repr` of the object hides is hidden here too.
+        ValueError: If the value is not valid. The message hides values that `repr` of the object hides.
     """
     try:
         return _get_type(model_class, name).validate_python(to_python(value))

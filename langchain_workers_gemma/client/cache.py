@@ -1,4 +1,4 @@
-"""A cache of values computed from an object's fields, valid until a field changes."""
+"""Cache values that are computed from an object's fields, until a field changes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 MAX_KEYS = 16
-"""Keys that a cache keeps; the one that was made first goes first."""
+"""The maximum number of keys in a cache. The oldest key is removed first."""
 
 
 class FieldCache(Generic[T]):
-    """Values computed from some fields of an object, each for a key.
+    """Caches values that are computed from some fields of an object, each under a key.
 
-    The fields are compared on each use, which costs a tenth of computing a call's settings: a model object is not
-    frozen, and `model_copy` changes fields without `__setattr__`.
+    Each use compares the fields, since a model object is not frozen, and `model_copy` changes fields without
+    `__setattr__`. That takes a tenth of the time for computing a call's settings.
 
     Args:
-        fields: The fields that count. A field is the same while it holds the very same object.
-        changed_in_place: Those of them that may be the very same object and yet have changed: dicts and lists whose
-            members are equal only if they are the same to the service, too (`1 == True` in Python).
+        fields: The names of the fields. A field is unchanged if it holds the same object.
+        changed_in_place: The names of those fields whose objects can change in place: dicts and lists. They are
+            compared by value.
     """
 
     def __init__(self, fields: Sequence[str], changed_in_place: Sequence[str]) -> None:
@@ -32,12 +32,18 @@ class FieldCache(Generic[T]):
         self._kept: dict[Hashable, tuple[tuple[Any, ...], tuple[Any, ...], T]] = {}
 
     def get(self, key: Hashable, fields: Mapping[str, Any], make: Callable[[], T]) -> T:
-        """Return the value for a key, made anew if a field has changed."""
+        """Return the value for a key, and compute it again if a field has changed.
+
+        Args:
+            key: The key.
+            fields: The object's fields.
+            make: Computes the value.
+        """
         values, containers = self._values(fields), self._containers(fields)
         kept = self._kept.get(key)
         if kept is not None and all(map(is_, kept[0], values)) and kept[1] == containers:
             return kept[2]
-        containers = copy.deepcopy(containers)  # before the value is made, so that a change meanwhile is noticed
+        containers = copy.deepcopy(containers)  # before `make`, so that a concurrent change is noticed
         value = make()
         self._kept[key] = (values, containers, value)
         for oldest in list(self._kept)[:-MAX_KEYS]:
@@ -49,7 +55,7 @@ class FieldCache(Generic[T]):
         return FieldCache(*self._names)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle no values, since they may refer to objects that cannot be pickled."""
+        """Pickle an empty cache, since its values may refer to objects that cannot be pickled."""
         return FieldCache, self._names
 
 

@@ -42,11 +42,11 @@ _CALL_ONLY = frozenset({
     "extra_headers", "n",
 })  # fmt: skip
 _ARGUMENTS = _PER_CALL | _CALL_ONLY
-_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with better messages than pydantic's
+_CHECKED_ELSEWHERE = frozenset({"model", "ai_gateway", "timeout", *SAMPLING})  # with clearer messages than pydantic's
 
 
 class ChatModel(Connected, Protocol):
-    """The fields of `ChatWorkersGemma` that the settings of a call are made of."""
+    """The fields of `ChatWorkersGemma` that determine the settings of a call."""
 
     temperature: int | float | None
     max_tokens: int | None
@@ -59,7 +59,7 @@ class ChatModel(Connected, Protocol):
 
 
 def get_model_spec(chat: ChatModel, of_call: object = None) -> GemmaModel:
-    """Return the facts about the model: family, host, then the caller's profile, unless the call names a model."""
+    """Return the facts about the model, with the caller's profile unless the call names another model."""
     model = connection.check_model(of_call or chat.model, chat.host)
     spec = resolve_model(model, chat.host)
     return apply_profile(spec, get_callers_profile(chat.profile)) if model == chat.model else spec
@@ -124,7 +124,7 @@ def build_call_settings(chat: ChatModel, stop: list[str] | None, kwargs: dict[st
 
 
 def _validate_overrides(chat: ChatModel, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call that replace fields, each checked as the field.
+    """Return the arguments of a call that replace fields, each validated like the field.
 
     Raises:
         ValueError: If an argument is unknown or not valid.
@@ -134,7 +134,7 @@ def _validate_overrides(chat: ChatModel, kwargs: Mapping[str, Any]) -> dict[str,
         name = min(unknown)
         raise ValueError(
             f"{name} is not an argument of a call.{did_you_mean(name, _ARGUMENTS)} "
-            "Use model_kwargs for keys that are to be sent as they are."
+            "Use model_kwargs for keys that are sent unchanged."
         )
     chat_class = cast("type[BaseModel]", type(chat))
     return {
@@ -152,7 +152,7 @@ def _parse_answer(kwargs: Mapping[str, Any], spec: GemmaModel) -> Answer | None:
 
 
 def build_trace_params(chat: ChatModel, stop: list[str] | None, kwargs: Mapping[str, Any]) -> LangSmithParams:
-    """Return what traces show of a call: its model and the commonest of its settings."""
+    """Return the parameters of a call for traces: its model and its most common settings."""
     given = {chat.aliases.get(name, name): value for name, value in kwargs.items()}
     params = LangSmithParams(
         ls_provider="workers_gemma", ls_model_name=given.get("model") or chat.model, ls_model_type="chat"
@@ -170,13 +170,13 @@ def build_trace_params(chat: ChatModel, stop: list[str] | None, kwargs: Mapping[
 
 
 def get_server_memory(chat: ChatModel) -> ServerMemory:
-    """Return what is remembered of its server for a model object; not part of its copies and pickles."""
+    """Return a model object's memory of its servers, which its copies and pickles do not include."""
     kept: ServerMemory | None = vars(chat).get("_server_memory")
     return vars(chat).setdefault("_server_memory", ServerMemory()) if kept is None else kept
 
 
 def check_max_repairs(value: object) -> int:
-    """Return `max_repairs`.
+    """Check `max_repairs` and return it.
 
     Raises:
         ValueError: If it is not an integer of at least 0.
@@ -189,7 +189,7 @@ def check_max_repairs(value: object) -> int:
 def _resolve_aliases(
     chat: ChatModel, kwargs: dict[str, Any], stop: list[str] | None
 ) -> tuple[dict[str, Any], list[str] | None]:
-    """Return the arguments of a call by their own names; a call knows the same aliases as the constructor."""
+    """Replace aliases in the arguments of a call, which accepts the same aliases as the constructor."""
     aliases = {alias: name for alias, name in chat.aliases.items() if name in _PER_CALL or name == "stop"}
     if kwargs.keys().isdisjoint(aliases):
         return kwargs, stop
@@ -199,7 +199,7 @@ def _resolve_aliases(
 
 
 def check_json(argument: str, value: object) -> None:
-    """Check that an argument can be sent.
+    """Check that an argument can be sent as JSON.
 
     Raises:
         ValueError: If JSON cannot hold it.

@@ -1,4 +1,4 @@
-"""Shared by chat model and embeddings: credentials, address, headers, and the transport that uses them."""
+"""Resolve the credentials, address and headers of chat model and embeddings, and build the transport."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from langchain_workers_gemma.transport.driver import Driver
 from langchain_workers_gemma.transport.http import Transport
 
 _TOKEN_NAMES = ("api_token", "api_key", "cloudflare_api_token")
-MAX_TIMEOUT = 1_000_000  # seconds; sockets take no more than about two million
+MAX_TIMEOUT = 1_000_000  # seconds; sockets accept at most about two million
 _CREDENTIAL_HEADER = re.compile(
     r"auth|token|secret|passw|credential|cookie|signature|jwt|(^|[-_.]|api)key", re.IGNORECASE
 )
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_CONNECT_TIMEOUT = 10.0  # a host that does not accept a connection quickly is down
+_CONNECT_TIMEOUT = 10.0  # seconds; a host that does not accept a connection by then is down
 
 
 class Connected(Protocol):
@@ -56,7 +56,7 @@ class Connected(Protocol):
 
 
 def wrap_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Wrap the token among the constructor's arguments, so that no validation error can show it."""
+    """Return the constructor's arguments with the token wrapped, so that no validation error can show it."""
     return {
         name: SecretStr(value) if name in _TOKEN_NAMES and isinstance(value, str) else value
         for name, value in arguments.items()
@@ -64,14 +64,14 @@ def wrap_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(connected: Connected) -> None:
-    """Fill in what was left out, from the environment and the host's defaults.
+    """Fill in missing fields from the environment and the host's defaults.
 
     Raises:
-        ValueError: If credentials are missing, or an argument is not one that the host can take.
+        ValueError: If credentials are missing, or the host does not support an argument.
     """
     host = HOSTS[connected.host]
     if host.serves_any_model and not connected.model:
-        raise ValueError(f"model is missing: host={host.name!r} may serve any, so name one, such as 'gemma3:12b'.")
+        raise ValueError(f"model is missing: host={host.name!r} has no default model. Pass one, such as 'gemma3:12b'.")
     check_model_id(connected.model, host)
     connected.api = connected.api or next(iter(host.chat))
     _check_api(connected)
@@ -82,7 +82,7 @@ def resolve(connected: Connected) -> None:
         ("binding", connected.binding),
     ):
         if value is not None and not host.has_gateway:
-            raise ValueError(f"{name} is of Cloudflare Workers AI; {host.label} has no such thing. Leave it out.")
+            raise ValueError(f"{name} is a feature of Cloudflare Workers AI; {host.label} has none. Leave it out.")
     base_url = connected.base_url or os.environ.get(BASE_URL_VARIABLE) or host.base_url
     if not base_url:
         raise ValueError(
@@ -99,16 +99,16 @@ def resolve(connected: Connected) -> None:
 
 
 def check_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers that may be sent.
+    """Check that headers can be sent, and return them.
 
     Raises:
-        ValueError: If a name or a value is not one that a header can have.
+        ValueError: If a name or a value is not valid in an HTTP header.
     """
     if not isinstance(headers, Mapping):
         raise ValueError(f"{argument} must be a dict of names and values, not {type(headers).__name__}.")
     for name, value in headers.items():
         if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
-            raise ValueError(f"{argument}: {name!r} is not a header's name.")
+            raise ValueError(f"{argument}: {name!r} is not a valid header name.")
         if not isinstance(value, str):
             raise ValueError(f"{argument}[{name!r}] must be a string, not {type(value).__name__}.")
         check_header(f"{argument}[{name!r}]", value)
@@ -116,7 +116,7 @@ def check_headers(argument: str, headers: Mapping[str, str]) -> Mapping[str, str
 
 
 def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment variables of those headers that hold credentials, by header.
+    """Return the environment variables for the headers that hold credentials, by header.
 
     Example:
         >>> get_header_variables({"cf-aig-authorization": "Bearer x", "x-team": "search"})
@@ -130,12 +130,12 @@ def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return headers as they were before they were serialised, which leaves the values of credentials out.
+    """Return headers with the values that serialisation has left out, from the environment.
 
-    LangChain's own references to secrets replace whole arguments only.
+    LangChain's references to secrets replace whole arguments only, so they cannot replace the value of one header.
 
     Raises:
-        ValueError: If the environment does not have one.
+        ValueError: If an environment variable is not set.
     """
     read = {name: variable for name, variable in get_header_variables(headers).items() if headers[name] is None}
     for name, variable in read.items():
@@ -184,7 +184,7 @@ def _resolve_credentials(connected: Connected) -> None:
 
 
 def _join_names(names: tuple[str, ...]) -> str:
-    """Name for people: `A`, `A or B`, `A, B or C`."""
+    """Return the names as text: `A`, `A or B`, `A, B or C`."""
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -193,10 +193,10 @@ def _find_first_set(variables: tuple[str, ...]) -> str | None:
 
 
 def check_timeout(timeout: float | httpx.Timeout | None) -> None:
-    """Check a time limit.
+    """Check a timeout.
 
     Raises:
-        ValueError: If it is not a number of seconds that a socket can wait for.
+        ValueError: If it is not a number of seconds that a socket accepts.
     """
     given = timeout.as_dict().values() if isinstance(timeout, httpx.Timeout) else (timeout,)
     if not all(seconds is None or isinstance(seconds, int | float) for seconds in given):
@@ -214,7 +214,7 @@ def get_token_variable(host: HostName) -> str:
 
 
 def find_token_source(connected: Connected) -> str:
-    """Return the source of the token for messages; empty where none is needed."""
+    """Return a description of where the token comes from, for error messages; empty if no token is needed."""
     if connected.binding is not None:
         return ""
     secret = _to_secret(connected.api_token)
@@ -229,13 +229,13 @@ def find_token_source(connected: Connected) -> str:
 
 
 def collect_secrets(connected: Connected, gateway_: AIGateway | None) -> tuple[str, ...]:
-    """Return texts that must not appear in an error."""
+    """Return the texts that must not appear in an error."""
     tokens = (_to_secret(connected.api_token), gateway_.token if gateway_ else None)
     return tuple(token.get_secret_value() for token in tokens if token)
 
 
 def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGateway | None) -> ErrorContext:
-    """Return what is known of a call, for an error's advice."""
+    """Return the facts about a call for the advice in an error."""
     return ErrorContext(
         model=spec.id,
         host=spec.host,
@@ -246,15 +246,15 @@ def build_error_context(connected: Connected, spec: GemmaModel, gateway_: AIGate
 
 
 def _find_newest(host: HostName) -> str | None:
-    """Return the newest model of a host: the replacement of a retired model that is not in the table."""
+    """Return the newest model of a host, which replaces a retired model that has no entry in `MODELS`."""
     return DEFAULT_MODEL.get(host) if HOSTS[host].has_account_api else None
 
 
 def check_model(model: object, host: HostName) -> str:
-    """Return a model id given with a call.
+    """Check a model id that was passed with a call, and return it.
 
     Raises:
-        ValueError: If it is not an id.
+        ValueError: If it is not a valid id.
     """
     if not isinstance(model, str):
         raise ValueError(f"model must be an id such as '@cf/google/gemma-4-26b-a4b-it', not {model!r}.")
@@ -262,7 +262,7 @@ def check_model(model: object, host: HostName) -> str:
 
 
 def parse_gateway(value: object) -> AIGateway | None:
-    """Return the gateway, from its id or as it is.
+    """Return the gateway from its id, or unchanged if it is an `AIGateway`.
 
     Raises:
         ValueError: If it is neither.
@@ -270,7 +270,7 @@ def parse_gateway(value: object) -> AIGateway | None:
     if value is None or isinstance(value, AIGateway):
         return value
     try:
-        return AIGateway(value)  # type: ignore[arg-type]  # what is no string is refused there
+        return AIGateway(value)  # type: ignore[arg-type]  # it rejects other types than strings
     except ValidationError:
         raise ValueError(
             "ai_gateway must be a gateway's id (letters, digits, '_' and '-') or an AIGateway, "
@@ -282,7 +282,7 @@ def build_address(connected: Connected) -> Address:
     """Return the address of requests.
 
     Raises:
-        ValueError: If a field that was assigned to the object is not one that the host can take.
+        ValueError: If the host does not support a field that was assigned later.
     """
     _check_api(connected)
     account = connected.account_id
@@ -299,13 +299,19 @@ def build_call_headers(
     gateway_: AIGateway | None,
     extra_headers: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the headers of one call, beside those of every request.
+    """Return the headers of one call, without those that every request has.
+
+    Args:
+        connected: The model object.
+        session_affinity: The value of `x-session-affinity`, `None` to leave it out.
+        gateway_: The AI Gateway of the call.
+        extra_headers: The headers that were passed with the call.
 
     Raises:
-        ValueError: If one cannot be sent.
+        ValueError: If a header is not valid.
     """
     extra = check_headers("extra_headers", {} if extra_headers is None else extra_headers)
-    own = check_headers("default_headers", connected.default_headers)  # before a token is among the values here
+    own = check_headers("default_headers", connected.default_headers)  # checked before the values here include a token
     affinity = (
         {} if session_affinity is None else {"x-session-affinity": check_header("session_affinity", session_affinity)}
     )
@@ -318,10 +324,10 @@ def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout
 
     Args:
         connected: The model object.
-        timeout_of_call: Replaces its own `timeout`.
+        timeout_of_call: The timeout of the call; `None` to use that of the model object.
 
     Raises:
-        ValueError: If the binding is missing.
+        ValueError: If the binding and the token are missing.
     """
     limits = timeout_of_call or connected.timeout
     if connected.binding is not None:
@@ -337,7 +343,7 @@ def build_transport(connected: Connected, timeout_of_call: float | httpx.Timeout
 
 
 def _to_secret(token: SecretStr | str | None) -> SecretStr | None:
-    """Return a token in its wrapper; one that was assigned to the model object may have none."""
+    """Return a token in its wrapper. A token that was assigned to the model object may have none."""
     return SecretStr(token) if isinstance(token, str) else token
 
 

@@ -1,4 +1,4 @@
-"""Shared by chat model and embeddings: the fields of a client, their checks, and how they are copied and pickled."""
+"""The fields that chat model and embeddings share, their validation, and how they are copied and pickled."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ class ClientFields(Serializable):
     """Further keys of the request body, sent unchanged."""
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs = connection.wrap_secrets(kwargs)  # so that no frame of ours holds the plain token
+        kwargs = connection.wrap_secrets(kwargs)  # so that no frame of this package holds the plain token
         super().__init__(**kwargs)
         spec = resolve_model(self.model, self.host)
         if spec.family == "unknown":
             warnings.warn(
-                f"model={self.model!r} names no known Gemma. It is used as every chat template allows: no "
-                "system role, no tools in the request. Name its family in the id if it has one, such as 'gemma-3'.",
+                f"model={self.model!r} names no known Gemma. It is used in a way that every chat template allows: no "
+                "system role, no tools in the request. If it has a family, put it into the id, such as 'gemma-3'.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -122,9 +122,9 @@ class ClientFields(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What is written in another form than the field has.
+        """The fields that are serialised in another form.
 
-        An `httpx.Timeout` is written as its four limits, a credential in a header without its value.
+        An `httpx.Timeout` is written as its four limits, and a header that holds a credential without its value.
         """
         written: dict[str, Any] = {}
         if isinstance(self.timeout, httpx.Timeout):
@@ -142,7 +142,7 @@ class ClientFields(Serializable):
     @field_validator("default_headers", mode="before")
     @classmethod
     def _read_headers(cls, headers: object) -> object:
-        """Give headers whose value `lc_attributes` left out that of the environment."""
+        """Restore the header values that `lc_attributes` left out, from the environment."""
         return connection.restore_header_credentials(headers) if isinstance(headers, Mapping) else headers
 
     @property
@@ -160,27 +160,27 @@ class ClientFields(Serializable):
         return frozenset(cls.model_fields).difference(*(base.model_fields for base in bases))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field to what the constructor would take."""
+        """Validate a value like the constructor, and set the field."""
         super().__setattr__(name, validate_field(type(self), name, value) if name in self._get_own_fields() else value)
         self._forget_serialized()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some fields changed to what the constructor would take."""
+        """Return a copy with some fields changed, each validated like in the constructor."""
         own = self._get_own_fields()
         changed = {
             name: validate_field(type(self), name, value) if name in own else value
             for name, value in (update or {}).items()
         }
         duplicate = super().model_copy(update=changed, deep=deep)
-        duplicate._forget_serialized()  # noqa: SLF001 - a copy of ours
+        duplicate._forget_serialized()  # noqa: SLF001 - a copy of this object
         return duplicate
 
     def _forget_serialized(self) -> None:
-        """Drop the form that core keeps of the fields, for traces and as a key of caches: no change reaches it."""
+        """Drop core's serialised form of the fields, which it uses in traces and cache keys, and does not update."""
         vars(self).pop("_serialized", None)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle neither the caller's clients nor the binding: connections cannot be pickled."""
+        """Return the state without the caller's clients and the binding, since connections cannot be pickled."""
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(_TIED_TO_PROCESS)}}
 

@@ -1,4 +1,4 @@
-"""Prepare a call without its messages. Calls that differ in their messages only share one preparation and driver."""
+"""Prepare a call without its messages. Calls that differ only in their messages share one preparation and driver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.request.planner import Preparation, prepare
 from langchain_workers_gemma.transport.driver import Driver
 
-_FOR_TRANSPORT = frozenset({"binding", "http_async_client", "http_client", "timeout"})
+_FOR_TRANSPORT = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # they change no request
 _CACHED_ARGUMENTS = frozenset({
     "tools", "tool_choice", "parallel_tool_calls", "response_format", "guided_json", "keep_invalid_calls",
     "keep_invalid_answer", "max_repairs", "skip_forms", "max_tokens", "temperature", "seed",
@@ -26,7 +26,7 @@ _PLAIN = frozenset({dict, str, bool, int, float, type(None)})
 
 
 def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
-    """Prepare a call, or return what an earlier call with the same fields and arguments has prepared.
+    """Prepare a call, or return the preparation of an earlier call with the same fields and arguments.
 
     Args:
         chat: The chat model.
@@ -37,7 +37,7 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     Raises:
         ValueError: If an argument is unknown or not valid.
     """
-    # a gateway's metadata may change in place
+    # The metadata of a gateway can change in place.
     is_fixed = stop is None and not isinstance(chat.ai_gateway, AIGateway)
     arguments = _make_key(kwargs) if is_fixed else None
     if arguments is None:
@@ -45,17 +45,17 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     return get_cache(chat, "_preparations", lambda: _make_preparation_cache(chat)).get(
         (stream, arguments, get_server_memory(chat).version),
         vars(chat),
-        # A copy of the arguments, which their owner cannot change.
+        # A copy of the arguments, which the caller cannot change later.
         lambda: prepare(build_call_settings(chat, None, from_json(arguments)), stream=stream),
     )
 
 
 def get_driver(chat: ChatModel, timeout: float | httpx.Timeout | None) -> Driver:
-    """Return what sends the requests of a call.
+    """Return the driver that sends the requests of a call.
 
     Args:
         chat: The chat model.
-        timeout: The `timeout` of the call, `None` if it has none of its own.
+        timeout: The `timeout` of the call, `None` to use that of the model object.
 
     Raises:
         ValueError: If the binding is missing.
@@ -75,15 +75,16 @@ def _make_preparation_cache(chat: ChatModel) -> FieldCache[Preparation]:
 
 
 def _make_key(kwargs: Mapping[str, Any]) -> bytes | None:
-    """Return the arguments of a call as JSON, by which its settings can be kept; `None` if they may hold other things.
+    """Return the arguments of a call as JSON, the key of its preparation; `None` if JSON cannot represent them.
 
-    The tools that an agent binds are the same in each of its turns, and cost more to prepare than the messages.
+    Tools are part of the key: an agent sends the same tools in each turn, and they take longer to prepare than the
+    messages.
     """
     if not kwargs:
         return b"{}"
     tools = kwargs.get("tools") or []
     others = {name: value for name, value in kwargs.items() if name != "tools"}
-    is_list = isinstance(tools, list)  # an iterator can be read once
+    is_list = isinstance(tools, list)  # an iterator can be read only once
     is_plain = is_list and {dict}.issuperset(map(type, tools)) and _PLAIN.issuperset(map(type, others.values()))
     if not (is_plain and kwargs.keys() <= _CACHED_ARGUMENTS):
         return None

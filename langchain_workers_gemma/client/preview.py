@@ -1,4 +1,4 @@
-"""What a call would send and cost, without sending it."""
+"""Build the preview of a call: its request and cost, without sending it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _DATA_URI = re.compile(r"(data:[\w.+/-]+;base64,)([A-Za-z0-9+/=]{64,})")
 
 @dataclass(frozen=True)
 class PreviewedRequest:
-    """A request that would be sent.
+    """The request of a previewed call.
 
     Attributes:
-        method: The HTTP method.
-        url: The URL; of a binding, what would be called.
-        headers: The headers, secrets masked.
+        method: The HTTP method; `run` for a binding.
+        url: The URL; for a binding, the call.
+        headers: The headers, with secrets masked.
         body: The body.
     """
 
@@ -43,13 +43,13 @@ class PreviewedRequest:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a call would send and cost. In a notebook it shows as a table.
+    """The request and the cost of a call. Notebooks show it as a table.
 
     Attributes:
         request: The request.
-        input_tokens: How many tokens it holds, by an estimate.
-        cost_usd: What they cost by the published prices, in US dollars; `None` where none are published.
-        changes: What is changed in the messages to fit the model's chat template, and why, in words.
+        input_tokens: The estimated number of input tokens.
+        cost_usd: The cost of the input tokens in US dollars; `None` if no prices are published.
+        changes: Descriptions of the changes to the messages that the model's chat template requires.
     """
 
     request: PreviewedRequest
@@ -58,7 +58,7 @@ class Preview:
     changes: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        """Return a table for notebooks. What messages hold is never read as markup."""
+        """Return a table for notebooks. Markup in messages is escaped."""
         cost = "not published" if self.cost_usd is None else f"${self.cost_usd:.6f}"
         changes = "".join(f"<li>{escape(change)}</li>" for change in self.changes)
         headers = "\n".join(f"{name}: {value}" for name, value in self.request.headers.items())
@@ -81,15 +81,18 @@ class Preview:
 def build_preview(
     chat: ChatModel, preparation: Preparation, messages: Sequence[BaseMessage], gateway: str | AIGateway | None
 ) -> Preview:
-    """Return what a call would send and cost.
+    """Return the preview of a call.
 
     Args:
         chat: The chat model.
         preparation: The call, prepared without its messages.
         messages: The messages.
-        gateway: The AI Gateway of the call, whose token must not show.
+        gateway: The AI Gateway of the call, whose token is masked.
+
+    Raises:
+        ValueError: If the model cannot read the messages.
     """
-    images = {url: url for url in preparation.find_image_urls(messages)}  # a call would fetch them first
+    images = {url: url for url in preparation.find_image_urls(messages)}  # not fetched for a preview
     plan = preparation.plan(messages, inlined_images=images if chat.inline_image_urls else None)
     request = plan.request
     if chat.binding is not None:
@@ -112,7 +115,7 @@ def _mask(name: str, value: str, secrets: Sequence[str]) -> str:
 
 
 def _count_changes(changes: Sequence[str]) -> tuple[str, ...]:
-    """Return each change once, with how often it was made."""
+    """Return each change once, with its number of occurrences."""
     return tuple(change if count == 1 else f"{change} ({count} times)" for change, count in Counter(changes).items())
 
 

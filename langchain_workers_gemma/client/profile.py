@@ -1,4 +1,4 @@
-"""LangChain's model profiles, from the published facts about a model and the caller's own profile."""
+"""Build LangChain's model profile from the published facts about a model and the caller's own profile."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 else:
     _ChatModel = object
 
-_KEYS = ModelProfile.__required_keys__ | ModelProfile.__optional_keys__  # those that this version of core knows
+_KEYS = ModelProfile.__required_keys__ | ModelProfile.__optional_keys__  # the keys that this version of core has
 
-# The facts that decide a request and that a caller's profile may override.
+# The keys of a profile that override facts about the model.
 _PROFILE_FACTS = {
     "image_inputs": "images",
     "tool_calling": "tools",
@@ -36,7 +36,7 @@ _PROFILE_FACTS = {
 class ResolvedProfile(dict[str, Any]):
     """The profile of a model object: the published facts about its model, and the caller's overrides.
 
-    The two are kept apart, so that a model object whose model changes has the new model's capabilities.
+    The two are kept separately, so that the profile has the new model's capabilities if the model changes.
 
     Args:
         published: The published facts.
@@ -66,21 +66,21 @@ class ProfileMethods(_ChatModel):
         return build_published_profile(resolve_model(self.model, self.host))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; another model has another profile."""
+        """Set a field, and update the profile if the model has changed."""
         super().__setattr__(name, value)
         if name in ("model", "host"):
             self._resolve_profile()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some fields changed; another model has another profile."""
+        """Return a copy with some fields changed, and update its profile if the model has changed."""
         duplicate = super().model_copy(update=update, deep=deep)
         if update and not update.keys().isdisjoint(("model", "host")):
-            duplicate._resolve_profile()  # noqa: SLF001 - a copy of ours
+            duplicate._resolve_profile()  # noqa: SLF001 - a copy of this object
         return duplicate
 
 
 def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the caller's values in a profile: all of it, unless this package made it."""
+    """Return the caller's values in a profile: all values, unless this package has created it."""
     if isinstance(profile, ResolvedProfile):
         published = profile.published
         return {key: value for key, value in profile.items() if key not in published or published[key] != value}
@@ -88,7 +88,7 @@ def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def build_published_profile(spec: GemmaModel) -> ModelProfile:
-    """Return LangChain's profile of a model; keys that this version of core does not know are left out."""
+    """Return LangChain's profile of a model, without keys that this version of core does not have."""
     values: dict[str, Any] = {
         "name": spec.name or None,
         "status": "deprecated" if spec.retired else "active",
@@ -121,9 +121,9 @@ def apply_profile(spec: GemmaModel, profile: Mapping[str, Any] | None) -> GemmaM
     """Return the facts about a model, with the values of a caller's profile."""
     if profile is None:
         return spec
-    said: dict[str, Any] = {fact: profile[key] for key, fact in _PROFILE_FACTS.items() if profile.get(key) is not None}
-    usable = said.pop("enforced_context", spec.max_input_tokens)
+    facts: dict[str, Any] = {fact: profile[key] for key, fact in _PROFILE_FACTS.items() if profile.get(key) is not None}
+    usable = facts.pop("enforced_context", spec.max_input_tokens)
     if usable != spec.max_input_tokens:
-        said["enforced_context"] = usable
-    changed = {fact: value for fact, value in said.items() if value != getattr(spec, fact)}
+        facts["enforced_context"] = usable
+    changed = {fact: value for fact, value in facts.items() if value != getattr(spec, fact)}
     return replace(spec, **changed) if changed else spec

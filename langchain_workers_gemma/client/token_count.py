@@ -1,4 +1,4 @@
-"""Count the tokens of LangChain messages, by an estimate or by the caller's own tokenizer."""
+"""Count the tokens of LangChain messages, with an estimate or with the caller's tokenizer."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def get_ids(text: str, token_ids: Callable[[str], list[int]] | None) -> list[int
         token_ids: The caller's own tokenizer.
 
     Raises:
-        ValueError: Without a tokenizer. Core would take that of GPT-2.
+        ValueError: If there is no tokenizer. Core would use that of GPT-2.
     """
     if token_ids is None:
         raise ValueError(
-            "get_token_ids needs custom_get_token_ids=..., a function from a text to token ids: this package does not "
-            "include Gemma's tokenizer. get_num_tokens estimates the number of tokens without it."
+            "get_token_ids needs custom_get_token_ids=..., a function that returns the token ids of a text: this "
+            "package does not include Gemma's tokenizer. get_num_tokens estimates the number of tokens without it."
         )
     return token_ids(text)
 
@@ -50,11 +50,11 @@ def count_messages(
     tools: Sequence[Any] | None,
     token_ids: Callable[[str], list[int]] | None,
 ) -> int:
-    """Count the tokens of messages, their tool calls and images included, and of tools that are bound beside them.
+    """Count the tokens of messages, including tool calls and images, and of bound tools.
 
     Args:
         messages: The messages.
-        tools: Tools in any form that `bind_tools` takes.
+        tools: Tools in any form that `bind_tools` accepts.
         token_ids: The caller's own tokenizer, `None` for the estimate.
     """
 

@@ -1,1 +1,1 @@
-"""The conversation with the service, without I/O: actions, attempts, retries and error mapping."""
+"""Exchange requests and responses with the service, without I/O: actions, attempts, retries and error mapping."""

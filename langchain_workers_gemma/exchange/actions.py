@@ -1,12 +1,12 @@
-"""The actions that an exchange yields and a driver carries out.
+"""The actions that an exchange yields and a driver executes.
 
 FetchImages(urls) -> {url: data URI}
 Send(request)     -> ResponseHead(status, headers)
 Read()            -> bytes, or None at the end of the body
 Sleep(seconds)    -> None
 ReadClock()       -> seconds
-Deliver(pieces)   -> None   the driver yields them to its caller
-CloseConnection() -> None   the connection of the response is not used again
+Deliver(pieces)   -> None   the driver yields the pieces to its caller
+CloseConnection() -> None   the connection of the response is not reused
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from langchain_workers_gemma.response.builders import Piece
 
 @dataclass(slots=True)
 class ResponseHead:
-    """The head of a reply.
+    """The head of a response.
 
     Attributes:
         status: The HTTP status.
-        headers: Its headers, names in lower case.
+        headers: The headers, with names in lower case.
     """
 
     status: int
@@ -34,7 +34,7 @@ class ResponseHead:
 
 @dataclass(slots=True)
 class Send:
-    """Send a request and wait for the head of its reply."""
+    """Send a request and wait for the head of its response."""
 
     request: Request
 
@@ -44,7 +44,7 @@ class Read:
     """Wait for the next bytes of the body.
 
     Attributes:
-        is_complete: Whether the response is complete by its own account. Later bytes are waited for only briefly.
+        is_complete: Whether the service has marked the end of the response. Then the driver waits only briefly.
     """
 
     is_complete: bool = False
@@ -52,31 +52,31 @@ class Read:
 
 @dataclass(slots=True)
 class Sleep:
-    """Wait."""
+    """Wait for some seconds."""
 
     seconds: float
 
 
 @dataclass(slots=True)
 class Deliver:
-    """Hand pieces of the reply to the caller."""
+    """Deliver pieces of the reply to the caller."""
 
     pieces: list[Piece]
 
 
 @dataclass(slots=True)
 class CloseConnection:
-    """Close the connection of the response, rather than use it again."""
+    """Close the connection of the response, so that it is not reused."""
 
 
 @dataclass(slots=True)
 class ReadClock:
-    """Return the seconds of a clock that never goes back."""
+    """Return the seconds of a monotonic clock."""
 
 
 @dataclass(slots=True)
 class FetchImages:
-    """Fetch images over http(s). The outcome is the `data:` URI of each URL."""
+    """Fetch images over http(s), and return the `data:` URI of each URL."""
 
     urls: Sequence[str]
 

@@ -1,4 +1,4 @@
-"""Advice that accompanies a response: the cure for an error, and for a reply of little use."""
+"""Find the advice for an error, or for a reply that is empty or truncated."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from langchain_workers_gemma.response.reader import ReplyReader
 
 
 def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
-    """Return a warning that names the cure for a reply, `None` if it needs none.
+    """Return a warning with the cure for an empty or truncated reply, `None` if the reply needs none.
 
     Args:
-        plan: What was sent.
+        plan: The plan of the call.
         reader: The reader of the reply, which has ended.
     """
     if plan.unreliable_tools and reader.is_empty:
@@ -20,10 +20,10 @@ def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
             'use tool_calling="guided_json".'
         )
     tokens = reader.tally.output_tokens
-    if _is_thought_alone(reader):
-        spent = f"all {tokens} tokens" if tokens else "all tokens"
+    if _is_only_reasoning(reader):
+        used = f"all {tokens} tokens" if tokens else "all tokens"
         return (
-            f"The reply of {plan.spec.id} is empty: {spent} went into reasoning. Raise max_tokens, or turn thinking "
+            f"The reply of {plan.spec.id} is empty: {used} went into reasoning. Raise max_tokens, or turn thinking "
             "off with thinking=False."
         )
     if plan.unset_limit is not None and _is_truncated(plan, reader):
@@ -32,7 +32,7 @@ def find_advice(plan: Plan, reader: ReplyReader) -> str | None:
     return None
 
 
-def _is_thought_alone(reader: ReplyReader) -> bool:
+def _is_only_reasoning(reader: ReplyReader) -> bool:
     if reader.has_answer or reader.withheld_answer or reader.text_instead_of_call:
         return False
     return reader.has_content or 0 < reader.tally.output_tokens <= reader.tally.reasoning_tokens
@@ -47,14 +47,14 @@ def _is_truncated(plan: Plan, reader: ReplyReader) -> bool:
 def make_missing_call_error(plan: Plan, reader: ReplyReader) -> ToolChoiceError:
     """Return the error for a forced call that is missing."""
     names = ", ".join(sorted(plan.reader_options.forced or ()))
-    why = reader.truncation or "The reply holds none that can run."
-    prose = reader.text_instead_of_call
-    said = f" The model said: {prose[:200]!r}" if prose else ""
-    return ToolChoiceError(f"tool_choice demanded a call to {names}. {why}{said}")
+    why = reader.truncation or "The reply holds no such call that can run."
+    text = reader.text_instead_of_call
+    wrote = f" The model wrote: {text[:200]!r}" if text else ""
+    return ToolChoiceError(f"tool_choice requires a call to {names}. {why}{wrote}")
 
 
 def add_advice(plan: Plan, error: APIStatusError) -> APIStatusError:
-    """Return the same error; where a model refused `tools` that it was never taught, with the cure."""
+    """Return the error, with the cure if a model refused `tools` that it does not support."""
     if plan.unreliable_tools and isinstance(error, BadRequestError | InternalServerError) and error.advice is None:
         advice = f'{plan.spec.id} is not flagged for function calling: use tool_calling="guided_json".'
         error.advice = advice

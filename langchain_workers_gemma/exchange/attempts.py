@@ -1,4 +1,4 @@
-"""Repeat an attempt that failed, as long as a retry may help."""
+"""Repeat a failed attempt, as long as a retry may help."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def with_retries(
     *,
     may_retry: Callable[[WorkersGemmaError], bool] = _allow_always,
 ) -> Generator[Action, Any, T]:
-    """Run an attempt, and run it again after a failure that a retry may cure.
+    """Run an attempt, and run it again after a failure for which a retry may help.
 
     Args:
         attempt: Starts one attempt.
         policy: Which failures are retried, and after which delay.
-        may_retry: Whether a retry is still possible after an error: not once a part of a response was delivered.
+        may_retry: Returns whether a retry is possible after an error. It is not if part of a response was delivered.
 
     Returns:
-        What the attempt that succeeded returned.
+        The result of the successful attempt.
 
     Raises:
-        WorkersGemmaError: The error of the last attempt.
+        WorkersGemmaError: If the last attempt failed.
     """
     retries = 0
     while True:

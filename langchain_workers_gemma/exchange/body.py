@@ -17,18 +17,19 @@ from langchain_workers_gemma.exchange.error_mapping import (
 from langchain_workers_gemma.json_text.parsing import parse_json
 
 _DONE = b"[DONE]"
-_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # of an event stream
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # the fields of an event stream
 _MAX_FIELD_LENGTH = max(map(len, _FIELDS))
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""A larger body, or a larger event of a stream, is refused, so that memory stays bounded."""
+"""The maximum size of a body, or of one event of a stream, so that memory use is limited."""
 
 
 def closing_on_error(steps: Generator[Action, Any, T]) -> Generator[Action, Any, T]:
-    """Read a response, and close its connection if the response could not be understood.
+    """Read a response, and close its connection if the response cannot be read.
 
-    The length of such a response may be wrong as well. The rest of it would be taken for the next response on the
-    connection, which may belong to somebody else. An error in the service's own JSON is understood.
+    The length of such a response may be wrong as well. Then the next call on the connection, which may be another
+    user's, would read the rest of it as its own response. An error in the service's own JSON does not close the
+    connection.
     """
     try:
         return (yield from steps)
@@ -39,7 +40,7 @@ def closing_on_error(steps: Generator[Action, Any, T]) -> Generator[Action, Any,
 
 
 def is_event_stream(data: bytes, *, requested: bool) -> bool:
-    """Return whether a body is a stream of events. Some servers send one where a whole response was requested.
+    """Return whether a body is a stream of events. Some servers send one when no stream was requested.
 
     Args:
         data: The beginning of the body.
@@ -64,12 +65,12 @@ def read_body(
 
     Args:
         head: The head of the response.
-        context: What is known of the call, for an error's advice.
-        first: Bytes of the body that were read already, `None` if the body has ended.
-        max_bytes: A larger body is refused; `MAX_REPLY_BYTES` by default.
+        context: Facts about the call for the advice in an error.
+        first: The bytes of the body that were read already, `None` if the body has ended.
+        max_bytes: The maximum size of the body; `MAX_REPLY_BYTES` by default.
 
     Returns:
-        The whole body, with the bytes read already.
+        The whole body, including `first`.
 
     Raises:
         InternalServerError: If the body is too large.
@@ -109,6 +110,6 @@ def parse_body(head: ResponseHead, body: bytes, context: ErrorContext) -> Any:
 
 
 def _strip_done(body: bytes) -> bytes:
-    """Return a body without the end mark of a stream, which some servers send behind a whole response too."""
+    """Return a body without the end mark of a stream, which some servers send after a whole response too."""
     text = body.rstrip()
     return text.removesuffix(_DONE).rstrip().removesuffix(b"data:") if text.endswith(_DONE) else body

@@ -1,6 +1,6 @@
-"""Send one request and read one whole JSON reply: for embeddings, batches and the command line.
+"""Send one request and read one whole JSON response, for embeddings, batches and the command line.
 
-The flows here are generators of actions that return a value; `run` and `arun` of `transport/driver.py` drive them.
+The flows here are generators of actions that return a value; `run` and `arun` in `transport/driver.py` run them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from langchain_workers_gemma.response.decoder import unwrap
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success reply.
+    """A successful response.
 
     Attributes:
-        reply: Its head.
-        body: Its bytes.
-        payload: The bytes parsed.
-        context: What is known of the call, for an error's advice.
+        reply: The head of the response.
+        body: The bytes of the body.
+        payload: The parsed body.
+        context: Facts about the call for the advice in an error.
     """
 
     reply: ResponseHead
@@ -40,27 +40,27 @@ class Answer:
 
     @property
     def result(self) -> Any:
-        """The payload out of Cloudflare's envelope."""
+        """The payload without Cloudflare's envelope."""
         return unwrap(self.payload)
 
     def make_unreadable_error(self, why: str) -> InternalServerError:
-        """Return the error for a success reply that cannot be read."""
+        """Return the error for a successful response that cannot be read."""
         return make_unreadable_error(self.reply.status, self.reply.headers, self.body, why, self.context)
 
 
 def call(
     request: Request, retry: RetryPolicy, context: ErrorContext, *, max_bytes: int | None = None
 ) -> Generator[Action, Any, Answer]:
-    """Send a request and read its reply, retrying where that may help.
+    """Send a request and read its response, with retries.
 
     Args:
-        request: What to send.
+        request: The request.
         retry: Which failures are retried.
-        context: What is known of the call, for an error's advice.
-        max_bytes: A larger body is refused; 64 MiB by default.
+        context: Facts about the call for the advice in an error.
+        max_bytes: The maximum size of the body; 64 MiB by default.
 
     Raises:
-        WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+        WorkersGemmaError: If the call failed and could not be recovered by retrying.
     """
 
     def attempt() -> Generator[Action, Any, Answer]:

@@ -1,7 +1,8 @@
-"""The exchange of one chat call, without I/O: what is sent, and when it is sent again.
+"""Run the exchange of one chat call, without I/O: decide what is sent, and when it is sent again.
 
-`chat_exchange` is a generator of actions (see `actions.py`). A driver carries each out and sends its outcome back, or
-throws the error in, so that retries, reading and requesting again are written once for sync, async and the binding.
+`chat_exchange` is a generator of actions (see `actions.py`). A driver executes each action and sends its result to the
+generator, or throws the error into it. So retries, reading and requesting again are written once for sync, async and
+the binding.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ def chat_exchange(plan: Plan) -> Flow:
     """Run the exchange of one chat call.
 
     Raises:
-        WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+        WorkersGemmaError: If the call failed and could not be recovered by retrying.
     """
     return ChatExchange(plan).run()
 
 
 class ChatExchange(SingleExchange):
-    """One chat call: its requests, their retries, and the response that is delivered in the end.
+    """One chat call: its requests, their retries, and the reply that is delivered.
 
     Args:
-        plan: What to send, and how to read the response.
+        plan: The plan of the call.
     """
 
     __slots__ = ("_is_stream", "_spent")
@@ -48,20 +49,20 @@ class ChatExchange(SingleExchange):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self._is_stream = plan.request.stream
-        self._spent: list[UsageTally] = []  # of responses that could not be used: they are billed as well
+        self._spent: list[UsageTally] = []  # the usage of replies that could not be used: they are billed as well
 
     def run(self) -> Flow:
-        """Send, read, request again where the plan requires it, and deliver the response.
+        """Send the request, read the response, request again if the plan requires it, and deliver the reply.
 
         Raises:
-            WorkersGemmaError: Whatever went wrong and could not be recovered by retrying.
+            WorkersGemmaError: If the call failed and could not be recovered by retrying.
         """
         yield from self._send_in_forms()
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
-            logger.info("tool_choice was answered without the call; requesting it once more")
+            logger.info("the reply has no forced call; requesting it once more")
             yield from self._send_again(self._plan.constrained())
         elif self._plan.asks_again and self._reader.lacks_claimed_calls:
-            yield from self._ask_for_claimed_calls()
+            yield from self._request_claimed_calls()
         calls = yield from self._repair_calls()
         if self._reader.lacks_runnable_forced_call(calls):
             if not self._plan.reader_options.keep_invalid_calls:
@@ -82,15 +83,15 @@ class ChatExchange(SingleExchange):
         ending: list[Piece] = [*invalidating, build_end(self._plan, self._head, self._reader, self._spent, calls)]
         yield Deliver(ending if self._begun else [build_begin(self._plan, self._head, self._reader), *ending])
 
-    # --- Asking again ---
+    # --- Requesting again ---
 
-    def _ask_for_claimed_calls(self) -> Generator[Action, Any, None]:
-        """Request once more, without a stream, for calls that the service announced but could not read.
+    def _request_claimed_calls(self) -> Generator[Action, Any, None]:
+        """Request a reply once more, without a stream, if its finish reason is `tool_calls` but it holds none.
 
-        Streams of some engines lose what their parsers cannot read; whole replies have it as text (`docs/wire.md`
-        section 10).
+        The streams of some engines lose calls that their parsers cannot read; whole replies hold them as text
+        (`docs/wire.md` section 10).
         """
-        logger.info("the reply announced tool calls and had none; requesting it once more without a stream")
+        logger.info("the finish reason is tool_calls, but the reply has none; requesting it once more without a stream")
         first = self._reader
         self._plan = replace(self._plan, request=self._plan.request.without_stream())
         self._withheld = []
@@ -109,7 +110,7 @@ class ChatExchange(SingleExchange):
         yield from self._send_in_forms()
 
     def _send_in_forms(self) -> Generator[Action, Any, None]:
-        """Send, and where the server refuses the form of the constraint, or another part, send without that."""
+        """Send the request. If the server refuses the form of the constraint, or another part, send without it."""
         is_refused = is_limited = False
         while True:
             try:
@@ -131,25 +132,25 @@ class ChatExchange(SingleExchange):
                 return
 
     def _plan_without_refused(self, error: WorkersGemmaError) -> Plan | None:
-        """Return the plan of asking without what the server refused; `None` if it refused nothing of that kind."""
+        """Return the plan of the request without the part that the server refused; `None` if there is no such part."""
         refused = self._plan.without_refused
         if refused is None or not isinstance(error, APIStatusError) or not self._is_nothing_delivered:
             return None
         return refused(error)
 
     def _to_refusal_error(self, error: WorkersGemmaError, *, is_refused: bool) -> WorkersGemmaError:
-        """Return the error for a request whose constraint was refused in every form that may be tried, or itself."""
+        """Return `ConstraintRefusedError` if the server refused the constraint in every form, else the error itself."""
         constrains = self._plan.form is not None and self._plan.form.constrains
         is_last_refusal = is_refused or (constrains and self._is_refusal(error))
         return ConstraintRefusedError.of(error) if is_last_refusal and type(error) is BadRequestError else error
 
     def _is_refusal(self, error: WorkersGemmaError) -> bool:
-        """Return whether the constraint of the request may have been refused, before anything was delivered."""
+        """Return whether the server may have refused the constraint, and nothing was delivered."""
         is_about_constraint = isinstance(error, APIStatusError) and refuses_constraint(error)
         return self._plan.form is not None and self._is_nothing_delivered and is_about_constraint
 
     def _repair_calls(self) -> Generator[Action, Any, list[FinishedCall]]:
-        """Request once more for each call that cannot run or does not fit its tool, under a constraint to that tool."""
+        """Request calls that cannot run or do not match their schema again, with a constraint to the tool."""
         calls = self._reader.get_finished_calls()
         repair = self._plan.call_repair
         if repair is None:
@@ -164,8 +165,8 @@ class ChatExchange(SingleExchange):
         return calls
 
     def _repair_call(self, plan: Plan, call: FinishedCall) -> Generator[Action, Any, FinishedCall | None]:
-        """Request one call beside the response. Return it, or `None` if the result is no better."""
-        mine = self._plan, self._reader, self._head
+        """Request one call separately. Return it, or `None` if it is still not usable."""
+        kept = self._plan, self._reader, self._head
         self._plan, self._withheld = plan, []
         try:
             yield from self._send_in_forms()
@@ -176,7 +177,7 @@ class ChatExchange(SingleExchange):
             self._spent.append(self._reader.tally)
             repaired = next((one for one in self._reader.get_finished_calls() if one.name == call.name), None)
         finally:
-            (self._plan, self._reader, self._head), self._withheld = mine, None
+            (self._plan, self._reader, self._head), self._withheld = kept, None
         repair = self._plan.call_repair
         if repaired is None or repaired.arguments is None or repair is None:
             return None
@@ -184,22 +185,22 @@ class ChatExchange(SingleExchange):
         return replace(repaired, position=call.position, id=call.id) if fits else None
 
     def _correct_answer(self) -> Generator[Action, Any, None]:
-        """Request again for an answer that is not in the requested form, then deliver what was withheld of it."""
+        """Request an answer again if it does not have the requested form, then deliver the text that was withheld."""
         is_ignored, correction = False, self._plan.correction
         while (again := self._plan_correction()) is not None:
             plan, problem = again
-            logger.info("the answer is not in the requested form; requesting it again: %s", problem.why)
+            logger.info("the answer does not have the requested form; requesting it again: %s", problem.why)
             is_ignored = problem.is_ignored_constraint
             yield from self._send_again(plan)
         answer = self._reader.withheld_answer
-        is_right = correction is None or answer is None or correction.problem(answer) is None
-        if is_ignored and is_right and self._plan.form is not None:
+        is_correct = correction is None or answer is None or correction.problem(answer) is None
+        if is_ignored and is_correct and self._plan.form is not None:
             self._plan.form.mark_working()
         if self._reader.withheld_answer:
             yield from self._deliver(self._reader.take_withheld_text())
 
     def _plan_correction(self) -> tuple[Plan, Problem] | None:
-        """Return how to request again, and why; `None` for an answer that is right, or was truncated."""
+        """Return the plan of another request and the problem; `None` if the answer is correct or was truncated."""
         correction, answer = self._plan.correction, self._reader.withheld_answer
         if correction is None or answer is None or self._reader.truncation is not None:
             return None
@@ -229,9 +230,9 @@ class ChatExchange(SingleExchange):
 
 
 def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> list[Event]:
-    """Return the events of a second reply without what the first one has delivered."""
+    """Return the events of a second reply without those that the first reply has delivered."""
     delivered = list(delivered)
-    said = "".join(piece.text for piece in delivered if isinstance(piece, Text)).rstrip()
+    delivered_text = "".join(piece.text for piece in delivered if isinstance(piece, Text)).rstrip()
     has_thoughts = any(isinstance(piece, Reasoning) for piece in delivered)
     new: list[Event] = []
     text = ""
@@ -240,5 +241,5 @@ def _select_new_events(events: Iterable[Event], delivered: Iterable[Piece]) -> l
             text += event.text
         elif isinstance(event, ToolCallDelta) or (isinstance(event, Reasoning) and not has_thoughts):
             new.append(event)
-    rest = text.removeprefix(said) if text.startswith(said) else ""
+    rest = text.removeprefix(delivered_text) if text.startswith(delivered_text) else ""
     return [Text(rest), *new] if rest.strip() else new

@@ -1,8 +1,8 @@
-"""From an error reply, in any of its forms, to the typed error.
+"""Map an error response, in any of its forms, to the typed error.
 
-The forms and codes are those of `docs/wire.md` section 5: Cloudflare's envelope, a code nested in the text
+`docs/wire.md` section 5 lists the forms and codes: Cloudflare's envelope, a code nested in the text
 (`AiError: 3040: ...`), `internalCode` and `httpCode`, OpenAI's `{"error": ...}`, a plain message, HTML from a proxy,
-nothing at all, and any of them under status 200.
+an empty body, and any of these with status 200.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _BY_STATUS: dict[int, type[errors.APIStatusError]] = {
     413: errors.RequestTooLargeError,
     429: errors.RateLimitError,
 }
-# vLLM and Workers AI, llama.cpp and its bindings, SGLang, LM Studio, text generation inference and Google's endpoint,
-# each in its own words (docs/wire.md sections 5 and 12).
+# The texts of vLLM and Workers AI, llama.cpp and its bindings, SGLang, LM Studio, text generation inference and
+# Google's endpoint (`docs/wire.md` sections 5 and 12).
 _CONTEXT_OVERFLOW = re.compile(
     r"maximum context length"
     r"|exceed[^.]{0,40}context[ _](?:window|length|size)"
@@ -59,25 +59,25 @@ _CONTEXT_OVERFLOW = re.compile(
     r"|context[^.]{0,10}overflows",
     re.IGNORECASE,
 )
-# `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number itself.
+# `AiError: 3040: ...`, `InferenceUpstreamError: AiError: 5007: ...`; a binding's Error starts with the number.
 _CODE_IN_TEXT = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)(\d{4,5})\s*:")
 _MIN_CODE = 1_000  # smaller numbers in a body are HTTP statuses
-MAX_PAGE_CHARACTERS = 2_000  # of a body that is not JSON, such as a proxy's page
-MAX_MESSAGE_CHARACTERS = 100_000  # of the service's own text; all of it is in the error's `body`
+MAX_PAGE_CHARACTERS = 2_000  # for the message from a body that is not JSON, such as a proxy's page
+MAX_MESSAGE_CHARACTERS = 100_000  # for the message from the service; the error's `body` holds all of it
 _REDACTED = "**********"
-_MIN_SECRET_LENGTH = 6  # a shorter token protects nothing, and masking it would garble the service's text
-_SAYS_SOMETHING = frozenset({"result", "response", "choices", "tool_calls", "usage"})
+_MIN_SECRET_LENGTH = 6  # masking shorter texts would make the service's message unreadable
+_REPLY_KEYS = frozenset({"result", "response", "choices", "tool_calls", "usage"})
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """What is known of a call, so that an error's advice is exact.
+    """Facts about a call for the advice in an error.
 
     Attributes:
         model: The id of the requested model.
-        replacement: What to use if the model is retired.
-        token_source: Where the token came from, such as `the environment variable CLOUDFLARE_API_TOKEN`.
-        secrets: Texts that must not appear, even if the service repeats them.
+        replacement: The model to use if this one is retired.
+        token_source: Where the token was found, such as `the environment variable CLOUDFLARE_API_TOKEN`.
+        secrets: Texts that are masked in an error, since the service may repeat them.
         host: The host that was called.
     """
 
@@ -91,13 +91,13 @@ class ErrorContext:
 def map_status_error(
     status: int, headers: Mapping[str, str], body: bytes, context: ErrorContext
 ) -> errors.APIStatusError:
-    """Return the error for a reply with an error status, or for a body that states that it is one.
+    """Return the error for a response with an error status, or with an error in its body.
 
     Args:
         status: The HTTP status, as received.
-        headers: The reply's headers, names in lower case.
-        body: The reply's body.
-        context: What the caller knows.
+        headers: The response headers, with names in lower case.
+        body: The body.
+        context: Facts about the call for the advice.
     """
     return map_payload_error(status, headers, _parse(body), context)
 
@@ -131,7 +131,7 @@ def map_payload_error(
 def make_unreadable_error(
     status: int, headers: Mapping[str, str], body: bytes, why: str, context: ErrorContext
 ) -> errors.InternalServerError:
-    """Return the error for a success reply that cannot be read; the body is kept."""
+    """Return the error for a successful response that cannot be read. The error keeps the body."""
     text = str(redact(body.decode("utf-8", "replace"), context.secrets))
     error = errors.InternalServerError(
         f"The reply cannot be read: {why}. It began with: {text[:200]!r}",
@@ -139,28 +139,28 @@ def make_unreadable_error(
         request_id=redact(get_request_id(headers), context.secrets),
         body=text,
     )
-    error.is_retryable = status >= 500  # under a success status, another request would read the same again
+    error.is_retryable = status >= 500  # after a success status, another request would probably return the same
     return error
 
 
 def is_error_payload(payload: Mapping[str, Any]) -> bool:
-    """Return whether a parsed body or event states that it is an error."""
+    """Return whether a parsed body or event is an error."""
     if payload.get("success") is False or payload.get("error"):
         return True
     if payload.get("errors") and not payload.get("result"):
         return True
-    if not payload.keys().isdisjoint(_SAYS_SOMETHING):
+    if not payload.keys().isdisjoint(_REPLY_KEYS):
         return False
     return isinstance(payload.get("message"), str) or "internalCode" in payload or "httpCode" in payload
 
 
 def get_request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the reply's id: `cf-ray` on Cloudflare, `x-request-id` elsewhere."""
+    """Return the id of the request: `cf-ray` on Cloudflare, `x-request-id` on other hosts."""
     return headers.get("cf-ray") or headers.get("x-request-id")
 
 
 def get_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of the `Retry-After` header, which may be a date; `None` if absent or invalid."""
+    """Return the seconds from the `Retry-After` header, which may hold a date; `None` if it is missing or invalid."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -177,7 +177,7 @@ def get_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """Return the same value with each secret in its strings masked."""
+    """Return a value with each secret in its strings masked."""
     if not secrets:
         return value
     if isinstance(value, str):
@@ -200,13 +200,13 @@ def _parse(body: bytes) -> object:
 
 
 def _shorten_page(text: str) -> str:
-    """Return a body that is not JSON, as a message. All of it is in the error's `body`."""
+    """Return a body that is not JSON as a message of limited length. The error's `body` holds all of it."""
     text = text.strip()
     return _shorten(text, MAX_PAGE_CHARACTERS)
 
 
-def _shorten(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _shorten(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else f"{text[:max_length]}..."
 
 
 def _iterate_messages(payload: object) -> Iterator[str]:
@@ -231,7 +231,7 @@ def _iterate_messages(payload: object) -> Iterator[str]:
 
 
 def _find_code(payload: object, message: str) -> int | None:
-    """Workers AI's own number. One nested in the text is more exact than the envelope's."""
+    """Return Workers AI's own code. A code nested in the text is more precise than the envelope's."""
     nested = [int(number) for number in _CODE_IN_TEXT.findall(message)]
     stated = [
         number for key in ("internalCode", "code") for number in _iterate_numbers(payload, key) if number >= _MIN_CODE
@@ -241,7 +241,7 @@ def _find_code(payload: object, message: str) -> int | None:
 
 
 def _find_status(payload: object) -> int | None:
-    """Return an HTTP status that the body itself names."""
+    """Return the HTTP status in the body, `None` if there is none."""
     for key in ("httpCode", "statusCode", "status", "code"):
         for number in _iterate_numbers(payload, key):
             if 400 <= number <= 599:
@@ -264,7 +264,7 @@ def _iterate_numbers(payload: object, key: str) -> Iterator[int]:
 
 
 def _find_kinds(payload: object) -> frozenset[str]:
-    """Return the names for the kind of an error in OpenAI's form, such as `context_length_exceeded`."""
+    """Return the type and the code of an error in OpenAI's form, such as `context_length_exceeded`."""
     error = payload.get("error", payload) if isinstance(payload, dict) else None
     if not isinstance(error, dict):
         return frozenset()
@@ -284,7 +284,7 @@ def _choose_class(status: int, code: int | None, message: str, kinds: frozenset[
         return _BY_STATUS[status]
     if 400 <= status < 500 and status != 409:
         return errors.BadRequestError
-    # What remains: 5xx, 409 (a conflict on the service's side), an error under a success status, a redirect.
+    # The rest: 5xx, 409 (a conflict in the service), an error with a success status, a redirect.
     return errors.InternalServerError
 
 
@@ -305,7 +305,7 @@ def _find_advice(
     if cls is errors.QuotaExceededError:
         return "The daily free allocation resets at 00:00 UTC; a paid Workers plan lifts it."
     if cls is errors.AuthenticationError and context.token_source:
-        return f"The token came from {context.token_source}: check it, and that it may use Workers AI."
+        return f"The token is from {context.token_source}: check it, and that it may use Workers AI."
     if cls is errors.ContextOverflowError:
         return "Shorten the messages or lower max_tokens."
     if "JSON Mode couldn't be met" in message:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 MAX_PAYLOAD_BYTES = 10_000_000
-"""A payload must stay under 10 MB (`docs/wire.md` section 8)."""
+"""The maximum size of a payload in bytes (`docs/wire.md` section 8)."""
 
 
 def split(sizes: Sequence[int], *, room: int, most: int | None = None) -> Iterator[slice]:
-    """Yield slices of the inputs, in order, each as large as the limits allow; an oversized input has its own slice.
+    """Yield slices of the inputs, in order, each as large as the limits allow. An oversized input has its own slice.
 
     Args:
-        sizes: How many bytes each input takes in JSON.
-        room: The bytes of a request for its inputs, with the commas between them.
-        most: The most inputs of a request.
+        sizes: The size of each input in JSON, in bytes.
+        room: The maximum size of the inputs of one request, including the commas between them, in bytes.
+        most: The maximum number of inputs in one request.
 
     Example:
         >>> list(split([4, 4, 4, 20, 1], room=9))

@@ -1,4 +1,4 @@
-"""A request, ready to be sent, and how its reply is to be read."""
+"""A request that is ready to be sent, and the plan of a call."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.response.reader import ReaderOptions
 
 
-@dataclass(slots=True)  # not frozen, which would make it three times as slow to make; nothing changes one all the same
+@dataclass(slots=True)  # not frozen, although it is never changed: construction would take three times as long
 class Request:
     """One request.
 
     Attributes:
-        address: Where it goes.
-        route: The route of the host.
+        address: The host, its base URL and the account.
+        route: The path, and the form of request and response.
         model: The model's id.
         data: The model's input.
-        headers: Headers beside those that every request has.
-        options: What a binding takes as its third argument.
+        headers: Headers in addition to those that every request has.
+        options: The options of a call of a binding, its third argument.
         stream: Whether a stream is requested.
-        query: Appended to the URL.
+        query: The query string, which is appended to the URL.
         method: The HTTP method; a `GET` has no body.
     """
 
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def url(self) -> str:
-        """Where to send it."""
+        """The URL of the request."""
         return self.address.build_url(self.route, self.model) + self.query
 
     def encode_body(self) -> bytes:
@@ -63,19 +63,19 @@ class Form(Protocol):
 
     @property
     def constrains(self) -> bool:
-        """Whether the request mentions it outside the prompt."""
+        """Whether the request demands JSON by a parameter, not only in the prompt."""
 
     def mark_working(self) -> None:
-        """Record for later calls that the server accepted it."""
+        """Remember for later calls that the server accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a reply is not the answer.
+    """The reason why an answer does not have the requested form.
 
     Attributes:
-        why: What is wrong, in words for the model.
-        is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
+        why: A description for the model.
+        is_ignored_constraint: Whether the answer shows that the engine ignored the constraint.
     """
 
     why: str
@@ -87,8 +87,8 @@ class Correction:
     """How an answer in the wrong form is requested again.
 
     Attributes:
-        problem: Returns why a text is not the answer; `None` if it is.
-        plan: Returns the plan of the next request, from the text and its problem.
+        problem: Returns the problem of a text; `None` if it has the requested form.
+        plan: Returns the plan of the next request, for a text and its problem.
     """
 
     problem: Callable[[str], Problem | None]
@@ -100,9 +100,10 @@ class CallRepair:
     """How a tool call that cannot run is requested again.
 
     Attributes:
-        problem: Returns why arguments do not fit a tool's schema, from its name and them; `None` if they fit.
-        plan: Returns the plan of another request, constrained to the tool, from its name, the text of the arguments
-            and the problem; `None` for a tool that is not bound.
+        problem: Takes a tool's name and arguments; returns why the arguments do not match the tool's schema, `None` if
+            they do.
+        plan: Takes a tool's name, the text of the arguments and the problem; returns the plan of another request with
+            a constraint to the tool, `None` for a tool that is not bound.
     """
 
     problem: Callable[[str, Mapping[str, Any]], str | None]
@@ -111,28 +112,28 @@ class CallRepair:
 
 @dataclass(slots=True)
 class Plan:
-    """A prepared call: what to send, and how to read the reply.
+    """The plan of a call: the request, how to read the reply, and when to request again.
 
     Attributes:
-        request: What to send.
+        request: The request.
         reader_options: How to read the reply.
         spec: The published facts about the model.
         retry: Which failures are retried.
-        context: What is known of the call, for an error's advice.
+        context: Facts about the call for the advice in an error.
         metadata: The part of `response_metadata` that is known in advance.
         used_ids: Returns the ids of tool calls in the conversation; called when a call arrives.
-        constrained: Returns the plan of requesting a forced call again, under a constraint where the model has one.
-        asks_again: Whether calls that a reply announced and did not have are requested once more.
+        constrained: Returns the plan of another request for a missing forced call; `None` if there is no other way.
+        asks_again: Whether a reply without the calls that its finish reason reports is requested once more.
         form: The form of its constraint, which the server may refuse.
-        after_refusal: Gives the plan of asking in the next form.
-        without_refused: Gives the plan of asking without what an error refuses of the request, beside its constraint;
-            `None` if the error refuses nothing that may be left out.
-        keep_limits: Keeps for later calls what the server refused.
-        correction: How an answer in the wrong form is asked for again.
-        changes: What was changed in the history to fit the model's template, in words.
-        call_repair: How a tool call that cannot run is requested again; `None` where that is off.
-        unset_limit: Which token limit applies that the caller did not set; `None` if the caller set one.
-        unreliable_tools: Whether tools go to a model that is not flagged for calling them.
+        after_refusal: Returns the plan of the request in the next form; `None` if there is no other form.
+        without_refused: Returns the plan of the request without the part that an error refuses, other than the
+            constraint; `None` if the error refuses no part that can be left out.
+        keep_limits: Remembers the limits of the server for later calls.
+        correction: How an answer in the wrong form is requested again.
+        changes: Descriptions of the changes to the history that the model's template requires.
+        call_repair: How a tool call that cannot run is requested again; `None` if that is off.
+        unset_limit: A description of the token limit that the caller did not set; `None` if the caller set one.
+        unreliable_tools: Whether the model gets tools but is not flagged for function calling.
     """
 
     request: Request

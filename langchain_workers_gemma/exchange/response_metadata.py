@@ -1,4 +1,4 @@
-"""Build the metadata of a chat response: what is known when it begins, and what is known when it ends."""
+"""Build the metadata of a reply: the part that is known when it begins, and the part that is known when it ends."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _GATEWAY_HEADERS = (("cf-aig-cache-status", "gateway_cache_status"), ("cf-aig-lo
 
 
 def build_begin(plan: Plan, head: ResponseHead, reader: ReplyReader) -> Begin:
-    """Return the metadata that is known when a response begins.
+    """Return the metadata that is known when a reply begins.
 
     Args:
-        plan: What was sent.
+        plan: The plan of the call.
         head: The head of the response.
-        reader: The reader of the response.
+        reader: The reader of the reply.
     """
     metadata = dict(plan.metadata)
     if reader.model_name is not None:
@@ -41,21 +41,21 @@ def build_begin(plan: Plan, head: ResponseHead, reader: ReplyReader) -> Begin:
 def build_end(
     plan: Plan, head: ResponseHead, reader: ReplyReader, spent: Sequence[UsageTally], calls: Sequence[FinishedCall]
 ) -> End:
-    """Return the metadata and the usage that are known when a response has ended.
+    """Return the metadata and the usage that are known when a reply has ended.
 
     Args:
-        plan: What was sent.
+        plan: The plan of the call.
         head: The head of the response.
-        reader: The reader of the response, which has ended.
-        spent: The usage of earlier responses of the call, which are billed as well.
-        calls: The tool calls of the response.
+        reader: The reader of the reply, which has ended.
+        spent: The usage of earlier replies in the call, which are billed as well.
+        calls: The tool calls of the reply.
     """
     usage = reader.tally.to_metadata()
     for earlier in filter(None, (one.to_metadata() for one in spent)):
         usage = add_usage(earlier, usage)
     metadata: dict[str, Any] = {"finish_reason": reader.effective_finish_reason}
     if errors := [call.error for call in calls if call.error]:
-        metadata["invalid_tool_call_errors"] = errors  # core keeps no reasons for the calls of a stream
+        metadata["invalid_tool_call_errors"] = errors  # core does not keep the errors of streamed calls
     neurons = reader.tally.neurons
     if neurons is None:
         neurons = _parse_count(head.headers.get("cf-ai-neurons"))

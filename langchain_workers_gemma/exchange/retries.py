@@ -1,4 +1,4 @@
-"""Which failures are retried, and after how long. Pure: it does not wait."""
+"""Decide which failures are retried, and compute the delay. The driver waits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from langchain_workers_gemma.errors import (
 )
 
 _INITIAL_DELAY = 0.5  # seconds
-MAX_DELAY = 8.0  # seconds, of our own making
+MAX_DELAY = 8.0  # seconds, if the server names no delay
 MAX_RETRY_AFTER = 60.0  # seconds; beyond it the error is raised at once
-_FINAL_CODES = frozenset({2016, 2017})  # blocked by a guardrail, whatever the status (docs/wire.md section 5)
+_FINAL_CODES = frozenset({2016, 2017})  # blocked by a guardrail, with any status (`docs/wire.md` section 5)
 _RETRIED_STATUS = frozenset({408, 409, 429})
 
 
@@ -30,26 +30,27 @@ class RetryPolicy:
     max_retries: int = 2
 
     def get_delay(self, error: WorkersGemmaError, retries_so_far: int) -> float | None:
-        """Return seconds to wait before the next try, or `None` to raise the error.
+        """Return the seconds to wait before the next attempt, or `None` to raise the error.
 
         Args:
-            error: What went wrong.
-            retries_so_far: How often the request has been retried already.
+            error: The error of the last attempt.
+            retries_so_far: The number of retries so far.
         """
         if retries_so_far >= self.max_retries or not error.is_retryable:
             return None
-        asked = error.retry_after if isinstance(error, APIStatusError) else None
-        if asked is not None:
-            return asked if asked <= MAX_RETRY_AFTER else None
+        requested = error.retry_after if isinstance(error, APIStatusError) else None
+        if requested is not None:
+            return requested if requested <= MAX_RETRY_AFTER else None
         longest: float = min(_INITIAL_DELAY * 2 ** min(retries_so_far, 10), MAX_DELAY)
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
 
 
 def is_retryable(error: APIStatusError) -> bool:
-    """Return whether the same request may succeed later: 408, 409, 429 but 3036, 5xx, and codes that mean one of these.
+    """Return whether the same request may succeed later.
 
-    The service reports one failure under several statuses: a lack of capacity (3040) as a 429, or under a success
-    status as an envelope, or as one event of a stream.
+    These are 408, 409, 429 except code 3036, 5xx, and the codes that mean one of these. The service reports one failure
+    with several statuses: a lack of capacity (3040) arrives as a 429, in an envelope with a success status, or as one
+    event of a stream.
     """
     if isinstance(error, QuotaExceededError | ContextOverflowError):  # some servers answer an overflow with a 500
         return False

@@ -1,4 +1,4 @@
-"""Find the published model whose id an unknown id most resembles."""
+"""Find the published model whose id is most similar to an unknown id."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from difflib import SequenceMatcher
 
 from langchain_workers_gemma.models import MODELS, HostName
 
-_MIN_RESEMBLANCE = 0.6
+_MIN_SIMILARITY = 0.6
 _MAX_ID_CHARACTERS = 200  # characters of an unknown id that are compared
 
 
 def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None:
-    """Return the published id that an unknown id most resembles, or `None` if it resembles none.
+    """Return the published id that is most similar to an unknown id, or `None` if none is similar.
 
     Args:
         model_id: The unknown id.
@@ -25,9 +25,9 @@ def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None
     known = {one: _to_comparable(one) for of_host, one in MODELS if of_host == host}
     ratios = {one: SequenceMatcher(None, wanted, text).ratio() for one, text in known.items()}
     best = max(ratios, key=ratios.__getitem__, default=None)
-    return best if best is not None and ratios[best] >= _MIN_RESEMBLANCE else None
+    return best if best is not None and ratios[best] >= _MIN_SIMILARITY else None
 
 
 def _to_comparable(model_id: str) -> str:
-    """Return the part of an id that names the model, without what servers spell differently."""
+    """Return the part of an id that names the model, without the characters that servers use differently."""
     return model_id.lower().rpartition("/")[2].replace(":", "").replace("-", "").replace("_", "")

@@ -1,4 +1,4 @@
-"""One request and its response: send, read the bytes as they arrive, and deliver the events."""
+"""Send one request, read the bytes of its response as they arrive, and deliver the events."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ _DONE = b"[DONE]"
 
 
 class SingleExchange:
-    """A request, the reader of its response, and what was delivered of it.
+    """A request, the reader of its response, and the pieces that were delivered.
 
     Args:
-        plan: What to send, and how to read the response.
+        plan: The plan of the call.
     """
 
     __slots__ = ("_begun", "_delivered", "_head", "_plan", "_reader", "_surrogates", "_withheld")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._reader: ReplyReader  # of the latest attempt
+        self._reader: ReplyReader  # the reader of the latest attempt
         self._head = ResponseHead(0, {})
         self._delivered: list[Piece] = []
         self._begun = False
-        self._withheld: list[Event] | None = None  # of a response of which only a part is to be delivered
+        self._withheld: list[Event] | None = None  # the events of a reply that is only delivered in part
         self._surrogates: SurrogateJoiner | None = None
 
     def _attempt(self) -> Generator[Action, Any, None]:
@@ -70,12 +70,12 @@ class SingleExchange:
         self._reader = ReplyReader(self._plan.reader_options, self._plan.used_ids)
         request = self._plan.request
         if (yield from self._try(request)):
-            # A stream is sometimes answered with nothing at all; a whole response can be requested.
+            # Services sometimes return an empty stream: request the reply without a stream.
             yield CloseConnection()
             yield from self._try(request.without_stream())
 
     def _try(self, request: Request) -> Generator[Action, Any, bool]:
-        """Send once and read the response. Return whether a stream was answered with nothing."""
+        """Send once and read the response. Return whether a requested stream was empty."""
         self._head = yield Send(request)
         return (yield from closing_on_error(self._read_response(request)))
 
@@ -122,7 +122,7 @@ class SingleExchange:
                 yield from self._emit(payloads)
                 data = yield READ_AFTER_END if done else READ
         except (APIConnectionError, APITimeoutError):
-            if not done:  # the response was whole, so what happens to its connection is of no interest
+            if not done:  # after the end mark the response is complete, so an error of its connection does not matter
                 raise
         done = yield from self._read_last_event(decoder, done=done)
         reader = self._reader
@@ -143,7 +143,7 @@ class SingleExchange:
             raise self._make_unreadable_error(b"", str(error)) from None
 
     def _read_last_event(self, decoder: EventStreamDecoder, *, done: bool) -> Generator[Action, Any, bool]:
-        """Read an event whose blank line never arrived. One that is not JSON was truncated in the middle."""
+        """Read the last event even if its blank line is missing. It is dropped if it is truncated JSON."""
         for payload in filter(None, map(bytes.strip, decoder.flush())):
             if payload == _DONE:
                 return True
@@ -152,9 +152,9 @@ class SingleExchange:
         return done
 
     def _emit(self, payloads: list[bytes]) -> Generator[Action, Any, None]:
-        """Deliver some events of a stream: all of them, or those before the first that fails.
+        """Deliver the events of a stream, up to the first payload that cannot be read.
 
-        So the outcome of a stream does not depend on how the network splits it into packets.
+        So the result of a stream does not depend on how the network splits it into packets.
         """
         events: list[Event] = []
         payload = b""
@@ -171,7 +171,7 @@ class SingleExchange:
         yield from self._deliver(events)
 
     def _parse_frame(self, payload: bytes) -> dict[str, Any]:
-        """Parse one event of a stream and take it out of its envelope."""
+        """Parse the payload of one event of a stream, and remove its envelope."""
         try:
             frame = from_json(payload, cache_strings="keys")
         except ValueError:
@@ -184,7 +184,7 @@ class SingleExchange:
         return result if isinstance(result, dict) else {}
 
     def _parse_odd_json(self, payload: bytes) -> Any:
-        """Parse JSON that only Python's own parser takes: half of a character that two events share."""
+        """Parse JSON that only Python's own parser accepts: half of a surrogate pair that two events share."""
         try:
             frame = parse_json(payload)
         except ValueError as error:
@@ -193,7 +193,11 @@ class SingleExchange:
         return frame
 
     def _read_events(self, read: Callable[[], list[Event]], body: bytes) -> list[Event]:
-        """Return the events of a part of the response, or raise the error for a part that cannot be read."""
+        """Return the events of a part of the response.
+
+        Raises:
+            InternalServerError: If the part cannot be read.
+        """
         try:
             return read()
         except (UnknownShapeError, ToolCallLimitError) as error:
@@ -224,7 +228,7 @@ class SingleExchange:
         return not self._delivered or self._withheld is not None
 
     def _make_interrupted_error(self, error: WorkersGemmaError) -> StreamInterruptedError:
-        """Return the error for an interrupted stream, with its partial reply."""
+        """Return the error for an interrupted stream, with the partial reply."""
         try:
             held_back = self._reader.flush()
         except ToolCallLimitError:

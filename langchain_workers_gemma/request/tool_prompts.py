@@ -8,9 +8,9 @@ from typing import Any
 
 from langchain_workers_gemma.request.tools import ToolChoice, to_wire_tool
 from langchain_workers_gemma.schemas import inline_refs
-from langchain_workers_gemma.schemas.descriptions import TOLD, add_notes
+from langchain_workers_gemma.schemas.descriptions import DESCRIBED, add_notes
 
-_IN_WORDS = frozenset({"type", "description", "title", *TOLD})
+_IN_WORDS = frozenset({"type", "description", "title", *DESCRIBED})
 
 
 def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool = True) -> str:

@@ -61,7 +61,7 @@ class _Container:
         self.type = type_
         self.is_object = is_object
         self.awaits_key = is_object
-        self.value = _ANYTHING if is_object else type_.get_item
+        self.value = _ANYTHING if is_object else type_.item
         self._undecided: list[_QuotedString] = []
         self._has_bare_string = False
         self._has_quoted_key = False

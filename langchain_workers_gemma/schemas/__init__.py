@@ -1,12 +1,12 @@
 """Convert users' schemas to JSON Schemas that a request can carry.
 
 `to_json_schema` converts any kind of schema to a plain JSON Schema; `inline_refs` makes it self-contained;
-`for_constraint`, `for_tool` and `to_strict_openai` adapt it to one use in a request. All are pure: they copy their
-input, and raise `ValueError` only.
+`for_constraint`, `for_tool` and `to_strict_openai` adapt it to one use in a request. All of them copy their input, and
+raise no other error than `ValueError`.
 
-Each keyword was tried on the grammar engines behind `guided_json` and `response_format`: `llguidance` 1.9.1 and
-`outlines-core` 0.2.14 (`tests/unit_tests/schemas/test_constraint_engines.py` repeats it). What is stated of `xgrammar`
-is from vLLM's list of unsupported keywords (`has_xgrammar_unsupported_json_features` in
+Each keyword was tested with the grammar engines behind `guided_json` and `response_format`: `llguidance` 1.9.1 and
+`outlines-core` 0.2.14 (`tests/unit_tests/schemas/test_constraint_engines.py` repeats the tests). Facts about `xgrammar`
+come from vLLM's list of unsupported keywords (`has_xgrammar_unsupported_json_features` in
 `vllm/v1/structured_output/backend_xgrammar.py`).
 """
 

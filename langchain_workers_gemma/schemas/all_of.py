@@ -1,4 +1,4 @@
-"""Intersect schemas, so that no `allOf` is left."""
+"""Merge the schemas of each `allOf`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from langchain_workers_gemma.schemas.keywords import (
 from langchain_workers_gemma.schemas.references import inline_refs
 from langchain_workers_gemma.schemas.traversal import map_schemas, read_number, read_required_names
 
-_MAX_BRANCHES = 64  # alternatives that joining two schemas may make
+_MAX_BRANCHES = 64  # alternatives that the intersection of two unions may have
 
 
 def prepare(schema: Mapping[str, Any]) -> tuple[JSONSchema, dict[str, Any]]:
-    """Inline references and merges every `allOf`; returns the root and its definitions."""
+    """Inline references, merge every `allOf`, and return the root and its definitions."""
     root = inline_refs(schema)
     definitions = {name: _merge(one) for name, one in root.pop("$defs", {}).items()}
     merged = _merge(root)
@@ -30,10 +30,10 @@ def prepare(schema: Mapping[str, Any]) -> tuple[JSONSchema, dict[str, Any]]:
 
 
 def _merge(schema: Any) -> Any:
-    """Merge every `allOf` in a schema; `outlines-core` would write its members one after the other."""
+    """Merge every `allOf` in a schema. Without this, `outlines-core` would write its members one after the other."""
     if not isinstance(schema, dict):
         return schema
-    schema = _modernise(map_schemas(schema, _merge))
+    schema = _normalise(map_schemas(schema, _merge))
     if "allOf" not in schema:
         return schema
     members = schema.pop("allOf")
@@ -42,8 +42,8 @@ def _merge(schema: Any) -> Any:
     return {**whole, **notes} if isinstance(whole, dict) else whole
 
 
-def _modernise(schema: JSONSchema) -> JSONSchema:
-    """Normalise what drafts of JSON Schema, OpenAPI and Pydantic express in several ways."""
+def _normalise(schema: JSONSchema) -> JSONSchema:
+    """Replace the keywords of older drafts of JSON Schema, of OpenAPI and of Pydantic with those of draft 2020-12."""
     for bound, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(schema.get(strict), bool) and schema.pop(strict) and bound in schema:  # draft 4
             schema[strict] = schema.pop(bound)
@@ -52,7 +52,7 @@ def _modernise(schema: JSONSchema) -> JSONSchema:
         schema |= {"items": schema.pop("additionalItems")} if "additionalItems" in schema else {}
     keys = schema.get("propertyNames")
     if isinstance(keys, dict) and isinstance(keys.get("enum"), list) and not schema.get("properties"):
-        # dict[Literal["a", "b"], X]: an object that may have just these
+        # dict[Literal["a", "b"], X]: an object that may have these keys only
         value = schema.get("additionalProperties", True)
         schema = {key: one for key, one in schema.items() if key != "propertyNames"}
         schema["properties"] = {key: value for key in keys["enum"] if isinstance(key, str)}
@@ -61,7 +61,7 @@ def _modernise(schema: JSONSchema) -> JSONSchema:
 
 
 def intersect(one: Any, other: Any) -> Any:
-    """Return the schema that accepts what both accept; `False` if no value can meet both."""
+    """Return the schema that accepts the values that both accept; `False` if there is no such value."""
     if one is False or other is False:
         return False
     if one is True or other is True:
@@ -70,8 +70,8 @@ def intersect(one: Any, other: Any) -> Any:
     for key, value in other.items():
         if key not in found or found[key] == value:
             found[key] = value
-        elif key in _JOIN:
-            found[key] = _JOIN[key](found[key], value)
+        elif key in _INTERSECT:
+            found[key] = _INTERSECT[key](found[key], value)
             if found[key] is None:
                 return False
         elif key not in ANNOTATIONS:  # keywords that cannot be merged: the second becomes a description
@@ -122,7 +122,7 @@ def _choose_lowest(one: Any, other: Any) -> float:
     return min(read_number({"bound": one}, "bound"), read_number({"bound": other}, "bound"))
 
 
-_JOIN: dict[str, Callable[[Any, Any], Any]] = {
+_INTERSECT: dict[str, Callable[[Any, Any], Any]] = {
     "type": _intersect_types,
     "enum": _intersect_values,
     "const": lambda *_: None,

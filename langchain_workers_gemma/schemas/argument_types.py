@@ -1,6 +1,6 @@
-"""Types of the arguments of a call by the tool's JSON Schema, and how to read an argument by its type.
+"""Find the types of a call's arguments in the tool's JSON Schema, and read arguments by these types.
 
-A Gemma writes `call:find{zip:02134}`: the value is a string if the schema has one there, and no number. Engines and
+A Gemma writes `call:find{zip:02134}`: the value is a string if the schema has a string there, not a number. Engines and
 models also send `"42"` where the schema has an integer (`docs/wire.md` section 10).
 """
 
@@ -17,9 +17,9 @@ from pydantic_core import from_json
 from langchain_workers_gemma.schemas.references import find_target
 
 MAX_DIGITS = 4300
-"""The longest number to read: Python refuses longer integers, because reading them takes quadratic time."""
+"""The maximum number of digits: Python refuses longer integers, because parsing them takes quadratic time."""
 
-_MAX_NODES = 1000  # schemas looked at for one argument; more is a schema that refers to itself in circles
+_MAX_NODES = 1000  # schemas for one argument; only a schema that refers to itself has more
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 _NULLS = ("null", "None")
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*+)")
@@ -33,13 +33,13 @@ _TYPE_NAMES |= {"list": "array", "dict": "object"}
 
 
 class Word(str):
-    """A value that was written without quotes: a number, a constant, or a string whose quotes are missing."""
+    """A value that the model wrote without quotes: a number, a constant, or a string without its quotes."""
 
     __slots__ = ()
 
 
 class Constant(Word):
-    """A `Word` in a notation that has quotes around every string."""
+    """A `Word` in a notation where every string has quotes."""
 
     __slots__ = ()
 
@@ -51,7 +51,7 @@ def read_constant(word: str) -> Any:
         word: The word.
 
     Raises:
-        ValueError: If it is none of them, or a number that JSON cannot hold.
+        ValueError: If it is neither, or a number that JSON cannot hold.
 
     Example:
         >>> read_constant("0x1F"), read_constant("True"), read_constant("1e3")
@@ -68,7 +68,7 @@ def read_constant(word: str) -> Any:
     if _LEADING_ZERO.match(word) and not word.strip("+-0_"):
         return 0  # Python reads 00 as 0
     if not is_number(word) or (_LEADING_ZERO.match(word) and not set(word) & set(".eE")):
-        raise ValueError("no constant")
+        raise ValueError("not a constant")
     number = float(word)
     if not math.isfinite(number):
         raise ValueError("too large for a float")
@@ -76,18 +76,18 @@ def read_constant(word: str) -> Any:
 
 
 def is_number(word: str) -> bool:
-    """Return whether a word has the form of a number, whatever its size."""
+    """Return whether a word has the form of a number of any size."""
     return bool(_FLOAT.fullmatch(word) or _INTEGER.fullmatch(word))
 
 
 class ArgumentType:
-    """What one place in a call's arguments can hold.
+    """The type of one value in a call's arguments.
 
     Args:
-        schemas: The schemas that apply to the place: it can hold what any of them allows.
-        root: The schema that their references are relative to.
+        schemas: The schemas that apply to the value. It can have the types that any of them allows.
+        root: The schema that contains the targets of their references.
         optional: Whether the argument can be left out.
-        read_text: Reads a list or an object in another notation than JSON out of a string.
+        read_text: Reads a list or an object from a string in another notation than JSON.
     """
 
     def __init__(
@@ -106,19 +106,19 @@ class ArgumentType:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the arguments that an object here can have, in order."""
+        """The names of the properties, if the value is an object, in order."""
         return tuple(dict.fromkeys(name for node in self._nodes for name in _mapping(node.get("properties"))))
 
     @cached_property
     def types(self) -> frozenset[str] | None:
-        """The JSON types that are allowed here, `None` if any is."""
+        """The JSON types that the value can have, `None` for any type."""
         if not self._schemas:
             return None
         return _unite(_find_types(schema, self._root, {}) for schema in self._schemas)
 
     def get_argument(self, name: str) -> ArgumentType:
-        """Return the type of an argument of an object that is here."""
-        if name not in self._named:  # names that a model makes up are not kept
+        """Return the type of a property, if the value is an object."""
+        if name not in self._named:  # names that a model invents are not cached
             return self._others
         if name not in self._fields:
             found = [fields[name] for node in self._nodes if name in (fields := _mapping(node.get("properties")))]
@@ -132,13 +132,13 @@ class ArgumentType:
 
     @cached_property
     def _others(self) -> ArgumentType:
-        """The type of every argument that has no name in the schema."""
+        """The type of every property whose name is not in the schema."""
         others = (node.get("additionalProperties") for node in self._nodes)
         return self._make_inner([schema for schema in others if isinstance(schema, Mapping)])
 
     @cached_property
-    def get_item(self) -> ArgumentType:
-        """The type of an item of a list that is here."""
+    def item(self) -> ArgumentType:
+        """The type of the items, if the value is a list."""
         found = [node["items"] for node in self._nodes if isinstance(node.get("items"), Mapping)]
         return self._make_inner(found)
 
@@ -147,7 +147,7 @@ class ArgumentType:
 
     @cached_property
     def _nodes(self) -> tuple[Mapping[str, Any], ...]:
-        """Every schema that applies to this place, with references and alternatives followed."""
+        """All schemas that apply to the value, including the targets of references and the alternatives."""
         found: list[Mapping[str, Any]] = []
         seen: set[str] = set()
         left = list(reversed(self._schemas))
@@ -165,13 +165,13 @@ class ArgumentType:
         return tuple(found)
 
     def read_word(self, word: str) -> Any:
-        """Return the value that a word without quotes has here.
+        """Return the value of a word without quotes, by this type.
 
         Args:
             word: The word.
 
         Raises:
-            ValueError: If it is a number that JSON cannot hold, or a `Constant` that is none.
+            ValueError: If it is a number that JSON cannot hold, or a `Constant` that is not a constant.
 
         Example:
             >>> find = ArgumentType.of({"properties": {"zip": {"type": "string"}, "limit": {"type": "integer"}}})
@@ -190,7 +190,7 @@ class ArgumentType:
         return str(word) if types is not None and "string" in types and not _fits(value, types) else value
 
     def read_string(self, text: str) -> Any:
-        """Return the value of a string here: its parsed value where the schema has another type than string.
+        """Return the value of a string by this type: parsed, if the type is not a string.
 
         Example:
             >>> limit = ArgumentType.of({"properties": {"limit": {"type": "integer"}}}).get_argument("limit")
@@ -204,14 +204,14 @@ class ArgumentType:
             return text
         try:
             value = _CONSTANTS[text] if text in _CONSTANTS else from_json(text, allow_inf_nan=False)
-        except (ValueError, TypeError):  # pydantic-core refuses half a surrogate pair with a TypeError
+        except (ValueError, TypeError):  # pydantic-core raises TypeError for a lone surrogate
             value = self._read_container(text, types)
         if isinstance(value, float) and not math.isfinite(value):
             return text
         return value if _fits(value, types) else text
 
     def _read_container(self, text: str, types: frozenset[str]) -> Any:
-        """Return the list or the object that a text is in another notation than JSON, else the text."""
+        """Return the list or object that a text holds in another notation than JSON, else the text."""
         kind = {"[": "array", "{": "object"}.get(text.lstrip()[:1])
         if self._read_text is None or kind not in types:
             return text
@@ -221,10 +221,10 @@ class ArgumentType:
             return text
 
     def resolve(self, value: Any) -> Any:
-        """Return a value with every word and string in it read by the schema.
+        """Return a value, with every word and string in it read by the schema.
 
         Args:
-            value: A JSON value, in which a `Word` represents what was written without quotes.
+            value: A JSON value. A `Word` in it represents text without quotes.
 
         Raises:
             ValueError: If it holds a number that JSON cannot hold.
@@ -235,7 +235,7 @@ class ArgumentType:
             read = self.read_string(value)
             return read if isinstance(read, str) else self.resolve(read)
         if isinstance(value, list):
-            return [self.get_item.resolve(item) for item in value]
+            return [self.item.resolve(item) for item in value]
         if isinstance(value, dict):
             return {key: self.get_argument(key).resolve(item) for key, item in value.items()}
         return value
@@ -245,29 +245,29 @@ class ArgumentType:
         """Return the type of a whole call's arguments.
 
         Args:
-            parameters: The JSON Schema of a tool's parameters; anything else says nothing about them.
-            read_text: Reads a list or an object in another notation than JSON out of a string, for the type of the
-                place; raises `ValueError` for any other text.
+            parameters: The JSON Schema of a tool's parameters. Anything else allows any arguments.
+            read_text: Reads a list or an object of a given type from a string in another notation than JSON. It raises
+                `ValueError` for any other text.
         """
         schema = parameters if isinstance(parameters, Mapping) else {}
         return cls([schema], schema, read_text=read_text)
 
 
 TextReading: TypeAlias = Callable[[str, ArgumentType], Any]
-"""Reads a value out of a string."""
+"""Reads a value of a given type from a string."""
 
 
 def _find_types(
     schema: object, root: Mapping[str, Any], known: dict[str, frozenset[str] | None]
 ) -> frozenset[str] | None:
-    """Return the types that a schema allows; `known` holds those of the references met so far."""
+    """Return the types that a schema allows; `known` holds the types of the references that were followed so far."""
     if not isinstance(schema, Mapping):
         return None
     allowed = _find_own_types(schema)
     reference = schema.get("$ref")
     if isinstance(reference, str):
         if reference not in known:
-            known[reference] = None  # a reference to itself adds no type
+            known[reference] = None  # a recursive reference adds no type
             known[reference] = _find_types(_find_target(root, reference), root, known)
         allowed = _intersect(allowed, known[reference])
     for key in ("anyOf", "oneOf"):
@@ -319,7 +319,7 @@ def _find_target(root: Mapping[str, Any], reference: str) -> object:
     try:
         return find_target(dict(root), reference)
     except ValueError:
-        return None  # a reference without a target adds nothing
+        return None  # a reference without a target adds no type
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

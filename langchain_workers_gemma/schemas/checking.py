@@ -1,4 +1,4 @@
-"""The parts of a check against a schema: a place, a mismatch, and the walk over the keywords."""
+"""Check one value against one schema, by calling the rule for each keyword."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 MAX_MISMATCHES = 8
-"""How many mismatches are reported: more would not help a model to correct its answer."""
+"""The maximum number of mismatches in a report: more would not help a model to correct its answer."""
 
 _MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One place where a value does not fit its schema.
+    """One place where a value does not match its schema.
 
     Attributes:
-        path: The keys and indexes that lead there.
-        why: What is wrong.
+        path: The keys and indexes that lead to the place.
+        why: A description of what is wrong.
     """
 
     path: tuple[str | int, ...]
@@ -34,24 +34,32 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A value beside the schema that it must fit."""
+    """A value together with the schema that it must match.
+
+    Attributes:
+        schema: The schema.
+        value: The value.
+        path: The keys and indexes that lead to the value.
+        root: The schema that contains the targets of references.
+        open_refs: The references that were followed without going deeper into the value.
+    """
 
     schema: Any
     value: Any
     path: tuple[str | int, ...]
     root: dict[str, Any]
-    open_refs: frozenset[str] = field(default_factory=frozenset)  # followed without going deeper into the value
+    open_refs: frozenset[str] = field(default_factory=frozenset)
 
     def with_schema(self, schema: Any) -> Place:
-        """Return the same value under another schema."""
+        """Return the same value with another schema."""
         return replace(self, schema=schema)
 
     def enter(self, step: str | int, schema: Any) -> Place:
-        """Return what is inside the value, under the schema for it."""
+        """Return the item or property at `step`, with its schema."""
         return Place(schema, self.value[step], (*self.path, step), self.root)
 
     def make_mismatch(self, why: str) -> Mismatch:
-        """Return the mismatch here."""
+        """Return a mismatch at this place."""
         return Mismatch(self.path, why)
 
 
@@ -59,11 +67,11 @@ Rule: TypeAlias = Callable[[Place, Any], Iterator[Mismatch]]
 """Checks one keyword, given its value in the schema."""
 
 RULES: dict[str, Rule] = {}
-"""The rule for each keyword; `validation` puts them together."""
+"""The rule for each keyword; `validation` fills it."""
 
 
 def check(place: Place) -> Iterator[Mismatch]:
-    """Yield where a value does not fit its schema."""
+    """Yield the mismatches between a value and its schema."""
     schema = place.schema
     if schema is False:
         yield place.make_mismatch("must not be there")
@@ -76,18 +84,18 @@ def check(place: Place) -> Iterator[Mismatch]:
 
 
 def fits(place: Place) -> bool:
-    """Return whether a value fits its schema."""
+    """Return whether a value matches its schema."""
     return next(check(place), None) is None
 
 
 def show(value: Any) -> str:
-    """Return a value as a message shows it."""
+    """Return a value as short text for an error message."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 4]} ..."
 
 
 def make_key(value: Any) -> Any:
-    """Return what is equal for values that are equal in JSON: 1 and 1.0 are, true and 1 are not."""
+    """Return a key that is equal for values that are equal in JSON: 1 and 1.0 are equal, true and 1 are not."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, dict):
@@ -104,7 +112,7 @@ def are_equal(left: Any, right: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> re.Pattern[str] | None:
-    """Return a pattern, compiled; `None` for one of another dialect."""
+    """Return the compiled pattern; `None` if Python cannot read it."""
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError):
@@ -112,7 +120,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Return whether a text holds what a pattern describes."""
+    """Return whether a pattern matches anywhere in a text."""
     readable = compile_pattern(pattern)
     return readable is not None and readable.search(text) is not None
 

@@ -1,4 +1,4 @@
-"""Schemas for constrained decoding, in the keywords that all grammar engines support alike."""
+"""Rewrite schemas for constrained decoding, with only the keywords that all grammar engines support alike."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ _ANYTHING: JSONSchema = {"anyOf": [{"type": kind} for kind in TYPES if kind != "
 """The meaning of `{}`. `outlines-core` writes `{}` as alternatives without parentheses, which breaks the pattern."""
 
 _DECIMAL = "^(?!^[-+.]*$)"
-"""How the pattern begins with which some releases of Pydantic offer a string beside the number for a `Decimal`."""
+"""The start of a pattern: some releases of Pydantic write `Decimal` as a number or a string with this pattern."""
 
 
 def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
-    """Rewrite a schema in the keywords that `llguidance`, `outlines-core` and `xgrammar` all support alike.
+    """Rewrite a schema with the keywords that `llguidance`, `outlines-core` and `xgrammar` all support alike.
 
-    What is left is `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
-    `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. The rest is stated in
-    the description, for the model to read; the caller's own type checks it. What no keyword
-    of an engine can express is loosened, so everything the schema means to allow stays allowed, with four exceptions:
+    These are `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
+    `const`, numeric bounds, string lengths, four formats, descriptions and recursive references. Other keywords become
+    part of the description, for the model to read, and the answer is checked against them later. If a rule cannot be
+    expressed with these keywords, it is loosened, so that every value the schema allows stays allowed. There are four
+    exceptions:
 
-    - Objects with `properties` and no rule for other keys are closed: `llguidance` takes an open object literally and
-      lets the model invent keys until its tokens run out, while the other engines close it anyway.
-    - Objects that `allOf` joins are read as one object, whose parts may each have been closed.
-    - Tuples have all their items: `outlines-core` knows no shorter ones.
+    - Objects with `properties` and no rule for other keys are closed. In an open object, `llguidance` lets the model
+      invent keys until its tokens run out; the other engines close it anyway.
+    - The objects of an `allOf` become one object, even if each of them is closed.
+    - Tuples have all their items: `outlines-core` does not support shorter ones.
     - A `Decimal` that some releases of Pydantic write as a number or a string with a pattern is a number: no engine
-      takes the pattern, and without it any string would do.
+      supports the pattern, and without it any string would be allowed.
 
     Args:
         schema: A JSON Schema.
 
     Returns:
-        The schema to constrain a reply by. `for_constraint` of it is the same again.
+        The schema for the constraint. `for_constraint` does not change it again.
 
     Raises:
-        ValueError: If the schema cannot be read (see `inline_refs`), or no value at all can meet it.
+        ValueError: If the schema cannot be read (see `inline_refs`), or no value can match it.
 
     Examples:
         >>> for_constraint({"properties": {"tags": {"type": "array", "items": {"type": "string"}, "minItems": 1}}})
@@ -72,10 +73,10 @@ def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def _constrain(schema: Any) -> Any:
-    """Constrain one schema, without `allOf`; `False` if nothing can meet it."""
+    """Rewrite one schema without `allOf`; return `False` if no value can match it."""
     if isinstance(schema, bool):
         return dict(_ANYTHING) if schema else False
-    if "$ref" in schema:  # engines differ on rules beside a reference
+    if "$ref" in schema:  # engines differ on rules next to a reference
         return add_notes({"$ref": schema["$ref"]}, schema)
     if schema.get("not") in ({}, True):
         return False
@@ -114,7 +115,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _list_branches(schema: JSONSchema) -> list[Any] | None:
-    """Return the alternatives of a schema, each with the rules beside them: engines read only one of the two."""
+    """Return the alternatives of a schema, each with the schema's other rules: engines read only one of the two."""
     _, rest = split_annotations(schema)
     if rest.pop("nullable", None) is True:  # OpenAPI 3.0
         return [rest, {"type": "null"}]
@@ -140,11 +141,11 @@ def _build_any_of(branches: list[Any], schema: JSONSchema) -> Any:
             possible.append(branch)
     if not possible:
         return False
-    said: JSONSchema = {key: schema[key] for key in ("description", "default") if key in schema}
+    notes: JSONSchema = {key: schema[key] for key in ("description", "default") if key in schema}
     if len(possible) > 1:
-        return add_notes({"anyOf": possible}, said)
+        return add_notes({"anyOf": possible}, notes)
     return add_notes(
-        possible[0], {**said, "description": join_texts(said.get("description"), possible[0].get("description"))}
+        possible[0], {**notes, "description": join_texts(notes.get("description"), possible[0].get("description"))}
     )
 
 
@@ -158,7 +159,7 @@ def _build_object_rules(schema: JSONSchema) -> TypeRules:
     properties = {key: value for key, value in properties.items() if value is not False}
     extra = _get_extra(schema)
     rules: JSONSchema = {}
-    if properties or extra is False:  # `outlines-core` takes `additionalProperties: false` only beside `properties`
+    if properties or extra is False:  # `outlines-core` accepts `additionalProperties: false` only with `properties`
         rules["properties"] = properties
     if required:
         rules["required"] = required
@@ -168,7 +169,7 @@ def _build_object_rules(schema: JSONSchema) -> TypeRules:
 
 
 def _get_extra(schema: JSONSchema) -> Any:
-    """Return the schema of what an object holds beside its `properties`."""
+    """Return the schema of an object's keys that are not in `properties`."""
     extra = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
     if schema.get("patternProperties") and (extra is None or extra is False):
         extra = {"anyOf": list(schema["patternProperties"].values())}

@@ -1,4 +1,4 @@
-"""The rules for objects and arrays, including those that depend on what other keywords have evaluated."""
+"""Check objects and arrays, with the keywords that depend on what other keywords have evaluated."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _check_dependent_schemas(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def _check_dependencies(place: Place, demanded: Any) -> Iterator[Mismatch]:
-    """Of drafts up to 7, which had one word for both."""
+    """Check `dependencies`, which drafts up to 7 have for both keywords above."""
     for name, needed in demanded.items():
         rule = _check_dependent_required if isinstance(needed, list) else _check_dependent_schemas
         yield from rule(place, {name: needed})
@@ -95,7 +95,7 @@ def _check_unevaluated_properties(place: Place, demanded: Any) -> Iterator[Misma
 
 
 def _find_evaluated_names(place: Place) -> set[str]:
-    """Return the keys that another keyword of a schema evaluates."""
+    """Return the keys that other keywords of the schema evaluate."""
     schema = place.schema
     if "additionalProperties" in schema:
         return set(place.value)
@@ -106,7 +106,7 @@ def _find_evaluated_names(place: Place) -> set[str]:
 
 
 def _iterate_in_place(place: Place) -> Iterator[Place]:
-    """Yield the schemas inside a schema that the same value fits."""
+    """Yield the value with each schema inside its schema that it matches."""
     schema = place.schema
     candidates = [*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     if isinstance(place.value, dict):

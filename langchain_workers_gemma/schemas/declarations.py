@@ -1,7 +1,7 @@
-"""The declaration of a tool as a chat template shows it: what the template would hide is described in words.
+"""Adapt the declaration of a tool to a chat template: keywords that the template hides become descriptions.
 
-A template writes some keywords of a parameter's schema, in an order and a notation of its own, and leaves the others
-out. Of an object without `properties` it takes the keywords for parameters (`docs/wire.md` section 11).
+A template writes some keywords of a parameter's schema, in its own order and notation, and leaves the others out. In an
+object without `properties`, it mistakes the keywords for parameters (`docs/wire.md` section 11).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_workers_gemma.schemas.descriptions import TOLD, describe
+from langchain_workers_gemma.schemas.descriptions import DESCRIBED, describe
 from langchain_workers_gemma.schemas.keywords import JSONSchema
 
 _MAX_SHOWN = 2000  # characters of JSON in one note
@@ -20,12 +20,12 @@ _REF = "#/$defs/"
 
 @dataclass(frozen=True, slots=True)
 class ShownKeywords:
-    """What a template shows of the JSON Schema of a tool's parameters.
+    """The keywords of a parameter's JSON Schema that a template shows.
 
     Attributes:
-        of_every_type: The keywords that it shows of every parameter.
-        of_type: Those that it shows of parameters of one type. All that is in `items` is shown.
-        hidden_names: Names of parameters that it takes for keywords and does not show.
+        of_every_type: The keywords that it shows for every parameter.
+        of_type: The keywords that it shows for parameters of one type. It shows everything in `items`.
+        hidden_names: Names of parameters that it mistakes for keywords and does not show.
     """
 
     of_every_type: frozenset[str]
@@ -33,16 +33,16 @@ class ShownKeywords:
     hidden_names: frozenset[str]
 
     def shows(self, key: str, kind: object) -> bool:
-        """Return whether a keyword of a parameter of some type is shown."""
+        """Return whether the template shows a keyword of a parameter of one type."""
         return key in self.of_every_type or key in self.of_type.get(str(kind), ())
 
 
 def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
-    """Describe in words what a template does not show of a tool's parameters.
+    """Add descriptions of the keywords that a template does not show.
 
     Args:
         parameters: The parameters that `for_tool` returns.
-        shown: What the template shows.
+        shown: The keywords that the template shows.
 
     Returns:
         The parameters with longer descriptions, and the additions to the tool's own description.
@@ -60,7 +60,7 @@ def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, l
 
 
 def _declare_properties(schema: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
-    """Return an object's schema with its properties declared, and lines on those that the template hides."""
+    """Return an object's schema with longer descriptions, and lines about the properties that the template hides."""
     required = schema.get("required", ())
     properties = {name: _declare_one(one, shown) for name, one in schema.get("properties", {}).items()}
     lines = [
@@ -86,17 +86,17 @@ def _declare_one(schema: Any, shown: ShownKeywords) -> Any:
 
 
 def _add_description(schema: JSONSchema, more: Sequence[str]) -> JSONSchema:
-    """Return a schema with more in its description."""
+    """Return a schema with more text in its description."""
     return {**schema, "description": " ".join(filter(None, [schema.get("description", ""), *more]))} if more else schema
 
 
 def _declare_items(items: JSONSchema, shown: ShownKeywords) -> JSONSchema:
-    """Return the schema of a list's items: a template shows all its keywords, but properties as it always does."""
+    """Return the schema of a list's items. A template shows all its keywords, but hides those of its properties."""
     return _add_description(*_declare_properties(items, shown)) if "properties" in items else items
 
 
 def _write_description(schema: JSONSchema, shown: ShownKeywords) -> str:
-    """Return the description of a parameter whose own keywords are all hidden."""
+    """Return the description of a parameter that the template hides with all its keywords."""
     hidden = {
         key: schema[key]
         for key in ("enum", "items", "properties")
@@ -109,7 +109,7 @@ def _write_description(schema: JSONSchema, shown: ShownKeywords) -> str:
 
 
 def _write_notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
-    """Describe the keywords of a schema that the template does not show."""
+    """Return descriptions of the keywords of a schema that the template does not show."""
     kind = schema.get("type")
     hidden = {key: value for key, value in schema.items() if not shown.shows(key, kind)}
     notes: list[str] = []
@@ -126,18 +126,18 @@ def _write_notes(schema: JSONSchema, shown: ShownKeywords) -> list[str]:
     notes.append(_describe_extra_keys(schema, noun="key") if kind == "object" else "")
     notes += [
         _describe_default(hidden[key]) if key == "default" else describe(key, hidden[key])
-        for key in TOLD
+        for key in DESCRIBED
         if key in hidden
     ]
     return [note for note in notes if note]
 
 
 def _is_only_nullable(schema: JSONSchema) -> bool:
-    """Return whether a union only allows null, or anything, which another note states already."""
+    """Return whether a union only adds null, or allows any type, which another note states already."""
     kinds = [one.get("type") for one in schema["anyOf"] if isinstance(one, dict) and one.keys() == {"type"}]
     if len(kinds) < len(schema["anyOf"]):
         return False
-    return set(kinds) <= {schema.get("type"), "null"} or len(kinds) > 5  # all types there are
+    return set(kinds) <= {schema.get("type"), "null"} or len(kinds) > 5  # all types
 
 
 def _join_alternatives(members: Sequence[Any]) -> str:
@@ -145,11 +145,11 @@ def _join_alternatives(members: Sequence[Any]) -> str:
 
 
 def _describe_schema(schema: Any) -> str:
-    """Describe a schema: its type, or all of it as JSON where it has more."""
+    """Describe a schema by its type, or as JSON if it has other keywords."""
     if not isinstance(schema, dict):
         return "anything" if schema else "nothing"
-    told = {key: value for key, value in schema.items() if value not in ({}, [])}
-    return str(told["type"]) if told.keys() == {"type"} else _write_json(told)
+    rules = {key: value for key, value in schema.items() if value not in ({}, [])}
+    return str(rules["type"]) if rules.keys() == {"type"} else _write_json(rules)
 
 
 def _describe_extra_keys(schema: JSONSchema, *, noun: str) -> str:

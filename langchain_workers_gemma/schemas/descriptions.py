@@ -1,4 +1,4 @@
-"""Describe for the model what no engine enforces."""
+"""Describe the keywords that no grammar engine enforces, for the model to read."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ _PHRASES: dict[str, str] = {
     "multipleOf": "a multiple of {}",
 }
 
-_COUNTS = frozenset({"minItems", "minProperties", "minLength"})  # at least none of them is no bound
+_COUNTS = frozenset({"minItems", "minProperties", "minLength"})  # a minimum of 0 is no bound
 
-TOLD = (
+DESCRIBED = (
     *(*_PHRASES, "pattern", "format", "uniqueItems", "contains", "minContains", "maxContains", "patternProperties"),
     *("propertyNames", "dependentRequired", "dependentSchemas", "not", "if", "then", "else"),
     *("contentEncoding", "contentMediaType", "default"),
 )
-"""The keywords that a description states, since engines ignore them."""
+"""The keywords that become part of a description, since engines ignore them."""
 
 
 def add_notes(rules: JSONSchema, schema: JSONSchema, taken: frozenset[str] = frozenset()) -> JSONSchema:
     """Add the description to `rules`, with notes on the keywords of `schema` that are not `taken`."""
     text = schema.get("description")
-    notes = list(filter(None, (describe(key, schema[key]) for key in TOLD if key in schema and key not in taken)))
-    said = [text] if isinstance(text, str) and text else []
+    notes = list(filter(None, (describe(key, schema[key]) for key in DESCRIBED if key in schema and key not in taken)))
+    texts = [text] if isinstance(text, str) and text else []
     if notes:
-        said.append(f"({', '.join(notes)})")
-    return {**rules, "description": " ".join(said)} if said else dict(rules)
+        texts.append(f"({', '.join(notes)})")
+    return {**rules, "description": " ".join(texts)} if texts else dict(rules)
 
 
 def describe(key: str, value: Any) -> str:
-    """Describe what a keyword demands; empty where there is no description."""
+    """Return a description of a keyword's rule; empty if it needs none."""
     if key == "default" and (value is None or isinstance(value, dict | list)):
-        return ""  # JSON in a prompt beside a constraint provokes endless white space (docs/wire.md section 7)
+        return ""  # with a constraint, JSON in a prompt can cause endless white space (`docs/wire.md` section 7)
     if key == "uniqueItems":
         return "no item twice" if value is True else ""
     if key in _PHRASES:
-        says_nothing = value == 0 and key in _COUNTS
-        return (
-            "" if says_nothing else _PHRASES[key].format(value, "s" if value != 1 else "", "ies" if value != 1 else "y")
-        )
+        if value == 0 and key in _COUNTS:
+            return ""
+        return _PHRASES[key].format(value, "s" if value != 1 else "", "ies" if value != 1 else "y")
     if key == "patternProperties":
         return f"keys match {' or '.join(value)}"
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -59,6 +58,6 @@ def describe(key: str, value: Any) -> str:
 
 
 def join_texts(one: Any, other: Any) -> str:
-    """Join two descriptions; either may be missing, and the second may repeat the first."""
+    """Join two descriptions. Either can be missing, and the second one is dropped if the first contains it."""
     texts = [text for text in (one, other) if isinstance(text, str) and text]
     return texts[0] if len(texts) == 2 and texts[1] in texts[0] else " ".join(texts)

@@ -1,4 +1,4 @@
-"""The formats of strings that can be checked with Python's own library."""
+"""Check the formats of strings with Python's standard library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I
 
 
 def _make_check(parse: Callable[[str], object], form: re.Pattern[str] | None = None) -> Callable[[str], bool]:
-    """Return a check that a string has a form, and that a parser takes it."""
+    """Return a function that checks whether a string has a form and can be parsed."""
 
     def check(text: str) -> bool:
         if form is not None and not form.fullmatch(text):
@@ -53,4 +53,4 @@ FORMATS: Mapping[str, Callable[[str], bool]] = MappingProxyType({
     "uri": lambda text: _URI.fullmatch(text) is not None,
     "uuid": _make_check(UUID, _UUID),
 })  # fmt: skip
-"""By name, whether a string has the format. A format that is not here is not checked."""
+"""The function that checks each format, by its name. Other formats are not checked."""

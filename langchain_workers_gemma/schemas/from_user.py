@@ -1,4 +1,4 @@
-"""Convert users' schemas: Pydantic models, TypedDicts, JSON Schemas, and tools in OpenAI's form."""
+"""Convert users' schemas to JSON Schemas: Pydantic models, TypedDicts, JSON Schemas, and tools in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from langchain_workers_gemma.schemas.typed_dicts import convert_typed_dict
 
 
 def to_json_schema(schema: Any) -> JSONSchema:
-    """Make a plain JSON Schema of an object from any kind of schema that LangChain users write.
+    """Convert any kind of schema that LangChain accepts to a plain JSON Schema of an object.
 
-    LangChain's own `convert_to_json_schema` is not used: it cuts recursive models off, drops titles and keeps only
-    what Pydantic's v1 layer understands of a `TypedDict`.
+    LangChain's own `convert_to_json_schema` is not used: it truncates recursive models, drops titles, and loses the
+    parts of a `TypedDict` that Pydantic's v1 layer does not support.
 
     Args:
         schema: A Pydantic model class (v2 or v1), a `TypedDict` class, a JSON Schema, or a tool in OpenAI's form.
 
     Returns:
-        A JSON Schema of an object, with `title` and `description` where known; references are left as they are.
+        A JSON Schema of an object, with `title` and `description` if known. References are not changed.
 
     Raises:
-        ValueError: If `schema` is anything else, or describes something that is not a JSON object.
+        ValueError: If `schema` has another type, or does not describe a JSON object.
 
     Examples:
         >>> to_json_schema({"name": "f", "parameters": {"properties": {"x": {"type": "string"}}}})
@@ -52,13 +52,13 @@ def to_json_schema(schema: Any) -> JSONSchema:
 
 
 def get_schema_name(schema: Any) -> str:
-    """Name a schema in the letters that OpenAI's form allows: `[a-zA-Z0-9_-]{1,64}`.
+    """Return a name for a schema with only the characters that OpenAI allows: `[a-zA-Z0-9_-]{1,64}`.
 
     Args:
-        schema: Anything that `to_json_schema` takes.
+        schema: Any schema that `to_json_schema` accepts.
 
     Returns:
-        The schema's title or tool name with other letters replaced, or `output`.
+        The schema's title or tool name with other characters replaced, or `output`.
 
     Examples:
         >>> get_schema_name({"title": "Box[int]", "type": "object"})
@@ -69,13 +69,13 @@ def get_schema_name(schema: Any) -> str:
 
 
 def get_schema_description(schema: Any) -> str:
-    """Describe a schema in its author's words.
+    """Return the description that the author of a schema wrote.
 
     Args:
-        schema: Anything that `to_json_schema` takes.
+        schema: Any schema that `to_json_schema` accepts.
 
     Returns:
-        The description, docstring or tool description; empty where there is none.
+        The description, docstring or tool description; empty if there is none.
 
     Examples:
         >>> get_schema_description({"name": "f", "description": "Adds.", "parameters": {"type": "object"}})
@@ -85,7 +85,7 @@ def get_schema_description(schema: Any) -> str:
 
 
 def _get_at_root(schema: Any, key: str) -> Any:
-    """Return a keyword at a schema's root; for a recursive model, that of the definition it refers to."""
+    """Return the value of a keyword at a schema's root, or in the definition to which the root refers."""
     found = to_json_schema(schema)
     target = find_target(found, found["$ref"]) if key not in found and "$ref" in found else found
     return target.get(key, "") if isinstance(target, dict) else ""
@@ -108,7 +108,7 @@ def _convert_class(schema: Any) -> JSONSchema:
             new = hasattr(model, "model_json_schema")
             return copy_plain(model.model_json_schema(schema_generator=PydanticGenerator) if new else model.schema())
     except (PydanticUserError, NameError, TypeError) as error:
-        # A field of a type that JSON has no form for, or a forward reference to a name that is not there.
+        # JSON cannot express the type of a field, or a forward reference names a type that does not exist.
         msg = f"`schema` {schema.__name__} has no JSON Schema: {error}"
         raise ValueError(msg) from error
     raise _make_refusal(schema)
@@ -120,7 +120,7 @@ def _convert_dict(schema: JSONSchema) -> JSONSchema:
             schema = schema[kind]
             break
     if isinstance(name := schema.get("name"), str) and not schema.keys() & {"properties", "$ref", "anyOf", "title"}:
-        # "parameters" is OpenAI's word, "input_schema" Anthropic's, "schema" that of OpenAI's response format.
+        # OpenAI's tools have "parameters", Anthropic's "input_schema", and OpenAI's response format "schema".
         bodies = (schema[key] for key in ("parameters", "input_schema", "schema") if isinstance(schema.get(key), dict))
         body: JSONSchema = next(bodies, {"properties": {}})
         head = {"title": name}
@@ -133,7 +133,7 @@ def _convert_dict(schema: JSONSchema) -> JSONSchema:
 
 
 def _describes_object(schema: Any, root: JSONSchema, seen: set[str]) -> bool:
-    """Return whether only objects can meet a schema, as far as its type and alternatives window."""
+    """Return whether only objects can match a schema, as far as its type and alternatives show."""
     if not isinstance(schema, dict):
         return False
     if "type" in schema:

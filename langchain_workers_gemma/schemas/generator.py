@@ -1,4 +1,4 @@
-"""Pydantic's generator of JSON Schemas, adapted to a model that writes JSON."""
+"""Adapt Pydantic's generator of JSON Schemas to a model that writes JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class PydanticGenerator(GenerateJsonSchema):
-    """Pydantic's own generator, but for `Decimal`."""
+    """Pydantic's generator, with another schema for `Decimal`."""
 
     def decimal_schema(self, schema: DecimalSchema) -> JSONSchema:
-        """Allow a number only: with "a number or a string", a model may write any string."""
+        """Return the schema of a number only: with "a number or a string", a model may write any string."""
         made = super().decimal_schema(schema)
         return next((one for one in made.get("anyOf", []) if one.get("type") == "number"), made)

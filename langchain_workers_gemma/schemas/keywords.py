@@ -1,4 +1,4 @@
-"""The keywords and types of JSON Schema, and which keyword applies to which type."""
+"""List the keywords and types of JSON Schema, and find the types that a schema allows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
     | {"$schema", "$id", "$anchor", "$defs", "definitions", "discriminator", "xml", "externalDocs"}
 )
-"""The keywords that demand nothing of a value."""
+"""The keywords that are not rules for a value."""
 
 TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
-"""All types there are."""
+"""All types of JSON Schema."""
 
 _OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 KEYWORDS: dict[str, frozenset[str]] = {
@@ -39,7 +39,7 @@ def split_annotations(schema: JSONSchema) -> tuple[JSONSchema, JSONSchema]:
 
 
 def get_types(schema: JSONSchema) -> frozenset[str] | None:
-    """Return the types that a schema allows by name; `None` if it names none.
+    """Return the types in a schema's `type`; `None` if it has none.
 
     Raises:
         ValueError: If `type` is neither a string nor a list of strings.
@@ -55,7 +55,7 @@ def get_types(schema: JSONSchema) -> frozenset[str] | None:
 
 
 def get_types_of_value(value: Any) -> frozenset[str]:
-    """Return the types that a value is of: a whole number is both an integer and a number."""
+    """Return the types of a value: a whole number is both an integer and a number."""
     if isinstance(value, bool):
         return frozenset({"boolean"})
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
@@ -65,14 +65,14 @@ def get_types_of_value(value: Any) -> frozenset[str]:
 
 
 def find_one_type(schema: JSONSchema) -> str | None:
-    """Return the type of a schema, also if only its keywords show it: `outlines-core` needs a `type` for each rule.
+    """Return the type of a schema, from its keywords if it has no `type`: `outlines-core` needs one for each rule.
 
     Raises:
-        ValueError: If the type is none of JSON Schema's.
+        ValueError: If the type is not one of JSON Schema's.
     """
     for kind in get_types(schema) or ():
         if kind not in TYPES:
-            msg = f"type {kind!r} is none of JSON Schema's: use one of {', '.join(TYPES)}."
+            msg = f"type {kind!r} is not a type of JSON Schema: use one of {', '.join(TYPES)}."
             raise ValueError(msg)
         return kind
     return next((one for one in ("object", "array", "string", "number") if schema.keys() & KEYWORDS[one]), None)

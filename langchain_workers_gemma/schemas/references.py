@@ -1,4 +1,4 @@
-"""References within a schema: follow them, inline them, and keep those that are recursive."""
+"""Follow the references within a schema, and inline all that are not recursive."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from urllib.parse import unquote
 from langchain_workers_gemma.schemas.keywords import JSONSchema, split_annotations
 from langchain_workers_gemma.schemas.traversal import MAX_DEPTH, copy_plain, list_children, map_schemas
 
-_MAX_INLINED = 20_000  # keywords after inlining; diamond-shaped references double with each level
+_MAX_INLINED = 20_000  # keywords after inlining; they double with each level of diamond-shaped references
 _DEFINITIONS = frozenset({"$defs", "definitions"})
 
 
 def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
-    """Put what a schema refers to in the place of its references.
+    """Replace each reference in a schema with its target.
 
-    Definitions that refer to themselves cannot be inlined: references to them stay, and `$defs` at the root keeps just
-    those. The same goes for all definitions of a schema that would grow beyond reason.
+    Recursive definitions cannot be inlined: references to them stay, and `$defs` at the root keeps only those
+    definitions. If the schema would become too large, all references stay.
 
     Args:
-        schema: A JSON Schema with `$ref`s to places inside itself.
+        schema: A JSON Schema whose `$ref`s point into itself.
 
     Returns:
-        A schema whose only references are to recursive definitions under its own `$defs`, never at its root.
+        A schema whose only references point to recursive definitions under its `$defs`. Its root is not a reference.
 
     Raises:
-        ValueError: If a reference leads out of the schema, to nowhere or only to itself, or the schema is not JSON or
-            too deep.
+        ValueError: If a reference points out of the schema, has no target or points only to itself, or if the schema is
+            not JSON or too deep.
 
     Examples:
         >>> inline_refs({"properties": {"a": {"$ref": "#/$defs/A", "title": "T"}}, "$defs": {"A": {"type": "null"}}})
@@ -63,11 +63,11 @@ def inline_refs(schema: Mapping[str, Any]) -> JSONSchema:
 
 
 def _find_kept(root: JSONSchema) -> list[str]:
-    """Return the references that must stay: recursive ones, or all where inlining would be too large."""
+    """Return the references that must stay: the recursive ones, or all if the schema would become too large."""
     refs_in: dict[str, list[tuple[int, int, str]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     waiting = [""]
-    while waiting:  # every place that is referred to, once; "" is the root
+    while waiting:  # visit the target of every reference once; "" is the root
         ref = waiting.pop()
         if ref not in refs_in:
             target = root if not ref else find_target(root, ref)
@@ -91,7 +91,7 @@ def _find_kept(root: JSONSchema) -> list[str]:
 
 
 def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]]:
-    """Repeatedly remove the nodes without outgoing edges; return them in that order, and the rest."""
+    """Repeatedly remove the nodes without outgoing edges; return them in that order, and the nodes that are left."""
     left = {node: len(to) for node, to in graph.items()}
     users: dict[str, list[str]] = {}
     for node, to in graph.items():
@@ -108,7 +108,7 @@ def sort_topologically(graph: dict[str, set[str]]) -> tuple[list[str], list[str]
 
 
 def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]]:
-    """Yield depth, size and reference of every schema inside a schema, but for its definitions."""
+    """Yield depth, size and reference of a schema and of every schema in it, except its definitions."""
     if isinstance(schema, dict):
         ref, enum = schema.get("$ref"), schema.get("enum")
         if ref is not None and not isinstance(ref, str):
@@ -120,13 +120,13 @@ def _survey(schema: Any, depth: int = 0) -> Iterator[tuple[int, int, str | None]
 
 
 def find_target(root: JSONSchema, ref: Any) -> Any:
-    """Find what a JSON Pointer in a `$ref` points to.
+    """Return the target of a `$ref`, which is a JSON Pointer.
 
     Raises:
-        ValueError: If the reference leads out of the schema, or has no target.
+        ValueError: If the reference points out of the schema, or has no target.
     """
     if not isinstance(ref, str) or not ref.startswith("#"):
-        msg = f"$ref {ref!r} leads out of the schema: put what it refers to under `$defs` and use '#/$defs/NAME'."
+        msg = f"$ref {ref!r} points out of the schema: put its target under `$defs` and use '#/$defs/NAME'."
         raise ValueError(msg)
     node: Any = root
     head, *parts = unquote(ref).split("/")
@@ -140,7 +140,7 @@ def find_target(root: JSONSchema, ref: Any) -> Any:
             node = None
             break
     if not isinstance(node, dict | bool):
-        msg = f"$ref {ref!r} leads to no schema: nothing of that name is defined in the schema."
+        msg = f"$ref {ref!r} has no target: the schema does not define that name. Define it under `$defs`."
         raise ValueError(msg)
     return node
 
@@ -150,14 +150,14 @@ def _check_alias(root: JSONSchema, ref: str) -> None:
     target = find_target(root, ref or "#")
     while isinstance(target, dict) and "$ref" in target:
         if (ref := target["$ref"]) in seen:
-            msg = f"$ref {ref!r} leads to nothing but itself."
+            msg = f"$ref {ref!r} points only to itself: let it point to a definition."
             raise ValueError(msg)
         seen.add(ref)
         target = find_target(root, ref)
 
 
 def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
-    """Join what a `$ref` led to with the keywords beside it."""
+    """Merge the target of a `$ref` with the keywords next to the reference."""
     if not siblings or target is False:
         return target
     notes, rules = split_annotations(siblings)
@@ -167,7 +167,7 @@ def _merge_siblings(target: Any, siblings: JSONSchema) -> Any:
 
 
 def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSchema:
-    """Add the definitions to a schema that it refers to."""
+    """Add to a schema the definitions to which it refers."""
     needed: dict[str, Any] = {}
     waiting: list[Any] = [root]
     while waiting:
@@ -180,7 +180,7 @@ def add_definitions(root: JSONSchema, definitions: Mapping[str, Any]) -> JSONSch
 
 
 def make_unique_name(wanted: str, taken: set[str]) -> str:
-    """Make a name that is not taken, by a number behind the one that is wanted."""
+    """Return the wanted name, with a number at its end if it is taken."""
     name, count = wanted, 1
     while name in taken:
         count += 1

@@ -1,4 +1,4 @@
-"""The rules for values of any type, for schemas put together, and for strings and numbers."""
+"""Check strings and numbers, values of any type, and combinations of schemas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _check_const(place: Place, demanded: Any) -> Iterator[Mismatch]:
         yield place.make_mismatch(f"{show(place.value)} is not {show(demanded)}")
 
 
-# --- Schemas put together ---------------------------------------------------------------------------------------------
+# --- Combinations of schemas ------------------------------------------------------------------------------------------
 
 
 def _check_ref(place: Place, demanded: Any) -> Iterator[Mismatch]:
@@ -66,7 +66,7 @@ def _check_any_of(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def find_nearest(place: Place, matches: list[list[Mismatch]]) -> list[Mismatch]:
-    """Return the mismatches of the closest alternative: one that fails inside the value, not at its root."""
+    """Return the mismatches of the nearest alternative: the only one that fails inside the value, not at its root."""
     inside = [one for one in matches if all(len(wrong.path) > len(place.path) for wrong in one)]
     if len(inside) == 1:
         return inside[0]
@@ -114,12 +114,12 @@ def _check_multiple_of(place: Place, demanded: Any) -> Iterator[Mismatch]:
 
 
 def _to_exact(number: float) -> Fraction:
-    """Return the number as it is written: 0.3 is a multiple of 0.1, which it is not as a binary fraction."""
+    """Return the number exactly as it is written: 0.3 is a multiple of 0.1, but not as a binary fraction."""
     return Fraction(number) if isinstance(number, int) else Fraction(str(number))
 
 
 def _make_bound_rule(word: str, breaks: Callable[[Any, Any], bool], *, exclusive: str | None = None) -> Rule:
-    """Return the rule for a bound of a number. In draft 4, `exclusive` beside it was true or false."""
+    """Return the rule for a bound of a number. In draft 4, the value of the keyword `exclusive` is true or false."""
 
     def rule(place: Place, demanded: Any) -> Iterator[Mismatch]:
         if isinstance(demanded, bool):
@@ -132,7 +132,7 @@ def _make_bound_rule(word: str, breaks: Callable[[Any, Any], bool], *, exclusive
 
 
 def make_size_rule(word: str, breaks: Callable[[Any, Any], bool]) -> Rule:
-    """Return the rule for a bound of how many characters, items or keys a value has."""
+    """Return the rule for a bound on the number of characters, items or keys."""
 
     def rule(place: Place, demanded: Any) -> Iterator[Mismatch]:
         if breaks(len(place.value), demanded):

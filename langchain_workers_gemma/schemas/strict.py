@@ -1,4 +1,4 @@
-"""Schemas in OpenAI's strict form."""
+"""Rewrite schemas in OpenAI's strict form."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from langchain_workers_gemma.schemas.traversal import map_schemas, read_required
 def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
     """Rewrite a schema in OpenAI's strict form, for an envelope with `strict: true`.
 
-    Every property is required and no other is allowed, at every depth. One that was optional may be null instead,
-    unless it has a default: then the model has to write a value, as most such fields take no null. What
-    `for_constraint` does is done here too, since the same engines read the schema. A `dict[str, X]` stays as it is:
-    OpenAI refuses it, and closing it would leave nothing but `{}`.
+    Every property is required and no other is allowed, at every depth. An optional property may be null instead, unless
+    it has a default: then the model has to write a value, since most such fields do not allow null. The result also has
+    the form of `for_constraint`, since the same engines read the schema. A `dict[str, X]` stays as it is: OpenAI
+    refuses it, but a closed object would allow only `{}`.
 
     Args:
         schema: A JSON Schema of an object.
@@ -26,7 +26,7 @@ def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
         The strict schema.
 
     Raises:
-        ValueError: As `for_constraint` does.
+        ValueError: See `for_constraint`.
 
     Examples:
         >>> to_strict_openai({"properties": {"a": {"type": "string"}}})  # doctest: +NORMALIZE_WHITESPACE
@@ -58,14 +58,14 @@ def _make_strict(schema: Any) -> Any:
 
 
 def _make_nullable(schema: Any) -> Any:
-    if not isinstance(schema, dict) or schema.get("default") is not None or _takes_null(schema):
+    if not isinstance(schema, dict) or schema.get("default") is not None or _allows_null(schema):
         return schema
     notes, rules = split_annotations(schema)
     members = rules["anyOf"] if rules.keys() == {"anyOf"} else [rules]
     return {**notes, "anyOf": [*members, {"type": "null"}]}
 
 
-def _takes_null(schema: Any) -> bool:
+def _allows_null(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return schema is True
     if schema.get("nullable") is True or not schema.keys() - ANNOTATIONS:
@@ -73,5 +73,5 @@ def _takes_null(schema: Any) -> bool:
     if "enum" in schema or "const" in schema:
         return None in schema.get("enum", [schema.get("const")])
     if members := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
-        return any(_takes_null(one) for one in members)
+        return any(_allows_null(one) for one in members)
     return "null" in (get_types(schema) or ())

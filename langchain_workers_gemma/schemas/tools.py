@@ -1,4 +1,4 @@
-"""Schemas as the parameters of a tool, for the model to read."""
+"""Rewrite schemas as the parameters of a tool, for the model to read."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from langchain_workers_gemma.schemas.keywords import (
 from langchain_workers_gemma.schemas.references import add_definitions, inline_refs
 from langchain_workers_gemma.schemas.traversal import map_schemas, read_required_names
 
-_NOISE = ANNOTATIONS - {"description", "default", "examples", "example"}
+_DROPPED = ANNOTATIONS - {"description", "default", "examples", "example"}
 
 
 def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
-    """Rewrite a schema as the parameters of a tool, in the form that Workers AI publishes for them.
+    """Rewrite a schema as the parameters of a tool, in the form that Workers AI documents.
 
     Workers AI expects `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type`
-    that is one string, and a `description` (docs/wire.md section 2). Nothing constrains the model here: all other
-    keywords are kept as documentation for it.
+    that is one string, and a `description` (`docs/wire.md` section 2). The schema does not constrain the model: all
+    other keywords are kept as documentation for it.
 
-    - `Optional[X]` is X; the description of a required one states that it may be null.
-    - With `engine_types`, what may be null or anything lists its types in `anyOf` as well: engines that type a call's
-      arguments by the schema make the string `"null"` of null, and `"8"` of 8, where only a string is allowed
-      (docs/wire.md section 10). Gemma 4's template shows `nullable`.
-    - A union has the `type` of its first member and keeps `anyOf`. So it is for reading, not for checking arguments.
-    - A missing description is made of the title or the name.
+    - `Optional[X]` becomes X. If it is required, its description states that it may be null.
+    - With `engine_types`, a property that allows null or any value also lists its types in `anyOf`. Engines derive the
+      types of arguments from the schema: if only a string is allowed, they turn null into `"null"`, and 8 into `"8"`
+      (`docs/wire.md` section 10). Gemma 4's template shows `nullable`.
+    - A union has the `type` of its first member and keeps `anyOf`, so the result cannot be used to check arguments.
+    - The title or the name replaces a missing description.
 
     Args:
         schema: A JSON Schema of an object.
-        engine_types: Whether an engine types the arguments of calls by the parameters.
+        engine_types: Whether an engine derives the types of arguments from the parameters.
 
     Returns:
         The parameters, with `properties` even if there are none; recursive definitions stay under `$defs`.
@@ -69,7 +69,7 @@ def _convert(schema: Any, *, engine_types: bool) -> Any:
         return schema
     convert = partial(_convert, engine_types=engine_types)
     schema, _ = _remove_null(schema)
-    schema = {key: value for key, value in schema.items() if key not in _NOISE}
+    schema = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "oneOf" in schema and "anyOf" not in schema:
         schema["anyOf"] = schema.pop("oneOf")
     required = read_required_names(schema)
@@ -92,25 +92,25 @@ def _convert(schema: Any, *, engine_types: bool) -> Any:
 def _convert_property(name: str, schema: Any, required: list[str], *, engine_types: bool) -> JSONSchema:
     schema = {} if schema is True else schema
     found = _convert(schema, engine_types=engine_types)
-    takes_null = _remove_null(schema)[1] or schema.get("nullable") is True
-    takes_anything = _choose_type(_remove_null(schema)[0]) is None
-    said = found.get("description") or schema.get("title") or name.replace("_", " ").strip().capitalize() or name
-    if engine_types and (takes_null or takes_anything):
-        found |= _build_alternatives(found, takes_anything=takes_anything)
-    if name in required and takes_null:
-        said = f"{said} (may be null)"
-    if takes_anything:
-        said = f"{said} (any JSON value)"
+    allows_null = _remove_null(schema)[1] or schema.get("nullable") is True
+    allows_anything = _choose_type(_remove_null(schema)[0]) is None
+    text = found.get("description") or schema.get("title") or name.replace("_", " ").strip().capitalize() or name
+    if engine_types and (allows_null or allows_anything):
+        found |= _build_alternatives(found, allows_anything=allows_anything)
+    if name in required and allows_null:
+        text = f"{text} (may be null)"
+    if allows_anything:
+        text = f"{text} (any JSON value)"
     return {
         "type": found.pop("type"),
-        "description": str(said),
+        "description": str(text),
         **{key: found[key] for key in found if key != "description"},
     }
 
 
-def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchema:
+def _build_alternatives(found: JSONSchema, *, allows_anything: bool) -> JSONSchema:
     """Return the alternatives that let an engine accept null, or anything."""
-    if takes_anything:
+    if allows_anything:
         return {"anyOf": [{"type": kind} for kind in TYPES]}
     null = {"type": "null"}
     members = found.get("anyOf", [{"type": found["type"]}])
@@ -118,7 +118,7 @@ def _build_alternatives(found: JSONSchema, *, takes_anything: bool) -> JSONSchem
 
 
 def _remove_null(schema: JSONSchema) -> tuple[JSONSchema, bool]:
-    """Convert `Optional[X]` to X and a list of types to one; also return whether null was among them."""
+    """Convert `Optional[X]` to X, and a list of types to one type; also return whether null was among them."""
     schema = {key: value for key, value in schema.items() if key != "nullable" and (key, value) != ("default", None)}
     kinds = schema.get("type")
     if isinstance(kinds, list) and get_types(schema):
@@ -145,7 +145,7 @@ def _merge_or_first(rest: JSONSchema, member: JSONSchema) -> JSONSchema:
 
 
 def _choose_type(schema: JSONSchema) -> str | None:
-    """Return the one type to name for a schema; `None` where anything goes."""
+    """Return one type for a schema; `None` if it allows any value."""
     if isinstance(schema.get("type"), str) or "$ref" in schema:
         return find_one_type(schema) or "object"
     for value in [schema["const"]] if "const" in schema else schema.get("enum", []):

@@ -1,4 +1,4 @@
-"""Traverse a schema and read its keywords; an unreadable schema is refused here."""
+"""Traverse a schema and read its keywords; raise an error if it cannot be read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from langchain_workers_gemma.schemas.keywords import JSONSchema
 
-MAX_DEPTH = 100  # levels of JSON; deeper schemas would run into Python's recursion limit inside a caller's own stack
-_MAX_SIZE = 200_000  # values in the schema as given; only one that contains itself or is generated gets there
+MAX_DEPTH = 100  # levels of JSON; a deeper schema could exceed Python's recursion limit on top of the caller's stack
+_MAX_SIZE = 200_000  # values in a schema; only generated schemas, or those that contain themselves, have more
 
-# Where schemas occur inside a schema. Everything else in it is data, and the keys under `properties` are names: a
-# property called "pattern" or "$ref" is no keyword.
+# The keywords that hold schemas. The values of all others are data, and the keys under `properties` are names: a
+# property called "pattern" or "$ref" is not a keyword.
 MAPS_OF_SCHEMAS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
 LISTS_OF_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 SINGLE_SCHEMAS = frozenset(
@@ -23,7 +23,7 @@ SINGLE_SCHEMAS = frozenset(
 
 
 def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
-    """Copy a schema, and check that it is JSON of bounded size and depth, since later steps are recursive.
+    """Copy a schema, and check that it is JSON of limited size and depth, since later steps are recursive.
 
     Raises:
         ValueError: If the schema is not JSON, too deep or too large.
@@ -44,14 +44,14 @@ def copy_plain(schema: Mapping[str, Any]) -> JSONSchema:
             return [copy(one, depth + 1) for one in value]
         if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
-        msg = f"The schema holds {repr(value)[:80]}, which is not JSON: write it as JSON would have it."
+        msg = f"The schema holds {repr(value)[:80]}, which is not JSON: use a JSON value instead."
         raise ValueError(msg)
 
     return cast("JSONSchema", copy(schema, 0))
 
 
 def map_schemas(schema: JSONSchema, change: Callable[[Any], Any]) -> JSONSchema:
-    """Copy a schema with every schema directly inside it changed."""
+    """Copy a schema, and apply `change` to every schema directly inside it."""
     return {key: _change(key, value, change) for key, value in schema.items()}
 
 
@@ -64,7 +64,7 @@ def _change(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def list_children(schema: JSONSchema) -> list[Any]:
-    """List every schema directly inside a schema."""
+    """Return every schema directly inside a schema."""
     found: list[Any] = []
     map_schemas(schema, found.append)
     return found
@@ -83,7 +83,7 @@ def _check_kind(kind: type, key: str, value: Any) -> Any:
 
 
 def read_required_names(schema: JSONSchema) -> list[str]:
-    """Read `required`, each name once; empty if it is not there.
+    """Return the names in `required`, each once; empty if there are none.
 
     Raises:
         ValueError: If it is not a list of names.
@@ -96,7 +96,7 @@ def read_required_names(schema: JSONSchema) -> list[str]:
 
 
 def read_number(schema: JSONSchema, key: str, default: float = 0) -> float:
-    """Read the number that a keyword holds.
+    """Return the number in a keyword, or the default if the keyword is missing.
 
     Raises:
         ValueError: If it is not a number.

@@ -1,4 +1,4 @@
-"""TypedDicts in all notations that LangChain users know, described by Pydantic."""
+"""Convert TypedDicts to JSON Schemas with Pydantic, in all notations that LangChain supports."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ _MARKER = "x-typed-dict"
 
 
 def convert_typed_dict(typed_dict: Any) -> JSONSchema:
-    """Describe a TypedDict by Pydantic, with what LangChain adds to the notation.
+    """Return the JSON Schema of a TypedDict, with LangChain's additions to the notation.
 
-    Each class is rebuilt as one of `typing_extensions`, because Pydantic refuses those of `typing` before Python 3.12
-    and knows neither LangChain's `Annotated[str, ..., "description"]` nor the `Args:` of a docstring. A TypedDict
-    inside another is a marker in Pydantic's eyes, so that recursion does not matter, and a reference afterwards.
+    Each class is rebuilt as a TypedDict of `typing_extensions`, because Pydantic refuses those of `typing` before
+    Python 3.12, and supports neither LangChain's `Annotated[str, ..., "description"]` nor the `Args:` of a docstring.
+    For Pydantic, a marker replaces each TypedDict inside another, so that recursion is no problem; later a reference
+    replaces the marker.
     """
     found: list[Any] = [typed_dict]
-    rebuilt = [_rebuild(one, found) for one in found]  # `found` grows while it is gone through
+    rebuilt = [_rebuild(one, found) for one in found]  # `_rebuild` appends to `found`
     adapters = [(at, "validation", TypeAdapter(new)) for at, new in enumerate(rebuilt)]
     made, shared = TypeAdapter.json_schemas(adapters, schema_generator=PydanticGenerator)  # type: ignore[arg-type]
     definitions: dict[str, Any] = dict(shared.get("$defs", {}))
     bodies: list[JSONSchema] = []
     for at, one in enumerate(found):
         body: JSONSchema = made[at, "validation"]
-        while "$ref" in body:  # Pydantic moves some classes among the definitions itself
+        while "$ref" in body:  # Pydantic moves some classes to the definitions
             body = definitions.pop(body["$ref"].rpartition("/")[2])
         text = _parse_docstring(one)[0]
         rest = {key: value for key, value in body.items() if key != "description"}
@@ -50,7 +51,7 @@ def convert_typed_dict(typed_dict: Any) -> JSONSchema:
 
 @lru_cache(maxsize=256)
 def make_typed_dict_adapter(typed_dict: Any) -> TypeAdapter[Any]:
-    """Check JSON against a TypedDict: also one of `typing` before Python 3.12, and one in LangChain's notation."""
+    """Return Pydantic's adapter for a TypedDict, also for one of `typing` before Python 3.12 or in LangChain's form."""
     return TypeAdapter(_rebuild(typed_dict, [typed_dict]))
 
 
@@ -59,7 +60,7 @@ def _check_nested(typed_dict: Any, value: Any) -> Any:
 
 
 def _replace_markers(schema: Any, names: list[str]) -> Any:
-    """Replace the markers of TypedDicts by references."""
+    """Replace the markers of TypedDicts with references."""
     if isinstance(schema, dict) and _MARKER in schema:
         rest = {key: value for key, value in schema.items() if key not in (_MARKER, "title")}
         return {"$ref": f"#/$defs/{names[schema[_MARKER]]}", **rest}
@@ -67,19 +68,19 @@ def _replace_markers(schema: Any, names: list[str]) -> Any:
 
 
 def _rebuild(typed_dict: Any, found: list[Any]) -> Any:
-    told = _parse_docstring(typed_dict)[1]
+    descriptions = _parse_docstring(typed_dict)[1]
     fields: dict[str, Any] = {}
     for key, hint in get_type_hints(typed_dict, include_extras=True).items():
         plain, required, extras = _unwrap(hint, required=key in typed_dict.__required_keys__)
         plain = _replace_typed_dicts(plain, found)
-        for extra in [*extras, *([Field(description=told[key])] if key in told else [])]:
+        for extra in [*extras, *([Field(description=descriptions[key])] if key in descriptions else [])]:
             plain = _annotate(plain, extra)
         fields[key] = Required[plain] if required else NotRequired[plain]
     return TypedDict(typed_dict.__name__, fields)  # type: ignore[operator]
 
 
 def _unwrap(hint: Any, *, required: bool) -> tuple[Any, bool, list[Any]]:
-    """Take a field's hint out of `Required`, `NotRequired`, `ReadOnly` and `Annotated`, in any order."""
+    """Remove `Required`, `NotRequired`, `ReadOnly` and `Annotated` from a field's hint, in any order."""
     from typing_extensions import ReadOnly  # new in 4.9
 
     extras: list[Any] = []
@@ -110,7 +111,7 @@ def _annotate(hint: Any, extra: Any) -> Any:
 
 
 def _replace_typed_dicts(hint: Any, found: list[Any]) -> Any:
-    """Replace every TypedDict in a hint by a marker with its place in `found`, where new ones are added."""
+    """Replace every TypedDict in a hint with a marker that holds its index in `found`; append new ones to `found`."""
     if is_typeddict(hint):
         if hint not in found:
             found.append(hint)
@@ -126,8 +127,8 @@ def _replace_typed_dicts(hint: Any, found: list[Any]) -> Any:
 
 
 def _parse_docstring(cls: Any) -> tuple[str, dict[str, str]]:
-    """Split a docstring in Google's style into its text and the descriptions under `Args:` or `Attributes:`."""
-    text, told, name, indent = [], {}, "", None
+    """Split a Google-style docstring into its text and the descriptions under `Args:` or `Attributes:`."""
+    text, descriptions, name, indent = [], {}, "", None
     in_fields = False
     for line in inspect.cleandoc(cls.__doc__ or "").splitlines():
         if line in ("Args:", "Attributes:"):
@@ -137,7 +138,7 @@ def _parse_docstring(cls: Any) -> tuple[str, dict[str, str]]:
             text.append(line)
         elif (match := re.match(r"( +)(\w+)(?: \([^)]*\))?: *(.*)", line)) and indent in (None, match[1]):
             indent, name = match[1], match[2]
-            told[name] = match[3]
+            descriptions[name] = match[3]
         elif name:
-            told[name] = f"{told[name]} {line.strip()}".strip()
-    return "\n".join(text).strip(), told
+            descriptions[name] = f"{descriptions[name]} {line.strip()}".strip()
+    return "\n".join(text).strip(), descriptions

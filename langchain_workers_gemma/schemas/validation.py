@@ -1,11 +1,11 @@
-"""Check a value against a JSON Schema, by every keyword, including those that grammar engines ignore.
+"""Check a value against a JSON Schema, with every keyword, including those that grammar engines ignore.
 
-`jsonschema` would do the same, but cannot be installed where Python Workers run: it needs a compiled library that has
-no build for Pyodide. Tests compare the two.
+`jsonschema` does the same, but cannot be installed in Python Workers: it needs a compiled library that has no build for
+Pyodide. Tests compare the two.
 
-Lenient where models and schemas in use are: OpenAPI's `nullable`, lists under `items` and boolean `exclusiveMinimum`
-are understood in every draft, a `pattern` that Python cannot read and an unknown `format` are left unchecked, and a
-time needs no zone.
+The check is lenient, since models and common schemas are: OpenAPI's `nullable`, lists under `items` and a boolean
+`exclusiveMinimum` are accepted in every draft; a `pattern` that Python cannot read and an unknown `format` are not
+checked; and a time needs no time zone.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ RULES.update(SCALAR_RULES | CONTAINER_RULES)
 
 
 def find_mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
-    """Return where a value does not fit a schema; empty if it fits.
+    """Return the mismatches between a value and a schema; empty if it matches.
 
     Args:
-        value: JSON, as Python has it.
+        value: A parsed JSON value.
         schema: A JSON Schema.
 
     Returns:
-        At most `MAX_MISMATCHES` places.
+        At most `MAX_MISMATCHES` mismatches.
 
     Raises:
-        ValueError: If a reference leads nowhere, or the value is nested too deep.
+        ValueError: If a reference has no target, or the value is nested too deeply.
 
     Examples:
         >>> schema = {"properties": {"ages": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}}}
@@ -45,17 +45,17 @@ def find_mismatches(value: Any, schema: Mapping[str, Any]) -> list[Mismatch]:
     try:
         return list(islice(check(place), MAX_MISMATCHES))
     except RecursionError:
-        raise ValueError("the value is nested too deep") from None
+        raise ValueError("the value is nested too deeply") from None
 
 
 def find_value_problems(value: dict[str, Any], schema: Mapping[str, Any], *, strict: bool) -> list[Mismatch]:
-    """Return where an answer does not fit its schema.
+    """Return the mismatches between an answer and its schema.
 
     Args:
         value: The answer. Nulls that mean an omitted value are removed from it.
         schema: A JSON Schema.
-        strict: Whether OpenAI's strict form was requested, where every key is required, and null means that a value was
-            left out.
+        strict: Whether OpenAI's strict form was requested, in which every key is required, and null means that the
+            model left a value out.
 
     Raises:
         ValueError: See `find_mismatches`.

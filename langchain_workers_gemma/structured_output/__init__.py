@@ -1,1 +1,1 @@
-"""`with_structured_output`: its methods and its parser."""
+"""Return answers in the form of a schema: the implementation of `with_structured_output`."""

@@ -1,4 +1,4 @@
-"""The methods of structured output, and the runnable for each."""
+"""Choose the method of structured output, and build its runnable."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ if TYPE_CHECKING:
 
 
 Method: TypeAlias = Literal["guided_json", "json_schema", "json_mode", "function_calling"]
-"""How an answer is bound to a schema."""
-
+"""A way to get an answer in the form of a schema."""
 
 _METHODS: tuple[Method, ...] = ("guided_json", "json_schema", "json_mode", "function_calling")
 
 
 def resolve_method(method: str | None, spec: GemmaModel) -> Method | None:
-    """Return the method for a model; `None` where only the prompt can ask for JSON.
+    """Return the method for a model; `None` if JSON can only be requested in the prompt.
 
     Raises:
-        ValueError: If the method is unknown, or one that the model does not have.
+        ValueError: If the method is unknown, or the model does not support it.
     """
     if method is None:
         if spec.constraint is None:
@@ -45,7 +44,7 @@ def resolve_method(method: str | None, spec: GemmaModel) -> Method | None:
         raise ValueError(f"method='guided_json': {spec.id} has no such parameter; {cure}.")
     if method in ("json_schema", "json_mode") and spec.constraint is None:
         raise ValueError(
-            f"method={method!r}: {spec.id} has no JSON mode on {spec.host}. Leave method out to ask for JSON in the "
+            f"method={method!r}: {spec.id} has no JSON mode on {spec.host}. Leave method out to request JSON in the "
             "prompt, or use method='function_calling'."
         )
     return _METHODS[_METHODS.index(method)]
@@ -62,13 +61,27 @@ def build_structured_runnable(
     max_repairs: int,
     options: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
-    """Return the runnable that answers in the form of a schema. See `ChatWorkersGemma.with_structured_output`."""
+    """Return the runnable that returns answers in the form of a schema.
+
+    Args:
+        llm: The chat model.
+        schema: The caller's schema.
+        spec: The facts about the model.
+        method: The method; `None` for the model's best one.
+        include_raw: Whether the reply and the error accompany the object.
+        strict: OpenAI's `strict` flag; `None` to leave it out.
+        max_repairs: How often an answer in the wrong form is requested again.
+        options: Further arguments of each call.
+
+    Raises:
+        ValueError: If the model does not support the method, or the schema cannot be used.
+    """
     resolved = resolve_method(method, spec)
     if schema is None and resolved != "json_mode":
         raise ValueError("schema is missing: pass a Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.")
     check_max_repairs(max_repairs)
     json_schema = None if schema is None else to_json_schema(schema)
-    asked = {
+    bound = {
         "keep_invalid_answer": True,
         "max_repairs": max_repairs,
         **options,
@@ -78,13 +91,13 @@ def build_structured_runnable(
         },
     }
     response_format = _build_response_format(json_schema, strict=strict, any_object=resolved == "json_mode")
-    again = llm.bind(response_format=response_format, **asked)
+    again = llm.bind(response_format=response_format, **bound)
     answer = parse_response_format(response_format)
     if answer is None:
         raise ValueError("schema must describe a JSON object.")
     from_call = resolved == "function_calling"
     return StructuredOutput(
-        first=_bind_call(llm, json_schema or {}, strict=strict, options=asked) if from_call else again,
+        first=_bind_call(llm, json_schema or {}, strict=strict, options=bound) if from_call else again,
         again=again,
         reader=AnswerReader(schema, answer, from_call=from_call),
         forms=ModelForms(
@@ -122,10 +135,10 @@ def _bind_call(
 
 
 def _build_traced_schema(schema: Any, json_schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return the schema for tracing: core converts it in every call, which takes long for a class."""
+    """Return the schema for tracing, already converted: core would convert a class in every call, which is slow."""
     forms: tuple[Any, ...] = (schema, json_schema)
     for form in forms:
-        with contextlib.suppress(Exception):  # such as a TypeError for a field called "$ref"
+        with contextlib.suppress(Exception):  # for example a TypeError for a field called "$ref"
             return convert_to_json_schema(form)
     return {}
 

@@ -1,4 +1,4 @@
-"""Read an object of the caller's type from a message, or describe why there is none."""
+"""Read an object of the caller's type from a message, or describe why the message has none."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from langchain_workers_gemma.response.truncation import is_truncation
 from langchain_workers_gemma.schemas.typed_dicts import make_typed_dict_adapter
 from langchain_workers_gemma.schemas.validation import find_value_problems
 
-_MIN_LOOP_LENGTH = 32  # white space in a row that no JSON writer leaves at the end
-_MAX_PROBLEMS = 8  # of Pydantic's, that are shown to a model
+_MIN_LOOP_LENGTH = 32  # characters of white space at the end; complete JSON never has that many
+_MAX_PROBLEMS = 8  # the number of Pydantic's errors that are shown to a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Reading:
 
     Attributes:
         value: The object in the caller's type; `None` if there is none.
-        error: The error, if there is none.
-        problem: The error in words for the model.
-        is_truncated: Whether the reply was truncated, so that requesting again in another form does not help.
-        is_ignored_constraint: Whether an engine that obeyed the constraint could not have written the reply.
+        error: The error if there is no object.
+        problem: A description of the error for the model.
+        is_truncated: Whether the reply was truncated, so that another request in another form does not help.
+        is_ignored_constraint: Whether the reply shows that the engine ignored the constraint.
     """
 
     value: Any = None
@@ -47,12 +47,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
-    """Reads an object of the caller's type out of a message.
+    """Reads an object of the caller's type from a message.
 
     Attributes:
         schema: The caller's type: a Pydantic class, a TypedDict, a JSON Schema, OpenAI's tool form, or `None`.
         answer: The form that was requested.
-        from_call: Whether the object is a tool call's arguments rather than the text.
+        from_call: Whether the object is in a tool call's arguments, not in the text.
     """
 
     schema: Any
@@ -61,7 +61,7 @@ class AnswerReader:
 
     @property
     def yields_dicts(self) -> bool:
-        """Whether the caller's type is a dict, of which partial values are useful."""
+        """Whether the caller's type is a dict, whose partial values are useful."""
         return not (isinstance(self.schema, type) and is_basemodel_subclass(self.schema))
 
     def read(self, message: AIMessage) -> Reading:
@@ -70,7 +70,7 @@ class AnswerReader:
         text = str(message.text) if called is None else called
         if called is not None and (reason := _find_truncated_call(message)):
             return _make_unreadable(message, text, reason, is_truncated=True)
-        if self.from_call and called is None:  # JSON in the text may be anything, and does not count as arguments
+        if self.from_call and called is None:  # JSON in the text does not count as arguments
             why = f"the model answered without the requested call: {text[:200]!r}"
             return _make_unreadable(message, text, why)
         try:
@@ -78,18 +78,18 @@ class AnswerReader:
         except ValueError as error:
             return _make_unreadable(message, text, str(error))
         if message.response_metadata.get("truncated_json"):
-            return _make_unreadable(message, text, "it was cut", is_truncated=True)
+            return _make_unreadable(message, text, "it was truncated", is_truncated=True)
         if not isinstance(value, dict):
             return _make_unreadable(message, text, f"it is a {type(value).__name__}, not an object")
         is_ignored = self.answer.is_ignored_by(value)
         try:
             return Reading(self._validate(value))
-        except ValueError as error:  # errors of both Pydantic versions, and of values that JSON cannot hold
-            why = f"The reply is JSON, but not of the type asked for: {error}"
+        except ValueError as error:  # from both Pydantic versions, and for values that JSON cannot hold
+            why = f"The reply is JSON, but does not match the schema: {error}"
             failed = OutputParserException(why, llm_output=text)
             failed.__cause__ = error
             return Reading(error=failed, problem=_describe_problem(error), is_ignored_constraint=is_ignored)
-        except Exception as error:  # noqa: BLE001 - a validator of the caller's own may raise anything
+        except Exception as error:  # noqa: BLE001 - the caller's validators may raise anything
             return Reading(error=error)
 
     def _validate(self, value: dict[str, Any]) -> Any:
@@ -103,7 +103,11 @@ class AnswerReader:
 
 
 class PartialValues:
-    """The partial values of one streamed reply."""
+    """The partial values of one streamed reply.
+
+    Attributes:
+        last: The last value that was yielded.
+    """
 
     def __init__(self, reader: AnswerReader) -> None:
         self._from_call = reader.from_call
@@ -112,7 +116,7 @@ class PartialValues:
         self.last: Any = None
 
     def add(self, chunk: AIMessageChunk) -> Iterator[Any]:
-        """Take the next chunk. Yields the value, if it has grown."""
+        """Add the next chunk, and yield the value if it has grown."""
         self._chunks.append(chunk)
         if self._json is None:
             return
@@ -123,7 +127,7 @@ class PartialValues:
 
     @property
     def message(self) -> AIMessage:
-        """The reply, whole."""
+        """The whole reply."""
         chunks = _join_texts(self._chunks)
         whole = chunks[0] + chunks[1:] if chunks else AIMessageChunk(content="")
         assert isinstance(whole, AIMessage)  # noqa: S101 - for the type checker
@@ -131,7 +135,7 @@ class PartialValues:
 
 
 def _join_texts(chunks: Sequence[AIMessageChunk]) -> list[AIMessageChunk]:
-    """Return the chunks with runs of text joined to one: core adds strings one by one, which is not linear."""
+    """Return the chunks with consecutive text merged: core adds strings one by one, which takes quadratic time."""
     joined: list[AIMessageChunk] = []
     for is_text, run in groupby(chunks, _is_text_alone):
         first, *rest = run
@@ -146,7 +150,7 @@ def _is_text_alone(chunk: AIMessageChunk) -> bool:
 
 
 def _get_call_text(message: AIMessage) -> str | None:
-    """Return the arguments of the first call, as JSON text; `None` if there is no call."""
+    """Return the arguments of the first call as JSON text; `None` if there is no call."""
     if message.tool_calls:
         return encode_json(message.tool_calls[0]["args"]).decode()
     if message.invalid_tool_calls:
@@ -160,21 +164,21 @@ def _get_call_piece(chunk: AIMessageChunk) -> str:
 
 
 def _find_truncated_call(message: AIMessage) -> str | None:
-    """Return why the call was truncated, `None` if it was not: engines close the JSON of a call that was."""
+    """Return why the call was truncated, `None` if it was not. Its JSON does not show it, since engines close JSON."""
     reasons = [] if message.tool_calls else message.response_metadata.get("invalid_tool_call_errors", [])
     return next((reason for reason in reasons if is_truncation(reason)), None)
 
 
 def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> Any:
-    """Return the value in the caller's type. Rules that were removed from the sent schema are checked here.
+    """Return the value in the caller's type. This also checks rules that the schema in the request does not have.
 
     Args:
-        value: What the model wrote.
+        value: The object that the model wrote.
         schema: The caller's type.
-        strict: Whether a null where the type takes none means that the model left the field out.
+        strict: Whether null means that the model left the field out, if the type does not allow null.
 
     Raises:
-        ValueError: If the value is not of the type.
+        ValueError: If the value does not match the type.
     """
     try:
         return _check(value, schema)
@@ -186,7 +190,7 @@ def validate_as(value: dict[str, Any], schema: Any, *, strict: bool = False) -> 
 
 def _check(value: dict[str, Any], schema: Any) -> Any:
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        # As JSON, since a strict model takes a date or an enum from a string only there.
+        # As JSON, since only then a strict model accepts a string for a date or an enum.
         return schema.model_validate_json(encode_json(value))
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         return schema.parse_obj(value)  # type: ignore[attr-defined]  # pydantic.v1
@@ -196,12 +200,12 @@ def _check(value: dict[str, Any], schema: Any) -> Any:
 
 
 def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
-    """Remove each null that was refused: in OpenAI's strict form, where all is required, it means "nothing"."""
+    """Remove each null that was refused: in OpenAI's strict form, where every key is required, null means "nothing"."""
     dropped = False
     for one in error.errors(include_url=False, include_context=False):
         place: Any = value
         *path, last = one["loc"] or ("",)
-        for step in path:  # also holds the names of the alternatives of a union, which are no keys
+        for step in path:  # the path also holds names of a union's alternatives, which are not keys
             if (isinstance(place, dict) and step in place) or (isinstance(place, list) and isinstance(step, int)):
                 place = place[step]  # type: ignore[index]
         if isinstance(place, dict) and last in place and place[str(last)] is None:
@@ -211,7 +215,7 @@ def _drop_nulls(value: dict[str, Any], error: ValidationError) -> bool:
 
 
 def _describe_problem(error: ValueError) -> str:
-    """Describe what is wrong for the model; Pydantic's own messages have links and error types."""
+    """Describe an error for the model, without the links and error types of Pydantic's messages."""
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_PROBLEMS]
@@ -219,23 +223,27 @@ def _describe_problem(error: ValueError) -> str:
 
 
 def _make_unreadable(message: AIMessage, text: str, why: str, *, is_truncated: bool = False) -> Reading:
-    # A call that was truncated ends, in a stream, in a suffix that keeps it from being run.
+    # In a stream, a truncated call ends with a suffix that makes it invalid.
     bare = text.rstrip("]}") if message.invalid_tool_calls else text
     trailing = len(bare) - len(bare.rstrip())
-    is_cut = is_truncated or message.response_metadata.get("finish_reason") == "length" or _breaks_off(message, text)
+    is_truncated = (
+        is_truncated
+        or message.response_metadata.get("finish_reason") == "length"
+        or trailing >= _MIN_LOOP_LENGTH
+        or _holds_truncated_json(message, text)
+    )
     if trailing >= _MIN_LOOP_LENGTH:
-        is_cut = True
         why = (
             f"it ends in {trailing} characters of white space: the model ran in a loop until max_tokens. "
-            "Simplify the schema, leave JSON examples out of the prompt, or ask again"
+            "Simplify the schema, leave JSON examples out of the prompt, or try again"
         )
     elif not text.strip():
         why = "it is empty; if the model was still thinking, raise max_tokens"
-    elif is_cut:
-        why = "it was cut: raise max_tokens"
+    elif is_truncated:
+        why = "it was truncated: raise max_tokens"
     error = OutputParserException(f"The reply holds no JSON object that can be read: {why}.", llm_output=text)
-    return Reading(error=error, problem=why, is_truncated=is_cut, is_ignored_constraint=not is_cut)
+    return Reading(error=error, problem=why, is_truncated=is_truncated, is_ignored_constraint=not is_truncated)
 
 
-def _breaks_off(message: AIMessage, text: str) -> bool:
+def _holds_truncated_json(message: AIMessage, text: str) -> bool:
     return is_truncated_json(text) or (bool(message.invalid_tool_calls) and is_truncated_json(text[:-1]))

@@ -1,4 +1,4 @@
-"""The runnable of `with_structured_output`: request, check, and request again in the next form with the error."""
+"""The runnable of `with_structured_output`: it checks each answer, and requests a wrong one again with the error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langchain_workers_gemma.request.constraint_forms import FormName, make_form
 from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_correction_request
 from langchain_workers_gemma.structured_output.parser import AnswerReader, PartialValues, Reading
 
-_ADDED_UP = ("neurons", "cost_usd")  # keys of `response_metadata` that the attempts share
+_SUMMED_KEYS = ("neurons", "cost_usd")  # keys of `response_metadata` whose values are added for all attempts
 
 
 class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
@@ -28,10 +28,10 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
     Attributes:
         first: The model, bound to the method that was requested.
         again: The model, bound to a form of JSON, for another attempt.
-        reader: Reads the object out of the first reply.
-        forms: Which forms of JSON the model has.
+        reader: Reads the object from the first reply.
+        forms: The forms of JSON that the model has.
         include_raw: Whether the reply and the error accompany the object.
-        max_repairs: How often it is requested again.
+        max_repairs: How often an answer in the wrong form is requested again.
     """
 
     first: Runnable[LanguageModelInput, AIMessage]
@@ -138,13 +138,13 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        attempts = _Attempts(self, _add_up(list(input)))
+        attempts = _Attempts(self, _merge_input(list(input)))
         growth = _Growth(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         for chunk in attempts.runnable.stream(attempts.messages, child, **kwargs):
             yield from growth.add(chunk)
         attempts.take(growth.message)
-        while attempts.is_open:  # whole: a second object cannot grow out of the first
+        while attempts.is_open:  # not streamed, since partial values of a second object could contradict the first
             child = patch_config(config, callbacks=run_manager.get_child())
             attempts.take(attempts.runnable.invoke(attempts.messages, child, **kwargs))
         yield from growth.finish(attempts)
@@ -156,7 +156,7 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        attempts = _Attempts(self, _add_up([one async for one in input]))
+        attempts = _Attempts(self, _merge_input([one async for one in input]))
         growth = _Growth(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         async for chunk in attempts.runnable.astream(attempts.messages, child, **kwargs):
@@ -206,7 +206,7 @@ class _Attempts:
         self._readings: list[Reading] = []
 
     def take(self, reply: AIMessage) -> None:
-        """Read a reply, and decide whether it is requested again."""
+        """Read a reply, and decide whether to request it again."""
         count = len(self.replies)
         reader = self._spec.reader
         reading = AnswerReader(reader.schema, reader.answer, from_call=reader.from_call and not count).read(reply)
@@ -216,7 +216,7 @@ class _Attempts:
         if self.is_open:
             skipped = count if reader.from_call else count + 1
             self.runnable = self._spec.again.bind(skip_forms=skipped)
-            self.messages = [*_as_messages(self._input), *_write_correction(reply, reading.problem or "")]
+            self.messages = [*_to_messages(self._input), *_write_correction(reply, reading.problem or "")]
         elif reading.error is None and count and self._readings[-2].is_ignored_constraint and not reader.from_call:
             self._spec.forms.mark_working(str(reply.response_metadata.get("json_form")))
 
@@ -232,7 +232,7 @@ class _Attempts:
         if len(self.replies) == 1:
             return last
         metadata = {**last.response_metadata, "attempts": self.history}
-        for key in _ADDED_UP:
+        for key in _SUMMED_KEYS:
             values = [reply.response_metadata[key] for reply in self.replies if key in reply.response_metadata]
             metadata |= {key: sum(values)} if values else {}
         return last.model_copy(update={"usage_metadata": self._sum_usage(), "response_metadata": metadata})
@@ -255,7 +255,7 @@ class _Attempts:
         """Return the object, or with `include_raw` a dict that holds it.
 
         Raises:
-            OutputParserException: If there is none, and it is not to be in a dict.
+            OutputParserException: If there is no object, and `include_raw` is off.
         """
         reading = self.reading
         if self._spec.include_raw:
@@ -279,7 +279,7 @@ class _Growth:
         return self._values.message
 
     def add(self, chunk: Any) -> Iterator[Any]:
-        """Take a chunk of the first reply."""
+        """Add a chunk of the first reply, and yield the value if it has grown."""
         self._chunks.append(chunk)
         for value in self._values.add(chunk):
             yield AddableDict(parsed=_ReplaceOnAdd(value)) if self._include_raw else value
@@ -291,7 +291,7 @@ class _Growth:
             if self._values.last is None or value != self._values.last:
                 yield value
             return
-        # Only now is it known whether these chunks belong to the final message.
+        # It is known only now whether these chunks belong to the final message.
         is_first = len(attempts.replies) == 1
         for chunk in self._chunks if is_first else [AIMessageChunk(**_get_chunk_fields(attempts.raw))]:
             yield AddableDict(raw=chunk)
@@ -310,26 +310,26 @@ def _get_chunk_fields(message: AIMessage) -> dict[str, Any]:
     return {**fields, "chunk_position": "last"}
 
 
-def _add_up(inputs: list[Any]) -> Any:
-    """Return the input, which a chain may stream in pieces that add up."""
+def _merge_input(inputs: list[Any]) -> Any:
+    """Return the input, whose pieces are added if a chain streams it."""
     total = inputs[0]
     for more in inputs[1:]:
         total = total + more
     return total
 
 
-def _as_messages(value: Any) -> list[BaseMessage]:
+def _to_messages(value: Any) -> list[BaseMessage]:
     if isinstance(value, PromptValue):
         return value.to_messages()
     return [HumanMessage(value)] if isinstance(value, str) else convert_to_messages(value)
 
 
 def _write_correction(reply: AIMessage, problem: str) -> list[BaseMessage]:
-    """Return the reply and what is wrong with it, as the end of a conversation."""
-    said = str(reply.text)
+    """Return the reply and a description of its problem, as the end of a conversation."""
+    text = str(reply.text)
     for call in (*reply.tool_calls, *reply.invalid_tool_calls):
-        said += str(call["args"])
-    quoted: list[BaseMessage] = [AIMessage(said[:MAX_QUOTED])] if said.strip() else []
+        text += str(call["args"])
+    quoted: list[BaseMessage] = [AIMessage(text[:MAX_QUOTED])] if text.strip() else []
     return [*quoted, HumanMessage(write_correction_request(problem))]
 
 

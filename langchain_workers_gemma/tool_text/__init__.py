@@ -1,1 +1,1 @@
-"""Gemma's notations for tool calls and thoughts in a reply's text: reading and writing them."""
+"""Read and write Gemma's notations for tool calls and thoughts in a reply's text."""

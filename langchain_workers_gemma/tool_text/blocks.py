@@ -3,15 +3,15 @@
 The notations are those of `docs/wire.md` section 6:
 
 - Gemma 3 writes Python calls, `[get_weather(city='Paris'), f(x=1)]`, or JSON, `{"name": ..., "parameters": {...}}`
-  (both taught by ai.google.dev/gemma/docs/capabilities/function-calling), alone, in a list or several on their lines,
-  with or without a fence. It drifts into `print(f(...))` and into a `tool_call` fence.
+  (ai.google.dev/gemma/docs/capabilities/function-calling teaches both): one call, a list of calls, or one call per
+  line, with or without a fence. It sometimes writes `print(f(...))`, or a `tool_call` fence.
 - FunctionGemma writes `<start_function_call>call:f{x:<escape>a<escape>}<end_function_call>`.
-- Gemma 4 writes `<|tool_call>call:f{x:<|"|>a<|"|>}<tool_call|>`. Special tokens can be missing, parentheses can stand
-  for braces, and strings can be in plain quotes.
+- Gemma 4 writes `<|tool_call>call:f{x:<|"|>a<|"|>}<tool_call|>`. Special tokens can be missing, parentheses can replace
+  braces, and strings can have plain quotes.
 
-Any of these can occur between the marks of a call, with the deviations that users report. A reader without marks stops
-at the first character that cannot belong to a call of a bound tool, so that a stream of text waits no longer than it
-must.
+All of these can occur between the marks of a call, with the deviations that users report. Without marks, the reader
+stops at the first character that cannot belong to a call of a bound tool, so that a stream of text is held back as
+briefly as possible.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _SPACE = re.compile(r"[ \t\r]+")
 _PATH = re.compile(r"[\w.\-:/]+")
 _HEAD = re.compile(r"[^<{(\[\n]+")
 _LAST_PATH = re.compile(r"[\w.\-:/]+$")
-_BEGUN = re.compile(r"\s*(?::?call:?\s*)?\S*\s*")  # what can be left of a call before its arguments
+_BEGUN = re.compile(r"\s*(?::?call:?\s*)?\S*\s*")  # the part of a truncated call before its arguments
 _BEGUN_IN_PROSE = re.compile(r"(?:c|ca|cal|:?call:?[\w.\-:/]*)?\s*")
 _CALLED = re.compile(r"[\s:]*call:\s*([\w.\-:/]+)")
 _BEFORE_NAME = frozenset({"call:", ":call:", "call", ":"})
 _JUNK = re.compile(r"[^<\n]+")
-_HARMLESS_JUNK = re.compile(r"[^\"'`{\[(:=]*")  # it holds no argument that the call has lost
+_HARMLESS_JUNK = re.compile(r"[^\"'`{\[(:=]*")  # it cannot hold an argument of the call
 _CLOSING_JUNK = re.compile(r"[\s)}\]]*")
 _NOT_A_TOKEN = re.compile(r"[^<]+")
 
 
 class Block:
-    """Reads one block of calls: what is between two marks, or one line without marks.
+    """Reads one block of calls: the text between two marks, or one line without marks.
 
     Args:
-        source: Where to read.
+        source: The text to read.
         tools: The bound tools.
         ends: Tokens that end a line of calls.
 
     Attributes:
-        closed: Whether what follows the calls shows that they are complete.
+        closed: Whether the text after the calls shows that they are complete.
     """
 
     def __init__(self, source: Source, tools: ToolNames, ends: tuple[str, ...] = CALL_ENDS) -> None:
@@ -61,32 +61,32 @@ class Block:
         self._state = CallState(source, tools)
         self._python = PythonCalls(self._state)
         self._opener = ""  # the special token or the tag that opened the block
-        self._in_prose = False  # whether the block is among words, where it may be an example
-        self._is_over = False  # whether the closing token has been passed
-        self._begun = False  # whether arguments were begun, of whatever tool
+        self._in_prose = False  # whether words precede the block on its line, where it may be an example
+        self._is_over = False  # whether the closing token has been consumed
+        self._begun = False  # whether the arguments of any tool have begun
 
     @property
     def calls(self) -> list[Call]:
-        """What has been read."""
+        """The calls that were read."""
         return self._state.calls
 
     def partial_call(self) -> tuple[str, str] | None:
-        """Return the call inside which the text ended, if its tool is known: its name and the text of its arguments.
+        """Return the name and the arguments' text of a truncated call, `None` if its tool is not known.
 
-        That text is never JSON: its own brace or quote is still open, or the brace of the call around it.
+        That text is never JSON: one of its braces or quotes is still open, or the brace of the call around it.
         """
         return self._state.partial_call()
 
-    def is_cut_short(self) -> bool:
-        """Return whether calls were read or begun that count though the text ended before the block did."""
+    def has_calls_before_end(self) -> bool:
+        """Return whether the block holds calls that are emitted even if the text ended before the block."""
         return self._state.name is not None or (self._state.marked and bool(self.calls))
 
-    def is_cut_markup(self, held: str, *, after_call: bool) -> bool:
-        """Return whether nothing was read but what opens a call: a special token or, behind another call, a tag.
+    def is_truncated_opening(self, held: str, *, after_call: bool) -> bool:
+        """Return whether the text is only the opening of a call: a special token or, after another call, a tag.
 
         Args:
-            held: What was read.
-            after_call: Whether it is behind another call.
+            held: The text that was consumed.
+            after_call: Whether another call precedes it.
         """
         if self.calls or not (self._opener in SPECIAL or (self._opener and after_call)):
             return False
@@ -98,13 +98,13 @@ class Block:
         return bool(self._opener) and not self._in_prose and self._state.name is not None
 
     def is_example(self) -> bool:
-        """Return whether what looks like a call between special tokens names no bound tool, or is in plain text."""
+        """Return whether text that looks like a call names no bound tool, or is among words."""
         return self._begun
 
     def drop_stray_token(self, text: str) -> str:
-        """Return what turned out to be no call without the special token before it, if nothing like a call follows.
+        """Return text that is not a call, without the special token at its start if nothing like a call follows.
 
-        With a blank behind it, the token is a word of a sentence.
+        A token with a blank after it is kept, since it is a word of a sentence.
         """
         is_word = self._in_prose or text.removeprefix(self._opener)[:1] in (" ", "\t")
         if self._begun or is_word or self._opener not in SPECIAL:
@@ -117,7 +117,7 @@ class Block:
         return text
 
     def read_unreadable_call(self) -> Steps[tuple[str, str]]:
-        """Pass what is left of a call that cannot be read, and return its tool and the text of its arguments."""
+        """Consume the rest of a call that cannot be read, and return its tool and the text of its arguments."""
         source = self._source
         while True:
             yield from source.run(_NOT_A_TOKEN)
@@ -132,8 +132,8 @@ class Block:
         """Read a fenced block of Python calls or JSON, from its opening line to its closing one.
 
         Args:
-            fence: What opens it.
-            inline: Whether text precedes it on its line. Without a line end after `fence` it is inline code then.
+            fence: The opening fence.
+            inline: Whether text precedes the fence on its line. If no line end follows the fence, it is inline code.
 
         Raises:
             UnreadableError: If it holds anything else.
@@ -154,18 +154,18 @@ class Block:
 
     def _read_fence_end(self) -> Steps[bool]:
         self.closed = bool((yield from self._source.accept("```")) or (yield from self._source.startswith(*self._ends)))
-        return self.closed or self._source.accept_cut("```")  # at the end of the text it may be missing
+        return self.closed or self._source.accept_truncated("```")  # it may be missing at the end of the text
 
     def read_tokens(self, opening: str, *, in_prose: bool = False) -> Steps[None]:
-        """Read a call, or several, between the special tokens of Gemma 4 or FunctionGemma, or between tags.
+        """Read one or more calls between the special tokens of Gemma 4 or FunctionGemma, or between tags.
 
         Args:
-            opening: What opens it.
-            in_prose: Whether words precede it on its line. With words behind it too, it is an example: a Gemma
-                that makes a call stops after it.
+            opening: The opening token or tag.
+            in_prose: Whether words precede it on its line. If words follow it too, it is an example: a Gemma that
+                makes a call stops after it.
 
         Raises:
-            UnreadableError: If no call of a bound tool is there.
+            UnreadableError: If there is no call of a bound tool.
         """
         source = self._source
         self._opener, self._in_prose = opening, in_prose
@@ -176,11 +176,11 @@ class Block:
             yield from self._read_between_tokens()
             if self._is_over or (yield from self._read_tokens_end()):
                 break
-        if in_prose and self.closed and not (yield from self._stands_apart()):
+        if in_prose and self.closed and not (yield from self._is_set_apart()):
             raise source.make_unreadable_error()
 
     def _read_between_tokens(self) -> Steps[None]:
-        """Read one call, or a list of them, in whatever notation."""
+        """Read one call, or a list of calls, in any notation."""
         source = self._source
         if (yield from source.peek()) in ("{", "["):
             self._begun = True
@@ -203,7 +203,7 @@ class Block:
             self._state.finish(name, {})  # `call:now<tool_call|>`
         else:
             if not is_strict:
-                self._note_called(source.get_held(head_start))
+                self._record_unreadable_call(source.get_held(head_start))
             raise source.make_unreadable_error()
 
     def _read_code(self) -> Steps[None]:
@@ -216,8 +216,8 @@ class Block:
             if (yield from source.accept(",", ";")):
                 yield from skip(source)
 
-    def _note_called(self, head: str) -> None:
-        """Note the tool that `call:` names before words or brackets that are no arguments: it is called, unreadably."""
+    def _record_unreadable_call(self, head: str) -> None:
+        """Record the tool after `call:` if the text after it cannot be read as arguments."""
         called = _CALLED.match(head)
         name = self._tools.find(called[1].rstrip(":")) if called else None
         if called and name is not None:
@@ -225,7 +225,7 @@ class Block:
             self._state.start = self._source.tell() - (len(head) - called.end())
 
     def _read_head(self) -> Steps[str]:
-        """Read what precedes a call's arguments, and return the name at its end."""
+        """Read the text before a call's arguments, and return the name at its end."""
         head = yield from self._source.run(_HEAD)
         yield from self._source.run(BLANK)
         if head.strip() in _BEFORE_NAME:
@@ -250,7 +250,7 @@ class Block:
         self.closed = self._is_over and bool((yield from self._source.peek()))
 
     def _read_tokens_end(self) -> Steps[bool]:
-        """Return whether the block ends here, with or without its closing token; junk before that is passed."""
+        """Return whether the block ends here, with or without its closing token. Junk before the token is consumed."""
         source = self._source
         blank = yield from source.run(BLANK)
         junk = yield from source.accept(",", ";")
@@ -262,19 +262,19 @@ class Block:
             junk += yield from source.run(_JUNK)
         if (yield from source.startswith(*CALL_CLOSERS, *QUOTES, *self._ends)):
             if not _HARMLESS_JUNK.fullmatch(junk) or (yield from source.startswith(*QUOTES)):
-                self._state.name = self.calls.pop().name  # arguments follow its closing brace
-                raise UnreadableError("arguments behind the call")
+                self._state.name = self.calls.pop().name  # arguments follow the closing brace of this call
+                raise UnreadableError("arguments after the call")
             yield from source.accept(*CALL_CLOSERS)
             self.closed = True
             return True
         if not _CLOSING_JUNK.fullmatch(junk):
-            raise UnreadableError("words behind the call: an example in prose")
-        source.accept_cut(*CALL_CLOSERS)
+            raise UnreadableError("words after the call: an example in prose")
+        source.accept_truncated(*CALL_CLOSERS)
         self.closed = bool((yield from source.peek()))
         return True
 
-    def _stands_apart(self) -> Steps[bool]:
-        """Return whether no words of the same line follow, unless right behind the token."""
+    def _is_set_apart(self) -> Steps[bool]:
+        """Return whether no words follow on the line, except right after the token."""
         before = self._source.tell()
         if (yield from self._ends_line()):
             return True
@@ -282,7 +282,7 @@ class Block:
         return self._source.tell() == before and character.isalnum()
 
     def read_line(self) -> Steps[None]:
-        """Read calls without any marks: nothing else is on their line."""
+        """Read calls without marks, which have a line of their own."""
         source = self._source
         while True:
             if (yield from source.startswith("call:")):  # Gemma 4 without its special tokens
@@ -307,7 +307,7 @@ class Block:
             raise source.make_unreadable_error()
         yield from self._read_gemma_arguments(name)
         yield from source.accept(*CALL_CLOSERS)
-        source.accept_cut(*CALL_CLOSERS)
+        source.accept_truncated(*CALL_CLOSERS)
 
     def _ends_line(self) -> Steps[bool]:
         """Return whether only special tokens follow on the line."""
@@ -317,7 +317,7 @@ class Block:
         return bool((yield from self._source.startswith(*self._ends)))
 
     def _read_written(self) -> Steps[None]:
-        """Read a call in Python or JSON, or a list of them."""
+        """Read a call in Python or JSON, or a list of calls."""
         source = self._source
         opener = yield from source.peek()
         if opener == "{":

@@ -1,4 +1,4 @@
-"""The calls that one block of them has given so far, shared by the readers of the notations."""
+"""Keep the calls of one block, for the readers of all notations."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Call(NamedTuple):
 
 
 class WrittenCall(NamedTuple):
-    """A call as it is emitted.
+    """A call in the form in which it is emitted.
 
     Attributes:
         name: The tool's name.
-        arguments: Its arguments in JSON, or the text of such as cannot be read.
-        closed: Whether what follows it shows that it is whole.
+        arguments: Its arguments in JSON, or as they were written if they cannot be read.
+        closed: Whether the text after it shows that it is complete.
     """
 
     name: str
@@ -38,17 +38,17 @@ class WrittenCall(NamedTuple):
 
 
 class CallState:
-    """What the readers of one block share.
+    """The state that the readers of one block share.
 
     Args:
-        source: Where to read.
+        source: The text to read.
         tools: The bound tools.
 
     Attributes:
-        calls: The calls read so far.
-        marked: Whether a fence, a token or a list shows that calls are here.
-        name: The tool of the call that is being read, once it is known.
-        start: Where the arguments of that call start.
+        calls: The calls that were read so far.
+        marked: Whether a fence, a token or a list shows that the text is a call.
+        name: The tool of the call that is being read, `None` if it is not known.
+        start: The position where the arguments of that call start.
     """
 
     def __init__(self, source: Source, tools: ToolNames) -> None:
@@ -60,14 +60,18 @@ class CallState:
         self.start = 0
 
     def partial_call(self) -> tuple[str, str] | None:
-        """Return the call that was being read, if its tool is known: its name and the text of its arguments so far."""
+        """Return the name and the arguments' text of the call that is being read, `None` if its tool is not known."""
         return (self.name, self.source.get_held(self.start) or "{") if self.name is not None else None
 
     def read_word(self, viable: Callable[[str], bool], stop: str = "") -> Steps[str]:
-        """Read a name up to `stop` or to what is no name, for as long as `viable` agrees to it.
+        """Read a name.
+
+        Args:
+            viable: Returns whether the characters so far can be the beginning of a name.
+            stop: The character after the name; without one, the name ends before the first character of another kind.
 
         Raises:
-            UnreadableError: If `viable` refuses it.
+            UnreadableError: If `viable` returns false.
         """
         word = ""
         while (character := (yield from self.source.peek())) and character != stop:
@@ -80,7 +84,7 @@ class CallState:
         return word
 
     def begins(self, name: str, *openers: str) -> Steps[bool]:
-        """Return whether the arguments of `name` start here. Between marks a name alone is a truncated call."""
+        """Return whether the arguments of `name` start here. Between marks, a name at the end is a truncated call."""
         self.start = self.source.tell()
         opener = yield from self.source.startswith(*openers)
         if opener or (self.marked and not (yield from self.source.peek())):
@@ -102,12 +106,12 @@ class CallState:
 
 
 def fits(word: str) -> bool:
-    """Return whether a name is no longer than names are."""
+    """Return whether a word is short enough for a name."""
     return len(word) <= MAX_NAME_LENGTH
 
 
 def to_arguments(value: Any) -> dict[str, Any]:
-    """Return the arguments that `value` is or, as OpenAI's API writes them, is the JSON text of.
+    """Return the arguments in a value: an object, or its JSON text, as OpenAI's API writes them.
 
     Raises:
         UnreadableError: If it is neither.
@@ -118,17 +122,17 @@ def to_arguments(value: Any) -> dict[str, Any]:
         return {}
     if isinstance(value, dict):
         return value
-    raise UnreadableError("arguments that are no object")
+    raise UnreadableError("arguments that are not an object")
 
 
 def to_json(arguments: Mapping[str, object]) -> str:
-    """Return arguments as JSON that can be encoded."""
+    """Return arguments as JSON that can be encoded in UTF-8."""
     text = json.dumps(arguments, ensure_ascii=False)
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half a character cannot be encoded
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # a lone surrogate cannot be encoded
 
 
 def make_invalid_json(name: str, arguments: str) -> str:
-    """Return unreadable arguments in a form that no parser accepts as JSON."""
+    """Return unreadable arguments as text that no parser accepts as JSON."""
     try:
         json.loads(arguments)
     except (ValueError, RecursionError):

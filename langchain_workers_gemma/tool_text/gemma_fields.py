@@ -1,6 +1,6 @@
-"""Read arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and deviations from it.
+"""Read arguments in Gemma 4's and FunctionGemma's notation, `{city:<|"|>Paris<|"|>,n:42}`, and its deviations.
 
-The tokens around strings can be missing or stripped (`docs/wire.md` section 6; sgl-project/sglang#39240,
+The tokens around strings can be missing or replaced (`docs/wire.md` section 6; sgl-project/sglang#39240,
 ollama/ollama#15315).
 """
 
@@ -39,7 +39,7 @@ class _Value(NamedTuple):
 
     Attributes:
         value: The value.
-        words: In its place, the words so far of a value without quotes, which may continue after a comma.
+        words: The words of a value without quotes, which may continue after a comma; `None` if `value` is complete.
     """
 
     value: Any
@@ -51,7 +51,7 @@ class _Bare(NamedTuple):
 
     Attributes:
         text: The words.
-        quoted: Whether they turned out to be a string whose opening token is missing.
+        quoted: Whether they are a string without its opening token.
     """
 
     text: str
@@ -62,16 +62,16 @@ class GemmaFields(GemmaStrings):
     """Reads the arguments of one call."""
 
     def read(self, parameters: ArgumentType) -> Steps[dict[str, Any]]:
-        """Read arguments with braces or parentheses around them; these can be doubled.
+        """Read arguments in braces or parentheses, which can be doubled.
 
-        Where the special tokens were stripped, strings have lost their quotes. Such a string continues over a comma
-        that no key follows: `{q:Paris, France}` holds one string.
+        If the special tokens were removed, strings have no quotes. Such a string continues after a comma if no key
+        follows: `{q:Paris, France}` holds one string.
 
         Args:
-            parameters: What the tool's arguments can be. Other keys are words: `{q:Paris, and: more}` is one string.
+            parameters: The types of the tool's arguments. Other keys are words: `{q:Paris, and: more}` is one string.
 
         Raises:
-            UnreadableError: If these are no such arguments.
+            UnreadableError: If the text is not in this notation.
         """
         source = self._source
         closer = CLOSERS[(yield from source.peek())]
@@ -88,24 +88,24 @@ class GemmaFields(GemmaStrings):
         return fields
 
     def read_container(self, kind: ArgumentType) -> Steps[Any]:
-        """Read a list or an object, and nothing behind it.
+        """Read a text that is one list or one object.
 
         Raises:
-            UnreadableError: If none is there.
+            UnreadableError: If it is not.
         """
         source = self._source
         opener = yield from source.peek()
         if opener not in ("{", "["):
             raise source.make_unreadable_error()
         self._open(CLOSERS[opener])
-        value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.get_item))
+        value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.item))
         if (yield from source.peek()):
             raise source.make_unreadable_error()
         return value
 
     def _open(self, closer: str) -> None:
         if len(self._closers) > MAX_DEPTH:
-            raise UnreadableError("nested too deep")
+            raise UnreadableError("nested too deeply")
         self._source.advance()
         self._closers.append(closer)
 
@@ -127,11 +127,11 @@ class GemmaFields(GemmaStrings):
                 self._close()
                 break
             if key and (words is None or is_constant("".join(words).strip())) and (yield from source.accept(",")):
-                continue  # a comma too many; behind words it may be one of theirs
+                continue  # an extra comma; after words it may be part of them
             new_key, passed = yield from self._read_key(required=words is None, spaced_names=spaced_names)
             if self._inner_quotes and new_key not in kind.names:
                 raise source.make_unreadable_error()
-            if words is not None and (new_key is None or _goes_on(words, new_key, kind)):
+            if words is not None and (new_key is None or _continues(words, new_key, kind)):
                 more = yield from self._read_bare(closer)
                 words += (",", before, passed, more.text)
                 if more.quoted:
@@ -139,18 +139,18 @@ class GemmaFields(GemmaStrings):
             elif new_key is None:
                 raise source.make_unreadable_error()
             else:
-                _settle(fields, key, words)
+                _set_words(fields, key, words)
                 key = new_key
                 fields[key], words = yield from self._read_value(closer, kind.get_argument(key), keys)
             if not self.ended_early:
                 yield from self._expect_next(closer, keys)
             if self.ended_early:
                 break
-        _settle(fields, key, words)
+        _set_words(fields, key, words)
         return fields
 
     def _expect_next(self, closer: str, keys: tuple[str, ...] = ()) -> Steps[None]:
-        """Pass the comma behind a value, if its container does not end there, or the whole call.
+        """Consume the comma after a value, unless its container or the whole call ends there.
 
         Args:
             closer: The bracket that closes the container.
@@ -168,14 +168,14 @@ class GemmaFields(GemmaStrings):
                 raise source.make_unreadable_error()
 
     def _read_key(self, *, required: bool, spaced_names: bool = False) -> Steps[tuple[str | None, str]]:
-        """Read a key and its colon or, as users report of Gemma 4, equals sign (vllm-project/vllm#51307).
+        """Read a key with its colon, or with the equals sign that Gemma 4 can write instead (vllm-project/vllm#51307).
 
         Args:
-            required: Whether nothing else can follow. A key within a value can hold blanks then.
+            required: Whether only a key can follow. Then the keys of nested objects can hold blanks.
             spaced_names: Whether an argument's name can hold blanks.
 
         Returns:
-            The key, `None` if none is here, and what was passed.
+            The key, `None` if there is none, and the text that was consumed.
         """
         source = self._source
         character = yield from source.peek()
@@ -201,9 +201,9 @@ class GemmaFields(GemmaStrings):
         if opener in ("{", "["):
             start = source.tell()
             self._open(CLOSERS[opener])
-            value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.get_item))
+            value: Any = yield from (self._read_fields("}", kind) if opener == "{" else self._read_items(kind.item))
             if kind.types is not None and kind.types <= _TEXT_TYPES and not self.ended_early:
-                return _Value(source.get_held(start))  # the text of some JSON, without its quotes
+                return _Value(source.get_held(start))  # a string that holds JSON, without its quotes
             return _Value(value)
         wrapped = yield from self.read_wrapped(closer)
         if wrapped is not None:
@@ -219,14 +219,14 @@ class GemmaFields(GemmaStrings):
         if (yield from self.ends_value(closer)):
             return _Value(text)
         token = yield from source.accept(*QUOTES)
-        if raw[0] in PLAIN_QUOTES and token:  # the closing one of a string in two kinds of quotes
+        if raw[0] in PLAIN_QUOTES and token:  # the end of a string with two kinds of quotes
             return _Value(text)
         if raw[0] not in PLAIN_QUOTES:
             return _Value((yield from self.read_token_quoted(raw, text, blank, token, closer, keys)))
         more = yield from self._read_bare(closer)
         if not blank and not more.quoted and more.text.endswith(raw[0]):
-            return _Value((raw + more.text)[1:-1])  # quotes within quotes: `"echo "hi""`
-        words = [raw, blank, more.text]  # quotes around the first words alone: `"machine learning" site:arxiv.org`
+            return _Value((raw + more.text)[1:-1])  # quotes within the string: `"echo "hi""`
+        words = [raw, blank, more.text]  # quotes around the first words only: `"machine learning" site:arxiv.org`
         return _Value("".join(words)) if more.quoted else _Value(None, words)
 
     def _read_items(self, kind: ArgumentType) -> Steps[list[Any]]:
@@ -245,7 +245,7 @@ class GemmaFields(GemmaStrings):
                 return items
 
     def _read_bare(self, closer: str) -> Steps[_Bare]:
-        """Read words without quotes up to a comma or `closer`; brackets within them are paired."""
+        """Read words without quotes, up to a comma or `closer` outside of brackets."""
         source = self._source
         pieces = []
         depth = 0
@@ -267,20 +267,20 @@ class GemmaFields(GemmaStrings):
                 depth += 1
             elif character in CLOSERS.values():
                 if not depth and character in self._closers:
-                    raise UnreadableError("a bracket that closes more than what is open")
+                    raise UnreadableError("a closing bracket without an opening one")
                 depth = max(0, depth - 1)
             pieces.append((yield from read_character(source)))
 
 
 def read_container(text: str, kind: ArgumentType) -> Any:
-    r"""Read a text that is one list or object, in Gemma's notation or as JSON and Python write them.
+    r"""Read a text that is one list or one object, in Gemma's notation, as JSON or as Python.
 
     Args:
-        text: The text, with nothing around it.
-        kind: What it can hold.
+        text: The text.
+        kind: The type of the value.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is neither.
 
     Example:
         >>> read_container('[<|"|>a<|"|>,<|"|>b<|"|>]', ArgumentType.of({}))
@@ -297,13 +297,13 @@ def read_container(text: str, kind: ArgumentType) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _goes_on(words: list[str], key: str, kind: ArgumentType) -> bool:
-    """Return whether words continue with what looks like a key, because there is no such key."""
+def _continues(words: list[str], key: str, kind: ArgumentType) -> bool:
+    """Return whether words continue with text that looks like a key, because the object has no such key."""
     return bool(kind.names) and key not in kind.names and (len(words) > 1 or not is_constant(words[0].strip()))
 
 
-def _settle(fields: dict[str, Any], key: str, words: list[str] | None) -> None:
-    """Set `key` to the value of its words, now that they are complete."""
+def _set_words(fields: dict[str, Any], key: str, words: list[str] | None) -> None:
+    """Set `key` to the value of its words, if there are any."""
     if words is not None:
         fields[key] = _make_word(words)
 

@@ -1,6 +1,6 @@
-"""Read calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form with `function` around it.
+"""Read calls in JSON, `{"name": ..., "parameters": {...}}`, also in OpenAI's form under the key `function`.
 
-The tool can be under `tool` or `tool_name` as well (google-deepmind/gemma#512).
+The keys `tool` and `tool_name` can hold the tool as well (google-deepmind/gemma#512).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ARGUMENTS = ("parameters", "arguments", "args")
 _NAMES = ("name", "tool", "tool_name")
 _FUNCTION_KEYS = ("name", *_ARGUMENTS)
 _KEYS = (*_NAMES, *_ARGUMENTS, "id", "type", "function")
-"""The keys of a call; an object with others is data. In OpenAI's form the first ones are in `function`."""
+"""The keys of a call. An object with other keys is data. In OpenAI's form, `function` holds the name and arguments."""
 
 _KEY_PREFIXES: dict[tuple[str, ...], frozenset[str]] = {keys: list_prefixes(keys) for keys in (_KEYS, _FUNCTION_KEYS)}
 
@@ -26,10 +26,10 @@ def read_json_call(state: CallState) -> Steps[None]:
     """Read one call.
 
     Args:
-        state: What the block has given so far; the call is kept in it.
+        state: The state of the block, to which the call is added.
 
     Raises:
-        UnreadableError: If no call of a bound tool is here.
+        UnreadableError: If there is no call of a bound tool.
     """
     start = state.source.tell()
     fields = yield from _read_fields(state, start, _KEYS)
@@ -37,12 +37,12 @@ def read_json_call(state: CallState) -> Steps[None]:
     arguments = [function[key] for key in _ARGUMENTS if key in function]
     names = [function[key] for key in _NAMES if key in function]
     if (function is not fields and fields.keys() - {"id", "type"}) or len(arguments) != 1 or len(names) != 1:
-        raise UnreadableError("an object that is no call")
+        raise UnreadableError("an object that is not a call")
     state.finish(names[0], arguments[0])
 
 
 def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[dict[str, Any]]:
-    """Read an object that has no other keys than `keys`; the call that it belongs to began at `start`."""
+    """Read an object that has no other keys than `keys`. The call that it belongs to begins at `start`."""
     source = state.source
     viable = _KEY_PREFIXES[keys].__contains__
     fields: dict[str, Any] = {}
@@ -84,11 +84,11 @@ def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
         return to_arguments(value)
     if value is None or isinstance(value, str):
         return value
-    raise UnreadableError("an object that is no call")
+    raise UnreadableError("an object that is not a call")
 
 
 def _read_word(state: CallState, viable: Callable[[str], bool]) -> Steps[str]:
-    """Read a string in quotes, for as long as `viable` agrees to it."""
+    """Read a string in quotes. `viable` returns whether its characters so far can be the beginning of a name."""
     quote = yield from state.source.accept('"', "'")
     word = (yield from state.read_word(viable, quote)) if quote else ""
     if not (quote and (yield from state.source.accept(quote))):

@@ -1,8 +1,8 @@
-"""Read the values in a call safely: JSON and Python literals.
+"""Read the values in a call safely: JSON values and Python literals.
 
-Nothing is evaluated. A value that JSON cannot hold (NaN, a set, bytes, an f-string, a name, a sum) and one nested
-deeper than `MAX_DEPTH` are refused with `UnreadableError`. A word without quotes is returned as a `Constant`, since the
-tool's schema decides whether `02134` is a string.
+No code is evaluated. Values that JSON cannot hold (NaN, a set, bytes, an f-string, a name, a sum), and values nested
+deeper than `MAX_DEPTH`, raise `UnreadableError`. A word without quotes is returned as a `Constant`, since the tool's
+schema decides whether `02134` is a string.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_workers_gemma.schemas.argument_types import Constant, read_constant
-from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
+from langchain_workers_gemma.tool_text.source import Source, Steps, TruncatedError, UnreadableError
 
 MAX_DEPTH = 64
-"""How deep lists and objects may be nested: no tool's arguments are as deep, and no reader's stack overflows."""
+"""The maximum depth of nested lists and objects: arguments are never as deep, and no reader's stack overflows."""
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
@@ -35,7 +35,7 @@ _SIMPLE_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _OTHER_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _JSON_ESCAPES = "\"'`\\/nrtu"
-# A text that was written without escapes: `\new` in such a path is no line end.
+# A Windows path that was written without escapes: `\new` in it is not a line end.
 _RAW_PATH = re.compile(
     r"""(?:^|(?<=[\s"'=(,;]))(?:[A-Za-z]:\\(?!["'`\\nrtbf]|u[0-9a-fA-F]{4})"""  # C:\Users
     r"""|[A-Za-z]:\\(?!u[0-9a-fA-F]{4})[\w.-]+(?:\\[\w.-]+)*\\?$"""  # C:\new\table, and nothing else
@@ -54,7 +54,7 @@ def looks_like_path(text: str) -> bool:
 def unescape(text: str) -> str:
     r"""Return the value of a string, with JSON's and Python's escapes decoded.
 
-    A text that holds a Windows path with single backslashes was written without escapes: `C:\new` is no line end.
+    A text with a Windows path in single backslashes was written without escapes: `C:\new` does not hold a line end.
 
     Example:
         >>> unescape(r"one\ntwo") == "one\ntwo", unescape(r"C:\new\table") == r"C:\new\table"
@@ -62,19 +62,19 @@ def unescape(text: str) -> str:
     """
     if _RAW_PATH.search(text):
         return text
-    text = _ESCAPE.sub(_unescape_one, text)  # a backslash that starts no escape stays, as Python has it
+    text = _ESCAPE.sub(_unescape_one, text)  # as in Python, a backslash that starts no escape stays
     if _SURROGATE.search(text):  # JSON writes a character beyond U+FFFF as two escapes
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return text
 
 
 def unescape_json(text: str) -> str:
-    r"""Return the value of a string in plain quotes in a notation whose own strings have no escapes.
+    r"""Return the value of a string in plain quotes, in a notation whose strings usually have no escapes.
 
-    Only JSON's escapes for line ends, quotes and characters are read; the `\b` of a regular expression stays.
+    Only JSON's escapes for line ends, quotes and code points are decoded; the `\b` of a regular expression stays.
 
     Raises:
-        UnreadableError: If a Windows path in it could as well be a line end behind a letter and a colon.
+        UnreadableError: If it is not clear whether the string holds a Windows path or an escape after a colon.
     """
     if _RAW_PATH.search(text):
         return text
@@ -99,7 +99,7 @@ def _unescape_one(match: re.Match[str]) -> str:
 
 
 def skip(source: Source) -> Steps[None]:
-    """Pass white space and Python comments."""
+    """Skip white space and Python comments."""
     yield from source.run(BLANK)
     while (yield from source.peek()) == "#":
         yield from source.run(_COMMENT)
@@ -107,19 +107,19 @@ def skip(source: Source) -> Steps[None]:
 
 
 def read_literal(source: Source, depth: int = 0, *, python: bool = False) -> Steps[Any]:
-    """Read a JSON value or a Python literal: the two differ in a few words and in quotes, and Gemma mixes them.
+    """Read a JSON value or a Python literal. They differ in quotes and a few words, and Gemma mixes the two.
 
     Args:
-        source: Where to read.
-        depth: How many lists and objects are open around the value.
-        python: Whether strings side by side are one, as in Python.
+        source: The text to read.
+        depth: The number of lists and objects around the value.
+        python: Whether adjacent strings are joined, as in Python.
 
     Raises:
-        UnreadableError: If it is neither, or JSON cannot hold it.
+        UnreadableError: If it is neither, or JSON cannot hold the value.
     """
     opener = yield from source.peek()
     if depth == MAX_DEPTH and opener in CLOSERS:
-        raise UnreadableError("nested too deep")
+        raise UnreadableError("nested too deeply")
     if opener == "{":
         return (yield from _read_object(source, depth + 1, python=python))
     if opener in ("[", "("):
@@ -132,12 +132,12 @@ def read_literal(source: Source, depth: int = 0, *, python: bool = False) -> Ste
     if word in _NULLS:
         return None
     if not is_constant(word):
-        raise source.make_unreadable_error()  # where the text ends inside the word, it is truncated
+        raise source.make_unreadable_error()  # a word at the end of the text may be truncated
     return Constant(word)
 
 
 def is_constant(word: str) -> bool:
-    """Return whether a word without quotes can be a value: a number, or text that a schema may declare a string."""
+    """Return whether a word without quotes can be a value: a constant, or a string that looks like a number."""
     try:
         read_constant(word)
     except ValueError:
@@ -156,18 +156,18 @@ def read_text(text: str) -> Any:
 
 
 def run_to_end(reading: Steps[Any]) -> Any:
-    """Return what a reader of a source that has ended reads.
+    """Run a reader of a source that has ended, and return its result.
 
     Raises:
-        UnreadableError: If it reads nothing, or the text is cut.
+        UnreadableError: If the text cannot be read, or is truncated.
     """
     try:
         next(reading)
-    except CutError:  # this text has ended, not the one that it was found in
-        raise UnreadableError("the text of a value was cut") from None
+    except TruncatedError:  # this text has ended, not the text that contains it
+        raise UnreadableError("the text of a value is truncated") from None
     except StopIteration as done:
         return done.value
-    raise AssertionError("a source that has ended keeps no reader waiting")
+    raise AssertionError("a reader of a source that has ended must not wait")
 
 
 def _read_all(source: Source) -> Steps[Any]:
@@ -211,12 +211,12 @@ def _read_sequence(source: Source, opener: str, depth: int, *, python: bool) -> 
         yield from skip(source)
         comma = yield from source.accept(",")
     if opener == "(" and len(items) == 1 and not comma:
-        return items[0]  # Python's parentheses around a value, no tuple
+        return items[0]  # in Python, parentheses around one value are not a tuple
     return items
 
 
 def _read_strings(source: Source, *, raw: bool = False, joined: bool) -> Steps[str]:
-    """Read a string and, if `joined`, those right behind it, which Python joins to it."""
+    """Read a string and, if `joined`, the adjacent strings, which Python joins."""
     texts = [(yield from read_quoted(source, unescape=str if raw else unescape))[1]]
     while joined:
         yield from skip(source)
@@ -235,18 +235,18 @@ _PREFIXES = tuple(prefix + quote for prefix in ("", *"rRuU") for quote in "\"'")
 def read_quoted(
     source: Source, *, quotes: str = "\"'", unescape: Callable[[str], str] = unescape
 ) -> Steps[tuple[str, str]]:
-    """Read a string in plain quotes as JSON or Python write it, triple ones included; line ends may be in it.
+    """Read a string in the plain or triple quotes of JSON or Python. It may hold line ends.
 
     Args:
-        source: Where to read.
-        quotes: Which characters are quotes.
-        unescape: Reads the escapes in it.
+        source: The text to read.
+        quotes: The characters that are quotes.
+        unescape: Decodes the escapes in the string.
 
     Returns:
         The source text of the string, and its value.
 
     Raises:
-        UnreadableError: If no string is there.
+        UnreadableError: If there is no string.
     """
     quote = yield from source.peek()
     if not quote or quote not in quotes:
@@ -268,13 +268,13 @@ def read_quoted(
 
 
 def read_character(source: Source) -> Steps[str]:
-    """Pass one character of a string.
+    """Consume and return one character of a string.
 
     Raises:
-        CutError: If the text ends inside the string.
+        TruncatedError: If the text ends inside the string.
     """
     character = yield from source.peek()
     if not character:
-        raise CutError("the text ends inside a string")
+        raise TruncatedError("the text ends inside a string")
     source.advance()
     return character

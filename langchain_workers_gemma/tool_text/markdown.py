@@ -1,4 +1,4 @@
-"""The position of a text in its Markdown."""
+"""Track code and brackets in Markdown text, to find the places where calls can begin."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ _BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
 
 
 class MarkdownState:
-    """The position of a text in its Markdown: which parts are code, and where a line of calls can begin.
+    """The state at one position in a Markdown text: whether it is in code, and whether calls can begin there.
 
-    The same characters lead to the same state, however they were split.
+    The state depends on the characters only, not on how they were split.
 
     Attributes:
-        line_is_blank: Whether nothing but white space is on the line so far.
+        line_is_blank: Whether the line holds only white space so far.
     """
 
     def __init__(self) -> None:
         self.line_is_blank = True
-        self._depth = 0  # how many brackets are open
-        self._refused = False  # whether they may be those of something that is no call
+        self._depth = 0  # the number of open brackets
+        self._refused = False  # whether they may belong to text that was read as a call but is none
         self._last = ""  # the last character that is not white space
-        self._code = 0  # how many backticks opened the code that is open
+        self._code = 0  # the number of backticks that opened the current code
         self._fenced = False
-        self._ticks = 0  # how many backticks are just before here
+        self._ticks = 0  # the number of backticks just before this position
         self._ticks_lead = False
         self._previous = "\n"
 
     @property
     def is_plain(self) -> bool:
-        """Whether no code is open, and no backticks are just before here."""
+        """Whether the position is outside of code, and no backtick precedes it."""
         return not (self._code or self._ticks)
 
     @property
-    def stands_apart(self) -> bool:
-        """Whether a word can begin here: nothing but a blank, an opening bracket or a quote precedes it."""
+    def is_at_word_start(self) -> bool:
+        """Whether a word can begin here: a blank, an opening bracket or a quote precedes the position."""
         return self._previous in _BEFORE_WORDS
 
     @property
     def after_tick(self) -> bool:
-        """Whether a backtick is just before here."""
+        """Whether a backtick precedes the position."""
         return self._previous == "`"
 
     @property
     def line_is_free(self) -> bool:
-        """Whether a line of calls can begin here: it is blank and does not continue with what the lines before began.
+        """Whether a line of calls can begin here: the line is blank, and no bracket of an earlier line is open.
 
-        So a call in a list of other things, or within what is no call, stays text with it. An open bracket in plain
-        text does not count, unless its line ends in it or in a comma.
+        So a call in a list of other things stays text, like the list. An open bracket in plain text does not count,
+        unless its line ends in a bracket or a comma.
         """
         return self.line_is_blank and not (self._depth and (self._refused or self._last in "([{,"))
 
     def begin_line(self) -> None:
-        """Begin a new line, after a block of calls was taken out."""
+        """Begin a new line, after a block of calls was removed."""
         self._end_ticks("\n")
         self._previous = "\n"
         self.line_is_blank = True
@@ -68,11 +68,11 @@ class MarkdownState:
         return bool(self._code)
 
     def add(self, text: str, *, refused: bool = False) -> None:
-        """Take the next piece of the text.
+        """Add the next piece of the text.
 
         Args:
             text: The piece.
-            refused: Whether it is the beginning of what could have been a call.
+            refused: Whether it was read as the beginning of a call, but is none.
         """
         self._refused |= refused
         self._previous = text[-1:] or self._previous
@@ -95,7 +95,7 @@ class MarkdownState:
                     self._depth = max(0, self._depth - 1)
 
     def add_plain(self, text: str) -> None:
-        """Take a piece without backticks and, if calls without marks are read, without line ends and brackets."""
+        """Add a piece without backticks and, if calls without marks are read, without line ends and brackets."""
         self._previous = text[-1]
         if self.line_is_blank or "\n" in text:
             line = text[text.rfind("\n") + 1 :]
@@ -109,7 +109,7 @@ class MarkdownState:
         if self.line_is_blank:
             self._depth = 0
         self._refused = self._refused and self._depth > 0
-        if not self._fenced:  # what is still open is a fence or, if too short for one, a stray backtick
+        if not self._fenced:  # backticks that are still open are a fence or, if there are too few, stray ones
             self._fenced = self._code >= _FENCE
             self._code = self._code if self._fenced else 0
         self.line_is_blank = True

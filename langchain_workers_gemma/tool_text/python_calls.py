@@ -1,6 +1,6 @@
 """Read calls in Python, `name(key=value, ...)`, and the statements that Gemmas write around them in `tool_code`.
 
-Nothing is evaluated. Statements that use the result of a call, such as `print(result)`, are skipped.
+No code is evaluated. Statements that use the result of a call, such as `print(result)`, are skipped.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class PythonCalls:
     """Reads the calls of one block.
 
     Args:
-        state: What the block has given so far; calls are kept in it.
-        statements: Whether the block holds Python code, and not calls alone.
+        state: The state of the block, to which calls are added.
+        statements: Whether the block holds Python code, not only calls.
     """
 
     def __init__(self, state: CallState, *, statements: bool = False) -> None:
@@ -54,7 +54,7 @@ class PythonCalls:
             yield from self._read_statement(path)
 
     def _read_statement(self, name: str) -> Steps[None]:
-        """Read the rest of a statement that begins with a name and is no call."""
+        """Read the rest of a statement that begins with a name and is not a call."""
         source = self._source
         if name in ("import", "from"):
             yield from source.run(_LINE)
@@ -78,7 +78,7 @@ class PythonCalls:
         self._results.add(name.removesuffix(":"))
 
     def _read_printed(self) -> Steps[None]:
-        """Read what is in `print(...)`: a call or, among statements, results and strings."""
+        """Read the contents of `print(...)`: a call or, in Python code, results and strings."""
         source = self._source
         yield from skip(source)
         if not self._statements and (yield from source.peek()) == ")":
@@ -90,12 +90,12 @@ class PythonCalls:
             yield from skip(source)
             if not (yield from source.accept(",")) and (yield from source.peek()) != ")":
                 if self._state.calls and not (yield from source.peek()):
-                    return  # the text ended behind a call that is complete
+                    return  # the text ended after a complete call
                 raise source.make_unreadable_error()
             yield from skip(source)
 
     def _read_shown(self, path: str) -> Steps[bool]:
-        """Return whether a string or the result of a call is here; it is passed then."""
+        """Return whether a string or the result of a call is here, and consume it."""
         source = self._source
         if not self._statements:
             return False
@@ -108,7 +108,7 @@ class PythonCalls:
         return True
 
     def _skip_access(self) -> Steps[None]:
-        """Pass what takes a part of a result, `['temperature']` or `.temperature`."""
+        """Skip the access to a part of a result, `['temperature']` or `.temperature`."""
         source = self._source
         while accessor := (yield from source.accept("[", ".")):
             if accessor == ".":
@@ -145,7 +145,7 @@ class PythonCalls:
         return arguments
 
     def _read_argument(self, free: list[str]) -> Steps[dict[str, Any]]:
-        """Read `key=value`, `**{...}`, or a value alone for the last of the `free` parameters."""
+        """Read `key=value`, `**{...}`, or a positional value for the last of the `free` parameters."""
         source = self._source
         if (yield from source.accept("**")):
             free.clear()
@@ -155,7 +155,7 @@ class PythonCalls:
             word = yield from source.run(_KEYWORD)
             yield from source.run(BLANK)
             if (yield from source.accept("=")):
-                free.clear()  # as in Python, only arguments with a key follow it
+                free.clear()  # as in Python, no positional value follows it
                 yield from skip(source)
                 return {word: (yield from read_literal(source, python=True))}
         if not free or not (yield from source.peek()) or (word and not is_constant(word)):

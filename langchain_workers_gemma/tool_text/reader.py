@@ -1,4 +1,4 @@
-"""Read calls, thoughts and special tokens in the text of a reply."""
+"""Find the calls, thoughts and special tokens in the text of a reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_workers_gemma.tool_text.calls import WrittenCall, make_invalid_js
 from langchain_workers_gemma.tool_text.emitter import Emitter
 from langchain_workers_gemma.tool_text.literals import BLANK
 from langchain_workers_gemma.tool_text.reply_parts import ReplyParts
-from langchain_workers_gemma.tool_text.source import CutError, Source, Steps, UnreadableError
+from langchain_workers_gemma.tool_text.source import Source, Steps, TruncatedError, UnreadableError
 from langchain_workers_gemma.tool_text.tokens import (
     CALL_CLOSERS,
     CALL_ENDS,
@@ -40,12 +40,12 @@ _AROUND_CALLS = frozenset({*CALL_OPENERS, *CALL_CLOSERS, *QUOTES})
 
 
 TextEvent: TypeAlias = Text | Reasoning | ToolCallDelta
-"""What can be read out of a text."""
+"""An event that can be found in a text."""
 
 
 @lru_cache
 def _list_markers(thinking: ThinkingMarkup | None, *, with_tools: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what ends a call, and every token that is looked for."""
+    """Return the tokens that end a call, and all tokens to search for."""
     own = () if thinking is None else (thinking.opening, thinking.closing)
     tokens = (token for token in SPECIAL if with_tools or token not in _AROUND_CALLS)
     return (*CALL_ENDS, *own), (*tokens, *own)
@@ -54,24 +54,24 @@ def _list_markers(thinking: ThinkingMarkup | None, *, with_tools: bool) -> tuple
 class TextReader:
     """Reads a reply's text, piece by piece.
 
-    Text goes through at once, except for what could still become a call, a thought or a special token, and the line
-    ends that could still turn out to precede one. A call is emitted when it is complete, as one delta without an
-    id. What names no bound tool or cannot be read stays text, unaltered; so does everything in inline code and in a
-    fence that is not for calls.
+    Text is emitted at once, except for text that can still become a call, a thought or a special token, and line ends
+    that can precede one. A call is emitted when it is complete, as one delta without an id. Text that names no bound
+    tool or cannot be read is emitted unchanged, and so is everything in inline code and in fences that are not for
+    calls.
 
-    Where the reply ends inside a call of a bound tool, the call is emitted with the text of its arguments so far, which
-    is no JSON, so that it is neither run nor lost.
+    If the reply ends inside a call of a bound tool, the call is emitted with the text of its arguments so far. That
+    text is not JSON, so the call is neither run nor lost.
 
-    A thought is closed by its closing token. A call in a thought is one if nothing but calls follows: the model has
-    left the closing token out. Special tokens are dropped, unless one is used like a word within a line.
+    The closing token ends a thought. A call in a thought counts if only calls follow: then the model has left out the
+    closing token. Special tokens are dropped, unless one is used like a word within a line.
 
     Args:
         tools: The bound tools.
         thinking: How the model marks its thoughts, `None` if it has none.
-        first_index: The index of the first call found.
+        first_index: The index of the first call.
 
     Attributes:
-        in_reasoning: Whether the last piece was a thought by the service's own account.
+        in_reasoning: Whether the service sent the last piece as reasoning.
     """
 
     def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None, *, first_index: int = 0) -> None:
@@ -80,32 +80,30 @@ class TextReader:
         self._ends, self._tokens = _list_markers(thinking, with_tools=bool(tools))
         self._parts = ReplyParts(Emitter(first_index, holds_blanks=bool(tools)))
         self.in_reasoning = False
-        self._text_follows = False  # whether text follows the thought that ends here
+        self._text_follows = False  # whether text follows the thought that is being ended
         self._at_start = True
-        self._rescanned = False  # whether no thought can be closed any more
-        self._idle = True  # whether the next character is waited for, outside of everything
+        self._rescanned = False  # whether the text was read to its end without finding the end of a thought
+        self._idle = True  # whether the reader waits for the next character, and no construct is open
         self._source = Source()
         self._reading = self._read()
 
     @property
     def holds_call(self) -> bool:
-        """Whether a thought may hold a call, which depends on what follows."""
+        """Whether a thought may hold a call, which depends on the text that follows."""
         return bool(self._parts.calls) or not self._idle
 
     def feed(self, text: str) -> list[TextEvent]:
-        """Take the next piece of the text and return the events that can be emitted now."""
+        """Take the next piece of the text and return the events that are ready."""
         self._source.feed(text)
         next(self._reading, None)
-        return self._parts.emitter.take()
+        return self._parts.emitter.pop_events()
 
     def passes(self, text: str, *, reasoning: bool = False) -> bool:
-        """Return whether a piece can be emitted as it is, since nothing in it or before it has to be looked at.
-
-        Such a piece is taken note of. Any other is to be fed.
+        """Return whether a piece can be emitted unchanged, and if so, record it. Other pieces must be fed.
 
         Args:
             text: The piece.
-            reasoning: Whether it is a thought by the service's own account.
+            reasoning: Whether the service sent it as reasoning.
         """
         parts = self._parts
         if not self._idle or parts.calls or parts.turn_ended or self.in_reasoning is not reasoning:
@@ -131,34 +129,34 @@ class TextReader:
         return True
 
     def _may_start_with(self, text: str) -> bool:
-        """Whether a reply that starts with a plain piece starts neither with a thought's name nor with a call."""
+        """Return whether a reply can start with this plain text, and not with a thought's name or a call."""
         first = text[:1]
         if first.isspace() or (self._thinking is not None and self._thinking.name.startswith(first)):
             return False
         return not (self._tools and (first in "[{" or self._tools.can_begin_line(first)))
 
     def begin_reasoning(self) -> None:
-        """Note that the next pieces are a thought by the service's own account."""
+        """Record that the service sends the next pieces as reasoning."""
         self.in_reasoning = True
         self._parts.begin_thought()
 
     def flush(self, *, call_follows: bool = False, text_follows: bool = False) -> list[TextEvent]:
-        """End the text, finally or temporarily, and return what was held back.
+        """End the text, finally or temporarily, and return the events that were held back.
 
-        More text may follow, for example after a call that the service parsed. No call continues across the gap.
+        More text may follow, for example after a call that the service parsed. No call continues after the gap.
 
         Args:
-            call_follows: Whether a call follows that the service has read. The beginning of its token may be left.
-            text_follows: Whether text follows a thought, so that what looks like a call in it is none.
+            call_follows: Whether a call that the service parsed follows. The beginning of its token may be in the text.
+            text_follows: Whether text follows a thought, so that calls in the thought do not count.
         """
         self._text_follows = text_follows or (call_follows and self.in_reasoning)
         emitter = self._parts.emitter
         if self._idle and self._parts.thought_page is None and not self._parts.calls:  # nothing is open
             self.in_reasoning = self._rescanned = False
             emitter.close()
-            return emitter.take()
+            return emitter.pop_events()
         after_call = call_follows or emitter.after_call
-        if after_call and not self._source.holding and _is_cut_opener(self._source.waiting):
+        if after_call and not self._source.holding and _is_truncated_opener(self._source.waiting):
             self._source = Source()
         self._source.end()
         next(self._reading, None)
@@ -168,7 +166,7 @@ class TextReader:
         self._idle = True
         self.in_reasoning = self._rescanned = False
         self._parts.thought_page = None
-        return emitter.take()
+        return emitter.pop_events()
 
     # --- The text as a whole ---
 
@@ -194,16 +192,16 @@ class TextReader:
     # --- Calls ---
 
     def _read_block(self, character: str) -> Steps[bool]:
-        """Read the calls that begin here, if any can; what turns out to be none is emitted as text."""
+        """Read the calls that begin here, if calls can. Text that turns out not to be a call is emitted as text."""
         source, page = self._source, self._parts.page
         token = (yield from source.startswith(*CALL_OPENERS)) if character in "<[" else ""
         if character == "<" and not token:
             return False
         if token and (character == "<" or page.line_is_free):
             block = Block(source, self._tools, self._ends)
-            reading = block.read_tokens(token, in_prose=not page.line_is_blank and page.stands_apart)
+            reading = block.read_tokens(token, in_prose=not page.line_is_blank and page.is_at_word_start)
         elif self.in_reasoning and self._parts.thought_page is not None:
-            return False  # engines leave calls between tokens in a thought; anything else in it is a thought
+            return False  # engines leave calls between tokens in a thought; all other text is part of the thought
         elif character == "`":
             fence = yield from source.startswith(*FENCES)
             if not fence:
@@ -224,26 +222,26 @@ class TextReader:
         example = False
         try:
             yield from reading
-        except CutError:
+        except TruncatedError:
             held = source.get_held()
-            if block.is_cut_short() and not self._text_follows:
-                self._take_calls(block, block.partial_call())
-            elif self._text_follows or not block.is_cut_markup(held, after_call=self._parts.emitter.after_call):
+            if block.has_calls_before_end() and not self._text_follows:
+                self._add_calls(block, block.partial_call())
+            elif self._text_follows or not block.is_truncated_opening(held, after_call=self._parts.emitter.after_call):
                 self._parts.append(block.drop_stray_token(held), refused=True)
         except UnreadableError:
             if block.is_unreadable_call():
-                self._take_calls(block, (yield from block.read_unreadable_call()))
+                self._add_calls(block, (yield from block.read_unreadable_call()))
             else:
                 example = block.is_example() and not block.closed
                 self._parts.append(block.drop_stray_token(source.get_held()), refused=True)
         else:
-            self._take_calls(block, None)
+            self._add_calls(block, None)
         source.release()
         if example:
-            yield from self._pass_example()
+            yield from self._read_example()
 
-    def _pass_example(self) -> Steps[None]:
-        """Pass the rest of what is no call as text, with its closing token."""
+    def _read_example(self) -> Steps[None]:
+        """Read the rest of an example of a call as text, with its closing token."""
         source = self._source
         while (yield from source.peek()) and not (yield from source.startswith(*CALL_OPENERS)):
             if closer := (yield from source.accept(*CALL_CLOSERS)):
@@ -251,18 +249,18 @@ class TextReader:
                 return
             self._parts.append(source.take_chunk(_STRETCH), refused=True)
 
-    def _take_calls(self, block: Block, partial: tuple[str, str] | None) -> None:
+    def _add_calls(self, block: Block, partial: tuple[str, str] | None) -> None:
         calls = [WrittenCall(name, to_json(arguments), closed=True) for name, arguments in block.calls]
         if partial is not None:
             calls.append(WrittenCall(partial[0], make_invalid_json(*partial), closed=False))
         elif calls:
             calls[-1] = calls[-1]._replace(closed=block.closed)
-        self._parts.take_calls(calls, self._source.get_held())
+        self._parts.add_calls(calls, self._source.get_held())
 
     # --- Special tokens ---
 
     def _read_token(self, *, in_code: bool) -> Steps[bool]:
-        """Read a special token that is none of a call's opening ones, if one is here."""
+        """Read a special token that does not open a call, and return whether there is one."""
         source, thinking = self._source, self._thinking
         token = yield from source.startswith(*self._tokens)
         if not token or (token in CALL_OPENERS and self._tools):
@@ -280,9 +278,9 @@ class TextReader:
         return True
 
     def _read_stray(self, token: str) -> Steps[None]:
-        """Drop a token that means nothing here, unless it is a word in a line of prose, as in `Use <eos> there`."""
+        """Drop a token without meaning here, unless it is a word in a sentence, as in `Use <eos> there`."""
         source, parts = self._source, self._parts
-        apart, first = parts.page.stands_apart, parts.page.line_is_blank
+        apart, first = parts.page.is_at_word_start, parts.page.line_is_blank
         yield from source.accept(token)
         after_call = parts.emitter.after_call or bool(parts.calls)
         if after_call and token in RESULTS:
@@ -302,11 +300,11 @@ class TextReader:
         if parts.turn_ended:
             blank = yield from source.run(BLANK)
             at_end = not (yield from source.peek()) or (yield from source.startswith(*TURN_STARTS))
-            if blank and not at_end:  # at the end it only sets the token apart
+            if blank and not at_end:  # white space at the end only separates the token
                 self._parts.append(blank)
 
     def _drop_invented_result(self) -> Steps[None]:
-        """Drop the result that a model invents for its own call if it is not stopped there."""
+        """Drop the result that a model invents for its own call if the service does not stop it."""
         source = self._source
         if not (yield from source.startswith(*(f"response:{name}{{" for name in self._tools.parameters))):
             return
@@ -324,7 +322,7 @@ class TextReader:
             self._parts.append(token + blank)
 
     def _read_turn_start(self, token: str) -> Steps[None]:
-        """Drop the model's own header. Turns of other roles after the end of its turn are no part of the reply."""
+        """Drop the header of the model's turn, and everything from the turn of another role after the model's turn."""
         source = self._source
         if not (self._parts.turn_ended or self._parts.page.line_is_blank):
             yield from self._read_stray(token)
@@ -343,7 +341,7 @@ class TextReader:
     # --- Thoughts ---
 
     def _read_bare_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
-        """Open a thought if the reply begins with its name alone: the opening token was part of the prompt."""
+        """Open a thought if the reply begins with the thought's name: the opening token is then in the prompt."""
         if not thinking.name:
             return
         blank = yield from self._source.run(BLANK)
@@ -355,10 +353,10 @@ class TextReader:
             self._parts.append(blank)
 
     def _open_thought(self, thinking: ThinkingMarkup) -> Steps[None]:
-        """Read what opens a thought: the token, doubled ones, and the name behind it."""
+        """Read the opening of a thought: the token, which can be repeated, and the name after it."""
         source, page = self._source, self._parts.page
-        is_prose = page.stands_apart and not page.line_is_blank
-        glued = not page.stands_apart
+        is_prose = page.is_at_word_start and not page.line_is_blank
+        glued = not page.is_at_word_start
         yield from source.accept(thinking.opening)
         if is_prose and self._parts.thought_page is None:
             self._parts.append(thinking.opening)
@@ -367,9 +365,9 @@ class TextReader:
         while (yield from source.accept(thinking.opening)):
             yield from source.run(BLANK)
         name = yield from source.accept(thinking.name) if thinking.name else _read_nothing()
-        if thinking.name and not name and source.accept_cut(thinking.name):
+        if thinking.name and not name and source.accept_truncated(thinking.name):
             return
-        if self._parts.thought_page is not None:  # it is open already
+        if self._parts.thought_page is not None:  # a thought is open already
             if name and not (yield from source.accept("\n")):
                 self._parts.append(name)
             return
@@ -382,7 +380,7 @@ class TextReader:
         self._parts.begin_thought()
 
     def _read_nameless(self, thinking: ThinkingMarkup, begun: str, *, glued: bool) -> Steps[None]:
-        """Read a thought without its name. If nothing closes it, the opening token is dropped."""
+        """Read a thought without its name. If no token closes it, the opening token is dropped and the text is kept."""
         source = self._source
         if glued or self._rescanned:
             if begun:
@@ -404,7 +402,7 @@ class TextReader:
         self._parts.end_thought(calls_are_real=False)
 
     def _close_thought(self, closing: str) -> Steps[None]:
-        """Read what closes a thought. Between backticks it is a word."""
+        """Read the closing token of a thought. Between backticks it is text."""
         source = self._source
         after_tick = self._parts.page.after_tick
         yield from source.accept(closing)
@@ -422,8 +420,8 @@ class TextReader:
             self._parts.append(blank)
 
 
-def _is_cut_opener(text: str) -> bool:
-    """Return whether a text is the beginning of the token that opens a call."""
+def _is_truncated_opener(text: str) -> bool:
+    """Return whether a text is the beginning of a token that opens a call."""
     return bool(text) and any(opener.startswith(text) for opener in CALL_OPENERS)
 
 

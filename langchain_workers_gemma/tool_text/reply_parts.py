@@ -1,4 +1,4 @@
-"""What a reply has been read to hold: text, thoughts, and calls, of which those in a thought wait for what follows."""
+"""Sort a reply into text, thoughts and calls; hold the calls in a thought until it is clear whether they count."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from langchain_workers_gemma.tool_text.markdown import MarkdownState
 
 
 class ReplyParts:
-    """Sorts what is read into text, thoughts and calls.
+    """Sorts the text of a reply into text, thoughts and calls.
 
-    Calls in a thought are real if nothing but calls follows; else they are a part of the thought.
+    Calls in a thought count if only calls follow; else they are a part of the thought.
 
     Args:
-        emitter: Takes what is decided.
+        emitter: Collects the results.
 
     Attributes:
-        emitter: The same.
-        thought_page: The position in the Markdown of the thought that is open, `None` if none is.
+        emitter: Collects the results.
+        thought_page: The Markdown state of the open thought, `None` if no thought is open.
         calls: The calls in that thought.
-        turn_ended: Whether the model has ended its turn, and nothing but white space has followed.
+        turn_ended: Whether the model has ended its turn, and only white space has followed.
     """
 
     def __init__(self, emitter: Emitter) -> None:
@@ -30,19 +30,19 @@ class ReplyParts:
         self.calls: list[WrittenCall] = []
         self.turn_ended = False
         self._text_page = MarkdownState()
-        self._calls_text: list[str] = []  # what the calls were read from
+        self._calls_text: list[str] = []  # the text of the calls in the thought
 
     @property
     def page(self) -> MarkdownState:
-        """The position in the Markdown of the thought that is open, else of the text."""
+        """The Markdown state of the open thought, else of the text."""
         return self._text_page if self.thought_page is None else self.thought_page
 
     def append(self, text: str, *, refused: bool = False) -> None:
-        """Take text, or a piece of the thought that is open.
+        """Add a piece of the open thought, else of the text.
 
         Args:
-            text: The text.
-            refused: Whether it is the beginning of what could have been a call.
+            text: The piece.
+            refused: Whether it was read as the beginning of a call, but is none.
         """
         blank = text.isspace()
         if self.calls and blank:
@@ -57,12 +57,12 @@ class ReplyParts:
         else:
             self.emitter.add_thought(text)
 
-    def take_calls(self, calls: Iterable[WrittenCall], text: str) -> None:
-        """Take calls. In a thought they wait for what follows.
+    def add_calls(self, calls: Iterable[WrittenCall], text: str) -> None:
+        """Add calls. In a thought, they are held until it is clear that they count.
 
         Args:
             calls: The calls.
-            text: What they were read from.
+            text: The text of the calls.
         """
         self.page.begin_line()
         if self.thought_page is None:
@@ -76,10 +76,10 @@ class ReplyParts:
         self.thought_page = MarkdownState()
 
     def end_thought(self, *, calls_are_real: bool) -> None:
-        """Close the thought that is open, if one is.
+        """Close the open thought, if there is one.
 
         Args:
-            calls_are_real: Whether the calls in it are calls.
+            calls_are_real: Whether the calls in it count.
         """
         if self.calls and not calls_are_real:
             self._drop_calls()
@@ -96,7 +96,7 @@ class ReplyParts:
             self.emitter.add_call(call.name, call.arguments, closed=call.closed)
 
     def _drop_calls(self) -> None:
-        """Make what looked like calls in a thought part of the thought."""
+        """Add the text of the calls in a thought to the thought."""
         text = "".join(self._calls_text)
         self.calls.clear()
         self._calls_text.clear()

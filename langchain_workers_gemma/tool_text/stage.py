@@ -1,4 +1,4 @@
-"""The stage that reads what a model wrote into its text, beside what the service reads itself."""
+"""The stage that reads the calls and thoughts in a model's text, in addition to those that the service parses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from langchain_workers_gemma.response.events import CallsEnd, Event, Reasoning, 
 from langchain_workers_gemma.tool_text.reader import TextEvent, TextReader
 from langchain_workers_gemma.tool_text.tokens import ThinkingMarkup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
-from langchain_workers_gemma.tool_text.twins import TwinFilter
+from langchain_workers_gemma.tool_text.twins import DuplicateFilter
 
 
 class TextStage:
@@ -23,26 +23,26 @@ class TextStage:
     def __init__(self, tools: ToolNames, thinking: ThinkingMarkup | None = None) -> None:
         self._reader = TextReader(tools, thinking)
         self._reads_reasoning = thinking is not None
-        self._blank = ""  # white space behind a thought that may hold a call
-        self._twins = TwinFilter()
+        self._blank = ""  # white space after a thought that may hold a call
+        self._duplicates = DuplicateFilter()
 
     def feed(self, event: Event) -> Sequence[Event]:
-        """Take one event and return those that can be emitted now."""
+        """Take one event and return the events that are ready."""
         if type(event) is Text:
-            if not self._twins.held and self._reader.passes(event.text):
+            if not self._duplicates.held and self._reader.passes(event.text):
                 return (event,)
             return self._emit(self._read_text(event.text))
         if type(event) is Reasoning and self._reads_reasoning:
-            if not (self._twins.held or self._blank) and self._reader.passes(event.text, reasoning=True):
+            if not (self._duplicates.held or self._blank) and self._reader.passes(event.text, reasoning=True):
                 return (event,)
             return self._emit(self._read_reasoning(event.text))
         if isinstance(event, ToolCallDelta):
-            return [*self._emit(self._end(call_follows=True)), *self._twins.add_given(event)]
-        return [*self._twins.release(), event] if isinstance(event, CallsEnd) else (event,)
+            return [*self._emit(self._end(call_follows=True)), *self._duplicates.add_parsed(event)]
+        return [*self._duplicates.release(), event] if isinstance(event, CallsEnd) else (event,)
 
     def flush(self) -> Sequence[Event]:
-        """End the reply: return what was held back."""
-        return [*self._emit(self._end()), *self._twins.release()]
+        """End the reply and return the events that were held back."""
+        return [*self._emit(self._end()), *self._duplicates.release()]
 
     def _read_text(self, text: str) -> list[TextEvent]:
         reader = self._reader
@@ -74,11 +74,11 @@ class TextStage:
         return blank
 
     def _emit(self, events: Iterable[TextEvent]) -> list[Event]:
-        """Assign numbers to calls downwards from -1, since the service numbers its own from 0."""
+        """Return the events with calls numbered from -1 downwards, since the service numbers its own from 0."""
         emitted: list[Event] = []
         for event in events:
             if not isinstance(event, ToolCallDelta):
-                emitted += (*self._twins.release(), event)
-            elif self._twins.add_written(event):
+                emitted += (*self._duplicates.release(), event)
+            elif self._duplicates.add_written(event):
                 emitted.append(replace(event, index=-1 - event.index))
         return emitted

@@ -1,7 +1,7 @@
 """The special tokens of each generation of Gemma, as data.
 
-A new generation with other markers is one more entry of `MARKUPS`, under its family in `models.py`. The tokens are
-those of the published tokenizers and chat templates (`docs/wire.md` sections 6 and 10).
+A new generation with other tokens is one more entry in `MARKUPS`, with its family in `models.py` as the key. The tokens
+come from the published tokenizers and chat templates (`docs/wire.md` sections 6 and 10).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class ThinkingMarkup:
     """How a model marks its thoughts.
 
     Attributes:
-        opening: What opens a thought.
-        closing: What closes it.
-        name: The word behind the opener, on a line of its own; empty where there is none.
+        opening: The token that opens a thought.
+        closing: The token that closes it.
+        name: The word after the opening token, on its own line; empty if there is none.
     """
 
     opening: str
@@ -28,11 +28,11 @@ class ThinkingMarkup:
 
 @dataclass(frozen=True, slots=True)
 class CallMarkup:
-    """What surrounds a call, or around several.
+    """The tokens around one or more calls.
 
     Attributes:
-        opening: What opens it.
-        closing: What closes it.
+        opening: The opening token.
+        closing: The closing token.
     """
 
     opening: str
@@ -44,13 +44,13 @@ class Markup:
     """The special tokens of one generation, which a reply can hold as text.
 
     Attributes:
-        turn_start: What opens a turn; the role follows on the same line.
-        turn_ends: What ends a turn or the text.
+        turn_start: The token that opens a turn; the role follows on the same line.
+        turn_ends: The tokens that end a turn or the text.
         thinking: How it marks its thoughts, `None` if it has none.
-        call: What surrounds a call, `None` if the generation writes calls as plain text.
-        quote: What surrounds a string in a call; empty if strings have plain quotes.
-        results: What surrounds the result of a call.
-        others: Tokens that mean nothing in a reply.
+        call: The tokens around a call, `None` if the generation writes calls as plain text.
+        quote: The token around a string in a call; empty if strings have plain quotes.
+        results: The tokens around the result of a call.
+        others: Tokens without meaning in a reply.
     """
 
     turn_start: str = "<start_of_turn>"
@@ -81,11 +81,11 @@ MARKUPS: Mapping[str, Markup] = MappingProxyType(
         ),
     }
 )
-"""The markup of each generation, by the family that `models.py` names."""
+"""The markup of each generation, by its family in `models.py`."""
 
 
 def get_markup(family: str) -> Markup:
-    """Return the markup of a family of models; that of Gemma 1 to 3 where it has no entry of its own."""
+    """Return the markup of a family of models; that of Gemma 1 to 3 if the family has no entry."""
     return MARKUPS.get(family, MARKUPS["gemma"])
 
 
@@ -103,20 +103,20 @@ TAGS = (
     CallMarkup("<|tool_call|>", "<tool_call|>"),  # as some tokenizers decode the token (vllm#44532)
     CallMarkup("[TOOL_REQUEST]", "[END_TOOL_REQUEST]"),  # as LM Studio teaches models without tools of their own
 )
-"""What Gemmas write in place of their own tokens around a call; plain text, not special tokens."""
+"""Tags that Gemmas write around a call instead of their own tokens. They are plain text, not special tokens."""
 
 CODE_FENCE = "```tool_code"
-"""What opens a fenced block of Python."""
+"""The opening of a fenced block of Python."""
 
 FENCES = (CODE_FENCE, "```tool_call", "```json")
-"""What opens a fenced block that can hold calls; other fences are examples for the reader of the text."""
+"""The openings of fenced blocks that can hold calls. Other fences hold examples for the user."""
 
 
 def _remove_repeats(tokens: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for token in tokens if token))
 
 
-# A Gemma drifts into the notations of other generations, so all of them are read on every model.
+# A Gemma sometimes uses the notation of another generation, so all notations are read for every model.
 _ALL = tuple(MARKUPS.values())
 CALL_TOKENS = {markup.call.opening: markup.call.closing for markup in _ALL if markup.call is not None}
 """The special tokens that open and close a call."""
@@ -130,7 +130,7 @@ TURN_ENDS = _remove_repeats(token for markup in _ALL for token in markup.turn_en
 CALL_OPENERS = tuple(call.opening for call in CALLS)
 CALL_CLOSERS = _remove_repeats(call.closing for call in CALLS)
 CALL_ENDS = (*CALL_CLOSERS, *CALL_OPENERS, *RESULTS, *TURN_ENDS, *TURN_STARTS)
-"""What shows that the call before it is complete."""
+"""Tokens that show that the call before them is complete."""
 
 SPECIAL = _remove_repeats(
     (
@@ -142,4 +142,4 @@ SPECIAL = _remove_repeats(
         *(token for markup in _ALL for token in markup.others),
     )
 )
-"""Every special token but those around thoughts: no user is to see one."""
+"""Every special token except those around thoughts. Users must not see them."""

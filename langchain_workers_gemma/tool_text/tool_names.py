@@ -1,4 +1,4 @@
-"""The names of the bound tools, as a Gemma may write them."""
+"""Recognise the names of the bound tools in the forms that Gemmas write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_workers_gemma.schemas.argument_types import ArgumentType
 from langchain_workers_gemma.tool_text.gemma_fields import read_container
 
 _NAMESPACES = ("default_api.", "tools.", "functions.")
-"""The modules that Gemmas believe tools to be in; between marks any other is read too."""
+"""The namespaces that Gemmas write before a tool's name. Between marks, any other namespace is read too."""
 
 _SEPARATOR = re.compile(r"[.:/]")
 
@@ -24,10 +24,10 @@ _LINE_PREFIXES = list_prefixes(("print", "call", *_NAMESPACES))
 
 
 class ToolNames:
-    """The names of the bound tools, and what their arguments can be.
+    """The names of the bound tools, and the types of their arguments.
 
     Args:
-        parameters: What the arguments of each tool can be, by its name.
+        parameters: The argument types of each tool, by its name.
     """
 
     def __init__(self, parameters: Mapping[str, ArgumentType]) -> None:
@@ -46,17 +46,17 @@ class ToolNames:
         return bool(self.parameters)
 
     def find(self, path: str) -> str | None:
-        """Return the tool that `path` names, alone or behind a namespace: `default_api.f`, `google:mcp:f`."""
+        """Return the tool with the name in `path`, which may have a namespace: `default_api.f`, `google:mcp:f`."""
         if path in self.parameters:
             return path
         names = (path[separator.end() :] for separator in _SEPARATOR.finditer(path))
         return next((name for name in names if name in self.parameters), None)
 
     def can_be_named(self, word: str) -> bool:
-        """Return whether `word` is the beginning of a tool's name, or the whole of it."""
+        """Return whether `word` is a tool's name, or the beginning of one."""
         namespace = next((module for module in _NAMESPACES if word.startswith(module)), "")
         return word.removeprefix(namespace) in self._prefixes or any(module.startswith(word) for module in _NAMESPACES)
 
     def can_begin_line(self, word: str) -> bool:
-        """Return whether `word` is the beginning of what a line of calls without markup can start with."""
+        """Return whether a line of calls without marks can begin with `word`."""
         return word in _LINE_PREFIXES or self.can_be_named(word)

@@ -1,4 +1,4 @@
-"""Count a call that arrives both as text and as data once (reported of engines that leave calls in the text)."""
+"""Drop one of two equal calls if an engine sends a call as data and leaves it in the text as well."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from langchain_workers_gemma.response.events import Event, ToolCallDelta
 
 
 @dataclass(slots=True)
-class _Given:
-    """A call that the service has read itself, so far."""
+class _ParsedCall:
+    """A call that the service parsed, as far as it has arrived."""
 
     name: str
     pieces: list[str] = field(default_factory=list)
     matched: bool = False
 
 
-class TwinFilter:
-    """Drops the second of two equal calls of which one was read out of text and the other arrived as data.
+class DuplicateFilter:
+    """Drops the second of two equal calls, if one was found in text and the service sent the other as data.
 
-    A call as data is held back only while one of the same name has been read out of text.
+    A call as data is held back only if a call of the same name was found in text.
 
     Attributes:
         held: The pieces of a call as data that are held back.
     """
 
     def __init__(self) -> None:
-        self._written: list[tuple[str, Any]] = []  # calls out of text, without those that arrived as data too
-        self._given: dict[int, _Given] = {}
+        self._written: list[tuple[str, Any]] = []  # calls in text, without those that arrived as data too
+        self._parsed: dict[int, _ParsedCall] = {}
         self.held: list[ToolCallDelta] = []
 
     def add_written(self, call: ToolCallDelta) -> bool:
-        """Return whether a call that was read out of text is new."""
+        """Record a call that was found in text, and return whether it is new."""
         arguments = _parse(call.arguments)
-        for given in self._given.values():
-            if given.name == call.name and not given.matched and _parse("".join(given.pieces)) == arguments:
-                given.matched = True
+        for parsed in self._parsed.values():
+            if parsed.name == call.name and not parsed.matched and _parse("".join(parsed.pieces)) == arguments:
+                parsed.matched = True
                 return False
         self._written.append((call.name or "", arguments))
         return True
 
-    def add_given(self, delta: ToolCallDelta) -> Iterator[Event]:
-        """Take a piece of a call as data, and return the pieces that can be emitted."""
-        call = self._given.get(delta.index)
+    def add_parsed(self, delta: ToolCallDelta) -> Iterator[Event]:
+        """Take a piece of a call as data, and return the pieces that are ready."""
+        call = self._parsed.get(delta.index)
         if call is None:
             yield from self.release()
-            call = self._given[delta.index] = _Given(delta.name or "")
+            call = self._parsed[delta.index] = _ParsedCall(delta.name or "")
             if any(name == delta.name for name, _ in self._written):
                 self.held.append(delta)
         elif self.held and self.held[0].index == delta.index:
@@ -58,21 +58,21 @@ class TwinFilter:
             yield delta
 
     def release(self) -> Iterable[Event]:
-        """Return the pieces held back, now that the call is complete; none if it was read out of text already."""
+        """Return the pieces of a complete call that were held back; none if the call was found in text already."""
         held, self.held = self.held, []
         if not held:
             return held
-        call = self._given[held[0].index]
-        twin = (call.name, _parse("".join(call.pieces)))
-        if twin not in self._written:
+        call = self._parsed[held[0].index]
+        duplicate = (call.name, _parse("".join(call.pieces)))
+        if duplicate not in self._written:
             return held
-        self._written.remove(twin)
+        self._written.remove(duplicate)
         call.matched = True
         return ()
 
 
 def _parse(arguments: str) -> Any:
-    """Return the arguments of a call, or what replaces some that cannot be read."""
+    """Return the parsed arguments of a call, or an object that equals no other if they cannot be parsed."""
     try:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):

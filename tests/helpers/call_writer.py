@@ -21,13 +21,13 @@ _CODES = {"\\": "\\u005c", "n": "\\u000a", "r": "\\u000d", "t": "\\u0009", "b": 
 
 
 def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "json") -> str:
-    """Write a call as a Gemma would, on one line.
+    """Return a call as a Gemma writes it, on one line.
 
     Args:
         name: The tool's name.
         arguments: Its arguments, JSON values.
-        notation: The way to write it. A string that holds the quotes of a notation is written in plain quotes, so that
-            each can express every JSON value.
+        notation: The notation. A string that holds the notation's quote token is written in plain quotes, so that every
+            notation can express every JSON value.
     """
     if notation == "json":
         return _write_json({"name": name, "parameters": arguments})
@@ -43,7 +43,7 @@ def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "j
 
 
 def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Write calls in the notation that our own prompt teaches: Gemma's JSON form, a list of it for several calls.
+    """Return calls in the notation that the prompt teaches: Gemma's JSON form, with a list for several calls.
 
     Args:
         calls: Each tool's name and arguments.
@@ -53,7 +53,7 @@ def render_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _write_json(value: Any) -> str:
-    """Write JSON in which no line end behind a letter and a colon can be taken for a Windows path."""
+    """Return JSON in which a reader cannot mistake an escape after a letter and a colon for a Windows path."""
     text = json.dumps(value, ensure_ascii=False)
     return _STRING.sub(_escape_string, text) if "\\" in text else text
 
@@ -83,7 +83,7 @@ def _write_gemma_value(value: Any, quote: str) -> str:
         fields = (f"{_write_gemma_key(key, quote)}:{_write_gemma_value(item, quote)}" for key, item in value.items())
         return f"{{{','.join(fields)}}}"
     text = _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], json.dumps(value, ensure_ascii=False))
-    return text.replace("<", "\\u003c")  # no token in plain quotes, where it could pass for the closing one
+    return text.replace("<", "\\u003c")  # a token in plain quotes could be mistaken for the closing quote
 
 
 def _write_gemma_key(key: str, quote: str) -> str:

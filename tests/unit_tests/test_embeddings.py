@@ -224,9 +224,9 @@ def test_an_empty_query(service: MockService, call_method: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ({"model": "@cf/google/gemma-3-12b-it"}, "makes text; use ChatWorkersGemma"),
+        ({"model": "@cf/google/gemma-3-12b-it"}, "generates text; use ChatWorkersGemma"),
         ({"host": "aimlapi"}, "model is missing"),
-        ({"prompts": True, "model": "@cf/baai/bge-m3"}, "prompts: they are EmbeddingGemma's"),
+        ({"prompts": True, "model": "@cf/baai/bge-m3"}, "prompts: @cf/baai/bge-m3 has none"),
         ({"batch_size": 101}, "at most 100"),
         ({"batch_size": 0}, "greater than or equal to 1"),
         ({"promts": True}, "Did you mean prompts?"),
@@ -291,7 +291,7 @@ def test_a_partial_reply_is_an_error_with_its_true_status(service: MockService, 
 
 def test_replies_of_different_lengths_are_refused(service: MockService) -> None:
     service.respond_with_results(native([1.0]), native([1.0, 2.0]))
-    with pytest.raises(InternalServerError, match="not as long as"):
+    with pytest.raises(InternalServerError, match="another length than"):
         embeddings(batch_size=1).embed_documents(["a", "b"])
 
 

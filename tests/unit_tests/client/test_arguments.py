@@ -117,9 +117,9 @@ def test_aliases_of_the_token(alias: str, token: Any) -> None:
 
 
 def test_two_names_of_one_argument_with_different_values() -> None:
-    assert "model is given twice" in get_construction_error(model=GEMMA_4, model_name=SEA_LION)
+    assert "model is passed twice" in get_construction_error(model=GEMMA_4, model_name=SEA_LION)
     said = get_construction_error(api_key="other-secret")
-    assert "api_token is given twice" in said
+    assert "api_token is passed twice" in said
     assert "other-secret" not in said
     assert API_TOKEN not in said
 

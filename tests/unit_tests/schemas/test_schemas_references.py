@@ -15,12 +15,12 @@ from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 @pytest.mark.parametrize(
     ("ref", "says"),
     [
-        ("https://example.com/a.json", "leads out"),
-        ("other.json#/a", "leads out"),
-        ("#/$defs/Missing", "leads to no schema"),
-        ("#anchor", "leads to no schema"),
-        ("#/title", "leads to no schema"),
-        ("#/$defs/Loop", "nothing but itself"),
+        ("https://example.com/a.json", "points out"),
+        ("other.json#/a", "points out"),
+        ("#/$defs/Missing", "has no target"),
+        ("#anchor", "has no target"),
+        ("#/title", "has no target"),
+        ("#/$defs/Loop", "points only to itself"),
         (5, "must be a string"),
         (["#"], "must be a string"),
     ],

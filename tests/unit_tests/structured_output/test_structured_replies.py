@@ -173,7 +173,7 @@ def test_cut_replies(
     for schema in (Person, SCHEMA):
         for text in CUTS:
             cut_answer(service, variant, method, text, call_method, reason)
-            with pytest.raises(OutputParserException, match=r"it was cut: raise max_tokens"):
+            with pytest.raises(OutputParserException, match=r"it was truncated: raise max_tokens"):
                 collect_outputs(llm.with_structured_output(schema, method=method), call_method)
             last = {
                 key: value

@@ -402,4 +402,4 @@ def test_asking_again_is_logged(start: Start, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.INFO, "langchain_workers_gemma"):
         make_model().bind(response_format=BOUND).invoke("Go")
     assert "refused the form of the constraint" in caplog.text
-    assert "not in the requested form" in caplog.text
+    assert "does not have the requested form" in caplog.text
