@@ -203,7 +203,7 @@ def check_base_url(url: str) -> str:
     if not _BASE_URL.fullmatch(url):
         raise ValueError(
             "base_url must be an http(s) URL such as 'https://api.cloudflare.com/client/v4', without user name, query, "
-            f"fragment, '..' or white space{'' if '@' in url else f', not {url!r}'}."  # the message must not show a password
+            f"fragment, '..' or white space{'' if '@' in url else f', not {url!r}'}."  # it must not show a password
         )
     try:
         urlsplit(url).port  # noqa: B018 - the property checks the port

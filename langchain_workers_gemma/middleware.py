@@ -174,7 +174,7 @@ class ToolCallGuard(AgentMiddleware[_GuardState, Any]):
         decision = _Decision()
         for call in reply.tool_calls:
             count = _count(call, calls)
-            handled = call["id"] in answered  # LangChain has reported a structured answer that does not match its schema
+            handled = call["id"] in answered  # by LangChain: a structured answer that does not match its schema
             if count <= self.max_repeats and (handled or not answer_now):
                 decision.proceeds = True
                 continue

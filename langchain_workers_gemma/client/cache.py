@@ -60,12 +60,12 @@ class FieldCache(Generic[T]):
 
 
 def get_cache(owner: object, name: str, make: Callable[[], FieldCache[T]]) -> FieldCache[T]:
-    """Return the cache that an object keeps under a name, made on first use.
+    """Return the cache that an object keeps under a name. It is created on first use.
 
     Args:
         owner: The object.
-        name: The name of the attribute; one that no field has.
-        make: Makes the cache.
+        name: The name of the attribute, which must not be a field's name.
+        make: Creates the cache.
     """
     kept: FieldCache[T] | None = vars(owner).get(name)
     return vars(owner).setdefault(name, make()) if kept is None else kept

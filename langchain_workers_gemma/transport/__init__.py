@@ -1,1 +1,1 @@
-"""All I/O: the driver, HTTP, the client pool, the Workers AI binding and the guarded image fetcher."""
+"""Perform all I/O: the driver, HTTP, the client pool, the Workers AI binding and the guarded image fetcher."""

@@ -1,12 +1,12 @@
-"""I/O inside a Worker: drive an exchange over `await env.AI.run(model, input, options)` instead of a connection.
+"""Perform I/O inside a Worker: run an exchange with `await env.AI.run(model, input, options)` instead of a connection.
 
-The binding is Cloudflare's JavaScript client (`cloudflare-internal:ai-api` in workerd), which a Python Worker sees
-through Pyodide: as a bare `JsProxy`, or in the wrapper of Cloudflare's Python SDK, which takes and returns Python data.
-A plain Python object with an `async def run(self, model, input, options)` works as well, for tests.
+The binding is Cloudflare's JavaScript client (`cloudflare-internal:ai-api` in workerd). A Python Worker accesses it
+through Pyodide: as a `JsProxy`, or in the wrapper of Cloudflare's Python SDK, which accepts and returns Python data. A
+Python object with an `async def run(self, model, input, options)` works as well, for tests.
 
-What it resolves to: the bare result; a `ReadableStream` of bytes for a stream, and also for any reply whose content
-type is not exactly `application/json`; a `Response` where `returnRawResponse` is set. What it throws: an `Error` whose
-text is `CODE: description`, or the body of the reply as it arrived.
+It resolves to the bare result; to a `ReadableStream` of bytes for a stream, and for any response whose content type is
+not exactly `application/json`; or to a `Response` if `returnRawResponse` is set. It throws an `Error` whose text is
+`CODE: description`, or the body of the response.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from langchain_workers_gemma.transport.javascript import discard, is_js, run_in_
 _THROWN = 0  # the status of an error that was thrown, which has none
 _CODE = re.compile(r"(?:^|\b[A-Za-z]*Error:\s*)\d{4,5}\s*:")
 _LOST = re.compile(r"network connection (was )?lost|fetch failed|failed to fetch", re.IGNORECASE)
-# Mistakes in the caller's own Python are raised as they are, not as errors of the service.
+# Bugs in the caller's own Python code are raised unchanged, not as errors of the service.
 _MISTAKES = (AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 
 
 @dataclass(slots=True)
 class BindingTransport:
-    """Calls a Workers AI binding and reads what it resolves to.
+    """Calls a Workers AI binding and reads its result.
 
     Attributes:
-        binding: `env.AI`, or anything with its `run`.
-        headers: The caller's own headers of every request.
-        timeout: The most seconds to wait for the binding, or for the next bytes of a stream.
+        binding: `env.AI`, or another object with its `run`.
+        headers: The caller's headers for every request.
+        timeout: The maximum time in seconds to wait for the binding, or for the next bytes of a stream.
     """
 
     binding: Any
@@ -54,10 +54,10 @@ class BindingTransport:
     timeout: float | None = None
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange on an event loop of its own, yielding the pieces that it delivers.
+        """Run an exchange on a new event loop, and yield the pieces that it delivers.
 
         Raises:
-            RuntimeError: If an event loop is running, as always inside a Worker: waiting would block it indefinitely.
+            RuntimeError: If an event loop is running, which is always so inside a Worker: waiting would block it.
         """
         _check_may_block()
         with asyncio.Runner() as runner:
@@ -69,7 +69,7 @@ class BindingTransport:
                 runner.run(exchange.aclose())
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, yielding the pieces that it delivers."""
+        """Run an exchange, and yield the pieces that it delivers."""
         return AsyncExchange(flow, _Connection(self.binding, self.headers, self.timeout))
 
 
@@ -113,17 +113,17 @@ class _Connection:
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise _make_timeout_error(self.timeout) from error
-            raise _make_broken_error(error) from error
+            raise _make_stream_error(error) from error
 
     async def abort(self) -> None:
-        await self.close()  # connections are the runtime's
+        await self.close()  # the runtime manages the connections
 
     async def close(self) -> None:
         if self.body is not None:
             await self.body.close()
 
     def _build_arguments(self, request: Request) -> list[Any]:
-        """Input and options: plain JavaScript objects for a JavaScript binding, else plain Python ones."""
+        """Return input and options: JavaScript objects for a JavaScript binding, else Python objects."""
         if request.method != "POST":
             raise ValueError(f"A binding cannot {request.method} {request.route.path}: it only runs models.")
         data, options = build_call_arguments(request, self.headers)
@@ -138,18 +138,18 @@ class _Connection:
         try:
             return await asyncio.shield(promise)
         except asyncio.CancelledError:
-            run_in_background(discard(promise))  # JavaScript continues: a stream that arrives later is discarded
+            run_in_background(discard(promise))  # JavaScript continues, and may return a stream later
             raise
 
 
 def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Convert a request to the second and third argument of `run`.
 
-    What is in the body's `options` over HTTP, in the query or in a header belongs into the third argument.
+    The third argument holds the values that HTTP has in the body's `options`, in the query and in headers.
 
     Args:
         request: The request.
-        headers: The caller's own headers of every request.
+        headers: The caller's headers for every request.
     """
     data = dict(request.data)
     within = data.pop("options", None)
@@ -172,10 +172,10 @@ def build_call_arguments(request: Request, headers: Mapping[str, str]) -> tuple[
 
 
 def _read_thrown(error: Exception) -> str:
-    """Return the text of what the binding threw, which the exchange reads like the body of an error reply.
+    """Return the text of an error of the binding, which the exchange reads like the body of an error response.
 
     Raises:
-        APIConnectionError: If no service has answered.
+        APIConnectionError: If the service could not be reached.
     """
     text = _get_text(error)
     if _CODE.search(text) is None:
@@ -186,7 +186,7 @@ def _read_thrown(error: Exception) -> str:
     return text
 
 
-def _make_broken_error(error: Exception) -> WorkersGemmaError:
+def _make_stream_error(error: Exception) -> WorkersGemmaError:
     """Return the typed error for a stream that failed."""
     text = _get_text(error)
     if _CODE.search(text) is None:

@@ -1,4 +1,4 @@
-"""What a Workers AI binding resolves to, as the head and the bytes of a response."""
+"""Read the result of a Workers AI binding as the head and the bytes of a response."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ _EVENTS = ("data:", "event:", ":")
 
 
 class Body(Protocol):
-    """A reply's bytes as they arrive."""
+    """The bytes of a response, as they arrive."""
 
     async def read(self) -> bytes | None:
         """Return the next bytes, or `None` at the end."""
 
     async def close(self) -> None:
-        """Discard what has not been read."""
+        """Discard the bytes that have not been read."""
 
 
 @dataclass(slots=True)
 class Whole:
-    """A complete reply."""
+    """A complete body."""
 
     data: bytes | None
 
     async def read(self) -> bytes | None:
-        """Return it, then `None`."""
+        """Return the body, then `None`."""
         data, self.data = self.data, None
         return data
 
     async def close(self) -> None:
-        """Discard it."""
+        """Discard the body."""
         self.data = None
 
 
 @dataclass(slots=True)
 class _Reader:
-    """A `ReadableStream`."""
+    """A body from a `ReadableStream`."""
 
     reader: Any
     ended: bool = False
@@ -62,7 +62,7 @@ class _Reader:
         try:
             step = await self.reader.read()
         except Exception:
-            self.ended = True  # a stream that failed is over
+            self.ended = True  # a stream has ended when it has failed
             raise
         if get_member(step, "done"):
             self.ended = True
@@ -77,7 +77,7 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Iterated:
-    """An iterator of Python's."""
+    """A body from a Python iterator."""
 
     chunks: AsyncIterator[Any] | Iterator[Any]
     ended: bool = False
@@ -98,7 +98,7 @@ class _Iterated:
 
 
 def open_result(result: Any, request: Request) -> tuple[ResponseHead, Body]:
-    """Return the head and body of what the binding resolved to."""
+    """Return the head and body for the result of the binding."""
     response = getattr(result, "js_object", result)  # the Python SDK's own Response
     status = getattr(response, "status", None)
     if isinstance(status, int) and not isinstance(response, Mapping) and hasattr(response, "headers"):
@@ -139,7 +139,7 @@ def _to_bytes(chunk: Any) -> bytes:
         chunk = chunk.to_py()
     if isinstance(chunk, bytes | bytearray | memoryview):
         return bytes(chunk)
-    why = f"the binding's stream holds {type(chunk).__name__} where bytes should be"
+    why = f"the binding's stream holds {type(chunk).__name__} instead of bytes"
     raise make_unreadable_error(200, {}, b"", why, ErrorContext())
 
 

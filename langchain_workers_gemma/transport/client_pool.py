@@ -1,14 +1,14 @@
-"""The HTTP connections that all model objects of a process share, each in use by one call at a time.
+"""Pool the HTTP connections that all model objects of a process share. One call at a time uses a connection.
 
-An entry of a pool is one of httpx's own transports with a connection of its own. Entries are made late (reading
-certificates costs tens of milliseconds): one pool for sync calls, and one for each event loop, since an
-`httpx.AsyncHTTPTransport` is bound to the loop it first ran on. None of them crosses a fork, and none is ever pickled.
-A connection is used again only for the same origin and the same token, and not after a response that left bytes on it
-(`leftovers`).
+A client in a pool is one of httpx's transports with a single connection. Clients are created when they are needed,
+since reading certificates takes tens of milliseconds. There is one pool for sync calls, and one for each event loop,
+since an `httpx.AsyncHTTPTransport` is bound to the loop on which it first ran. No client is used after a fork, and none
+is pickled. A connection is reused only for the same origin and the same token, and not after a response that left bytes
+on it (`leftovers`).
 
-One transport for all calls would do, but its pool looks at each of its connections on every request, more than once,
-and asks the system about each idle one: 512 calls, 64 in flight, took 5.9 s in one that keeps its connections, 1.1 s
-in one that keeps 20 and opens the rest anew, TLS and all, and 0.8 s like this (benchmarks/README.md).
+A single transport for all calls is slower: its own pool checks all its connections several times in each request, and
+makes a system call for each idle one. 512 calls, 64 at a time, took 5.9 s with a pool that keeps all connections, 1.1 s
+with one that keeps 20 and opens new ones with TLS, and 0.8 s with this pool (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from langchain_workers_gemma.version import __version__
 Client = TypeVar("Client", WatchedTransport, AsyncWatchedTransport)
 
 PoolKey: TypeAlias = tuple[str, bytes]
-"""What a connection may be shared for: an origin such as `https://api.cloudflare.com`, and the digest of a token."""
+"""The key for sharing a connection: an origin such as `https://api.cloudflare.com`, and the digest of a token."""
 
-MAX_IDLE_CLIENTS = 64  # with a connection each
+MAX_IDLE_CLIENTS = 64  # each with one connection
 MAX_IDLE_SECONDS = 30.0  # seconds
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 HEADERS = {"content-type": "application/json", "user-agent": f"langchain-workers-gemma/{__version__} python/{_PYTHON}"}
-"""The headers of every request, whosever client sends it."""
+"""The headers of every request, also if the caller's client sends it."""
 
 
 class ClientPool(Generic[Client]):
-    """Clients, each in use by one call at a time. The one that was released last is acquired first.
+    """A pool of clients, each used by one call at a time. The client that was released last is acquired first.
 
-    The lock is reentrant: the garbage collector may close an abandoned stream, which releases its client, in the middle
-    of another call of the same thread.
+    The lock is reentrant: during a call, the garbage collector can close an abandoned stream in the same thread, which
+    releases its client.
 
     Args:
-        make: Makes a client for an origin.
+        make: Creates a client for an origin.
     """
 
     def __init__(self, make: Callable[[str], Client]) -> None:
@@ -65,7 +65,7 @@ class ClientPool(Generic[Client]):
         """Return a client for one call.
 
         Raises:
-            APIConnectionError: If the environment names a proxy or certificates that cannot be used.
+            APIConnectionError: If the proxy or the certificates in the environment cannot be used.
         """
         with self._lock:
             client = self._take(key, newest=True) if key in self._idle else None
@@ -74,10 +74,10 @@ class ClientPool(Generic[Client]):
         return client
 
     def release(self, key: PoolKey, client: Client) -> list[Client]:
-        """Keep a client whose call has ended for the next one.
+        """Return a client to the pool after its call.
 
         Returns:
-            Clients that the caller must close: idle for too long, or too many. They are not acquired any more.
+            Clients that the caller must close: they are idle for too long, or too many, and are no longer in the pool.
         """
         now = time.monotonic()
         with self._lock:
@@ -92,13 +92,13 @@ class ClientPool(Generic[Client]):
             return self._evict(now, key)
 
     def shut_down(self) -> list[Client]:
-        """Return all idle clients, for the caller to close; from now on, `release` returns each at once."""
+        """Return all idle clients, which the caller must close. From now on, `release` returns each client at once."""
         with self._lock:
             self._is_shut_down = True
             return self._evict(time.monotonic())
 
     def _evict(self, now: float, key: PoolKey | None = None) -> list[Client]:
-        """Take the clients that are idle for too long, or too many, of `key` and of the keys used least recently."""
+        """Remove the clients that are idle for too long, or too many, from `key` and the least recently used keys."""
         surplus: list[Client] = []
         while self._idle:
             for candidate in (next(iter(self._idle)), key):
@@ -115,28 +115,28 @@ class ClientPool(Generic[Client]):
 
     def _take(self, key: PoolKey, *, newest: bool) -> Client:
         idle = self._idle[key]
-        if len(idle) == 1:  # before it is empty: Ctrl-C may come between any two steps
+        if len(idle) == 1:  # before it is empty, since Ctrl-C can come at any step
             del self._idle[key]
         self._idle_count -= 1
         return (idle.pop() if newest else idle.popleft())[1]
 
 
 def _build_options(origin: str) -> dict[str, Any]:
-    # Connections are not what should throttle `abatch`: the caller's `max_concurrency` is.
+    # The caller's `max_concurrency` limits `abatch`, not the number of connections.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=MAX_IDLE_SECONDS)
     return {"limits": limits, "verify": get_tls_context(origin), "proxy": find_proxy(origin)}
 
 
 # --- By process -------------------------------------------------------------------------------------------------------
 
-_processes: dict[int, ClientPool[WatchedTransport]] = {}  # by process id: a fork must not use its parent's
+_processes: dict[int, ClientPool[WatchedTransport]] = {}  # by process id: a fork must not use its parent's pool
 
 
 def get_process_pool() -> ClientPool[WatchedTransport]:
-    """Return the clients for sync calls."""
+    """Return the pool for sync calls."""
     process = os.getpid()
     pool = _processes.get(process)
-    if pool is None:  # `setdefault` is atomic: threads that come at once get the same
+    if pool is None:  # `setdefault` is atomic, so concurrent threads get the same pool
         pool = _processes.setdefault(process, ClientPool(lambda origin: WatchedTransport(**_build_options(origin))))
     return pool
 
@@ -163,7 +163,7 @@ _loops: dict[tuple[int, int], _LoopPool] = {}  # by process id and the loop's id
 
 
 async def get_loop_pool() -> ClientPool[AsyncWatchedTransport]:
-    """Return the clients for calls on the running event loop."""
+    """Return the pool for calls on the running event loop."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop))
     known = _loops.get(key)
@@ -180,10 +180,10 @@ async def get_loop_pool() -> ClientPool[AsyncWatchedTransport]:
 
 
 async def _close_with_loop(pool: ClientPool[AsyncWatchedTransport]) -> AsyncGenerator[None]:
-    """Close the clients with their loop.
+    """Close the clients when their loop ends.
 
-    `asyncio.run` and `Runner` close the async generators that a loop still has before they close the loop itself, which
-    is the one moment at which connections can be closed in order.
+    `asyncio.run` and `Runner` close the async generators of a loop before they close the loop itself. That is the only
+    moment when connections can be closed properly.
     """
     try:
         yield

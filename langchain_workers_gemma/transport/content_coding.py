@@ -1,7 +1,7 @@
-"""Decode the content coding of a response within bounds.
+"""Decode the content coding of a response with bounded memory.
 
-A few hundred bytes of gzip can inflate to gigabytes, so nothing is inflated further than it is read: in pieces of at
-most `MAX_PIECE_BYTES`.
+A few hundred bytes of gzip can inflate to gigabytes, so a body is inflated only as it is read, in pieces of at most
+`MAX_PIECE_BYTES`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 ACCEPTED = "gzip"
-"""The accepted coding: the only one that the standard library decodes in bounded pieces."""
+"""The value of `accept-encoding`: the only coding that the standard library decodes in bounded pieces."""
 
 MAX_PIECE_BYTES = 256 * 1024
 
@@ -19,14 +19,14 @@ _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class ContentCodingError(ValueError):
-    """The body of a response is in a coding that was not accepted, or cannot be decoded."""
+    """The content coding of a response was not accepted, or cannot be decoded."""
 
 
 def get_decoder(content_encoding: str) -> Inflater | None:
-    """Return the decoder for a `content-encoding` header, `None` where nothing is to be decoded.
+    """Return the decoder for a `content-encoding` header, `None` if there is nothing to decode.
 
     Raises:
-        ContentCodingError: If the coding was not accepted, or several are stacked.
+        ContentCodingError: If the coding was not accepted, or there are several.
 
     Example:
         >>> get_decoder("identity") is None
@@ -51,10 +51,10 @@ class Inflater:
         self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what some bytes decode to, in bounded pieces.
+        """Yield the decoded bytes, in bounded pieces.
 
         Raises:
-            ContentCodingError: If they are not in the coding.
+            ContentCodingError: If they cannot be decoded.
         """
         while data:
             try:
@@ -65,15 +65,15 @@ class Inflater:
                 yield piece
             data = self._inflate.unconsumed_tail
             if self._inflate.eof:
-                data = self._inflate.unused_data  # members may follow one another
+                data = self._inflate.unused_data  # gzip allows several members
                 if data:
                     self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
     def flush(self) -> None:
-        """Take the end of the body.
+        """End the body.
 
         Raises:
-            ContentCodingError: If the body ended in the middle.
+            ContentCodingError: If the body is incomplete.
         """
         if not self._inflate.eof:
             raise ContentCodingError("its content encoding is broken (it ends too early)")

@@ -1,7 +1,7 @@
 """End a sync read that takes too long after the response is complete.
 
-httpx sets the time limit of a read when the request is sent. Async calls have `asyncio.timeout`; a blocked sync read
-ends when another thread shuts its socket down.
+httpx sets the timeout of a read when the request is sent. Async calls use `asyncio.timeout`. A blocked sync read ends
+when another thread shuts down its socket.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-_TICK_SECONDS = 0.25  # seconds
+_TICK_SECONDS = 0.25
 
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """A connection that is shut down at a time, unless it is cancelled before.
+    """A connection that is shut down at its deadline, unless that is cancelled.
 
     Attributes:
-        deadline: By the monotonic clock.
+        deadline: The time of the shutdown, by the monotonic clock.
         connection: The socket.
         cancelled: Whether the read has ended.
     """
@@ -37,7 +37,7 @@ class Watched:
 
 
 class _Watchdog:
-    """One thread that shuts sockets down whose time is up; it ends when there is nothing to watch."""
+    """A thread that shuts down sockets at their deadlines. It ends when there are no more sockets."""
 
     def __init__(self) -> None:
         self._watched: deque[Watched] = deque()
@@ -47,7 +47,7 @@ class _Watchdog:
 
     def watch(self, watched: Watched) -> None:
         with self._lock:
-            if self._process != os.getpid():  # a fork has no threads but its own
+            if self._process != os.getpid():  # a forked process does not have the threads of its parent
                 self._watched.clear()
                 self._thread, self._process = None, os.getpid()
             self._watched.append(watched)
@@ -70,9 +70,9 @@ class _Watchdog:
     def _shut_down(watched: Watched) -> None:
         if watched.cancelled:
             return
-        try:  # not the method of an SSLSocket, which would take the TLS object from under the reader
+        try:  # not the method of an SSLSocket, which would remove the TLS object that the reader uses
             socket.socket.shutdown(watched.connection, socket.SHUT_RDWR)
-        except OSError:  # the other end was faster
+        except OSError:  # the server has closed the connection already
             return
 
 
@@ -80,14 +80,14 @@ _watchdog = _Watchdog()
 
 
 def shut_down_after(seconds: float, network_stream: Any) -> Watched | None:
-    """Shut the connection of a response down after some seconds.
+    """Shut down the connection of a response after some seconds.
 
     Args:
-        seconds: How long to wait; the thread looks at it every quarter of a second.
+        seconds: The time to wait; the thread checks it every quarter of a second.
         network_stream: httpcore's stream of the response.
 
     Returns:
-        What cancels it, `None` where the socket is not known.
+        An object that can cancel the shutdown, `None` if the socket is not known.
     """
     connection = network_stream.get_extra_info("socket") if network_stream is not None else None
     if not isinstance(connection, socket.socket):

@@ -1,6 +1,6 @@
-"""Drive an exchange: carry out each of its actions, most of them over a connection.
+"""Run an exchange: execute each of its actions, most of them over a connection.
 
-`http` has the connections over HTTP, `binding` the one inside a Worker. Sync and async differ in nothing but `await`.
+`http` has the connections over HTTP, `binding` the one inside a Worker. Sync and async differ only in `await`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
 
 GRACE_TIMEOUT = 2.0
-"""How long a response that is complete may take to end, late usage reports and all."""
+"""The maximum time in seconds that a complete response may take to end, including late usage reports."""
 
 
 class RequestGate(Protocol):
-    """Decides when each request of a call may be sent, its retries and repairs included."""
+    """Decides when each request of a call may be sent, including retries and repairs."""
 
     def wait(self) -> None:
         """Wait until the next request may be sent, or raise to end the call."""
@@ -44,11 +44,11 @@ class RequestGate(Protocol):
 
 
 REQUEST_GATE: Final[ContextVar[RequestGate | None]] = ContextVar("workers_gemma_request_gate", default=None)
-"""The gate of the calls made in this context, such as one that keeps a rate limit over many calls."""
+"""The gate of the calls in this context, such as one that enforces a rate limit over many calls."""
 
 
 class Connection(Protocol):
-    """Requests and replies, one after the other. Whatever fails is a `WorkersGemmaError`."""
+    """Sends requests and reads their responses, one after the other. Every failure is a `WorkersGemmaError`."""
 
     def send(self, request: Request) -> ResponseHead:
         """Send a request and wait for the head of its response; an earlier response is closed."""
@@ -64,7 +64,7 @@ class Connection(Protocol):
 
 
 class AsyncConnection(Protocol):
-    """A `Connection` that is awaited."""
+    """A `Connection` with async methods."""
 
     async def send(self, request: Request) -> ResponseHead:
         """Send a request and wait for the head of its response; an earlier response is closed."""
@@ -80,17 +80,17 @@ class AsyncConnection(Protocol):
 
 
 class Driver(Protocol):
-    """Carries exchanges out: `http.HttpDriver` over HTTP, `binding.BindingTransport` inside a Worker."""
+    """Runs exchanges: `http.Transport` over HTTP, `binding.BindingTransport` inside a Worker."""
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange, yielding the pieces that it delivers."""
+        """Run an exchange, and yield the pieces that it delivers."""
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, yielding the pieces that it delivers."""
+        """Run an exchange, and yield the pieces that it delivers."""
 
 
 def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
-    """Carry the actions of an exchange out, yielding the pieces that it delivers.
+    """Execute the actions of an exchange, and yield the pieces that it delivers.
 
     Raises:
         WorkersGemmaError: The error that ends the exchange.
@@ -128,7 +128,7 @@ class AsyncExchange:
 
     Args:
         flow: The exchange.
-        connection: The connection that carries out its actions.
+        connection: The connection that executes its actions.
     """
 
     def __init__(self, flow: Flow, connection: AsyncConnection) -> None:
@@ -161,16 +161,16 @@ class AsyncExchange:
         return action.pieces
 
     async def aclose(self) -> None:
-        """End it, wherever it is."""
+        """End the exchange, and close its connection."""
         self._flow.close()
         await self._connection.close()
 
 
 def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
-    """Return an error without what may hold the token, since a server may repeat it.
+    """Return an error without the data that may hold the token, since a server may repeat it.
 
-    Those are the frames below, whose locals hold what the server sent, and contexts that no traceback shows: with
-    Dask's `tblib` they travel in pickles all the same.
+    These are the frames of this package, whose local variables hold the server's data, and contexts that no traceback
+    shows, but that Dask's `tblib` puts into pickles.
     """
     for one in iterate_chain(error):
         one.__traceback__ = None
@@ -180,7 +180,7 @@ def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
 
 
 def iterate_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it, each once."""
+    """Yield an error and its causes and contexts, each once."""
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
@@ -230,7 +230,7 @@ async def _acarry_out(action: Action, connection: AsyncConnection) -> Any:
 
 
 def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and return its result."""
+    """Run a flow and return its result."""
     outcome: list[T] = []
     for _ in driver.run(_keep_outcome(flow, outcome)):
         pass
@@ -238,7 +238,7 @@ def run(driver: Driver, flow: Generator[Action, Any, T]) -> T:
 
 
 async def arun(driver: Driver, flow: Generator[Action, Any, T]) -> T:
-    """Drive a flow and return its result."""
+    """Run a flow and return its result."""
     outcome: list[T] = []
     async for _ in driver.arun(_keep_outcome(flow, outcome)):
         pass

@@ -1,8 +1,8 @@
 """Read certificates and proxies for connections from the environment.
 
-httpx reads the same variables when a client is made, for all addresses at once, and raises bare errors for values that
-it cannot read, such as an IPv6 range in `NO_PROXY`. Here a variable counts only for an address that needs it, and the
-error names it.
+httpx reads the same variables when a client is created, for all addresses at once, and raises errors without context
+for values that it cannot read, such as an IPv6 range in `NO_PROXY`. This module reads a variable only for an address
+that needs it, and names it in the error.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import httpx
 from langchain_workers_gemma.errors import APIConnectionError
 
 if TYPE_CHECKING:
-    import ssl  # not everywhere that Python runs
+    import ssl  # some platforms, such as Pyodide, do not have it
 
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def get_tls_context(origin: str) -> ssl.SSLContext:
-    """Return the TLS context for an origin; without TLS, one that knows no certificates.
+    """Return the TLS context for an origin; for an origin without TLS, a context without certificates.
 
     Args:
         origin: Scheme, host and port.
 
     Raises:
-        APIConnectionError: If the environment names certificates that cannot be read.
+        APIConnectionError: If the certificates in the environment cannot be read.
     """
     return _make_context(verify=origin.startswith("https:"))
 
 
 @cache
 def _make_context(*, verify: bool) -> ssl.SSLContext:
-    """Make each context once: reading the certificates costs tens of milliseconds."""
+    """Return a context, which is created once: reading the certificates takes tens of milliseconds."""
     try:
         return httpx.create_ssl_context(verify=verify)
     except (OSError, ValueError) as error:
@@ -47,7 +47,7 @@ def _make_context(*, verify: bool) -> ssl.SSLContext:
 
 
 def find_proxy(origin: str) -> httpx.Proxy | None:
-    """Return the proxy that the environment names for an origin, `None` for a direct connection.
+    """Return the proxy in the environment for an origin, `None` for a direct connection.
 
     Args:
         origin: Scheme, host and port, such as `https://api.cloudflare.com`.
@@ -67,7 +67,7 @@ def find_proxy(origin: str) -> httpx.Proxy | None:
 
 
 def find_proxy_variable(origin: str) -> str | None:
-    """Return the name of the variable whose proxy connections to an origin use, `None` for a direct connection."""
+    """Return the name of the variable that holds the proxy for an origin, `None` for a direct connection."""
     variable, url = _find_proxy_url(origin)
     return variable if url else None
 
@@ -82,13 +82,13 @@ def _find_proxy_url(origin: str) -> tuple[str, str | None]:
 
 def _check_support(proxy: httpx.Proxy) -> None:
     if proxy.url.scheme.startswith("socks"):
-        import_module("socksio")  # httpx needs it, and imports it as late as when a transport is made
+        import_module("socksio")  # httpx needs it, but imports it only when a transport is created
 
 
 def make_unusable_error(variable: str, error: Exception) -> APIConnectionError:
-    """Return the error for a value of the environment that cannot be used; it does not repeat the value."""
+    """Return the error for an environment variable whose value cannot be used, without the value."""
     typed = APIConnectionError(
         f"The connection could not be set up: {variable} cannot be used ({type(error).__name__}). Correct or unset it."
     )
-    typed.is_retryable = False  # the environment will be the same
+    typed.is_retryable = False  # the environment does not change
     return typed

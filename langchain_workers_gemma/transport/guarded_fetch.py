@@ -1,8 +1,8 @@
 """Fetch http(s) images so that they can be sent as `data:` URIs, for `inline_image_urls=True`.
 
-The services refuse image URLs, and a URL may arrive from a stranger's message, so fetching is guarded: http(s) only, to
-public addresses only (checked on the very address that is connected to, at every redirect), with limits on size, type,
-redirects and time.
+The services refuse image URLs, and a URL may come from an untrusted message. So fetching is guarded: only http(s), only
+public addresses (each connection checks the address to which it connects, also after redirects), with limits on size,
+type, redirects and time.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _READ_TIMEOUT = 10.0
 _TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all other IPv6 space is local, special or not in use
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all other IPv6 addresses are local, special or unused
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # missing in the tables of older Pythons
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # not in the tables of older Python versions
 
 
 def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
@@ -42,10 +42,10 @@ def fetch_images(urls: Sequence[str]) -> Mapping[str, str]:
         urls: http(s) URLs.
 
     Returns:
-        The `data:` URI of each.
+        The `data:` URI of each URL.
 
     Raises:
-        ValueError: If one may not be fetched, or is no image of a known type, too large or too slow.
+        ValueError: If an image may not be fetched, has an unknown type, is too large, or takes too long.
     """
     return _fetch_all(urls, _Clock(MAX_TOTAL_SECONDS, threading.Event()))
 
@@ -72,11 +72,11 @@ async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
     try:
         return await asyncio.to_thread(_fetch_all, urls, _Clock(MAX_TOTAL_SECONDS, cancelled))
     finally:
-        cancelled.set()  # the thread of a call that was cancelled ends at its next step
+        cancelled.set()  # if the call was cancelled, its thread ends at the next step
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one that anybody on the internet could reach.
+    """Return whether an IP address is public, so that everybody on the internet can reach it.
 
     Example:
         >>> is_public("93.184.215.14"), is_public("127.0.0.1"), is_public("::ffff:10.0.0.1")
@@ -98,8 +98,8 @@ class _Clock:
     """The remaining time for one image, or for all images of a call.
 
     Args:
-        seconds: How long it may take.
-        cancelled: Set once the call is cancelled.
+        seconds: The maximum time.
+        cancelled: Set when the call is cancelled.
         total: The clock of the whole call.
     """
 
@@ -109,10 +109,10 @@ class _Clock:
         self._total = total
 
     def get_time_left(self, timeout: float | None) -> float:
-        """Return how long the next step may take.
+        """Return the maximum time of the next step.
 
         Raises:
-            _TooSlowError: If no time is left, however steadily bytes drip in.
+            _TooSlowError: If no time is left.
         """
         left = self._deadline - time.monotonic()
         if left <= 0 or self.cancelled.is_set():
@@ -123,9 +123,9 @@ class _Clock:
 
 
 class _PublicOnly(httpcore.NetworkBackend):
-    """Resolves a host, refuses it unless all its addresses are public, and connects to one of those.
+    """Resolves a host, refuses it unless all its addresses are public, and connects to one of them.
 
-    Resolving and connecting in one place leaves no second resolution that could lead elsewhere.
+    The host is resolved only once, so a second resolution cannot return another address.
     """
 
     def __init__(self, clock: _Clock) -> None:
@@ -153,7 +153,7 @@ class _PublicOnly(httpcore.NetworkBackend):
                     address, port, self._clock.get_time_left(timeout), local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue  # a host may have an address that this machine has no way to, such as IPv6
+                continue  # this machine may not be able to reach an address, such as an IPv6 one
             return _TimedStream(stream, self._clock)
         stream = backend.connect_tcp(
             addresses[-1], port, self._clock.get_time_left(timeout), local_address, socket_options
@@ -162,7 +162,7 @@ class _PublicOnly(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection that is not read after its time is up."""
+    """A connection that is neither read nor written after its time is up."""
 
     def __init__(self, stream: httpcore.NetworkStream, clock: _Clock) -> None:
         self._stream = stream
@@ -190,7 +190,7 @@ class _TimedStream(httpcore.NetworkStream):
         try:
             return self._clock.get_time_left(timeout)
         except _TooSlowError:
-            self._stream.close()  # before TLS, no other code closes it
+            self._stream.close()  # no other code closes it before TLS has started
             raise
 
 
@@ -228,10 +228,10 @@ def _follow(pool: httpcore.ConnectionPool, url: str) -> str:
 
 
 def _check_url(url: str) -> None:
-    """Check the URL itself, before a connection.
+    """Check a URL before connecting.
 
     Raises:
-        ValueError: If it is not plain http(s), or names an address that is not public.
+        ValueError: If it is not plain http(s), or holds an address that is not public.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
@@ -241,7 +241,7 @@ def _check_url(url: str) -> None:
     try:
         public = is_public(parts.hostname)
     except ValueError:
-        public = parts.hostname != "localhost"  # a name: its addresses are checked when they are known
+        public = parts.hostname != "localhost"  # a name, whose addresses are checked when it is resolved
     if not public:
         raise _make_not_public_error(url)
 
@@ -263,7 +263,7 @@ def _build_data_uri(status: int, headers: Mapping[str, str], body: Iterator[byte
         raise ValueError(f"messages: the image {url!r} could not be fetched: status {status}.")
     kind = headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in _TYPES:
-        raise ValueError(f"messages: {url!r} is {kind or 'of no type'}, not an image in PNG, JPEG, GIF or WebP.")
+        raise ValueError(f"messages: {url!r} has the type {kind or 'unknown'}. Use an image in PNG, JPEG, GIF or WebP.")
     pieces: list[bytes] = []
     size = 0
     for piece in body:

@@ -1,4 +1,4 @@
-"""The I/O over HTTP: connections that send requests and read responses with httpx."""
+"""Perform I/O over HTTP: send requests and read responses with httpx."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Transport:
     """Sends requests and reads responses.
 
     Attributes:
-        token: The API token, `None` where a server takes none.
-        timeout: Time limits.
+        token: The API token, `None` if the server needs none.
+        timeout: The timeouts of each step.
         client: The caller's own client for sync calls.
         async_client: The caller's own client for async calls.
     """
@@ -56,11 +56,11 @@ class Transport:
     _token_digest: bytes = field(default=b"", init=False, repr=False)
 
     def run(self, flow: Flow) -> Generator[list[Piece]]:
-        """Drive an exchange, yielding the pieces that it delivers."""
+        """Run an exchange, and yield the pieces that it delivers."""
         return run_flow(flow, _Connection(self))
 
     def arun(self, flow: Flow) -> AsyncExchange:
-        """Drive an exchange, yielding the pieces that it delivers."""
+        """Run an exchange, and yield the pieces that it delivers."""
         return AsyncExchange(flow, _AsyncConnection(self))
 
     def build_callers_request(self, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
@@ -88,14 +88,14 @@ class Transport:
         )
 
     def make_pool_key(self, request: Request) -> PoolKey:
-        """Return what the connection of a request may be shared for."""
+        """Return the key under which the connection of a request is shared."""
         if not self._token_digest:
             secret = self.token.get_secret_value().encode() if self.token else b""
             self._token_digest = blake2b(secret, digest_size=16).digest()
         return _get_origin(request.address.base_url), self._token_digest
 
     def get_secrets(self, request: Request | None) -> tuple[str, ...]:
-        """Return what must not appear in an error, even if the server repeats it."""
+        """Return the texts that must not appear in an error, even if the server repeats them."""
         sent = {} if request is None else request.headers
         credentials = [
             value.removeprefix("Bearer ") for name, value in sent.items() if name.lower().endswith("authorization")
@@ -112,7 +112,7 @@ class Transport:
             headers[name] = value
         return headers
 
-    def _build_base_headers(self, stream: bool, netloc: bytes) -> httpx.Headers:  # noqa: FBT001 - it is a key
+    def _build_base_headers(self, stream: bool, netloc: bytes) -> httpx.Headers:  # noqa: FBT001 - a key of the cache
         """Return the headers that every request to a server has."""
         accept = "text/event-stream" if stream else "application/json"
         host = {"host": netloc.decode("ascii")} if netloc else {}
@@ -124,7 +124,7 @@ class Transport:
 
 @lru_cache(maxsize=128)
 def _parse_url(url: str) -> httpx.URL:
-    """Parse a URL; that takes longer than making all the rest of a request."""
+    """Parse a URL, which takes longer than building the rest of a request."""
     return httpx.URL(url)
 
 
@@ -212,7 +212,7 @@ class _Connection:
             try:
                 return client.send(self._transport.build_callers_request(client, request), stream=True)
             except httpx.HTTPStatusError as error:
-                return error.response  # a hook of the client raised it; the exchange reads what is there
+                return error.response  # a hook of the client raised it; the exchange reads the response
         if self._client is None:
             self._key = self._transport.make_pool_key(request)
             self._client = self._pool.acquire(self._key)
@@ -325,7 +325,7 @@ class _AsyncConnection:
             try:
                 return await client.send(self._transport.build_callers_request(client, request), stream=True)
             except httpx.HTTPStatusError as error:
-                return error.response  # a hook of the client raised it; the exchange reads what is there
+                return error.response  # a hook of the client raised it; the exchange reads the response
         if self._client is None:
             self._pool = await get_loop_pool()
             self._key = self._transport.make_pool_key(request)
@@ -374,9 +374,10 @@ async def _ainflate(body: AsyncIterator[bytes], inflater: Inflater) -> AsyncIter
 
 
 def _get_network_stream(response: httpx.Response | None) -> Any:
-    """Return the network stream of a response; when it is closed, its pool opens another.
+    """Return the network stream of a response, `None` if there is none to close.
 
-    `None` where there is none to close: other transports may not expose it, and in HTTP/2 calls share it.
+    After it is closed, its pool opens another. Other transports may not expose it, and in HTTP/2 several calls share
+    it.
     """
     if response is None or not response.extensions.get("http_version", b"HTTP/1.1").startswith(b"HTTP/1"):
         return None
@@ -384,10 +385,10 @@ def _get_network_stream(response: httpx.Response | None) -> Any:
 
 
 def _get_raw_body(response: httpx.Response) -> Any:
-    """Return the iterable of a raw body; a hook of the caller's client may have read it, or closed it unread.
+    """Return the iterable of a raw body. A hook of the caller's client may have read it, or closed it unread.
 
     Raises:
-        httpx.ResponseNotRead: If a hook read it and kept nothing.
+        httpx.ResponseNotRead: If a hook has read the body without storing it.
     """
     if response.is_stream_consumed:
         return httpx.ByteStream(response.content)
@@ -395,7 +396,7 @@ def _get_raw_body(response: httpx.Response) -> Any:
 
 
 def _get_decoder(response: httpx.Response, head: ResponseHead) -> Inflater | None:
-    """Return the decoder of a body, `None` where httpx has decoded it already or it has no coding.
+    """Return the decoder of a body, `None` if httpx has decoded it already or it has no coding.
 
     Raises:
         ContentCodingError: If the coding was not accepted.
@@ -429,7 +430,8 @@ def _make_typed_error(error: Exception, key: PoolKey | None = None) -> WorkersGe
 
     Args:
         error: The failure.
-        key: What the connection is kept under, if it is our own: then a proxy may be that of the environment.
+        key: The key of the connection in the pool, `None` for the caller's client. With a key, the connection may use a
+            proxy from the environment.
     """
     said = str(error) or type(error).__name__
     if key is not None and (variable := find_proxy_variable(key[0])) is not None:
@@ -441,16 +443,16 @@ def _make_typed_error(error: Exception, key: PoolKey | None = None) -> WorkersGe
 
 
 def _mask(error: Exception, secrets: tuple[str, ...]) -> Exception:
-    """Return a failure without what could show the token.
+    """Return a failure without the data that could show the token.
 
-    Those are the frames of httpx, whose locals hold the request's headers, and words of the server, which the HTTP
-    library repeats. The error is the cause of ours, so it reaches error trackers, which print the locals of each frame,
-    and Dask's pickles.
+    These are the frames of httpx, whose local variables hold the request's headers, and texts of the server, which the
+    HTTP library repeats. The failure is the cause of a typed error, so it reaches error trackers, which print the local
+    variables of each frame, and Dask's pickles.
     """
     for one in iterate_chain(error):
         one.__traceback__ = None
         one.args = tuple(redact(said, secrets) for said in one.args)
         if isinstance(one, httpx.RequestError):
-            with suppress(RuntimeError):  # it has none
+            with suppress(RuntimeError):  # the error has no request
                 one.request = httpx.Request(one.request.method, one.request.url)
     return error

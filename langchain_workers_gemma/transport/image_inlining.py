@@ -1,6 +1,6 @@
-"""Import the image fetcher, and with it TLS, only when images are fetched.
+"""Import the image fetcher, which imports TLS, only when images are fetched.
 
-A Worker has neither sockets nor threads to fetch with, and may have no `ssl` module.
+A Worker has no sockets and no threads for fetching, and may not have the `ssl` module.
 """
 
 from __future__ import annotations
@@ -32,6 +32,6 @@ async def afetch_images(urls: Sequence[str]) -> Mapping[str, str]:
 def _check_sockets() -> None:
     if sys.platform == "emscripten":
         raise ValueError(
-            "inline_image_urls: no connection can be guarded inside a Worker, so no image is fetched there. Fetch it "
-            "yourself and send a data: URI."
+            "inline_image_urls: a Worker cannot check the address of a connection, so images are not fetched there. "
+            "Fetch the image yourself and send a data: URI."
         )

@@ -1,4 +1,4 @@
-"""JavaScript's values and promises in Python, as Pyodide hands them over; outside Pyodide there are none."""
+"""Convert JavaScript's values and promises in Pyodide. Outside Pyodide there are none."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ else:
     _JS_TYPES: tuple[type, ...] = ()
 
     class JsError(Exception):
-        """What JavaScript throws; nothing raises it here."""
+        """An error of JavaScript. It is never raised outside Pyodide."""
 
 
 _CLOSE_TIMEOUT = 5.0
 
-_in_background: set[asyncio.Future[None]] = set()  # asyncio itself keeps no reference to them
+_in_background: set[asyncio.Future[None]] = set()  # asyncio keeps no references to them
 
 
 def is_js(value: object) -> bool:
-    """Return whether a value is JavaScript's."""
+    """Return whether a value is a JavaScript value."""
     return isinstance(value, _JS_TYPES)
 
 
 def to_js_object(text: str) -> Any:
-    """Return what a JSON text holds, as JavaScript's own objects.
+    """Return the value of a JSON text as a JavaScript object.
 
-    Pyodide's `to_js` would make `undefined` of None and a BigInt of a large number: the input is to be that of HTTP.
+    The input must be the same as over HTTP. Pyodide's `to_js` would convert None to `undefined`, and a large number to
+    a BigInt.
     """
     return JSON.parse(text)
 
 
 def to_js_json(value: Any) -> str | None:
-    """Return a value of JavaScript's as JSON, `None` if JSON has no form of it."""
+    """Return a JavaScript value as JSON, `None` if JSON cannot represent it."""
     text = JSON.stringify(value)
     return text if isinstance(text, str) else None
 
 
 def to_python(value: Any) -> Any:
-    """Return Python's form of a value of Pyodide's.
+    """Convert a value from Pyodide to a Python value.
 
     Raises:
-        TypeError: If it has none.
+        TypeError: If it cannot be converted.
     """
     if hasattr(value, "to_py"):
         return value.to_py()
@@ -77,9 +78,12 @@ def get_member(step: Any, name: str) -> Any:
 
 
 async def cancel(close: Any, *, wait: bool = True) -> None:
-    """Call what cancels a stream, and wait for it unless it is JavaScript, which continues alone.
+    """Call the function that cancels a stream, and wait for it.
 
-    Waiting is not possible any more where a stream is collected as garbage, and Pyodide's loop has no other end for it.
+    Args:
+        close: The function, `None` if there is none.
+        wait: Whether to wait. JavaScript continues on its own, and waiting is not possible if the garbage collector
+            closes the stream.
     """
     if close is None:
         return
@@ -93,7 +97,7 @@ async def cancel(close: Any, *, wait: bool = True) -> None:
 
 
 async def discard(promise: Awaitable[Any]) -> None:
-    """Wait for a result that nobody needs any more, and cancel it if it is a stream."""
+    """Wait for a result that is no longer needed, and cancel it if it is a stream."""
     with suppress(Exception):
         result = await promise
         if hasattr(result, "cancel"):
@@ -106,7 +110,7 @@ async def _ignore_failure(promise: Awaitable[Any]) -> None:
 
 
 def run_in_background(awaited: Any) -> None:
-    """Run what nobody waits for."""
+    """Run an awaitable without waiting for it."""
     future = asyncio.ensure_future(awaited)
     _in_background.add(future)
     future.add_done_callback(_in_background.discard)

@@ -1,9 +1,9 @@
-"""See whether a response left bytes on its connection, which the next call would read as its own response.
+"""Find out whether a response left bytes on its connection, which the next call would read as its own response.
 
-httpcore keeps what follows the end of a response in the same packet, and reads it as the response to the next request.
-It shows neither that there is something nor what it is. So the reads of a connection are watched: httpx hands out the
-stream of a connection in two documented ways, as the `network_stream` of a response and, when the connection is made,
-to the `trace` of the request. See https://www.python-httpx.org/advanced/extensions/.
+httpcore keeps the bytes after the end of a response in the same packet, and reads them as the response to the next
+request. It does not report them. So the reads of a connection are watched: httpx provides the stream of a connection in
+two documented ways, as the `network_stream` of a response and, when the connection is opened, to the `trace` of the
+request. See https://www.python-httpx.org/advanced/extensions/.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CONNECTED = ("connect_tcp.complete", "start_tls.complete")
 
 
 class Reads:
-    """What was read from a connection since its last response ended.
+    """The bytes that were read from a connection since its last response ended.
 
     Attributes:
-        is_whole: Whether every read was seen. Those before the connection was known were not.
-        sees_connections: Whether httpcore has reported any new connection. The names of what it traces are not fixed;
-            were they to change, closing each connection that was not seen from the start would close them all.
+        is_whole: Whether every read was seen. Reads before the connection was watched were not.
+        sees_connections: Whether httpcore has reported any new connection. The names of its trace events may change.
+            Then no connection is watched from its start, and closing all those would close every connection.
     """
 
     sees_connections: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class Reads:
         self._size = 0
 
     def add(self, data: bytes) -> None:
-        """Take what a read returned."""
+        """Add the bytes that a read returned."""
         if not self._size:
             self._first = data
         self._before_last = (self._last if len(self._last) >= _OVERLAP else self._before_last + self._last)[-_OVERLAP:]
@@ -49,16 +49,16 @@ class Reads:
         self._size += len(data)
 
     def is_empty(self) -> bool:
-        """Return whether nothing was read: a response that is there all the same was left by the one before it."""
+        """Return whether nothing was read. A response that exists then was left by the one before it."""
         return self.is_whole and not self._size
 
     def end_response(self, headers: Mapping[str, str]) -> bool:
-        """Return whether more was read than one response, and count anew for the next one.
+        """Return whether more than one response was read, and reset the counts for the next one.
 
-        Where it is uncertain, it counts as more: a response without the end that it should have, say.
+        Return true in doubt, for example for a response without its end.
 
         Args:
-            headers: Those of the response, their names in lower case.
+            headers: The headers of the response, with names in lower case.
         """
         leaves_bytes = self._leave_bytes(headers)
         self.is_whole = True
@@ -81,15 +81,15 @@ class Reads:
 
 
 def get_reads(network_stream: Any) -> Reads | None:
-    """Return what was read for a response, `None` where that cannot be seen.
+    """Return the reads of a response, `None` if they cannot be watched.
 
     A connection that is not watched yet is watched from now on.
 
     Args:
-        network_stream: The network stream of the response, if that is known.
+        network_stream: The network stream of the response, `None` if it is not known.
 
     Raises:
-        httpx.RemoteProtocolError: If the response was there before anything was read.
+        httpx.RemoteProtocolError: If the response existed before anything was read.
     """
     if network_stream is None:
         return None
@@ -100,14 +100,14 @@ def get_reads(network_stream: Any) -> Reads | None:
 
 
 def trace_connection(event: str, info: Mapping[str, Any]) -> None:
-    """Watch a sync connection from its first read on: the `trace` of its first request."""
+    """Watch a sync connection from its first read on. This is the `trace` of its first request."""
     if event.endswith(_CONNECTED):
         _watch(info["return_value"], is_whole=True, is_async=False)
         Reads.sees_connections = True
 
 
 async def atrace_connection(event: str, info: Mapping[str, Any]) -> None:
-    """Watch an async connection from its first read on: the `trace` of its first request."""
+    """Watch an async connection from its first read on. This is the `trace` of its first request."""
     if event.endswith(_CONNECTED):
         _watch(info["return_value"], is_whole=True, is_async=True)
         Reads.sees_connections = True
@@ -126,10 +126,10 @@ async def _atrace_own_connection(event: str, info: Mapping[str, Any]) -> None:
 
 
 class WatchedTransport(httpx.HTTPTransport):
-    """httpx's transport, whose connections are watched from their start, and write a request at once.
+    """httpx's transport, with connections that are watched from their start and write a request in one piece.
 
     Attributes:
-        connects: Whether the next request opens a connection, as far as is known.
+        connects: Whether the next request opens a connection, as far as it is known.
     """
 
     connects = True
@@ -143,10 +143,10 @@ class WatchedTransport(httpx.HTTPTransport):
 
 
 class AsyncWatchedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport, whose connections are watched from their start, and write a request at once.
+    """httpx's transport, with connections that are watched from their start and write a request in one piece.
 
     Attributes:
-        connects: Whether the next request opens a connection, as far as is known.
+        connects: Whether the next request opens a connection, as far as it is known.
     """
 
     connects = True
@@ -171,7 +171,7 @@ def _watch(stream: Any, *, is_whole: bool, is_async: bool) -> Reads | None:
 
 
 class _Read:
-    """The `read` of a stream; it holds the stream weakly, or an abandoned connection would wait for the collector."""
+    """The `read` of a stream. It holds the stream weakly, so that an abandoned connection is freed at once."""
 
     __slots__ = ("_read", "_stream", "reads")
 

@@ -1,4 +1,4 @@
-"""Replay a response that has already arrived as if it arrived over a connection."""
+"""Run an exchange on a response that has already arrived."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from langchain_workers_gemma.transport.driver import run_flow
 
 @dataclass(slots=True)
 class ReplayConnection:
-    """A connection whose one response is known.
+    """A connection with one response that has already arrived.
 
     Attributes:
-        body: The body, `None` once it was read.
-        headers: The headers of the response, names in lower case.
+        body: The body, `None` after it was read.
+        headers: The headers of the response, with names in lower case.
     """
 
     body: bytes | None
@@ -47,7 +47,7 @@ def replay(flow: Flow, body: bytes, headers: Mapping[str, str]) -> AIMessage:
     Args:
         flow: The exchange.
         body: The body of the response.
-        headers: Its headers, names in lower case.
+        headers: Its headers, with names in lower case.
 
     Raises:
         WorkersGemmaError: If the response is an error or cannot be read.

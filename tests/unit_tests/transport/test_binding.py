@@ -256,7 +256,7 @@ def test_a_result_that_cannot_be_read(result: Any) -> None:
 
 
 def test_a_stream_of_something_else() -> None:
-    with pytest.raises(InternalServerError, match="holds dict where bytes should be"):
+    with pytest.raises(InternalServerError, match="holds dict instead of bytes"):
         call_model(make_bound_model(lambda: iterate_async([{"response": "Hi"}]))[0], "astream", "Hi")
 
 
