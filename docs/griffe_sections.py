@@ -1,4 +1,4 @@
-"""Translate the docstring sections of LangChain into those that mkdocstrings reads."""
+"""Convert LangChain's docstring sections to sections that mkdocstrings reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _ITEM = re.compile(r"^    (\w[\w, ]*): ", re.MULTILINE)
 
 
 class Sections(griffe.Extension):
-    """Makes sections of `Example:` and of `Key init args, ...:`."""
+    """Converts `Example:` and `Key init args, ...:` to sections."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Drop attributes without a docstring; those of protocols hide fields.
+        """Drop attributes without a docstring, since those of protocols hide fields.
 
-        The fields of a dataclass stay: its signature is made of them.
+        The fields of a dataclass stay, since they are its signature.
         """
-        for module in _modules(pkg):
+        for module in _iterate_modules(pkg):
             for cls in module.classes.values():
                 if any("dataclass" in str(one.value) for one in cls.decorators):
                     continue
@@ -35,15 +35,15 @@ class Sections(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite a docstring before it is parsed, and show a field's default."""
         if isinstance(obj, griffe.Attribute):
-            obj.value = _default(obj.value)
+            obj.value = _get_default(obj.value)
         if obj.docstring is not None:
             text = re.sub(
                 r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
             )
-            obj.docstring.value = _KEY_ARGS.sub(_listed, text)
+            obj.docstring.value = _KEY_ARGS.sub(_format_list, text)
 
 
-def _default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
+def _get_default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
     """Return the default in a call of Pydantic's `Field`, else the value itself."""
     if not isinstance(value, griffe.ExprCall) or str(value.function) != "Field":
         return value
@@ -57,13 +57,13 @@ def _default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
     return options.get("default", value)
 
 
-def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
+def _iterate_modules(module: griffe.Module) -> Iterator[griffe.Module]:
     yield module
     for member in module.modules.values():
         if not member.is_alias:
-            yield from _modules(member)
+            yield from _iterate_modules(member)
 
 
-def _listed(found: re.Match[str]) -> str:
+def _format_list(found: re.Match[str]) -> str:
     items = _ITEM.sub(r"    - `\1`: ", found[2]).replace("        ", "      ")
     return f"Key init args for {found[1]}:\n{items}"

@@ -5,8 +5,8 @@
     python examples/label_reviews.py reviews.jsonl labelled.jsonl
     python examples/label_reviews.py reviews.jsonl labelled.jsonl tcp://scheduler:8786
 
-Each line of `reviews.jsonl` is an object with a `text`. Kill the program and run it again: it goes on, and pays for no
-row twice. Without an account, `workers-gemma sandbox` prints the variables that lead to a local mock model.
+Each line of `reviews.jsonl` is an object with a `text`. Kill the program and run it again: it continues, and pays for
+no finished row twice. Without an account, run `workers-gemma sandbox` and set the variables that it prints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_COST_USD = 5.0
 
 
 class Label(TypedDict):
-    """What a review says."""
+    """The label of a review."""
 
     sentiment: Literal["positive", "negative", "mixed"]
     dish: str
@@ -33,8 +33,8 @@ def main(source: str, target: str, scheduler: str | None = None) -> int:
 
     Args:
         source: The reviews, as JSON Lines.
-        target: Where the labelled reviews go.
-        scheduler: The address of a Dask scheduler, if its workers are to do the work.
+        target: The file for the labelled reviews.
+        scheduler: The address of a Dask scheduler; `None` to run in this process.
 
     Returns:
         The exit code: 0 if every row has its label.

@@ -38,7 +38,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _cache_signature(method: _Method) -> _Method:
-    """Cache a method's signature: core inspects it on every call, in 14 us instead of 46 us."""
+    """Cache a method's signature. Core inspects it on every call, which takes 14 us instead of 46 us with the cache."""
     vars(method)["__signature__"] = inspect.signature(method)
     return method
 
@@ -63,7 +63,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         stop: Stop sequences. The package applies them itself if the model has no such parameter.
         thinking: Turns Gemma 4's thinking on or off.
         tool_calling: How tools are sent to the model: `"auto"`, `"native"`, `"guided_json"` or `"prompt"`.
-        repair_tool_calls: Ask once more, with a constraint, for a tool call that does not fit its tool's schema.
+        repair_tool_calls: Request a tool call again, with a constraint, if it does not match its tool's schema.
 
     Key init args, client:
         account_id, api_token: Credentials; read from environment variables if left out.
@@ -186,7 +186,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     unsupported_content: Literal["error", "note"] = "error"
     """How to treat content in human and tool messages that the model cannot read, such as a PDF: raise `ValueError`
-    before the request, or replace it by a note in the text."""
+    before the request, or replace it with a note in the text."""
 
     tool_calling: Literal["auto", "native", "guided_json", "prompt"] = "auto"
     """How tools are sent to the model; `"auto"` uses the best method that the model and the host have."""
@@ -198,7 +198,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     """Number of most probable tokens to return at each position. Needs `logprobs=True`."""
 
     repair_tool_calls: bool = False
-    """Ask once more, constrained to the tool's schema, for a tool call that is invalid or does not fit the schema."""
+    """Request a tool call again, constrained to the tool's schema, if it is invalid or does not match the schema."""
 
     streaming: bool = False
     """Whether `invoke` uses a stream."""
@@ -209,23 +209,23 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         connection.resolve(self)
         spec = get_model_spec(self)
         if spec.embeds:
-            raise ValueError(f"model: {spec.id} makes embeddings; use WorkersGemmaEmbeddings.")
+            raise ValueError(f"model: {spec.id} returns embeddings; use WorkersGemmaEmbeddings.")
         check_sampling({name: getattr(self, name) for name in SAMPLING}, spec)
         merge_stops(self.stop, None)
         self._resolve_profile()
-        prepare(build_call_settings(self, None, {}), stream=False)  # fail early where each call would fail
+        prepare(build_call_settings(self, None, {}), stream=False)  # fail now if each call would fail
         return self
 
     @model_validator(mode="after")
     def _set_workers_gemma_version(self) -> Self:
-        """Have traces carry this package's version beside core's."""
+        """Add this package's version to traces, which have core's version."""
         self._add_version("langchain-workers-gemma", __version__)
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _keep_callers_profile(cls, values: Any) -> Any:
-        """Reduce a profile that another model object resolved to its caller's own values."""
+        """Reduce a profile from another model object to the values that its caller has set."""
         if isinstance(values, dict) and isinstance(values.get("profile"), ResolvedProfile):
             return {**values, "profile": get_callers_profile(values["profile"]) or None}
         return values
@@ -237,7 +237,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         return {**self.asdict(), "stop": stop, **kwargs}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        """Return the key of a call in LangChain's caches, by the fields as they are now."""
+        """Return the key of a call in LangChain's caches, from the current fields."""
         self._forget_serialized()
         return super()._get_llm_string(stop, **kwargs)
 
@@ -257,7 +257,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     # --- Counting tokens ---
 
     def get_num_tokens(self, text: str) -> int:
-        """Count the tokens of a text: an estimate, or exact with `custom_get_token_ids`.
+        """Count the tokens of a text: estimated, or exactly with `custom_get_token_ids`.
 
         The estimate needs no network and no other library. It is within 20 % of Gemma's own tokenizer on prose in
         large languages and on code.
@@ -265,7 +265,11 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         return count_text(text, self.custom_get_token_ids)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the ids of the tokens of a text, by `custom_get_token_ids`; raise a `ValueError` without it."""
+        """Return the token ids of a text from `custom_get_token_ids`.
+
+        Raises:
+            ValueError: If `custom_get_token_ids` is not set.
+        """
         return get_ids(text, self.custom_get_token_ids)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
@@ -298,9 +302,9 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         """
         from langchain_workers_gemma.client.preview import build_preview
 
-        asked = self._convert_input(messages).to_messages()
+        converted = self._convert_input(messages).to_messages()
         preparation = prepare_call(self, stop, kwargs, stream=self.streaming)
-        return build_preview(self, preparation, asked, kwargs.get("ai_gateway", self.ai_gateway))
+        return build_preview(self, preparation, converted, kwargs.get("ai_gateway", self.ai_gateway))
 
     # --- LangChain's interface ---
 
@@ -376,15 +380,15 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
         Args:
             tools: Pydantic classes, functions, `BaseTool`s, JSON Schemas, or dicts in OpenAI's form.
-            tool_choice: `None` or `"auto"`: the model chooses. `"any"`, `"required"` or `True`: it must call one.
-                `"none"`: it must not. A tool's name, or OpenAI's dict: it must call that one. A forced choice always
-                ends in a call, or in a `ToolChoiceError`.
-            strict: OpenAI's flag, on models that take it.
-            parallel_tool_calls: Whether several calls may arrive in one reply.
+            tool_choice: `None` or `"auto"`: the model may call a tool. `"any"`, `"required"` or `True`: it must call
+                one. `"none"`: it must not call any. A tool's name, or OpenAI's dict: it must call that tool. A forced
+                choice results in a call or in a `ToolChoiceError`.
+            strict: OpenAI's `strict` flag, for models that accept it.
+            parallel_tool_calls: Whether one reply may hold several calls.
             **kwargs: Further arguments of the call.
 
         Raises:
-            ValueError: If a tool cannot be bound, or `tool_choice` names none of them.
+            ValueError: If a tool cannot be bound, or `tool_choice` names a tool that is not bound.
 
         Example:
             ```python
@@ -411,33 +415,33 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         max_repairs: int = 1,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Have the model answer in the form of a schema.
+        """Return a runnable whose answers have the form of a schema.
 
-        The schema goes into the request in the form that the model takes, and into the prompt, since a service may
-        ignore it. A service that refuses the form is asked in the next one. A reply that is not JSON, or does not fit
-        the schema, is requested again with the error, up to `max_repairs` times. The form that works is remembered for
-        this model object.
+        The request holds the schema in the form that the model accepts. The prompt holds it too, since a service may
+        ignore the form. If the service refuses the form, the request is sent in the next form. If a reply is not JSON,
+        or does not match the schema, it is requested again with the error, up to `max_repairs` times. The model object
+        remembers the form that works.
 
         Args:
             schema: A Pydantic class, a TypedDict, a JSON Schema, or OpenAI's tool form.
-            method: `None` picks the model's best constrained one. `"guided_json"` is Workers AI's parameter, on Gemma
-                3. `"json_schema"` is `response_format`, or `guided_json` on a model whose parameter that is.
-                `"json_mode"` asks for any JSON object. `"function_calling"` forces a call to one tool.
+            method: `None` uses the model's best constrained method. `"guided_json"` is Workers AI's parameter, on Gemma
+                3. `"json_schema"` is `response_format`, or `guided_json` on a model that has that parameter instead.
+                `"json_mode"` requests any JSON object. `"function_calling"` forces a call to one tool.
             include_raw: Return `{"raw": message, "parsed": object, "parsing_error": error}` and raise no parsing error.
-                `raw` is the last reply; its usage is that of all attempts, and `raw.response_metadata["attempts"]`
-                lists what was wrong with each, where there were several.
-            strict: OpenAI's flag, on models that take it.
-            max_repairs: How often an unusable reply is requested again; 0 for never, in no other form either. A
+                `raw` is the last reply; its usage is that of all attempts. If there were several attempts,
+                `raw.response_metadata["attempts"]` lists the problem of each.
+            strict: OpenAI's `strict` flag, for models that accept it.
+            max_repairs: The number of times that an unusable reply is requested again. 0 also turns off other forms. A
                 truncated reply is not requested again: raise `max_tokens`.
             **kwargs: Further arguments of the call, such as `max_tokens`.
 
         Returns:
-            A runnable that returns an instance of a Pydantic class, else a dict. Its `.stream()` yields growing dicts
-            where the schema is not a class.
+            A runnable that returns an instance of the Pydantic class, or a dict for any other schema. For a dict, its
+            `.stream()` yields growing dicts.
 
         Raises:
-            ValueError: If the model lacks the method, or the schema is none of these.
-            OutputParserException: When a call gets no reply that fits the schema.
+            ValueError: If the model does not support the method, or the schema has another type.
+            OutputParserException: If no reply to a call matches the schema.
         """
         from langchain_workers_gemma.structured_output.methods import build_structured_runnable
 

@@ -1,4 +1,4 @@
-"""What the notebooks share: finding a service, plots, and ways to show messages and errors."""
+"""Helpers for the notebooks: find a service, draw plots, and print messages and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _started: list[Sandbox] = []
 
 
 def find_service(**options: Any) -> Sandbox | None:
-    """Use the account in the environment, or start a sandbox; running a cell again keeps the sandbox.
+    """Use the account in the environment, or start a sandbox. If you run the cell again, the sandbox stays.
 
     Args:
         **options: Options of the sandbox.
@@ -121,7 +121,7 @@ def draw_wave() -> str:
 
 def draw_graph(graph: Any) -> None:
     """Draw a LangGraph graph without a network; a dashed edge is taken only if its condition holds."""
-    where = _positions(graph.edges)
+    where = _compute_positions(graph.edges)
     figure, axes = plt.subplots(figsize=(3.8, 4), layout="constrained")
     box = {"boxstyle": "round,pad=0.5,rounding_size=0.6", "fc": "#e9f1f7", "ec": BLUE, "lw": 1.5}
     labels = {
@@ -131,11 +131,11 @@ def draw_graph(graph: Any) -> None:
     axes.set(xlim=(-1.2, 1.2), ylim=(min(y for _, y in where.values()) - 0.4, 0.4))
     axes.axis("off")
     figure.canvas.draw()  # the boxes get their sizes here
-    ways = {(edge.source, edge.target) for edge in graph.edges}
+    pairs = {(edge.source, edge.target) for edge in graph.edges}
     for edge in graph.edges:
-        bend = 0.35 if (edge.target, edge.source) in ways else 0.0
+        bend = 0.35 if (edge.target, edge.source) in pairs else 0.0
         if not bend and abs(where[edge.source][1] - where[edge.target][1]) > 1:
-            bend = 0.55  # around what stands between
+            bend = 0.55  # around the node in between
         arrow = FancyArrowPatch(
             where[edge.source],
             where[edge.target],
@@ -151,8 +151,8 @@ def draw_graph(graph: Any) -> None:
     plt.show()
 
 
-def _positions(edges: Sequence[Any]) -> dict[str, tuple[float, float]]:
-    """Put what a node leads to one step below it, and the end below everything."""
+def _compute_positions(edges: Sequence[Any]) -> dict[str, tuple[float, float]]:
+    """Place the targets of a node one step below it, and the end node below all others."""
     start, end = "__start__", "__end__"
     depth = {start: 0}
     waiting = [start]
@@ -190,7 +190,7 @@ def plot_missions(missions: Iterable[Any]) -> None:
 def plot_similarity(vectors: Any, subjects: Sequence[str]) -> None:
     """Draw the cosine of each pair of vectors."""
     likeness = vectors @ vectors.T
-    others = likeness[~np.eye(len(vectors), dtype=bool)]  # each vector equals itself, which tells nothing
+    others = likeness[~np.eye(len(vectors), dtype=bool)]  # without the similarity of each vector to itself
     figure, axes = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
     image = axes.imshow(likeness, cmap="Blues", vmin=others.min(), vmax=others.max())
     names = list(dict.fromkeys(subjects))
@@ -204,7 +204,7 @@ def plot_similarity(vectors: Any, subjects: Sequence[str]) -> None:
 
 
 def plot_map(vectors: Any, subjects: Sequence[str], query: Any) -> None:
-    """Draw the vectors in the two directions in which they differ most, and the query among them."""
+    """Draw the vectors and the query in the two directions in which the vectors differ most."""
     centre = vectors.mean(axis=0)
     directions = np.linalg.svd(vectors - centre, full_matrices=False)[2][:2]
     flat, asked = (vectors - centre) @ directions.T, (query - centre) @ directions.T
@@ -248,8 +248,8 @@ def plot_prices(bills: Mapping[str, float]) -> None:
     _finish(axes)
 
 
-def finishing_times(llm: ChatWorkersGemma, prompts: Sequence[str]) -> list[float]:
-    """Return when each prompt was answered, in seconds from the start, eight concurrent."""
+def measure_finish_times(llm: ChatWorkersGemma, prompts: Sequence[str]) -> list[float]:
+    """Return the time at which each prompt was answered, in seconds from the start, with eight concurrent calls."""
     from langchain_core.runnables import RunnableLambda
 
     began = time.perf_counter()
@@ -262,7 +262,7 @@ def finishing_times(llm: ChatWorkersGemma, prompts: Sequence[str]) -> list[float
 
 
 def plot_progress(times: Mapping[str, Sequence[float]]) -> None:
-    """Draw how many prompts were answered at each moment."""
+    """Draw the number of answered prompts over time."""
     _, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     for (label, moments), colour in zip(times.items(), (RED, BLUE), strict=True):
         axes.step(moments, range(1, len(moments) + 1), where="post", label=label, color=colour, linewidth=2)

@@ -1,11 +1,11 @@
-"""Run the notebooks, two at a time, and keep their outputs without what differs from one machine or run to the next.
+"""Run the notebooks, two at a time, and save their outputs without parts that differ between machines or runs.
 
-    python notebooks/refresh.py                 # run all, keep the outputs
+    python notebooks/refresh.py                 # run all, save the outputs
     python notebooks/refresh.py 01_quickstart   # run one
-    python notebooks/refresh.py --check         # run all, keep nothing: what `make notebooks` does
+    python notebooks/refresh.py --check         # run all, save nothing, as `make notebooks` does
 
-An error or a warning in any output makes it fail, also one that Jupyter itself would not report. The cells that install
-are tagged `skip-execution`, so that they do not change the environment that runs this.
+It fails if any output holds an error or a warning, even if Jupyter does not report it. The cells that install packages
+have the tag `skip-execution`, so that they do not change the environment of this script.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SITE = re.compile(r"/[^\s\"']*/(?=site-packages/|langchain_workers_gemma/)")
 
 
 def run(path: Path, *, keep: bool) -> list[str]:
-    """Run one notebook, and return what is wrong with it."""
+    """Run one notebook, and return its problems."""
     began = time.perf_counter()
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(HERE)}}
@@ -40,12 +40,12 @@ def run(path: Path, *, keep: bool) -> list[str]:
     for cell in notebook.cells:
         cell.metadata = nbformat.NotebookNode({"tags": cell.metadata.tags} if "tags" in cell.metadata else {})
         if cell.cell_type == "code":
-            cell.outputs = [_settled(output) for output in _joined(cell.outputs)]
+            cell.outputs = [_clean_output(output) for output in _join_streams(cell.outputs)]
     problems = [
         f"{path.name}, cell {at}: {problem}"
         for at, cell in enumerate(notebook.cells)
         for output in cell.get("outputs", ())
-        if (problem := _problem(output))
+        if (problem := _find_problem(output))
     ]
     notebook.metadata.language_info = {"name": "python"}
     if keep and not problems:
@@ -55,15 +55,15 @@ def run(path: Path, *, keep: bool) -> list[str]:
     return problems
 
 
-def _problem(output: Any) -> str | None:
+def _find_problem(output: Any) -> str | None:
     if output.output_type == "error":
         return f"{output.ename}: {output.evalue}"
     warned = output.output_type == "stream" and re.search(r"^.*Warning: .*$", output.text, re.MULTILINE)
     return warned[0] if warned else None
 
 
-def _joined(outputs: list[Any]) -> list[Any]:
-    """Join the pieces of one stream, whatever other output stands between them."""
+def _join_streams(outputs: list[Any]) -> list[Any]:
+    """Join the pieces of one stream, even if there is other output between them."""
     joined: list[Any] = []
     streams: dict[str, Any] = {}
     for output in outputs:
@@ -76,17 +76,17 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return joined
 
 
-def _settled(output: Any) -> Any:
-    """Return an output as a reader sees it in the end: without overwritten lines, with neutral ports and paths."""
+def _clean_output(output: Any) -> Any:
+    """Return an output without overwritten lines, and with neutral ports and paths."""
     if output.output_type == "stream":
         lines = [line.rstrip("\r").rpartition("\r")[2] for line in output.text.split("\n")]
-        output.text = _neutral("\n".join(lines))
+        output.text = _replace_ports_and_paths("\n".join(lines))
     elif "text/plain" in output.get("data", {}):
-        output.data["text/plain"] = _neutral(output.data["text/plain"])
+        output.data["text/plain"] = _replace_ports_and_paths(output.data["text/plain"])
     return output
 
 
-def _neutral(text: str) -> str:
+def _replace_ports_and_paths(text: str) -> str:
     return _SITE.sub("", _PORT.sub(r"\1:PORT", text)).replace(str(HERE.parent), ".")
 
 
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
     wanted = [argument for argument in arguments if not argument.startswith("-")]
     if keep:
         for variable in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN"):
-            os.environ.pop(variable, None)  # the outputs to keep are those of the sandbox
+            os.environ.pop(variable, None)  # the saved outputs must come from the sandbox
     paths = [path for path in sorted(HERE.glob("*.ipynb")) if not wanted or path.stem in wanted]
     with ThreadPoolExecutor(2) as pool:
         problems = [problem for found in pool.map(partial(run, keep=keep), paths) for problem in found]

@@ -263,7 +263,9 @@ def _build_data_uri(status: int, headers: Mapping[str, str], body: Iterator[byte
         raise ValueError(f"messages: the image {url!r} could not be fetched: status {status}.")
     kind = headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in _TYPES:
-        raise ValueError(f"messages: {url!r} has the type {kind or 'unknown'}. Use an image in PNG, JPEG, GIF or WebP.")
+        raise ValueError(
+            f"messages: {url!r} is not an image in PNG, JPEG, GIF or WebP: its type is {kind or 'unknown'}."
+        )
     pieces: list[bytes] = []
     size = 0
     for piece in body:

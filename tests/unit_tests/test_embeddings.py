@@ -233,7 +233,7 @@ def test_an_empty_query(service: MockService, call_method: str) -> None:
         ({"account_id": None}, "CLOUDFLARE_ACCOUNT_ID or CF_ACCOUNT_ID"),
         ({"api_token": None}, "CLOUDFLARE_API_TOKEN, CLOUDFLARE_AUTH_TOKEN, CF_AI_API_TOKEN or CF_API_TOKEN"),
         ({"base_url": "ftp://example.com"}, "base_url must be an http"),
-        ({"host": "aimlapi", "model": "m", "ai_gateway": "gate"}, "ai_gateway is of Cloudflare"),
+        ({"host": "aimlapi", "model": "m", "ai_gateway": "gate"}, "ai_gateway is a feature of Cloudflare"),
     ],
 )
 def test_arguments_that_are_refused(arguments: dict[str, Any], why: str) -> None:

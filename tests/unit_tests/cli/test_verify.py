@@ -251,7 +251,7 @@ def test_what_a_service_writes_is_no_markup() -> None:
 
 def test_an_embedding_model_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--yes", "--model", "@cf/google/embeddinggemma-300m"]) == 1
-    assert "makes embeddings" in capsys.readouterr().err
+    assert "returns embeddings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("host", "variable"), [("dataoorts", "DATAOORTS_API_KEY"), ("aimlapi", "AIMLAPI_API_KEY")])

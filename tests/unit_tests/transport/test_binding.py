@@ -353,7 +353,7 @@ def test_a_binding_has_one_api() -> None:
 
 @pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
 def test_a_binding_is_cloudflares(host: Any) -> None:
-    with pytest.raises(ValueError, match="binding is of Cloudflare"):
+    with pytest.raises(ValueError, match="binding is a feature of Cloudflare"):
         ChatWorkersGemma(binding=FakeBinding(), host=host)
 
 
