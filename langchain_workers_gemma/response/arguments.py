@@ -207,7 +207,7 @@ class ArgumentsReader:
         return end
 
     def _read_rest(self, text: str, position: int) -> int:
-        """Read what follows the arguments: nothing, or a token that closed the call."""
+        """Read the text after the arguments: nothing, or a token that closed the call."""
         self._raw.append(text[position:])
         return len(text)
 

@@ -36,7 +36,7 @@ class StringTokens(NamedTuple):
         return not self.are_in(inside) and any(text == f"{quote}{inside}{quote}" for quote in self.quotes)
 
     def are_all(self, text: str) -> bool:
-        """Return whether a text is nothing but tokens that can follow a string, and blanks between them."""
+        """Return whether a text holds only tokens that can follow a string, and blanks."""
         for token in self.closers:
             text = text.replace(token, "")
         return not text.strip()

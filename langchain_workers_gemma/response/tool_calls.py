@@ -25,7 +25,7 @@ MAX_NUMBER_DIGITS = 4_000
 """The maximum number of digits: Python's parser raises a plain `ValueError` beyond 4,300 digits."""
 
 _MAY_OVERFLOW = re.compile(r"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
-"""A number that may be beyond the range of floats: 1e99, or hundreds of digits."""
+"""A number that may be beyond the range of floats: 1e99, or one with hundreds of digits."""
 
 
 class ToolCallLimitError(ValueError):
@@ -193,7 +193,7 @@ class CallLedger:
 def read_arguments(text: str) -> dict[str, Any] | None:
     """Parse the arguments of a call; `None` if the text is not one JSON object. No text means no arguments.
 
-    A number beyond the range of floats is refused as well: it would become infinity, which JSON cannot hold.
+    Numbers beyond the range of floats are refused as well: they would become infinity, which JSON cannot hold.
     """
     if not text:
         return {}

@@ -207,7 +207,7 @@ class Block:
             raise source.make_unreadable_error()
 
     def _read_code(self) -> Steps[None]:
-        """Read statements in Python up to the closing tag."""
+        """Read Python statements up to the closing tag."""
         source = self._source
         self._python = PythonCalls(self._state, statements=True)
         while not (self.calls and (yield from source.peek()) == "<"):

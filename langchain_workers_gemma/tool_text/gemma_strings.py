@@ -1,7 +1,7 @@
-"""Read a string in Gemma 4's and FunctionGemma's notation, and what Gemmas write in its place.
+"""Read a string in Gemma 4's and FunctionGemma's notation, and its variants.
 
 Strings are between quote tokens and hold no escapes. One of the two tokens can be missing or doubled, and plain quotes,
-backticks or other quotes can be in their place (`docs/wire.md` section 6).
+backticks or other quotes can replace them (`docs/wire.md` section 6).
 """
 
 from __future__ import annotations
@@ -30,30 +30,32 @@ _QUOTED = {quote: re.compile(rf"[^{quote}<\\]+") for quote in PLAIN_QUOTES}
 _LATER_KEY = re.compile(r"[,\]}]\s*([\w$@./\-]+)\s*:")
 _BEFORE_STRING = re.compile(r"(?:[,{\[]|[,{]\s*[\w$@./\-]+\s*:)\s*$")
 _SPECIAL_CLOSERS = frozenset(CALL_TOKENS.values())
-_MAX_TAIL = 4 * MAX_DEPTH  # characters looked at for the brackets that close a call
+_MAX_TAIL = 4 * MAX_DEPTH  # the number of characters that are searched for the brackets that close a call
 
 
 class GemmaStrings:
     """Reads the strings in the arguments of one call.
 
     Args:
-        source: Where to read.
+        source: The text to read.
 
     Attributes:
-        ended_early: Whether the call's closing token was passed before the last quote token or bracket of its
-            arguments, `{command:<|"|>ls}<tool_call|>` or `{command:<|"|>ls<|"|><tool_call|>`.
+        ended_early: Whether the call's closing token came before the last quote token or bracket of its arguments:
+            `{command:<|"|>ls}<tool_call|>` or `{command:<|"|>ls<|"|><tool_call|>`.
     """
 
     def __init__(self, source: Source) -> None:
         self.ended_early = False
         self._source = source
-        self._closers: list[str] = []  # of the brackets that are open
-        self._names: set[str] = set()  # of the arguments that the objects so far can hold
+        self._closers: list[str] = []  # the closing characters of open brackets, the innermost last
+        self._names: set[str] = set()  # the names of the properties that the objects so far can have
         self._opened_twice = False  # whether the last string had two opening tokens
-        self._inner_quotes = False  # whether a string held quote tokens, so that only known names are keys behind it
+        self._inner_quotes = (
+            False  # whether a string held quote tokens, so that only known names count as keys after it
+        )
 
     def read_string(self) -> Steps[tuple[str, str] | None]:
-        """Read a string in quotes of any kind: its source text and its value. `None` if none is here."""
+        """Read a string in any kind of quotes; return its source text and its value, `None` if there is none."""
         source = self._source
         character = yield from source.peek()
         if character and character in PLAIN_QUOTES:
@@ -70,7 +72,7 @@ class GemmaStrings:
         return f"{token}{text}{token}", text
 
     def _read_plain_quoted(self, quote: str) -> Steps[tuple[str, str]]:
-        """Read a string in plain quotes; a quote token can be in place of the closing one."""
+        """Read a string in plain quotes; a quote token can replace the closing quote."""
         source = self._source
         close = (yield from source.accept(quote * 3)) or quote
         if close == quote:
@@ -97,7 +99,7 @@ class GemmaStrings:
         """Read a string up to its closing token."""
         source = self._source
         pieces = []
-        calls = 0  # examples of calls that are open within the string
+        calls = 0  # open examples of calls within the string
         while True:
             run = yield from source.run(_NO_TOKEN)
             pieces.append(run)
@@ -107,7 +109,7 @@ class GemmaStrings:
                 calls += 1
                 pieces.append(opener)
             elif closer := (yield from source.accept(*CALL_CLOSERS)):
-                # A tag such as `</call>` is text that an argument may hold; a special token is not.
+                # An argument may hold a tag such as `</call>` as text, but not a special token.
                 tail = self._measure_tail(run) if not calls and closer in _SPECIAL_CLOSERS else None
                 if tail is not None and (yield from self._is_over(passed := [closer])):
                     self.ended_early = True
@@ -119,17 +121,17 @@ class GemmaStrings:
                 pieces.append((yield from read_character(source)))
 
     def _check_end(self, text: str) -> str:
-        """Return a string whose closing token is missing.
+        """Return a string without its closing token.
 
         Raises:
-            UnreadableError: If it may have ended earlier: it holds what looks like a further argument.
+            UnreadableError: If it may have ended earlier, since it holds text that looks like a further argument.
         """
         if any(key[1] in self._names for key in _LATER_KEY.finditer(text)):
-            raise UnreadableError("a string without its end, before further arguments")
+            raise UnreadableError("a string without its closing token, before further arguments")
         return text
 
     def _measure_tail(self, run: str) -> int | None:
-        """Return the length of the brackets that close the call at the end of `run`, `None` if they do not."""
+        """Return the length of the brackets at the end of `run` if they close the call, else `None`."""
         end = len(run)
         for closer in self._closers:
             end = len(run[max(0, end - _MAX_TAIL) : end].rstrip()) + max(0, end - _MAX_TAIL)
@@ -146,12 +148,12 @@ class GemmaStrings:
         return bool((yield from self._source.startswith(*CALL_OPENERS, *RESULTS, *TURN_ENDS)))
 
     def ends_value(self, closer: str) -> Steps[bool]:
-        """Return whether the value before this place ends here."""
+        """Return whether the current value ends here."""
         character = yield from self._source.peek()
         return character in (",", closer) or bool((yield from self._source.startswith(*CALL_CLOSERS)))
 
     def read_wrapped(self, closer: str) -> Steps[str | None]:
-        """Read a string in one of `_WRAPPERS`, `None` if none is here."""
+        """Read a string in one of `_WRAPPERS`, `None` if there is none."""
         source = self._source
         if (yield from source.peek()) not in ("r", "<") or (yield from source.startswith(*QUOTES)):
             return None
@@ -169,15 +171,18 @@ class GemmaStrings:
     def read_token_quoted(
         self, raw: str, text: str, blank: str, token: str, closer: str, keys: tuple[str, ...]
     ) -> Steps[str]:
-        """Read on behind a string in quote tokens that nothing shows to be complete.
+        """Read the rest of a string in quote tokens if it does not end at its closing token.
 
         Args:
-            raw: Its source so far.
+            raw: Its source text so far.
             text: The string so far.
-            blank: The blanks behind its closing token.
-            token: A further quote token behind them: one too many, or a quote in the string.
+            blank: The blanks after its closing token.
+            token: A further quote token after them: an extra one, or a quote in the string.
             closer: The bracket that closes the container.
-            keys: What can follow without a comma.
+            keys: The keys that can follow without a comma.
+
+        Raises:
+            UnreadableError: If it is not clear where the string ends.
         """
         source = self._source
         more = yield from source.run(BLANK)
@@ -190,11 +195,11 @@ class GemmaStrings:
         return (yield from self._read_inner_quotes(text, f'{blank}"{more}' if token else blank + more, closer))
 
     def _read_inner_quotes(self, text: str, behind: str, closer: str) -> Steps[str]:
-        """Read on in a string that holds the quote token where the model meant a quote (vllm-project/vllm#44715).
+        """Read the rest of a string that holds the quote token instead of a quote (vllm-project/vllm#44715).
 
         Args:
             text: The string up to the first such token.
-            behind: What was passed behind it.
+            behind: The text after that token that was consumed.
             closer: The bracket that closes the container.
 
         Raises:
