@@ -167,7 +167,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     """Stop sequences; alias `stop_sequences`. A call's `stop=` is added to them."""
 
     lora: str | None = None
-    """Name or id of a LoRA adapter. Needs `api="native"` and a model that takes one."""
+    """Name or id of a LoRA adapter. Needs `api="native"` and a model that accepts one."""
 
     raw: bool | None = None
     """Send the prompt without a chat template. The input must be one string or one human message."""
@@ -233,7 +233,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
     # --- Identity ---
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Return what traces show of a call; core's own goes through a deprecated method on every call."""
+        """Return the parameters of a call for traces. Core's own version calls a deprecated method on every call."""
         return {**self.asdict(), "stop": stop, **kwargs}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:

@@ -21,7 +21,7 @@
         ├── RequestTimeoutError        the service's own time limit was exceeded (408)
         └── InternalServerError        the service failed, or its response cannot be read
 
-Each is also the matching error of `langchain_core.exceptions`, so code that knows only LangChain can catch it and ask
+Each is also the matching error of `langchain_core.exceptions`, so code that knows only LangChain can catch it and read
 `is_retryable`. `exchange/error_mapping.py` maps a response to one of them.
 """
 
@@ -83,7 +83,7 @@ class APIStatusError(WorkersGemmaError):
         request_id: The `cf-ray` header of the response, or `None`.
         body: The body of the response: parsed if it was JSON, else its text.
         retry_after: The seconds in the `Retry-After` header, or `None`.
-        advice: What to do next, or `None`.
+        advice: The next step for the user, or `None`.
         is_retryable: Whether the same request may succeed later.
     """
 

@@ -37,7 +37,7 @@ CONTINUES = "(The conversation continues.)"
 """The text of a user message that is inserted between two turns of an assistant."""
 
 
-# --- Gemma 4: calls and results have tokens of their own --------------------------------------------------------------
+# --- Gemma 4: calls and results have their own tokens -----------------------------------------------------------------
 
 
 def _write_native_calls(turns: Sequence[Turn], changes: Changes) -> list[Turn]:

@@ -91,7 +91,7 @@ def _write_parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
         f"    {name} ({_describe_kind(schema)}{', required' if name in required else ''}){_describe(schema)}"
         for name, schema in properties.items()
     ]
-    # What no line of a parameter says: a union of objects, and definitions that refer to themselves.
+    # The lines cannot describe a union of objects, and recursive definitions.
     rest = {key: found[key] for key in ("anyOf", "oneOf", "allOf", "$defs") if found.get(key)}
     return [*lines, f"    {json.dumps(rest, ensure_ascii=False)}"] if rest else lines
 

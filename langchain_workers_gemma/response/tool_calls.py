@@ -103,7 +103,7 @@ class FinishedCall:
 
 
 class CallLedger:
-    """Keeps every call of a reply, numbers them, and gives each an id that is new in the conversation.
+    """Keeps every call of a reply, numbers the calls, and assigns each an id that is new in the conversation.
 
     Servers repeat ids in later turns, or omit them (`docs/wire.md` section 3), but LangGraph finds the result of a call
     by its id in the whole conversation.

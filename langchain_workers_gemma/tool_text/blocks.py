@@ -282,7 +282,7 @@ class Block:
         return self._source.tell() == before and character.isalnum()
 
     def read_line(self) -> Steps[None]:
-        """Read calls without marks, which have a line of their own."""
+        """Read calls without marks, which have their own line."""
         source = self._source
         while True:
             if (yield from source.startswith("call:")):  # Gemma 4 without its special tokens

@@ -194,12 +194,12 @@ class GemmaStrings:
             raise source.make_unreadable_error()
         return (yield from self._read_inner_quotes(text, f'{blank}"{more}' if token else blank + more, closer))
 
-    def _read_inner_quotes(self, text: str, behind: str, closer: str) -> Steps[str]:
+    def _read_inner_quotes(self, text: str, after: str, closer: str) -> Steps[str]:
         """Read the rest of a string that holds the quote token instead of a quote (vllm-project/vllm#44715).
 
         Args:
             text: The string up to the first such token.
-            behind: The text after that token that was consumed.
+            after: The text after that token that was consumed.
             closer: The bracket that closes the container.
 
         Raises:
@@ -211,11 +211,11 @@ class GemmaStrings:
         while True:
             if _BEFORE_STRING.search("".join(pieces[-2:])[-_MAX_TAIL:]):
                 raise source.make_unreadable_error()
-            pieces.append(f'"{behind}')
+            pieces.append(f'"{after}')
             pieces.append((yield from self._read_quoted(_QUOTE)))
             if self.ended_early:
                 break
-            behind = yield from source.run(BLANK)
+            after = yield from source.run(BLANK)
             if (yield from self.ends_value(closer)):
                 break
         return self._check_end("".join(pieces))

@@ -57,7 +57,7 @@ class Connection(Protocol):
         """Return the next bytes of the response, or `None` at its end. See `Read`."""
 
     def abort(self) -> None:
-        """Close the connection of the response; the next request goes over another."""
+        """Close the connection of the response; the next request uses another."""
 
     def close(self) -> None:
         """End the call: close the response, and release its connection."""
@@ -73,7 +73,7 @@ class AsyncConnection(Protocol):
         """Return the next bytes of the response, or `None` at its end. See `Read`."""
 
     async def abort(self) -> None:
-        """Close the connection of the response; the next request goes over another."""
+        """Close the connection of the response; the next request uses another."""
 
     async def close(self) -> None:
         """End the call: close the response, and release its connection."""

@@ -103,7 +103,7 @@ class Transport:
         return (*credentials, self.token.get_secret_value()) if self.token else tuple(credentials)
 
     def _build_headers(self, request: Request, netloc: bytes = b"") -> httpx.Headers:
-        """Return the headers of a request. A name in another case replaces ours, so that each goes out once."""
+        """Return the headers of a request. A name in another case replaces the default, so each header is sent once."""
         base = self._base_headers.get((request.stream, netloc))
         if base is None:
             base = self._base_headers[request.stream, netloc] = self._build_base_headers(request.stream, netloc)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def measure_open_suffix(text: str, markers: Sequence[str]) -> int:
-    """Return how many characters at the end of `text` could still become one of `markers`.
+    """Return the number of characters at the end of `text` that could still become one of `markers`.
 
     Example:
         >>> measure_open_suffix("so far </", ["</end>"])

@@ -154,7 +154,7 @@ def test_the_number_of_repairs(start: Start, habit: Habit, max_repairs: int, kin
 
 def test_a_model_without_a_constraint_is_corrected_in_the_prompt(start: Start) -> None:
     service = start(prompt="misfits")
-    with pytest.raises(OutputParserException, match="not of the type"):
+    with pytest.raises(OutputParserException, match="does not match the schema"):
         make_model(model=GEMMA_7B_LORA).with_structured_output(Person).invoke("Go")
     assert service.constraint_forms == ["prompt", "prompt"]
 
