@@ -11,8 +11,12 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_workers_gemma import errors
+
 COST = 0.001
 USAGE = {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5}
+CONNECTION_ERROR = errors.APIConnectionError("a glitch")
+OVERFLOW_ERROR = errors.ContextOverflowError("too long", status_code=400)
 
 
 def make_answer(text: str, cost: float | None = COST) -> AIMessage:
