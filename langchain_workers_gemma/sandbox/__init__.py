@@ -1,4 +1,4 @@
-"""A Workers AI on your own machine: real HTTP on loopback, as strict as the service, no account and no network.
+"""A local Workers AI: real HTTP on loopback, as strict as the service, without an account or a network.
 
 pip install "langchain-workers-gemma[sandbox]"
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALECTS", "Dialect", "Fault", "Habits", "ReceivedRequest", "Sandbox", "get_dialect"]
 
-INSTALL = 'pip install "langchain-workers-gemma[sandbox]"'
+INSTALL_COMMAND = 'pip install "langchain-workers-gemma[sandbox]"'
 
 
 def __getattr__(name: str) -> Any:
@@ -28,5 +28,5 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("langchain_workers_gemma"):
             raise
-        raise ImportError(f"The sandbox needs {error.name!r}, which its extra installs: {INSTALL}") from error
+        raise ImportError(f"The sandbox needs the package {error.name!r}. Install it: {INSTALL_COMMAND}") from error
     return Sandbox

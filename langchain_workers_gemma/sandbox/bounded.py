@@ -9,7 +9,7 @@ _V = TypeVar("_V")
 
 
 class BoundedDict(dict[_K, _V]):
-    """Drops the oldest entry when it is full."""
+    """A dictionary that removes its oldest entry when it is full."""
 
     def __init__(self, max_entries: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A validated chat request and its completion: one form for every route, model and engine."""
+"""A validated chat request and its completion, in one form for all routes, models and engines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .images import Image
 
 Shape: TypeAlias = Literal["native", "choices", "text"]
-"""The form of a reply: with `response`, chat `choices` or completion `choices`."""
+"""The form of a reply: with `response`, with chat `choices`, or with completion `choices`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call in a history or a reply; `arguments` is JSON text."""
+    """A tool call in a history or a reply. `arguments` is JSON text."""
 
     id: str
     name: str
@@ -51,32 +51,32 @@ class Habits:
 
     Attributes:
         calls_as: Write calls as text, in one of `engines.mock.notation.NOTATIONS`.
-        prose_for_required: Answer a required call in plain text.
-        schema_fails: Refuse with the error that JSON mode could not be met.
-        runaway: End a constrained reply in white space until `max_tokens`.
-        thinking_as_text: Let the thinking channel leak into the text.
-        closed_calls: Close the JSON of a cut call, and finish with this reason.
-        cut_names: Let a call whose name was cut pass for a call of another tool.
-        context_end: End at the end of the context window, after a few tokens, with a call closed.
-        words_before_calls: Say something before a call.
-        words_after_calls: Say something after a call, which a whole reply loses.
-        swallowed_calls: Drop calls where no tools are bound.
-        announced_calls: Say `tool_calls` in a stream without any call.
-        garbled: Put the quotes of `keys` and strings, or of `strings` alone, into their text.
+        prose_for_required: Reply with plain text although a call is required.
+        schema_fails: Refuse a schema with the error `JSON Mode couldn't be met`.
+        runaway: Fill a constrained reply with white space until `max_tokens`.
+        thinking_as_text: Write the thinking channel into the text.
+        closed_calls: Close the JSON of a truncated call, and use this finish reason.
+        cut_names: Truncate the name of a call, so that it can be the name of another tool.
+        context_end: End a reply at the end of the context window, after a few tokens, with a closed call.
+        words_before_calls: Write text before a call.
+        words_after_calls: Write text after a call. Only a stream has it.
+        swallowed_calls: Drop calls if the request binds no tools.
+        announced_calls: Finish a stream with `tool_calls` without any call.
+        garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text.
         stringified_values: Send every argument as a string.
-        namespaced_calls: Put a namespace before a tool's name.
-        other_tool_for_named: Call another tool than the one that the choice names.
-        doubled_calls: Send a call as text and as data.
-        stop_beside_calls: Finish with `stop` beside calls.
-        stray_pieces: Leave a piece of a special token in the text before a call.
+        namespaced_calls: Put a namespace before the name of a tool.
+        other_tool_for_named: Call another tool than `tool_choice` names.
+        doubled_calls: Send a call both as text and as data.
+        stop_beside_calls: Use the finish reason `stop` for a reply with calls.
+        stray_pieces: Leave a part of a special token in the text before a call.
         leaked_tokens: Leave special tokens at the end of the text.
-        orphan_channel: Begin inside a thought, so that only its end is marked.
-        bare_thought: Begin inside a thought with its name.
+        orphan_channel: Start inside a thought, so that only its end is marked.
+        bare_thought: Start inside a thought, with the name of the thinking channel.
         all_in_reasoning: Put the whole reply into the reasoning.
-        empty_for_required: Answer a required call with nothing.
-        whole_reply_constraint: Let a schema cover the whole reply, so that it forbids calls.
-        call_breaks_constraint: Fail with a 500 when a call is due under a schema.
-        grammar_errors: Refuse a schema in the words of the engine, `Grammar error: ...`.
+        empty_for_required: Return an empty reply although a call is required.
+        whole_reply_constraint: Apply a schema to the whole reply, so that it forbids calls.
+        call_breaks_constraint: Fail with a 500 when the model would call a tool under a schema.
+        grammar_errors: Refuse a schema with the message of the grammar engine, `Grammar error: ...`.
     """
 
     calls_as: str | None = None
@@ -116,21 +116,21 @@ class ChatRequest:
         model: The published facts about the model.
         body: The input as it was sent, without the route's wrapper.
         turns: The conversation; a `prompt` is one user turn.
-        prompt: The bare prompt, if one was sent.
-        tools: The tools bound.
+        prompt: The `prompt` parameter, if it was sent instead of messages.
+        tools: The bound tools.
         tool_choice: `auto`, `none`, `required` or the name of the tool to call.
         parallel: Whether one reply may have several calls.
-        schema: The JSON Schema that the reply must obey.
+        schema: The JSON Schema for the reply.
         json_mode: Whether the schema was sent as `response_format`.
         stream: Whether the reply is streamed.
         include_usage: Whether a stream in OpenAI's form ends with the usage.
-        max_tokens: The most tokens to generate.
+        max_tokens: Maximum number of tokens to generate.
         stop: The stop sequences.
         seed: The request's seed.
         temperature: The request's temperature.
-        thinking: Whether the model thinks before it answers.
-        n: How many choices.
-        cached_tokens: How many of the prompt's tokens were cached.
+        thinking: Whether the model thinks before it replies.
+        n: The number of choices.
+        cached_tokens: The number of input tokens that were cached.
         habits: The behaviours that the dialect switches on in the mock model.
     """
 
@@ -155,7 +155,7 @@ class ChatRequest:
     habits: Habits = field(default_factory=Habits)
 
     @property
-    def forced(self) -> bool:
+    def is_call_forced(self) -> bool:
         """Whether the reply must be a call."""
         return self.tool_choice not in ("auto", "none")
 
@@ -165,16 +165,16 @@ class Completion:
     """A whole reply.
 
     Attributes:
-        text: The answer.
-        reasoning: The reasoning before it.
+        text: The text.
+        reasoning: The reasoning before the text.
         calls: The tool calls.
-        finish_reason: Why it ended.
-        prompt_tokens: Tokens of input.
-        completion_tokens: Tokens of output, reasoning included.
-        reasoning_tokens: Tokens of reasoning.
-        cached_tokens: Tokens of input that were cached.
-        stop_reason: The stop sequence that ended it, or the number of the token with which the model did.
-        after_calls: Text behind the calls, which only a stream has.
+        finish_reason: The finish reason.
+        prompt_tokens: Number of input tokens.
+        completion_tokens: Number of output tokens, including reasoning.
+        reasoning_tokens: Number of reasoning tokens.
+        cached_tokens: Number of input tokens that were cached.
+        stop_reason: The stop sequence that ended the reply, or the number of the token with which the model ended it.
+        after_calls: Text after the calls. Only a stream has it.
     """
 
     text: str = ""
@@ -191,21 +191,21 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of text."""
+    """A part of the text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """A piece of reasoning."""
+    """A part of the reasoning."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """A piece of a call; `id` and `name` come with its first."""
+    """A part of a call. The first part has `id` and `name`."""
 
     index: int
     arguments: str
@@ -215,7 +215,7 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The reply is over; `completion` has its finish reason and usage."""
+    """The end of the reply. `completion` has its finish reason and usage."""
 
     completion: Completion = field(default_factory=Completion)
 
@@ -224,11 +224,11 @@ Delta: TypeAlias = TextDelta | ReasoningDelta | CallDelta | End
 
 
 class Engine(Protocol):
-    """What answers: the mock model, or a server behind the sandbox."""
+    """The interface of an engine, which replies to chat requests: the mock model or an upstream server."""
 
     @property
     def description(self) -> str:
-        """Its name in the response header `x-sandbox-model`."""
+        """The name of the engine in the response header `x-sandbox-model`."""
         ...
 
     async def complete(self, request: ChatRequest) -> Completion:
@@ -236,9 +236,9 @@ class Engine(Protocol):
         ...
 
     def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
-        """Yield the reply piece by piece; the last piece is an `End`."""
+        """Yield the reply in parts. The last one is an `End`."""
         ...
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close connections."""
         ...

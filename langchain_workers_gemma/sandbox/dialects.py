@@ -1,4 +1,4 @@
-"""Each behaviour of the service and its engines that users met, as a switch (docs/wire.md sections 3, 4, 6 and 10)."""
+"""The behaviours of the service and its engines that users report, as switches (docs/wire.md sections 3, 4, 6, 10)."""
 
 from __future__ import annotations
 
@@ -12,50 +12,52 @@ if TYPE_CHECKING:
 
 
 SchemaForm: TypeAlias = Literal["guided_json", "json_object", "bare_schema", "schema_envelope"]
-"""A form in which a request asks for structured output: the parameter `guided_json`, or `response_format` with any JSON
-object, with the schema itself, or with OpenAI's envelope around the schema."""
+"""How a request can constrain a reply: with the parameter `guided_json`, or with `response_format` for any JSON object,
+with the bare schema, or with OpenAI's envelope around the schema."""
 SCHEMA_FORMS: tuple[SchemaForm, ...] = get_args(SchemaForm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The form of replies and streams; the default is the documented one.
+    """The form of replies and streams. By default it is the documented form.
 
     Attributes:
-        shape: The reply's form, whatever the model's own is.
-        numbers: Text that reads as a number is sent as a number (cloudflare/ai#651).
-        response: The native `response`: a `text`, `null` where there is none, the `object` that JSON text represents,
-            or a list of `generated_text`.
-        usage: Reported `last`, on `every` event so far, as `deltas` of each event, or not at all (`none`).
-        finishes: How many events carry the finish reason.
-        dones: How many `[DONE]` end a stream.
-        tool_calls: What accompanies text for no calls: as documented, `empty`, `null` or `missing`.
-        finaliser: A last event of tool calls without index, id, name and arguments.
-        whole_calls: Each call in one event.
-        empty_deltas: Events of a stream without content.
-        shared_deltas: What follows one another in a stream shares an event: a thought, text and a call.
-        call_ids: Unique, `missing`, `repeated` in every turn, or `changing` with each piece of a streamed call.
+        shape: The form of replies, instead of the model's own form.
+        numbers: Send text that is a number as a JSON number (cloudflare/ai#651).
+        response: The value of the native `response`: a `text`, `null` if there is no text, the `object` if the text is
+            JSON, or a list with `generated_text`.
+        usage: Report the usage in the `last` event, cumulatively in `every` event, as `deltas` in each event, or not at
+            all (`none`).
+        finishes: The number of events with a finish reason.
+        dones: The number of `[DONE]` events that end a stream.
+        tool_calls: The value of `tool_calls` in a reply without calls: as documented, `empty`, `null` or `missing`.
+        finaliser: Send a last chunk of tool calls without index, id, name and arguments.
+        whole_calls: Send each call in one event.
+        empty_deltas: Send events without content in a stream.
+        shared_deltas: Send consecutive parts of a stream in one event: a thought, text and a call.
+        call_ids: Ids of calls: unique, `missing`, `repeated` in every turn, or `changing` in each chunk of a call.
         call_index: The index of streamed calls: counted, `zero` for every call, or `missing`.
         call_form: The form of calls in a native reply: `flat` or OpenAI's `function`.
-        arguments: Arguments as an `object` or a `string`.
-        body: What answers a streamed request: a `stream`, one `json` body or an `empty` result.
-        newline: What ends a connection.
-        comments: Comments between events.
-        event_lines: An `event:` line before each event.
-        packets: Each `event` in a packet, events `joined`, or `split` anywhere, in mid-character too.
+        arguments: Send arguments as an `object` or a `string`.
+        body: The body for a streamed request: a `stream`, one `json` body or an `empty` result.
+        newline: The line ending in a stream.
+        comments: Send comments between events.
+        event_lines: Send an `event:` line before each event.
+        packets: Send each `event` in its own packet, all events `joined` in one, or `split` anywhere, even within a
+            character.
         reasoning_key: The key of the reasoning.
-        error_status_200: Errors with status 200.
-        error_code_in_text: The code inside the message, `AiError: 3040: ...`.
-        error_internal_codes: Errors with `internalCode` and `httpCode`.
-        error_object: `errors` as one object, as users of the OpenAI route report (anomalyco/opencode#30381).
-        refused_forms: Forms of structured output that are refused with a 400.
-        ignored_forms: Forms of structured output that are ignored.
-        refusals_in_stream: A streamed request is refused by an error event under status 200.
-        stop_reason: Whether choices have a `stop_reason` (docs/wire.md section 10).
-        lenient_templates: Histories and tools pass that Gemma 4's chat template renders wrongly (docs/wire.md
+        error_status_200: Send errors with status 200.
+        error_code_in_text: Put the code into the message, `AiError: 3040: ...`.
+        error_internal_codes: Send errors with `internalCode` and `httpCode`.
+        error_object: Send `errors` as one object, as users of the OpenAI route report (anomalyco/opencode#30381).
+        refused_forms: Constraint forms that are refused with a 400.
+        ignored_forms: Constraint forms that are ignored.
+        refusals_in_stream: Refuse a streamed request with an error event and status 200.
+        stop_reason: Send a `stop_reason` in choices (docs/wire.md section 10).
+        lenient_templates: Accept histories and tools that Gemma 4's chat template renders wrongly (docs/wire.md
             section 11).
-        strict_declarations: Tools are refused of which Gemma 4's chat template does not show every rule.
-        habits: What the mock model does.
+        strict_declarations: Refuse a tool if Gemma 4's chat template does not show every rule of its schema.
+        habits: Behaviours of the mock model.
     """
 
     shape: Shape | None = None
@@ -92,23 +94,23 @@ class Dialect:
     habits: Habits = field(default_factory=Habits)
 
     def combine(self, other: Dialect) -> Dialect:
-        """Return both dialects at once; where they differ, the other one counts."""
-        both: Dialect = _merge(Dialect, self, other)
-        return both
+        """Return a dialect with the behaviours of both. Where they differ, the other one takes precedence."""
+        combined: Dialect = _merge(Dialect, self, other)
+        return combined
 
 
-def _merge(kind: type[Any], left: Any, right: Any) -> Any:
+def _merge(cls: type[Any], left: Any, right: Any) -> Any:
     values: dict[str, Any] = {}
-    default = kind()
-    for one in fields(kind):
-        a, b = getattr(left, one.name), getattr(right, one.name)
+    default = cls()
+    for item in fields(cls):
+        a, b = getattr(left, item.name), getattr(right, item.name)
         if isinstance(a, Habits):
-            values[one.name] = _merge(Habits, a, b)
+            values[item.name] = _merge(Habits, a, b)
         elif isinstance(a, frozenset):
-            values[one.name] = a | b
+            values[item.name] = a | b
         else:
-            values[one.name] = b if b != getattr(default, one.name) else a
-    return kind(**values)
+            values[item.name] = b if b != getattr(default, item.name) else a
+    return cls(**values)
 
 
 DOCUMENTED = Dialect()
@@ -202,25 +204,25 @@ DIALECTS: Mapping[str, Dialect] = {
     "calls_as_gemma_4_unclosed": Dialect(habits=Habits(calls_as="gemma_4_unclosed")),
     "calls_as_gemma_4_stripped": Dialect(habits=Habits(calls_as="gemma_4_stripped")),
 }
-"""The behaviours by name; `get_dialect("crlf", "numbers")` has several at once."""
+"""The behaviours by name. `get_dialect("crlf", "numbers")` combines several."""
 
 
 def get_dialect(*names: str) -> Dialect:
-    """Return a dialect that has each of the named behaviours.
+    """Return a dialect that combines the named behaviours.
 
     Raises:
-        ValueError: For a name that is not in `DIALECTS`.
+        ValueError: If a name is not in `DIALECTS`.
     """
-    found = DOCUMENTED
+    combined = DOCUMENTED
     for name in names:
         if name not in DIALECTS:
-            raise ValueError(f"No dialect {name!r}. There are: {', '.join(DIALECTS)}")
-        found = found.combine(DIALECTS[name])
-    return found
+            raise ValueError(f"There is no dialect {name!r}. The dialects are: {', '.join(DIALECTS)}")
+        combined = combined.combine(DIALECTS[name])
+    return combined
 
 
 def list_active_dialects(dialect: Dialect) -> tuple[str, ...]:
     """Return the names of the behaviours that a dialect has."""
     if dialect == DOCUMENTED:
         return ()
-    return tuple(name for name, one in DIALECTS.items() if one != DOCUMENTED and dialect.combine(one) == dialect)
+    return tuple(name for name, item in DIALECTS.items() if item != DOCUMENTED and dialect.combine(item) == dialect)

@@ -43,7 +43,7 @@ STATUSES: dict[int, int] = {
     OUT_OF_QUOTA: 429,
     RETIRED: 410,
 }
-"""The HTTP status that comes with each of the service's codes."""
+"""The HTTP status of each code of the service."""
 
 MESSAGES: dict[int, str] = {
     AUTHENTICATION: "Authentication error",
@@ -58,10 +58,9 @@ MESSAGES: dict[int, str] = {
     5018: "The account is not allowed to access this model",
     5035: "A paid plan is needed for this model",
 }
-"""The service's default message of each code."""
+"""The service's default message for each code."""
 
-
-_MAX_MESSAGE = 2_000
+_MAX_MESSAGE_CHARACTERS = 2_000
 
 
 class ServiceError(Exception):
@@ -69,9 +68,9 @@ class ServiceError(Exception):
 
     Attributes:
         status: The HTTP status.
-        code: Workers AI's own number, `None` where there is none.
+        code: Workers AI's own error code, or `None`.
         message: The message.
-        retry_after: Seconds for the `Retry-After` header.
+        retry_after: The seconds of the `Retry-After` header, or `None`.
     """
 
     def __init__(
@@ -90,12 +89,14 @@ class ServiceError(Exception):
 
 
 def make_bad_input_error(*problems: str) -> ServiceError:
-    """Return the refusal of a request that breaks the model's schema, in the words of the service's own checker.
+    """Return the error for a request that violates the model's input schema.
 
-    The words are those that users report (anomalyco/opencode#30381): `AiError: Bad input: Error: ...`.
+    The message has the form that users report (anomalyco/opencode#30381): `AiError: Bad input: Error: ...`.
     """
     message = f"AiError: Bad input: Error: {', '.join(problems)}"
-    return ServiceError(BAD_INPUT, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…")
+    if len(message) > _MAX_MESSAGE_CHARACTERS:
+        message = f"{message[:_MAX_MESSAGE_CHARACTERS]}…"
+    return ServiceError(BAD_INPUT, message)
 
 
 def build_envelope(error: ServiceError) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def build_envelope(error: ServiceError) -> dict[str, Any]:
 
 
 def build_binding_error(error: ServiceError) -> dict[str, Any]:
-    """Return the error body that Cloudflare's own `env.AI` client reads; it throws `internalCode: description`."""
+    """Return the error body for Cloudflare's own `env.AI` client, which throws `internalCode: description`."""
     return {
         "name": "AiError",
         "internalCode": error.code or error.status,
@@ -120,5 +121,5 @@ def build_binding_error(error: ServiceError) -> dict[str, Any]:
 
 
 def build_plain_error(error: ServiceError) -> dict[str, Any]:
-    """Return the error body of OpenAI's API, which AI/ML API has as well."""
+    """Return the error body of OpenAI's API. AI/ML API uses it too."""
     return {"error": {"message": error.message, "type": "invalid_request_error", "code": error.status}}

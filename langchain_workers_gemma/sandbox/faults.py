@@ -1,4 +1,4 @@
-"""Injected faults: their kind, time and frequency, as data."""
+"""Faults to inject: their kind, position and frequency, as data."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _GARBAGE = b'\x00\xff\xfe{"response": "not JSON\x80'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault of one request.
+    """A fault for one request.
 
     Attributes:
-        kind: `error`: an error reply. `stream_error`: an error object in place of an event. `cut`: the reply ends
-            early. `stall`: silence. `reset`: the connection is reset. `garbage`: bytes that are not JSON. `html`: a
-            proxy's page. `empty`: no body at all. `exact`: the bytes given.
-        status: The HTTP status of an error, a page, an empty or an exact reply.
+        kind: `error`: an error reply. `stream_error`: an error object instead of an event. `cut`: the reply ends
+            prematurely. `stall`: a pause. `reset`: the connection is reset. `garbage`: bytes that are not JSON. `html`:
+            the HTML page of a proxy. `empty`: an empty body. `exact`: the bytes in `pieces`.
+        status: The HTTP status of an `error`, `html`, `empty` or `exact` reply.
         code: The service's code of an error.
         message: The message of an error.
-        retry_after: Seconds in its `Retry-After`.
-        after_events: How many events of a stream come before it; in a whole reply 0 is before the reply, more is
-            halfway through its bytes.
-        seconds: How long a stall lasts.
-        clean: Whether a cut ends the body as if it were complete, or closes the connection.
+        retry_after: The seconds of its `Retry-After` header.
+        after_events: The number of events of a stream before the fault. For a reply that is not streamed, 0 means
+            before the reply, and any other number means in the middle of its bytes.
+        seconds: The duration of a stall.
+        clean: Whether a cut ends the body as if it were complete, instead of closing the connection.
         headers: Headers to add.
         content_type: The content type of an exact reply.
         pieces: The packets of an exact reply.
-        path: Only requests whose path contains this.
+        path: Apply the fault only to requests whose path contains this text.
     """
 
     kind: FaultKind = "error"
@@ -61,14 +61,14 @@ class Fault:
         return self.kind in ("error", "garbage", "html", "empty", "exact")
 
     def body(self) -> tuple[bytes, ...]:
-        """Return the packets of a reply that replaces the real one; an error's body depends on the route."""
+        """Return the packets of the reply, except for `error`, whose body depends on the route."""
         if self.kind == "html":
             return (_HTML.encode(),)
         return (_GARBAGE,) if self.kind == "garbage" else self.pieces
 
 
 class FaultQueue:
-    """The faults that wait for a request; thread-safe, since tests inject while the server's thread takes."""
+    """The faults that wait for a request. Thread-safe: tests inject faults while the server's thread applies them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class FaultQueue:
             self._queue.extend([fault] * times)
 
     def mix(self, rate: float, seed: int, kinds: Iterable[FaultKind | Fault]) -> None:
-        """Apply faults to a share of all requests; the same seed gives the same mix."""
+        """Apply faults to a random share of all requests. The same seed results in the same faults."""
         with self._lock:
             self._rate = rate
             self._kinds = tuple(kind if isinstance(kind, Fault) else _make_default_fault(kind) for kind in kinds)
@@ -97,29 +97,29 @@ class FaultQueue:
 
     @property
     def pending(self) -> list[Fault]:
-        """The faults that wait for a request, first to last."""
+        """The faults that wait for a request, the next one first."""
         with self._lock:
             return list(self._queue)
 
     @property
     def rate(self) -> float:
-        """The share of all requests that a mix applies to."""
+        """The share of all requests that get a random fault."""
         with self._lock:
             return self._rate
 
     def take(self, path: str) -> Fault | None:
-        """Take the fault for the next request, if there is one."""
+        """Return and remove the fault for a request to a path, or return `None`."""
         with self._lock:
-            for at, fault in enumerate(self._queue):
+            for index, fault in enumerate(self._queue):
                 if fault.path in path:
-                    del self._queue[at]
+                    del self._queue[index]
                     return fault
             if self._rate and self._kinds and self._random.random() < self._rate:
                 return self._random.choice(self._kinds)
             return None
 
 
-_CHAOS: dict[str, dict[str, Any]] = {
+_MIX_SETTINGS: dict[str, dict[str, Any]] = {
     "error": {"status": 429, "code": 3040, "retry_after": 0},
     "stream_error": {"status": 500, "code": 3043, "message": "Internal server error", "after_events": 2},
     "cut": {"after_events": 2},
@@ -132,5 +132,5 @@ _CHAOS: dict[str, dict[str, Any]] = {
 
 
 def _make_default_fault(kind: FaultKind) -> Fault:
-    """Return a fault of a kind with the settings that a mix uses."""
-    return Fault(kind=kind, **_CHAOS.get(kind, {}))
+    """Return a fault of a kind with the settings for a random mix."""
+    return Fault(kind=kind, **_MIX_SETTINGS.get(kind, {}))

@@ -1,4 +1,4 @@
-"""Read an image's true format and size from its first bytes."""
+"""Read the format and size of an image from its first bytes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from .errors import BAD_BASE64, INVALID_DATA, ServiceError
 
 _DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w=.-]+)*?;base64,(?P<data>.*)", re.DOTALL)
-# Frame headers of JPEG that carry the size: SOF0 to SOF15 without DHT, JPG and DAC.
+# JPEG frame headers that contain the size: SOF0 to SOF15 without DHT, JPG and DAC.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image by its own header."""
+    """The format and size of an image, as its header states them."""
 
     format: str
     width: int
@@ -25,10 +25,11 @@ class Image:
 
 
 def read_data_uri(uri: str) -> Image:
-    """Read an image out of a `data:` URI.
+    """Read an image from a `data:` URI.
 
     Raises:
-        ServiceError: 8006 for anything but a `data:` URI of a PNG, JPEG, GIF or WebP, 5004 for base64 that is not.
+        ServiceError: 8006 if it is not a `data:` URI of a PNG, JPEG, GIF or WebP image, 5004 if its base64 is not
+            valid.
     """
     found = _DATA_URI.fullmatch(uri)
     if found is None:
@@ -44,7 +45,7 @@ def read_data_uri(uri: str) -> Image:
 
 
 def read_image(data: bytes) -> Image | None:
-    """Return the format and size that an image's header states, `None` for anything else."""
+    """Return the format and size of an image, or `None` if it is not a PNG, JPEG, GIF or WebP image."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return Image("PNG", *struct.unpack(">II", data[16:24]))
@@ -60,18 +61,18 @@ def read_image(data: bytes) -> Image | None:
 
 
 def _read_jpeg(data: bytes) -> Image | None:
-    at = 2
-    while data[at] == 0xFF:
-        marker = data[at + 1]
+    position = 2
+    while data[position] == 0xFF:
+        marker = data[position + 1]
         if marker == 0xFF:  # padding before a marker
-            at += 1
+            position += 1
         elif marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            height, width = struct.unpack(">HH", data[position + 5 : position + 9])
             return Image("JPEG", width, height)
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
-            at += 2
+            position += 2
         else:
-            at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+            position += 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
     return None
 
 

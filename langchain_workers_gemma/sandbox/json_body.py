@@ -1,7 +1,7 @@
-"""Read a JSON body within bounds, so that whatever it holds can be validated, rendered and sent back.
+"""Parse a JSON body within limits, so that the value can be validated, rendered and sent back.
 
-Python's reader lets three things through that would break later steps: an unpaired surrogate cannot be encoded as
-UTF-8, a number too large for a float becomes infinity, and deep nesting exhausts the stack of a recursive function.
+Python's parser accepts three things that break later steps: an unpaired surrogate cannot be encoded as UTF-8, a number
+too large for a float becomes infinity, and deep nesting exhausts the stack of a recursive function.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import re
 from typing import Any
 
 MAX_DEPTH = 128
-"""Levels of arrays and objects in a request."""
+"""Maximum nesting of arrays and objects in a request."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_REPLACEMENT = "\ufffd"
+_REPLACEMENT_CHARACTER = "\ufffd"
 
 
 def parse_body(body: bytes) -> Any:
     """Parse a JSON body.
 
-    Unpaired surrogates become U+FFFD, which is what a JavaScript server would send back for them.
+    Unpaired surrogates are replaced by U+FFFD, as a JavaScript server would do.
 
     Args:
         body: UTF-8, with or without a byte order mark.
@@ -30,7 +30,7 @@ def parse_body(body: bytes) -> Any:
         The value.
 
     Raises:
-        ValueError: For anything but JSON in UTF-8, for a number that is not finite, and for nesting deeper than
+        ValueError: If the body is not JSON in UTF-8, has a number that is not finite, or is nested deeper than
             `MAX_DEPTH`.
     """
     text = body.decode("utf-8-sig")
@@ -38,25 +38,25 @@ def parse_body(body: bytes) -> Any:
         value = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
     except RecursionError:
         raise _make_too_deep_error() from None
-    suspicious = _ESCAPED_SURROGATE.search(body) is not None
-    if suspicious or text.count("[") + text.count("{") > MAX_DEPTH:
-        return _check(value)
+    may_have_surrogates = _ESCAPED_SURROGATE.search(body) is not None
+    if may_have_surrogates or text.count("[") + text.count("{") > MAX_DEPTH:
+        return _check_and_repair(value)
     return value
 
 
-def _check(root: Any) -> Any:
+def _check_and_repair(root: Any) -> Any:
     """Check the depth of a value and replace unpaired surrogates, level by level instead of by recursion."""
     holder = [root]
     level: list[Any] = [holder]
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for one in level for inner in _repair(one)]
+        level = [inner for container in level for inner in _repair(container)]
         if not level:
             return holder[0]
     raise _make_too_deep_error()
 
 
 def _repair(container: list[Any] | dict[str, Any]) -> list[Any]:
-    """Replace unpaired surrogates in one array or object; return the arrays and objects inside."""
+    """Replace unpaired surrogates in one array or object. Return the arrays and objects inside it."""
     if isinstance(container, list):
         container[:] = [_replace_surrogates(value) for value in container]
         return [value for value in container if isinstance(value, list | dict)]
@@ -67,7 +67,7 @@ def _repair(container: list[Any] | dict[str, Any]) -> list[Any]:
 
 
 def _replace_surrogates(value: Any) -> Any:
-    return _SURROGATE.sub(_REPLACEMENT, value) if isinstance(value, str) else value
+    return _SURROGATE.sub(_REPLACEMENT_CHARACTER, value) if isinstance(value, str) else value
 
 
 def _make_too_deep_error() -> ValueError:

@@ -1,7 +1,7 @@
-"""The fixture `workers_gemma_sandbox`, for everyone who installs the package.
+"""The pytest fixture `workers_gemma_sandbox`.
 
-Nothing heavy is imported before the fixture is used, since pytest loads this module in every project that has the
-package.
+pytest loads this module in every project that has the package installed, so it imports the sandbox only when the
+fixture is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def workers_gemma_sandbox() -> Iterator[Sandbox]:
-    """Yield a fresh sandbox for one test."""
+    """Start a new sandbox for one test."""
     try:
         from langchain_workers_gemma.sandbox import Sandbox
     except ImportError as error:

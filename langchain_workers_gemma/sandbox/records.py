@@ -1,4 +1,4 @@
-"""The requests that the sandbox received, in bounded memory."""
+"""The requests that the sandbox has received, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_REQUESTS = 100_000
-"""Requests that are kept; the oldest go first."""
+"""Maximum number of stored requests. Beyond it the oldest are removed."""
 MAX_BYTES = 256_000_000
-"""Bytes of all bodies that are kept; the oldest requests go first."""
+"""Maximum number of bytes of all stored bodies. Beyond it the oldest requests are removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request as it arrived.
+    """One request as it was received.
 
     Attributes:
         method: The HTTP method.
-        path: The path, percent escapes decoded.
-        query: The query's parameters.
-        headers: The headers, names in lower case.
-        json: The body as parsed JSON, `None` if it is not JSON.
-        body: The body's bytes; of one that is larger than `max_body`, the start.
+        path: The path, with percent escapes decoded.
+        query: The parameters of the query.
+        headers: The headers, with names in lower case.
+        json: The body parsed as JSON, or `None` if it is not JSON.
+        body: The bytes of the body. If it is larger than `max_body`, only its start.
         truncated: Whether the body was larger than `max_body`.
     """
 
@@ -43,7 +43,7 @@ class ReceivedRequest:
 
 
 class RequestLog:
-    """The requests received, oldest first; thread-safe, since tests read while the server's thread writes."""
+    """The received requests, oldest first. Thread-safe: tests read it while the server's thread writes."""
 
     def __init__(self, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class RequestLog:
         self._bytes = 0
 
     def add(self, request: ReceivedRequest) -> None:
-        """Record a request, and drop the oldest ones beyond the limits."""
+        """Add a request, and remove the oldest ones beyond the limits."""
         with self._lock:
             self._requests.append(request)
             self._bytes += len(request.body)
@@ -63,12 +63,12 @@ class RequestLog:
                 self._bytes -= len(self._requests.popleft().body)
 
     def all(self) -> list[ReceivedRequest]:
-        """Return the recorded requests."""
+        """Return the stored requests."""
         with self._lock:
             return list(self._requests)
 
     def clear(self) -> None:
-        """Remove every record."""
+        """Remove all requests."""
         with self._lock:
             self._requests.clear()
             self._bytes = 0

@@ -1,4 +1,4 @@
-"""The sandbox: a server on loopback in a thread of its own."""
+"""The sandbox: a server on loopback that runs in its own thread."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Sandbox:
         True
 
     Args:
-        port: The port to listen on, 0 for any free one.
-        upstream: The base URL of an OpenAI-compatible server that answers instead of the mock model.
-        upstream_model: The model's name on that server.
-        upstream_api_key: The server's API key, if it needs one.
+        port: The port to listen on, or 0 for any free port.
+        upstream: The base URL of an OpenAI-compatible server that replies instead of the mock model.
+        upstream_model: The name of the model on that server.
+        upstream_api_key: The API key of that server, if it needs one.
         upstream_schema: How that server accepts a JSON Schema: OpenAI's `json_schema`, llama-cpp-python's `json_object`
-            with a schema, any `json_object` with the schema in the `prompt`, or `auto`: the one that works.
-        seed: Changes the mock model's answers.
+            with a schema, any `json_object` with the schema in the `prompt`, or `auto` for the first that works.
+        seed: The seed of the mock model. Another seed results in other replies.
         dialect: Behaviours of the service to reproduce: a `Dialect`, or names from `DIALECTS`.
         latency: Seconds before each reply.
-        tokens_per_second: Speed of streams, `None` for as fast as possible.
+        tokens_per_second: The speed of streams, or `None` for as fast as possible.
         account_id: The account id that requests must have.
         api_token: The token that requests must have.
         gateway_token: A token that every AI Gateway request must have in `cf-aig-authorization`.
-        enforce_retirement: Whether models that the service retired are refused.
+        enforce_retirement: Whether to refuse models that the service has retired.
         max_body: Maximum size of a request in bytes.
-        queue_polls: Number of polls that find a queued batch unfinished.
+        queue_polls: Number of polls after which a queued batch is finished.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Sandbox:
             max_body=max_body,
             queue_polls=queue_polls,
             latency=latency,
-            tokens_per_second=_check_pace(tokens_per_second),
+            tokens_per_second=_check_speed(tokens_per_second),
             dialect=_resolve_dialect(dialect),
         )
         self._service = Service(
@@ -103,14 +103,14 @@ class Sandbox:
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
     def start(self) -> Self:
-        """Start serving. `close` stops it.
+        """Start the server. `close` stops it.
 
         Raises:
             OSError: If the port is in use.
-            RuntimeError: If it is already running.
+            RuntimeError: If the sandbox is already running.
         """
         if self._running is not None:
-            raise RuntimeError("This sandbox is running already.")
+            raise RuntimeError("This sandbox is already running.")
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,7 +124,7 @@ class Sandbox:
         return self
 
     def close(self) -> None:
-        """Stop serving, and close open connections. Closing twice is no error."""
+        """Stop the server and close its connections. You can call it more than once."""
         running, self._running = self._running, None
         if running is not None:
             running.stop()
@@ -146,50 +146,50 @@ class Sandbox:
         self.close()
 
     def __repr__(self) -> str:
-        state = f"on {self._get_root}" if self._running is not None else "not running"
+        state = f"on {self._root_url}" if self._running is not None else "not running"
         return f"<Sandbox {state}>"
 
     # --- addresses ------------------------------------------------------------------------------------------------
     @property
-    def _get_root(self) -> str:
+    def _root_url(self) -> str:
         if self._port is None:
-            raise RuntimeError("The sandbox was not started: use it as a context manager, or call start().")
+            raise RuntimeError("The sandbox has not been started: use it as a context manager, or call start().")
         return f"http://{_LOOPBACK}:{self._port}"
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return int(self._get_root.rpartition(":")[2])
+        """The port that the sandbox listens on."""
+        return int(self._root_url.rpartition(":")[2])
 
     @property
     def base_url(self) -> str:
         """The base URL, in place of `https://api.cloudflare.com/client/v4`."""
-        return f"{self._get_root}/client/v4"
+        return f"{self._root_url}/client/v4"
 
     @property
     def gateway_url(self) -> str:
         """The base URL of the legacy form of AI Gateway, in place of `https://gateway.ai.cloudflare.com/v1/...`."""
-        return f"{self._get_root}/v1/{self.account_id}/default/workers-ai"
+        return f"{self._root_url}/v1/{self.account_id}/default/workers-ai"
 
     @property
     def dataoorts_url(self) -> str:
         """The base URL of Dataoorts, in place of `https://cloud.dataoorts.com/api/v1`."""
-        return f"{self._get_root}/dataoorts/api/v1"
+        return f"{self._root_url}/dataoorts/api/v1"
 
     @property
     def aimlapi_url(self) -> str:
         """The base URL of AI/ML API, in place of `https://api.aimlapi.com/v1`."""
-        return f"{self._get_root}/aimlapi/v1"
+        return f"{self._root_url}/aimlapi/v1"
 
     @property
     def openai_url(self) -> str:
-        """The base URL of an OpenAI-compatible server: `/chat/completions`, `/embeddings` and `/models`, no account."""
-        return f"{self._get_root}/v1"
+        """The base URL of an OpenAI-compatible server with `/chat/completions`, `/embeddings` and `/models`."""
+        return f"{self._root_url}/v1"
 
     @property
     def binding_url(self) -> str:
-        """Where the backend of a Workers binding is, in place of `https://workers-binding.ai`."""
-        return self._get_root
+        """The base URL of the backend of a Workers binding, in place of `https://workers-binding.ai`."""
+        return self._root_url
 
     @property
     def account_id(self) -> str:
@@ -204,7 +204,7 @@ class Sandbox:
     # --- received requests -------------------------------------------------------------------------------------------
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """Every request received, oldest first."""
+        """All received requests, oldest first."""
         return self._service.requests.all()
 
     def clear(self) -> None:
@@ -214,7 +214,7 @@ class Sandbox:
     # --- behaviour ---------------------------------------------------------------------------------------------
     @property
     def dialect(self) -> Dialect:
-        """The behaviours that are switched on."""
+        """The active behaviours."""
         return self._options.dialect
 
     @dialect.setter
@@ -223,7 +223,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def using_dialect(self, *names: str, **switches: Any) -> Iterator[Self]:
-        """Switch on behaviours within a `with` block, beside those that are on.
+        """Add behaviours to the active ones within a `with` block.
 
         Args:
             *names: Names from `DIALECTS`.
@@ -250,12 +250,12 @@ class Sandbox:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The pace of streams, `None` for as fast as possible."""
+        """The speed of streams, or `None` for as fast as possible."""
         return self._options.tokens_per_second
 
     @tokens_per_second.setter
-    def tokens_per_second(self, pace: float | None) -> None:
-        self._options.tokens_per_second = _check_pace(pace)
+    def tokens_per_second(self, tokens_per_second: float | None) -> None:
+        self._options.tokens_per_second = _check_speed(tokens_per_second)
 
     # --- faults -----------------------------------------------------------------------------------------------------
     def inject(self, fault: Fault, *, times: int = 1) -> None:
@@ -267,7 +267,7 @@ class Sandbox:
 
     def fail(
         self,
-        next: int = 1,  # noqa: A002 - reads well at the call: fail(next=3)
+        next: int = 1,  # noqa: A002 - clear in a call: fail(next=3)
         *,
         status: int | None = None,
         code: int | None = None,
@@ -275,15 +275,15 @@ class Sandbox:
         retry_after: float | None = None,
         path: str = "",
     ) -> None:
-        """Answer the next requests with an error.
+        """Reply to the next requests with an error.
 
         Args:
-            next: How many requests.
-            status: The HTTP status; by default the one that belongs to the code, else 500.
+            next: The number of requests.
+            status: The HTTP status. By default the status of the code, or 500 without a code.
             code: The service's code.
-            message: The message; by default the service's own for the code.
-            retry_after: Seconds in the `Retry-After` header.
-            path: Only requests whose path contains this.
+            message: The message. By default the service's message for the code.
+            retry_after: The seconds of the `Retry-After` header.
+            path: Apply the fault only to requests whose path contains this text.
         """
         if status is None:
             status = STATUSES.get(code or 0, 500)
@@ -291,7 +291,7 @@ class Sandbox:
         self.inject(fault, times=next)
 
     def cut(self, after_events: int = 0, *, clean: bool = False, times: int = 1) -> None:
-        """End the next stream after some events: the connection closes, or (`clean`) the body ends as if complete."""
+        """End the next stream after some events: close the connection, or with `clean` end the body as if complete."""
         self.inject(Fault(kind="cut", after_events=after_events, clean=clean), times=times)
 
     def stall(self, seconds: float, *, after_events: int = 0, times: int = 1) -> None:
@@ -311,20 +311,20 @@ class Sandbox:
         status: int = 500,
         times: int = 1,
     ) -> None:
-        """Send an error object in place of an event of the next stream."""
+        """Send an error object instead of an event of the next stream."""
         fault = Fault(kind="stream_error", after_events=after_events, code=code, message=message, status=status)
         self.inject(fault, times=times)
 
     def garbage(self, *, status: int = 200, times: int = 1) -> None:
-        """Answer the next request with bytes that are not JSON."""
+        """Reply to the next request with bytes that are not JSON."""
         self.inject(Fault(kind="garbage", status=status), times=times)
 
     def html(self, *, status: int = 502, times: int = 1) -> None:
-        """Answer the next request with a proxy's HTML page."""
+        """Reply to the next request with the HTML page of a proxy."""
         self.inject(Fault(kind="html", status=status), times=times)
 
     def empty(self, *, status: int = 200, times: int = 1) -> None:
-        """Answer the next request with an empty body."""
+        """Reply to the next request with an empty body."""
         self.inject(Fault(kind="empty", status=status), times=times)
 
     def script(
@@ -337,15 +337,15 @@ class Sandbox:
         headers: Mapping[str, str] | None = None,
         times: int = 1,
     ) -> None:
-        """Answer the next request with exact bytes.
+        """Reply to the next request with exact bytes.
 
         Args:
             body: Bytes, text, or a value to send as JSON.
             status: The HTTP status.
-            content_type: The content type; by default an event stream for a body of `data:` events, else JSON.
-            pieces: The body as the packets in which to send it.
+            content_type: The content type. By default an event stream if the body has `data:` events, otherwise JSON.
+            pieces: The body as a list of packets, instead of `body`.
             headers: Further headers.
-            times: How many requests get this reply.
+            times: The number of requests that get this reply.
         """
         packets = tuple(pieces) if pieces is not None else (_to_bytes(body),)
         if content_type is None:
@@ -357,14 +357,14 @@ class Sandbox:
         )
 
     def chaos(self, rate: float = 0.2, *, seed: int = 0, kinds: Iterable[FaultKind | Fault] = KINDS) -> None:
-        """Apply faults to a random share of all requests; the same seed gives the same mix. A rate of 0 ends it."""
+        """Apply faults to a random share of all requests, the same for the same seed. A rate of 0 stops this."""
         self._service.faults.mix(rate, seed, kinds)
 
 
-def _check_pace(tokens_per_second: float | None) -> float | None:
+def _check_speed(tokens_per_second: float | None) -> float | None:
     if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
         raise ValueError(
-            f"tokens_per_second is {tokens_per_second!r}. Give a positive number, or None for as fast as possible."
+            f"tokens_per_second={tokens_per_second!r} must be a positive number, or None for as fast as possible."
         )
     return tokens_per_second
 
@@ -386,7 +386,7 @@ def _make_engine(
     if upstream is None:
         return MockModel(seed)
     if model is None:
-        raise ValueError("An upstream needs upstream_model, the model's name on that server.")
+        raise ValueError("upstream needs upstream_model, the name of the model on that server.")
     from langchain_workers_gemma.sandbox.engines.upstream import Upstream
 
     return Upstream(upstream, model, api_key, schema_form)

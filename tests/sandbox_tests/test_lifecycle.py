@@ -69,7 +69,7 @@ def test_can_be_started_again() -> None:
 def test_start_and_close_work_without_with() -> None:
     sandbox = Sandbox().start()
     try:
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError, match="already running"):
             sandbox.start()
         assert str(sandbox.port) in repr(sandbox)
     finally:
@@ -138,7 +138,7 @@ def test_an_internal_error_is_a_500_that_names_the_sandbox(
     def broken(_self: object, _request: object) -> None:
         raise ZeroDivisionError("broken")
 
-    monkeypatch.setattr(MockModel, "answer", broken)
+    monkeypatch.setattr(MockModel, "write_reply", broken)
     response = api.say(GEMMA_3, "Hello")
     assert response.status_code == 500
     assert "a fault of the sandbox itself" in response.text

@@ -11,7 +11,7 @@ import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.sandbox.images import read_image
-from langchain_workers_gemma.sandbox.tokens import count, tokenize
+from langchain_workers_gemma.sandbox.tokens import count_tokens, tokenize
 from tests.sandbox_tests.talking import (
     ADD,
     CHAT_MODELS,
@@ -83,7 +83,7 @@ def test_max_tokens(api: Api, tokens: int) -> None:
     whole = api.text(GEMMA_3, "Write 40 words about tea")
     cut = api.text(GEMMA_3, "Write 40 words about tea", max_tokens=tokens)
     assert whole.startswith(cut)
-    assert count(cut) == tokens
+    assert count_tokens(cut) == tokens
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The engines that answer chat requests: the mock model, or an OpenAI-compatible server behind the sandbox."""
+"""The engines that reply to chat requests: the mock model and an upstream server with OpenAI's API."""

@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.errors import make_bad_input_error
-from langchain_workers_gemma.sandbox.tokens import count
+from langchain_workers_gemma.sandbox.tokens import count_tokens
 from langchain_workers_gemma.sandbox.validation.checker import Checker
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def build_native_result(texts: list[str]) -> dict[str, Any]:
 
 def build_openai_result(texts: list[str], model: str, encoding: object) -> dict[str, Any]:
     """Return the reply of the OpenAI route."""
-    tokens = sum(map(count, texts))
+    tokens = sum(map(count_tokens, texts))
     return {
         "object": "list",
         "data": [

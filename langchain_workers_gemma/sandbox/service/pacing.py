@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from langchain_workers_gemma.sandbox.chat import CallDelta, End
-from langchain_workers_gemma.sandbox.tokens import count
+from langchain_workers_gemma.sandbox.tokens import count_tokens
 from langchain_workers_gemma.sandbox.wire.frames import close_stream
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ def _count_tokens(delta: Delta) -> int:
     if isinstance(delta, End):
         return 0
     text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text
-    return count(text)
+    return count_tokens(text)

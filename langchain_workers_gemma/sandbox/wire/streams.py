@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_workers_gemma.sandbox.chat import CallDelta, Completion, Delta, End, ReasoningDelta, TextDelta
-from langchain_workers_gemma.sandbox.tokens import count
+from langchain_workers_gemma.sandbox.tokens import count_tokens
 
 from .frames import close_stream
 
@@ -128,10 +128,10 @@ class _Writer:
         if self.dialect.usage not in ("every", "deltas") or isinstance(delta, End):
             return event
         text = delta.arguments + (delta.name or "") if isinstance(delta, CallDelta) else delta.text
-        self._counted += count(text)
+        self._counted += count_tokens(text)
         so_far = Completion(prompt_tokens=self._get_prompt(), completion_tokens=self._counted)
         if self.dialect.usage == "deltas":
-            so_far = replace(so_far, completion_tokens=count(text), prompt_tokens=self._get_prompt_once())
+            so_far = replace(so_far, completion_tokens=count_tokens(text), prompt_tokens=self._get_prompt_once())
         return {**event, "usage": self.layout.usage(so_far)}
 
     def get_final_usage(self, total: Completion) -> dict[str, Any]:

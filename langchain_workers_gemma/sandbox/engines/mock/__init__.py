@@ -1,6 +1,6 @@
-"""The mock model: it answers where the service has a Gemma.
+"""The mock model: it replies instead of a Gemma.
 
-It is deterministic, and no answer is keyed to the words of a test: everything follows from the request.
+It is deterministic. It derives each reply from the request, and knows no prompt of a test.
 """
 
 from .engine import MockModel

@@ -1,4 +1,4 @@
-"""The exact form that a prompt asks for: given words, a number, one of some labels, one word."""
+"""Reply in the exact form that a prompt requests: given words, a number, one of several labels, or one word."""
 
 from __future__ import annotations
 
@@ -61,23 +61,23 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_MAX_EXPRESSION = 100
+_MAX_EXPRESSION_CHARACTERS = 100
 _MAX_TEXT = 8_000
-"""Characters of a text, from its end, that are searched."""
+"""Maximum number of characters, at the end of a text, that are searched."""
 _MAX_VALUE = 1e15
 
 
 def find_exact_answer(question: str, system: str, material: str, rng: random.Random) -> str | None:
-    """Return the answer of a prompt that asks for exact words, a number, a label or one word.
+    """Return the reply to a prompt that requests exact words, a number, a label or one word.
 
     Args:
         question: The question.
-        system: The system message, which may ask for a form as well.
-        material: What the answer is about: the question, or the results of tools.
-        rng: Chooses where the prompt leaves a choice.
+        system: The system message, which may request a form too.
+        material: The text that the reply is about: the question, or the results of tools.
+        rng: Makes the choices that the prompt leaves open.
 
     Returns:
-        The answer and nothing around it, `None` where the prompt asks for prose.
+        The requested words without any other text, or `None` if the prompt requests plain text.
     """
     question, system, material = question[-_MAX_TEXT:], system[-_MAX_TEXT:], material[-_MAX_TEXT:]
     asked = f"{system}\n{question}" if system else question
@@ -95,7 +95,7 @@ def find_exact_answer(question: str, system: str, material: str, rng: random.Ran
 def calculate(text: str) -> str | None:
     """Return the value of the arithmetic expression in a text, if there is one."""
     for expression in read_hints(text).expressions:
-        if len(expression) > _MAX_EXPRESSION:
+        if len(expression) > _MAX_EXPRESSION_CHARACTERS:
             continue
         try:
             value = _evaluate(ast.parse(expression.replace(",", "").strip(" ."), mode="eval").body)
@@ -146,13 +146,13 @@ def _list_options(text: str) -> list[str]:
     for pattern in _OPTIONS:
         found = pattern.search(text)
         if found is not None:
-            listed = [one.strip(" '\"“”`") for one in re.split(r"\s*(?:,\s*or|,|/|\||\bor\b)\s*", found[1])]
-            return [one for one in listed if one]
+            options = re.split(r"\s*(?:,\s*or|,|/|\||\bor\b)\s*", found[1])
+            return [stripped for option in options if (stripped := option.strip(" '\"“”`"))]
     return []
 
 
 def _choose(options: list[str], material: str, rng: random.Random) -> str:
-    """Choose the option that the text speaks of beyond naming it, by mood where the options are moods."""
+    """Choose the option that the text mentions again after it lists the options, or that matches the text's mood."""
     rest = " ".join(split_words(material))
     for option in options:
         rest = rest.replace(option.lower(), " ", 1)

@@ -1,4 +1,4 @@
-"""Write the mock model's reply to a request."""
+"""Write the reply of the mock model to a request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .value_filler import ValueFiller
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import ChatRequest
 
-_MAX_RUNAWAY = 16_384
+_MAX_RUNAWAY_TOKENS = 16_384
 """Tokens of white space in a runaway reply: the output limit that users report (docs/wire.md section 2)."""
 
 
@@ -40,7 +40,7 @@ def write_completion(request: ChatRequest, engine_seed: int) -> Completion:
     tools = find_tools(request)
     conversation = read_conversation(request.turns, tools)
     wanted = select_calls(tools, conversation, request)
-    text, calls = _write_reply(request, conversation, wanted, rng)
+    text, calls = _write_text_and_calls(request, conversation, wanted, rng)
     reasoning = write_reasoning(conversation) if request.thinking else ""
     if reasoning and request.habits.thinking_as_text:
         reasoning, text = "", f"<|channel>thought\n{reasoning}<channel|>{text}"
@@ -54,16 +54,16 @@ def _get_seed(request: ChatRequest, engine_seed: int) -> int:
     return crc32(f"{engine_seed}/{seed}/{history}".encode())
 
 
-def _write_reply(
+def _write_text_and_calls(
     request: ChatRequest,
     conversation: Conversation,
     wanted: tuple[tuple[str, dict[str, Any]], ...],
     rng: random.Random,
 ) -> tuple[str, tuple[Call, ...]]:
     habits = request.habits
-    if request.forced and habits.empty_for_required:
+    if request.is_call_forced and habits.empty_for_required:
         return "", ()
-    if request.forced and habits.prose_for_required:
+    if request.is_call_forced and habits.prose_for_required:
         wanted = ()
     if request.schema is not None and request.tools and wanted:
         if habits.call_breaks_constraint:
@@ -90,9 +90,9 @@ def _write_constrained(
 ) -> str:
     if request.habits.schema_fails:
         raise ServiceError(None, "AiError: JSON Mode couldn't be met", status=400)
-    # Where the parameter asks for any JSON object, the prompt may hold the schema.
-    wanted_form = request.schema if request.schema not in (None, ANY_OBJECT) else find_requested_schema(request.turns)
-    schema = dict(wanted_form or ANY_OBJECT)
+    # If the request allows any JSON object, the prompt may contain the schema.
+    requested = request.schema if request.schema not in (None, ANY_OBJECT) else find_requested_schema(request.turns)
+    schema = dict(requested or ANY_OBJECT)
     results = "\n".join(result.text for result in conversation.results)
     hints = read_hints(f"{conversation.question}\n{results}" if results else conversation.question)
     names = frozenset(tool.name for tool in find_tools(request))
@@ -105,11 +105,13 @@ def _write_constrained(
             raise
         reason = error.message.rpartition("couldn't be met: ")[2]
         raise ServiceError(error.code, f"Grammar error: {reason}", status=error.status) from None
-    return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY) if request.habits.runaway else text
+    if request.habits.runaway:
+        return text[:-1] + "\n" * 4 * min(request.max_tokens, _MAX_RUNAWAY_TOKENS)
+    return text
 
 
 def _write_as_text(calls: tuple[Call, ...], request: ChatRequest) -> str:
-    """Return calls as text, in the notation that the prompt teaches."""
+    """Write calls as text, in the notation that the prompt teaches."""
     if request.habits.swallowed_calls and request.model.tool_role:
         return ""
     prompt = "\n".join(turn.text for turn in request.turns[:2])

@@ -1,7 +1,7 @@
-"""Constrained decoding on a real grammar engine: every byte of the reply is one that llguidance allows.
+"""Constrained decoding with a real grammar engine: llguidance allows every byte of the reply.
 
-The engine is driven as a server drives it, with a mask over the vocabulary (here: bytes) before each token. Where it
-leaves a choice, the proposal made from the prompt is preferred, then what closes the value soonest.
+The engine is used as in a server: before each token it returns a mask of the allowed tokens (here: bytes). If several
+are allowed, values from the prompt are preferred, and then the bytes that close the value soonest.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .schema_validation import is_valid
 from .value_filler import EXAMPLES
 from .work_limit import spend_steps
 
-_MAX_TRIES = 12
-_MAX_OFFERED = 50
+_MAX_ATTEMPTS = 12
+_MAX_SUGGESTIONS = 50
 _MAX_OPEN_BYTES = 200
-"""Bytes after which the walk only closes what is open."""
+"""Number of bytes after which the walk only closes open strings, arrays and objects."""
 _MAX_BYTES = 2000
 _PRINTABLE = frozenset(range(0x20, 0x7F)) - {ord("\\")}
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
@@ -30,36 +30,36 @@ _QUOTATION_MARK, _BACKSLASH = b'"\\'
 _QUOTE = frozenset(b'"')
 _BRACKETS = frozenset(b"}]")
 _BEGINNINGS = (b"", b"[", b"{", b'"', b":", b",")
-_MORE_LETTERS = 0.7
-_AFTER_A_NUMBER = frozenset(b",}]")
-_FREE = b'"~"'
-"""A string that nothing but a free string allows."""
+_LONGER_STRING_PROBABILITY = 0.7
+_NUMBER_TERMINATORS = frozenset(b",}]")
+_UNLIKELY_STRING = b'"~"'
+"""A string that only an unconstrained string value allows."""
 
 _EXAMPLES = [json.dumps(text) for text in EXAMPLES.values()]
 
 
-def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed: int) -> str:
+def decode(schema: Mapping[str, Any], proposal: object, suggestions: list[str], seed: int) -> str:
     """Decode an instance of a schema.
 
     Args:
         schema: The schema.
-        proposal: A value that would suit; what the grammar refuses of it is replaced.
-        offered: Texts to prefer where a string is free.
-        seed: Chooses where nothing is preferred.
+        proposal: A preferred value. The parts that the grammar does not allow are replaced.
+        suggestions: Preferred texts for strings.
+        seed: The seed of the choices without a preference.
 
     Raises:
-        ServiceError: For a schema that the engine refuses or no instance is found for.
+        ServiceError: If the engine refuses the schema, or no instance is found.
     """
     grammar = Grammar(schema)
     wanted = json.dumps(proposal, ensure_ascii=False, separators=(",", ":"))
     if grammar.accepts(wanted) and is_valid(schema, proposal):
         return wanted
-    for attempt in range(_MAX_TRIES):
-        walk = _Walk(grammar.make_matcher(), proposal, offered, random.Random(f"{seed}/{attempt}"))  # noqa: S311
+    for attempt in range(_MAX_ATTEMPTS):
+        walk = _Walk(grammar.make_matcher(), proposal, suggestions, random.Random(f"{seed}/{attempt}"))  # noqa: S311
         text = walk.run()
         if text and is_valid(schema, json.loads(text)):
             return text
-        if walk.ran_away and attempt:
+        if walk.has_reached_limit and attempt:
             break
     raise ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met")
 
@@ -67,10 +67,10 @@ def decode(schema: Mapping[str, Any], proposal: object, offered: list[str], seed
 class _Walk:
     """One walk through the grammar, byte by byte."""
 
-    def __init__(self, matcher: Any, proposal: object, offered: list[str], rng: random.Random) -> None:
+    def __init__(self, matcher: Any, proposal: object, suggestions: list[str], rng: random.Random) -> None:
         self._matcher = matcher
         self._by_key: dict[str, list[str]] = {}
-        self._offered = [json.dumps(text, ensure_ascii=False) for text in offered[:_MAX_OFFERED]]
+        self._suggestions = [json.dumps(text, ensure_ascii=False) for text in suggestions[:_MAX_SUGGESTIONS]]
         self._rng = rng
         self._out = bytearray()
         self._in_string = False
@@ -79,7 +79,7 @@ class _Walk:
             self._by_key.setdefault(key, []).append(literal)
 
     def run(self) -> str | None:
-        """Return the text, `None` if the walk got lost."""
+        """Return the text, or `None` if the walk found no instance."""
         while len(self._out) < _MAX_BYTES and not self._matcher.is_stopped():
             spend_steps()
             allowed = self._get_allowed()
@@ -92,8 +92,8 @@ class _Walk:
         return self._out.decode() if self._matcher.is_accepting() else None
 
     @property
-    def ran_away(self) -> bool:
-        """Whether it reached the limit of its length."""
+    def has_reached_limit(self) -> bool:
+        """Whether the text reached the maximum length."""
         return len(self._out) >= _MAX_BYTES
 
     def _get_allowed(self) -> set[int]:
@@ -117,9 +117,9 @@ class _Walk:
                 self._in_string = not self._in_string
             self._escaped = token == _BACKSLASH and not self._escaped
 
-    # --- preferring ---------------------------------------------------------------------------------------------------
+    # --- preferences --------------------------------------------------------------------------------------------------
     def _take_preferred(self, allowed: set[int]) -> bool:
-        """Take a whole value from the proposal or the prompt, where a value begins."""
+        """At the start of a value, take a whole value from the proposal or the prompt. Return whether one fits."""
         if self._out and bytes(self._out[-1:]) not in (b":", b"[", b","):
             return False
         if ord('"') not in allowed and not allowed & set(b"-0123456789tfn"):
@@ -128,8 +128,8 @@ class _Walk:
             return False
         known = self._by_key.get(self._get_current_key(), [])
         everything = [literal for literals in self._by_key.values() for literal in literals]
-        candidates = [*known, *(literal for literal in everything if literal not in known), *self._offered]
-        if ord('"') in allowed and not self._fits(_FREE):
+        candidates = [*known, *(literal for literal in everything if literal not in known), *self._suggestions]
+        if ord('"') in allowed and not self._fits(_UNLIKELY_STRING):
             candidates += _EXAMPLES
         for literal in dict.fromkeys(candidates):
             data = literal.encode()
@@ -141,12 +141,12 @@ class _Walk:
         return False
 
     def _fits(self, data: bytes) -> bool:
-        fitting = self._matcher.validate_tokens(list(data))
-        if fitting < len(data):
+        accepted = self._matcher.validate_tokens(list(data))
+        if accepted < len(data):
             return False
         if data.endswith(b'"'):
             return True
-        # A number must be able to end here, or a longer one was meant.
+        # The grammar must allow the number to end here. Otherwise it requires a longer one.
         return any(self._matcher.validate_tokens([*data, end]) > len(data) for end in (*b",}]", EOS))
 
     def _get_current_key(self) -> str:
@@ -157,15 +157,15 @@ class _Walk:
         return ""
 
     def _choose_byte(self, allowed: set[int]) -> int:
-        """Return an allowed byte: one that closes the value, unless it has just begun, else a printable one."""
+        """Return an allowed byte: one that closes the value, unless the value has just begun, or a printable one."""
         allowed = allowed - {EOS}
         in_string = self._in_string
         last = bytes(self._out[-1:])
-        if not in_string and last.isdigit() and allowed & _AFTER_A_NUMBER:
-            return min(allowed & _AFTER_A_NUMBER, key=b"]},".index)
+        if not in_string and last.isdigit() and allowed & _NUMBER_TERMINATORS:
+            return min(allowed & _NUMBER_TERMINATORS, key=b"]},".index)
         closing = sorted(allowed & (_QUOTE if in_string else _BRACKETS))
         if closing and (
-            len(self._out) > _MAX_OPEN_BYTES or not (last in _BEGINNINGS or (in_string and self._goes_on()))
+            len(self._out) > _MAX_OPEN_BYTES or not (last in _BEGINNINGS or (in_string and self._continues_string()))
         ):
             return closing[0]
         for better in (allowed & _PLAIN, allowed & _PRINTABLE, allowed - _SPACES):
@@ -173,12 +173,12 @@ class _Walk:
                 return self._rng.choice(sorted(better))
         return min(allowed)
 
-    def _goes_on(self) -> bool:
-        return self._rng.random() < _MORE_LETTERS
+    def _continues_string(self) -> bool:
+        return self._rng.random() < _LONGER_STRING_PROBABILITY
 
 
 def _iterate_leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the scalars of a value, each under the key next above it."""
+    """Yield the scalars of a value as JSON text, each with its nearest key."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _iterate_leaves(inner, name)

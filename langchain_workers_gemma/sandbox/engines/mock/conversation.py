@@ -1,4 +1,4 @@
-"""The state of a conversation: the last question, the tools called since, and their results."""
+"""The state of a conversation: the last question, the tools called after it, and their results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .written_calls import find_called_names
 _SYSTEM = ("system", "developer")
 _FAILED = re.compile(r"^\s*(?:error\b|(?:the )?call (?:to )?\S* ?failed\b)", re.IGNORECASE)
 _FILLER = re.compile(r"\s*\([^()]{1,80}\)\s*$")
-_MAX_NOTICE = 200
+_MAX_HAND_OFF_CHARACTERS = 200
 _MAX_QUESTION = 20_000
-"""Characters of a question that the mock model reads."""
+"""Maximum number of characters of a question that the mock model reads."""
 _HAND_OFF = re.compile(r"\btransferr(?:ed|ing)\b.{0,20}\bto\b", re.IGNORECASE)
 
 
@@ -25,10 +25,10 @@ class Result:
     """The result of a tool call.
 
     Attributes:
-        name: The tool, empty if it is not known.
-        text: What it returned.
-        images: The images it returned.
-        failed: Whether it failed.
+        name: The name of the tool; empty if it is not known.
+        text: The text that the tool returned.
+        images: The images that the tool returned.
+        failed: Whether the call failed.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Result:
 
     @property
     def hands_off(self) -> bool:
-        """Whether it only hands off to another agent, as in supervisors and swarms."""
-        return _HAND_OFF.search(self.text) is not None and len(self.text) < _MAX_NOTICE
+        """Whether the call only hands off to another agent, as in LangGraph's supervisors and swarms."""
+        return _HAND_OFF.search(self.text) is not None and len(self.text) < _MAX_HAND_OFF_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Conversation:
     """The state of a conversation.
 
     Attributes:
-        question: The text of the last user turn that is no tool result.
+        question: The text of the last user turn that is not a tool result.
         images: The images of that turn.
         system: The system message.
-        results: The results of the tool calls since the question.
-        called: The names of the tools called since the question.
-        answered: What the assistant wrote since the question, beside calls.
-        earlier: What the user wrote before the question.
+        results: The results of the tool calls after the question.
+        called: The names of the tools called after the question.
+        answered: The texts that the assistant wrote after the question, without calls.
+        earlier: The texts of the user turns before the question.
     """
 
     question: str
@@ -67,7 +67,7 @@ class Conversation:
 
 @dataclass
 class _Reader:
-    """Reads turn by turn; a new question begins anew."""
+    """Reads a conversation turn by turn. A new question resets the results."""
 
     tools: tuple[Tool, ...]
     asked: Turn = field(default_factory=lambda: Turn("user", ""))
@@ -96,15 +96,13 @@ class _Reader:
             before = turn.role
 
     def _read_user(self, turn: Turn, open_calls: list[str], before: str) -> None:
-        """Read results that were sent as a user's turn, or a new question."""
+        """Read results that were sent as a user turn, or a new question."""
         parts = _split_by_heading(turn.text, open_calls)
         if before == "assistant" and open_calls:
             self.results += _read_results(turn, open_calls, parts)
         elif self.asked.text and _FILLER.match(turn.text) and not turn.images:
-            return  # it only separates two assistant messages, where a template wants roles to alternate
-        elif before == "tool" and (
-            turn.images or parts
-        ):  # a tool role takes no images, so they follow in a user's turn
+            return  # a placeholder between two assistant messages, for templates whose roles must alternate
+        elif before == "tool" and (turn.images or parts):  # images of a tool result, which are sent in a user turn
             self.results += _read_results(turn, open_calls[-1:], parts)
         else:
             if self.asked.text:
@@ -142,15 +140,15 @@ def _read_results(turn: Turn, open_calls: list[str], parts: list[tuple[str, str,
         Result(
             name,
             text if heading.endswith(":") else heading,  # `The call f has no result.`
-            turn.images if at == last else (),
+            turn.images if index == last else (),
             "failed" in heading or _FAILED.search(text) is not None,
         )
-        for at, (name, heading, text) in enumerate(parts)
+        for index, (name, heading, text) in enumerate(parts)
     ]
 
 
 def _split_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]:
-    """Split a user's turn into results: the name, the heading and the text of each.
+    """Split a user turn into results: the name, the heading and the text of each.
 
     A heading is a line that names a call and its outcome: `Result of the call f:`, `The call f failed:`.
     """
@@ -159,7 +157,7 @@ def _split_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]
     named = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     heading = re.compile(
         rf"^(?=[^\n]*\b(?:result|output|response|observation|call|returned|images?)\b)[^\n:]{{0,80}}?"
-        rf"(?<![\w]){_build_group(named)}(?!\w)[^\n]*?(?::[ \t]*|\.[ \t]*$)",
+        rf"(?<![\w])(?P<name>{named})(?!\w)[^\n]*?(?::[ \t]*|\.[ \t]*$)",
         re.IGNORECASE | re.MULTILINE,
     )
     found = list(heading.finditer(text))
@@ -170,7 +168,3 @@ def _split_by_heading(text: str, names: list[str]) -> list[tuple[str, str, str]]
         (match["name"], match.group().strip(), text[match.end() : end].strip())
         for match, end in zip(found, ends, strict=True)
     ]
-
-
-def _build_group(named: str) -> str:
-    return rf"(?P<name>{named})"

@@ -1,4 +1,4 @@
-"""A reply before truncation, and what inference engines were seen to do to it (docs/wire.md section 10)."""
+"""A reply before truncation, and the changes that inference engines make to it (docs/wire.md section 10)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAMESPACE = "default_api."
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A reply before it is truncated to size.
+    """A reply before truncation.
 
     Attributes:
         reasoning: The reasoning.
-        text: The answer.
+        text: The text.
         calls: The tool calls.
-        finish_reason: The finish reason of a reply that is not cut, `None` for the usual one.
-        after_calls: Text behind the calls.
+        finish_reason: The finish reason of a reply that is not truncated, or `None` for the default.
+        after_calls: Text after the calls.
     """
 
     reasoning: str = ""
@@ -36,7 +36,7 @@ class Draft:
 
 
 def apply_habits(draft: Draft, request: ChatRequest) -> Draft:
-    """Return a reply with the behaviours that the dialect switches on."""
+    """Apply the behaviours of the dialect to a reply."""
     for applies, change in _CHANGES:
         if applies(request.habits):
             draft = change(draft, request)
@@ -44,7 +44,7 @@ def apply_habits(draft: Draft, request: ChatRequest) -> Draft:
 
 
 def close_json(text: str) -> str:
-    """Return the beginning of a JSON object as an engine closes it, without an incomplete last member.
+    """Close a truncated JSON object as an engine does, and remove an incomplete last member.
 
     Example:
         >>> close_json('{"path": "/home/me", "lines": [1, 2')
@@ -54,15 +54,15 @@ def close_json(text: str) -> str:
         >>> close_json('{"path": "/home", "li')
         '{"path": "/home"}'
     """
-    kept = text
-    while kept:
-        closed = kept + _find_missing_end(kept)
+    start = text
+    while start:
+        closed = start + _find_missing_end(start)
         try:
             if isinstance(json.loads(closed), dict):
                 return closed
         except ValueError:
             pass
-        kept = kept[:-1].rstrip()
+        start = start[:-1].rstrip()
     return "{}"
 
 
@@ -82,9 +82,9 @@ def _find_missing_end(text: str) -> str:
     return ('"' if in_string else "") + "".join(reversed(open_brackets))
 
 
-# --- what engines do --------------------------------------------------------------------------------------------------
-def _rename(draft: Draft, request: ChatRequest) -> Draft:
-    """Return a named choice does not enforce the name: another tool is called."""
+# --- changes that engines make ----------------------------------------------------------------------------------------
+def _call_other_tool(draft: Draft, request: ChatRequest) -> Draft:
+    """Call another tool than `tool_choice` names."""
     others = [tool.name for tool in request.tools if tool.name != request.tool_choice]
     if request.tool_choice in ("auto", "none", "required") or not others:
         return draft
@@ -96,29 +96,30 @@ def _add_namespace(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _garble_keys(draft: Draft, _request: ChatRequest) -> Draft:
-    """Keys in plain quotes: the quotes become part of keys and strings, and every value becomes a string."""
+    """Include the quotation marks of keys and strings in their text, and make every value a string."""
     return _change_arguments(draft, lambda value: {json.dumps(key): _quote(inner) for key, inner in value.items()})
 
 
 def _garble_strings(draft: Draft, _request: ChatRequest) -> Draft:
-    """Strings in plain quotes: the quotes become part of the string."""
+    """Include the quotation marks of strings in their text."""
     return _change_arguments(
-        draft, lambda value: {key: json.dumps(one) if isinstance(one, str) else one for key, one in value.items()}
+        draft,
+        lambda value: {key: json.dumps(item) if isinstance(item, str) else item for key, item in value.items()},
     )
 
 
 def _stringify(draft: Draft, _request: ChatRequest) -> Draft:
-    """Values are strings, as those inside free-form objects always are."""
-    return _change_arguments(draft, lambda value: {key: _to_text(one) for key, one in value.items()})
+    """Make every value a string, as engines do inside free-form objects."""
+    return _change_arguments(draft, lambda value: {key: _to_text(item) for key, item in value.items()})
 
 
-def _double(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return a call arrives as text as well."""
+def _duplicate_calls(draft: Draft, _request: ChatRequest) -> Draft:
+    """Write the calls as text too."""
     return replace(draft, text=draft.text + write_calls(draft.calls, "gemma_4")) if draft.calls else draft
 
 
-def _announce(draft: Draft, request: ChatRequest) -> Draft:
-    """Return a stream finishes with `tool_calls` and has none; the whole reply has the call as text."""
+def _drop_announced_calls(draft: Draft, request: ChatRequest) -> Draft:
+    """Finish a stream with `tool_calls` but without calls. A reply that is not streamed has them as text."""
     if not draft.calls:
         return draft
     text = "" if request.stream else write_calls(draft.calls, "gemma_4_json")
@@ -126,43 +127,43 @@ def _announce(draft: Draft, request: ChatRequest) -> Draft:
 
 
 def _put_into_reasoning(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return everything lands in the reasoning, calls as text."""
+    """Put the whole reply into the reasoning, with calls as text."""
     calls = write_calls(draft.calls, "gemma_4") if draft.calls else ""
     return Draft(reasoning=draft.reasoning + draft.text + calls)
 
 
-def _speak_before(draft: Draft, _request: ChatRequest) -> Draft:
+def _add_text_before_calls(draft: Draft, _request: ChatRequest) -> Draft:
     return replace(draft, text=f"{draft.text}Let me see. ") if draft.calls else draft
 
 
-def _speak_after(draft: Draft, _request: ChatRequest) -> Draft:
+def _add_text_after_calls(draft: Draft, _request: ChatRequest) -> Draft:
     return replace(draft, after_calls="I wait for it.") if draft.calls else draft
 
 
-def _begin_in_thought(draft: Draft, _request: ChatRequest) -> Draft:
-    """Open the reply with the thought's name alone, as if the opening token were in the prompt."""
+def _start_with_channel_name(draft: Draft, _request: ChatRequest) -> Draft:
+    """Start the reply with the name of the thinking channel, as if the prompt had the opening token."""
     thought = draft.reasoning or "I have what I need."
     return replace(draft, reasoning="", text=f"thought\n{thought}<channel|>{draft.text}")
 
 
-def _leave_orphan_channel(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return a reply that begins inside the thought: its end is in the text, its beginning is not."""
+def _start_in_thought(draft: Draft, _request: ChatRequest) -> Draft:
+    """Start the reply inside the thought: the text has the token that ends it, but not the one that starts it."""
     thought = draft.reasoning or "I have what I need."
     return replace(draft, reasoning="", text=f"{thought}<channel|>{draft.text}")
 
 
-def _leak_tokens(draft: Draft, _request: ChatRequest) -> Draft:
-    """Keep special tokens in the text."""
+def _add_special_tokens(draft: Draft, _request: ChatRequest) -> Draft:
+    """Add special tokens to the end of the text."""
     return replace(draft, text=draft.text + ("<|tool_response>" if draft.calls else "<turn|><eos>"))
 
 
-def _leave_stray_pieces(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return a piece of the opening token stays in the text before a call."""
+def _add_partial_token(draft: Draft, _request: ChatRequest) -> Draft:
+    """Leave a part of the token that starts a call in the text."""
     return replace(draft, text=f"{draft.text}<|too") if draft.calls else draft
 
 
-def _stop(draft: Draft, _request: ChatRequest) -> Draft:
-    """Return the finish reason beside calls is `stop`."""
+def _finish_with_stop(draft: Draft, _request: ChatRequest) -> Draft:
+    """Use the finish reason `stop`, even with calls."""
     return replace(draft, finish_reason="stop")
 
 
@@ -189,19 +190,19 @@ def _to_text(value: Any) -> Any:
 
 
 _CHANGES: tuple[tuple[Callable[[Habits], bool], Callable[[Draft, ChatRequest], Draft]], ...] = (
-    (lambda habits: habits.other_tool_for_named, _rename),
+    (lambda habits: habits.other_tool_for_named, _call_other_tool),
     (lambda habits: habits.namespaced_calls, _add_namespace),
     (lambda habits: habits.garbled == "keys", _garble_keys),
     (lambda habits: habits.garbled == "strings", _garble_strings),
     (lambda habits: habits.stringified_values, _stringify),
-    (lambda habits: habits.doubled_calls, _double),
-    (lambda habits: habits.announced_calls, _announce),
-    (lambda habits: habits.words_before_calls, _speak_before),
-    (lambda habits: habits.words_after_calls, _speak_after),
-    (lambda habits: habits.bare_thought, _begin_in_thought),
-    (lambda habits: habits.orphan_channel, _leave_orphan_channel),
-    (lambda habits: habits.leaked_tokens, _leak_tokens),
-    (lambda habits: habits.stray_pieces, _leave_stray_pieces),
-    (lambda habits: habits.stop_beside_calls, _stop),
+    (lambda habits: habits.doubled_calls, _duplicate_calls),
+    (lambda habits: habits.announced_calls, _drop_announced_calls),
+    (lambda habits: habits.words_before_calls, _add_text_before_calls),
+    (lambda habits: habits.words_after_calls, _add_text_after_calls),
+    (lambda habits: habits.bare_thought, _start_with_channel_name),
+    (lambda habits: habits.orphan_channel, _start_in_thought),
+    (lambda habits: habits.leaked_tokens, _add_special_tokens),
+    (lambda habits: habits.stray_pieces, _add_partial_token),
+    (lambda habits: habits.stop_beside_calls, _finish_with_stop),
     (lambda habits: habits.all_in_reasoning, _put_into_reasoning),
 )

@@ -1,4 +1,4 @@
-"""The mock model as an engine: a whole reply, or the same reply piece by piece."""
+"""The mock model as an engine: it returns a whole reply, or the same reply as deltas of a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MockModel:
-    """Answers requests, the same request always in the same way."""
+    """An engine that always returns the same reply to the same request."""
 
     description = "mock-model"
 
@@ -25,21 +25,21 @@ class MockModel:
     async def complete(self, request: ChatRequest) -> Completion:
         """Return the whole reply."""
         if request.schema is None and not request.tools:
-            return self.answer(request)
-        return await asyncio.to_thread(self.answer, request)  # the grammar engine would block other requests
+            return self.write_reply(request)
+        return await asyncio.to_thread(self.write_reply, request)  # the grammar engine would block other requests
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Delta]:
-        """Yield the reply piece by piece."""
+        """Yield the deltas of the reply."""
         completion = await self.complete(request)
-        for piece in split_completion(completion):
-            yield piece
+        for delta in split_completion(completion):
+            yield delta
 
     async def close(self) -> None:
         """No-op."""
 
-    def answer(self, request: ChatRequest) -> Completion:
+    def write_reply(self, request: ChatRequest) -> Completion:
         """Return the whole reply."""
-        from .completion import write_completion  # its patterns take as long as starting the sandbox
+        from .completion import write_completion  # compiling its patterns takes as long as starting the sandbox
         from .work_limit import limit_work
 
         with limit_work():
@@ -47,7 +47,7 @@ class MockModel:
 
 
 def split_completion(completion: Completion) -> Iterator[Delta]:
-    """Yield a whole reply, token by token."""
+    """Split a whole reply into deltas of one token."""
     for token in tokenize(completion.reasoning):
         yield ReasoningDelta(token)
     for token in tokenize(completion.text):

@@ -1,4 +1,4 @@
-"""JSON Schemas compiled on a real grammar engine, llguidance."""
+"""JSON Schemas compiled by a real grammar engine, llguidance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from langchain_workers_gemma.sandbox.errors import BAD_INPUT, ServiceError
 
 EOS = 256
 
-# The service decodes without free white space, so that a reply cannot run away in it (docs/wire.md section 7).
+# Without optional white space a reply cannot end in endless white space (docs/wire.md section 7).
 _COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
-class _Bytes:
-    """A tokenizer whose tokens are the bytes, and the end."""
+class _ByteTokenizer:
+    """A tokenizer with one token for each byte, and one for the end."""
 
     eos_token_id = EOS
     bos_token_id = None
@@ -31,14 +31,14 @@ class _Bytes:
 def _make_tokenizer() -> Any:
     import llguidance
 
-    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_ByteTokenizer()))
 
 
 class Grammar:
-    """A JSON Schema compiled on the engine.
+    """A compiled JSON Schema.
 
     Raises:
-        ServiceError: For a schema that the engine refuses, with the engine's own words.
+        ServiceError: If the engine refuses the schema, with the message of the engine.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -54,13 +54,13 @@ class Grammar:
             raise ServiceError(BAD_INPUT, f"AiError: JSON Mode couldn't be met: {problem}")
 
     def make_matcher(self) -> Any:
-        """Return a fresh run of the grammar."""
+        """Return a matcher at the start of the grammar."""
         import llguidance
 
         return llguidance.LLMatcher(_make_tokenizer(), self._grammar)
 
     def accepts(self, text: str) -> bool:
-        """Return whether a text is wholly one that the grammar allows."""
+        """Return whether the grammar matches the whole text."""
         matcher = self.make_matcher()
         data = list(text.encode())
         return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
@@ -75,9 +75,9 @@ def _compile_pattern(pattern: str) -> Grammar | None:
 
 
 def matches(value: str, pattern: object) -> bool:
-    """Return whether a string matches a pattern; one that the engine cannot read forbids nothing.
+    """Return whether a string matches a pattern. A pattern that the engine does not support matches every string.
 
-    The engine takes linear time, where Python's `re` can take exponential time.
+    The engine takes linear time, while Python's `re` can take exponential time.
     """
     grammar = _compile_pattern(pattern) if isinstance(pattern, str) else None
     return grammar is None or grammar.accepts(json.dumps(value, ensure_ascii=False))

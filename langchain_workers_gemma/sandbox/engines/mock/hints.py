@@ -1,4 +1,4 @@
-"""Find texts in a prompt that can fill a value: quoted texts, names, numbers, dates, addresses."""
+"""Find values in a prompt: quoted texts, names, numbers, dates, addresses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _to_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words that open a sentence with a capital letter without being a name, or that do not name its subject.
+# Words that are not names even with a capital letter at the start of a sentence, and that say nothing about its topic.
 STOPWORDS = _to_set(
     """
     a an and are as at be been but by call can could did do does for from get give had has have hello hey hi how i
@@ -61,13 +61,13 @@ OPENERS = STOPWORDS | _to_set(
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text, lower case, names in camel and snake case split."""
+    """Return the words of a text in lower case. Names in camel and snake case are split."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
     return [word.lower() for word in _WORD.findall(spaced)]
 
 
 def stem(word: str) -> str:
-    """Return a word without its common endings, so that `generator` meets `generate`."""
+    """Return a word without its common endings, so that `generator` equals `generate`."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM_LENGTH:
             return word[: -len(ending)]
@@ -75,12 +75,12 @@ def stem(word: str) -> str:
 
 
 def get_stems(text: str) -> frozenset[str]:
-    """Return the stems of some words."""
+    """Return the stems of the words of a text."""
     return frozenset(map(stem, text.split()))
 
 
 def get_content_stems(text: str) -> set[str]:
-    """Return the stems of the words that carry meaning."""
+    """Return the stems of the words of a text, without stopwords."""
     found = [word for word in split_words(text) if word not in STOPWORDS and len(word) > 1]
     signs = [_OPERATIONS[sign] for sign in _OPERATION.findall(text)]
     return {stem(_SYNONYMS.get(word, word)) for word in (*found, *signs)}
@@ -88,7 +88,7 @@ def get_content_stems(text: str) -> set[str]:
 
 @dataclass(slots=True)
 class Hints:
-    """What a text offers, each list in the order of mention and without repeats."""
+    """The values in a text. Each list has the order of the text and no duplicates."""
 
     text: str
     quoted: list[str] = field(default_factory=list)
@@ -104,33 +104,33 @@ class Hints:
 
     @property
     def topic(self) -> str:
-        """A few words that name the topic of the text."""
+        """A few words that describe the topic of the text."""
         telling = [word for word in _WORD.findall(self.text) if word.lower() not in OPENERS]
         return " ".join(dict.fromkeys(telling[:6])) or "nothing in particular"
 
 
 def read_hints(text: str) -> Hints:
-    """Find what a text offers."""
+    """Find the values in a text."""
     rest = _DATE.sub(" ", _TIME.sub(" ", _URL.sub(" ", _EMAIL.sub(" ", text))))
     names, openers = _find_names(_QUOTED.sub(" ", rest))
     quoted = [next(filter(None, groups)) for groups in _QUOTED.findall(text)]
     return Hints(
         text=text,
-        quoted=_remove_repeats(quoted),
-        names=_remove_repeats(names),
-        numbers=_remove_repeats([*_find_numbers(rest), *_find_counted(rest)]),
-        dates=_remove_repeats(_DATE.findall(text)),
-        times=_remove_repeats(_TIME.findall(text)),
-        emails=_remove_repeats(_EMAIL.findall(text)),
-        urls=_remove_repeats(_URL.findall(text)),
-        phrases=_remove_repeats([*_find_phrases(rest), *openers]),
-        expressions=_remove_repeats([found.strip() for found in _EXPRESSION.findall(rest)]),
+        quoted=_remove_duplicates(quoted),
+        names=_remove_duplicates(names),
+        numbers=_remove_duplicates([*_find_numbers(rest), *_find_counted(rest)]),
+        dates=_remove_duplicates(_DATE.findall(text)),
+        times=_remove_duplicates(_TIME.findall(text)),
+        emails=_remove_duplicates(_EMAIL.findall(text)),
+        urls=_remove_duplicates(_URL.findall(text)),
+        phrases=_remove_duplicates([*_find_phrases(rest), *openers]),
+        expressions=_remove_duplicates([found.strip() for found in _EXPRESSION.findall(rest)]),
         said=[found.strip() for found in _SAID.findall(text)],
     )
 
 
 def _find_names(text: str) -> tuple[list[str], list[str]]:
-    """Return names, and lone words that a capital letter at the head of a sentence may or may not make one."""
+    """Return names, and single capitalised words at the start of a sentence, which may or may not be names."""
     found, openers = [], []
     for match in _NAME.finditer(text):
         name = match.group()
@@ -174,5 +174,5 @@ def _find_counted(text: str) -> list[float]:
     return [_COUNTED.index(word) for word in split_words(text) if word in _COUNTED]
 
 
-def _remove_repeats(found: list[_T]) -> list[_T]:
+def _remove_duplicates(found: list[_T]) -> list[_T]:
     return list(dict.fromkeys(found))

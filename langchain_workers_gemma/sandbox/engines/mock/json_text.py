@@ -1,4 +1,4 @@
-"""JSON inside of other text."""
+"""Find JSON inside other text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _MAX_STARTS = 2_000
 
 
 def find_json_spans(text: str) -> Iterator[tuple[Any, int, int]]:
-    """Yield each JSON object or array in a text, and where it begins and ends.
+    """Yield each JSON object or array in a text, with its start and end.
 
-    The number of places that are tried is limited, since one of them can take as long as the text is.
+    The number of positions that are tried is limited, because each attempt can take linear time.
     """
     decoder = json.JSONDecoder()
-    at = 0
+    end = 0
     for _ in range(_MAX_STARTS):
-        start = min((i for i in (text.find("{", at), text.find("[", at)) if i >= 0), default=-1)
+        start = min((found for found in (text.find("{", end), text.find("[", end)) if found >= 0), default=-1)
         if start < 0:
             return
         try:
-            value, at = decoder.raw_decode(text, start)
+            value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            at = start + 1
+            end = start + 1
         else:
-            yield value, start, at
+            yield value, start, end

@@ -1,4 +1,4 @@
-"""Tools that no `tools` parameter binds: those that a prompt describes or a constraint lets a reply call."""
+"""Find tools that are not in the `tools` parameter: those that a prompt describes, or that a constraint allows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DEMAND = re.compile(r"\b(?:[Mm]ust|MUST|have to)\s+(?:invoke|call|use)\s+(?:the
 
 
 def find_tools(request: ChatRequest) -> tuple[Tool, ...]:
-    """Return the tools that a reply can call, whether the request binds, describes or constrains them."""
+    """Return the tools that a reply can call: bound tools, tools in the prompt, or tools in the constraint."""
     return request.tools or _find_described(request.turns) or _find_callable(request.schema, request.turns)
 
 
 def find_demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
-    """Return the tool choice that the prompt itself makes: `auto`, `required` or a tool's name."""
+    """Return the tool choice that the prompt requests: `auto`, `required` or the name of a tool."""
     names = {tool.name for tool in tools}
     for turn in turns[:2]:
         if turn.role in _DESCRIBING:
@@ -36,15 +36,15 @@ def find_demanded_call(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> str:
 
 
 def find_question(text: str, tools: tuple[Tool, ...]) -> str:
-    """Return the question in a turn, without the paragraphs up to the last that describes tools."""
+    """Return the question in a turn: the paragraphs after the last one that describes tools."""
     paragraphs = text.split("\n\n")
-    describing = [at for at, paragraph in enumerate(paragraphs) if _describes(paragraph, tools)]
+    describing = [index for index, paragraph in enumerate(paragraphs) if _describes(paragraph, tools)]
     rest = "\n\n".join(paragraphs[describing[-1] + 1 :]) if describing else text
     return rest if rest.strip() else remove_definitions(text)
 
 
 def remove_definitions(text: str) -> str:
-    """Return a text without the definitions of tools and the schemas it holds."""
+    """Return a text without the definitions of tools and the schemas in it."""
     schemas = find_schemas(text)
     for value, start, end in reversed(list(find_json_spans(text))):
         if value in schemas or any(_iterate_definitions(value)):
@@ -53,7 +53,7 @@ def remove_definitions(text: str) -> str:
 
 
 def _describes(paragraph: str, tools: tuple[Tool, ...]) -> bool:
-    """Return whether a paragraph describes tools or a schema: in JSON, or in lines that begin with a name of theirs."""
+    """Return whether a paragraph describes tools or a schema, in JSON or in lines that start with their names."""
     if find_schemas(paragraph) or any(any(_iterate_definitions(value)) for value, _, _ in find_json_spans(paragraph)):
         return True
     heads = [tool.name for tool in tools]
@@ -92,7 +92,7 @@ def _iterate_definitions(value: Any) -> Iterator[Tool]:
 
 # --- constraints ------------------------------------------------------------------------------------------------------
 def _find_callable(schema: Mapping[str, Any] | None, turns: tuple[Turn, ...]) -> tuple[Tool, ...]:
-    """Return the tools that a constraint names: objects of a constant name and an object of arguments."""
+    """Return the tools in a constraint: objects with a constant name and an object of arguments."""
     if schema is None:
         return ()
     described = "\n".join(turn.text for turn in turns[:2] if turn.role in _DESCRIBING)
@@ -115,7 +115,7 @@ def _iterate_calls(root: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 
 
 def _find_only_text(schema: Mapping[str, Any]) -> str | None:
-    """Return the one text that a schema allows."""
+    """Return the only text that a schema allows, or `None`."""
     choices = schema.get("enum")
     value = schema.get("const", choices[0] if isinstance(choices, list) and len(choices) == 1 else None)
     return value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""The mock model's answers: short sentences made of the prompt and of what tools returned."""
+"""Write the replies of the mock model: short sentences made from the prompt and the results of tools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_RESULT_WORDS = 120
 _MAX_TOPIC_WORDS = 12
 _MAX_FOCUS = 400
 _MAX_MATERIAL = 20_000
-"""Characters of a prompt, from its end, that are searched for an answer."""
+"""Maximum number of characters, at the end of a prompt, that are searched for an answer."""
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\s|$)|\.(?=\S)[^.!?\n]*)*[.!?]*")
 _GREETING = re.compile(r"^\W*(?:hello|hi|hey|good (?:morning|evening|day|afternoon)|greetings)\b", re.IGNORECASE)
 _THANKS = re.compile(r"\b(?:thanks|thank you|cheers)\b", re.IGNORECASE)
@@ -63,7 +63,7 @@ _LENGTH_WISH = re.compile(
 
 
 def write_answer(conversation: Conversation, rng: random.Random) -> str:
-    """Write the answer to the last question."""
+    """Write the reply to the last question."""
     results = [result for result in conversation.results if not result.hands_off]
     material = "\n".join(result.text for result in results) if results else conversation.question
     exact = find_exact_answer(
@@ -82,7 +82,7 @@ def write_answer(conversation: Conversation, rng: random.Random) -> str:
 
 
 def write_reasoning(conversation: Conversation) -> str:
-    """Write what the mock model thinks before it answers."""
+    """Write the reasoning of the mock model before its reply."""
     names = dict.fromkeys(result.name or "a tool" for result in conversation.results)
     if names:
         return f"I have the result of {_join_items(list(names))}, so I can go on."
@@ -91,17 +91,17 @@ def write_reasoning(conversation: Conversation) -> str:
 
 
 def find_topic(question: str) -> str:
-    """Return a phrase that names what a question is about and that fits into a sentence."""
+    """Return the topic of a question, as a phrase that fits into a sentence."""
     focus = _find_focus(question)
-    wish = _LENGTH_WISH.sub("", focus[:_MAX_FOCUS]).strip()
-    bare = wish.strip(" .!?:;")
+    without_length = _LENGTH_WISH.sub("", focus[:_MAX_FOCUS]).strip()
+    bare = without_length.strip(" .!?:;")
     topic = _FRAME.sub("", bare, count=1).strip(" .!?:;,")
     if topic and topic != bare and len(topic.split()) <= _MAX_TOPIC_WORDS:
         return topic
     if not bare:
         return ""
-    shown = _shorten(bare)  # a sentence of its own can only be quoted
-    return f"“{shown}?”" if wish.endswith("?") and shown == bare else f"“{shown}”"
+    shown = _shorten(bare)  # a whole sentence fits into another one only as a quotation
+    return f"“{shown}?”" if without_length.endswith("?") and shown == bare else f"“{shown}”"
 
 
 # --- from the prompt --------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def _find_first_sentence(text: str) -> str:
 
 
 def _find_known_fact(conversation: Conversation) -> str | None:
-    """Return the sentence of the prompt, or of an earlier message, that shares most words with the question."""
+    """Return the sentence of the prompt, or of an earlier message, that shares the most words with the question."""
     material = conversation.question[-_MAX_MATERIAL:]
     focus = _find_focus(material)
     wanted = get_content_stems(focus)
@@ -149,27 +149,33 @@ def _find_known_fact(conversation: Conversation) -> str | None:
     if here is not None:
         return here
     earlier = _choose_best(
-        wanted, [one for text in conversation.earlier for one in _list_statements(text[-_MAX_MATERIAL:])]
+        wanted, [sentence for text in conversation.earlier for sentence in _list_statements(text[-_MAX_MATERIAL:])]
     )
     return f"You said: “{earlier}”" if earlier is not None else None
 
 
 def _list_statements(text: str) -> list[str]:
     sentences = (found.group().strip() for found in _SENTENCE.finditer(text))
-    return [one for one in sentences if one and not one.endswith(("?", ":")) and not _NOT_A_FACT.match(one)]
+    return [
+        sentence
+        for sentence in sentences
+        if sentence and not sentence.endswith(("?", ":")) and not _NOT_A_FACT.match(sentence)
+    ]
 
 
 def _choose_best(wanted: set[str], statements: list[str]) -> str | None:
-    scored = [(len(wanted & get_content_stems(one)), -at, one) for at, one in enumerate(statements)]
+    scored = [
+        (len(wanted & get_content_stems(statement)), -index, statement) for index, statement in enumerate(statements)
+    ]
     best = max(scored, default=None)
     return best[2] if best is not None and 2 * best[0] >= len(wanted) and best[0] else None
 
 
 def _find_focus(question: str) -> str:
-    """Return the sentence that asks: the last question, else the first sentence."""
+    """Return the main sentence of a prompt: the last question, or the first sentence."""
     sentences = [found.group().strip() for found in _SENTENCE.finditer(question[-_MAX_MATERIAL:])]
-    asking = [one for one in sentences if one.endswith("?")]
-    focus = asking[-1] if asking else next((one for one in sentences if one), "")
+    questions = [sentence for sentence in sentences if sentence.endswith("?")]
+    focus = questions[-1] if questions else next((sentence for sentence in sentences if sentence), "")
     return re.sub(r"^(?:question|q|user|human)\s*:\s*", "", focus, flags=re.IGNORECASE)
 
 
@@ -184,13 +190,13 @@ def _shorten(text: str, most: int = _MAX_TOPIC_WORDS) -> str:
 
 # --- from results -----------------------------------------------------------------------------------------------------
 def _report(result: Result) -> str:
-    """Report what a tool returned, in a sentence that names the tool where the text alone is too short."""
+    """Write a sentence about the result of a tool."""
     name = result.name or "the tool"
     if result.failed:
         return f"I could not finish that: {name} reported “{_show(result.text)}”."
     if result.images:
-        pictured = [f"a {one.format} image of {one.width} by {one.height} pixels" for one in result.images]
-        return f"The result of {name} is {_join_items(pictured)}."
+        described = [f"a {image.format} image of {image.width} by {image.height} pixels" for image in result.images]
+        return f"The result of {name} is {_join_items(described)}."
     value = _parse(result.text)
     if isinstance(value, Mapping | list):
         return f"According to {name}: {_to_readable(value)}."

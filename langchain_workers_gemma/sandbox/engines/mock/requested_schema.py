@@ -1,4 +1,4 @@
-"""What a prompt itself asks the reply to look like, where no parameter does."""
+"""Find the JSON Schema that a prompt requests for the reply, without a constraint parameter."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Turn
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-_ASKING = ("system", "developer", "user")
-_ASKS = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n]{0,80}\bJSON\b", re.IGNORECASE)
+_INSTRUCTING_ROLES = ("system", "developer", "user")
+_JSON_REQUEST = re.compile(r"\b(?:answer|reply|respond|return|output|formatted)\b[^.?!\n]{0,80}\bJSON\b", re.IGNORECASE)
 
 
 def find_requested_schema(turns: tuple[Turn, ...]) -> Mapping[str, Any] | None:
-    """Return the JSON Schema that a prompt wants its answer to follow, any object where it wants JSON."""
-    texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _ASKING]
+    """Return the JSON Schema that a prompt requests for the reply, or `ANY_OBJECT` if it requests any JSON."""
+    texts = [turn.text for turn in (*turns[:2], *turns[-1:]) if turn.role in _INSTRUCTING_ROLES]
     schemas = [schema for text in texts for schema in find_schemas(text)]
     if schemas:
         return schemas[-1]
-    return ANY_OBJECT if any(_ASKS.search(text) for text in texts) else None
+    return ANY_OBJECT if any(_JSON_REQUEST.search(text) for text in texts) else None
 
 
 def find_schemas(text: str) -> list[Mapping[str, Any]]:
-    """Return the JSON Schemas that a text holds, definitions of tools left out."""
+    """Return the JSON Schemas in a text, without definitions of tools."""
     if "json" not in text.lower():
         return []
     return [value for value, _, _ in find_json_spans(text) if _is_schema(value)]

@@ -1,4 +1,4 @@
-"""Check a value against a JSON Schema, within the work limit of one answer."""
+"""Validate a value against a JSON Schema, within the work limit of one reply."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .work_limit import MAX_SCHEMA_CHARACTERS, make_too_complex_error, spend_ste
 
 
 def is_valid(schema: Mapping[str, Any], value: object) -> bool:
-    """Return whether a value obeys a schema, formats included; nothing obeys a schema that cannot be read.
+    """Return whether a value is valid by a schema, including formats. No value is valid by an invalid schema.
 
     Raises:
-        ServiceError: 400 for a schema that takes too much work.
+        ServiceError: 400 if the schema takes too much work.
     """
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_CHARACTERS:
         raise make_too_complex_error()
-    if "patternProperties" in text:  # the validator would use Python's `re` for it
+    if "patternProperties" in text:  # the validator would match it with Python's `re`
         return _is_accepted(schema, value)
     from jsonschema.exceptions import SchemaError
     from referencing.exceptions import Unresolvable
@@ -44,7 +44,7 @@ def _is_accepted(schema: Mapping[str, Any], value: object) -> bool:
 
 @cache
 def _make_validator_class() -> Any:
-    """Return a validator that counts its steps, and that matches patterns in linear time."""
+    """Return a validator class that counts its steps and matches patterns in linear time."""
     from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import ValidationError
 

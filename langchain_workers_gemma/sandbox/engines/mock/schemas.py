@@ -1,4 +1,4 @@
-"""Traverse JSON Schemas: references, branches and the constants inside."""
+"""Traverse JSON Schemas: resolve references, and list branches and constants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_SCHEMAS = 400
 
 
 def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a schema with its local reference followed and `allOf` merged; booleans are the open schema."""
+    """Return a schema with its local reference followed and `allOf` merged. A boolean becomes an empty schema."""
     for _ in range(_MAX_DEPTH):
         spend_steps()
         if not isinstance(schema, Mapping):
@@ -32,7 +32,7 @@ def resolve(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def list_branches(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the alternatives of a schema, none where it has only one form."""
+    """Return the alternatives of a schema, or an empty list if it has none."""
     for key in ("anyOf", "oneOf"):
         found = schema.get(key)
         if isinstance(found, list) and found:
@@ -47,7 +47,10 @@ def list_branches(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield a schema and those inside it, references followed, the nearest first; of an endless one the beginning."""
+    """Yield a schema and the schemas inside it, breadth first, with references followed.
+
+    The number of schemas is limited, because a recursive schema is infinite.
+    """
     waiting: deque[object] = deque([schema])
     for _ in range(_MAX_SCHEMAS):
         if not waiting:
@@ -55,11 +58,11 @@ def walk(schema: object, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]
         found = resolve(waiting.popleft(), root)
         yield found
         inner = (*list_branches(found), found.get("items"), *_list_children(found))
-        waiting.extend(one for one in inner if isinstance(one, Mapping))
+        waiting.extend(child for child in inner if isinstance(child, Mapping))
 
 
 def collect_constants(schema: object, root: Mapping[str, Any]) -> set[str]:
-    """Return every string that a schema names as a constant or a choice, at any depth."""
+    """Return all strings of `const` and `enum` in a schema, at any depth."""
     return {
         value
         for found in walk(schema, root)

@@ -1,4 +1,4 @@
-"""Sentences about any topic: they read like prose and state no facts."""
+"""Write sentences about any topic. They state no facts."""
 
 from __future__ import annotations
 
@@ -97,18 +97,18 @@ _STATEMENTS = (
 
 
 def write_about(topic: str, question: str, rng: random.Random) -> str:
-    """Write about a topic, at the length that the question asks for: one sentence where it names none.
+    """Write about a topic, at the length that the question requests. Without a length, write one sentence.
 
     Args:
         topic: A phrase, or a whole sentence in quotation marks.
-        question: What may name a length.
+        question: The question, which may request a length.
         rng: Chooses the sentences.
     """
     question = question[:_MAX_QUESTION]
     items = _ITEMS.search(question)
     if items is not None:
         number = min(_find_number(items[1]), len(_ITEM_TEXTS))
-        return "\n".join(f"{at}. {text}" for at, text in enumerate(rng.sample(_ITEM_TEXTS, number), 1))
+        return "\n".join(f"{index}. {text}" for index, text in enumerate(rng.sample(_ITEM_TEXTS, number), 1))
     sentences = _iterate_sentences(topic, rng)
     found = _LENGTH.search(question)
     if found is None:
@@ -125,7 +125,7 @@ def _find_number(text: str) -> int:
 
 
 def _join_at_least(wanted: int, sentences: Iterator[str], separator: str = " ") -> str:
-    """Return sentences of as many words as are wanted, and no further sentence."""
+    """Join sentences until they have at least a number of words."""
     written: list[str] = []
     count = 0
     while count < wanted:
@@ -135,17 +135,16 @@ def _join_at_least(wanted: int, sentences: Iterator[str], separator: str = " ") 
 
 
 def _iterate_sentences(topic: str, rng: random.Random) -> Iterator[str]:
-    """Yield sentences without end; the first 240 differ."""
+    """Yield an infinite number of sentences, of which the first 240 differ."""
     if topic.startswith("“"):
-        asks = topic.endswith("?”")
-        yield rng.choice(_ABOUT_QUESTION if asks else _ABOUT_STATEMENT).format(topic=topic)
-        topic = "this question" if asks else "this"
+        is_question = topic.endswith("?”")
+        yield rng.choice(_ABOUT_QUESTION if is_question else _ABOUT_STATEMENT).format(topic=topic)
+        topic = "this question" if is_question else "this"
     statements = list(_STATEMENTS)
     rng.shuffle(statements)
     while True:
-        for turn in range(len(_OPENERS)):
-            for at, statement in enumerate(statements):
-                sentence = _OPENERS[1 + (at + turn) % (len(_OPENERS) - 1) if turn else 0] + statement.format(
-                    topic=topic
-                )
+        for cycle in range(len(_OPENERS)):
+            for index, statement in enumerate(statements):
+                opener = _OPENERS[1 + (index + cycle) % (len(_OPENERS) - 1) if cycle else 0]
+                sentence = opener + statement.format(topic=topic)
                 yield f"{sentence[0].upper()}{sentence[1:]}."

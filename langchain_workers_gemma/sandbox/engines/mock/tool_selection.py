@@ -1,4 +1,4 @@
-"""Select the tools that a prompt asks for, and their arguments."""
+"""Select the tools that a prompt requests, and their arguments."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _MAX_REPEATS = 8
 def select_calls(
     tools: tuple[Tool, ...], conversation: Conversation, request: ChatRequest
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Return the calls that the last question asks for: names and arguments, in the order of mention."""
+    """Return the calls that the last question requests, as names and arguments in the order of the question."""
     if request.tool_choice == "none" or not tools:
         return ()
     choice = request.tool_choice if request.tools else find_demanded_call(request.turns, tools)
     if choice not in ("auto", "required"):
         chosen = [tool for tool in tools if tool.name == choice][:1]
     else:
-        chosen = _find_wanted(tools, conversation)
+        chosen = _find_requested_tools(tools, conversation)
         if not chosen and choice == "required":
-            chosen = [_choose_likeliest(tools, conversation)]
+            chosen = [_choose_best_tool(tools, conversation)]
     calls = [call for tool in chosen for call in _build_calls(tool, conversation, alone=len(chosen) == 1)]
     return tuple(calls if request.parallel and choice in ("auto", "required") else calls[:1])
 
 
-def _find_wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
+def _find_requested_tools(tools: tuple[Tool, ...], conversation: Conversation) -> list[Tool]:
     open_tools = [tool for tool in tools if tool.name not in conversation.called]
     scored = [(score_tool(tool, conversation.question), tool) for tool in open_tools]
     named = [tool for points, tool in scored if points >= _EXACT]
@@ -48,13 +48,13 @@ def _find_wanted(tools: tuple[Tool, ...], conversation: Conversation) -> list[To
     return sorted(enough, key=lambda tool: _find_position(tool, conversation.question))
 
 
-def _choose_likeliest(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
+def _choose_best_tool(tools: tuple[Tool, ...], conversation: Conversation) -> Tool:
     fresh = [tool for tool in tools if tool.name not in conversation.called] or list(tools)
     return max(fresh, key=lambda tool: score_tool(tool, conversation.question))
 
 
 def score_tool(tool: Tool, text: str) -> float:
-    """Return a score of how well a text asks for a tool."""
+    """Return a score of how clearly a text requests a tool."""
     if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", text) and re.search(r"[_A-Z(]|\W", tool.name + "_"):
         is_distinctive = "_" in tool.name or not tool.name.islower() or f"{tool.name}(" in text
         if is_distinctive:
@@ -82,7 +82,7 @@ def _find_position(tool: Tool, text: str) -> int:
 
 
 def _build_calls(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
-    """Return one call, or one for each of several values that the question lists for the tool's only parameter."""
+    """Return one call, or one call for each value that the question lists for the tool's only required parameter."""
     parts = [conversation.question, *(result.text for result in conversation.results if not result.failed)]
     hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
     several = _find_several(tool, hints) if alone and not conversation.results else []
@@ -92,7 +92,7 @@ def _build_calls(tool: Tool, conversation: Conversation, *, alone: bool) -> list
 
 
 def _find_several(tool: Tool, hints: Hints) -> list[str]:
-    """Return values listed with `and` or commas, for a tool whose one required parameter is a text."""
+    """Return the values that a text lists with `and`, `or` or commas, if the tool has one required string parameter."""
     required = [name for name in tool.parameters.get("required", ()) if name in _get_properties(tool)]
     if len(required) != 1 or resolve(_get_properties(tool)[required[0]], tool.parameters).get("type") != "string":
         return []
@@ -108,7 +108,7 @@ def _find_several(tool: Tool, hints: Hints) -> list[str]:
 
 
 def _keep_only(hints: Hints, value: str, several: list[str]) -> str:
-    """Return the question with one of several values alone."""
+    """Return the question with only one of several values."""
     text = hints.text
     for other in several:
         if other != value:
@@ -117,7 +117,7 @@ def _keep_only(hints: Hints, value: str, several: list[str]) -> str:
 
 
 def build_arguments(tool: Tool, hints: Hints) -> dict[str, Any]:
-    """Return arguments for a tool, valid by its schema where that is possible."""
+    """Return arguments for a tool, valid by its schema if that is possible."""
     from .constrained_decoding import decode
     from .schema_validation import is_valid
 
@@ -136,5 +136,5 @@ def build_arguments(tool: Tool, hints: Hints) -> dict[str, Any]:
 
 
 def _is_plainly_valid(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
-    """Return whether arguments need no validator: no parameters and none given."""
+    """Return whether arguments are valid without a validator: there are none, and none is required."""
     return not arguments and not schema.get("required")

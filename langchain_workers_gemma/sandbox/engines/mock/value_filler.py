@@ -14,13 +14,13 @@ from .hints import Hints, get_content_stems, get_stems, split_words, stem
 from .schemas import collect_constants, list_branches, resolve
 from .work_limit import MAX_ITEMS, MAX_STRING, make_too_complex_error, spend_steps
 
-_STEPS_OF_A_VALUE = 25
+_STEPS_PER_VALUE = 25
 _MAX_DEPTH = 10
-_LONG_DEPTH = 5
+_MAX_OPTIONAL_DEPTH = 5
 """From this depth on a value is as short as possible, so that recursive schemas end."""
 _MAX_TEXT = 200
-_USUAL_ITEMS = 5
-_ANSWERS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
+_MAX_DEFAULT_ITEMS = 5
+_ANSWER_KEYS = frozenset({"answer", "reply", "response", "message", "content", "text", "final"})
 EXAMPLES = {
     "date": "2026-01-01",
     "time": "12:00:00Z",
@@ -33,19 +33,19 @@ EXAMPLES = {
     "ipv6": "2001:db8::1",
     "hostname": "example.com",
 }
-"""A text of each format, for when the prompt has none."""
+"""An example of each format, for prompts that contain none."""
 
 
 class ValueFiller:
-    """Fills one value; what was used once is not offered again.
+    """Fills one value. Each value of the prompt is used once.
 
     Attributes:
-        hints: What the prompt offers.
-        root: The whole schema, for references.
-        answer: The answer in plain text, for a key that asks for it.
-        called: The arguments of the call to write, where the schema describes calls.
+        hints: The values in the prompt.
+        root: The whole schema, to resolve references.
+        answer: The answer in plain text, for keys such as `answer`.
+        called: The name and arguments of the call that is being written, if the schema describes calls.
         wanted: The calls to write.
-        tools: The names of every tool, to distinguish a branch with calls from one with an answer.
+        tools: The names of all tools, to distinguish a branch with calls from a branch with an answer.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class ValueFiller:
         self._stems = get_content_stems(hints.text)
 
     def propose(self) -> Any:
-        """Return a value for the whole schema, `None` for an invalid schema."""
+        """Return a value for the whole schema, or `None` if the schema is not valid."""
         try:
             return self.fill(self.root)
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError):
             return None
 
     def fill(self, schema: object, key: str = "", depth: int = 0) -> Any:
-        """Propose a value."""
-        spend_steps(_STEPS_OF_A_VALUE)
+        """Return a value for a schema and its key."""
+        spend_steps(_STEPS_PER_VALUE)
         found = resolve(schema, self.root)
         if "const" in found:
             return found["const"]
@@ -100,7 +100,7 @@ class ValueFiller:
             return self._fill_boolean(schema, key)
         return None if kind == "null" else self._fill_string(schema, key)
 
-    # --- choosing -----------------------------------------------------------------------------------------------------
+    # --- choices ------------------------------------------------------------------------------------------------------
     def _choose_constant(self, options: list[Any]) -> Any:
         if self.called is not None and self.called[0] in options:
             return self.called[0]
@@ -116,7 +116,7 @@ class ValueFiller:
 
     def _choose_branch(self, options: list[Any], key: str, depth: int) -> Any:
         nothing = [option for option in options if resolve(option, self.root).get("type") == "null"]
-        if nothing and depth >= _LONG_DEPTH:
+        if nothing and depth >= _MAX_OPTIONAL_DEPTH:
             return nothing[0]
         return max(enumerate(options), key=lambda pair: (self._score_branch(pair[1], key), -pair[0]))[1]
 
@@ -136,7 +136,7 @@ class ValueFiller:
         return len(described & self._stems) + 0.5 * numeric
 
     def _is_negated(self, key: str) -> bool:
-        """Return whether the prompt excludes something."""
+        """Return whether the prompt excludes a key, as in `no cheese`."""
         spelled = r"\W+".join(map(re.escape, split_words(key)))
         negated = rf"\b(?:no|not|without|never|don't|exclude|skip)\W+(?:\w+\W+){{0,2}}{spelled}"
         return bool(spelled) and re.search(negated, self.hints.text, re.IGNORECASE) is not None
@@ -150,7 +150,7 @@ class ValueFiller:
         return {
             name: self.fill(inner, name, depth + 1)
             for name, inner in properties.items()
-            if name in required or (depth < _LONG_DEPTH and self._is_worth_filling(name, inner))
+            if name in required or (depth < _MAX_OPTIONAL_DEPTH and self._is_worth_filling(name, inner))
         }
 
     def _is_worth_filling(self, name: str, schema: object) -> bool:
@@ -168,7 +168,7 @@ class ValueFiller:
         )
 
     def _fill_free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an object without declared properties: its keys are what the prompt names as keys."""
+        """Return an object for a schema without properties. Its keys are the quoted keys in the prompt."""
         asked = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
         keys = [key for key in self.hints.quoted if asked and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
         inner = schema.get("additionalProperties")
@@ -180,7 +180,7 @@ class ValueFiller:
         fewest = schema.get("minItems", 0)
         if fewest > MAX_ITEMS:
             raise make_too_complex_error()
-        most = min(schema.get("maxItems", _USUAL_ITEMS), max(_USUAL_ITEMS, fewest))
+        most = min(schema.get("maxItems", _MAX_DEFAULT_ITEMS), max(_MAX_DEFAULT_ITEMS, fewest))
         prefix = schema.get("prefixItems")
         if isinstance(prefix, list):
             return [self.fill(item, key, depth + 1) for item in prefix]
@@ -190,7 +190,8 @@ class ValueFiller:
         if depth >= _MAX_DEPTH:
             return []
         found = [
-            self.fill(items, key, depth + 1) for _ in range(max(fewest, min(1, most) if depth < _LONG_DEPTH else 0))
+            self.fill(items, key, depth + 1)
+            for _ in range(max(fewest, min(1, most) if depth < _MAX_OPTIONAL_DEPTH else 0))
         ]
         kind = resolve(items, self.root).get("type")
         while len(found) < most and kind in ("string", "integer", "number") and self._has_left(str(kind)):
@@ -239,8 +240,8 @@ class ValueFiller:
         candidates: list[str] = self._list_of_format(form) if form in EXAMPLES else self._list_candidates(key)
         for value in candidates:
             spend_steps()
-            suits = fewest <= len(value) <= most and ("string", value) not in self._used
-            if suits and matches(value, schema.get("pattern")):
+            is_usable = fewest <= len(value) <= most and ("string", value) not in self._used
+            if is_usable and matches(value, schema.get("pattern")):
                 self._used.add(("string", value))
                 return value
         if form in EXAMPLES:
@@ -262,23 +263,23 @@ class ValueFiller:
         return found.get(form, [])
 
     def _list_candidates(self, key: str) -> list[str]:
-        """Return texts for a key, the likeliest first."""
+        """Return texts for a key, the most likely first."""
         hints = self.hints
         stated = self._find_stated(key)
         stems = {stem(word) for word in split_words(key)}
         found = [stated] if stated is not None else []
-        if self.answer and set(split_words(key)) & _ANSWERS:
+        if self.answer and set(split_words(key)) & _ANSWER_KEYS:
             found.append(self.answer)
-        for of, offered in _MEANT:
-            if stems & of:
-                found += offered(hints)
-        for of, offered in _WANTED:
-            if stems & of:
-                return [*found, *offered(hints)]
+        for key_stems, select in _PREFERRED_HINTS:
+            if stems & key_stems:
+                found += select(hints)
+        for key_stems, select in _ONLY_HINTS:
+            if stems & key_stems:
+                return [*found, *select(hints)]
         return [*found, *hints.quoted, *hints.names, *hints.expressions, *hints.dates, *hints.times, *hints.phrases]
 
     def _find_stated(self, key: str) -> str | None:
-        """Return the value that the prompt states for a key outright: `unit: celsius`, `limit 5`, `named 'Ann'`."""
+        """Return the value that the prompt states for a key, as in `unit: celsius`, `limit 5` or `named 'Ann'`."""
         spelled = r"[\s_-]+".join(map(re.escape, split_words(key)))
         if not spelled:
             return None
@@ -291,9 +292,9 @@ class ValueFiller:
         return next((group for group in found.groups() if group), None) if found else None
 
 
-_Offer = Callable[[Hints], list[str]]
-# The kind of value by a key's words. These are preferred where they are offered:
-_MEANT: tuple[tuple[frozenset[str], _Offer], ...] = (
+_SelectHints = Callable[[Hints], list[str]]
+# Hints for the words of a key. These come before all other hints:
+_PREFERRED_HINTS: tuple[tuple[frozenset[str], _SelectHints], ...] = (
     (get_stems("email mail"), lambda hints: hints.emails),
     (get_stems("url uri link website"), lambda hints: hints.urls),
     (get_stems("date day"), lambda hints: hints.dates),
@@ -301,8 +302,8 @@ _MEANT: tuple[tuple[frozenset[str], _Offer], ...] = (
     (get_stems("expression formula equation"), lambda hints: hints.expressions),
     (get_stems("body message content text note reminder announcement"), lambda hints: hints.said),
 )
-# And of these the first that fits is all there is to choose from:
-_WANTED: tuple[tuple[frozenset[str], _Offer], ...] = (
+# The first of these whose words match a key replaces all other hints:
+_ONLY_HINTS: tuple[tuple[frozenset[str], _SelectHints], ...] = (
     (
         get_stems("description summary reason explanation details note comment reasoning rationale"),
         lambda hints: [_shorten(hints.text)],
@@ -347,7 +348,7 @@ def _is_within(value: float, schema: Mapping[str, Any], *, whole: bool) -> bool:
 
 
 def _find_nearest(schema: Mapping[str, Any], *, whole: bool) -> float:
-    """Return the number nearest to 1 that the bounds allow."""
+    """Return the number closest to 1 that the bounds allow."""
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     value: float = 1

@@ -1,7 +1,7 @@
-"""Limit the work of one answer, so that no schema can block the sandbox.
+"""Limit the work for one reply, so that no schema can block the sandbox.
 
-A schema of 2 kB can demand unbounded work: references that double at each level, millions of items. Every
-step that follows a schema counts, and an answer that takes too many is refused as an engine refuses such a schema.
+A schema of 2 kB can cause unbounded work: references that double at each level, or millions of items. Every step that
+follows a schema counts. A request that takes too many steps is refused, as an engine refuses such a schema.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_STEPS = 100_000
-"""Steps of one answer; a second or two of work."""
+"""Maximum number of steps for one reply: one or two seconds of work."""
 MAX_SCHEMA_CHARACTERS = 200_000
 MAX_STRING = 20_000
-"""The longest string that a schema may demand."""
+"""Maximum string length that a schema may require."""
 MAX_ITEMS = 1_000
-"""The most items that a schema may demand."""
+"""Maximum number of items that a schema may require."""
 
 
 class _Steps:
@@ -29,20 +29,20 @@ class _Steps:
         self.left = MAX_STEPS
 
 
-_current: ContextVar[_Steps | None] = ContextVar("steps of the answer", default=None)
+_current: ContextVar[_Steps | None] = ContextVar("steps of the reply", default=None)
 
 
 def make_too_complex_error() -> ServiceError:
-    """Return the refusal of a schema that takes too much work."""
+    """Return the error for a schema that takes too much work."""
     return ServiceError(BAD_INPUT, "AiError: JSON Mode couldn't be met: the schema is too complex")
 
 
 @contextlib.contextmanager
 def limit_work() -> Iterator[None]:
-    """Limit the work that is done within a `with` block.
+    """Limit the work within a `with` block.
 
     Raises:
-        ServiceError: 400 when it takes too many steps, or nests too deeply.
+        ServiceError: 400 if the block takes too many steps, or nests too deeply.
     """
     token = _current.set(_Steps())
     try:
@@ -57,7 +57,7 @@ def spend_steps(steps: int = 1) -> None:
     """Count steps.
 
     Raises:
-        ServiceError: 400 when the answer has taken too many.
+        ServiceError: 400 if the reply has taken too many steps.
     """
     current = _current.get()
     if current is not None:

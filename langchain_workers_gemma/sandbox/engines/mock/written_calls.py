@@ -1,4 +1,4 @@
-"""Which tools an assistant's turn calls, as data or in any of the notations of `notation`."""
+"""Find the tools that an assistant turn calls, as data or in one of the notations of `notation`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .json_text import find_json_spans
 if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.chat import Turn
 
-_ARGUMENTS = ("parameters", "arguments", "args", "input")
+_ARGUMENTS_KEYS = ("parameters", "arguments", "args", "input")
 _BRACED = re.compile(r"\bcall:\s*([\w.-]+)\s*[{(]")
 _PYTHON = re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\(")
 _CODE = re.compile(r"```tool_code\s*\n(.*?)(?:```|\Z)|\A\s*+\[?+(\s*+[A-Za-z_]\w*+\(.*\))\s*\]?\s*\Z", re.DOTALL)
@@ -21,10 +21,10 @@ def find_called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
     """Return the names of the tools that a turn calls.
 
     Args:
-        turn: A turn of any role; only an assistant's calls.
-        tools: The names of the tools that are known now. A call in JSON or in Gemma's markup counts whatever it names,
-            since the tool may belong to another agent; one in Python counts only if it names one of these, since prose
-            has parentheses, too.
+        turn: A turn of any role. Only assistant turns contain calls.
+        tools: The names of the known tools. A call in JSON or in Gemma's markup counts with any name, because the tool
+            may belong to another agent. A call in Python counts only with one of these names, because plain text has
+            parentheses too.
     """
     if turn.role != "assistant":
         return []
@@ -37,13 +37,13 @@ def find_called_names(turn: Turn, tools: frozenset[str]) -> list[str]:
 
 
 def _iterate_names(value: Any) -> Iterator[str]:
-    """Yield names in a call, in a list of calls, or in an object that holds a list of calls."""
+    """Yield the names in a call, in a list of calls, or in an object that contains lists of calls."""
     if isinstance(value, list):
         for item in value:
             yield from _iterate_names(item)
     elif isinstance(value, Mapping):
         name = value.get("name", value.get("function"))
-        if isinstance(name, str) and any(isinstance(value.get(key), Mapping) for key in _ARGUMENTS):
+        if isinstance(name, str) and any(isinstance(value.get(key), Mapping) for key in _ARGUMENTS_KEYS):
             yield name
         for inner in value.values():
             if isinstance(inner, list):
