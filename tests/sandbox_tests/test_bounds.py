@@ -229,7 +229,7 @@ def test_a_paced_stream_is_slower_and_otherwise_equal(sandbox: Sandbox, api: Api
 
 @pytest.mark.parametrize("pace", [0, -1, float("inf"), float("nan")])
 def test_a_pace_is_a_positive_number(pace: float) -> None:
-    with pytest.raises(ValueError, match="tokens_per_second is"):
+    with pytest.raises(ValueError, match="tokens_per_second="):
         Sandbox(tokens_per_second=pace)
 
 

@@ -141,7 +141,7 @@ def test_an_internal_error_is_a_500_that_names_the_sandbox(
     monkeypatch.setattr(MockModel, "write_reply", broken)
     response = api.say(GEMMA_3, "Hello")
     assert response.status_code == 500
-    assert "a fault of the sandbox itself" in response.text
+    assert "a bug in the sandbox itself" in response.text
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -1,1 +1,1 @@
-"""HTTP on loopback: routes, connections and the server's thread."""
+"""HTTP on loopback: routes, connections and the thread of the server."""

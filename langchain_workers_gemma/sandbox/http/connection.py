@@ -1,4 +1,4 @@
-"""One request's connection: read its body, notice when the client is gone, send the reply with the faults injected."""
+"""The connection of one request: read its body, detect a disconnected client, and send the reply with its fault."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.sandbox.faults import Fault
     from langchain_workers_gemma.sandbox.wire.reply import Reply
 
-_MAX_DISCARDED = 64_000_000
-"""Bytes of too large a body that are read and discarded, so that the client can read the refusal."""
+_MAX_DISCARDED_BYTES = 64_000_000
+"""Bytes beyond the size limit that are read and discarded, so that the client can read the error."""
 _LINGER_AND_RESET = struct.pack("ii", 1, 0)
 
 
 class DisconnectedError(Exception):
-    """The client has disconnected, or the sandbox closes."""
+    """The client has disconnected, or the sandbox is closing."""
 
 
 class Connection:
     """The connection of one request.
 
-    A wait ends at once when the client disconnects or the sandbox closes.
+    All waits end at once when the client disconnects or the sandbox closes.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, open_connections: set[Connection]) -> None:
@@ -54,24 +54,24 @@ class Connection:
                 await self._watcher
 
     def abort(self) -> None:
-        """End every wait, because the sandbox closes."""
+        """End all waits, because the sandbox is closing."""
         self._disconnected.set()
 
     async def read_body(self, limit: int) -> tuple[bytes, bool]:
-        """Read the request's body.
+        """Read the body of the request.
 
         Args:
-            limit: The largest body in bytes. What a larger one has beyond is discarded.
+            limit: Maximum size in bytes. The bytes beyond it are discarded.
 
         Returns:
-            The body, or its start, and whether it was larger.
+            The body or its start, and whether the body was larger than the limit.
 
         Raises:
-            DisconnectedError: When the client is gone before its end.
+            DisconnectedError: If the client disconnects before the end of the body.
         """
         kept = bytearray()
         size = 0
-        while size <= limit + _MAX_DISCARDED:
+        while size <= limit + _MAX_DISCARDED_BYTES:
             message = await self._receive()
             if message["type"] != "http.request":
                 raise DisconnectedError
@@ -83,14 +83,17 @@ class Connection:
         return bytes(kept), size > limit
 
     async def run(self, work: Coroutine[None, None, None]) -> None:
-        """Run what answers the request, and cancel it when the client is gone. The body must have been read."""
+        """Run a coroutine that replies to the request, and cancel it when the client disconnects.
+
+        The body must have been read before.
+        """
         self._watch()
         task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(self._disconnected.wait())
+        disconnected = asyncio.ensure_future(self._disconnected.wait())
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            gone.cancel()
+            disconnected.cancel()
             task.cancel()
         try:
             await task
@@ -99,10 +102,10 @@ class Connection:
                 await self.drop(reset=True)
 
     async def pause(self, seconds: float) -> None:
-        """Wait.
+        """Wait for a number of seconds.
 
         Raises:
-            DisconnectedError: When the client or the sandbox is gone.
+            DisconnectedError: If the client disconnects or the sandbox closes.
         """
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
@@ -120,20 +123,20 @@ class Connection:
             headers.append((b"content-length", str(len(reply.body)).encode()))
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
-    async def send_piece(self, data: bytes) -> None:
-        """Send a piece of the body.
+    async def send_chunk(self, data: bytes) -> None:
+        """Send a chunk of the body.
 
         Raises:
-            DisconnectedError: When the client or the sandbox is gone.
+            DisconnectedError: If the client has disconnected or the sandbox is closing.
         """
-        # A failed write closes the transport at once; the event follows only when this task waits. Writing on would
-        # have asyncio log a warning for each piece.
+        # A failed write closes the transport at once, but the event is set only when this task waits. If it continued
+        # to write, asyncio would log a warning for each chunk.
         if self._disconnected.is_set() or (self._transport is not None and self._transport.is_closing()):
             raise DisconnectedError
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last piece."""
+        """Send the last chunk of the body."""
         self._ended = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
@@ -141,14 +144,14 @@ class Connection:
         """Close the connection in the middle of the reply.
 
         Args:
-            reset: With a TCP reset, which discards what is not delivered yet, instead of an orderly close.
+            reset: Whether to send a TCP reset, which discards undelivered data, instead of an orderly close.
         """
         if self._transport is None:  # pragma: no cover - every connection of the sandbox's own server has one
             return
         if reset:
             raw: socket.socket | None = self._transport.get_extra_info("socket")
             if raw is not None:
-                await asyncio.sleep(0.01)  # data that was sent should arrive before the reset
+                await asyncio.sleep(0.01)  # so that data that was already sent arrives before the reset
                 with contextlib.suppress(OSError):  # the client may have closed it first
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_AND_RESET)
             self._transport.abort()
@@ -172,13 +175,13 @@ async def send_reply(connection: Connection, reply: Reply, fault: Fault | None, 
     """Send a reply, and apply a fault to it.
 
     Args:
-        connection: Where to send it.
+        connection: The connection.
         reply: The reply.
-        fault: The fault to apply while it is sent.
-        stream_error: The event that a `stream_error` fault sends.
+        fault: The fault to apply while the reply is sent, or `None`.
+        stream_error: The event for a `stream_error` fault.
 
     Raises:
-        DisconnectedError: When the client or the sandbox is gone.
+        DisconnectedError: If the client disconnects or the sandbox closes.
     """
     if isinstance(reply.body, bytes):
         await _send_whole(connection, reply, reply.body, fault)
@@ -186,18 +189,18 @@ async def send_reply(connection: Connection, reply: Reply, fault: Fault | None, 
         await _send_stream(connection, reply, reply.body, fault, stream_error)
 
 
-async def send_pieces(connection: Connection, reply: Reply, pieces: Iterable[bytes]) -> None:
-    """Send exact packets."""
-    pieces = tuple(pieces)
-    if len(pieces) <= 1:
-        reply.body = b"".join(pieces)
+async def send_packets(connection: Connection, reply: Reply, packets: Iterable[bytes]) -> None:
+    """Send a body in exact packets."""
+    packets = tuple(packets)
+    if len(packets) <= 1:
+        reply.body = b"".join(packets)
         await connection.start(reply)
         await connection.end(reply.body)
         return
     reply.body = _iterate_nothing()
     await connection.start(reply)
-    for piece in pieces:
-        await connection.send_piece(piece)
+    for packet in packets:
+        await connection.send_chunk(packet)
         await asyncio.sleep(0)
     await connection.end()
 
@@ -220,9 +223,9 @@ async def _send_whole(connection: Connection, reply: Reply, body: bytes, fault: 
     if fault.after_events or fault.clean:
         if fault.clean:
             reply.headers["connection"] = "close"
-            reply.body = _iterate_nothing()  # a body without a length ends where it ends
+            reply.body = _iterate_nothing()  # a stream has no content-length, so that the truncated body looks complete
         await connection.start(reply)
-        await connection.send_piece(body[: len(body) // 2])
+        await connection.send_chunk(body[: len(body) // 2])
         if fault.clean:
             await connection.end()
             return
@@ -238,7 +241,7 @@ async def _send_stream(
         async for frame in frames:
             if fault is not None and sent == fault.after_events and await _apply(connection, fault, stream_error):
                 return
-            await connection.send_piece(frame)
+            await connection.send_chunk(frame)
             sent += 1
     if fault is not None and sent <= fault.after_events and await _apply(connection, fault, stream_error):
         return
@@ -246,7 +249,7 @@ async def _send_stream(
 
 
 async def _apply(connection: Connection, fault: Fault, stream_error: bytes) -> bool:
-    """Apply a fault to a stream; return whether it ended the reply."""
+    """Apply a fault to a stream. Return whether it ended the reply."""
     if fault.kind == "stall":
         await connection.pause(fault.seconds)
         return False

@@ -1,4 +1,4 @@
-"""Serve one request: read and record it, answer it, send the reply with the faults injected."""
+"""Serve one request: read and record it, create the reply, and send it with its fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_workers_gemma.sandbox.records import make_record
 from langchain_workers_gemma.sandbox.service.refusals import build_fault_event, build_fault_reply, build_refusal
 from langchain_workers_gemma.sandbox.wire.reply import Reply
 
-from .connection import Connection, DisconnectedError, send_pieces, send_reply
+from .connection import Connection, DisconnectedError, send_packets, send_reply
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -31,7 +31,7 @@ class Endpoint:
     """One route as an ASGI application.
 
     Attributes:
-        style: The form of the route's requests, replies and errors.
+        style: The form of the requests, replies and errors of the route.
     """
 
     def __init__(self, service: Service, handler: Handler, style: Style, connections: set[Connection]) -> None:
@@ -55,7 +55,7 @@ class Endpoint:
             service.requests.add(record)
             call = service.open_call(record, self.style)
             fault = service.faults.take(record.path)
-            # Whatever wraps the application (the inspector) can read what influenced the reply.
+            # The inspector wraps the application, and reads from the scope what influenced the reply.
             scope.setdefault("state", {}).update(
                 dialect=list_active_dialects(call.dialect), fault=None if fault is None else fault.kind
             )
@@ -63,17 +63,17 @@ class Endpoint:
 
     async def _serve(self, connection: Connection, call: Call, path: Mapping[str, str], fault: Fault | None) -> None:
         if fault is not None and fault.kind == "exact":
-            await send_pieces(connection, build_fault_reply(call, fault), fault.pieces)
+            await send_packets(connection, build_fault_reply(call, fault), fault.pieces)
             return
-        wait = self._service.options.latency
-        limit = _get_first_byte_limit(call)
-        if limit is not None and limit < wait + _get_silence(fault):
-            await connection.pause(limit)
+        latency = self._service.options.latency
+        timeout = _get_gateway_timeout(call)
+        if timeout is not None and timeout < latency + _get_initial_stall(fault):
+            await connection.pause(timeout)
             reply, fault = build_refusal(call, ServiceError(TIMEOUT)), None
         else:
-            await connection.pause(wait)
+            await connection.pause(latency)
             reply = await self._get_reply(call, path, fault)
-        if call.of_cloudflare:
+        if call.has_cloudflare_headers:
             reply.headers.setdefault("cf-ray", call.ray)
         reply.headers.setdefault("x-sandbox-model", self._service.engine.description)
         in_transit = None if fault is None or fault.replaces_reply else fault
@@ -87,18 +87,18 @@ class Endpoint:
         except ServiceError as error:
             return build_refusal(call, error)
         except Exception as error:  # noqa: BLE001 - the client gets a 500 instead of a broken connection
-            _LOG.exception("The sandbox failed to answer %s", call.record.path)
-            message = f"AiError: Internal server error, a fault of the sandbox itself: {error!r}"
+            _LOG.exception("The sandbox failed to reply to %s", call.record.path)
+            message = f"AiError: Internal server error, a bug in the sandbox itself: {error!r}"
             return build_refusal(call, ServiceError(None, message, status=500))
 
 
-def _get_silence(fault: Fault | None) -> float:
-    """Return the seconds before the first byte that a fault takes."""
+def _get_initial_stall(fault: Fault | None) -> float:
+    """Return the seconds that a fault delays the first byte."""
     return fault.seconds if fault is not None and fault.kind == "stall" and not fault.after_events else 0.0
 
 
-def _get_first_byte_limit(call: Call) -> float | None:
-    """Return the seconds that the request's gateway waits for the first byte."""
-    limit = call.record.headers.get("cf-aig-request-timeout", "")
-    through = "cf-aig-gateway-id" in call.record.headers
-    return int(limit) / 1000 if through and limit.isdigit() and int(limit) else None
+def _get_gateway_timeout(call: Call) -> float | None:
+    """Return the seconds that the gateway of the request waits for the first byte, or `None` for no limit."""
+    timeout = call.record.headers.get("cf-aig-request-timeout", "")
+    uses_gateway = "cf-aig-gateway-id" in call.record.headers
+    return int(timeout) / 1000 if uses_gateway and timeout.isdigit() and int(timeout) else None

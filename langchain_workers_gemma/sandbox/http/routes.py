@@ -1,4 +1,4 @@
-"""The routes of the sandbox: what each reads from its request (docs/wire.md section 1)."""
+"""The routes of the sandbox, and the handler of each (docs/wire.md section 1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ async def _run_universal(service: Service, call: Call, path: Mapping[str, str]) 
     service.authenticate(call, path.get("account"))
     call = service.add_gateway(call)
     body = service.read_body(call)
-    return await service.run(call, service.find_model(_require(body, "model"), call.host), _get_inner(body, "input"))
+    return await service.run(
+        call, service.find_model(_require(body, "model"), call.host), _require_object(body, "input")
+    )
 
 
 async def _run_openai(service: Service, call: Call, path: Mapping[str, str]) -> Reply:
@@ -55,13 +57,13 @@ async def _run_openai(service: Service, call: Call, path: Mapping[str, str]) -> 
 async def _run_dataoorts(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
     service.authenticate(call, None)
     body = service.read_body(call)
-    data = dict(_get_inner(body, "data"))
+    data = dict(_require_object(body, "data"))
     data.pop("stream", None)  # streaming is not documented there
     return await service.run(call, service.find_model(_require(body, "model"), "dataoorts"), data)
 
 
 async def _run_binding(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
-    """Serve Cloudflare's own `env.AI` client; the runtime authenticates it, so there is no token."""
+    """Serve Cloudflare's own `env.AI` client. The runtime authenticates it, so there is no token."""
     body = service.read_body(call)
     options = body.get("options")
     options = options if isinstance(options, dict) else {}
@@ -69,7 +71,7 @@ async def _run_binding(service: Service, call: Call, _path: Mapping[str, str]) -
     call = replace(call, record=replace(call.record, headers=MappingProxyType(headers)))
     model = service.find_model(call.record.headers.get("cf-consn-model-id"), "cloudflare")
     call = service.add_gateway(call)
-    inputs = _get_inner(body, "inputs")
+    inputs = _require_object(body, "inputs")
     if options.get("queueRequest") is True:
         return await service.queue(call, model, inputs)
     return await service.run(call, model, inputs)
@@ -91,7 +93,7 @@ async def _list_tasks(service: Service, call: Call, path: Mapping[str, str]) -> 
 
 
 async def _run_compatible(service: Service, call: Call, _path: Mapping[str, str]) -> Reply:
-    """Serve any OpenAI-compatible client; as with most local servers, a token is optional."""
+    """Serve any OpenAI-compatible client. As on most local servers, a token is optional."""
     body = service.read_body(call)
     model = service.find_compatible_model(_require(body, "model"))
     if model.embeds is not call.record.path.endswith("/embeddings"):
@@ -123,15 +125,15 @@ def _require(body: Mapping[str, Any], key: str) -> Any:
     return body[key]
 
 
-def _get_inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = _require(body, key)
-    if not isinstance(found, dict):
-        raise make_bad_input_error(f"Type mismatch of '/{key}', 'object' not in '{type(found).__name__}'")
-    return found
+def _require_object(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = _require(body, key)
+    if not isinstance(value, dict):
+        raise make_bad_input_error(f"Type mismatch of '/{key}', 'object' not in '{type(value).__name__}'")
+    return value
 
 
 def _build_gateway_headers(gateway: object) -> dict[str, str]:
-    """Return a binding's gateway options as the equivalent headers."""
+    """Convert the gateway options of a binding into the equivalent headers."""
     if not isinstance(gateway, dict):
         return {}
     retries = gateway.get("retries") or {}
@@ -176,7 +178,7 @@ _ROUTES: tuple[tuple[str, str, Handler, Style], ...] = (
     ("POST", "/v1/embeddings", _run_compatible, "compatible"),
     ("GET", "/v1/models", _list_compatible_models, "compatible"),
     ("POST", "/run", _run_binding, "binding"),
-    # The client module in npm's workerd uses this path when the call goes through a gateway.
+    # The `env.AI` client of npm's workerd uses this path for calls through a gateway.
     ("POST", "/ai-gateway/run", _run_binding, "binding"),
 )
 
@@ -185,8 +187,8 @@ def make_app(service: Service, connections: set[Connection]) -> Starlette:
     """Return the ASGI application.
 
     Args:
-        service: What answers.
-        connections: Takes each open connection for as long as it is open.
+        service: The service that replies.
+        connections: A set to which each connection is added while it is open.
     """
     routes = [
         Route(path, Endpoint(service, handler, style, connections), methods=[method])

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-_TURNS = 3
+_LOOP_ITERATIONS = 3
 _GRACE_TIMEOUT = 1.0
-"""Seconds that a reply under way has to end when the sandbox closes."""
+"""Seconds that open replies have to end when the sandbox closes."""
 
 
 class _Protocol(H11Protocol):
-    """Puts the transport into the scope, where the application needs it for resets and cuts."""
+    """Puts the transport into the scope, so that the application can reset and close connections."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -33,7 +33,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that stops at once on `stop`, where uvicorn polls ten times a second."""
+    """A server that stops at once on `stop`. Uvicorn's own server polls ten times a second."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """Stop serving; from any thread."""
+        """Stop the server. Can be called from any thread."""
         self.should_exit = True
         loop, stopping = self._loop, self._stopping
         if loop is not None and stopping is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
+            with contextlib.suppress(RuntimeError):  # the loop is already closed
                 loop.call_soon_threadsafe(stopping.set)
 
     async def main_loop(self) -> None:
@@ -65,42 +65,42 @@ class _Server(uvicorn.Server):
         self._ready.set()
         seconds = 0
         while not self.should_exit:
-            await self.on_tick(seconds * 10)  # the date header
+            await self.on_tick(seconds * 10)  # updates the date header
             seconds += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close every connection and wait until what they carried has ended."""
+        """Close all connections and wait until their tasks have ended."""
         for server in self.servers:
             server.close()
-        for one in sockets or ():
-            one.close()
+        for listener in sockets or ():
+            listener.close()
         self._inspector.close()
-        for request in list(self._connections):
-            request.abort()
+        for open_request in list(self._connections):
+            open_request.abort()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         tasks = set(self.server_state.tasks)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=_GRACE_TIMEOUT)
-            for task in late:  # pragma: no cover - nothing here waits for longer
+            for task in late:  # pragma: no cover - no task takes longer
                 task.cancel()
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
         await self._service.engine.close()
-        # The loop calls `connection_lost` of the connections just aborted in its next turns.
-        for _ in range(_TURNS):
+        # The loop calls `connection_lost` of the aborted connections in its next iterations.
+        for _ in range(_LOOP_ITERATIONS):
             await asyncio.sleep(0)
 
 
 class ServerThread:
-    """One run of the server.
+    """The thread of a running server.
 
     Attributes:
-        connections: The connections of requests that are being answered.
+        connections: The open connections of requests.
     """
 
     def __init__(self, service: Service, inspector: Inspector, listener: socket.socket) -> None:
@@ -121,14 +121,14 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name="workers-gemma-sandbox", daemon=True)
 
     def start(self) -> None:
-        """Start the thread and wait until it serves."""
+        """Start the thread and wait until the server is ready."""
         self._thread.start()
         self._ready.wait()
         if self._error is not None:
             raise RuntimeError("The sandbox could not start.") from self._error
 
     def stop(self) -> None:
-        """Stop and wait for the thread."""
+        """Stop the server and wait for the thread to end."""
         self._server.stop()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""One request on its way through the service, and the settings of the sandbox."""
+"""A request that the service processes, and the settings of the sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .gateway import GatewayOptions
 
 Style = Literal["native", "openai", "binding", "dataoorts", "aimlapi", "compatible"]
-"""The form of a route's requests, replies and errors; `compatible` is any server with OpenAI's chat completions."""
+"""The form of the requests, replies and errors of a route. `compatible`: a server with OpenAI's chat completions."""
 
 
 @dataclass(kw_only=True)
@@ -24,13 +24,13 @@ class Options:
     Attributes:
         account_id: The only account.
         api_token: Its token.
-        gateway_token: The token of its gateways; without one, no gateway is authenticated.
-        enforce_retirement: Whether a retired model is refused.
-        max_body: The largest body in bytes; 10 MB is what the batch API publishes.
-        queue_polls: How many polls find a queued batch unfinished.
+        gateway_token: The token of its gateways, or `None` for gateways without authentication.
+        enforce_retirement: Whether retired models are refused.
+        max_body: Maximum size of a body in bytes. The batch API publishes 10 MB.
+        queue_polls: Number of polls after which a queued batch is finished.
         latency: Seconds before each reply.
-        tokens_per_second: The pace of streams, `None` for as fast as possible.
-        dialect: The behaviours that are switched on.
+        tokens_per_second: The speed of streams, or `None` for as fast as possible.
+        dialect: The active behaviours.
     """
 
     account_id: str
@@ -46,14 +46,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way through the service.
+    """A request that the service processes.
 
     Attributes:
-        record: The request as it arrived.
+        record: The request as it was received.
         style: The form of its route.
-        ray: Its id.
-        dialect: The behaviours that were switched on when it arrived.
-        gateway: The gateway it goes through.
+        ray: Its id, for the header `cf-ray`.
+        dialect: The behaviours that were active when it was received.
+        gateway: The options of its gateway, or `None` without a gateway.
     """
 
     record: ReceivedRequest
@@ -68,16 +68,16 @@ class Call:
         return self.style if self.style in ("dataoorts", "aimlapi") else "cloudflare"
 
     @property
-    def openai_form(self) -> bool:
-        """Whether its replies are in OpenAI's form."""
+    def has_openai_form(self) -> bool:
+        """Whether its replies have OpenAI's form."""
         return self.style in ("openai", "aimlapi", "compatible")
 
     @property
-    def enveloped(self) -> bool:
+    def has_envelope(self) -> bool:
         """Whether its replies have Cloudflare's envelope of `result`, `success` and `errors`."""
         return self.style in ("native", "dataoorts")
 
     @property
-    def of_cloudflare(self) -> bool:
-        """Whether its replies carry Cloudflare's headers."""
+    def has_cloudflare_headers(self) -> bool:
+        """Whether its replies have Cloudflare's headers."""
         return self.style not in ("aimlapi", "compatible")

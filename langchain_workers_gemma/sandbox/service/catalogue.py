@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _TEXT = {"id": "c329a1f9-323d-4e91-b2aa-582dd4188d34", "name": "Text Generation"}
 _EMBEDDINGS = {"id": "0137cdcf-162a-4108-94f2-1ca59e8c65ee", "name": "Text Embeddings"}
-_MAX_PER_PAGE = 100
+_MAX_PAGE_SIZE = 100
 
 
 def search_models(query: Mapping[str, str], engine: str) -> dict[str, Any]:
-    """Return the reply of `/ai/models/search`; each description names the engine that answers."""
-    page, per_page = _read_whole(query, "page", 1), min(_read_whole(query, "per_page", 50), _MAX_PER_PAGE)
+    """Return the reply of `/ai/models/search`. Each description names the engine that replies."""
+    page, per_page = _read_whole(query, "page", 1), min(_read_whole(query, "per_page", 50), _MAX_PAGE_SIZE)
     found = [
         _build_entry(model, engine)
         for model in MODELS.values()
@@ -65,7 +65,7 @@ def get_schema(model: GemmaModel) -> dict[str, Any]:
 
 
 def list_openai_models() -> dict[str, Any]:
-    """Return the reply of `/v1/models`: the Gemmas by their names without Cloudflare's prefix."""
+    """Return the reply of `/v1/models`: the ids of the models without Cloudflare's prefix `@cf/`."""
     names = dict.fromkeys(
         model.id.partition("/")[2] if model.id.startswith("@") else model.id for model in MODELS.values()
     )
@@ -76,7 +76,7 @@ def list_openai_models() -> dict[str, Any]:
 
 
 def _list_fields(model: GemmaModel) -> tuple[tuple[str, str, object], ...]:
-    """Return the parameters that are no numbers: name, type, and whether the model has it."""
+    """Return the parameters that are not numbers: name, type, and whether the model has it."""
     return (
         ("raw", "boolean", model.raw),
         ("lora", "string", model.lora),

@@ -1,4 +1,4 @@
-"""Embeddings without a model: texts that share words have similar vectors."""
+"""Mock embeddings: texts that share words have similar vectors."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIMENSIONS = 768
-"""EmbeddingGemma's own size (its model card)."""
+"""The number of dimensions of EmbeddingGemma, from its model card."""
 MAX_TEXTS = 100
-"""The most texts of a request that the embedding models of Workers AI publish."""
+"""Maximum number of texts in a request, as the embedding models of Workers AI publish it."""
 
 
 def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
     """Return the texts of a request.
 
     Raises:
-        ServiceError: For anything but a text or a list of 1 to `MAX_TEXTS`.
+        ServiceError: If the value is neither a text nor a list of 1 to `MAX_TEXTS` texts.
     """
     check = Checker()
     texts: list[str] = []
     if check.check_required(body, [key], "") and check.check_value(body[key], f"/{key}", "string", "array"):
         texts = [body[key]] if isinstance(body[key], str) else body[key]
-        for at, text in enumerate(texts):
-            if check.check_value(text, f"/{key}/{at}", "string") and not text:
-                check.add(f"Length of '/{key}/{at}' must be >= 1 not met")
+        for index, text in enumerate(texts):
+            if check.check_value(text, f"/{key}/{index}", "string") and not text:
+                check.add(f"Length of '/{key}/{index}' must be >= 1 not met")
         if not 1 <= len(texts) <= MAX_TEXTS:
             check.add(f"'/{key}' must have from 1 to {MAX_TEXTS} items, got {len(texts)}")
     if check.problems:
@@ -42,15 +42,15 @@ def read_texts(body: Mapping[str, Any], key: str) -> list[str]:
 
 
 def embed(text: str) -> list[float]:
-    """Return a unit vector made of a text's words and their parts."""
+    """Return a unit vector that depends on the words of a text and their parts."""
     vector = [0.0] * DIMENSIONS
-    vector[0] = 1e-3  # a text without words still has a direction
+    vector[0] = 1e-3  # so that a text without words is not a zero vector
     for word in text.lower().split():
         bounded = f"<{word.strip('.,;:!?()')}>"
-        for part in (bounded, *(bounded[at : at + 3] for at in range(len(bounded) - 2))):
+        for part in (bounded, *(bounded[start : start + 3] for start in range(len(bounded) - 2))):
             digest = hashlib.blake2b(part.encode(), digest_size=8).digest()
-            place, weight = int.from_bytes(digest[:4], "little") % DIMENSIONS, 3.0 if part == bounded else 1.0
-            vector[place] += weight if digest[4] % 2 else -weight
+            dimension, weight = int.from_bytes(digest[:4], "little") % DIMENSIONS, 3.0 if part == bounded else 1.0
+            vector[dimension] += weight if digest[4] % 2 else -weight
     length = math.sqrt(sum(value * value for value in vector))
     return [round(value / length, 7) for value in vector]
 
@@ -66,8 +66,8 @@ def build_openai_result(texts: list[str], model: str, encoding: object) -> dict[
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": at, "embedding": _encode(embed(text), encoding)}
-            for at, text in enumerate(texts)
+            {"object": "embedding", "index": index, "embedding": _encode(embed(text), encoding)}
+            for index, text in enumerate(texts)
         ],
         "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},

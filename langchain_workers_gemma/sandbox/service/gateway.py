@@ -1,4 +1,4 @@
-"""AI Gateway: validation of its request headers, and a small response cache (docs/wire.md section 1)."""
+"""AI Gateway: validate its request headers, and cache replies (docs/wire.md section 1)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_ATTEMPTS = 5
-_MAX_DELAY = 5000
-_MAX_CACHED = 1_000
+_MAX_DELAY = 5000  # milliseconds
+_MAX_CACHED_REPLIES = 1_000
 _BACKOFFS = ("constant", "linear", "exponential")
 
 
@@ -25,13 +25,13 @@ class GatewayOptions:
     """The gateway options of a request.
 
     Attributes:
-        id: The gateway.
-        cache_ttl: Seconds for which the reply may be cached, 0 for not at all.
+        id: The id of the gateway.
+        cache_ttl: Seconds for which the reply may be cached, or 0 for no caching.
         skip_cache: Whether a cached reply must not be used.
-        cache_key: The key under which the reply is cached.
+        cache_key: The caller's own cache key, or `None`.
         collect_log: Whether the request is logged.
-        request_timeout: Seconds to the first byte, `None` for any.
-        metadata: What the log shows beside the request.
+        request_timeout: Maximum number of seconds until the first byte, or `None` for no limit.
+        metadata: Data that the log shows with the request.
     """
 
     id: str
@@ -44,15 +44,18 @@ class GatewayOptions:
 
 
 def read_gateway(headers: Mapping[str, str], gateway_id: str | None) -> GatewayOptions | None:
-    """Read the options in a request's headers; return `None` when it goes through no gateway.
+    """Read the gateway options of a request.
+
+    Returns:
+        The options, or `None` if the request uses no gateway.
 
     Raises:
-        ServiceError: For a header with an invalid value.
+        ServiceError: If the value of a header is not valid.
     """
-    name = gateway_id or headers.get("cf-aig-gateway-id")
-    if name is None:
+    gateway_id = gateway_id or headers.get("cf-aig-gateway-id")
+    if gateway_id is None:
         return None
-    if not name:
+    if not gateway_id:
         raise _make_invalid_error("cf-aig-gateway-id", "must not be empty")
     _read_whole(headers, "cf-aig-max-attempts", 1, _MAX_ATTEMPTS)
     _read_whole(headers, "cf-aig-retry-delay", 0, _MAX_DELAY)
@@ -60,7 +63,7 @@ def read_gateway(headers: Mapping[str, str], gateway_id: str | None) -> GatewayO
     if headers.get("cf-aig-backoff", _BACKOFFS[0]) not in _BACKOFFS:
         raise _make_invalid_error("cf-aig-backoff", f"must be one of {', '.join(_BACKOFFS)}")
     return GatewayOptions(
-        id=name,
+        id=gateway_id,
         cache_ttl=_read_whole(headers, "cf-aig-cache-ttl", 0, None) or 0,
         skip_cache=_read_flag(headers, "cf-aig-skip-cache", default=False),
         cache_key=headers.get("cf-aig-cache-key"),
@@ -109,7 +112,7 @@ def _make_invalid_error(name: str, problem: str) -> ServiceError:
 
 @dataclass(frozen=True, slots=True)
 class CachedReply:
-    """A reply in the cache."""
+    """A cached reply. `until` is the monotonic time at which it expires."""
 
     status: int
     body: bytes
@@ -118,13 +121,13 @@ class CachedReply:
 
 
 class Cache:
-    """Cached replies; the oldest ones are dropped beyond the limit."""
+    """Cached replies. If there are too many, the oldest are removed."""
 
     def __init__(self) -> None:
-        self._replies: BoundedDict[str, CachedReply] = BoundedDict(_MAX_CACHED)
+        self._replies: BoundedDict[str, CachedReply] = BoundedDict(_MAX_CACHED_REPLIES)
 
     def clear(self) -> None:
-        """Remove every reply."""
+        """Remove all replies."""
         self._replies.clear()
 
     def make_key(self, options: GatewayOptions, path: str, body: bytes) -> str:
@@ -133,9 +136,9 @@ class Cache:
         return f"{options.id}/{hashlib.sha256(key).hexdigest()}"
 
     def get(self, key: str) -> CachedReply | None:
-        """Return the reply cached under a key, unless it expired."""
-        found = self._replies.get(key)
-        return found if found is not None and found.until > time.monotonic() else None
+        """Return the cached reply, or `None` if there is none or it has expired."""
+        reply = self._replies.get(key)
+        return reply if reply is not None and reply.until > time.monotonic() else None
 
     def put(self, key: str, status: int, body: bytes, content_type: str | None, ttl: float) -> None:
         """Cache a reply."""

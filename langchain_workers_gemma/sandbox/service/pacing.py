@@ -1,4 +1,4 @@
-"""Send the pieces of a reply at the pace of a model."""
+"""Stream a reply at a given number of tokens per second."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 
 async def pace_deltas(deltas: AsyncIterator[Delta], tokens_per_second: float) -> AsyncIterator[Delta]:
-    """Pass on each piece when a model of this speed would have generated it, the first one at once.
+    """Yield each delta at the time at which a model of this speed would have generated it, and the first one at once.
 
-    The times follow from the tokens so far, not from the last piece, so that late timers do not add up.
+    The time of a delta depends on the number of tokens before it, not on the time of the last delta, so that delays do
+    not accumulate.
     """
     loop = asyncio.get_running_loop()
-    started = loop.time()
+    started_at = loop.time()
     tokens = 0
     async with close_stream(deltas):
         async for delta in deltas:
             if not isinstance(delta, End):
-                wait = started + tokens / tokens_per_second - loop.time()
-                if wait > 0:
-                    await asyncio.sleep(wait)
+                delay = started_at + tokens / tokens_per_second - loop.time()
+                if delay > 0:
+                    await asyncio.sleep(delay)
                 tokens += _count_tokens(delta)
             yield delta
 

@@ -1,4 +1,4 @@
-"""The asynchronous queue: batches that are answered after some polls (docs/wire.md section 8)."""
+"""The asynchronous queue: batches that are finished after some polls (docs/wire.md section 8)."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ class _Batch:
     model: str
     responses: list[dict[str, Any]]
     polls: int
-    left: int
+    remaining_polls: int
 
 
 class BatchQueue:
-    """The batches submitted; the oldest ones are dropped beyond the limit."""
+    """The submitted batches. If there are too many, the oldest are removed."""
 
     def __init__(self) -> None:
         self._batches: BoundedDict[str, _Batch] = BoundedDict(_MAX_BATCHES)
         self._counter = count()
 
     def clear(self) -> None:
-        """Remove every batch."""
+        """Remove all batches."""
         self._batches.clear()
 
     def submit(self, model: str, responses: list[dict[str, Any]], polls: int) -> str:
         """Queue a batch.
 
         Args:
-            model: The model's id.
-            responses: The answers.
-            polls: How many polls find the batch unfinished.
+            model: The id of the model.
+            responses: The replies to its inputs.
+            polls: The number of polls after which the batch is finished.
 
         Returns:
-            The batch's id.
+            The id of the batch.
         """
         batch_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{model}/{next(self._counter)}"))
         self._batches[batch_id] = _Batch(model, responses, polls, polls)
         return batch_id
 
     def poll(self, batch_id: object) -> dict[str, Any]:
-        """Return the state of a batch: queued, running, then its answers.
+        """Return the state of a batch: queued, running, or its replies.
 
         Raises:
-            ServiceError: For an unknown id.
+            ServiceError: If the id is unknown.
         """
         batch = self._batches.get(batch_id) if isinstance(batch_id, str) else None
         if batch is None:
             raise make_bad_input_error(f"no request with the id {batch_id}")
-        if batch.left:
-            status = "queued" if batch.left == batch.polls else "running"
-            batch.left -= 1
+        if batch.remaining_polls:
+            status = "queued" if batch.remaining_polls == batch.polls else "running"
+            batch.remaining_polls -= 1
             return {"status": status, "request_id": batch_id, "model": batch.model}
         return {"responses": batch.responses, "usage": _sum_usage(batch.responses)}
 

@@ -1,4 +1,4 @@
-"""Error replies, in the form of each route and dialect (docs/wire.md section 5)."""
+"""Build error replies, in the form of each route and dialect (docs/wire.md section 5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTENT_TYPES = {"html": "text/html"}
 
 
 def build_refusal(call: Call, error: ServiceError) -> Reply:
-    """Return the reply for an error, in the form of the call's route and dialect."""
+    """Return the reply for an error, in the form of the route and the dialect."""
     dialect = call.dialect
     message = f"AiError: {error.code}: {error.message}" if dialect.error_code_in_text else error.message
     body = build_error_body(call.style, ServiceError(error.code, message, status=error.status))
@@ -33,7 +33,7 @@ def build_refusal(call: Call, error: ServiceError) -> Reply:
 
 
 def build_fault_reply(call: Call, fault: Fault) -> Reply:
-    """Return the reply of a fault that replaces the real one."""
+    """Return the reply of a fault that replaces the real reply."""
     if fault.kind == "error":
         error = ServiceError(fault.code, fault.message, status=fault.status, retry_after=fault.retry_after)
         reply = build_refusal(call, error)
@@ -45,7 +45,7 @@ def build_fault_reply(call: Call, fault: Fault) -> Reply:
 
 
 def build_error_event(call: Call, error: ServiceError) -> bytes:
-    """Return the event of an error in a stream."""
+    """Return the event for an error in a stream."""
     body = build_plain_error(error) if call.dialect.refusals_in_stream else build_error_body(call.style, error)
     return write_frame(json.dumps(body), call.dialect)
 
@@ -56,7 +56,7 @@ def build_fault_event(call: Call, fault: Fault) -> bytes:
 
 
 def build_error_body(style: Style, error: ServiceError) -> dict[str, Any]:
-    """Return an error's body in the form of a route."""
+    """Return the body of an error, in the form of a route."""
     if style == "binding":
         return build_binding_error(error)
     return build_plain_error(error) if style in ("aimlapi", "compatible") else build_envelope(error)

@@ -1,4 +1,4 @@
-"""Parse a request's JSON into a `ChatRequest`, or refuse it as the service would."""
+"""Parse the JSON of a request into a `ChatRequest`, or refuse it as the service would."""
 
 from .chat import read_chat
 from .constraint import RequestRules

@@ -1,7 +1,7 @@
-"""Parse a chat request by the schema that its model publishes.
+"""Parse a chat request by the published schema of its model.
 
-Unknown fields pass: the published schemas are open. A known field of a wrong type or value is refused, with every
-problem in one message.
+Unknown fields are accepted, because the published schemas are open. If known fields have wrong types or values, the
+request is refused with all problems in one message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_workers_gemma.models import GemmaModel
 
 _UNPUBLISHED_DEFAULT = 256
-# The fields of `ChatCompletionsCommonOptions` (npm's @cloudflare/workers-types) that change nothing here.
+# The fields of `ChatCompletionsCommonOptions` (npm's @cloudflare/workers-types) that have no effect in the sandbox.
 _OPENAI_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "audio": ("object",),
@@ -54,12 +54,12 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
     Args:
         model: The published facts about the model.
         body: The input, without the route's wrapper.
-        rules: What the dialect and the route change.
+        rules: The rules of the dialect and the route.
 
     Raises:
-        ServiceError: For a request that the service would refuse.
+        ServiceError: If the service would refuse the request.
     """
-    openai_form = not model.raw  # Gemma 4, and every model of AI/ML API, takes OpenAI's input
+    openai_form = not model.raw  # Gemma 4 and all models of AI/ML API accept OpenAI's input
     check = Checker(nullable=openai_form)
     turns, prompt = _read_turns(check, model, body)
     tools = read_tools(check, model, body) if model.tools else _refuse_tools(model, body)
@@ -129,7 +129,7 @@ def _read_numbers(check: Checker, model: GemmaModel, body: Mapping[str, Any]) ->
 
 
 def _read_options(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> None:
-    """Fields that are checked but change nothing here."""
+    """Check the fields that have no effect in the sandbox."""
     if model.raw:
         check.get_optional(body, "raw", "", "boolean")
         read_functions(check, body)
@@ -149,14 +149,16 @@ def _read_include_usage(check: Checker, body: Mapping[str, Any]) -> bool:
 
 
 def _read_stop(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the stop sequences; a model whose schema has none ignores them, as every unknown field."""
+    """Return the stop sequences. A model whose schema has no `stop` ignores it, like all unknown fields."""
     if not model.stop:
         return ()
-    found = check.get_optional(body, "stop", "", "string", "array")
-    stops = [found] if isinstance(found, str) else found or []
+    stop = check.get_optional(body, "stop", "", "string", "array")
+    stops = [stop] if isinstance(stop, str) else stop or []
     if len(stops) > model.stop:
         check.add(f"maxItems at '/stop' is {model.stop}, got {len(stops)}")
-    return tuple(stop for at, stop in enumerate(stops) if check.check_value(stop, f"/stop/{at}", "string") and stop)
+    return tuple(
+        stop for index, stop in enumerate(stops) if check.check_value(stop, f"/stop/{index}", "string") and stop
+    )
 
 
 def _read_thinking(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Check values against published rules and collect the problems, in the words of the service's own checker."""
+"""Check values against published rules and collect the problems, with the messages of the service's own checker."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def get_type_name(value: object) -> str:
 
 
 def is_type(value: object, name: str) -> bool:
-    """Return whether a value has a JSON type; 5.0 is an integer, as JSON Schema has it, and true is no number."""
+    """Return whether a value has a JSON type. As in JSON Schema, 5.0 is an integer and true is not a number."""
     actual = get_type_name(value)
     return actual == name or (name == "number" and actual == "integer")
 
 
 class Checker:
-    """Collects problems.
+    """Checks values and collects the problems.
 
     Attributes:
-        problems: What is wrong so far.
-        nullable: Whether `null` replaces a value that was not sent, as in OpenAI's types.
+        problems: The problems so far.
+        nullable: Whether `null` means that a value was not sent, as in OpenAI's types.
     """
 
     def __init__(self, *, nullable: bool = False) -> None:
@@ -51,25 +51,25 @@ class Checker:
         self.nullable = nullable
 
     def add(self, problem: str) -> None:
-        """Note a problem; after the first `MAX_PROBLEMS`, further ones are not noted."""
+        """Add a problem, up to `MAX_PROBLEMS`."""
         if len(self.problems) < MAX_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
     def check_value(self, value: object, path: str, *types: str) -> bool:
-        """Check a value's type."""
+        """Check the type of a value. Return whether it is one of the types."""
         if any(is_type(value, name) for name in types):
             return True
         self.add(f"Type mismatch of '{path}', '{types[0]}' not in '{get_type_name(value)}'")
         return False
 
     def get_optional(self, holder: Mapping[str, Any], key: str, path: str, *types: str) -> Any:
-        """Return a value that may be missing: itself when it is there and of its type, else `None`."""
+        """Return an optional value, or `None` if it is missing or has a wrong type."""
         if key not in holder or (holder[key] is None and self.nullable):
             return None
         return holder[key] if self.check_value(holder[key], f"{path}/{key}", *types) else None
 
     def check_required(self, holder: Mapping[str, Any], keys: Iterable[str], path: str) -> bool:
-        """Check that keys are there."""
+        """Check that keys are present. Return whether they are."""
         keys = list(keys)
         if all(key in holder for key in keys):
             return True
@@ -77,21 +77,21 @@ class Checker:
         return False
 
     def get_number(self, holder: Mapping[str, Any], key: str, allowed: Range) -> float | None:
-        """Return a number that may be missing, checked against its published range."""
-        found = self.get_optional(holder, key, "", "integer" if allowed.integer else "number")
-        if found is None:
+        """Return an optional number, or `None` if it is missing. Check it against its published range."""
+        number = self.get_optional(holder, key, "", "integer" if allowed.integer else "number")
+        if number is None:
             return None
-        if abs(found) > _MAX_NUMBER:
+        if abs(number) > _MAX_NUMBER:
             self.add(f"'/{key}' is out of range")
             return None
-        if allowed.low is not None and found < allowed.low:
+        if allowed.low is not None and number < allowed.low:
             self.add(f"'/{key}' must be >= {allowed.low:g}")
-        if allowed.high is not None and found > allowed.high:
+        if allowed.high is not None and number > allowed.high:
             self.add(f"'/{key}' must be <= {allowed.high:.10g}")
-        return float(found)
+        return float(number)
 
     def check_enum(self, value: object, path: str, allowed: Iterable[str]) -> bool:
-        """Check that a value is one of a few."""
+        """Check that a value is one of the allowed values. Return whether it is."""
         allowed = list(allowed)
         if value in allowed:
             return True

@@ -1,4 +1,4 @@
-"""Read the JSON Schema that a reply must obey, from the model's own parameter for it (docs/wire.md section 3)."""
+"""Read the JSON Schema for the reply from the model's constraint parameter (docs/wire.md section 3)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SCHEMA_KEYS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
-    """What a dialect and a route change about which requests are accepted.
+    """The rules of a dialect and a route about which requests are accepted.
 
     Attributes:
-        refused: Forms of structured output that are refused.
-        ignored: Forms of structured output that are ignored, as unknown parameters are.
-        openai_route: Whether the request used the OpenAI-compatible route, which accepts the envelope alone.
-        lenient_templates: Whether histories and tools pass that the chat template renders wrongly.
-        strict_declarations: Whether tools are refused of which the chat template does not show every rule.
+        refused: Constraint forms that are refused.
+        ignored: Constraint forms that are ignored, like unknown parameters.
+        openai_route: Whether the request used the OpenAI-compatible route, which accepts only the envelope.
+        lenient_templates: Whether to accept histories and tools that the chat template renders wrongly.
+        strict_declarations: Whether to refuse a tool if the chat template does not show every rule of its schema.
     """
 
     refused: frozenset[SchemaForm] = frozenset()
@@ -46,20 +46,21 @@ _Found: TypeAlias = "tuple[SchemaForm, Mapping[str, Any]]"
 def read_constraint(
     check: Checker, kind: Constraint | None, body: Mapping[str, Any], rules: RequestRules
 ) -> Mapping[str, Any] | None:
-    """Read the schema; a parameter that the model does not have is ignored, as every unknown field is.
+    """Return the schema, or `None`. A parameter that the model does not have is ignored, like all unknown fields.
 
     Raises:
-        ServiceError: For a form that is refused.
+        ServiceError: If the rules refuse the constraint form.
     """
     if kind is None:
         return None
     if kind == "guided_json":
         guided: Mapping[str, Any] | None = check.get_optional(body, "guided_json", "", "object")
         return None if guided is None else _accept("guided_json", guided, rules)
-    wanted = check.get_optional(body, "response_format", "", "object")
-    if wanted is None:
+    response_format = check.get_optional(body, "response_format", "", "object")
+    if response_format is None:
         return None
-    found = _read_bare(check, wanted, rules) if kind == "bare_schema" else _read_openai(check, wanted, rules)
+    read = _read_bare if kind == "bare_schema" else _read_openai
+    found = read(check, response_format, rules)
     return None if found is None else _accept(*found, rules)
 
 
@@ -70,14 +71,14 @@ def _accept(form: SchemaForm, schema: Mapping[str, Any], rules: RequestRules) ->
     return None if form in rules.ignored else schema
 
 
-def _read_bare(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
-    """Read the `response_format` of the older models, which holds the schema itself."""
-    if "type" not in wanted or not check.check_enum(
-        wanted["type"], "/response_format/type", ["json_object", "json_schema"]
+def _read_bare(check: Checker, response_format: Mapping[str, Any], rules: RequestRules) -> _Found | None:
+    """Read the `response_format` of the older models, which contains the bare schema."""
+    if "type" not in response_format or not check.check_enum(
+        response_format["type"], "/response_format/type", ["json_object", "json_schema"]
     ):
         return None
-    schema = wanted.get("json_schema")
-    if wanted["type"] == "json_object" or schema is None:
+    schema = response_format.get("json_schema")
+    if response_format["type"] == "json_object" or schema is None:
         return "json_object", _ANY_OBJECT
     if not check.check_value(schema, "/response_format/json_schema", "object"):
         return None
@@ -86,28 +87,28 @@ def _read_bare(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -
     return "bare_schema", schema
 
 
-def _read_openai(check: Checker, wanted: Mapping[str, Any], rules: RequestRules) -> _Found | None:
-    """Read OpenAI's `response_format`; the native route takes the schema itself as well."""
+def _read_openai(check: Checker, response_format: Mapping[str, Any], rules: RequestRules) -> _Found | None:
+    """Read OpenAI's `response_format`. The native route accepts the bare schema too."""
     path = "/response_format"
-    if not check.check_required(wanted, ["type"], path) or not check.check_enum(
-        wanted["type"], f"{path}/type", ["text", "json_object", "json_schema"]
+    if not check.check_required(response_format, ["type"], path) or not check.check_enum(
+        response_format["type"], f"{path}/type", ["text", "json_object", "json_schema"]
     ):
         return None
-    if wanted["type"] != "json_schema":
-        return ("json_object", _ANY_OBJECT) if wanted["type"] == "json_object" else None
-    if not check.check_required(wanted, ["type", "json_schema"], path):
+    if response_format["type"] != "json_schema":
+        return ("json_object", _ANY_OBJECT) if response_format["type"] == "json_object" else None
+    if not check.check_required(response_format, ["type", "json_schema"], path):
         return None
-    held = check.get_optional(wanted, "json_schema", path, "object")
+    value = check.get_optional(response_format, "json_schema", path, "object")
     where = f"{path}/json_schema"
-    if held is not None and not rules.openai_route and _SCHEMA_KEYS & held.keys() and not _is_envelope(held):
-        return "bare_schema", held
-    if held is None or not check.check_required(held, ["name"], where):
+    if value is not None and not rules.openai_route and _SCHEMA_KEYS & value.keys() and not _is_envelope(value):
+        return "bare_schema", value
+    if value is None or not check.check_required(value, ["name"], where):
         return None
-    check.check_value(held["name"], f"{where}/name", "string")
-    check.get_optional(held, "strict", where, "boolean")
-    schema = check.get_optional(held, "schema", where, "object")
+    check.check_value(value["name"], f"{where}/name", "string")
+    check.get_optional(value, "strict", where, "boolean")
+    schema = check.get_optional(value, "schema", where, "object")
     return "schema_envelope", schema if schema is not None else _ANY_OBJECT
 
 
-def _is_envelope(held: Mapping[str, Any]) -> bool:
-    return isinstance(held.get("schema"), dict) and not _SCHEMA_KEYS & held.keys()
+def _is_envelope(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get("schema"), dict) and not _SCHEMA_KEYS & value.keys()

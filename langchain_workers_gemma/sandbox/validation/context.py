@@ -1,4 +1,4 @@
-"""Whether a request fits the model's context window."""
+"""Check that a request fits into the model's context window."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ if TYPE_CHECKING:
 
 
 def check_context(request: ChatRequest, *, explicit: bool) -> None:
-    """Refuse what does not fit.
+    """Refuse a request that does not fit.
 
     Args:
         request: The request.
-        explicit: Whether it sets `max_tokens`; a default shrinks to what is left.
+        explicit: Whether the request sets `max_tokens`. A default is reduced to the tokens that remain.
 
     Raises:
-        ServiceError: 400, with the words that users report.
+        ServiceError: 400, with the message that users report.
     """
     limit = request.model.usable_context
     if limit is None:
         return
     tokens = count_prompt(request)
-    wanted = request.max_tokens if explicit else 1
-    if tokens + wanted <= limit:
+    max_tokens = request.max_tokens if explicit else 1
+    total = tokens + max_tokens
+    if total <= limit:
         return
     if request.model.raw:
         message = (
-            f"AiError: The estimated number of input and maximum output tokens ({tokens + wanted}) exceeded this model "
+            f"AiError: The estimated number of input and maximum output tokens ({total}) exceeded this model "
             f"context window limit ({limit})."
         )
     else:
         message = (
-            f"This model's maximum context length is {limit} tokens. However, you requested {tokens + wanted} tokens "
-            f"({tokens} in the messages, {wanted} in the completion). Please reduce the length of the messages or "
+            f"This model's maximum context length is {limit} tokens. However, you requested {total} tokens "
+            f"({tokens} in the messages, {max_tokens} in the completion). Please reduce the length of the messages or "
             "completion."
         )
     raise ServiceError(BAD_INPUT, message)

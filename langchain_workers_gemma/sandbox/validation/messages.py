@@ -1,4 +1,4 @@
-"""Parse `messages` by the schema that each model publishes."""
+"""Parse `messages` by the published schema of each model."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ _MIN_SIDE = 10
 
 
 def read_messages(check: Checker, model: GemmaModel, messages: list[Any]) -> tuple[Turn, ...]:
-    """Read the conversation; what breaks the schema is noted in the checker.
+    """Read the conversation. Violations of the schema are added to the checker.
 
     Raises:
-        ServiceError: For an image that cannot be taken, which the service finds after its schema.
+        ServiceError: If an image is not valid.
     """
     return tuple(
-        _read_message(check, model, message, f"/messages/{at}")
-        for at, message in enumerate(messages)
-        if check.check_value(message, f"/messages/{at}", "object")
+        _read_message(check, model, message, f"/messages/{index}")
+        for index, message in enumerate(messages)
+        if check.check_value(message, f"/messages/{index}", "object")
     )
 
 
 def _read_message(check: Checker, model: GemmaModel, message: Mapping[str, Any], path: str) -> Turn:
     calls = _read_calls(check, message, path) if model.tool_role else ()
-    null_allowed = bool(calls) and message.get("content") is None  # as the published type of Gemma 4's input has it
-    if not check.check_required(message, ["role"] if null_allowed else ["role", "content"], path):
+    # The published type of Gemma 4's input allows a null content beside calls.
+    is_null_allowed = bool(calls) and message.get("content") is None
+    if not check.check_required(message, ["role"] if is_null_allowed else ["role", "content"], path):
         return Turn("", "")
     role = message["role"]
     check.check_value(role, f"{path}/role", "string")
     if model.tool_role:
         check.get_optional(message, "name", path, "string")
     text, images = (
-        ("", ()) if null_allowed else _read_content(check, model, message["content"], role, f"{path}/content")
+        ("", ()) if is_null_allowed else _read_content(check, model, message["content"], role, f"{path}/content")
     )
     call_id = None
     if model.tool_role and role == "tool" and check.check_required(message, ["role", "content", "tool_call_id"], path):
@@ -58,9 +59,9 @@ def _read_content(
     if not check.check_value(content, path, *types):
         return "", ()
     if isinstance(content, str):
-        longest = model.max_content_characters
-        if longest is not None and len(content) > longest:
-            check.add(f"Length of '{path}' must be <= {longest}")
+        max_characters = model.max_content_characters
+        if max_characters is not None and len(content) > max_characters:
+            check.add(f"Length of '{path}' must be <= {max_characters}")
         return content, ()
     texts: list[str] = []
     images: list[Image] = []
@@ -119,10 +120,10 @@ def _read_calls(check: Checker, message: Mapping[str, Any], path: str) -> tuple[
 
 
 def _require_object(check: Checker, arguments: str, path: str) -> None:
-    # The chat template writes each argument by its key, so it has to be able to read them.
+    # The chat template writes each argument with its key, so the arguments must be an object.
     try:
-        readable = isinstance(json.loads(arguments), dict)
+        is_object = isinstance(json.loads(arguments), dict)
     except ValueError:
-        readable = False
-    if not readable:
+        is_object = False
+    if not is_object:
         check.add(f"'{path}' must be the JSON text of an object")

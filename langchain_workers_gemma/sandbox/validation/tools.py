@@ -1,4 +1,4 @@
-"""Parse `tools` and `tool_choice` by the schema that each model publishes."""
+"""Parse `tools` and `tool_choice` by the published schema of each model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = ("none", "auto", "required")
 
 
 def read_tools(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[Tool, ...]:
-    """Read the tools bound; what breaks the schema is noted in the checker."""
+    """Read the bound tools. Violations of the schema are added to the checker."""
     raw = check.get_optional(body, "tools", "", "array")
     read = _read_openai_tool if model.tool_choice else _read_native_tool
     tools = []
@@ -32,7 +32,7 @@ def read_tools(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tu
 
 
 def read_functions(check: Checker, body: Mapping[str, Any]) -> None:
-    """Check the deprecated `functions` of the older models."""
+    """Check the deprecated parameter `functions` of the older models."""
     for at, function in enumerate(check.get_optional(body, "functions", "", "array") or ()):
         path = f"/functions/{at}"
         if check.check_value(function, path, "object") and check.check_required(function, ["name", "code"], path):
@@ -41,10 +41,10 @@ def read_functions(check: Checker, body: Mapping[str, Any]) -> None:
 
 
 def read_tool_choice(check: Checker, body: Mapping[str, Any], tools: tuple[Tool, ...]) -> str:
-    """Read the choice: `auto`, `none`, `required` or a tool's name.
+    """Return the tool choice: `auto`, `none`, `required` or the name of a tool.
 
     Raises:
-        ServiceError: 8006 for a choice that cannot be met.
+        ServiceError: 8006 if the choice needs a tool that is not bound.
     """
     choice = body.get("tool_choice")
     if choice is None:
@@ -82,7 +82,7 @@ def _read_openai_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Too
 
 
 def _read_native_tool(check: Checker, tool: Mapping[str, Any], path: str) -> Tool | None:
-    """Return a tool in either form of the older schema, where every parameter is described (docs/wire.md section 2)."""
+    """Return a tool in one of the two forms of the older schema, with descriptions (docs/wire.md section 2)."""
     if "function" in tool:
         if not check.check_required(tool, ["type", "function"], path):
             return None

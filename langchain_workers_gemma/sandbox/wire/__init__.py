@@ -1,1 +1,1 @@
-"""From a completion to the bytes of a reply or a stream, as the service or a dialect writes them."""
+"""Write a completion as the bytes of a reply or a stream, as the service or a dialect does."""

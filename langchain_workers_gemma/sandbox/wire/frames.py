@@ -1,4 +1,4 @@
-"""Server-sent events as bytes, and the packets they travel in."""
+"""Write server-sent events as bytes, and put them into packets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from langchain_workers_gemma.sandbox.dialects import Dialect
 
-_JOINED = 8
-_SPLIT = 7
-"""Bytes of a packet when events are split; odd, so that the cuts move through every character."""
+_EVENTS_PER_PACKET = 8
+_SPLIT_BYTES = 7
+"""Size of a packet if events are split. It is odd, so that packets end at every position of a character."""
 
 
 @contextlib.asynccontextmanager
 async def close_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
-    """Close a stream at the end of a `with` block, so that what it reads from is closed at once, too."""
+    """Close a stream at the end of a `with` block, so that the streams that it reads are closed at once too."""
     try:
         yield
     finally:
@@ -28,7 +28,7 @@ async def close_stream(stream: AsyncIterator[Any]) -> AsyncGenerator[None]:
 
 
 async def write_frames(events: AsyncIterator[dict[str, Any]], dialect: Dialect) -> AsyncIterator[bytes]:
-    """Write each event of a stream as bytes, and the end of the stream."""
+    """Yield each event of a stream as bytes, and then the `[DONE]` events."""
     async with close_stream(events):
         async for event in events:
             yield write_frame(json.dumps(event, ensure_ascii=False, separators=(",", ":")), dialect)
@@ -46,26 +46,26 @@ def write_frame(data: str, dialect: Dialect) -> bytes:
 
 
 async def write_packets(frames: AsyncIterator[bytes], dialect: Dialect) -> AsyncIterator[bytes]:
-    """Put the events of a stream into packets."""
+    """Yield the events of a stream in packets, as the dialect has them."""
     async with close_stream(frames):
         packets = frames if dialect.packets == "event" else _repack(frames, split=dialect.packets == "split")
-        async for one in packets:
-            yield one
+        async for packet in packets:
+            yield packet
 
 
 async def _repack(frames: AsyncIterator[bytes], *, split: bool) -> AsyncIterator[bytes]:
-    held = bytearray()
-    waiting = 0
-    async for one in frames:
-        held += one
-        waiting += 1
+    buffer = bytearray()
+    buffered_events = 0
+    async for frame in frames:
+        buffer += frame
+        buffered_events += 1
         if split:
-            while len(held) >= _SPLIT:
-                yield bytes(held[:_SPLIT])
-                del held[:_SPLIT]
-        elif waiting >= _JOINED:
-            yield bytes(held)
-            held.clear()
-            waiting = 0
-    if held:
-        yield bytes(held)
+            while len(buffer) >= _SPLIT_BYTES:
+                yield bytes(buffer[:_SPLIT_BYTES])
+                del buffer[:_SPLIT_BYTES]
+        elif buffered_events >= _EVENTS_PER_PACKET:
+            yield bytes(buffer)
+            buffer.clear()
+            buffered_events = 0
+    if buffer:
+        yield bytes(buffer)

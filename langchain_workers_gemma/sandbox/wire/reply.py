@@ -1,4 +1,4 @@
-"""A reply before it is sent."""
+"""The reply of the sandbox: status, headers and body."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-JSON = "application/json"  # without a charset: Cloudflare's own env.AI client compares the whole header
+JSON = "application/json"  # without a charset, because Cloudflare's own env.AI client compares the whole header
 EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(slots=True)
 class Reply:
-    """A reply before it is sent.
+    """A reply that is ready to be sent.
 
     Attributes:
         status: The HTTP status.
-        body: A whole body, or the events of a stream as bytes.
-        content_type: Its content type, `None` for no such header.
+        body: A whole body, or the chunks of a stream.
+        content_type: The content type, or `None` for no such header.
         headers: Further headers.
     """
 
