@@ -1,4 +1,4 @@
-"""`ToolCallGuard`: agents that continue after invalid calls, and that end when they repeat themselves."""
+"""`ToolCallGuard`: agents continue after invalid calls, and end when they repeat the same calls."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from tests.helpers.mock_service import encode_sse, make_completion, make_delta
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, make_model, run_async
 
 Script = Callable[[int, dict[str, Any]], dict[str, Any]]
-"""From the number of a request, counted from 0, and its body to what the model writes: `text` and `calls`."""
+"""Returns the model's `text` and `calls` for the index of a request and its body."""
 
 
-def in_order(*written: dict[str, Any]) -> Script:
-    return lambda number, _body: written[number]
+def script_in_order(*outputs: dict[str, Any]) -> Script:
+    """Return a script that returns these outputs one after another."""
+    return lambda number, _body: outputs[number]
 
 
-class Model:
-    """Answers by a script, whole or as a stream, and checks each history that it receives."""
+class ScriptedModel:
+    """Answers with the outputs of a script, whole or as a stream, and checks each history that it receives."""
 
     def __init__(self, router: respx.MockRouter) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -44,26 +45,28 @@ class Model:
         sent = json.loads(request.content)
         check_history(sent["messages"])
         self.bodies.append(sent)
-        written = self.script(len(self.bodies) - 1, sent)
+        outputs = self.script(len(self.bodies) - 1, sent)
         calls = [
             {
-                "index": at,
-                "id": f"call_{len(self.bodies)}_{at}",
+                "index": index,
+                "id": f"call_{len(self.bodies)}_{index}",
                 "type": "function",
                 "function": {"name": n, "arguments": a},
             }
-            for at, (n, a) in enumerate(written.get("calls", ()))
+            for index, (n, a) in enumerate(outputs.get("calls", ()))
         ]
-        reason = written.get("finish_reason") or ("tool_calls" if calls else "stop")
-        said = {"content": written.get("text", ""), **({"tool_calls": calls} if calls else {})}
+        reason = outputs.get("finish_reason") or ("tool_calls" if calls else "stop")
+        message_fields = {"content": outputs.get("text", ""), **({"tool_calls": calls} if calls else {})}
         if sent.get("stream"):
-            frames = encode_sse(make_delta(**said), make_delta(finish_reason=reason), "[DONE]")
-            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=frames)
-        return httpx.Response(200, json={"result": make_completion(finish_reason=reason, **said), "success": True})
+            events = encode_sse(make_delta(**message_fields), make_delta(finish_reason=reason), "[DONE]")
+            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+        return httpx.Response(
+            200, json={"result": make_completion(finish_reason=reason, **message_fields), "success": True}
+        )
 
 
 def check_history(messages: list[dict[str, Any]]) -> None:
-    """Gemma's templates: one leading system message, alternating turns, and a result for every call."""
+    """Check the rules of Gemma's templates: one leading system message, alternating turns, a result for every call."""
     rest = messages[1:] if messages[0]["role"] == "system" else messages
     assert rest[0]["role"] == "user"
     open_calls: list[str] = []
@@ -83,12 +86,12 @@ def check_history(messages: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
+def model() -> Iterator[ScriptedModel]:
     with respx.mock(assert_all_called=False) as router:
-        yield Model(router)
+        yield ScriptedModel(router)
 
 
-class Tools:
+class CountingTools:
     """A tool that counts how often it runs."""
 
     def __init__(self) -> None:
@@ -104,21 +107,23 @@ class Tools:
 
 
 @pytest.fixture
-def tools() -> Tools:
-    return Tools()
+def tools() -> CountingTools:
+    return CountingTools()
 
 
-def call(city: str) -> tuple[str, str]:
+def make_city_call(city: str) -> tuple[str, str]:
+    """Return the name and the arguments of a call for a city."""
     return ("look_up", json.dumps({"city": city}))
 
 
-BROKEN = ("look_up", '{"city": "Par')
+TRUNCATED_CALL = ("look_up", '{"city": "Par')
 QUESTION = {"messages": [("user", "How warm is it in Paris?")]}
-WAYS = ("invoke", "ainvoke", "stream", "astream", "messages")
-ways = pytest.mark.parametrize("call_method", WAYS)
+RUN_METHODS = ("invoke", "ainvoke", "stream", "astream", "messages")
+for_each_run_method = pytest.mark.parametrize("call_method", RUN_METHODS)
 
 
-def agent_of(tools: Tools, guard: ToolCallGuard | None = None, *more: Any, **options: Any) -> Any:
+def make_agent(tools: CountingTools, guard: ToolCallGuard | None = None, *more: Any, **options: Any) -> Any:
+    """Return an agent with a guard and further middleware."""
     streaming = options.pop("streaming", False)
     model_id = options.pop("model_id", GEMMA_4)
     method = "auto" if model_id == GEMMA_4 else "guided_json"
@@ -126,41 +131,43 @@ def agent_of(tools: Tools, guard: ToolCallGuard | None = None, *more: Any, **opt
     return create_agent(llm, [tools.look_up], middleware=[guard or ToolCallGuard(), *more], **options)
 
 
-def answer_of(agent: Any, call_method: str, asked: Any = None, config: Any = None) -> list[Any]:
-    """The messages of the state at the end of a run."""
-    asked = QUESTION if asked is None else asked
+def run_agent(agent: Any, call_method: str, agent_input: Any = None, config: Any = None) -> list[Any]:
+    """Run an agent and return the messages of its final state. Every call must have a result."""
+    agent_input = QUESTION if agent_input is None else agent_input
 
     async def last_state() -> Any:
-        states = [state async for state in agent.astream(asked, config, stream_mode="values")]
+        states = [state async for state in agent.astream(agent_input, config, stream_mode="values")]
         return states[-1]
 
     if call_method == "invoke":
-        state = agent.invoke(asked, config)
+        state = agent.invoke(agent_input, config)
     elif call_method == "ainvoke":
-        state = run_async(agent.ainvoke(asked, config))
+        state = run_async(agent.ainvoke(agent_input, config))
     elif call_method == "astream":
         state = run_async(last_state())
     elif call_method == "stream":
-        state = list(agent.stream(asked, config, stream_mode="values"))[-1]
-    else:  # tokens and states together, as user interfaces ask
-        pieces = list(agent.stream(asked, config, stream_mode=["messages", "values"]))
+        state = list(agent.stream(agent_input, config, stream_mode="values"))[-1]
+    else:  # tokens and states together, as user interfaces request them
+        pieces = list(agent.stream(agent_input, config, stream_mode=["messages", "values"]))
         state = [piece for mode, piece in pieces if mode == "values"][-1]
     messages = state["messages"]
     assert isinstance(messages, list)
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    answered_ids = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     for message in messages:
         if isinstance(message, AIMessage):
-            assert {one["id"] for one in (*message.tool_calls, *message.invalid_tool_calls)} <= answered
+            assert {call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)} <= answered_ids
     return messages
 
 
 # --- Invalid calls ----------------------------------------------------------------------------------------------------
 
 
-@ways
-def test_an_invalid_call_goes_back_to_the_model(model: Model, tools: Tools, call_method: str) -> None:
-    model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, {"text": "24 degrees."})
-    messages = answer_of(agent_of(tools, streaming=call_method == "messages"), call_method)
+@for_each_run_method
+def test_an_invalid_call_is_reported_to_the_model(model: ScriptedModel, tools: CountingTools, call_method: str) -> None:
+    model.script = script_in_order(
+        {"calls": [TRUNCATED_CALL]}, {"calls": [make_city_call("Paris")]}, {"text": "24 degrees."}
+    )
+    messages = run_agent(make_agent(tools, streaming=call_method == "messages"), call_method)
     assert [message.type for message in messages] == ["human", "ai", "tool", "ai", "tool", "ai"]
     assert messages[-1].text == "24 degrees."
     assert tools.runs == ["Paris"]
@@ -171,23 +178,23 @@ def test_an_invalid_call_goes_back_to_the_model(model: Model, tools: Tools, call
     assert len(model.bodies) == 3
 
 
-def test_a_call_cut_by_the_token_limit_is_answered_with_the_cure(model: Model, tools: Tools) -> None:
-    cut = {"calls": [BROKEN], "finish_reason": "length"}
-    model.script = in_order(cut, {"text": "No idea."})
-    messages = answer_of(agent_of(tools), "invoke")
+def test_the_result_of_a_truncated_call_names_the_cure(model: ScriptedModel, tools: CountingTools) -> None:
+    truncated = {"calls": [TRUNCATED_CALL], "finish_reason": "length"}
+    model.script = script_in_order(truncated, {"text": "No idea."})
+    messages = run_agent(make_agent(tools), "invoke")
     assert tools.runs == []
     assert "token limit" in messages[2].text
     assert "shorter" in model.bodies[1]["messages"][-1]["content"]
 
 
-@ways
+@for_each_run_method
 @pytest.mark.parametrize("max_invalid", [0, 1, 3])
-def test_the_run_ends_with_a_notice_when_calls_stay_invalid(
-    model: Model, tools: Tools, call_method: str, max_invalid: int
+def test_the_run_ends_with_a_notice_if_calls_stay_invalid(
+    model: ScriptedModel, tools: CountingTools, call_method: str, max_invalid: int
 ) -> None:
-    model.script = lambda _number, _body: {"calls": [BROKEN]}
-    messages = answer_of(
-        agent_of(tools, ToolCallGuard(max_invalid=max_invalid), streaming=call_method == "messages"), call_method
+    model.script = lambda _number, _body: {"calls": [TRUNCATED_CALL]}
+    messages = run_agent(
+        make_agent(tools, ToolCallGuard(max_invalid=max_invalid), streaming=call_method == "messages"), call_method
     )
     assert len(model.bodies) == max_invalid + 1
     assert isinstance(messages[-1], AIMessage)
@@ -195,26 +202,30 @@ def test_the_run_ends_with_a_notice_when_calls_stay_invalid(
     assert not messages[-1].tool_calls
 
 
-def test_a_valid_call_sets_the_count_of_invalid_ones_back(model: Model, tools: Tools) -> None:
+def test_a_valid_call_resets_the_count_of_invalid_calls(model: ScriptedModel, tools: CountingTools) -> None:
     def script(number: int, _body: Any) -> dict[str, Any]:
-        return {"text": "Done."} if number == 9 else {"calls": [call(f"City {number}") if number % 3 == 2 else BROKEN]}
+        return (
+            {"text": "Done."}
+            if number == 9
+            else {"calls": [make_city_call(f"City {number}") if number % 3 == 2 else TRUNCATED_CALL]}
+        )
 
     model.script = script
-    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+    assert run_agent(make_agent(tools), "invoke")[-1].text == "Done."
     assert tools.runs == ["City 2", "City 5", "City 8"]
 
 
-def test_of_parallel_calls_the_valid_ones_run(model: Model, tools: Tools) -> None:
-    first = {"calls": [call("Paris"), BROKEN, call("Rome")]}
-    model.script = in_order(first, {"text": "Done."})
-    messages = answer_of(agent_of(tools), "invoke")
+def test_valid_parallel_calls_run_beside_an_invalid_one(model: ScriptedModel, tools: CountingTools) -> None:
+    first = {"calls": [make_city_call("Paris"), TRUNCATED_CALL, make_city_call("Rome")]}
+    model.script = script_in_order(first, {"text": "Done."})
+    messages = run_agent(make_agent(tools), "invoke")
     assert sorted(tools.runs) == ["Paris", "Rome"]
     results = [message for message in messages if isinstance(message, ToolMessage)]
     assert sorted(message.status for message in results) == ["error", "success", "success"]
     assert len(model.bodies) == 2
 
 
-def test_an_invalid_call_without_an_id_gets_one(model: Model, tools: Tools) -> None:
+def test_an_invalid_call_without_an_id_gets_one(model: ScriptedModel, tools: CountingTools) -> None:
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 
     class Scripted(GenericFakeChatModel):
@@ -224,33 +235,39 @@ def test_an_invalid_call_without_an_id_gets_one(model: Model, tools: Tools) -> N
     broken = {"type": "invalid_tool_call", "id": None, "name": "look_up", "args": "{", "error": None}
     replies = iter([AIMessage("", invalid_tool_calls=[broken]), AIMessage("Done.")])
     agent: Any = create_agent(Scripted(messages=replies), [tools.look_up], middleware=[ToolCallGuard()])
-    messages = answer_of(agent, "invoke")
+    messages = run_agent(agent, "invoke")
     assert messages[1].invalid_tool_calls[0]["id"] == messages[2].tool_call_id != ""
     assert messages[-1].text == "Done."
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
-def test_an_invalid_call_is_not_taken_for_a_structured_answer(model: Model, tools: Tools, call_method: str) -> None:
+def test_an_invalid_call_does_not_end_a_run_with_structured_output(
+    model: ScriptedModel, tools: CountingTools, call_method: str
+) -> None:
     class Forecast(BaseModel):
         city: str
 
     answer = {"text": '{"city": "Paris"}'}
-    model.script = in_order({"calls": [BROKEN]}, {"calls": [call("Paris")]}, answer, answer)
-    agent = agent_of(tools, response_format=ProviderStrategy(Forecast))
+    model.script = script_in_order({"calls": [TRUNCATED_CALL]}, {"calls": [make_city_call("Paris")]}, answer, answer)
+    agent = make_agent(tools, response_format=ProviderStrategy(Forecast))
     state = agent.invoke(QUESTION) if call_method == "invoke" else run_async(agent.ainvoke(QUESTION))
     assert state["structured_response"] == Forecast(city="Paris")
     assert tools.runs == ["Paris"]
 
 
-# --- Circles ----------------------------------------------------------------------------------------------------------
+# --- Repeated calls ---------------------------------------------------------------------------------------------------
 
 
-@ways
+@for_each_run_method
 @pytest.mark.parametrize("max_repeats", [1, 3])
-def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, call_method: str, max_repeats: int) -> None:
-    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
-    messages = answer_of(
-        agent_of(tools, ToolCallGuard(max_repeats=max_repeats), streaming=call_method == "messages"), call_method
+def test_repeated_calls_end_with_an_answer(
+    model: ScriptedModel, tools: CountingTools, call_method: str, max_repeats: int
+) -> None:
+    model.script = lambda _, body: (
+        {"calls": [make_city_call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    )
+    messages = run_agent(
+        make_agent(tools, ToolCallGuard(max_repeats=max_repeats), streaming=call_method == "messages"), call_method
     )
     assert tools.runs == ["Paris"] * max_repeats
     assert messages[-1].text == "24 degrees."
@@ -258,57 +275,65 @@ def test_a_circle_ends_in_an_answer(model: Model, tools: Tools, call_method: str
     assert "exactly these arguments" in messages[-2].text
 
 
-@ways
-def test_a_model_that_never_answers_ends_in_a_notice(model: Model, tools: Tools, call_method: str) -> None:
-    model.script = lambda _number, _body: {"calls": [call("Paris")]}
-    messages = answer_of(agent_of(tools, streaming=call_method == "messages"), call_method)
+@for_each_run_method
+def test_a_model_that_never_answers_ends_with_a_notice(
+    model: ScriptedModel, tools: CountingTools, call_method: str
+) -> None:
+    model.script = lambda _number, _body: {"calls": [make_city_call("Paris")]}
+    messages = run_agent(make_agent(tools, streaming=call_method == "messages"), call_method)
     assert tools.runs == ["Paris"] * 3
     assert isinstance(messages[-1], AIMessage)
     assert messages[-1].text.startswith("The run was ended: ")
 
 
-def test_an_empty_answer_after_repeated_calls_ends_in_a_notice(model: Model, tools: Tools) -> None:
-    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": ""}
-    assert "returned no answer" in answer_of(agent_of(tools), "invoke")[-1].text
+def test_an_empty_answer_after_repeated_calls_ends_with_a_notice(model: ScriptedModel, tools: CountingTools) -> None:
+    model.script = lambda _, body: {"calls": [make_city_call("Paris")]} if body.get("tools") else {"text": ""}
+    assert "returned no answer" in run_agent(make_agent(tools), "invoke")[-1].text
 
 
-def test_the_order_of_keys_makes_no_new_call(model: Model, tools: Tools) -> None:
+def test_calls_that_differ_in_the_order_of_keys_are_equal(model: ScriptedModel, tools: CountingTools) -> None:
     @tool
     def add(a: int, b: int) -> int:
         """Add."""
         tools.runs.append("add")
         return a + b
 
-    written = ['{"a": 1, "b": 2}', '{"b": 2, "a": 1}']
-    model.script = lambda n, body: {"calls": [("add", written[n % 2])]} if body.get("tools") else {"text": "3"}
+    outputs = ['{"a": 1, "b": 2}', '{"b": 2, "a": 1}']
+    model.script = lambda n, body: {"calls": [("add", outputs[n % 2])]} if body.get("tools") else {"text": "3"}
     agent: Any = create_agent(make_model(), [add], middleware=[ToolCallGuard()])
-    assert answer_of(agent, "invoke")[-1].text == "3"
+    assert run_agent(agent, "invoke")[-1].text == "3"
     assert tools.runs == ["add"] * 3
 
 
-def test_circles_of_several_calls_end_too(model: Model, tools: Tools) -> None:
+def test_alternating_repeated_calls_end_with_an_answer(model: ScriptedModel, tools: CountingTools) -> None:
     cities = ["Paris", "Rome"]
-    model.script = lambda n, body: {"calls": [call(cities[n % 2])]} if body.get("tools") else {"text": "Warm."}
-    assert answer_of(agent_of(tools), "invoke")[-1].text == "Warm."
+    model.script = lambda n, body: (
+        {"calls": [make_city_call(cities[n % 2])]} if body.get("tools") else {"text": "Warm."}
+    )
+    assert run_agent(make_agent(tools), "invoke")[-1].text == "Warm."
     assert tools.runs == ["Paris", "Rome", "Paris", "Rome", "Paris", "Rome"]
 
 
-def test_a_call_made_again_between_new_ones_is_no_circle(model: Model, tools: Tools) -> None:
+def test_repeated_calls_between_new_calls_do_not_end_the_run(model: ScriptedModel, tools: CountingTools) -> None:
     def script(number: int, _body: Any) -> dict[str, Any]:
-        return {"text": "Done."} if number == 20 else {"calls": [call("Paris" if number % 2 else f"City {number}")]}
+        return (
+            {"text": "Done."}
+            if number == 20
+            else {"calls": [make_city_call("Paris" if number % 2 else f"City {number}")]}
+        )
 
     model.script = script
-    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+    assert run_agent(make_agent(tools), "invoke")[-1].text == "Done."
     assert len(tools.runs) == 20
 
 
-def test_identical_parallel_calls_count_each(model: Model, tools: Tools) -> None:
-    model.script = in_order({"calls": [call("Paris")] * 5}, {"text": "Done."})
-    assert answer_of(agent_of(tools), "invoke")[-1].text == "Done."
+def test_each_of_several_identical_parallel_calls_is_counted(model: ScriptedModel, tools: CountingTools) -> None:
+    model.script = script_in_order({"calls": [make_city_call("Paris")] * 5}, {"text": "Done."})
+    assert run_agent(make_agent(tools), "invoke")[-1].text == "Done."
     assert tools.runs == ["Paris"] * 3
 
 
-def test_a_structured_answer_that_never_fits_ends_the_run(model: Model, tools: Tools) -> None:
+def test_a_structured_answer_that_is_never_valid_ends_the_run(model: ScriptedModel, tools: CountingTools) -> None:
     """Without the guard, LangChain requests it again 9,999 times."""
 
     class Forecast(BaseModel):
@@ -316,34 +341,34 @@ def test_a_structured_answer_that_never_fits_ends_the_run(model: Model, tools: T
         degrees: int
 
     model.script = lambda _number, _body: {"calls": [("Forecast", '{"city": "Paris", "degrees": "warm"}')]}
-    agent = agent_of(tools, response_format=ToolStrategy(Forecast))
+    agent = make_agent(tools, response_format=ToolStrategy(Forecast))
     state = agent.invoke(QUESTION)
     assert state.get("structured_response") is None
     assert "called Forecast again" in state["messages"][-1].text
     assert len(model.bodies) == 5
 
 
-def test_a_structured_answer_by_tool_is_left_alone(model: Model, tools: Tools) -> None:
+def test_a_structured_answer_by_tool_is_unchanged(model: ScriptedModel, tools: CountingTools) -> None:
     class Forecast(BaseModel):
         city: str
 
     answer = {"calls": [("Forecast", '{"city": "Paris"}')]}
-    model.script = in_order({"calls": [call("Paris")]}, answer)
-    state = agent_of(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
+    model.script = script_in_order({"calls": [make_city_call("Paris")]}, answer)
+    state = make_agent(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
     assert state["structured_response"] == Forecast(city="Paris")
 
 
-def test_a_circle_before_a_structured_answer(model: Model, tools: Tools) -> None:
+def test_repeated_calls_end_with_a_structured_answer(model: ScriptedModel, tools: CountingTools) -> None:
     class Forecast(BaseModel):
         city: str
 
     def script(_number: int, body: dict[str, Any]) -> dict[str, Any]:
-        if [one["function"]["name"] for one in body["tools"]] == ["Forecast"]:
+        if [tool["function"]["name"] for tool in body["tools"]] == ["Forecast"]:
             return {"calls": [("Forecast", '{"city": "Paris"}')]}
-        return {"calls": [call("Paris")]}
+        return {"calls": [make_city_call("Paris")]}
 
     model.script = script
-    state = agent_of(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
+    state = make_agent(tools, response_format=ToolStrategy(Forecast)).invoke(QUESTION)
     assert state["structured_response"] == Forecast(city="Paris")
     assert tools.runs == ["Paris"] * 3
 
@@ -351,36 +376,40 @@ def test_a_circle_before_a_structured_answer(model: Model, tools: Tools) -> None
 # --- Threads ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_run_of_a_thread_counts_from_zero(model: Model, tools: Tools) -> None:
-    model.script = lambda n, _: {"text": "Done."} if n % 4 == 3 else {"calls": [call("Paris")]}
-    agent = agent_of(tools, checkpointer=InMemorySaver())
+def test_a_new_run_of_a_thread_starts_counting_at_zero(model: ScriptedModel, tools: CountingTools) -> None:
+    model.script = lambda n, _: {"text": "Done."} if n % 4 == 3 else {"calls": [make_city_call("Paris")]}
+    agent = make_agent(tools, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     for runs in (3, 6, 9):
-        assert answer_of(agent, "invoke", QUESTION, config)[-1].text == "Done."
+        assert run_agent(agent, "invoke", QUESTION, config)[-1].text == "Done."
         assert len(tools.runs) == runs
 
 
 @pytest.mark.parametrize("kind", ["approval", "new process"])
-def test_a_resumed_run_continues_counting(model: Model, tools: Tools, kind: str) -> None:
-    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+def test_a_resumed_run_continues_counting(model: ScriptedModel, tools: CountingTools, kind: str) -> None:
+    model.script = lambda _, body: (
+        {"calls": [make_city_call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    )
     saver = InMemorySaver()
     config = {"configurable": {"thread_id": "1"}}
     approval = HumanInTheLoopMiddleware(interrupt_on={"look_up": True})
     more: list[Any] = [approval] if kind == "approval" else []
     options = {} if kind == "approval" else {"interrupt_before": ["tools"]}
-    asked: Any = QUESTION
+    agent_input: Any = QUESTION
     messages: list[Any] = []
     for _ in range(5):
-        agent = agent_of(tools, None, *more, checkpointer=saver, **options)  # each time as a new process would
-        messages = agent.invoke(asked, config)["messages"]
-        asked = Command(resume={"decisions": [{"type": "approve"}]}) if kind == "approval" else None
+        agent = make_agent(
+            tools, None, *more, checkpointer=saver, **options
+        )  # a new agent each time, as in a new process
+        messages = agent.invoke(agent_input, config)["messages"]
+        agent_input = Command(resume={"decisions": [{"type": "approve"}]}) if kind == "approval" else None
         if messages[-1].text == "24 degrees.":
             break
     assert tools.runs == ["Paris"] * 3
     assert messages[-1].text == "24 degrees."
 
 
-def test_counts_do_not_depend_on_messages_that_may_be_removed(model: Model, tools: Tools) -> None:
+def test_counts_do_not_depend_on_messages_that_may_be_removed(model: ScriptedModel, tools: CountingTools) -> None:
     from langchain.agents.middleware import before_model
     from langchain_core.messages import RemoveMessage
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
@@ -389,7 +418,9 @@ def test_counts_do_not_depend_on_messages_that_may_be_removed(model: Model, tool
     def forget(state: Any, runtime: Any) -> dict[str, Any]:
         return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("How warm is it in Paris?")]}
 
-    model.script = lambda _, body: {"calls": [call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    model.script = lambda _, body: (
+        {"calls": [make_city_call("Paris")]} if body.get("tools") else {"text": "24 degrees."}
+    )
     agent: Any = create_agent(make_model(), [tools.look_up], middleware=[ToolCallGuard(), forget])
     assert agent.invoke(QUESTION)["messages"][-1].text == "24 degrees."
     assert tools.runs == ["Paris"] * 3
@@ -398,18 +429,18 @@ def test_counts_do_not_depend_on_messages_that_may_be_removed(model: Model, tool
 # --- Other models, arguments, imports ---------------------------------------------------------------------------------
 
 
-def test_histories_stay_valid_without_a_tool_role(model: Model, tools: Tools) -> None:
-    """Gemma 3: calls are constrained JSON, results are user turns."""
+def test_histories_are_valid_for_models_without_a_tool_role(model: ScriptedModel, tools: CountingTools) -> None:
+    """With Gemma 3, calls are constrained JSON and results are user turns."""
     replies = ['{"tool_calls": [{"name": "look_up", "arguments": {"city": "Pa', '{"answer": "24 degrees."}']
-    model.script = in_order({"text": replies[0], "finish_reason": "length"}, {"text": replies[1]})
-    messages = answer_of(agent_of(tools, model_id=GEMMA_3), "invoke")
+    model.script = script_in_order({"text": replies[0], "finish_reason": "length"}, {"text": replies[1]})
+    messages = run_agent(make_agent(tools, model_id=GEMMA_3), "invoke")
     assert messages[-1].text == "24 degrees."
     assert tools.runs == []
     assert [message["role"] for message in model.bodies[1]["messages"]] == ["system", "user", "assistant", "user"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         ({"max_invalid": -1}, "max_invalid must be an integer of at least 0, not -1"),
         ({"max_invalid": True}, "max_invalid must be an integer"),
@@ -417,8 +448,8 @@ def test_histories_stay_valid_without_a_tool_role(model: Model, tools: Tools) ->
         ({"max_repeats": 2.5}, "max_repeats must be an integer"),
     ],
 )
-def test_bad_limits(arguments: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_limits_raise(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         ToolCallGuard(**arguments)
 
 

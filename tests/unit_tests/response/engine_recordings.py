@@ -1,8 +1,8 @@
-"""What real vLLM servers answered when Gemma 4 wrote given texts, and the ways of playing it back.
+"""Recorded replies of real vLLM servers to given texts of Gemma 4, and helpers that replay them.
 
-The recordings (`engine_recordings.json.gz`, see `docs/wire.md` section 10) hold for each text the reply without
+The recordings (`engine_recordings.json.gz`, see `docs/wire.md` section 10) have, for each text, the reply without
 `stream`, the events of the stream, and what the model meant: `calls`, `text` and `reasoning`. With `cut`, the token
-limit or a stop sequence ended the reply within a call, and calls beyond `calls` must not be valid.
+limit or a stop sequence ended the reply within a call, and calls beyond `calls` must be invalid.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _DATA = Path(__file__).with_name("engine_recordings.json.gz")
 
 Dialect: TypeAlias = Literal["native", "openai"]
 Splitter: TypeAlias = Callable[[list[Any]], list[bytes]]
-"""How the events of a stream arrive: as which packets."""
+"""Splits the events of a stream into packets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One text, as one engine sent it.
+    """The reply of one engine for one text.
 
     Attributes:
-        engine: The engine and its release.
-        name: What the text is about.
+        engine: The name and the release of the engine.
+        name: The name of the text.
         text: What the model wrote; `‡` marks where it was truncated.
         tools: The tools that were bound.
         max_tokens: The limit that was sent.
         stop: The stop sequences that were sent.
-        expected: What the model meant.
+        expected: The calls, the text and the reasoning that the model meant.
         events: The events of the stream.
         whole: The reply without `stream`.
     """
@@ -57,7 +57,7 @@ class Recording:
 
     @property
     def id(self) -> str:
-        """What a test calls it."""
+        """The id in the names of tests."""
         return f"{self.name}-{self.engine}"
 
     @property
@@ -73,43 +73,43 @@ class Recording:
 
 @cache
 def load_recordings() -> tuple[Recording, ...]:
-    """All recordings."""
+    """Return all recordings."""
     data = json.loads(gzip.decompress(_DATA.read_bytes()))
     return tuple(Recording(**{**record, "tools": data["tools"][record["tools"]]}) for record in data["records"])
 
 
-# --- How a stream arrives ---------------------------------------------------------------------------------------------
+# --- Splitting a stream -----------------------------------------------------------------------------------------------
 
 
 def encode_packet(event: Any) -> bytes:
-    """An event in the form of the wire."""
+    """Encode an event of a stream."""
     return f"data: {event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
 def split_by_event(events: list[Any]) -> list[bytes]:
-    """Each event in a packet of its own."""
+    """Return each event in its own packet."""
     return [*map(encode_packet, events), encode_packet("[DONE]")]
 
 
 def split_by_character(events: list[Any]) -> list[bytes]:
-    """Each character of text, thought and arguments in an event of its own."""
+    """Return each character of text, reasoning and arguments in its own event."""
     return split_by_event([piece for event in events for piece in _split_event(event)])
 
 
 def split_at_random(seed: int) -> Splitter:
-    """Packets that end anywhere."""
+    """Return a function that splits a stream at random positions."""
 
-    def cut(events: list[Any]) -> list[bytes]:
+    def split(events: list[Any]) -> list[bytes]:
         random = Random(seed)
         data = b"".join(split_by_event(events))
         ends = sorted(random.sample(range(len(data)), min(20, len(data))))
         return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
 
-    return cut
+    return split
 
 
 def _split_event(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The event, with one character where there were several; what ends the choice comes last."""
+    """Yield events with one character each. The fields that end the choice are in the last event."""
     choice = event["choices"][0] if event.get("choices") else None
     if choice is None:
         yield event
@@ -133,24 +133,24 @@ def _make_tool_call_event(call: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
 
 
-# --- Playing it back --------------------------------------------------------------------------------------------------
+# --- Replaying --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class ReplayService:
-    """A service that answers every request with one recording: as a stream where one is requested, else whole.
+    """A service that answers every request with one recording, as a stream if the request asks for one.
 
     Attributes:
         whole: The reply without `stream`.
         events: The events of the stream.
-        cut: How they arrive.
-        enveloped: Whether a whole reply is in Cloudflare's envelope.
-        requests: The bodies that were received.
+        split: Splits the events into packets.
+        enveloped: Whether the whole reply is in Cloudflare's envelope.
+        requests: The bodies of the requests.
     """
 
     whole: dict[str, Any]
     events: list[Any]
-    cut: Splitter = split_by_event
+    split: Splitter = split_by_event
     enveloped: bool = True
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -158,7 +158,7 @@ class ReplayService:
         sent = json.loads(request.content)
         self.requests.append(sent)
         if sent.get("stream"):
-            packets = self.cut(self.events)
+            packets = self.split(self.events)
             return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=_Packets(packets))
         return httpx.Response(
             200, json={"result": self.whole, "success": True, "errors": []} if self.enveloped else self.whole
@@ -173,13 +173,13 @@ class _Packets(httpx.SyncByteStream, httpx.AsyncByteStream):
         return iter(self._packets)
 
     async def __aiter__(self) -> Any:
-        for each in self._packets:
-            yield each
+        for packet in self._packets:
+            yield packet
 
 
-def make_replay_model(player: ReplayService, **fields: Any) -> ChatWorkersGemma:
-    """A model object whose service is a player."""
-    transport = httpx.MockTransport(player)
+def make_replay_model(service: ReplayService, **fields: Any) -> ChatWorkersGemma:
+    """Return a model that calls a replay service."""
+    transport = httpx.MockTransport(service)
     defaults: dict[str, Any] = {
         "account_id": "0123456789abcdef",
         "api_token": "a-token",
@@ -191,20 +191,15 @@ def make_replay_model(player: ReplayService, **fields: Any) -> ChatWorkersGemma:
 
 
 def replay_recording(
-    recording: Recording, *, streamed: bool, dialect: Dialect = "native", cut: Splitter = split_by_event
+    recording: Recording, *, streamed: bool, dialect: Dialect = "native", split: Splitter = split_by_event
 ) -> AIMessage:
-    """The message that comes of a recording."""
-    player = ReplayService(recording.whole, recording.events, cut, enveloped=dialect == "native")
-    llm = make_replay_model(player, api=dialect, max_tokens=recording.max_tokens, stop=recording.stop)
+    """Return the message of a recording."""
+    service = ReplayService(recording.whole, recording.events, split, enveloped=dialect == "native")
+    llm = make_replay_model(service, api=dialect, max_tokens=recording.max_tokens, stop=recording.stop)
     return collect_message(llm.bind_tools(recording.tools), streamed=streamed)
 
 
 def collect_message(llm: Any, *, streamed: bool) -> AIMessage:
-    """One message, chunks merged."""
+    """Return the message of a model, streamed or not."""
     message: AIMessage = reduce(add, list(llm.stream("Go"))) if streamed else llm.invoke("Go")
     return message
-
-
-def get_tool_calls(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
-    """The valid calls."""
-    return [(call["name"], call["args"]) for call in message.tool_calls]

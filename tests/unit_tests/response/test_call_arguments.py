@@ -1,4 +1,4 @@
-"""Arguments of structured calls are read by the tool's JSON Schema (docs/wire.md section 10)."""
+"""Arguments of tool calls are converted by the tool's JSON Schema (docs/wire.md section 10)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.request.tool_methods import STRING_TOKENS
 from langchain_workers_gemma.response.arguments import ArgumentsReader
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
+from tests.helpers.model_calls import get_tool_calls
 from tests.unit_tests.response.engine_recordings import (
     ReplayService,
     collect_message,
-    get_tool_calls,
     make_replay_model,
     split_by_character,
 )
@@ -45,38 +45,38 @@ PARAMETERS: dict[str, Any] = {
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "what fits": (
+    "valid arguments": (
         {"city": "Rome", "days": 3, "ratio": 1.5, "flag": True, "tags": ["a"], "place": {"lat": 1}, "any": [1, "2"]},
         {"city": "Rome", "days": 3, "ratio": 1.5, "flag": True, "tags": ["a"], "place": {"lat": 1}, "any": [1, "2"]},
     ),
     "numbers": ({"days": "3", "ratio": "-1.5e3", "level": "2"}, {"days": 3, "ratio": -1500.0, "level": 2}),
     "an integer for a number": ({"ratio": "4"}, {"ratio": 4}),
-    "no numbers": (
+    "text that is not a number": (
         {"days": "many", "ratio": "NaN", "level": "two"},
         {"days": "many", "ratio": "NaN", "level": "two"},
     ),
-    "a leading zero is no number": ({"days": "02134"}, {"days": "02134"}),
-    "digits where a string may stand": ({"city": "02134", "either": "8"}, {"city": "02134", "either": "8"}),
+    "digits with a leading zero are not a number": ({"days": "02134"}, {"days": "02134"}),
+    "digits where a string is allowed": ({"city": "02134", "either": "8"}, {"city": "02134", "either": "8"}),
     "booleans": ({"flag": "true"}, {"flag": True}),
-    "null where it may stand, and no string": ({"count": "null"}, {"count": None}),
-    "the word null where a string may stand": ({"note": "null", "city": "None"}, {"note": "null", "city": "None"}),
+    "the word null where only null is allowed": ({"count": "null"}, {"count": None}),
+    "the word null where a string is allowed": ({"note": "null", "city": "None"}, {"note": "null", "city": "None"}),
     "items": ({"numbers": ["4", 5], "tags": ["1", "null"]}, {"numbers": [4, 5], "tags": ["1", "null"]}),
     "an object in a string": ({"place": '{"lat": "1.5", "name": "2"}'}, {"place": {"lat": 1.5, "name": "2"}}),
     "a list in a string": ({"places": '[{"lat": 1}]'}, {"places": [{"lat": 1}]}),
     "nested": ({"places": [{"lat": "1.5", "name": "x"}]}, {"places": [{"lat": 1.5, "name": "x"}]}),
-    "free objects stay": ({"free": {"a": "1", "b": "true"}}, {"free": {"a": "1", "b": "true"}}),
+    "free objects are unchanged": ({"free": {"a": "1", "b": "true"}}, {"free": {"a": "1", "b": "true"}}),
     "quote tokens (LiteRT-LM#2172)": (
         {"city": '<|"|>Rome<|"|>', "tags": ['<|"|>a<|"|>'], "days": '<|"|>3<|"|>'},
         {"city": "Rome", "tags": ["a"], "days": 3},
     ),
     "a quote token at one end": ({"city": 'Rome<|"|>', "note": '<|"|>x'}, {"city": "Rome", "note": "x"}),
-    "FunctionGemma's": ({"city": "<escape>Rome<escape>"}, {"city": "Rome"}),
-    "brackets behind a quote token": ({"city": 'Rome<|"|>}}<tool_call|>'}, {"city": "Rome"}),
-    "brackets behind a quote token, nested": ({"place": {"name": 'f()<|"|>}'}}, {"place": {"name": "f()"}}),
+    "quote tokens of FunctionGemma": ({"city": "<escape>Rome<escape>"}, {"city": "Rome"}),
+    "brackets after a quote token": ({"city": 'Rome<|"|>}}<tool_call|>'}, {"city": "Rome"}),
+    "brackets after a quote token, nested": ({"place": {"name": 'f()<|"|>}'}}, {"place": {"name": "f()"}}),
     "Gemma's notation for a list": ({"tags": '[<|"|>a<|"|>,<|"|>b<|"|>]'}, {"tags": ["a", "b"]}),
     "Gemma's notation for an object": ({"place": '{name:<|"|>Rome<|"|>,lat:1}'}, {"place": {"name": "Rome", "lat": 1}}),
     "Python's notation for a list": ({"tags": "['a', 'b']"}, {"tags": ["a", "b"]}),
-    "words in brackets are no list of objects": ({"free": "{see below}"}, {"free": "{see below}"}),
+    "words in braces are not an object": ({"free": "{see below}"}, {"free": "{see below}"}),
     "a closing token": ({"city": "Rome<tool_call|>"}, {"city": "Rome"}),
     "a key in quote tokens": ({'<|"|>city<|"|>': "Rome"}, {"city": "Rome"}),
     "text about tokens": (
@@ -101,14 +101,15 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"city": 'the "best" one', "note": '"a" or "b"'},
     ),
     "an escape in plain quotes": ({"city": '"a\\n\\"b\\""'}, {"city": 'a\n"b"'}),
-    "blanks around keys": ({" city ": "Rome"}, {"city": "Rome"}),
+    "spaces around keys": ({" city ": "Rome"}, {"city": "Rome"}),
     "a number beyond floats in a string": ({"days": "1e400", "city": "1e400"}, {"days": "1e400", "city": "1e400"}),
     "large numbers": ({"days": 10**30, "free": {"a": 1e300}}, {"days": 10**30, "free": {"a": 1e300}}),
     "a quote alone": ({"city": '"', "note": ""}, {"city": '"', "note": ""}),
 }
 
 
-def player(arguments: Any, name: str = "f") -> ReplayService:
+def make_service(arguments: Any, name: str = "f") -> ReplayService:
+    """Return a service that answers with a call with these arguments."""
     call = {"id": "c", "type": "function", "index": 0, "function": {"name": name, "arguments": arguments}}
     ending = {"finish_reason": "tool_calls", "stop_reason": 50}
     events = [
@@ -120,12 +121,12 @@ def player(arguments: Any, name: str = "f") -> ReplayService:
 
 @pytest.mark.parametrize("call_method", ["whole", "object", "stream", "stream by character"])
 @pytest.mark.parametrize("case", CASES)
-def test_arguments_are_read_by_the_schema(case: str, call_method: str) -> None:
+def test_arguments_are_converted_by_the_schema(case: str, call_method: str) -> None:
     sent, expected = CASES[case]
-    playing = player(sent if call_method == "object" else json.dumps(sent))
+    service = make_service(sent if call_method == "object" else json.dumps(sent))
     if call_method == "stream by character":
-        playing.cut = split_by_character
-    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+        service.split = split_by_character
+    message = collect_message(make_replay_model(service).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
     assert get_tool_calls(message) == [("f", expected)]
 
 
@@ -148,10 +149,10 @@ REFUSED = {
 @pytest.mark.parametrize("call_method", ["whole", "stream", "stream by character"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_arguments_that_are_not_the_model_s_never_run(case: str, call_method: str) -> None:
-    playing = player(REFUSED[case])
+    service = make_service(REFUSED[case])
     if call_method == "stream by character":
-        playing.cut = split_by_character
-    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+        service.split = split_by_character
+    message = collect_message(make_replay_model(service).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
     assert get_tool_calls(message) == []
     assert [call["name"] for call in message.invalid_tool_calls] == ["f"]
 
@@ -161,22 +162,22 @@ def test_arguments_that_are_not_the_model_s_never_run(case: str, call_method: st
     ("name", "rest"), [("f", "<tool_call|>"), ("f", " <tool_call|><turn|>\n"), ("f<tool_call|>", "")]
 )
 def test_tokens_behind_a_name_or_the_arguments_are_dropped(name: str, rest: str, call_method: str) -> None:
-    playing = player('{"city": "Rome"}' + rest, name)
+    service = make_service('{"city": "Rome"}' + rest, name)
     if call_method == "stream by character":
-        playing.cut = split_by_character
-    message = collect_message(make_replay_model(playing).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
+        service.split = split_by_character
+    message = collect_message(make_replay_model(service).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
     assert get_tool_calls(message) == [("f", {"city": "Rome"})]
 
 
 @pytest.mark.parametrize(
     "text", ['{"city": "<|\\"|>Ro', '{"days": "3', '{"city": "\\"Ro', '{"ci', '{"tags": ["\\"a\\"", "']
 )
-def test_nothing_of_a_cut_call_is_lost(text: str) -> None:
+def test_the_text_of_a_truncated_call_is_kept(text: str) -> None:
     reader = ArgumentsReader(ArgumentType.of(PARAMETERS), STRING_TOKENS, unquotes=True)
     assert reader.feed(text) + reader.flush() == text.replace('<|\\"|>', "")
 
 
-# --- Any arguments, any schema, any cut -------------------------------------------------------------------------------
+# --- Any arguments, any schema, any split -----------------------------------------------------------------------------
 
 TYPES = st.sampled_from(["string", "integer", "number", "boolean", "null", "object", "array"])
 LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -194,7 +195,7 @@ SCHEMAS = st.recursive(
     ),
     max_leaves=6,
 )
-PARTS = [
+FRAGMENTS = [
     '"',
     "'",
     "\\",
@@ -216,30 +217,31 @@ PARTS = [
     "é",
     "\n",
 ]
-TEXTS = st.lists(st.sampled_from(PARTS), max_size=5).map("".join)
+TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=5).map("".join)
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.floats(-9, 9), TEXTS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=8,
 )
 ARGUMENTS = st.dictionaries(st.one_of(st.sampled_from("abc"), TEXTS), VALUES, max_size=4)
-PLAIN = st.dictionaries(
+PLAIN_STRINGS = st.dictionaries(
     st.sampled_from("abc"), st.text(st.characters(exclude_characters="<'\""), max_size=9), max_size=3
 )
 
 
-def read(reader: ArgumentsReader, text: str, cuts: list[int]) -> str:
+def read_in_pieces(reader: ArgumentsReader, text: str, cuts: list[int]) -> str:
+    """Feed a text in pieces and return the output."""
     ends = sorted({*(cut % (len(text) + 1) for cut in cuts), len(text)})
-    told, start = [], 0
+    output, start = [], 0
     for end in ends:
-        told.append(reader.feed(text[start:end]))
+        output.append(reader.feed(text[start:end]))
         start = end
-    return "".join([*told, reader.flush()])
+    return "".join([*output, reader.flush()])
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), SCHEMAS), ARGUMENTS, st.lists(st.integers(0, 400)), st.booleans())
-def test_any_cut_reads_alike_and_returns_json(
+def test_arguments_give_the_same_json_in_every_split(
     properties: dict[str, Any],
     arguments: dict[str, Any],
     cuts: list[int],
@@ -247,24 +249,24 @@ def test_any_cut_reads_alike_and_returns_json(
 ) -> None:
     tool = ArgumentType.of({"type": "object", "properties": properties})
     text = json.dumps(arguments, ensure_ascii=ascii_only)
-    at_once = read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
+    at_once = read_in_pieces(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
     assert isinstance(json.loads(at_once), dict)
-    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
+    assert read_in_pieces(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40), st.lists(st.integers(0, 60)))
-def test_invalid_json_is_unchanged_in_any_cut(text: str, cuts: list[int]) -> None:
+def test_invalid_json_gives_the_same_text_in_every_split(text: str, cuts: list[int]) -> None:
     tool = ArgumentType.of(PARAMETERS)
-    at_once = read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
-    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
+    at_once = read_in_pieces(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, [])
+    assert read_in_pieces(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == at_once
     if not set(text) & set("\"'<\\"):
         assert at_once == text
 
 
 @settings(max_examples=300, deadline=None)
-@given(PLAIN, st.lists(st.integers(0, 200)))
-def test_strings_where_strings_are_allowed_are_never_altered(arguments: dict[str, str], cuts: list[int]) -> None:
+@given(PLAIN_STRINGS, st.lists(st.integers(0, 200)))
+def test_strings_are_unchanged_where_strings_are_allowed(arguments: dict[str, str], cuts: list[int]) -> None:
     tool = ArgumentType.of({"type": "object", "properties": {name: {"type": "string"} for name in "ab"}})
     text = json.dumps(arguments)
-    assert read(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == text
+    assert read_in_pieces(ArgumentsReader(tool, STRING_TOKENS, unquotes=True), text, cuts) == text

@@ -1,4 +1,4 @@
-"""Messages are made without validation: they must be what validation would have made, in later versions of core too."""
+"""Messages are built without validation, and equal validated ones, also with later versions of langchain-core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "ge
 
 
 @pytest.fixture
-def streaming(service: MockService) -> MockService:
+def streaming_service(service: MockService) -> MockService:
     service.respond_with_events(
         make_delta(reasoning_content="Hm."),
         make_delta(content="Hello"),
@@ -34,14 +34,16 @@ def streaming(service: MockService) -> MockService:
 
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_a_chunk_is_what_validation_makes(streaming: MockService, call_method: str, output_version: str) -> None:
-    told = collect_chunks(make_model(model=GEMMA_4, output_version=output_version), call_method)
-    assert len(streaming.requests) == 1
-    assert len(told) >= 4
-    for chunk in told:
+def test_a_chunk_equals_a_validated_chunk(
+    streaming_service: MockService, call_method: str, output_version: str
+) -> None:
+    chunks = collect_chunks(make_model(model=GEMMA_4, output_version=output_version), call_method)
+    assert len(streaming_service.requests) == 1
+    assert len(chunks) >= 4
+    for chunk in chunks:
         assert vars(chunk).keys() >= AIMessageChunk.model_fields.keys()
         validated = AIMessageChunk.model_validate(chunk.model_dump())
-        if chunk.tool_call_chunks:  # a piece is no call; core reads each as one, once more on every merge
+        if chunk.tool_call_chunks:  # validation parses each piece of a call as a call
             validated.tool_calls, validated.invalid_tool_calls = [], []
         assert validated == chunk
         assert pickle.loads(pickle.dumps(chunk)) == copy.deepcopy(chunk) == chunk.model_copy() == chunk
@@ -49,11 +51,11 @@ def test_a_chunk_is_what_validation_makes(streaming: MockService, call_method: s
 
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
-def test_a_message_is_what_validation_makes(service: MockService, call_method: str, output_version: str) -> None:
-    broken = {**CALL, "id": "call_2", "function": {"name": "get_weather", "arguments": "{"}}
-    said = {"content": "Hello", "reasoning_content": "Hm.", "tool_calls": [CALL, broken]}
+def test_a_message_equals_a_validated_message(service: MockService, call_method: str, output_version: str) -> None:
+    truncated = {**CALL, "id": "call_2", "function": {"name": "get_weather", "arguments": "{"}}
+    fields_sent = {"content": "Hello", "reasoning_content": "Hm.", "tool_calls": [CALL, truncated]}
     service.respond_with_bodies(
-        {"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}], "usage": make_usage(3, 2)}
+        {"choices": [{"index": 0, "message": fields_sent, "finish_reason": "tool_calls"}], "usage": make_usage(3, 2)}
     )
     message = call_model(make_model(model=GEMMA_4, output_version=output_version), call_method)
     assert vars(message).keys() >= AIMessage.model_fields.keys()
@@ -66,42 +68,42 @@ def test_a_message_is_what_validation_makes(service: MockService, call_method: s
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_a_change_of_one_chunk_is_not_one_of_another(streaming: MockService, call_method: str) -> None:
-    told = collect_chunks(make_model(model=GEMMA_4), call_method)
-    before = [chunk.model_dump() for chunk in told[1:]]
-    fields = set(told[1].model_fields_set)
-    told[0].name = "changed"
-    told[0].additional_kwargs["new"] = 1
-    told[0].seen = True  # type: ignore[attr-defined]  # core's messages take any attribute
-    assert [chunk.model_dump() for chunk in told[1:]] == before
-    assert told[1].model_fields_set == fields
-    assert len(streaming.requests) == 1
+def test_changing_one_chunk_does_not_change_another(streaming_service: MockService, call_method: str) -> None:
+    chunks = collect_chunks(make_model(model=GEMMA_4), call_method)
+    before = [chunk.model_dump() for chunk in chunks[1:]]
+    fields = set(chunks[1].model_fields_set)
+    chunks[0].name = "changed"
+    chunks[0].additional_kwargs["new"] = 1
+    chunks[0].seen = True  # type: ignore[attr-defined]  # messages of langchain-core accept any attribute
+    assert [chunk.model_dump() for chunk in chunks[1:]] == before
+    assert chunks[1].model_fields_set == fields
+    assert len(streaming_service.requests) == 1
 
 
 class LaterChunk(AIMessageChunk):
-    """As core may have it one day."""
+    """A chunk class with fields that a later langchain-core may have."""
 
     provenance: list[str] = Field(default_factory=list)
     confidence: float = 1.0
 
 
 class LaterGeneration(ChatGenerationChunk):
-    """As core may have it one day."""
+    """A chunk class with fields that a later langchain-core may have."""
 
     rank: int = 0
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_fields_that_a_later_core_may_have(
-    streaming: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
+def test_fields_of_a_later_core_get_their_defaults(
+    streaming_service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later_chunk = Constructor(LaterChunk, *chunks_module._CHUNK_FIELDS)
     later_generation = Constructor(LaterGeneration, *chunks_module._GENERATION_FIELDS)
     monkeypatch.setattr(chunks_module, "_CHUNK", later_chunk)
     monkeypatch.setattr(chunks_module, "_GENERATION_CHUNK", later_generation)
-    told = collect_chunks(make_model(model=GEMMA_4), call_method)
-    assert all(isinstance(chunk, LaterChunk) for chunk in told)
-    assert all((chunk.provenance, chunk.confidence) == ([], 1.0) for chunk in told if isinstance(chunk, LaterChunk))
-    assert merge_chunks(told).text == "Hello"
-    assert len({id(chunk.provenance) for chunk in told if isinstance(chunk, LaterChunk)}) == len(told)
-    assert len(streaming.requests) == 1
+    chunks = collect_chunks(make_model(model=GEMMA_4), call_method)
+    assert all(isinstance(chunk, LaterChunk) for chunk in chunks)
+    assert all((chunk.provenance, chunk.confidence) == ([], 1.0) for chunk in chunks if isinstance(chunk, LaterChunk))
+    assert merge_chunks(chunks).text == "Hello"
+    assert len({id(chunk.provenance) for chunk in chunks if isinstance(chunk, LaterChunk)}) == len(chunks)
+    assert len(streaming_service.requests) == 1

@@ -1,6 +1,6 @@
-"""What Gemmas were reported to write, and what they meant: text, thoughts and calls.
+"""Replies that Gemma models were reported to write, and their meaning: text, reasoning and calls.
 
-The first source of each kind is a public issue; samples without one are variations of the kind.
+The first sample of each kind names its public issues. Samples without a source are variations of it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ TOOLS = [
 
 
 class Sample(NamedTuple):
-    """What a model wrote, and what it meant.
+    """A reply of a model, and its meaning.
 
     Attributes:
-        reply: What it wrote.
-        calls: The calls that it meant, with their arguments.
-        text: The text.
-        reasoning: The thought.
+        reply: The text of the reply.
+        calls: The valid calls, with their arguments.
+        text: The text of the message.
+        reasoning: The reasoning of the message.
         invalid: The names of calls that cannot be read.
     """
 
@@ -56,7 +56,7 @@ class Sample(NamedTuple):
     invalid: tuple[str, ...] = ()
 
 
-Q = '<|"|>'
+Q = '<|"|>'  # Gemma 4's token for quotes
 ROME: tuple[str, dict[str, Any]] = ("weather", {"city": "Rome"})
 ROME_TEXT = f"<|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call|>"
 
@@ -113,8 +113,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             "<|channel>thought\nIt ends in `<channel|>`.<channel|>Yes.", [], "Yes.", "It ends in `<channel|>`."),
         "in a fence": Sample(
             "```\n<|channel>thought\nabc<channel|>def\n```", [], "```\n<|channel>thought\nabc<channel|>def\n```"),
-        "opener in prose": Sample(
-            "The marker <|channel>thought\n is prose.", [], "The marker <|channel>thought\n is prose."),
+        "opener in text": Sample(
+            "The marker <|channel>thought\n is text.", [], "The marker <|channel>thought\n is text."),
     },
     "a call inside a thought that is never closed": {
         "vllm-mlx#609, #625, slime#2097, omlx#1854": Sample(
@@ -137,7 +137,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             f"<|channel>thought\nLike {ROME_TEXT}<channel|>No.", [], "No.", f"Like {ROME_TEXT}"),
         "a name alone": Sample("<|channel>thought\nI <|tool_call>call:now<tool_call|>", [("now", {})], "", "I"),
     },
-    "thoughts and calls, code": {
+    "thoughts and calls in code": {
         "llama.cpp#22371": _sample(
             f"write{{path:{Q}a.txt{Q},content:{Q}line\n<|channel>thought\nabc<channel|>def{Q}}}",
             ("write", {"path": "a.txt", "content": "line\n<|channel>thought\nabc<channel|>def"})),
@@ -175,7 +175,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "several": Sample("Hello.<turn|><eos>\n", [], "Hello."),
         "on its own line": Sample("Hello.\n<end_of_turn>\n", [], "Hello.\n"),
         "behind code": Sample("```python\nx = 1\n```<end_of_turn>", [], "```python\nx = 1\n```"),
-        "behind code that goes on": Sample("```python\nx = 1<end_of_turn>", [], "```python\nx = 1"),
+        "behind code without its end": Sample("```python\nx = 1<end_of_turn>", [], "```python\nx = 1"),
         "in a thought": Sample("<|channel>thought\nhm<turn|>", [], "", "hm"),
         "result token": Sample("Hello.<|tool_response>", [], "Hello."),
         "an invented result": Sample(
@@ -191,7 +191,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "the next turn, with a call": Sample(
             f"Hello.<turn|>\n<|turn>user\nLook.<turn|>\n<|turn>model\n{ROME_TEXT}", [], "Hello."),
     },
-    "drifts of the envelope": {
+    "variations around a call": {
         "vllm#53444": Sample(f"<|tool_call>:call:sh{{command:{Q}pytest{Q}}}", [("sh", {"command": "pytest"})]),
         "tensai#217, flutter_gemma#238, mlx-vlm": Sample(
             f"<|tool_call>weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
@@ -289,7 +289,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
             f"{ROME_TEXT}<|tool_call>call:sh{{command:{Q}l", [ROME], invalid=("sh",)),
         "a complete call, then a token": Sample(f"{ROME_TEXT}<|tool_call>", [ROME]),
     },
-    "drifts inside the arguments": {
+    "variations inside the arguments": {
         "sglang#39240": _sample(f"search{{query:weather in Tokyo{Q}}}", ("search", {"query": "weather in Tokyo"})),
         "sglang#39240: nested": _sample(
             f"search{{filters:{{city:Tokyo{Q}}},query:{Q}x{Q}}}",
@@ -337,7 +337,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "windows path in tokens": _sample(f"open{{path:{Q}C:\\new{Q}}}", ("open", {"path": "C:\\new"})),
         "windows path in a command": _sample(
             'sh{command:"dir C:\\Users\\new x"}', ("sh", {"command": "dir C:\\Users\\new x"})),
-        "windows path in doubt": _sample('sh{command:"cd C:\\new && dir"}', invalid=("sh",)),
+        "ambiguous windows path": _sample('sh{command:"cd C:\\new && dir"}', invalid=("sh",)),
         "windows share": _sample('open{path:"\\\\nas\\new"}', ("open", {"path": "\\\\nas\\new"})),
         "windows path in json": Sample(
             '{"name": "open", "parameters": {"path": "C:\\new\\table.txt"}}',
@@ -492,8 +492,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
 }  # fmt: skip
 
 
-def list_samples() -> Iterator[tuple[str, Sample]]:
-    """Every sample with its name."""
-    for kind, of_kind in SAMPLES.items():
-        for source, sample in of_kind.items():
+def iterate_samples() -> Iterator[tuple[str, Sample]]:
+    """Yield each sample with its name."""
+    for kind, samples in SAMPLES.items():
+        for source, sample in samples.items():
             yield f"{kind}: {source}", sample

@@ -1,4 +1,4 @@
-"""Text beside what the service parsed itself: thoughts, calls as data, and truncated replies."""
+"""Text beside content that the service has parsed already: reasoning, tool calls, and truncated replies."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _OSLO: tuple[str, dict[str, Any]] = ("weather", {"city": "Oslo"})
 
 
 class Reply(NamedTuple):
-    """What a service sends, and what it means.
+    """The fields of a reply, and the expected message.
 
     Attributes:
-        content: The text.
-        reasoning: The thought.
-        data: Calls that the service has read itself.
-        calls: The calls that are meant.
-        text: The text that is meant.
-        thought: The thought that is meant.
+        content: The text of the reply.
+        reasoning: The reasoning of the reply.
+        data: The calls that the service has parsed.
+        calls: The expected calls.
+        text: The expected text.
+        expected_reasoning: The expected reasoning.
     """
 
     content: str
@@ -34,12 +34,12 @@ class Reply(NamedTuple):
     data: list[tuple[str, dict[str, Any]]]
     calls: list[tuple[str, dict[str, Any]]]
     text: str = ""
-    thought: str = ""
+    expected_reasoning: str = ""
 
 
 REPLIES = {
     "a call at the end of a thought": Reply("", f"I call {ROME_TEXT}", [], [ROME], "", "I call"),
-    "a call at the end of a thought, and blanks": Reply("\n\n", f"I call\n{ROME_TEXT}\n", [], [ROME], "", "I call"),
+    "a call at the end of a thought, and newlines": Reply("\n\n", f"I call\n{ROME_TEXT}\n", [], [ROME], "", "I call"),
     "a call in a thought, and an answer": Reply("No.", f"I call {ROME_TEXT}", [], [], "No.", f"I call {ROME_TEXT}"),
     "a call in a thought, and another as data": Reply(
         "", f"I call {ROME_TEXT}", [_OSLO], [_OSLO], "", f"I call {ROME_TEXT}"),
@@ -51,20 +51,20 @@ REPLIES = {
     "the opener of the thought": Reply("Yes.", "<|channel>thought\nhm", [], [], "Yes.", "hm"),
     "the closer of the thought in the text": Reply("<channel|>Yes.", "hm", [], [], "Yes.", "hm"),
     "the end of a turn in the thought": Reply("Yes.", "hm<turn|>", [], [], "Yes.", "hm"),
-    "told twice": Reply(ROME_TEXT, "", [ROME], [ROME]),
-    "told twice, and another": Reply(ROME_TEXT, "", [ROME, _OSLO], [ROME, _OSLO]),
-    "another, and told twice": Reply(ROME_TEXT, "", [_OSLO, ROME], [ROME, _OSLO]),
-    "two calls told once each": Reply(ROME_TEXT, "", [_OSLO], [ROME, _OSLO]),
+    "a call as text and as data": Reply(ROME_TEXT, "", [ROME], [ROME]),
+    "a call as text and as data, and another": Reply(ROME_TEXT, "", [ROME, _OSLO], [ROME, _OSLO]),
+    "another, and a call as text and as data": Reply(ROME_TEXT, "", [_OSLO, ROME], [ROME, _OSLO]),
+    "one call as text, one as data": Reply(ROME_TEXT, "", [_OSLO], [ROME, _OSLO]),
     "two equal calls in the text": Reply(ROME_TEXT * 2, "", [ROME], [ROME, ROME]),
     "two equal calls as data": Reply("", "", [ROME, ROME], [ROME, ROME]),
     "a piece of a token before a call": Reply("<|too", "hm", [ROME], [ROME], "", "hm"),
     "one character of a token before a call": Reply("<", "hm", [ROME], [ROME], "", "hm"),
-    "a call that was cut, and a call as data": Reply("Is 3 < 4? ", "", [ROME], [ROME], "Is 3 < 4? "),
+    "text with a bracket, and a call as data": Reply("Is 3 < 4? ", "", [ROME], [ROME], "Is 3 < 4? "),
 }  # fmt: skip
 
 
-def messages(service: MockService, reply: Reply) -> Iterator[AIMessage]:
-    """The message, whole and streamed by character."""
+def iterate_messages(service: MockService, reply: Reply) -> Iterator[AIMessage]:
+    """Yield the message of a reply, whole and streamed by character."""
     calls = [
         make_tool_call(name, json.dumps(arguments), index=index, id=f"c{index}", type="function")
         for index, (name, arguments) in enumerate(reply.data)
@@ -86,19 +86,19 @@ def messages(service: MockService, reply: Reply) -> Iterator[AIMessage]:
 
 
 @pytest.mark.parametrize("name", REPLIES)
-def test_text_beside_data(service: MockService, name: str) -> None:
+def test_text_beside_parsed_fields(service: MockService, name: str) -> None:
     reply = REPLIES[name]
-    for message in messages(service, reply):
+    for message in iterate_messages(service, reply):
         read = summarize_message(message)
-        assert (read["text"], read["reasoning"].rstrip()) == (reply.text, reply.thought)
+        assert (read["text"], read["reasoning"].rstrip()) == (reply.text, reply.expected_reasoning)
         assert sorted(map(str, read["tool_calls"])) == sorted(map(str, reply.calls))
         assert not read["invalid"]
 
 
-CUT: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
+TRUNCATED: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "closed": (ROME_TEXT, [ROME]),
-    "closed, and another that was cut": (f"{ROME_TEXT}<|tool_call>call:weather{{city:{Q}Os", [ROME]),
-    "text behind it": (f"{ROME_TEXT}\nAnd", [ROME]),
+    "closed, and another that is truncated": (f"{ROME_TEXT}<|tool_call>call:weather{{city:{Q}Os", [ROME]),
+    "text after it": (f"{ROME_TEXT}\nAnd", [ROME]),
     "no closing token": (ROME_TEXT.removesuffix("<tool_call|>"), []),
     "half a closing token": (ROME_TEXT.removesuffix("ll|>"), []),
     "a missing quote token at the end": (f"<|tool_call>call:weather{{city:{Q}Rome}}<tool_call|>", []),
@@ -117,9 +117,9 @@ CUT: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CUT)
-def test_a_call_in_a_reply_that_was_cut_counts_if_it_is_closed(service: MockService, name: str) -> None:
-    text, calls = CUT[name]
+@pytest.mark.parametrize("name", TRUNCATED)
+def test_a_call_in_a_truncated_reply_is_valid_if_it_is_closed(service: MockService, name: str) -> None:
+    text, calls = TRUNCATED[name]
     service.respond_with_bodies(make_completion(text, finish_reason="length"))
     read = [call_model(_LLM, "invoke")]
     for pieces in ([text], list(text)):

@@ -1,4 +1,4 @@
-"""Which text of a stream is held back since it could become a call, and when it is emitted."""
+"""The text of a stream that is held back because it could become a call, and when it is emitted."""
 
 import pytest
 
