@@ -63,6 +63,16 @@ def make_model(**arguments: Any) -> ChatWorkersGemma:
         return ChatWorkersGemma(**{"api_token": API_TOKEN, "max_retries": 0, **arguments})
 
 
+COMPATIBLE_URL = "http://127.0.0.1:8000/v1"
+
+
+def make_compatible_model(model: str = "gemma3:12b", **arguments: Any) -> ChatWorkersGemma:
+    """Return a model on an OpenAI-compatible server, without a token and without retries."""
+    return ChatWorkersGemma(
+        **{"host": "openai_compatible", "base_url": COMPATIBLE_URL, "model": model, "max_retries": 0, **arguments}
+    )
+
+
 def get_construction_error(**arguments: Any) -> str:
     """Return the message of the error that these arguments raise."""
     with pytest.raises(ValueError, match=r".") as caught:

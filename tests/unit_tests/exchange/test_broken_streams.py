@@ -1,4 +1,4 @@
-"""What a stream leaves that breaks after it has begun."""
+"""Streams that break after they have begun: the error and the partial message."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.usefixtures("sleeps"), pytest.mark.lowest]
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("end", [RESET, CLOSE, STALL, STREAM_END], ids=["reset", "close", "stall", "end"])
-def test_partial_text(server: FaultServer, call_method: str, end: Any) -> None:
+def test_the_partial_text_is_in_the_error(server: FaultServer, call_method: str, end: Any) -> None:
     server.play((STREAM_HEAD, FIRST_EVENT, encode_event({"response": "lo wor"}), end))
     with pytest.raises(StreamInterruptedError) as raised:
         call_model(make_server_model(server, timeout=STALL_TIMEOUT if end is STALL else 20), call_method)
@@ -54,21 +54,23 @@ def test_partial_text(server: FaultServer, call_method: str, end: Any) -> None:
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("end", [RESET, STREAM_END], ids=["reset", "end"])
 @pytest.mark.parametrize("arguments", ['{"path": "/home/me', '{"path": "/home"}', '{"a": {"b": [1', ""])
-def test_cut_calls_in_partial_cannot_run(server: FaultServer, call_method: str, end: Any, arguments: str) -> None:
+def test_truncated_calls_in_the_partial_message_are_invalid(
+    server: FaultServer, call_method: str, end: Any, arguments: str
+) -> None:
     call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "rm", "arguments": arguments}}
     server.play((STREAM_HEAD, FIRST_EVENT, encode_event({"choices": [{"delta": {"tool_calls": [call]}}]}), end))
     with pytest.raises(StreamInterruptedError) as raised:
         call_model(make_server_model(server), call_method)
     partial = raised.value.partial
     assert partial is not None
-    whole = arguments.endswith("}")
-    assert [call["name"] for call in partial.tool_calls] == (["rm"] if whole else [])
-    assert [call["name"] for call in partial.invalid_tool_calls] == ([] if whole else ["rm"])
+    is_complete = arguments.endswith("}")
+    assert [call["name"] for call in partial.tool_calls] == (["rm"] if is_complete else [])
+    assert [call["name"] for call in partial.invalid_tool_calls] == ([] if is_complete else ["rm"])
     assert partial.text == "Hel"
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_held_back_text_is_in_partial(server: FaultServer, call_method: str) -> None:
+def test_held_back_text_is_in_the_partial_message(server: FaultServer, call_method: str) -> None:
     server.play((STREAM_HEAD, encode_event({"response": "so far <|chan"}), RESET))
     with pytest.raises(StreamInterruptedError) as raised:
         call_model(make_server_model(server), call_method)
@@ -84,41 +86,43 @@ def test_held_back_text_is_in_partial(server: FaultServer, call_method: str) -> 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 def test_held_back_text_is_emitted_at_the_end(server: FaultServer, call_method: str) -> None:
-    """A reply that consists of held-back text alone is not mistaken for nothing."""
+    """A reply that consists only of held-back text is not an empty reply."""
     server.play((STREAM_HEAD, encode_event({"response": "<|chan"}), encode_event(b"[DONE]"), STREAM_END))
     assert call_model(make_server_model(server), call_method).text == "<|chan"
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-@pytest.mark.parametrize("together", [True, False])
-def test_text_before_a_bad_frame_is_handed_over(server: FaultServer, call_method: str, together: bool) -> None:
+@pytest.mark.parametrize("in_one_packet", [True, False])
+def test_text_before_an_unreadable_event_is_emitted(server: FaultServer, call_method: str, in_one_packet: bool) -> None:
     pieces = [STREAM_HEAD, FIRST_EVENT, encode_event(b"{nope")]
-    server.play([b"".join(pieces)] if together else pieces)
-    told: list[str] = []
+    server.play([b"".join(pieces)] if in_one_packet else pieces)
+    texts: list[str] = []
 
     async def acollect() -> None:
         async for piece in make_server_model(server).astream("Hi"):
-            told.append(str(piece.text))  # noqa: PERF401 - the chunks before the error count
+            texts.append(str(piece.text))  # noqa: PERF401 - keeps the chunks before the error
 
     def collect() -> None:
         for piece in make_server_model(server).stream("Hi"):
-            told.append(str(piece.text))  # noqa: PERF401
+            texts.append(str(piece.text))  # noqa: PERF401
 
     with pytest.raises(InternalServerError):
         collect() if call_method == "stream" else asyncio.run(acollect())
-    assert told == ["Hel"]
+    assert texts == ["Hel"]
     assert len(server.requests) == 1
 
 
-# --- Through respx ----------------------------------------------------------------------------------------------------
+# --- Behind respx -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize(
     "end", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("slow")]], ids=["eof", "reset", "slow"]
 )
-def test_a_stream_that_was_cut(service: MockService, end: list[Exception], call_method: str) -> None:
+def test_an_interrupted_stream_raises_with_the_partial_message(
+    service: MockService, end: list[Exception], call_method: str
+) -> None:
     start = encode_sse(make_delta("Hello"), make_delta(tool_calls=[make_tool_call("f", '{"a": "b', id="c1", index=0)]))
     service.respond_with_pieces(start, *end)
     with pytest.raises(StreamInterruptedError) as caught:
@@ -128,11 +132,11 @@ def test_a_stream_that_was_cut(service: MockService, end: list[Exception], call_
     assert partial.text == "Hello"
     assert partial.tool_calls == []
     assert [call["name"] for call in partial.invalid_tool_calls] == ["f"]
-    assert len(service.requests) == 1, "what a user has seen is not asked for again"
+    assert len(service.requests) == 1, "text that was emitted is not requested again"
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_usage_on_every_event_does_not_hide_a_cut(service: MockService, call_method: str) -> None:
+def test_an_interrupted_stream_with_usage_on_every_event_raises(service: MockService, call_method: str) -> None:
     service.respond_with_events(
         *({**make_delta(text), "usage": make_usage(10, number)} for number, text in enumerate("abc"))
     )
@@ -141,7 +145,7 @@ def test_usage_on_every_event_does_not_hide_a_cut(service: MockService, call_met
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_an_event_cut_in_the_middle(service: MockService, call_method: str) -> None:
+def test_a_stream_that_ends_within_an_event_raises(service: MockService, call_method: str) -> None:
     service.respond_with_pieces(encode_sse({"response": "Hello"}) + b'data: {"respon')
     with pytest.raises(StreamInterruptedError) as caught:
         call_model(make_model(), call_method)
@@ -151,7 +155,7 @@ def test_an_event_cut_in_the_middle(service: MockService, call_method: str) -> N
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("before", [[], [{"response": "Hello"}]])
-def test_an_error_in_place_of_an_event(service: MockService, before: list[Any], call_method: str) -> None:
+def test_an_error_event_raises(service: MockService, before: list[Any], call_method: str) -> None:
     service.respond_with_events(*before, {"errors": [{"code": 5006, "message": "bad input"}], "success": False})
     with pytest.raises(BadRequestError, match="bad input"):
         call_model(make_model(), call_method)
@@ -159,7 +163,7 @@ def test_an_error_in_place_of_an_event(service: MockService, before: list[Any], 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
 @pytest.mark.parametrize("broken", ["{", "[1]", "42", "text"])
-def test_an_event_that_cannot_be_read(service: MockService, broken: str, call_method: str) -> None:
+def test_an_unreadable_event_raises(service: MockService, broken: str, call_method: str) -> None:
     service.respond_with_events({"response": "Hello"}, broken, "[DONE]")
     with pytest.raises(InternalServerError) as caught:
         call_model(make_model(), call_method)

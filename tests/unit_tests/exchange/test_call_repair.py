@@ -1,4 +1,4 @@
-"""`repair_tool_calls`: a call that does not fit its tool is requested once more, constrained to it."""
+"""`repair_tool_calls`: a call that does not match its tool is requested once more with a constraint."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.helpers.model_calls import (
     GEMMA_3,
     GEMMA_4,
     call_model,
+    get_tool_calls,
     make_model,
     merge_chunks,
 )
@@ -41,27 +42,27 @@ CANCEL = {
     "type": "function",
     "function": {"name": "cancel", "parameters": {"type": "object", "properties": {"id": {"type": "string"}}}},
 }
-RIGHT = '{"city": "Paris", "people": 2}'
-BAD = {
+VALID_ARGUMENTS = '{"city": "Paris", "people": 2}'
+INVALID_ARGUMENTS = {
     "a required key is missing": '{"city": "Paris"}',
     "a value is out of range": '{"city": "Paris", "people": 0}',
     "a value has the wrong type": '{"city": "Paris", "people": "two"}',
-    "it is cut": '{"city": "Par',
-    "it is no object": "[1, 2]",
-    "it is nothing": "{}",
+    "it is truncated": '{"city": "Par',
+    "it is not an object": "[1, 2]",
+    "it is empty": "{}",
 }
-ways = pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
-Written = tuple[str, list[tuple[str, str]]]
+for_each_call_method = pytest.mark.parametrize("call_method", [*CALL_METHODS, *EVENT_METHODS])
+TextAndCalls = tuple[str, list[tuple[str, str]]]
 
 
-class Model:
-    """Writes calls natively and under a constraint, both as scripted."""
+class ScriptedService:
+    """Answers with scripted native calls, and with scripted texts to constrained requests."""
 
     def __init__(self, router: respx.MockRouter) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.native: Written = ("", [("book", BAD["a required key is missing"])])
+        self.native: TextAndCalls = ("", [("book", INVALID_ARGUMENTS["a required key is missing"])])
         self.constrained: Callable[[str], str | None] = lambda name: json.dumps(
-            {"name": name, "arguments": json.loads(RIGHT)}
+            {"name": name, "arguments": json.loads(VALID_ARGUMENTS)}
         )
         self.refuses: set[str] = set()
         router.route().mock(side_effect=self._answer)
@@ -79,13 +80,13 @@ class Model:
         if form == "prompt" and body.get("tools"):
             return self._reply(body, *self.native)
         name = "cancel" if "Your call of cancel" in body["messages"][-1]["content"] else "book"
-        said = self.constrained(name)
-        if said is None:
+        text = self.constrained(name)
+        if text is None:
             return httpx.Response(429, json={"errors": [{"code": 3040, "message": "Capacity"}]})
-        return self._reply(body, said, [])
+        return self._reply(body, text, [])
 
     def _reply(self, body: dict[str, Any], text: str, calls: list[tuple[str, str]]) -> httpx.Response:
-        said = {
+        message = {
             "content": text,
             "tool_calls": [
                 {"index": at, "id": f"c{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -94,40 +95,37 @@ class Model:
         }
         reason = "tool_calls" if calls else "stop"
         if not body.get("stream"):
-            result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **said)
+            result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **message)
             return httpx.Response(200, json={"success": True, "result": result})
-        frames = [make_delta(content=text), *(make_delta(tool_calls=[call]) for call in said["tool_calls"])]
+        events = [make_delta(content=text), *(make_delta(tool_calls=[call]) for call in message["tool_calls"])]
         end = {"choices": [], "usage": make_usage(10, 5)}
-        content = encode_sse(*frames, make_delta(finish_reason=reason), end, "[DONE]")
+        content = encode_sse(*events, make_delta(finish_reason=reason), end, "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
+def service() -> Iterator[ScriptedService]:
     with respx.mock(assert_all_called=False) as router:
-        yield Model(router)
+        yield ScriptedService(router)
 
 
-def repairing(**arguments: Any) -> ChatWorkersGemma:
+def make_repairing_model(**arguments: Any) -> ChatWorkersGemma:
+    """Return a model that repairs tool calls."""
     return make_model(repair_tool_calls=True, **arguments)
 
 
-def called(message: Any) -> list[tuple[str, Any]]:
-    return [(call["name"], call["args"]) for call in message.tool_calls]
-
-
-@ways
-@pytest.mark.parametrize("bad", BAD)
-def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str, call_method: str) -> None:
-    model.native = ("I book.", [("book", BAD[bad])])
-    message = call_model(repairing().bind_tools([BOOK, CANCEL]), call_method)
-    assert called(message) == [("book", json.loads(RIGHT))]
+@for_each_call_method
+@pytest.mark.parametrize("case", INVALID_ARGUMENTS)
+def test_an_invalid_call_is_requested_once_more(service: ScriptedService, case: str, call_method: str) -> None:
+    service.native = ("I book.", [("book", INVALID_ARGUMENTS[case])])
+    message = call_model(make_repairing_model().bind_tools([BOOK, CANCEL]), call_method)
+    assert get_tool_calls(message) == [("book", json.loads(VALID_ARGUMENTS))]
     assert message.invalid_tool_calls == []
     assert str(message.text) == "I book."
     assert message.tool_calls[0]["id"] == "c0"
     assert message.usage_metadata is not None
     assert message.usage_metadata["total_tokens"] == 30
-    first, second = model.bodies
+    first, second = service.bodies
     assert "tools" not in second
     constraint = second["response_format"]["json_schema"]["schema"]
     assert constraint["properties"]["name"]["enum"] == ["book"]
@@ -136,171 +134,187 @@ def test_a_call_that_does_not_fit_is_requested_once_more(model: Model, bad: str,
     assert first["messages"][-1]["content"] in second["messages"][-1]["content"]
 
 
-@ways
-def test_a_call_that_fits_costs_nothing_more(model: Model, call_method: str) -> None:
-    model.native = ("", [("book", RIGHT), ("cancel", "{}")])
-    assert called(call_model(repairing().bind_tools([BOOK, CANCEL]), call_method)) == [
-        ("book", json.loads(RIGHT)),
+@for_each_call_method
+def test_valid_calls_need_no_second_request(service: ScriptedService, call_method: str) -> None:
+    service.native = ("", [("book", VALID_ARGUMENTS), ("cancel", "{}")])
+    assert get_tool_calls(call_model(make_repairing_model().bind_tools([BOOK, CANCEL]), call_method)) == [
+        ("book", json.loads(VALID_ARGUMENTS)),
         ("cancel", {}),
     ]
-    assert len(model.bodies) == 1
+    assert len(service.bodies) == 1
 
 
-@ways
-def test_without_it_nothing_is_requested_again(model: Model, call_method: str) -> None:
+@for_each_call_method
+def test_calls_are_not_requested_again_by_default(service: ScriptedService, call_method: str) -> None:
     message = call_model(make_model().bind_tools([BOOK]), call_method)
-    assert called(message) == [("book", {"city": "Paris"})]
-    assert len(model.bodies) == 1
+    assert get_tool_calls(message) == [("book", {"city": "Paris"})]
+    assert len(service.bodies) == 1
 
 
-@ways
-def test_of_parallel_calls_each_that_does_not_fit_is_requested(model: Model, call_method: str) -> None:
-    model.native = ("", [("book", BAD["it is cut"]), ("book", RIGHT), ("cancel", '{"id": 7}')])
-    model.constrained = lambda name: json.dumps(
-        {"name": name, "arguments": json.loads(RIGHT) if name == "book" else {"id": "7"}}
+@for_each_call_method
+def test_each_invalid_parallel_call_is_requested_again(service: ScriptedService, call_method: str) -> None:
+    service.native = (
+        "",
+        [("book", INVALID_ARGUMENTS["it is truncated"]), ("book", VALID_ARGUMENTS), ("cancel", '{"id": 7}')],
     )
-    message = call_model(repairing(tool_calling="native").bind_tools([BOOK, CANCEL]), call_method)
-    calls = called(message)
-    assert calls[:2] == [("book", json.loads(RIGHT)), ("book", json.loads(RIGHT))]
+    service.constrained = lambda name: json.dumps(
+        {"name": name, "arguments": json.loads(VALID_ARGUMENTS) if name == "book" else {"id": "7"}}
+    )
+    message = call_model(make_repairing_model(tool_calling="native").bind_tools([BOOK, CANCEL]), call_method)
+    calls = get_tool_calls(message)
+    assert calls[:2] == [("book", json.loads(VALID_ARGUMENTS)), ("book", json.loads(VALID_ARGUMENTS))]
     assert calls[2] == ("cancel", {"id": "7"})
     assert [call["id"] for call in message.tool_calls] == ["c0", "c1", "c2"]
 
 
-@ways
+@for_each_call_method
 @pytest.mark.parametrize(
-    "still", ['{"name": "book", "arguments": {"city": "Paris"}}', "I cannot.", '{"name": "book"', None]
+    "second_reply", ['{"name": "book", "arguments": {"city": "Paris"}}', "I cannot.", '{"name": "book"', None]
 )
-def test_what_cannot_be_repaired_is_unchanged(model: Model, still: str | None, call_method: str) -> None:
-    model.constrained = lambda _name: still
-    model.native = ("", [("book", BAD["it is cut"])])
-    message = call_model(repairing().bind_tools([BOOK]), call_method)
+def test_a_truncated_call_that_cannot_be_repaired_stays_invalid(
+    service: ScriptedService, second_reply: str | None, call_method: str
+) -> None:
+    service.constrained = lambda _name: second_reply
+    service.native = ("", [("book", INVALID_ARGUMENTS["it is truncated"])])
+    message = call_model(make_repairing_model().bind_tools([BOOK]), call_method)
     assert message.tool_calls == []
     assert [call["name"] for call in message.invalid_tool_calls] == ["book"]
-    assert len(model.bodies) == 2
+    assert len(service.bodies) == 2
 
 
-@ways
-def test_a_misfit_that_cannot_be_repaired_stays_a_call(model: Model, call_method: str) -> None:
-    model.constrained = lambda _name: "I cannot."
-    assert called(call_model(repairing().bind_tools([BOOK]), call_method)) == [("book", {"city": "Paris"})]
+@for_each_call_method
+def test_a_mismatching_call_that_cannot_be_repaired_stays_valid(service: ScriptedService, call_method: str) -> None:
+    service.constrained = lambda _name: "I cannot."
+    assert get_tool_calls(call_model(make_repairing_model().bind_tools([BOOK]), call_method)) == [
+        ("book", {"city": "Paris"})
+    ]
 
 
-def test_the_forms_of_the_constraint_are_tried(model: Model) -> None:
-    model.refuses = {"openai_schema"}
-    llm = repairing()
+def test_a_refused_form_of_the_constraint_is_replaced(service: ScriptedService) -> None:
+    service.refuses = {"openai_schema"}
+    llm = make_repairing_model()
     for count in (3, 5):
-        assert called(call_model(llm.bind_tools([BOOK]), "stream")) == [("book", json.loads(RIGHT))]
-        assert len(model.bodies) == count
+        assert get_tool_calls(call_model(llm.bind_tools([BOOK]), "stream")) == [("book", json.loads(VALID_ARGUMENTS))]
+        assert len(service.bodies) == count
 
 
-def test_a_forced_call_is_repaired_before_it_fails(model: Model) -> None:
-    model.native = ("", [("book", BAD["it is cut"])])
-    assert called(call_model(repairing().bind_tools([BOOK], tool_choice="book"), "invoke")) == [
-        ("book", json.loads(RIGHT))
+def test_a_forced_call_is_repaired_before_it_fails(service: ScriptedService) -> None:
+    service.native = ("", [("book", INVALID_ARGUMENTS["it is truncated"])])
+    assert get_tool_calls(call_model(make_repairing_model().bind_tools([BOOK], tool_choice="book"), "invoke")) == [
+        ("book", json.loads(VALID_ARGUMENTS))
     ]
     with pytest.raises(ToolChoiceError):
         call_model(make_model().bind_tools([BOOK], tool_choice="book"), "invoke")
 
 
-def test_surplus_parallel_calls_are_not_requested(model: Model) -> None:
-    model.native = ("", [("book", RIGHT), ("cancel", "{}")])
-    message = call_model(repairing().bind_tools([BOOK, CANCEL], parallel_tool_calls=False), "invoke")
-    assert called(message) == [("book", json.loads(RIGHT))]
+def test_extra_parallel_calls_are_not_requested_again(service: ScriptedService) -> None:
+    service.native = ("", [("book", VALID_ARGUMENTS), ("cancel", "{}")])
+    message = call_model(make_repairing_model().bind_tools([BOOK, CANCEL], parallel_tool_calls=False), "invoke")
+    assert get_tool_calls(message) == [("book", json.loads(VALID_ARGUMENTS))]
     assert [call["name"] for call in message.invalid_tool_calls] == ["cancel"]
-    assert len(model.bodies) == 1
+    assert len(service.bodies) == 1
 
 
-def test_it_may_be_set_for_one_call(model: Model) -> None:
-    assert called(make_model().bind_tools([BOOK]).invoke("Go", repair_tool_calls=True)) == [("book", json.loads(RIGHT))]
+def test_repair_tool_calls_may_be_set_for_one_call(service: ScriptedService) -> None:
+    assert get_tool_calls(make_model().bind_tools([BOOK]).invoke("Go", repair_tool_calls=True)) == [
+        ("book", json.loads(VALID_ARGUMENTS))
+    ]
     with pytest.raises(ValueError, match="repair_tool_calls"):
         make_model().bind_tools([BOOK]).invoke("Go", repair_tool_calls="please")
 
 
-def test_text_still_streams_while_calls_are_held(model: Model) -> None:
-    model.native = ("I book a table.", [("book", BAD["it is cut"])])
-    chunks = [chunk for chunk in repairing().bind_tools([BOOK]).stream("Go") if isinstance(chunk, AIMessageChunk)]
+def test_text_is_streamed_while_calls_are_held_back(service: ScriptedService) -> None:
+    service.native = ("I book a table.", [("book", INVALID_ARGUMENTS["it is truncated"])])
+    chunks = [
+        chunk for chunk in make_repairing_model().bind_tools([BOOK]).stream("Go") if isinstance(chunk, AIMessageChunk)
+    ]
     assert chunks[0].text == "I book a table."
-    assert called(merge_chunks(chunks)) == [("book", json.loads(RIGHT))]
+    assert get_tool_calls(merge_chunks(chunks)) == [("book", json.loads(VALID_ARGUMENTS))]
 
 
 # --- Warnings ---------------------------------------------------------------------------------------------------------
 
 
-def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+def get_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the logged warnings."""
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def answered(router: respx.MockRouter, reply: dict[str, Any]) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
+def mock_reply(router: respx.MockRouter, reply: dict[str, Any]) -> None:
+    """Answer every request with a reply, as a stream if the request asks for one."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
         if not json.loads(request.content).get("stream"):
             return httpx.Response(200, json={"success": True, "result": reply})
         choice = reply["choices"][0]
-        frames = [make_delta(**choice["message"]), make_delta(finish_reason=choice["finish_reason"])]
-        content = encode_sse(*frames, {"choices": [], "usage": reply["usage"]}, "[DONE]")
+        events = [make_delta(**choice["message"]), make_delta(finish_reason=choice["finish_reason"])]
+        content = encode_sse(*events, {"choices": [], "usage": reply["usage"]}, "[DONE]")
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
-    router.route().mock(side_effect=answer)
+    router.route().mock(side_effect=respond)
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("reason", ["length", "stop"])
-def test_an_empty_reply_of_thoughts_alone_is_warned_about(
+def test_an_empty_reply_with_reasoning_logs_a_warning(
     caplog: pytest.LogCaptureFixture, reason: str, call_method: str
 ) -> None:
     with respx.mock() as router:
         reply = make_completion(None, reasoning="Let me see ...", finish_reason=reason, usage=make_usage(10, 256))
-        answered(router, reply)
+        mock_reply(router, reply)
         call_model(make_model(), call_method)
-    (line,) = warned(caplog)
+    (line,) = get_warnings(caplog)
     assert "256 tokens went into reasoning" in line
     assert "max_tokens" in line
     assert "thinking=False" in line
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_thoughts_that_are_only_counted_are_warned_about_too(
+def test_an_empty_reply_with_reasoning_tokens_logs_a_warning(
     caplog: pytest.LogCaptureFixture, call_method: str
 ) -> None:
     with respx.mock() as router:
         details = {"completion_tokens_details": {"reasoning_tokens": 256}}
-        answered(router, make_completion("", finish_reason="length", usage=make_usage(10, 256, **details)))
+        mock_reply(router, make_completion("", finish_reason="length", usage=make_usage(10, 256, **details)))
         call_model(make_model(), call_method)
-    assert "went into reasoning" in warned(caplog)[0]
+    assert "went into reasoning" in get_warnings(caplog)[0]
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_reply_truncated_by_the_services_default(caplog: pytest.LogCaptureFixture, call_method: str) -> None:
+def test_a_reply_truncated_by_the_default_limit_logs_a_warning(
+    caplog: pytest.LogCaptureFixture, call_method: str
+) -> None:
     with respx.mock() as router:
-        answered(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 256)))
+        mock_reply(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 256)))
         call_model(make_model(), call_method)
-        (line,) = warned(caplog)
+        (line,) = get_warnings(caplog)
         assert "truncated after 256 tokens by the service's default of 256 tokens: set max_tokens" in line
         caplog.clear()
-        for mine in ({"max_tokens": 256}, {"model_kwargs": {"max_completion_tokens": 256}}):
-            call_model(make_model(**mine), call_method)
-        assert warned(caplog) == []
+        for limit in ({"max_tokens": 256}, {"model_kwargs": {"max_completion_tokens": 256}}):
+            call_model(make_model(**limit), call_method)
+        assert get_warnings(caplog) == []
 
 
-def test_truncation_that_only_the_count_shows(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reply_with_exactly_the_default_limit_of_tokens_logs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with respx.mock() as router:
         router.route().respond(
             200, json={"success": True, "result": {"response": "A long", "usage": make_usage(10, 256)}}
         )
-        make_model(model=GEMMA_3).invoke("Go")
-    assert "set max_tokens" in warned(caplog)[0]
+        make_model(service=GEMMA_3).invoke("Go")
+    assert "set max_tokens" in get_warnings(caplog)[0]
 
 
-def test_a_limit_that_we_set_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_warning_names_a_limit_set_by_the_package(caplog: pytest.LogCaptureFixture) -> None:
     with respx.mock() as router:
-        answered(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 5)))
+        mock_reply(router, make_completion("A long", finish_reason="length", usage=make_usage(10, 5)))
         make_model(thinking=False).bind_tools([BOOK]).invoke("Go")
-    assert "max_tokens=4096 that is sent with tools" in warned(caplog)[0]
+    assert "max_tokens=4096 that is sent with tools" in get_warnings(caplog)[0]
 
 
 @pytest.mark.parametrize("model_id", [GEMMA_4, GEMMA_3])
-def test_whole_replies_are_not_warned_about(caplog: pytest.LogCaptureFixture, model_id: str) -> None:
+def test_complete_replies_log_no_warning(caplog: pytest.LogCaptureFixture, model_id: str) -> None:
     with respx.mock() as router:
-        answered(router, make_completion("Hi", reasoning="Hm", usage=make_usage(10, 20)))
-        make_model(model=model_id).invoke("Go")
-        make_model(model=model_id).bind_tools([BOOK]).invoke("Go")
-    assert warned(caplog) == []
+        mock_reply(router, make_completion("Hi", reasoning="Hm", usage=make_usage(10, 20)))
+        make_model(service=model_id).invoke("Go")
+        make_model(service=model_id).bind_tools([BOOK]).invoke("Go")
+    assert get_warnings(caplog) == []

@@ -1,6 +1,7 @@
-"""Each fault x each method, on real sockets.
+"""Each network or server fault with each call method, on real sockets.
 
-The outcome is the right answer or a typed error that shows no token, after so many requests, with nothing left open.
+Each call returns the reply or raises a typed error without the token, after a known number of requests, and leaves no
+connection open.
 """
 
 from __future__ import annotations
@@ -67,29 +68,29 @@ from tests.helpers.model_calls import (
     merge_chunks,
 )
 
-WHOLE = ("invoke", "ainvoke", "batch", "abatch")
+WHOLE_METHODS = ("invoke", "ainvoke", "batch", "abatch")
 
 
 pytestmark = pytest.mark.usefixtures("sleeps")
 
 
-def ask(llm: ChatWorkersGemma, call_method: str) -> BaseMessage:
-    """The message, chunks merged; a batch's first error is raised."""
+def call_method_of(llm: ChatWorkersGemma, call_method: str) -> BaseMessage:
+    """Return the message of a call, with chunks merged, or raise the error of a batch."""
     if call_method == "invoke":
         return llm.invoke("Hi")
     if call_method == "ainvoke":
         return asyncio.run(llm.ainvoke("Hi"))
     if call_method == "batch":
-        return _alike(llm.batch(["Hi", "Hi there", "Hi again"], return_exceptions=True))
+        return _get_common_outcome(llm.batch(["Hi", "Hi there", "Hi again"], return_exceptions=True))
     if call_method == "abatch":
-        return _alike(asyncio.run(llm.abatch(["Hi", "Hi there", "Hi again"], return_exceptions=True)))
+        return _get_common_outcome(asyncio.run(llm.abatch(["Hi", "Hi there", "Hi again"], return_exceptions=True)))
     if call_method == "stream":
         return merge_chunks(list(llm.stream("Hi")))
     return merge_chunks(asyncio.run(acollect_chunks(llm)))
 
 
-def _alike(outcomes: list[Any]) -> BaseMessage:
-    """One outcome of a batch in which all must be of one kind."""
+def _get_common_outcome(outcomes: list[Any]) -> BaseMessage:
+    """Return the first outcome of a batch, in which all outcomes must have one type."""
     assert len({type(outcome) for outcome in outcomes}) == 1, outcomes
     first = outcomes[0]
     if isinstance(first, BaseException):
@@ -103,9 +104,17 @@ Outcome = str | type[WorkersGemmaError]
 
 @dataclass(frozen=True)
 class Fault:
-    """Scripts for one request after another, the outcome, and how many requests there are in all.
+    """A fault of a server, and the outcome of a call.
 
-    `ok` as the last script means the right answer. `streamed` overrides what differs where a stream is requested.
+    Attributes:
+        name: The name in the ids of tests.
+        scripts: The scripts for one request after another. `OK` stands for a successful reply.
+        outcome: The text of the message, or the type of the error.
+        requests: The total number of requests.
+        streamed: Scripts, outcome and number of requests if a stream is requested, where they differ.
+        says: A part of the error message.
+        ways: The call methods that are tested.
+        model: Further arguments of the model.
     """
 
     name: str
@@ -113,15 +122,15 @@ class Fault:
     outcome: Outcome
     requests: int = 1
     streamed: tuple[tuple[Script, ...], Outcome, int] | None = None
-    says: str = ""
-    ways: tuple[str, ...] = (*WHOLE, *STREAM_METHODS)
+    message_part: str = ""
+    call_methods: tuple[str, ...] = (*WHOLE_METHODS, *STREAM_METHODS)
     model: dict[str, Any] = field(default_factory=dict)
 
 
-OK: Script = ()  # replaced by the right answer in the requested form
+OK: Script = ()  # replaced by a successful reply in the requested form
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 JSON_HELLO = HELLO_RESPONSE.partition(b"\r\n\r\n")[2]
-SOMEBODY_ELSES = make_http_response(200, make_envelope({"response": "for somebody else"}))
+ANOTHER_REPLY = make_http_response(200, make_envelope({"response": "for somebody else"}))
 BOMB = gzip.compress(gzip.compress(b" " * 1_000_000))
 SURROGATES = (
     STREAM_HEAD
@@ -131,13 +140,13 @@ SURROGATES = (
     + encode_event(b"[DONE]")
     + STREAM_END
 )
-CHAINED = make_error_envelope(6003) | {
+ERROR_CHAIN = make_error_envelope(6003) | {
     "errors": [{"code": 6003, "message": "No.", "error_chain": [{"code": 6111, "message": "No"}]}]
 }
 ONLY_DONE = STREAM_HEAD + encode_event(b"[DONE]") + STREAM_END
 
 
-def error_frame(code: int) -> bytes:
+def encode_error_event(code: int) -> bytes:
     return encode_event({"errors": [{"code": code, "message": "AiError"}], "success": False})
 
 
@@ -158,7 +167,7 @@ FAULTS = [
     Fault("closed in the head", always(b"HTTP/1.1 200 OK\r\nContent-Ty", CLOSE), APIConnectionError, 2),
     Fault("not HTTP", always(b"\x16\x03\x01 lol\r\n\r\n", CLOSE), APIConnectionError, 2),
     Fault("not HTTP, once", once(b"220 smtp.example.com\r\n", CLOSE), HELLO_TEXT, 2),
-    Fault("a head without end", always(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, CLOSE), APIConnectionError, 2),
+    Fault("an endless head", always(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, CLOSE), APIConnectionError, 2),
     Fault(
         "reset in the body",
         once(HALF_RESPONSE, RESET),
@@ -167,30 +176,46 @@ FAULTS = [
         streamed=(always(STREAM_HEAD + FIRST_EVENT, RESET), StreamInterruptedError, 1),
     ),
     Fault(
-        "cut in the body",
+        "closed in the body",
         once(HALF_RESPONSE, CLOSE),
         HELLO_TEXT,
         2,
         streamed=(always(STREAM_HEAD + FIRST_EVENT, CLOSE), StreamInterruptedError, 1),
     ),
-    Fault("cut in the body, always", always(HALF_RESPONSE, CLOSE), APIConnectionError, 2, ways=WHOLE),
-    Fault("a clean cut", always(STREAM_HEAD, FIRST_EVENT, STREAM_END), StreamInterruptedError, ways=STREAM_METHODS),
     Fault(
-        "a cut within an event",
+        "closed in the body, always", always(HALF_RESPONSE, CLOSE), APIConnectionError, 2, call_methods=WHOLE_METHODS
+    ),
+    Fault(
+        "a stream that ends properly but early",
+        always(STREAM_HEAD, FIRST_EVENT, STREAM_END),
+        StreamInterruptedError,
+        call_methods=STREAM_METHODS,
+    ),
+    Fault(
+        "a stream that ends within an event",
         always(STREAM_HEAD, FIRST_EVENT, encode_chunk(b'data: {"respon'), STREAM_END),
         StreamInterruptedError,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
-    Fault("reset before the first event", once(STREAM_HEAD, RESET), HELLO_TEXT, 2, ways=STREAM_METHODS),
+    Fault("reset before the first event", once(STREAM_HEAD, RESET), HELLO_TEXT, 2, call_methods=STREAM_METHODS),
     Fault(
-        "reset within the first event", once(STREAM_HEAD, FIRST_EVENT[:12], RESET), HELLO_TEXT, 2, ways=STREAM_METHODS
+        "reset within the first event",
+        once(STREAM_HEAD, FIRST_EVENT[:12], RESET),
+        HELLO_TEXT,
+        2,
+        call_methods=STREAM_METHODS,
     ),
-    Fault("reset after [DONE]", always(HELLO_STREAM.removesuffix(STREAM_END), RESET), HELLO_TEXT, ways=STREAM_METHODS),
     Fault(
-        "usage beside every piece, then a cut",
+        "reset after [DONE]",
+        always(HELLO_STREAM.removesuffix(STREAM_END), RESET),
+        HELLO_TEXT,
+        call_methods=STREAM_METHODS,
+    ),
+    Fault(
+        "usage on every event, then an early end",
         always(STREAM_HEAD, *(encode_event({"response": "x", "usage": USAGE}) for _ in range(3)), STREAM_END),
         StreamInterruptedError,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
         "no [DONE] but usage",
@@ -198,15 +223,15 @@ FAULTS = [
             STREAM_HEAD, encode_event({"response": "Hello"}), encode_event({"response": "", "usage": USAGE}), STREAM_END
         ),
         HELLO_TEXT,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "no [DONE] but usage beside the last piece",
+        "no [DONE] but usage on the last event",
         always(
             STREAM_HEAD, encode_event({"response": "Hel"}), encode_event({"response": "lo", "usage": USAGE}), STREAM_END
         ),
         HELLO_TEXT,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
         "no [DONE] but a finish reason",
@@ -216,7 +241,7 @@ FAULTS = [
             STREAM_END,
         ),
         HELLO_TEXT,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     # Time
     Fault("stall before the head", once(STALL), HELLO_TEXT, 2),
@@ -243,7 +268,7 @@ FAULTS = [
         always(make_http_response(429, make_error_envelope(None, "Too many"))),
         RateLimitError,
         2,
-        says="Too many",
+        message_part="Too many",
     ),
     Fault(
         "429, later", always(make_http_response(429, make_error_envelope(None), retry_after="61")), RateLimitError, 1
@@ -272,104 +297,124 @@ FAULTS = [
         always(make_http_response(502, HTML, content_type="text/html")),
         InternalServerError,
         2,
-        says="502 Bad",
+        message_part="502 Bad",
     ),
     Fault(
         "400",
         always(make_http_response(400, make_error_envelope(5006, "Bad input"))),
         BadRequestError,
         1,
-        says="Bad input",
+        message_part="Bad input",
     ),
     Fault("3040 under 200", once(make_http_response(200, make_error_envelope(3040))), HELLO_TEXT, 2),
     Fault("5006 under 200", always(make_http_response(200, make_error_envelope(5006))), BadRequestError, 1),
     Fault("a redirect", always(make_http_response(307, b"", location="https://example.com/")), InternalServerError, 1),
-    Fault("an error's body is cut", once(make_response_head(500, content_length="99") + b"{", CLOSE), HELLO_TEXT, 2),
-    Fault("an error frame first", once(STREAM_HEAD, error_frame(3040), STREAM_END), HELLO_TEXT, 2, ways=STREAM_METHODS),
+    Fault("closed in an error body", once(make_response_head(500, content_length="99") + b"{", CLOSE), HELLO_TEXT, 2),
     Fault(
-        "an error frame only", always(STREAM_HEAD, error_frame(3040), STREAM_END), CapacityError, 2, ways=STREAM_METHODS
+        "an error event first",
+        once(STREAM_HEAD, encode_error_event(3040), STREAM_END),
+        HELLO_TEXT,
+        2,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "an error frame after text",
-        always(STREAM_HEAD, FIRST_EVENT, error_frame(3040)),
+        "an error event only",
+        always(STREAM_HEAD, encode_error_event(3040), STREAM_END),
+        CapacityError,
+        2,
+        call_methods=STREAM_METHODS,
+    ),
+    Fault(
+        "an error event after text",
+        always(STREAM_HEAD, FIRST_EVENT, encode_error_event(3040)),
         CapacityError,
         1,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "an error frame in the same packet as text",
-        always(STREAM_HEAD + FIRST_EVENT + error_frame(3040)),
+        "an error event in the same packet as text",
+        always(STREAM_HEAD + FIRST_EVENT + encode_error_event(3040)),
         CapacityError,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "an error frame without end",
+        "an error event without end",
         always(
             STREAM_HEAD, FIRST_EVENT, encode_chunk(b'data: {"error": {"message": "boom", "code": 500}}'), STREAM_END
         ),
         InternalServerError,
-        says="boom",
-        ways=STREAM_METHODS,
+        message_part="boom",
+        call_methods=STREAM_METHODS,
     ),
-    # What cannot be read
+    # Unreadable bodies
     Fault(
         "nothing under 200",
         always(make_http_response(200, b"")),
         InternalServerError,
         streamed=(always(make_http_response(200, b"")), InternalServerError, 2),
-        says="cannot be read",
+        message_part="cannot be read",
     ),
     Fault(
         "a stream answered with nothing",
         ((make_http_response(200),), (HELLO_RESPONSE,)),
         HELLO_TEXT,
         2,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
         "a stream answered with null",
         ((make_http_response(200, make_envelope(None)),), (HELLO_RESPONSE,)),
         HELLO_TEXT,
         2,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
-    Fault("a stream answered with [DONE]", ((ONLY_DONE,), (HELLO_RESPONSE,)), HELLO_TEXT, 2, ways=STREAM_METHODS),
-    Fault("a stream answered with one body", always(HELLO_RESPONSE), HELLO_TEXT, ways=STREAM_METHODS),
+    Fault(
+        "a stream answered with [DONE]", ((ONLY_DONE,), (HELLO_RESPONSE,)), HELLO_TEXT, 2, call_methods=STREAM_METHODS
+    ),
+    Fault("a stream answered with one body", always(HELLO_RESPONSE), HELLO_TEXT, call_methods=STREAM_METHODS),
     Fault(
         "garbage under 200",
         always(make_http_response(200, b"\x00\xff\xfe garbage")),
         InternalServerError,
         streamed=(always(make_http_response(200, b"\x00\xff\xfe garbage")), InternalServerError, 2),
-        says="cannot be read",
+        message_part="cannot be read",
     ),
-    Fault("HTML under 200", always(make_http_response(200, HTML)), InternalServerError, says="cannot be read"),
-    Fault("half a JSON", always(make_http_response(200, b'{"result": {"respon')), InternalServerError, says="not JSON"),
+    Fault("HTML under 200", always(make_http_response(200, HTML)), InternalServerError, message_part="cannot be read"),
     Fault(
-        "another JSON",
+        "half of a JSON body",
+        always(make_http_response(200, b'{"result": {"respon')),
+        InternalServerError,
+        message_part="not JSON",
+    ),
+    Fault(
+        "JSON of another form",
         always(make_http_response(200, make_envelope({"answer": 42}))),
         InternalServerError,
-        says="neither",
+        message_part="neither",
     ),
     Fault(
-        "a garbage frame",
+        "a garbage event",
         always(STREAM_HEAD, FIRST_EVENT, encode_event(b"{nope")),
         InternalServerError,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "a garbage frame first", always(STREAM_HEAD, encode_event(b"nope")), InternalServerError, ways=STREAM_METHODS
+        "a garbage event first",
+        always(STREAM_HEAD, encode_event(b"nope")),
+        InternalServerError,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "a frame that is a list",
+        "an event that is a list",
         always(STREAM_HEAD, FIRST_EVENT, encode_event(b"[1]")),
         InternalServerError,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
-        "empty frames and comments",
+        "empty events and comments",
         always(STREAM_HEAD, encode_chunk(b": hi\n\ndata:\n\ndata: \n\n"), HELLO_STREAM.removeprefix(STREAM_HEAD)),
         HELLO_TEXT,
-        ways=STREAM_METHODS,
+        call_methods=STREAM_METHODS,
     ),
     Fault(
         "a length too short",
@@ -403,37 +448,39 @@ FAULTS = [
         always(make_response_head(200) + HELLO_RESPONSE.partition(b"\r\n\r\n")[2], CLOSE),
         HELLO_TEXT,
     ),
-    Fault("bytes after the end", always(HELLO_RESPONSE + SOMEBODY_ELSES), HELLO_TEXT, ways=WHOLE),
-    Fault("bytes after the end of a stream", always(HELLO_STREAM + SOMEBODY_ELSES), HELLO_TEXT, ways=STREAM_METHODS),
+    Fault("bytes after the end", always(HELLO_RESPONSE + ANOTHER_REPLY), HELLO_TEXT, call_methods=WHOLE_METHODS),
+    Fault(
+        "bytes after the end of a stream", always(HELLO_STREAM + ANOTHER_REPLY), HELLO_TEXT, call_methods=STREAM_METHODS
+    ),
     Fault(
         "bytes after an error",
-        (*always(make_http_response(429, make_error_envelope(3040)) + SOMEBODY_ELSES), OK),
+        (*always(make_http_response(429, make_error_envelope(3040)) + ANOTHER_REPLY), OK),
         HELLO_TEXT,
         2,
     ),
-    Fault("a stream where one body was wanted", always(HELLO_STREAM), HELLO_TEXT, ways=WHOLE),
+    Fault("a stream instead of a whole reply", always(HELLO_STREAM), HELLO_TEXT, call_methods=WHOLE_METHODS),
     Fault("JSON, then [DONE]", always(make_http_response(200, JSON_HELLO + b"\n\ndata: [DONE]\n\n")), HELLO_TEXT),
     Fault("a bad chunk", once(STREAM_HEAD, b"zz\r\nlol\r\n"), HELLO_TEXT, 2),
     Fault(
         "broken compression",
         always(make_http_response(200, b"no gzip at all", content_encoding="gzip")),
         InternalServerError,
-        says="content encoding",
+        message_part="content encoding",
     ),
     Fault(
-        "stacked codings",
+        "stacked content encodings",
         always(make_http_response(200, BOMB, content_encoding="gzip, gzip")),
         InternalServerError,
-        says="content-encoding",
+        message_part="content-encoding",
     ),
     Fault(
-        "a coding nobody asked for",
+        "a content encoding that was not accepted",
         always(make_http_response(200, BOMB, content_encoding="br")),
         InternalServerError,
-        says="content-encoding",
+        message_part="content-encoding",
     ),
     Fault(
-        "a coded answer",
+        "a compressed reply",
         always(make_http_response(200, gzip.compress(JSON_HELLO), content_encoding="gzip")),
         HELLO_TEXT,
     ),
@@ -442,15 +489,15 @@ FAULTS = [
         always(make_http_response(200, b'{"result": {"response": "\\ud83d"}, "success": true}')),
         "\ufffd",
     ),
-    Fault("a lone surrogate in a stream", always(SURROGATES), "\ufffd\U0001f600", ways=STREAM_METHODS),
-    # Codes that users report
+    Fault("a lone surrogate in a stream", always(SURROGATES), "\ufffd\U0001f600", call_methods=STREAM_METHODS),
+    # Error codes that users report
     Fault("4006", always(make_http_response(429, make_error_envelope(4006))), QuotaExceededError),
     Fault("4006 under 200", always(make_http_response(200, make_error_envelope(4006))), QuotaExceededError),
     Fault("2016 under 200", always(make_http_response(200, make_error_envelope(2016))), APIStatusError),
     Fault("2017", always(make_http_response(500, make_error_envelope(2017))), APIStatusError),
     Fault("2003", always(make_http_response(429, make_error_envelope(2003))), RateLimitError, 2),
     Fault("9109", always(make_http_response(400, make_error_envelope(9109))), AuthenticationError),
-    Fault("6003 with 6111", always(make_http_response(400, CHAINED)), AuthenticationError),
+    Fault("6003 with 6111", always(make_http_response(400, ERROR_CHAIN)), AuthenticationError),
 ]
 
 
@@ -459,49 +506,51 @@ FAULTS = [
     [
         pytest.param(fault, call_method, id=f"{fault.name}-{call_method}")
         for fault in FAULTS
-        for call_method in fault.ways
+        for call_method in fault.call_methods
     ],
 )
 def test_fault(server: FaultServer, fault: Fault, call_method: str) -> None:
     scripts, outcome, requests = fault.scripts, fault.outcome, fault.requests
     if call_method in STREAM_METHODS and fault.streamed is not None:
         scripts, outcome, requests = fault.streamed
-    right = HELLO_STREAM if call_method in STREAM_METHODS else HELLO_RESPONSE
-    server.play(*(script or (right,) for script in scripts))
+    successful_reply = HELLO_STREAM if call_method in STREAM_METHODS else HELLO_RESPONSE
+    server.play(*(script or (successful_reply,) for script in scripts))
     stalls = any(STALL in script for script in scripts)
     timeout = httpx.Timeout(20, read=STALL_TIMEOUT) if stalls else 20
     llm = make_server_model(server, timeout=timeout, **fault.model)
     if isinstance(outcome, str):
-        assert ask(llm, call_method).text == outcome
+        assert call_method_of(llm, call_method).text == outcome
     else:
         with pytest.raises(outcome) as raised:
-            ask(llm, call_method)
+            call_method_of(llm, call_method)
         error = raised.value
         assert type(error) is outcome or outcome is APIStatusError
-        assert fault.says in str(error)
+        assert fault.message_part in str(error)
         assert isinstance(error, core.ModelError)
         assert API_TOKEN not in format_traceback_with_locals(error)
         if isinstance(error, InternalServerError) and "cannot be read" in str(error):
             assert error.status_code == 200
     assert len(server.requests) == requests * (3 if "batch" in call_method else 1)
-    kept = 3 if call_method == "batch" else 0 if call_method.startswith("a") else 1  # by sync calls, for the next ones
-    assert server.wait_until_at_most_open(kept) <= kept
+    idle_connections = (
+        3 if call_method == "batch" else 0 if call_method.startswith("a") else 1
+    )  # sync calls keep connections for later calls
+    assert server.wait_until_at_most_open(idle_connections) <= idle_connections
 
 
-@pytest.mark.parametrize("call_method", [*WHOLE, *STREAM_METHODS])
-def test_refused_connection(call_method: str) -> None:
+@pytest.mark.parametrize("call_method", [*WHOLE_METHODS, *STREAM_METHODS])
+def test_a_refused_connection_raises(call_method: str) -> None:
     with reserve_closed_port() as port:
         llm = make_model(base_url=f"http://127.0.0.1:{port}", max_retries=1)
         with pytest.raises(APIConnectionError) as raised:
-            ask(llm, call_method)
+            call_method_of(llm, call_method)
     assert raised.value.is_retryable
 
 
-@pytest.mark.parametrize("call_method", [*WHOLE, *STREAM_METHODS])
-def test_unknown_host(call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call_method", [*WHOLE_METHODS, *STREAM_METHODS])
+def test_an_unknown_host_raises(call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(APIConnectionError):
-        ask(make_model(base_url="http://nowhere.invalid", max_retries=0), call_method)
+        call_method_of(make_model(base_url="http://nowhere.invalid", max_retries=0), call_method)

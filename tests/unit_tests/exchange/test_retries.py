@@ -1,4 +1,4 @@
-"""Which failures are retried, after how long, and what is logged."""
+"""Retries: which errors are retried, after which delay, and what is logged."""
 
 from __future__ import annotations
 
@@ -47,57 +47,59 @@ from tests.helpers.fault_server import (
 )
 from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, call_model, make_model
 
-NOBODY = ErrorContext()
+EMPTY_CONTEXT = ErrorContext()
 
 
-def answered(status: int, code: int | None = None, **headers: str) -> APIStatusError:
+def make_status_error(status: int, code: int | None = None, **headers: str) -> APIStatusError:
+    """Return the error for a response."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     body = b"" if code is None else f'{{"success": false, "errors": [{{"code": {code}, "message": "No"}}]}}'.encode()
-    return map_status_error(status, fields, body, NOBODY)
+    return map_status_error(status, fields, body, EMPTY_CONTEXT)
 
 
-RETRIED: list[WorkersGemmaError] = [
+RETRYABLE_ERRORS: list[WorkersGemmaError] = [
     APIConnectionError("reset"),
     APITimeoutError("too slow"),
     StreamInterruptedError("cut"),
     StreamTimeoutError("silent"),
-    answered(408),
-    answered(408, 3007),
-    answered(408, 3008),
-    answered(409),
-    answered(429),
-    answered(429, 3040),
-    answered(429, 971),
-    *(answered(status) for status in (500, 502, 503, 504, 520, 522, 524, 529, 599)),
-    answered(500, 3043),
-    answered(503, 3040),
-    answered(200, 3040),
-    answered(200, 3007),
-    answered(400, 3040),
-    answered(0, 3040),  # thrown by a binding
+    make_status_error(408),
+    make_status_error(408, 3007),
+    make_status_error(408, 3008),
+    make_status_error(409),
+    make_status_error(429),
+    make_status_error(429, 3040),
+    make_status_error(429, 971),
+    *(make_status_error(status) for status in (500, 502, 503, 504, 520, 522, 524, 529, 599)),
+    make_status_error(500, 3043),
+    make_status_error(503, 3040),
+    make_status_error(200, 3040),
+    make_status_error(200, 3007),
+    make_status_error(400, 3040),
+    make_status_error(0, 3040),  # raised by a binding
 ]
-RAISED: list[WorkersGemmaError] = [
-    answered(429, 3036),
-    answered(200, 3036),
-    answered(500, 3036),
-    *(answered(status) for status in (400, 401, 402, 403, 404, 405, 410, 413, 415, 418, 422)),
-    *(answered(400, code) for code in (5007, 5004, 5006, 3003, 3039, 8001, 8006)),
-    *(answered(200, code) for code in (5007, 5006, 5028, 10000, 3006)),
-    answered(410, 5028),
-    answered(413, 3006),
-    *(answered(status) for status in (101, 301, 302, 304, 307, 308)),
-    make_unreadable_error(200, {}, b"garbage", "it is not JSON", NOBODY),
+OTHER_ERRORS: list[WorkersGemmaError] = [
+    make_status_error(429, 3036),
+    make_status_error(200, 3036),
+    make_status_error(500, 3036),
+    *(make_status_error(status) for status in (400, 401, 402, 403, 404, 405, 410, 413, 415, 418, 422)),
+    *(make_status_error(400, code) for code in (5007, 5004, 5006, 3003, 3039, 8001, 8006)),
+    *(make_status_error(200, code) for code in (5007, 5006, 5028, 10000, 3006)),
+    make_status_error(410, 5028),
+    make_status_error(413, 3006),
+    *(make_status_error(status) for status in (101, 301, 302, 304, 307, 308)),
+    make_unreadable_error(200, {}, b"garbage", "it is not JSON", EMPTY_CONTEXT),
     WorkersGemmaError("something else"),
 ]
 
 
-def name(error: WorkersGemmaError) -> str:
+def get_id(error: WorkersGemmaError) -> str:
+    """Return a test id for an error."""
     status = f"-{error.status_code}-{error.code}" if isinstance(error, APIStatusError) else ""
     return type(error).__name__ + status
 
 
-@pytest.mark.parametrize("error", RETRIED, ids=name)
-def test_is_retried(error: WorkersGemmaError) -> None:
+@pytest.mark.parametrize("error", RETRYABLE_ERRORS, ids=get_id)
+def test_retryable_errors_have_a_delay(error: WorkersGemmaError) -> None:
     assert error.is_retryable
     policy = RetryPolicy(2)
     assert policy.get_delay(error, 0) is not None
@@ -106,8 +108,8 @@ def test_is_retried(error: WorkersGemmaError) -> None:
     assert RetryPolicy(0).get_delay(error, 0) is None
 
 
-@pytest.mark.parametrize("error", RAISED, ids=name)
-def test_is_raised(error: WorkersGemmaError) -> None:
+@pytest.mark.parametrize("error", OTHER_ERRORS, ids=get_id)
+def test_other_errors_have_no_delay(error: WorkersGemmaError) -> None:
     assert not error.is_retryable
     assert RetryPolicy(5).get_delay(error, 0) is None
 
@@ -116,9 +118,9 @@ def test_delays_grow_with_jitter_up_to_a_bound() -> None:
     random.seed(5)
     policy = RetryPolicy(20)
     error = APIConnectionError("reset")
-    for retry, longest in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)):
+    for retry, maximum in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)):
         delays = [policy.get_delay(error, retry) or 0.0 for _ in range(200)]
-        assert longest / 2 <= min(delays) < max(delays) <= longest
+        assert maximum / 2 <= min(delays) < max(delays) <= maximum
         assert len(set(delays)) > 100
     assert (policy.get_delay(error, 19) or 0) <= 8
 
@@ -128,29 +130,29 @@ def test_delays_grow_with_jitter_up_to_a_bound() -> None:
     [("0", 0.0), ("1", 1.0), ("2.5", 2.5), (" 7 ", 7.0), ("60", 60.0), ("60.1", None), ("61", None), ("86400", None)],
 )
 def test_retry_after_in_seconds(header: str, delay: float | None) -> None:
-    error = answered(429, retry_after=header)
+    error = make_status_error(429, retry_after=header)
     assert error.retry_after == float(header)
     assert RetryPolicy().get_delay(error, 0) == delay
 
 
-@pytest.mark.parametrize(("ahead", "obeyed"), [(30, True), (59, True), (120, False), (86_400, False)])
-def test_retry_after_as_a_date(ahead: int, obeyed: bool) -> None:
+@pytest.mark.parametrize(("ahead", "followed"), [(30, True), (59, True), (120, False), (86_400, False)])
+def test_retry_after_as_a_date(ahead: int, followed: bool) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
-    error = answered(503, retry_after=when)
+    error = make_status_error(503, retry_after=when)
     assert error.retry_after == pytest.approx(ahead, abs=3)
     delay = RetryPolicy().get_delay(error, 0)
-    assert delay == (error.retry_after if obeyed else None)
+    assert delay == (error.retry_after if followed else None)
 
 
 def test_retry_after_in_the_past_is_now() -> None:
-    error = answered(503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")
+    error = make_status_error(503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")
     assert error.retry_after == 0.0
     assert RetryPolicy().get_delay(error, 0) == 0.0
 
 
 @pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "inf", "1e999", "Wed, 99 Foo 2015", "twelve", "0x10"])
-def test_nonsense_in_retry_after_is_passed_over(header: str) -> None:
-    error = answered(429, retry_after=header)
+def test_an_invalid_retry_after_is_ignored(header: str) -> None:
+    error = make_status_error(429, retry_after=header)
     assert error.retry_after is None
     delay = RetryPolicy().get_delay(error, 0)
     assert delay is not None
@@ -158,24 +160,26 @@ def test_nonsense_in_retry_after_is_passed_over(header: str) -> None:
 
 
 @given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]?\w{1,5}\Z"))
-def test_any_retry_after_is_read_without_failing(header: str) -> None:
+def test_any_retry_after_is_parsed_without_an_error(header: str) -> None:
     seconds = get_retry_after({"retry-after": header})
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 @given(st.integers(0, 999), st.integers(-1, 11_000) | st.none(), st.integers(0, 10), st.text(max_size=9))
-def test_no_delay_is_ever_longer_than_a_minute(status: int, code: int | None, retries: int, header: str) -> None:
-    delay = RetryPolicy(10).get_delay(answered(status, code, retry_after=header), retries)
+def test_no_delay_is_longer_than_a_minute(status: int, code: int | None, retries: int, header: str) -> None:
+    delay = RetryPolicy(10).get_delay(make_status_error(status, code, retry_after=header), retries)
     assert delay is None or 0 <= delay <= 60
 
 
-# --- What the driver makes of it --------------------------------------------------------------------------------------
+# --- Retries of calls -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_waits_are_those_of_the_policy(server: FaultServer, sleeps: list[float], call_method: str) -> None:
-    right = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
-    server.play((make_http_response(503, b"", retry_after="7"),), (RESET,), (make_http_response(500, b""),), (right,))
+def test_calls_sleep_for_the_delays_of_the_policy(server: FaultServer, sleeps: list[float], call_method: str) -> None:
+    successful_reply = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
+    server.play(
+        (make_http_response(503, b"", retry_after="7"),), (RESET,), (make_http_response(500, b""),), (successful_reply,)
+    )
     assert call_model(make_model(base_url=server.url, max_retries=3), call_method).text == "Hello"
     assert len(server.requests) == 4
     assert sleeps[0] == 7
@@ -195,7 +199,7 @@ def test_waits_are_those_of_the_policy(server: FaultServer, sleeps: list[float],
         (make_http_response(400, make_error_envelope(5006)), BadRequestError),
     ],
 )
-def test_raised_at_once(
+def test_errors_that_are_not_retried_are_raised_at_once(
     server: FaultServer, sleeps: list[float], call_method: str, reply: bytes, error: type[Exception]
 ) -> None:
     server.play((reply,))
@@ -206,9 +210,11 @@ def test_raised_at_once(
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_streams_only_until_the_first_event(server: FaultServer, sleeps: list[float], call_method: str) -> None:
-    begun = STREAM_HEAD + encode_event({"response": "Hel"})
-    server.play((STREAM_HEAD, RESET), (begun, RESET))
+def test_a_stream_is_retried_only_before_its_first_event(
+    server: FaultServer, sleeps: list[float], call_method: str
+) -> None:
+    begun_stream = STREAM_HEAD + encode_event({"response": "Hel"})
+    server.play((STREAM_HEAD, RESET), (begun_stream, RESET))
     with pytest.raises(StreamInterruptedError):
         call_model(make_model(base_url=server.url, max_retries=5), call_method)
     assert len(server.requests) == 2
@@ -216,12 +222,14 @@ def test_streams_only_until_the_first_event(server: FaultServer, sleeps: list[fl
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_one_log_line_a_retry(
+def test_each_retry_logs_one_line(
     server: FaultServer, sleeps: list[float], call_method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
+    successful_reply = HELLO_STREAM if "stream" in call_method else HELLO_RESPONSE
     server.play(
-        (make_http_response(500, API_TOKEN.encode()),), (make_http_response(429, make_error_envelope(3040)),), (right,)
+        (make_http_response(500, API_TOKEN.encode()),),
+        (make_http_response(429, make_error_envelope(3040)),),
+        (successful_reply,),
     )
     with caplog.at_level(logging.DEBUG, logger="langchain_workers_gemma"):
         call_model(make_model(base_url=server.url, max_retries=2), call_method)
@@ -241,14 +249,16 @@ def test_no_log_line_without_a_retry(server: FaultServer, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_asking_again_without_a_stream_is_no_retry(server: FaultServer, sleeps: list[float], call_method: str) -> None:
+def test_a_request_repeated_without_stream_is_not_a_retry(
+    server: FaultServer, sleeps: list[float], call_method: str
+) -> None:
     server.play((STREAM_HEAD + STREAM_END,), (HELLO_RESPONSE,))
     assert call_model(make_model(base_url=server.url, max_retries=0), call_method).text == "Hello"
     assert [request.wants_stream for request in server.requests] == [True, False]
     assert sleeps == []
 
 
-def test_retries_of_concurrent_calls_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_of_concurrent_calls_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
     sleeps = fake_sleep(monkeypatch)
     with FaultServer() as server:
         server.play((CLOSE,), (HELLO_RESPONSE,))

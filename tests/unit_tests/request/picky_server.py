@@ -10,11 +10,9 @@ import httpx
 import pytest
 import respx
 
-from langchain_workers_gemma import ChatWorkersGemma
 from tests.helpers.mock_service import encode_sse, make_completion, make_delta, make_usage
 from tests.helpers.model_calls import CALL_METHODS
 
-URL = "http://127.0.0.1:8000/v1"
 GUIDED_CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
 Refusal = tuple[int, Any]
 for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
@@ -51,13 +49,6 @@ class PickyServer:
 
 
 StartServer = Callable[[Callable[[dict[str, Any]], Refusal | None]], PickyServer]
-
-
-def make_compatible_model(model: str = "gemma3:12b", **arguments: Any) -> ChatWorkersGemma:
-    """Return a model on an OpenAI-compatible server, without retries."""
-    return ChatWorkersGemma(
-        **{"host": "openai_compatible", "base_url": URL, "model": model, "max_retries": 0, **arguments}
-    )
 
 
 def make_error(text: str) -> Any:

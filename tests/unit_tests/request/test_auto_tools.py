@@ -1,4 +1,4 @@
-"""`tool_calling="auto"` and guided tools: what works for each model, and what a service makes of the constraint."""
+"""`tool_calling="auto"` and guided tools: the method of each model, and services that ignore or refuse constraints."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from tests.helpers.model_calls import (
     GEMMA_7B_LORA,
     WEATHER_TOOL,
     call_model,
+    get_tool_calls,
     make_model,
 )
 from tests.helpers.unreliable_service import get_constraint_form
 
 pytestmark = pytest.mark.lowest
 
-ways = pytest.mark.parametrize("call_method", CALL_METHODS)
+for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
 PARIS = {"city": "Paris"}
 
-# Calls in Gemma's notations, as a model writes them that was not constrained (docs/wire.md section 6).
+# Calls in Gemma's notations, as an unconstrained model writes them (docs/wire.md section 6).
 NOTATIONS = {
     "tool_code": "```tool_code\nget_weather(city='Paris')\n```",
     "tool_code list": "```tool_code\n[get_weather(city='Paris')]\n```",
@@ -40,66 +41,67 @@ NOTATIONS = {
     "guided": '{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}',
     "guided alone": '{"name": "get_weather", "arguments": {"city": "Paris"}}',
 }
-PROSE = ["It is sunny.", "Use get_weather(city) for that.", '{"temperature": 24}', "```python\nprint(1)\n```"]
+PLAIN_TEXTS = ["It is sunny.", "Use get_weather(city) for that.", '{"temperature": 24}', "```python\nprint(1)\n```"]
 
 
-def answers(service: MockService, text: str, call_method: str) -> None:
+def respond_with_text(service: MockService, text: str, call_method: str) -> None:
+    """Make the service answer with a text, streamed if the call method needs it."""
     if call_method in ("invoke", "ainvoke"):
         service.respond_with_results({"response": text})
     else:
         service.respond_with_events(*({"response": text[at : at + 3]} for at in range(0, len(text), 3)), "[DONE]")
 
 
-@ways
+@for_each_call_method
 @pytest.mark.parametrize("notation", NOTATIONS)
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B])
-def test_a_guided_reply_is_read_in_every_notation(
+def test_a_guided_reply_is_parsed_in_every_notation(
     service: MockService, model: str, notation: str, call_method: str
 ) -> None:
-    answers(service, NOTATIONS[notation], call_method)
+    respond_with_text(service, NOTATIONS[notation], call_method)
     message = call_model(make_model(model=model).bind_tools([WEATHER_TOOL]), call_method)
-    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", PARIS)]
+    assert get_tool_calls(message) == [("get_weather", PARIS)]
     assert str(message.text).strip() == ""
     assert len(service.requests) == 1
 
 
-@ways
-@pytest.mark.parametrize("prose", PROSE)
-def test_prose_from_a_guided_model_stays_prose(service: MockService, prose: str, call_method: str) -> None:
-    answers(service, prose, call_method)
+@for_each_call_method
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+def test_plain_text_of_a_guided_model_stays_text(service: MockService, text: str, call_method: str) -> None:
+    respond_with_text(service, text, call_method)
     message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL]), call_method)
     assert message.tool_calls == []
-    assert str(message.text) == prose
+    assert str(message.text) == text
 
 
-@ways
-def test_notations_inside_a_guided_answer_are_its_text(service: MockService, call_method: str) -> None:
-    said = "Write get_weather(city='Paris'), or:\n" + NOTATIONS["tool_code"]
-    answers(service, json.dumps({"answer": said}), call_method)
+@for_each_call_method
+def test_calls_inside_a_guided_answer_are_text(service: MockService, call_method: str) -> None:
+    text = "Write get_weather(city='Paris'), or:\n" + NOTATIONS["tool_code"]
+    respond_with_text(service, json.dumps({"answer": text}), call_method)
     message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL]), call_method)
     assert message.tool_calls == []
-    assert str(message.text) == said
+    assert str(message.text) == text
 
 
-def refusing(service: MockService, *refused: str) -> list[str]:
-    """Have the service refuse some forms; the list fills with the form of each request."""
+def refuse_forms(service: MockService, *refused_forms: str) -> list[str]:
+    """Make the service refuse some forms of constraint, and return a list that gets the form of each request."""
     forms: list[str] = []
 
-    def answer() -> Any:
-        sent = json.loads(service.requests[-1].content)
-        forms.append(get_constraint_form(sent))
-        if forms[-1] in refused:
+    def respond() -> Any:
+        body = json.loads(service.requests[-1].content)
+        forms.append(get_constraint_form(body))
+        if forms[-1] in refused_forms:
             return make_response({"success": False, "errors": [{"code": 5006, "message": "Grammar error: no"}]}, 400)()
         text = NOTATIONS["json list" if forms[-1] == "prompt" else "guided"]
         return make_response({"success": True, "result": {"response": text}})()
 
-    service.respond_with(answer)
+    service.respond_with(respond)
     return forms
 
 
-@ways
+@for_each_call_method
 @pytest.mark.parametrize(
-    ("model", "refused", "tried"),
+    ("model", "refused_forms", "expected_forms"),
     [
         (GEMMA_3, ["guided_json"], ["guided_json", "prompt"]),
         (GEMMA_7B, ["bare_schema"], ["bare_schema", "json_object"]),
@@ -107,22 +109,22 @@ def refusing(service: MockService, *refused: str) -> list[str]:
         (GEMMA_7B_LORA, [], ["prompt"]),
     ],
 )
-def test_guided_tools_go_through_the_forms(
-    service: MockService, model: str, refused: list[str], tried: list[str], call_method: str
+def test_refused_forms_are_replaced_by_the_next_form(
+    service: MockService, model: str, refused_forms: list[str], expected_forms: list[str], call_method: str
 ) -> None:
-    forms = refusing(service, *refused)
+    forms = refuse_forms(service, *refused_forms)
     bound = make_model(model=model).bind_tools([WEATHER_TOOL])
-    for expected in (tried, [*tried, tried[-1]]):
+    for expected in (expected_forms, [*expected_forms, expected_forms[-1]]):
         message = call_model(bound, call_method)
-        assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", PARIS)]
+        assert get_tool_calls(message) == [("get_weather", PARIS)]
         assert forms == expected
     last = json.loads(service.requests[-1].content)
     if forms[-1] == "json_object":
         assert '"tool_calls"' in last["messages"][0]["content"]
 
 
-def test_a_forced_call_tries_every_form(service: MockService) -> None:
-    forms = refusing(service, "guided_json")
+def test_a_forced_call_uses_the_next_form_after_a_refusal(service: MockService) -> None:
+    forms = refuse_forms(service, "guided_json")
     message = call_model(make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL], tool_choice="any"), "invoke")
     assert message.tool_calls[0]["args"] == PARIS
     assert forms == ["guided_json", "prompt"]
@@ -132,10 +134,10 @@ def test_a_missing_forced_call_is_requested_in_the_next_form(service: MockServic
     service.respond_with_results({"response": "I will not."})
     with pytest.raises(ToolChoiceError, match="get_weather"):
         make_model(model=GEMMA_3).bind_tools([WEATHER_TOOL], tool_choice="any").invoke("Go")
-    assert [get_constraint_form(sent) for sent in service.request_bodies] == ["guided_json", "prompt"]
+    assert [get_constraint_form(body) for body in service.request_bodies] == ["guided_json", "prompt"]
 
 
-def test_tools_refused_for_another_reason(service: MockService) -> None:
+def test_other_refusals_raise(service: MockService) -> None:
     service.respond_with(
         make_response({"success": False, "errors": [{"code": 5006, "message": "role: not alternating"}]}, 400)
     )
@@ -144,13 +146,13 @@ def test_tools_refused_for_another_reason(service: MockService) -> None:
     assert len(service.requests) == 1
 
 
-def test_native_stays_the_callers_choice(service: MockService) -> None:
+def test_tool_calling_native_is_kept(service: MockService) -> None:
     make_model(model=GEMMA_3, tool_calling="native").bind_tools([WEATHER_TOOL]).invoke("Go")
     assert "guided_json" not in service.request_body
     assert service.request_body["tools"] == [WEATHER_TOOL]
 
 
-def test_gemma_4_is_native_by_itself(service: MockService) -> None:
+def test_gemma_4_uses_native_tools_by_default(service: MockService) -> None:
     make_model(model=GEMMA_4).bind_tools([WEATHER_TOOL]).invoke("Go")
     assert service.request_body["tools"] == [WEATHER_TOOL]
     assert "response_format" not in service.request_body

@@ -1,4 +1,4 @@
-"""Tools that are described in the prompt (`guided_json`, `prompt`): the model reads every rule of their parameters."""
+"""Tools that are described in the prompt (`guided_json`, `prompt`): it has every rule of their parameters."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def list_rules(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         for key, value in schema.items():
             if key == "uniqueItems":
-                continue  # its value says nothing; its words are compared elsewhere
+                continue  # described in words, which other tests check
             if key == "type" and "enum" in schema:
-                continue  # the values have it
+                continue  # the values show the type
             if key == "properties":
                 yield from value
             yield from list_rules(list(value.values()) if key == "properties" else value)
     elif isinstance(schema, list):
-        for one in schema:
-            yield from list_rules(one)
+        for item in schema:
+            yield from list_rules(item)
     elif schema is not None:
         yield schema if isinstance(schema, str) else json.dumps(schema)
 
@@ -58,7 +58,7 @@ def test_every_rule_of_a_parameter_is_in_the_prompt(case: str, method: str, name
     for model in MODELS:
         text = read_prompt(model, method, parameters).replace('\\"', '"').replace("\\\\", "\\")
         for rule in (name, "other", "About it.", *list_rules(schema)):
-            if rule != "null":  # a parameter that may be null may be left out
+            if rule != "null":  # a nullable parameter is described as optional
                 assert rule in text, f"{rule!r} is not in {text}"
 
 
@@ -82,12 +82,12 @@ def test_definitions_and_unions_are_in_the_prompt(method: str) -> None:
 
 def test_every_number_of_a_range_is_in_the_prompt() -> None:
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(-999, 999), st.floats(-9, 9).map(lambda one: round(one, 3)), st.sampled_from(MODELS))
-    def is_told(low: int, default: float, model: str) -> None:
+    @given(st.integers(-999, 999), st.floats(-9, 9).map(lambda value: round(value, 3)), st.sampled_from(MODELS))
+    def check_range(low: int, default: float, model: str) -> None:
         schema = {"type": "number", "minimum": low, "default": default}
         for method in ("guided_json", "prompt"):
             text = read_prompt(model, method, {"type": "object", "properties": {"n": schema}})
             assert str(low) in text
             assert json.dumps(default) in text
 
-    is_told()
+    check_range()

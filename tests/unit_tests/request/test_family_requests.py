@@ -1,4 +1,4 @@
-"""The bytes that each family sends to any server: a conversation with a tool round, a stream, structured output."""
+"""The request bytes of each model family on any server: chat, tool rounds, forced calls and structured output."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from langchain_workers_gemma import ChatWorkersGemma
 from tests.helpers.mock_service import MockService, encode_sse, make_delta, make_stream_response
-from tests.helpers.model_calls import CALL_METHODS, WEATHER_TOOL, call_model
+from tests.helpers.model_calls import CALL_METHODS, WEATHER_TOOL, call_model, make_compatible_model
 
 pytestmark = pytest.mark.lowest
 
 EXPECTED: dict[str, dict[str, str]] = json.loads(
     (Path(__file__).resolve().parents[2] / "data" / "family_requests.json").read_text()
 )
-"""By family and case, the body of a request without a stream."""
+"""The request body without `stream`, by family and case."""
 MODELS = {
     "gemma": "gemma:7b",
     "gemma-2": "gemma2:9b",
@@ -39,16 +39,14 @@ HISTORY = [
 CASES = ("chat", "tools", "forced", "schema")
 
 
-def connect(model: str) -> ChatWorkersGemma:
+def make_family_model(model: str) -> ChatWorkersGemma:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* names no known Gemma", category=UserWarning)
-        return ChatWorkersGemma(
-            host="openai_compatible", base_url="http://127.0.0.1:8000/v1", model=model, temperature=0, seed=7
-        )
+        return make_compatible_model(model, temperature=0, seed=7)
 
 
-def bind(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
-    """Return the model of a case, and what it is asked."""
+def prepare_case(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
+    """Return the model and the messages of a case."""
     if case == "chat":
         return llm, HISTORY[:2]
     if case == "schema":
@@ -60,20 +58,20 @@ def bind(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("family", MODELS)
-def test_bytes(service: MockService, family: str, case: str, call_method: str) -> None:
-    said = {
+def test_request_bytes(service: MockService, family: str, case: str, call_method: str) -> None:
+    text = {
         "forced": '{"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Rome"}}]}',
         "schema": '{"name": "Paris"}',
     }.get(case, "Warm.")
-    called = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
-    calls = [{"index": 0, "id": "c2", "type": "function", "function": called}]
+    function = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
+    calls = [{"index": 0, "id": "c2", "type": "function", "function": function}]
     is_native_call = case == "forced" and family in ("gemma-4", "functiongemma")
-    said_: dict[str, Any] = {"content": None, "tool_calls": calls} if is_native_call else {"content": said}
+    message_fields: dict[str, Any] = {"content": None, "tool_calls": calls} if is_native_call else {"content": text}
     service.respond_with(
-        make_stream_response(encode_sse(make_delta(**said_), make_delta(finish_reason="stop"), "[DONE]"))
+        make_stream_response(encode_sse(make_delta(**message_fields), make_delta(finish_reason="stop"), "[DONE]"))
     )
-    llm, asked = bind(connect(MODELS[family]), case)
-    call_model(llm, call_method, asked)
+    llm, messages = prepare_case(make_family_model(MODELS[family]), case)
+    call_model(llm, call_method, messages)
     body = service.requests[0].content.decode()
     streamed = ',"stream":true,"stream_options":{"include_usage":true}'
     if "stream" in call_method:

@@ -1,4 +1,4 @@
-"""`host="openai_compatible"` on llama-cpp-python's older dialect, as it was recorded."""
+"""`host="openai_compatible"` with the recorded replies of llama-cpp-python, whose API is older."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_workers_gemma import (
-    ChatWorkersGemma,
     ContextOverflowError,
     InternalServerError,
 )
 from tests.helpers.llama_cpp_python import RECORDINGS, FakeLlamaCppPython
-from tests.helpers.model_calls import CALL_METHODS, STREAM_METHODS, WEATHER_TOOL, call_model
+from tests.helpers.model_calls import CALL_METHODS, STREAM_METHODS, WEATHER_TOOL, call_model, make_compatible_model
 
-URL = "http://127.0.0.1:8000/v1"
 FAMILIES = ("gemma2:2b", "gemma3:12b", "my-own-finetune")
-families = pytest.mark.parametrize("model", FAMILIES)
-ways = pytest.mark.parametrize("call_method", CALL_METHODS)
-CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
+for_each_family = pytest.mark.parametrize("model", FAMILIES)
+for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
+GUIDED_CALL = json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]})
 pytestmark = pytest.mark.filterwarnings("ignore:.*names no known Gemma:UserWarning")
 
 
@@ -41,22 +39,20 @@ def get_weather(city: str) -> str:
     return f"24 degrees in {city}"
 
 
-def connect(model: str) -> ChatWorkersGemma:
-    return ChatWorkersGemma(host="openai_compatible", base_url=URL, model=model, max_retries=0)
-
-
-def forms(service: FakeLlamaCppPython) -> list[str]:
-    """The form of the constraint in each request."""
+def get_forms(service: FakeLlamaCppPython) -> list[str]:
+    """Return the form of the constraint in each request."""
     wanted = [body.get("response_format", {"type": "none"}) for body in service.bodies]
-    return [one["type"] + (" with a schema" if "schema" in one else "") for one in wanted]
+    return [form["type"] + (" with a schema" if "schema" in form else "") for form in wanted]
 
 
-@ways
-@families
-def test_chat(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
+@for_each_call_method
+@for_each_family
+def test_a_chat_reply_is_read(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
     service = FakeLlamaCppPython(respx_mock, lambda _: "Hello there")
     message = call_model(
-        connect(model), call_method, [("system", "Be brief."), ("human", "Hi"), ("ai", "Yes?"), ("human", "Hello")]
+        make_compatible_model(model),
+        call_method,
+        [("system", "Be brief."), ("human", "Hi"), ("ai", "Yes?"), ("human", "Hello")],
     )
     assert message.text == "Hello there"
     assert message.response_metadata["finish_reason"] == "stop"
@@ -69,46 +65,48 @@ def test_chat(respx_mock: respx.MockRouter, model: str, call_method: str) -> Non
     assert len(service.bodies) == 1
 
 
-@ways
-@families
-def test_structured_output_costs_one_request_more_in_all(
+@for_each_call_method
+@for_each_family
+def test_structured_output_learns_the_form_with_one_extra_request(
     respx_mock: respx.MockRouter, model: str, call_method: str
 ) -> None:
     service = FakeLlamaCppPython(respx_mock, lambda _: '{"name": "Paris", "degrees": 24}')
-    runnable: Any = connect(model).with_structured_output(City, include_raw=True)
+    runnable: Any = make_compatible_model(model).with_structured_output(City, include_raw=True)
     for _ in range(2):
         if call_method in STREAM_METHODS:
             assert list(runnable.stream("Where?"))[-1]["parsed"] == City(name="Paris", degrees=24)
         else:
             assert runnable.invoke("Where?")["parsed"] == City(name="Paris", degrees=24)
-    assert forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
+    assert get_forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
     assert service.bodies[-1]["response_format"]["schema"]["properties"].keys() == {"name", "degrees"}
 
 
-@ways
-@families
+@for_each_call_method
+@for_each_family
 @pytest.mark.parametrize("choice", [None, "any", "get_weather"])
-def test_guided_tools(respx_mock: respx.MockRouter, choice: str | None, model: str, call_method: str) -> None:
-    service = FakeLlamaCppPython(respx_mock, lambda _: CALL)
-    llm = connect(model)
+def test_guided_tools_learn_the_form_with_one_extra_request(
+    respx_mock: respx.MockRouter, choice: str | None, model: str, call_method: str
+) -> None:
+    service = FakeLlamaCppPython(respx_mock, lambda _: GUIDED_CALL)
+    llm = make_compatible_model(model)
     for _ in range(2):
         (call,) = call_model(llm.bind_tools([WEATHER_TOOL], tool_choice=choice), call_method).tool_calls
         assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
-    assert forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
+    assert get_forms(service) == ["json_schema", "json_object with a schema", "json_object with a schema"]
     assert not any("tools" in body for body in service.bodies)
 
 
-@families
+@for_each_family
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("schema", [None, City])
-def test_an_agent(respx_mock: respx.MockRouter, schema: Any, streaming: bool, model: str) -> None:
-    def says(body: dict[str, Any]) -> str:
+def test_an_agent_runs_a_tool(respx_mock: respx.MockRouter, schema: Any, streaming: bool, model: str) -> None:
+    def write_text(body: dict[str, Any]) -> str:
         if "24 degrees in Paris" not in json.dumps(body["messages"]):
-            return CALL
+            return GUIDED_CALL
         return '{"answer": "It is 24 degrees."}' if schema is None else '{"answer": {"name": "Paris", "degrees": 24}}'
 
-    service = FakeLlamaCppPython(respx_mock, says)
-    llm = connect(model).model_copy(update={"streaming": streaming})
+    service = FakeLlamaCppPython(respx_mock, write_text)
+    llm = make_compatible_model(model).model_copy(update={"streaming": streaming})
     agent: Any = create_agent(llm, [get_weather], response_format=schema)
     state = agent.invoke({"messages": [("user", "How warm is it in Paris?")]})
     assert "24 degrees in Paris" in [message.text for message in state["messages"]]
@@ -119,23 +117,23 @@ def test_an_agent(respx_mock: respx.MockRouter, schema: Any, streaming: bool, mo
     assert len(service.bodies) == 3
 
 
-@ways
-@families
-def test_a_prompt_that_is_too_long(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
-    """In a stream, the server says nothing at all; it is asked again without one, and gives the reason."""
+@for_each_call_method
+@for_each_family
+def test_a_prompt_that_is_too_long_raises(respx_mock: respx.MockRouter, model: str, call_method: str) -> None:
+    """In a stream the server sends nothing. The request is repeated without `stream`, and the reply has the reason."""
     service = FakeLlamaCppPython(respx_mock, lambda _: "")
     with pytest.raises(ContextOverflowError, match="3002 in the messages"):
-        call_model(connect(model), call_method, "word " * 3000)
+        call_model(make_compatible_model(model), call_method, "word " * 3000)
     assert [body.get("stream", False) for body in service.bodies] == (
         [True, False] if call_method in STREAM_METHODS else [False]
     )
 
 
-@ways
+@for_each_call_method
 @pytest.mark.parametrize("name", ["temperature of a wrong type", "roles do not alternate"])
-def test_its_other_errors_are_typed(respx_mock: respx.MockRouter, name: str, call_method: str) -> None:
+def test_recorded_errors_are_typed(respx_mock: respx.MockRouter, name: str, call_method: str) -> None:
     recorded = RECORDINGS[name]
     respx_mock.route().mock(return_value=httpx.Response(recorded["status"], content=recorded["body"]))
     with pytest.raises(InternalServerError) as caught:
-        call_model(connect("gemma3:12b"), call_method)
+        call_model(make_compatible_model("gemma3:12b"), call_method)
     assert caught.value.message == json.loads(recorded["body"])["error"]["message"]

@@ -1,4 +1,4 @@
-"""Any server with OpenAI's chat completions: addresses, families, requests byte for byte, and errors."""
+"""Any server with OpenAI's chat completions API: addresses, model families, requests and errors."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import pytest
 from langchain_workers_gemma import (
     AuthenticationError,
     BadRequestError,
-    ChatWorkersGemma,
     ContextOverflowError,
     ModelNotFoundError,
     WorkersGemmaEmbeddings,
 )
 from langchain_workers_gemma.models import resolve_model
 from tests.helpers.mock_service import MockService, make_response
-from tests.helpers.model_calls import CALL_METHODS, PNG_DATA_URI, WEATHER_TOOL, call_model
+from tests.helpers.model_calls import (
+    CALL_METHODS,
+    COMPATIBLE_URL,
+    PNG_DATA_URI,
+    WEATHER_TOOL,
+    call_model,
+    make_compatible_model,
+)
 
 pytestmark = pytest.mark.lowest
 
-URL = "http://127.0.0.1:11434/v1"
 
-
-def compatible(model: str = "gemma3:12b", **arguments: Any) -> ChatWorkersGemma:
-    return ChatWorkersGemma(
-        **{"host": "openai_compatible", "base_url": URL, "model": model, "max_retries": 0, **arguments}
-    )
-
-
-def message(text: str = "Hi", **more: Any) -> dict[str, Any]:
+def make_reply(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    """Return a reply body."""
     return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], **more}
 
 
-def body_of(service: MockService) -> Any:
+def get_last_body(service: MockService) -> Any:
+    """Return the body of the last request."""
     return json.loads(service.requests[-1].content)
 
 
@@ -73,16 +73,16 @@ def test_the_family_is_read_from_the_id(model: str, family: str) -> None:
     ("model", "images"),
     [("gemma3:12b", True), ("gemma3:1b", False), ("gemma-3-270m-it", False), ("medgemma-27b-text-it", False)],
 )
-def test_images_by_family(model: str, images: bool) -> None:
+def test_image_support_depends_on_the_family(model: str, images: bool) -> None:
     assert resolve_model(model, "openai_compatible").images is images
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 def test_a_request_without_a_token(service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "a-token-of-somebody-else")
-    service.respond_with_bodies(message())
-    call_model(compatible(), call_method)
-    assert str(service.only_request.url) == f"{URL}/chat/completions"
+    service.respond_with_bodies(make_reply())
+    call_model(make_compatible_model(), call_method)
+    assert str(service.only_request.url) == f"{COMPATIBLE_URL}/chat/completions"
     assert "authorization" not in service.only_request.headers
     expected: dict[str, Any] = {"model": "gemma3:12b", "messages": [{"role": "user", "content": "Hello"}]}
     if "stream" in call_method:
@@ -91,8 +91,8 @@ def test_a_request_without_a_token(service: MockService, call_method: str, monke
 
 
 def test_a_request_with_a_token(service: MockService) -> None:
-    service.respond_with_bodies(message())
-    compatible(api_token="a-key").invoke("Hi")
+    service.respond_with_bodies(make_reply())
+    make_compatible_model(api_token="a-key").invoke("Hi")
     assert service.only_request.headers["authorization"] == "Bearer a-key"
 
 
@@ -109,93 +109,93 @@ def test_a_request_with_a_token(service: MockService) -> None:
     ],
 )
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_model_is_named_as_the_server_names_it(
+def test_any_model_name_of_a_server_is_accepted(
     service: MockService, model: str, family: str, call_method: str
 ) -> None:
-    service.respond_with_bodies(message())
-    assert call_model(compatible(model), call_method).text == "Hi"
+    service.respond_with_bodies(make_reply())
+    assert call_model(make_compatible_model(model), call_method).text == "Hi"
     assert service.request_body["model"] == model
     assert resolve_model(model, "openai_compatible").family == family
 
 
-@pytest.mark.parametrize("base_url", [f"{URL}/", f"{URL}//", URL])
+@pytest.mark.parametrize("base_url", [f"{COMPATIBLE_URL}/", f"{COMPATIBLE_URL}//", COMPATIBLE_URL])
 @pytest.mark.parametrize("token", ["", " ", None])
-def test_slashes_and_empty_tokens(service: MockService, base_url: str, token: str | None) -> None:
-    service.respond_with_bodies(message())
-    compatible(base_url=base_url, api_token=token).invoke("Hi")
-    assert str(service.only_request.url) == f"{URL}/chat/completions"
+def test_trailing_slashes_and_empty_tokens_are_ignored(service: MockService, base_url: str, token: str | None) -> None:
+    service.respond_with_bodies(make_reply())
+    make_compatible_model(base_url=base_url, api_token=token).invoke("Hi")
+    assert str(service.only_request.url) == f"{COMPATIBLE_URL}/chat/completions"
     assert "authorization" not in service.only_request.headers
 
 
-def test_no_cost_is_claimed(service: MockService) -> None:
-    service.respond_with_bodies(message(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
-    reply = compatible("google/gemma-4-31b-it").invoke("Hi")
+def test_a_reply_has_no_cost(service: MockService) -> None:
+    service.respond_with_bodies(make_reply(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}))
+    reply = make_compatible_model("google/gemma-4-31b-it").invoke("Hi")
     assert reply.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
     assert "cost_usd" not in reply.response_metadata
 
 
 def test_tools_are_native_on_gemma_4(service: MockService) -> None:
-    service.respond_with_bodies(message())
-    compatible("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL]).invoke("Hi")
-    assert [tool["function"]["name"] for tool in body_of(service)["tools"]] == ["get_weather"]
-    assert "response_format" not in body_of(service)
+    service.respond_with_bodies(make_reply())
+    make_compatible_model("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL]).invoke("Hi")
+    assert [tool["function"]["name"] for tool in get_last_body(service)["tools"]] == ["get_weather"]
+    assert "response_format" not in get_last_body(service)
 
 
 @pytest.mark.parametrize("model", ["gemma3:12b", "gemma2:9b", "gemma:7b", "medgemma-27b-it", "gemma-3n-e4b"])
 def test_tools_are_guided_on_gemma_1_to_3(service: MockService, model: str) -> None:
     service.respond_with_bodies(
-        message(json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]}))
+        make_reply(json.dumps({"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Paris"}}]}))
     )
-    compatible(model).bind_tools([WEATHER_TOOL]).invoke("Hi")
-    sent = body_of(service)
-    assert "tools" not in sent
-    assert sent["response_format"]["type"] == "json_schema"
-    assert "get_weather" in json.dumps(sent["messages"])
+    make_compatible_model(model).bind_tools([WEATHER_TOOL]).invoke("Hi")
+    body = get_last_body(service)
+    assert "tools" not in body
+    assert body["response_format"]["type"] == "json_schema"
+    assert "get_weather" in json.dumps(body["messages"])
 
 
-def test_system_messages_by_family(service: MockService) -> None:
-    service.respond_with_bodies(message())
+def test_the_system_role_depends_on_the_family(service: MockService) -> None:
+    service.respond_with_bodies(make_reply())
     history = [("system", "Be brief."), ("human", "Hi")]
-    compatible("gemma3:12b").invoke(history)
-    assert [entry["role"] for entry in body_of(service)["messages"]] == ["system", "user"]
-    compatible("gemma2:9b").invoke(history)
-    assert [entry["role"] for entry in body_of(service)["messages"]] == ["user"]
+    make_compatible_model("gemma3:12b").invoke(history)
+    assert [entry["role"] for entry in get_last_body(service)["messages"]] == ["system", "user"]
+    make_compatible_model("gemma2:9b").invoke(history)
+    assert [entry["role"] for entry in get_last_body(service)["messages"]] == ["user"]
 
 
-def test_thinking_by_family(service: MockService) -> None:
-    service.respond_with_bodies(message())
-    compatible("google/gemma-4-31b-it", thinking=True).invoke("Hi")
-    assert body_of(service)["chat_template_kwargs"] == {"enable_thinking": True}
+def test_thinking_depends_on_the_family(service: MockService) -> None:
+    service.respond_with_bodies(make_reply())
+    make_compatible_model("google/gemma-4-31b-it", thinking=True).invoke("Hi")
+    assert get_last_body(service)["chat_template_kwargs"] == {"enable_thinking": True}
     with pytest.raises(ValueError, match="thinking: gemma3:12b has no thinking"):
-        compatible("gemma3:12b", thinking=True)
+        make_compatible_model("gemma3:12b", thinking=True)
 
 
 def test_images_are_sent_as_parts(service: MockService) -> None:
-    service.respond_with_bodies(message())
+    service.respond_with_bodies(make_reply())
     picture = {"type": "image_url", "image_url": {"url": PNG_DATA_URI}}
-    compatible("gemma3:12b").invoke([("human", [{"type": "text", "text": "What?"}, picture])])
-    assert picture in body_of(service)["messages"][0]["content"]
+    make_compatible_model("gemma3:12b").invoke([("human", [{"type": "text", "text": "What?"}, picture])])
+    assert picture in get_last_body(service)["messages"][0]["content"]
     with pytest.raises(ValueError, match="image"):
-        compatible("gemma2:9b").invoke([("human", [picture])])
+        make_compatible_model("gemma2:9b").invoke([("human", [picture])])
 
 
 def test_an_unknown_model_works_and_warns_once(service: MockService) -> None:
-    service.respond_with_bodies(message())
+    service.respond_with_bodies(make_reply())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
-            llm = compatible("my-own-finetune")
+            llm = make_compatible_model("my-own-finetune")
     assert len(caught) == 1
     assert "names no known Gemma" in str(caught[0].message)
     llm.invoke([("system", "Be brief."), ("human", "Hi")])
-    assert [entry["role"] for entry in body_of(service)["messages"]] == ["user"]
+    assert [entry["role"] for entry in get_last_body(service)["messages"]] == ["user"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         ({"base_url": None}, "base_url is missing"),
-        ({"base_url": f"{URL}/chat/completions/"}, "base_url must end before '/chat/completions'"),
+        ({"base_url": f"{COMPATIBLE_URL}/chat/completions/"}, "base_url must end before '/chat/completions'"),
         ({"model": "  "}, "model must be the model's name on the server"),
         ({"model": "gemma3\n12b"}, "model must be the model's name on the server"),
         ({"model": ""}, "model is missing"),
@@ -204,13 +204,13 @@ def test_an_unknown_model_works_and_warns_once(service: MockService) -> None:
         ({"reject_if_busy": True}, "reject_if_busy"),
     ],
 )
-def test_what_is_refused_before_a_request(arguments: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_raise(arguments: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKERS_GEMMA_BASE_URL", raising=False)
     with pytest.raises(ValueError, match=why):
-        compatible(**arguments)
+        make_compatible_model(**arguments)
 
 
-OVERFLOWS: tuple[tuple[int, Any], ...] = (
+OVERFLOW_ERRORS: tuple[tuple[int, Any], ...] = (
     (
         400,
         {
@@ -234,20 +234,20 @@ OVERFLOWS: tuple[tuple[int, Any], ...] = (
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("overflow", OVERFLOWS)
-def test_a_context_overflow_in_the_words_of_each_server(
+@pytest.mark.parametrize("overflow", OVERFLOW_ERRORS)
+def test_a_context_overflow_of_every_server_is_recognized(
     service: MockService, overflow: tuple[int, Any], call_method: str
 ) -> None:
     status, payload = overflow
     service.respond_with(make_response(payload, status))
     with pytest.raises(ContextOverflowError) as caught:
-        call_model(compatible(max_retries=2), call_method)
+        call_model(make_compatible_model(max_retries=2), call_method)
     assert caught.value.advice == "Shorten the messages or lower max_tokens."
     assert len(service.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("status", "payload", "cls", "words"),
+    ("status", "payload", "error_type", "message_part"),
     [
         (400, {"error": {"message": "bad input", "type": "invalid_request_error"}}, BadRequestError, "bad input"),
         (404, {"error": "model 'gemma3:12b' not found"}, ModelNotFoundError, "model 'gemma3:12b' not found"),
@@ -265,25 +265,25 @@ def test_a_context_overflow_in_the_words_of_each_server(
         ),
     ],
 )
-def test_errors_of_such_servers_are_typed(
-    service: MockService, status: int, payload: Any, cls: type[Exception], words: str
+def test_errors_of_other_servers_are_typed(
+    service: MockService, status: int, payload: Any, error_type: type[Exception], message_part: str
 ) -> None:
     service.respond_with(make_response(payload, status))
-    with pytest.raises(cls, match=words):
-        compatible().invoke("Hi")
+    with pytest.raises(error_type, match=message_part):
+        make_compatible_model().invoke("Hi")
 
 
-def test_the_profile_by_family() -> None:
-    profile = compatible("google/gemma-4-31b-it").profile
+def test_the_profile_depends_on_the_family() -> None:
+    profile = make_compatible_model("google/gemma-4-31b-it").profile
     assert profile is not None
     assert (profile["max_input_tokens"], profile["max_output_tokens"]) == (131_072, 16_384)
     assert profile["tool_calling"] is True
-    assert compatible("gemma3:1b").profile["max_input_tokens"] == 32_768  # type: ignore[index]
+    assert make_compatible_model("gemma3:1b").profile["max_input_tokens"] == 32_768  # type: ignore[index]
 
 
-def test_embeddings(service: MockService) -> None:
+def test_embeddings_are_requested(service: MockService) -> None:
     service.respond_with_bodies({"data": [{"index": 0, "embedding": [0.5, 1.0]}]})
-    embeddings = WorkersGemmaEmbeddings(host="openai_compatible", base_url=URL, model="embeddinggemma")
+    embeddings = WorkersGemmaEmbeddings(host="openai_compatible", base_url=COMPATIBLE_URL, model="embeddinggemma")
     assert embeddings.embed_query("a") == [0.5, 1.0]
-    assert str(service.only_request.url) == f"{URL}/embeddings"
+    assert str(service.only_request.url) == f"{COMPATIBLE_URL}/embeddings"
     assert service.request_body == {"model": "embeddinggemma", "input": ["a"]}

@@ -14,11 +14,11 @@ import respx
 from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, ContextOverflowError
 from tests.helpers.mock_service import make_usage
 from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, GEMMA_4, WEATHER_TOOL, call_model, get_tool_calls
+from tests.helpers.model_calls import make_compatible_model
 from tests.unit_tests.request.picky_server import (
     Refusal,
     StartServer,
     for_each_call_method,
-    make_compatible_model,
     make_error,
 )
 

@@ -1,4 +1,4 @@
-"""Stop sequences on our side, for hosts and models that have none."""
+"""Stop sequences that the client applies, for hosts and models without the parameter."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ STOPS: list[tuple[list[str], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("stops", "text", "left"), STOPS)
+@pytest.mark.parametrize(("stops", "text", "expected"), STOPS)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_stop_across_chunk_borders(
-    service: MockService, call_method: str, stops: list[str], text: str, left: str
+def test_a_stop_sequence_is_found_across_chunks(
+    service: MockService, call_method: str, stops: list[str], text: str, expected: str
 ) -> None:
     llm = make_model(model=GEMMA_3, stop=stops)
     counts = make_usage(9, 8)
-    cuts = [[text[:cut], text[cut:]] for cut in range(1, len(text))] if call_method in STREAM_METHODS else []
-    for pieces in [*cuts, list(text), [text]]:
+    splits = [[text[:cut], text[cut:]] for cut in range(1, len(text))] if call_method in STREAM_METHODS else []
+    for pieces in [*splits, list(text), [text]]:
         if call_method in STREAM_METHODS:
-            frames = [{"response": piece} for piece in pieces]
-            service.respond_with_events(*frames, {"response": "", "usage": counts}, "[DONE]")
+            events = [{"response": piece} for piece in pieces]
+            service.respond_with_events(*events, {"response": "", "usage": counts}, "[DONE]")
         else:
             service.respond_with_results({"response": text, "usage": counts})
         message = call_model(llm, call_method)
-        assert message.content == left
+        assert message.content == expected
         assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 8, "total_tokens": 17}
         assert message.response_metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_a_stop_of_ours_reads_the_stream_to_its_end(service: MockService, call_method: str) -> None:
-    frames = [
+def test_a_stream_is_read_to_its_end_after_a_stop_sequence(service: MockService, call_method: str) -> None:
+    events = [
         {"response": "one END"},
         *({"response": " more"} for _ in range(50)),
         {"response": "", "usage": make_usage(1, 60)},
     ]
-    service.respond_with_events(*frames, {"choices": [{"delta": {}, "finish_reason": "length"}]}, "[DONE]")
+    service.respond_with_events(*events, {"choices": [{"delta": {}, "finish_reason": "length"}]}, "[DONE]")
     message = call_model(make_model(model=GEMMA_3, stop="END"), call_method)
     assert message.content == "one "
     assert message.usage_metadata is not None
