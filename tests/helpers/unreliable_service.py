@@ -12,16 +12,16 @@ import respx
 from tests.helpers.mock_service import encode_sse, make_completion, make_usage
 
 Habit: TypeAlias = Literal[
-    "takes",
+    "accepts",
     "refuses",
     "fails",
-    "finds no endpoint",
-    "says prose",
-    "says nothing",
-    "misfits",
-    "cuts",
-    "thinks only",
-    "fences",
+    "has no endpoint",
+    "writes plain text",
+    "writes nothing",
+    "ignores the schema",
+    "truncates",
+    "only reasons",
+    "writes a fence",
     "loops",
 ]
 """How the service responds to a request with one form of constraint."""
@@ -68,23 +68,23 @@ class UnreliableService:
         return list(map(get_constraint_form, self.bodies))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        sent = json.loads(request.content)
-        body = sent.get("data", sent)
+        body = json.loads(request.content)
+        body = body.get("data", body)
         self.bodies.append(body)
-        habit = self.habits.get(get_constraint_form(body), "takes")
+        habit = self.habits.get(get_constraint_form(body), "accepts")
         if habit == "refuses":
             errors = [{"code": 5006, "message": self.refusal}]
             return httpx.Response(400, json={"success": False, "result": None, "errors": errors})
-        if habit == "finds no endpoint":
-            words = "No endpoints found that can handle the requested parameters."
-            return httpx.Response(404, json={"error": {"message": words, "code": 404}})
+        if habit == "has no endpoint":
+            message = "No endpoints found that can handle the requested parameters."
+            return httpx.Response(404, json={"error": {"message": message, "code": 404}})
         if habit == "fails":
-            return self._failure(body)
+            return self._fail(body)
         calls = self.calls(body)
-        said, reason = ("", "tool_calls") if calls else self._write_reply(habit)
-        return self._reply(body, said, reason, calls)
+        content, reason = ("", "tool_calls") if calls else self._write_reply(habit)
+        return self._reply(body, content, reason, calls)
 
-    def _failure(self, body: dict[str, Any]) -> httpx.Response:
+    def _fail(self, body: dict[str, Any]) -> httpx.Response:
         """Fail as vLLM does: with an error event after status 200 in a stream, with a 500 otherwise."""
         error = {"error": {"message": self.refusal, "type": "InternalServerError", "code": 500}}
         if not body.get("stream"):
@@ -95,22 +95,22 @@ class UnreliableService:
         )
 
     def _write_reply(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
-        if habit == "cuts":
+        if habit == "truncates":
             return self.right[:-3], "length"
         if habit == "loops":
             return self.right[:-3] + "\n" * 200, "length"
-        if habit == "thinks only":
+        if habit == "only reasons":
             return {"content": None, "reasoning": f"Perhaps {self.wrong}? No: {self.right}"}, "stop"
-        said = {
-            "says prose": "It is Ada, who is 36.",
-            "says nothing": "",
-            "misfits": self.wrong,
-            "fences": f"Sure:\n```json\n{self.right}\n```",
+        content = {
+            "writes plain text": "It is Ada, who is 36.",
+            "writes nothing": "",
+            "ignores the schema": self.wrong,
+            "writes a fence": f"Sure:\n```json\n{self.right}\n```",
         }
-        return said.get(habit, self.right), "stop"
+        return content.get(habit, self.right), "stop"
 
-    def _reply(self, body: dict[str, Any], said: dict[str, Any] | str, reason: str, calls: Calls) -> httpx.Response:
-        message: dict[str, Any] = dict(said) if isinstance(said, dict) else {"content": said}
+    def _reply(self, body: dict[str, Any], content: dict[str, Any] | str, reason: str, calls: Calls) -> httpx.Response:
+        message: dict[str, Any] = dict(content) if isinstance(content, dict) else {"content": content}
         if calls:
             message["tool_calls"] = [
                 {
@@ -124,10 +124,10 @@ class UnreliableService:
         if not body.get("stream"):
             result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **message)
             return httpx.Response(200, json={"success": True, "result": result})
-        frames = [_make_event(piece, None) for piece in _split_message(message)]
-        frames += [_make_event({}, reason), {"choices": [], "usage": make_usage(10, 5)}]
-        content = encode_sse(*frames, "[DONE]")
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+        events = [_make_event(piece, None) for piece in _split_message(message)]
+        events += [_make_event({}, reason), {"choices": [], "usage": make_usage(10, 5)}]
+        stream = encode_sse(*events, "[DONE]")
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
 
 
 def _make_event(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:

@@ -300,7 +300,7 @@ def test_a_reply_with_exactly_the_default_limit_of_tokens_logs_a_warning(caplog:
         router.route().respond(
             200, json={"success": True, "result": {"response": "A long", "usage": make_usage(10, 256)}}
         )
-        make_model(service=GEMMA_3).invoke("Go")
+        make_model(model=GEMMA_3).invoke("Go")
     assert "set max_tokens" in get_warnings(caplog)[0]
 
 
@@ -315,6 +315,6 @@ def test_the_warning_names_a_limit_set_by_the_package(caplog: pytest.LogCaptureF
 def test_complete_replies_log_no_warning(caplog: pytest.LogCaptureFixture, model_id: str) -> None:
     with respx.mock() as router:
         mock_reply(router, make_completion("Hi", reasoning="Hm", usage=make_usage(10, 20)))
-        make_model(service=model_id).invoke("Go")
-        make_model(service=model_id).bind_tools([BOOK]).invoke("Go")
+        make_model(model=model_id).invoke("Go")
+        make_model(model=model_id).bind_tools([BOOK]).invoke("Go")
     assert get_warnings(caplog) == []

@@ -74,7 +74,7 @@ WHOLE_METHODS = ("invoke", "ainvoke", "batch", "abatch")
 pytestmark = pytest.mark.usefixtures("sleeps")
 
 
-def call_method_of(llm: ChatWorkersGemma, call_method: str) -> BaseMessage:
+def run_call_method(llm: ChatWorkersGemma, call_method: str) -> BaseMessage:
     """Return the message of a call, with chunks merged, or raise the error of a batch."""
     if call_method == "invoke":
         return llm.invoke("Hi")
@@ -519,10 +519,10 @@ def test_fault(server: FaultServer, fault: Fault, call_method: str) -> None:
     timeout = httpx.Timeout(20, read=STALL_TIMEOUT) if stalls else 20
     llm = make_server_model(server, timeout=timeout, **fault.model)
     if isinstance(outcome, str):
-        assert call_method_of(llm, call_method).text == outcome
+        assert run_call_method(llm, call_method).text == outcome
     else:
         with pytest.raises(outcome) as raised:
-            call_method_of(llm, call_method)
+            run_call_method(llm, call_method)
         error = raised.value
         assert type(error) is outcome or outcome is APIStatusError
         assert fault.message_part in str(error)
@@ -542,7 +542,7 @@ def test_a_refused_connection_raises(call_method: str) -> None:
     with reserve_closed_port() as port:
         llm = make_model(base_url=f"http://127.0.0.1:{port}", max_retries=1)
         with pytest.raises(APIConnectionError) as raised:
-            call_method_of(llm, call_method)
+            run_call_method(llm, call_method)
     assert raised.value.is_retryable
 
 
@@ -553,4 +553,4 @@ def test_an_unknown_host_raises(call_method: str, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(APIConnectionError):
-        call_method_of(make_model(base_url="http://nowhere.invalid", max_retries=0), call_method)
+        run_call_method(make_model(base_url="http://nowhere.invalid", max_retries=0), call_method)

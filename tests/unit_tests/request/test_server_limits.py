@@ -13,8 +13,15 @@ import respx
 
 from langchain_workers_gemma import BadRequestError, ChatWorkersGemma, ContextOverflowError
 from tests.helpers.mock_service import make_usage
-from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, GEMMA_4, WEATHER_TOOL, call_model, get_tool_calls
-from tests.helpers.model_calls import make_compatible_model
+from tests.helpers.model_calls import (
+    ACCOUNT_ID,
+    API_TOKEN,
+    GEMMA_4,
+    WEATHER_TOOL,
+    call_model,
+    get_tool_calls,
+    make_compatible_model,
+)
 from tests.unit_tests.request.picky_server import (
     Refusal,
     StartServer,

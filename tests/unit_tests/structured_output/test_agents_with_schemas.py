@@ -1,4 +1,4 @@
-"""Agents with tools and a schema: tools are called first, also where a constraint covers the whole reply."""
+"""Agents with tools and a schema call their tools first, also if a constraint covers the whole reply."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class ForecastDict(TypedDict):
     degrees: int
 
 
-KINDS: dict[str, Any] = {
+SCHEMA_KINDS: dict[str, Any] = {
     "pydantic": Forecast,
     "typed dict": ForecastDict,
     "json schema": {**Forecast.model_json_schema(), "title": "Forecast"},
 }
-TRUE = {"city": "Paris", "degrees": 24}
+VALID_FORECAST = {"city": "Paris", "degrees": 24}
 INVENTED = '{"city": "Paris", "degrees": -99}'
-WAYS = ("invoke", "ainvoke", "stream", "astream", "messages")
-ways = pytest.mark.parametrize("call_method", WAYS)
-Engine = Callable[..., UnreliableService]
+RUN_METHODS = ("invoke", "ainvoke", "stream", "astream", "messages")
+for_each_run_method = pytest.mark.parametrize("call_method", RUN_METHODS)
+StartEngine = Callable[..., UnreliableService]
 
 
 class WholeReplyEngine(UnreliableService):
-    """As vLLM: a constraint covers the whole reply, so that no tool is ever called beside it."""
+    """Behaves like vLLM: a constraint covers the whole reply, so the model calls no tools with it."""
 
-    def __init__(self, router: respx.MockRouter, habits: dict[str, Habit], *, final: str = "prose") -> None:
-        super().__init__(router, habits, json.dumps(TRUE), INVENTED)
+    def __init__(self, router: respx.MockRouter, habits: dict[str, Habit], *, final: str = "plain text") -> None:
+        super().__init__(router, habits, json.dumps(VALID_FORECAST), INVENTED)
         self.final = final
         self.calls = self._calls
 
@@ -63,24 +63,26 @@ class WholeReplyEngine(UnreliableService):
         body = self.bodies[-1]
         if not self._has_result(body):
             return self.wrong, "stop"
-        if self.final == "prose" and body.get("tools"):
+        if self.final == "plain text" and body.get("tools"):
             return "It is 24 degrees in Paris.", "stop"
-        if self.final == "thoughts" and body.get("tools"):
-            return super()._write_reply("thinks only")
-        return super()._write_reply("fences" if self.final == "fence" and body.get("tools") else habit)
+        if self.final == "reasoning" and body.get("tools"):
+            return super()._write_reply("only reasons")
+        return super()._write_reply("writes a fence" if self.final == "fence" and body.get("tools") else habit)
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
+def start_engine() -> Iterator[StartEngine]:
     with respx.mock(assert_all_called=False) as router:
 
-        def engine(final: str = "prose", **habits: Habit) -> UnreliableService:
+        def start_engine(final: str = "plain text", **habits: Habit) -> UnreliableService:
             return WholeReplyEngine(router, habits, final=final)
 
-        yield engine
+        yield start_engine
 
 
-class Tools:
+class CountingTools:
+    """A tool that counts how often it runs."""
+
     def __init__(self) -> None:
         self.runs: list[str] = []
 
@@ -93,42 +95,47 @@ class Tools:
         return look_up
 
 
-def ask_agent(agent: Any, call_method: str) -> Any:
-    asked = {"messages": [("user", "How warm is it in Paris?")]}
+def run_agent(agent: Any, call_method: str) -> Any:
+    """Run an agent and return its final state."""
+    agent_input = {"messages": [("user", "How warm is it in Paris?")]}
 
     async def last_state() -> Any:
-        return [state async for state in agent.astream(asked, stream_mode="values")][-1]
+        return [state async for state in agent.astream(agent_input, stream_mode="values")][-1]
 
     if call_method == "invoke":
-        return agent.invoke(asked)
+        return agent.invoke(agent_input)
     if call_method == "ainvoke":
-        return run_async(agent.ainvoke(asked))
+        return run_async(agent.ainvoke(agent_input))
     if call_method == "astream":
         return run_async(last_state())
     if call_method == "stream":
-        return list(agent.stream(asked, stream_mode="values"))[-1]
-    return [state for mode, state in agent.stream(asked, stream_mode=["messages", "values"]) if mode == "values"][-1]
+        return list(agent.stream(agent_input, stream_mode="values"))[-1]
+    return [state for mode, state in agent.stream(agent_input, stream_mode=["messages", "values"]) if mode == "values"][
+        -1
+    ]
 
 
-def response_of(kind: str, state: dict[str, Any]) -> Any:
+def get_response(kind: str, state: dict[str, Any]) -> Any:
     response = state["structured_response"]
     return response.model_dump() if kind == "pydantic" else response
 
 
-@ways
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("final", ["prose", "json", "fence", "thoughts"])
+@for_each_run_method
+@pytest.mark.parametrize("kind", SCHEMA_KINDS)
+@pytest.mark.parametrize("final", ["plain text", "json", "fence", "reasoning"])
 @pytest.mark.parametrize(
     "strategy", [ProviderStrategy, AutoStrategy, lambda schema: schema], ids=["provider", "auto", "bare"]
 )
-def test_gemma_4_calls_its_tools_first(engine: Engine, strategy: Any, final: str, kind: str, call_method: str) -> None:
-    service, tools = engine(final), Tools()
+def test_gemma_4_calls_its_tools_first(
+    start_engine: StartEngine, strategy: Any, final: str, kind: str, call_method: str
+) -> None:
+    service, tools = start_engine(final), CountingTools()
     llm = make_model(streaming=call_method == "messages")
-    agent: Any = create_agent(llm, [tools.tool()], response_format=strategy(KINDS[kind]))
-    state = ask_agent(agent, call_method)
-    assert response_of(kind, state) == TRUE
+    agent: Any = create_agent(llm, [tools.tool()], response_format=strategy(SCHEMA_KINDS[kind]))
+    state = run_agent(agent, call_method)
+    assert get_response(kind, state) == VALID_FORECAST
     assert tools.runs == ["Paris"]
-    assert len(service.bodies) == (3 if final == "prose" else 2)
+    assert len(service.bodies) == (3 if final == "plain text" else 2)
     for body in service.bodies[:2]:
         assert body["tools"][0]["function"]["name"] == "look_up"
         assert "response_format" not in body
@@ -139,33 +146,33 @@ def test_gemma_4_calls_its_tools_first(engine: Engine, strategy: Any, final: str
         assert [message["role"] for message in body["messages"]][-3:] == ["tool", "assistant", "user"]
 
 
-@ways
-def test_the_answer_after_calls_tries_every_form_too(engine: Engine, call_method: str) -> None:
-    service, tools = engine(openai_schema="refuses"), Tools()
+@for_each_run_method
+def test_a_refused_form_of_the_answer_after_calls_is_replaced(start_engine: StartEngine, call_method: str) -> None:
+    service, tools = start_engine(openai_schema="refuses"), CountingTools()
     llm = make_model(streaming=call_method == "messages")
     agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
-    assert ask_agent(agent, call_method)["structured_response"] == Forecast(**TRUE)
+    assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
     assert service.constraint_forms == ["prompt", "prompt", "openai_schema", "json_object"]
-    assert ask_agent(agent, call_method)["structured_response"] == Forecast(**TRUE)
+    assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
     assert service.constraint_forms[4:] == ["prompt", "prompt", "json_object"]
 
 
-@ways
-def test_an_answer_beside_tools_is_checked(engine: Engine, call_method: str) -> None:
-    service, tools = engine("json", prompt="misfits"), Tools()
+@for_each_run_method
+def test_an_answer_with_bound_tools_is_validated(start_engine: StartEngine, call_method: str) -> None:
+    service, tools = start_engine("json", prompt="ignores the schema"), CountingTools()
     service.wrong = '{"city": "Paris", "degrees": "warm"}'
     llm = make_model(streaming=call_method == "messages")
     agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
-    assert ask_agent(agent, call_method)["structured_response"] == Forecast(**TRUE)
+    assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
     assert "degrees" in service.bodies[-1]["messages"][-1]["content"]
     assert len(service.bodies) == 3
 
 
 class GuidedEngine(UnreliableService):
-    """A Gemma that is told of its tools in the prompt: calls or the answer, in the form that it is requested."""
+    """A model whose tools are described in the prompt. It writes calls or the answer in the requested form."""
 
     def __init__(self, router: respx.MockRouter, final: str) -> None:
-        super().__init__(router, {}, json.dumps(TRUE), INVENTED)
+        super().__init__(router, {}, json.dumps(VALID_FORECAST), INVENTED)
         self.final = final
 
     def _write_reply(self, habit: Habit) -> tuple[dict[str, Any] | str, str]:
@@ -179,38 +186,41 @@ class GuidedEngine(UnreliableService):
             "obeys": f'{{"answer": {self.right}}}',
             "bare": self.right,
             "fence": f"Here:\n```json\n{self.right}\n```",
-            "prose": "It is 24 degrees in Paris.",
-            "misfits": '{"answer": {"city": "Paris"}}',
+            "plain text": "It is 24 degrees in Paris.",
+            "ignores the schema": '{"answer": {"city": "Paris"}}',
         }
         return finals[self.final], "stop"
 
 
-@ways
+@for_each_run_method
 @pytest.mark.parametrize("model", [GEMMA_3, GEMMA_7B, GEMMA_7B_LORA])
-@pytest.mark.parametrize("final", ["obeys", "bare", "fence", "prose", "misfits"])
-def test_a_guided_agent_with_a_schema(model: str, final: str, call_method: str) -> None:
-    tools = Tools()
+@pytest.mark.parametrize("final", ["obeys", "bare", "fence", "plain text", "ignores the schema"])
+def test_a_guided_agent_returns_the_object(model: str, final: str, call_method: str) -> None:
+    tools = CountingTools()
     with respx.mock() as router:
         service = GuidedEngine(router, final)
         llm = make_model(model=model, streaming=call_method == "messages")
         agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
-        state = ask_agent(agent, call_method)
-    assert state["structured_response"] == Forecast(**TRUE)
+        state = run_agent(agent, call_method)
+    assert state["structured_response"] == Forecast(**VALID_FORECAST)
     assert tools.runs == ["Paris"]
-    is_right = final in ("bare", "fence") or (final == "obeys" and model != GEMMA_7B_LORA)
-    assert len(service.bodies) == (2 if is_right else 3)
+    is_valid = final in ("bare", "fence") or (final == "obeys" and model != GEMMA_7B_LORA)
+    assert len(service.bodies) == (2 if is_valid else 3)
     for body in service.bodies:
         assert "tools" not in body
 
 
 @pytest.mark.parametrize("choice", ["none", "look_up"])
-def test_a_choice_beside_a_schema(engine: Engine, choice: str) -> None:
-    """`none` leaves nothing that a constraint could forbid; a forced call is no answer."""
-    service, tools = engine("json"), Tools()
+def test_tool_choice_together_with_a_schema(start_engine: StartEngine, choice: str) -> None:
+    """With `none` the answer can be constrained. A forced call is not an answer."""
+    service, tools = start_engine("json"), CountingTools()
     bound = make_model().bind_tools(
         [tools.tool()],
         tool_choice=choice,
-        response_format={"type": "json_schema", "json_schema": {"name": "Forecast", "schema": KINDS["json schema"]}},
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "Forecast", "schema": SCHEMA_KINDS["json schema"]},
+        },
         max_repairs=0,
     )
     message = bound.invoke("Go")
@@ -223,8 +233,8 @@ def test_a_choice_beside_a_schema(engine: Engine, choice: str) -> None:
         assert message.tool_calls[0]["name"] == "look_up"
 
 
-def test_the_callers_explicit_native_keeps_the_constraint(engine: Engine) -> None:
-    service, tools = engine(), Tools()
+def test_tool_calling_native_keeps_the_constraint(start_engine: StartEngine) -> None:
+    service, tools = start_engine(), CountingTools()
     llm = make_model(tool_calling="native")
     agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
     agent.invoke({"messages": [("user", "Go")]})
@@ -235,7 +245,7 @@ def test_the_callers_explicit_native_keeps_the_constraint(engine: Engine) -> Non
 @pytest.mark.parametrize(
     ("model", "expected"), [(GEMMA_4, True), (GEMMA_3, True), (GEMMA_7B, True), (GEMMA_7B_LORA, False)]
 )
-def test_the_profile_decides_what_create_agent_does(model: str, expected: bool) -> None:
+def test_the_profile_has_structured_output_for_models_with_a_constraint(model: str, expected: bool) -> None:
     profile = make_model(model=model).profile
     assert profile is not None
     assert profile["structured_output"] is expected

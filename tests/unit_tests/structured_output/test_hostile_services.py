@@ -1,4 +1,4 @@
-"""Structured output from services that fail in forms of their own: each ends in the value or in a typed error."""
+"""Structured output from services with unusual errors and replies: each call returns the object or raises."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class Person(BaseModel):
 
 
 ADA = Person(name="Ada", tags=["x"])
-RIGHT = ADA.model_dump_json()
-OTHER = '{"name": "Bob"}'
+VALID_JSON = ADA.model_dump_json()
+INVALID_JSON = '{"name": "Bob"}'
 HOSTS: dict[str, dict[str, Any]] = {
     "server": {"host": "openai_compatible", "base_url": URL, "model": "gemma3:12b"},
     "server, gemma 4": {"host": "openai_compatible", "base_url": URL, "model": "google/gemma-4-31b-it"},
     "cloudflare": {"model": GEMMA_4, "account_id": ACCOUNT_ID, "api_token": API_TOKEN},
 }
-hosts = pytest.mark.parametrize("host", HOSTS)
-ways = pytest.mark.parametrize("call_method", CALL_METHODS)
+for_each_host = pytest.mark.parametrize("host", HOSTS)
+for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
 Reply = Callable[[bool], httpx.Response]
 
 
-def error(status: int, payload: Any) -> Reply:
-    """An error reply, in a stream and without."""
+def make_error_response(status: int, payload: Any) -> Reply:
+    """Return an error response, for requests with and without `stream`."""
     if isinstance(payload, str):
         return lambda _: httpx.Response(status, text=payload)
     return lambda _: httpx.Response(status, json=payload)
 
 
-def event(payload: Any) -> Reply:
-    """An error under status 200: a body, or an event of a stream."""
+def make_event_response(payload: Any) -> Reply:
+    """Return a payload under status 200, as a body or as an event of a stream."""
     return lambda stream: (
         httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(payload))
         if stream
@@ -56,8 +56,8 @@ def event(payload: Any) -> Reply:
     )
 
 
-def says(content: Any, reason: str = "stop", **more: Any) -> Reply:
-    """A reply of a model."""
+def make_reply(content: Any, reason: str = "stop", **more: Any) -> Reply:
+    """Return a reply of a model, whole or as a stream."""
 
     def reply(stream: bool) -> httpx.Response:
         message = {"content": content, **more}
@@ -74,8 +74,8 @@ def says(content: Any, reason: str = "stop", **more: Any) -> Reply:
     return reply
 
 
-class Scripted:
-    """Gives its replies one after another, then the right one."""
+class ScriptedService:
+    """A service that sends its replies one after another, and then valid ones."""
 
     def __init__(self, router: respx.MockRouter, *replies: Reply) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -85,15 +85,17 @@ class Scripted:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         self.bodies.append(body)
-        reply = self._replies.pop(0) if self._replies else says(RIGHT)
+        reply = self._replies.pop(0) if self._replies else make_reply(VALID_JSON)
         return reply(bool(body.get("stream")))
 
 
-def connect(host: str) -> ChatWorkersGemma:
+def make_host_model(host: str) -> ChatWorkersGemma:
+    """Return a model on a host, without retries."""
     return ChatWorkersGemma(**{"max_retries": 0, **HOSTS[host]})
 
 
-def form(body: dict[str, Any]) -> str:
+def get_form(body: dict[str, Any]) -> str:
+    """Return the type of the response format in a request."""
     return str(body.get("response_format", {}).get("type"))
 
 
@@ -114,133 +116,139 @@ LLAMA_CPP_PYTHON = (
 )
 LLAMA_CPP = "Unable to generate parser for this template. Automatic parser generation failed: JSON schema error at #: x"
 REFUSALS: dict[str, Reply] = {
-    "422 by pydantic": error(422, ECHO),
-    "500 by llama-cpp-python": error(500, {"error": {"message": LLAMA_CPP_PYTHON, "type": "internal_server_error"}}),
-    "400 by llama.cpp": error(400, {"error": {"code": 400, "message": LLAMA_CPP, "type": "invalid_request_error"}}),
-    "400 without words": error(400, ""),
-    "400 with an empty object": error(400, {}),
-    "400 with odd words": error(400, {"error": "Nope."}),
-    "400 with a list": error(400, [{"error": {"message": "Unsupported."}}]),
-    "400 with null": error(400, {"error": {"message": None, "type": None}}),
-    "400 page": error(400, PAGE),
-    "415": error(415, {"error": "this output type is unsupported"}),
-    "501": error(501, {"error": "response_format is not implemented"}),
-    "error under 200": event({"error": {"message": "Grammar error: unknown keyword", "code": 400}}),
-    "error text under 200": event({"error": "JSON mode is not enabled for this model"}),
+    "422 by pydantic": make_error_response(422, ECHO),
+    "500 by llama-cpp-python": make_error_response(
+        500, {"error": {"message": LLAMA_CPP_PYTHON, "type": "internal_server_error"}}
+    ),
+    "400 by llama.cpp": make_error_response(
+        400, {"error": {"code": 400, "message": LLAMA_CPP, "type": "invalid_request_error"}}
+    ),
+    "400 without a message": make_error_response(400, ""),
+    "400 with an empty object": make_error_response(400, {}),
+    "400 with an unknown message": make_error_response(400, {"error": "Nope."}),
+    "400 with a list": make_error_response(400, [{"error": {"message": "Unsupported."}}]),
+    "400 with null": make_error_response(400, {"error": {"message": None, "type": None}}),
+    "400 page": make_error_response(400, PAGE),
+    "415": make_error_response(415, {"error": "this output type is unsupported"}),
+    "501": make_error_response(501, {"error": "response_format is not implemented"}),
+    "error under 200": make_event_response({"error": {"message": "Grammar error: unknown keyword", "code": 400}}),
+    "error text under 200": make_event_response({"error": "JSON mode is not enabled for this model"}),
 }
 
 
-@ways
-@hosts
+@for_each_call_method
+@for_each_host
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refusal_in_any_form(respx_mock: respx.MockRouter, refusal: str, host: str, call_method: str) -> None:
-    service = Scripted(respx_mock, REFUSALS[refusal])
-    runnable = connect(host).with_structured_output(Person)
+def test_a_refused_constraint_is_replaced_by_the_next_form(
+    respx_mock: respx.MockRouter, refusal: str, host: str, call_method: str
+) -> None:
+    service = ScriptedService(respx_mock, REFUSALS[refusal])
+    runnable = make_host_model(host).with_structured_output(Person)
     for count in (2, 3):
         assert collect_outputs(runnable, call_method)[-1] == ADA
         assert len(service.bodies) == count
-    first, *later = map(form, service.bodies)
+    first, *later = map(get_form, service.bodies)
     assert first == "json_schema"
     assert later == ["json_object", "json_object"]
 
 
 FAILURES: dict[str, Reply] = {
-    "502 page": error(502, PAGE.replace("400", "502")),
-    "500 without words": error(500, ""),
-    "a body that is no reply": event({"detail": "?"}),
-    "a page under 200": error(200, PAGE),
+    "502 page": make_error_response(502, PAGE.replace("400", "502")),
+    "500 without a message": make_error_response(500, ""),
+    "a body that is not a reply": make_event_response({"detail": "?"}),
+    "a page under 200": make_error_response(200, PAGE),
 }
 
 
-@ways
-@hosts
+@for_each_call_method
+@for_each_host
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_failure_that_is_no_refusal_is_typed(
+def test_other_failures_raise_a_typed_error(
     respx_mock: respx.MockRouter, failure: str, host: str, call_method: str
 ) -> None:
-    service = Scripted(respx_mock, *[FAILURES[failure]] * 9)
+    service = ScriptedService(respx_mock, *[FAILURES[failure]] * 9)
     with pytest.raises(WorkersGemmaError) as caught:
-        collect_outputs(connect(host).with_structured_output(Person), call_method)
+        collect_outputs(make_host_model(host).with_structured_output(Person), call_method)
     assert isinstance(caught.value, InternalServerError)
-    assert len(service.bodies) <= 2  # an empty stream is requested again without a stream
+    assert len(service.bodies) <= 2  # an empty stream is requested again without `stream`
 
 
-CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "Person", "arguments": RIGHT}}
+CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "Person", "arguments": VALID_JSON}}
 UNUSABLE: dict[str, Reply] = {
-    "empty": says(""),
-    "null": says(None),
-    "white space": says(" \n "),
-    "prose": says("It is Ada."),
-    "another object": says(OTHER),
-    "a list": says(f"[{RIGHT}]"),
-    "a number": says("3"),
-    "a string": says('"Ada"'),
-    "null in text": says("null"),
-    "prose beside thoughts": says("Done.", reasoning=f"I would say {RIGHT}"),
-    "a call in its place": says("", "tool_calls", tool_calls=[CALL]),
-    "the schema": says(json.dumps(Person.model_json_schema())),
+    "empty": make_reply(""),
+    "null": make_reply(None),
+    "white space": make_reply(" \n "),
+    "plain text": make_reply("It is Ada."),
+    "another object": make_reply(INVALID_JSON),
+    "a list": make_reply(f"[{VALID_JSON}]"),
+    "a number": make_reply("3"),
+    "a string": make_reply('"Ada"'),
+    "null in text": make_reply("null"),
+    "plain text beside reasoning": make_reply("Done.", reasoning=f"I would say {VALID_JSON}"),
+    "a call instead": make_reply("", "tool_calls", tool_calls=[CALL]),
+    "the schema": make_reply(json.dumps(Person.model_json_schema())),
 }
 
 
-@ways
-@hosts
+@for_each_call_method
+@for_each_host
 @pytest.mark.parametrize("reply", UNUSABLE)
-def test_a_reply_that_cannot_be_used_is_asked_for_once_more(
+def test_an_unusable_reply_is_requested_once_more(
     respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
 ) -> None:
-    service = Scripted(respx_mock, UNUSABLE[reply])
-    assert collect_outputs(connect(host).with_structured_output(Person), call_method)[-1] == ADA
+    service = ScriptedService(respx_mock, UNUSABLE[reply])
+    assert collect_outputs(make_host_model(host).with_structured_output(Person), call_method)[-1] == ADA
     assert len(service.bodies) == 2
-    service = Scripted(respx_mock, *[UNUSABLE[reply]] * 3)
+    service = ScriptedService(respx_mock, *[UNUSABLE[reply]] * 3)
     with pytest.raises(OutputParserException):
-        collect_outputs(connect(host).with_structured_output(Person), call_method)
+        collect_outputs(make_host_model(host).with_structured_output(Person), call_method)
     assert len(service.bodies) == 2
 
 
 USABLE: dict[str, Reply] = {
-    "in a fence": says(f"```json\n{RIGHT}\n```"),
-    "in a fence without a language": says(f"Sure!\n```\n{RIGHT}\n```\nAnything else?"),
-    "in an open fence": says(f"```json\n{RIGHT}"),
-    "within prose": says(f"Here you are: {RIGHT} Good luck!"),
-    "after braces that are no JSON": says(f"The set {{x}} is: {RIGHT}"),
-    "twice": says(f"{RIGHT}\n{RIGHT}"),
-    "with a byte order mark": says(f"\ufeff{RIGHT}"),
-    "in thoughts": says("", reasoning=f"Maybe {OTHER}? No: {RIGHT}"),
-    "in parts": says([{"type": "text", "text": RIGHT}]),
-    "with white space until the end": says(RIGHT + "\n" * 40, "length"),
+    "in a fence": make_reply(f"```json\n{VALID_JSON}\n```"),
+    "in a fence without a language": make_reply(f"Sure!\n```\n{VALID_JSON}\n```\nAnything else?"),
+    "in an open fence": make_reply(f"```json\n{VALID_JSON}"),
+    "within text": make_reply(f"Here you are: {VALID_JSON} Good luck!"),
+    "after braces that are not JSON": make_reply(f"The set {{x}} is: {VALID_JSON}"),
+    "twice": make_reply(f"{VALID_JSON}\n{VALID_JSON}"),
+    "with a byte order mark": make_reply(f"\ufeff{VALID_JSON}"),
+    "in the reasoning": make_reply("", reasoning=f"Maybe {INVALID_JSON}? No: {VALID_JSON}"),
+    "in parts": make_reply([{"type": "text", "text": VALID_JSON}]),
+    "with white space until the end": make_reply(VALID_JSON + "\n" * 40, "length"),
 }
 
 
-@ways
-@hosts
+@for_each_call_method
+@for_each_host
 @pytest.mark.parametrize("reply", USABLE)
-def test_a_reply_that_can_be_used_is_not_asked_for_again(
+def test_a_usable_reply_is_not_requested_again(
     respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
 ) -> None:
-    service = Scripted(respx_mock, *[USABLE[reply]] * 2)
-    assert collect_outputs(connect(host).with_structured_output(Person), call_method)[-1] == ADA
+    service = ScriptedService(respx_mock, *[USABLE[reply]] * 2)
+    assert collect_outputs(make_host_model(host).with_structured_output(Person), call_method)[-1] == ADA
     assert len(service.bodies) == 1
 
 
 TRUNCATED: dict[str, Reply] = {
-    "open": says(RIGHT[:-4], "length"),
-    "closed by the engine": says(RIGHT, "length"),
-    "closed by the engine, of another form": says('{"name": "Ad"}', "length"),
-    "an open string": says('{"name": "Ad', "length"),
-    "in a fence": says(f"```json\n{RIGHT[:-4]}", "length"),
-    "nothing": says("", "length"),
-    "only white space": says("\n" * 90, "length"),
-    "without a reason": says(RIGHT[:-4]),
+    "open": make_reply(VALID_JSON[:-4], "length"),
+    "closed by the engine": make_reply(VALID_JSON, "length"),
+    "closed by the engine, of another form": make_reply('{"name": "Ad"}', "length"),
+    "an open string": make_reply('{"name": "Ad', "length"),
+    "in a fence": make_reply(f"```json\n{VALID_JSON[:-4]}", "length"),
+    "nothing": make_reply("", "length"),
+    "only white space": make_reply("\n" * 90, "length"),
+    "without a reason": make_reply(VALID_JSON[:-4]),
 }
 
 
-@ways
-@hosts
+@for_each_call_method
+@for_each_host
 @pytest.mark.parametrize("reply", TRUNCATED)
 def test_a_truncated_reply_names_max_tokens(
     respx_mock: respx.MockRouter, reply: str, host: str, call_method: str
 ) -> None:
-    service = Scripted(respx_mock, *[TRUNCATED[reply]] * 2)
+    service = ScriptedService(respx_mock, *[TRUNCATED[reply]] * 2)
     with pytest.raises(OutputParserException, match="max_tokens"):
-        collect_outputs(connect(host).with_structured_output(Person), call_method)
+        collect_outputs(make_host_model(host).with_structured_output(Person), call_method)
     assert len(service.bodies) == 1

@@ -1,8 +1,9 @@
-"""Structured output in use: formats that callers and agents bind, and the tracing options."""
+"""Structured output: formats that callers and agents bind, and the tracing options."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ from tests.helpers.structured_calls import (
 
 @pytest.mark.parametrize("variant", SERVICE_VARIANTS, ids=str)
 @pytest.mark.parametrize("form", ["openai", "bare", "object", "text"])
-def test_bound_response_format(service: MockService, variant: ServiceVariant, form: str) -> None:
+def test_a_bound_response_format_is_sent(service: MockService, variant: ServiceVariant, form: str) -> None:
     respond_with_object(service, variant, None, Joke, '{"setup": "x"}', "invoke")
     schema = Joke.model_json_schema()
     formats: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ def test_bound_response_format(service: MockService, variant: ServiceVariant, fo
 
 
 @pytest.mark.parametrize("variant", ["gemma-3", "dataoorts"])
-def test_bound_guided_json(service: MockService, variant: str) -> None:
+def test_bound_guided_json_is_sent(service: MockService, variant: str) -> None:
     respond_with_object(service, VARIANTS_BY_NAME[variant], None, Joke, '{"setup": "x"}', "invoke")
     schema = Joke.model_json_schema()
     assert (
@@ -70,7 +71,7 @@ def test_bound_guided_json(service: MockService, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-7b", "aimlapi"])
-def test_guided_json_where_there_is_none(variant: str) -> None:
+def test_bound_guided_json_raises_for_models_without_it(variant: str) -> None:
     with pytest.raises(ValueError, match=r"guided_json: .* has no such parameter"):
         make_model(**VARIANTS_BY_NAME[variant].arguments).bind(guided_json={"type": "object"}).invoke("Go")
 
@@ -86,15 +87,13 @@ def test_guided_json_where_there_is_none(variant: str) -> None:
         {"type": "json_schema", "json_schema": {"type": "object", "properties": {"x": {"$ref": "#/$defs/y"}}}},
     ],
 )
-def test_bad_response_formats(bad: Any) -> None:
+def test_invalid_response_formats_raise(bad: Any) -> None:
     for variant in ("gemma-4", "gemma-3", "aimlapi"):
         with pytest.raises(ValueError, match=r"response_format|\$ref"):
             make_model(**VARIANTS_BY_NAME[variant].arguments).bind(response_format=bad).invoke("Go")
 
 
-def test_schemas_may_hold_enums_and_any_mapping(service: MockService) -> None:
-    from types import MappingProxyType
-
+def test_schemas_may_contain_enums_and_any_mapping(service: MockService) -> None:
     class Size(StrEnum):
         S = "s"
 
@@ -124,14 +123,16 @@ class Forecast(BaseModel):
 @pytest.mark.parametrize("strategy", [ProviderStrategy, lambda schema: schema], ids=["provider", "bare"])
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b", "sea-lion"])
 @pytest.mark.parametrize("text", ['{"city": "Paris", "degrees": 24}', '```json\n{"city": "Paris", "degrees": 24}\n```'])
-def test_agents_without_tools(service: MockService, variant: str, strategy: Any, text: str) -> None:
-    kind = VARIANTS_BY_NAME[variant]
-    respond_with_object(service, kind, None, Forecast, text, "invoke")
-    agent: Any = create_agent(make_model(**kind.arguments), response_format=strategy(Forecast))
+def test_agents_without_tools_return_the_object(service: MockService, variant: str, strategy: Any, text: str) -> None:
+    service_variant = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, service_variant, None, Forecast, text, "invoke")
+    agent: Any = create_agent(make_model(**service_variant.arguments), response_format=strategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     schema = for_constraint(Forecast.model_json_schema())
-    assert get_structured_parameters(get_request_input(service)) == make_constraint_parameters(kind, schema, "Forecast")
+    assert get_structured_parameters(get_request_input(service)) == make_constraint_parameters(
+        service_variant, schema, "Forecast"
+    )
 
 
 def test_an_agent_with_tools_and_provider_strategy_on_gemma_4(service: MockService) -> None:
@@ -149,7 +150,7 @@ def test_an_agent_with_tools_and_provider_strategy_on_gemma_4(service: MockServi
 
 
 def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: MockService) -> None:
-    """`guided_json` constrains the whole reply, so calls and the answer share one schema."""
+    """`guided_json` constrains the whole reply, so one schema covers the calls and the answer."""
     service.respond_with_results(
         {"response": '{"tool_calls": [{"name": "look_up", "arguments": {"city": "Paris"}}]}'},
         {"response": '{"answer": {"city": "Paris", "degrees": 24}}'},
@@ -159,12 +160,12 @@ def test_an_agent_with_tools_and_provider_strategy_on_gemma_3(service: MockServi
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
     for body in service.request_bodies:
         assert "tools" not in body
-        calls, given = body["guided_json"]["anyOf"]
+        calls, answer = body["guided_json"]["anyOf"]
         assert calls["properties"]["tool_calls"]["items"]["properties"]["name"]["enum"] == ["look_up"]
-        assert given["properties"]["answer"]["required"] == ["city", "degrees"]
+        assert answer["properties"]["answer"]["required"] == ["city", "degrees"]
 
 
-def test_an_agent_with_tool_strategy(service: MockService) -> None:
+def test_an_agent_with_tool_strategy_forces_a_call(service: MockService) -> None:
     call = {"id": "c1", "function": {"name": "Forecast", "arguments": '{"city": "Paris", "degrees": 24}'}}
     service.respond_with_results(make_completion("", tool_calls=[{"type": "function", **call}]))
     agent: Any = create_agent(make_model(), [look_up], response_format=ToolStrategy(Forecast))
@@ -194,9 +195,9 @@ def test_tracing_options_are_not_sent(
     listener = _Listener()
     llm = make_model(**variant.arguments).with_structured_output(Joke, method=method)
     collect_outputs(llm.with_config(callbacks=[listener]), call_method)
-    told = listener.options[0]["options"]["ls_structured_output_format"]
-    assert told["kwargs"] == {"method": method or variant.default_method or "prompt"}
-    assert told["schema"]["properties"].keys() == {"setup", "rating"}
+    tracing_options = listener.options[0]["options"]["ls_structured_output_format"]
+    assert tracing_options["kwargs"] == {"method": method or variant.default_method or "prompt"}
+    assert tracing_options["schema"]["properties"].keys() == {"setup", "rating"}
     sent = service.requests[0].content
     assert b"ls_structured" not in sent
     assert b"keep_broken_calls" not in sent

@@ -1,10 +1,10 @@
-"""Structured output: what is sent for each schema, method and model, and what comes of the reply."""
+"""Structured output: the request for each schema, method and model, and the returned object."""
 
 from __future__ import annotations
 
 import json
 from datetime import date
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, field_validator
 from typing_extensions import TypedDict
 
+from langchain_workers_gemma import BadRequestError
 from langchain_workers_gemma.schemas import (
     get_schema_name,
     inline_refs,
@@ -45,10 +46,10 @@ from tests.helpers.structured_calls import (
 
 @pytest.mark.parametrize("variant", SERVICE_VARIANTS, ids=str)
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_request_and_object(service: MockService, name: str, variant: ServiceVariant) -> None:
+def test_every_schema_is_sent_and_its_object_returned(service: MockService, name: str, variant: ServiceVariant) -> None:
     schema, text = EXAMPLES[name].schema, get_instance(name)
     llm: Any = make_model(**variant.arguments)
-    instructed = json.dumps(inline_refs(to_json_schema(schema)), ensure_ascii=False)
+    schema_text = json.dumps(inline_refs(to_json_schema(schema)), ensure_ascii=False)
     for method in STRUCTURED_METHODS:
         if variant.lacks(method):
             continue
@@ -64,13 +65,13 @@ def test_request_and_object(service: MockService, name: str, variant: ServiceVar
         assert get_structured_parameters(data) == build_expected_parameters(variant, method, schema)
         assert data["max_tokens"] == (12288 if variant.name.startswith("gemma-4") else 4096)
         assert all(isinstance(message["content"], str) for message in data["messages"])
-        assert (instructed in data["messages"][0]["content"]) is (method != "function_calling")
+        assert (schema_text in data["messages"][0]["content"]) is (method != "function_calling")
 
 
 @for_each_pair
 @pytest.mark.parametrize("name", ["nested", "typed_dict_of_typing"])
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_every_way_of_asking(
+def test_every_call_method_returns_the_object(
     service: MockService, call_method: str, name: str, variant: ServiceVariant, method: Any
 ) -> None:
     schema, text = EXAMPLES[name].schema, get_instance(name)
@@ -85,7 +86,7 @@ def test_every_way_of_asking(
     assert (get_request_input(service).get("stream") is True) is (call_method in ("stream", "astream"))
 
 
-def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: MockService) -> None:
+def test_the_constraint_for_a_forced_call_has_the_schema_of_the_arguments(service: MockService) -> None:
     variant = VARIANTS_BY_NAME["gemma-3"]
     schema = EXAMPLES["nested"].schema
     respond_with_object(service, variant, "function_calling", schema, get_instance("nested"), "invoke")
@@ -93,11 +94,11 @@ def test_forced_calls_by_constraint_hold_the_arguments_own_schema(service: MockS
     arguments = get_request_input(service)["guided_json"]["properties"]["arguments"]
     assert arguments["required"] == ["name", "age", "address"]
     assert get_request_input(service)["guided_json"] == make_call_schema(
-        "Person", {key: value for key, value in inline_refs(to_json_schema(schema)).items() if key not in _HEAD}
+        "Person", {key: value for key, value in inline_refs(to_json_schema(schema)).items() if key not in _ANNOTATIONS}
     )
 
 
-_HEAD = ("title", "description")
+_ANNOTATIONS = ("title", "description")
 
 
 JOKE = {
@@ -125,7 +126,7 @@ JOKE = {
         ("aimlapi", {}),
     ],
 )
-def test_the_exact_parameter(service: MockService, variant: str, part: dict[str, Any]) -> None:
+def test_the_exact_request_parameters(service: MockService, variant: str, part: dict[str, Any]) -> None:
     service.respond_with_results({"response": '{"setup": "x"}'})
     llm = make_model(**VARIANTS_BY_NAME[variant].arguments)
     assert llm.with_structured_output(Joke).invoke("Go") == Joke(setup="x")
@@ -134,7 +135,7 @@ def test_the_exact_parameter(service: MockService, variant: str, part: dict[str,
 
 @pytest.mark.parametrize("variant", SERVICE_VARIANTS, ids=str)
 @pytest.mark.parametrize("method", STRUCTURED_METHODS)
-def test_a_method_that_a_model_lacks_is_refused_with_a_reason(variant: ServiceVariant, method: Any) -> None:
+def test_an_unsupported_method_raises_an_error_with_the_cure(variant: ServiceVariant, method: Any) -> None:
     llm = make_model(**variant.arguments)
     if not variant.lacks(method):
         llm.with_structured_output(Joke, method=method)
@@ -143,7 +144,7 @@ def test_a_method_that_a_model_lacks_is_refused_with_a_reason(variant: ServiceVa
         llm.with_structured_output(Joke, method=method)
 
 
-def test_unknown_methods_and_schemas() -> None:
+def test_unknown_methods_and_invalid_schemas_raise() -> None:
     llm = make_model()
     with pytest.raises(ValueError, match="'guided_json', 'json_schema', 'json_mode', 'function_calling'"):
         llm.with_structured_output(Joke, method="xml")  # type: ignore[arg-type]
@@ -157,10 +158,10 @@ def test_unknown_methods_and_schemas() -> None:
 
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b"])
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_json_mode_without_a_schema(service: MockService, variant: str, call_method: str) -> None:
-    kind = VARIANTS_BY_NAME[variant]
-    respond_with_object(service, kind, "json_mode", Joke, '{"any": ["thing"]}', call_method)
-    llm = make_model(**kind.arguments).with_structured_output(None, method="json_mode")
+def test_json_mode_needs_no_schema(service: MockService, variant: str, call_method: str) -> None:
+    service_variant = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, service_variant, "json_mode", Joke, '{"any": ["thing"]}', call_method)
+    llm = make_model(**service_variant.arguments).with_structured_output(None, method="json_mode")
     assert collect_outputs(llm, call_method)[-1] == {"any": ["thing"]}
 
 
@@ -181,15 +182,15 @@ class Visitor(TypedDict, total=False):
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b"])
-def test_strict(service: MockService, name: str, variant: str) -> None:
+def test_strict_schemas_are_sent(service: MockService, name: str, variant: str) -> None:
     schema, text = EXAMPLES[name].schema, get_instance(name)
-    kind = VARIANTS_BY_NAME[variant]
-    respond_with_object(service, kind, None, schema, text, "invoke")
-    found = make_model(**kind.arguments).with_structured_output(schema, strict=True).invoke("Go")
+    service_variant = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, service_variant, None, schema, text, "invoke")
+    found = make_model(**service_variant.arguments).with_structured_output(schema, strict=True).invoke("Go")
     assert found == parse_as_caller(schema, text)
-    strictly = to_strict_openai(to_json_schema(schema))
+    strict_schema = to_strict_openai(to_json_schema(schema))
     part = get_structured_parameters(get_request_input(service))
-    assert part == make_constraint_parameters(kind, strictly, get_schema_name(schema), strict=True)
+    assert part == make_constraint_parameters(service_variant, strict_schema, get_schema_name(schema), strict=True)
 
 
 def test_strict_false_is_sent(service: MockService) -> None:
@@ -198,14 +199,14 @@ def test_strict_false_is_sent(service: MockService) -> None:
     assert get_request_input(service)["response_format"]["json_schema"]["strict"] is False
 
 
-def test_strict_functions(service: MockService) -> None:
-    kind = VARIANTS_BY_NAME["gemma-4"]
-    respond_with_object(service, kind, "function_calling", Joke, '{"setup": "x"}', "invoke")
+def test_strict_is_sent_with_function_calling(service: MockService) -> None:
+    service_variant = VARIANTS_BY_NAME["gemma-4"]
+    respond_with_object(service, service_variant, "function_calling", Joke, '{"setup": "x"}', "invoke")
     make_model().with_structured_output(Joke, method="function_calling", strict=True).invoke("Go")
     assert get_request_input(service)["tools"][0]["function"]["strict"] is True
 
 
-def test_null_means_an_omitted_value_in_the_strict_form(service: MockService) -> None:
+def test_null_means_an_omitted_value_with_strict(service: MockService) -> None:
     service.respond_with_results(
         {"response": '{"name":"A","nickname":null,"friends":[{"name":"B","friends":null}],"age":null}'}
     )
@@ -220,11 +221,11 @@ def test_null_means_an_omitted_value_in_the_strict_form(service: MockService) ->
         make_model().with_structured_output(Person, strict=True).invoke("Go")
 
 
-# --- The caller's type checks -----------------------------------------------------------------------------------------
+# --- Validation by the caller's type ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "bad", "says"),
+    ("name", "bad", "message_part"),
     [
         ("constraints", {"age": 500}, "less than or equal to 120"),
         ("constraints", {"tags": []}, "at least 1 item"),
@@ -236,14 +237,16 @@ def test_null_means_an_omitted_value_in_the_strict_form(service: MockService) ->
         ("typed_dict_of_typing", {"color": "blue"}, "red"),
     ],
 )
-def test_what_no_engine_enforces_is_checked_afterwards(service: MockService, name: str, bad: Any, says: str) -> None:
+def test_rules_that_no_engine_enforces_are_validated_by_the_client(
+    service: MockService, name: str, bad: Any, message_part: str
+) -> None:
     text = json.dumps({**json.loads(get_instance(name)), **bad})
     service.respond_with_results({"response": text})
     llm = make_model(model=GEMMA_3)
-    with pytest.raises(OutputParserException, match=says) as caught:
+    with pytest.raises(OutputParserException, match=message_part) as caught:
         llm.with_structured_output(EXAMPLES[name].schema).invoke("Go")
     assert caught.value.llm_output == text
-    with pytest.raises(OutputParserException, match=says):
+    with pytest.raises(OutputParserException, match=message_part):
         list(llm.with_structured_output(EXAMPLES[name].schema).stream("Go"))
 
 
@@ -255,13 +258,13 @@ class Event(BaseModel):
     day: date
 
 
-def test_strict_pydantic_models(service: MockService) -> None:
+def test_pydantic_models_in_strict_mode_are_validated(service: MockService) -> None:
     service.respond_with_results({"response": {"name": "x", "color": "red", "day": "2026-11-21"}})
     found = make_model(model=GEMMA_3).with_structured_output(Event).invoke("Go")
     assert found == Event(name="x", color=schema_examples.Color.RED, day=date(2026, 11, 21))
 
 
-def test_the_callers_own_validator(service: MockService) -> None:
+def test_a_custom_validator_is_applied(service: MockService) -> None:
     class Even(BaseModel):
         number: int
 
@@ -277,7 +280,7 @@ def test_the_callers_own_validator(service: MockService) -> None:
         make_model().with_structured_output(Even).invoke("Go")
 
 
-def test_pydantic_v1(service: MockService, recwarn: pytest.WarningsRecorder) -> None:
+def test_pydantic_v1_models_are_supported(service: MockService, recwarn: pytest.WarningsRecorder) -> None:
     v1 = pytest.importorskip("pydantic.v1")
     if recwarn.list:
         pytest.skip("pydantic.v1 warns on this Python")
@@ -304,9 +307,7 @@ def test_typed_dicts_are_returned_as_plain_dicts(service: MockService) -> None:
     assert make_model().with_structured_output(Dated).invoke("Go") == {"day": "2026-11-21", "color": "red"}
 
 
-def test_generic_models(service: MockService) -> None:
-    from typing import Generic, TypeVar
-
+def test_generic_models_are_supported(service: MockService) -> None:
     T = TypeVar("T")
 
     class Box(BaseModel, Generic[T]):
@@ -322,7 +323,9 @@ def test_generic_models(service: MockService) -> None:
 
 @for_each_pair
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_include_raw(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
+def test_include_raw_returns_message_and_object(
+    service: MockService, call_method: str, variant: ServiceVariant, method: Any
+) -> None:
     respond_with_object(service, variant, method, Joke, '{"setup": "x"}', call_method)
     llm = make_model(**variant.arguments).with_structured_output(Joke, method=method, include_raw=True)
     found = collect_outputs(llm, call_method)
@@ -355,7 +358,7 @@ def test_include_raw_keeps_the_parsing_error(
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_include_raw_streams_growing_dicts(service: MockService, call_method: str) -> None:
+def test_include_raw_streams_partial_objects(service: MockService, call_method: str) -> None:
     schema = EXAMPLES["json_schema"].schema
     respond_with_object(
         service, VARIANTS_BY_NAME["gemma-3"], None, schema, '{"setup": "knock knock", "rating": 7}', call_method
@@ -372,8 +375,6 @@ def test_include_raw_streams_growing_dicts(service: MockService, call_method: st
 
 
 def test_errors_of_the_service_are_raised_with_include_raw(service: MockService) -> None:
-    from langchain_workers_gemma import BadRequestError
-
     service.respond_with_bodies(
         {"success": False, "result": None, "errors": [{"code": 5006, "message": "JSON Mode couldn't be met"}]}
     )
@@ -384,7 +385,7 @@ def test_errors_of_the_service_are_raised_with_include_raw(service: MockService)
             assert caught.value.message == "JSON Mode couldn't be met"
 
 
-# --- Room -------------------------------------------------------------------------------------------------------------
+# --- Token budget -----------------------------------------------------------------------------------------------------
 
 
 @for_each_pair
@@ -398,10 +399,10 @@ def test_max_tokens_that_is_set_is_kept(service: MockService, variant: ServiceVa
         assert get_request_input(service)["max_tokens"] == 99
 
 
-def test_thinking_raises_max_tokens_too(service: MockService) -> None:
+def test_thinking_raises_max_tokens(service: MockService) -> None:
     service.respond_with_results({"response": '{"setup": "x"}'})
-    rooms = []
+    budgets = []
     for thinking in (None, True, False):
         make_model(thinking=thinking).with_structured_output(Joke).invoke("Go")
-        rooms.append(get_request_input(service)["max_tokens"])
-    assert rooms == [12288, 12288, 4096]
+        budgets.append(get_request_input(service)["max_tokens"])
+    assert budgets == [12288, 12288, 4096]

@@ -1,4 +1,4 @@
-"""Structured output: the forms in which replies come, those that cannot be read, and growing dicts."""
+"""Structured output: forms of replies, unreadable replies, and partial objects of streams."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from tests.helpers.mock_service import (
 )
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, make_model
 from tests.helpers.structured_calls import (
-    VARIANT_METHOD_PAIRS,
     VARIANTS_BY_NAME,
     ServiceVariant,
     collect_outputs,
+    for_each_pair,
     respond_with_object,
     write_object,
 )
@@ -57,7 +57,6 @@ class Card(TypedDict):
 SCHEMA = {"title": "Person", "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
 ADA = {"name": "Ada", "age": 36}
 TEXT = '{"name": "Ada", "age": 36}'
-pairs = pytest.mark.parametrize(("variant", "method"), VARIANT_METHOD_PAIRS, ids=str)
 
 # --- Forms of replies -------------------------------------------------------------------------------------------------
 
@@ -71,10 +70,10 @@ FORMS: dict[str, Any] = {
     "fenced without a language": f"```\n{TEXT}\n```",
     "fenced with space": f"``` JSON \r\n{json.dumps(ADA, indent=2)}\r\n```\r\n",
     "fenced on one line": f"```json{TEXT}```",
-    "prose before": f"Sure! Here is the object:\n\n{TEXT}",
-    "prose after": f"{TEXT}\n\nLet me know if you need {{anything}} else.",
-    "prose and a fence": f"Certainly.\n```json\n{TEXT}\n```\nThis {{person}} is Ada.",
-    "braces in the prose": f"I use {{name}} and {{}} as you said: {TEXT}.",
+    "text before": f"Sure! Here is the object:\n\n{TEXT}",
+    "text after": f"{TEXT}\n\nLet me know if you need {{anything}} else.",
+    "text and a fence": f"Certainly.\n```json\n{TEXT}\n```\nThis {{person}} is Ada.",
+    "braces in the text": f"I use {{name}} and {{}} as you said: {TEXT}.",
     "raw control characters": '{"name": "Ada",\n\t"age": 36}',
     "generated texts": [{"generated_text": TEXT}],
     "text parts": [{"type": "text", "text": TEXT[:9]}, {"type": "text", "text": TEXT[9:]}],
@@ -84,23 +83,23 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b-lora", "aimlapi"])
 @pytest.mark.parametrize("call_method", ["invoke", "astream"])
-def test_forms_of_replies(service: MockService, call_method: str, variant: str, form: str) -> None:
-    kind = VARIANTS_BY_NAME[variant]
+def test_every_form_of_reply_is_read(service: MockService, call_method: str, variant: str, form: str) -> None:
+    service_variant = VARIANTS_BY_NAME[variant]
     reply = FORMS[form]
-    if kind.openai:
+    if service_variant.openai:
         service.respond_with_results(make_completion(reply))
     else:
         service.respond_with_results({"response": reply})
-    llm = make_model(**kind.arguments)
-    # A stream answered with one body is a stream as well.
+    llm = make_model(**service_variant.arguments)
+    # A JSON body instead of a stream is accepted too.
     assert collect_outputs(llm.with_structured_output(Person), call_method) == [Person(**ADA)]
     assert collect_outputs(llm.with_structured_output(SCHEMA), call_method)[-1] == ADA
     assert collect_outputs(llm.with_structured_output(Card), call_method)[-1] == ADA
 
 
-@pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
+@pytest.mark.parametrize("form", [form for form, reply in FORMS.items() if isinstance(reply, str)])
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_forms_of_streams(service: MockService, form: str, size: int) -> None:
+def test_every_form_of_reply_is_read_from_a_stream(service: MockService, form: str, size: int) -> None:
     text = FORMS[form]
     pieces = [{"response": text[at : at + size]} for at in range(0, len(text), size)]
     service.respond_with_events(*pieces, {"response": "", "usage": make_usage(1, 1)}, "[DONE]")
@@ -109,70 +108,77 @@ def test_forms_of_streams(service: MockService, form: str, size: int) -> None:
     found = list(llm.with_structured_output(SCHEMA).stream("Go"))
     assert found[-1] == ADA
     for earlier, later in pairwise(found):
-        assert is_beginning(earlier, later)
-    if size == 1 and not form.startswith(("prose", "braces")):
+        assert is_partial_of(earlier, later)
+    if size == 1 and not form.startswith(("text before", "text after", "text and", "braces")):
         assert {"name": "Ad"} in found
 
 
 @pytest.mark.parametrize("variant", ["gemma-4", "gemma-3", "gemma-7b", "aimlapi"])
-@pytest.mark.parametrize("form", [one for one in FORMS if isinstance(FORMS[one], str)])
+@pytest.mark.parametrize("form", [form for form, reply in FORMS.items() if isinstance(reply, str)])
 @pytest.mark.parametrize("call_method", ["ainvoke", "stream"])
-def test_a_bound_format_returns_the_json_alone(service: MockService, call_method: str, variant: str, form: str) -> None:
-    """Programs that bind `response_format`, LangChain's agents among them, hand the text to `json.loads`."""
-    kind = VARIANTS_BY_NAME[variant]
-    respond_with_object(service, kind, None, Person, FORMS[form], call_method)
-    llm = make_model(**kind.arguments).bind(response_format={"type": "json_schema", "json_schema": SCHEMA})
+def test_a_bound_format_returns_only_the_json(service: MockService, call_method: str, variant: str, form: str) -> None:
+    """Programs that bind `response_format`, such as LangChain's agents, pass the text to `json.loads`."""
+    service_variant = VARIANTS_BY_NAME[variant]
+    respond_with_object(service, service_variant, None, Person, FORMS[form], call_method)
+    llm = make_model(**service_variant.arguments).bind(response_format={"type": "json_schema", "json_schema": SCHEMA})
     assert json.loads("".join(message.text for message in collect_outputs(llm, call_method))) == ADA
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
 @pytest.mark.parametrize("empty", [b"", {"result": {}, "success": True}, b"data: [DONE]\n\n"], ids=str)
-def test_a_stream_answered_with_nothing(service: MockService, call_method: str, empty: Any) -> None:
+def test_an_empty_stream_is_requested_again(service: MockService, call_method: str, empty: Any) -> None:
     first = make_stream_response(empty) if isinstance(empty, bytes) else make_response(empty)
-    again = make_response({"result": {"response": ADA}, "success": True})
-    for schema, wanted in ((Person, Person(**ADA)), (SCHEMA, ADA)):
-        service.respond_with(first, again)
-        assert collect_outputs(make_model(model=GEMMA_3).with_structured_output(schema), call_method)[-1] == wanted
+    second = make_response({"result": {"response": ADA}, "success": True})
+    for schema, expected in ((Person, Person(**ADA)), (SCHEMA, ADA)):
+        service.respond_with(first, second)
+        assert collect_outputs(make_model(model=GEMMA_3).with_structured_output(schema), call_method)[-1] == expected
 
 
-# --- Replies that cannot be read --------------------------------------------------------------------------------------
+# --- Unreadable replies -----------------------------------------------------------------------------------------------
 
-CUTS = ['{"name": "Ad', '{"name": "Ada", "age"', '{"name": "Ada", "age": 3', "{", '{"name": "Ada\\', '{"name": "A\\u00']
-LOOPS = ['{"name": "Ada",' + "\n" * 400, '{"name": "Ada", "age": ' + " \t" * 200, "{" + " " * 2000]
+TRUNCATED_TEXTS = [
+    '{"name": "Ad',
+    '{"name": "Ada", "age"',
+    '{"name": "Ada", "age": 3',
+    "{",
+    '{"name": "Ada\\',
+    '{"name": "A\\u00',
+]
+WHITE_SPACE_LOOPS = ['{"name": "Ada",' + "\n" * 400, '{"name": "Ada", "age": ' + " \t" * 200, "{" + " " * 2000]
 
 
-def cut_answer(
+def respond_truncated(
     service: MockService, variant: ServiceVariant, method: Any, text: str, call_method: str, reason: str | None
 ) -> None:
-    """A reply that breaks off."""
-    said, calls = write_object(variant, method, Person, text)
+    """Make the service send a truncated reply."""
+    text_sent, calls = write_object(variant, method, Person, text)
     if not calls and method == "function_calling":
-        said = said.removesuffix("}")
+        text_sent = text_sent.removesuffix("}")
     more: dict[str, Any] = {"tool_calls": calls} if calls else {}
     if variant.openai and call_method in ("invoke", "ainvoke"):
-        result = make_completion(said, finish_reason=reason, **more)
+        result = make_completion(text_sent, finish_reason=reason, **more)
         service.respond_with_bodies(result) if variant.arguments.get(
             "api"
         ) == "openai" else service.respond_with_results(result)
     elif variant.openai:
-        part = {"tool_calls": [{**call, "index": 0} for call in calls]} if calls else {"content": said}
+        part = {"tool_calls": [{**call, "index": 0} for call in calls]} if calls else {"content": text_sent}
         service.respond_with_events(make_delta(**part), make_delta(finish_reason=reason), "[DONE]")
     elif call_method in ("invoke", "ainvoke"):
-        service.respond_with_results({"response": said, "finish_reason": reason})
+        service.respond_with_results({"response": text_sent, "finish_reason": reason})
     else:
-        service.respond_with_events({"response": said}, {"response": "", "finish_reason": reason}, "[DONE]")
+        service.respond_with_events({"response": text_sent}, {"response": "", "finish_reason": reason}, "[DONE]")
 
 
-@pairs
+@for_each_pair
 @pytest.mark.parametrize("call_method", ["invoke", "astream"])
 @pytest.mark.parametrize("reason", ["length", None])
-def test_cut_replies(
+def test_truncated_replies_raise(
     service: MockService, call_method: str, reason: str | None, variant: ServiceVariant, method: Any
 ) -> None:
     llm = make_model(**variant.arguments)
     for schema in (Person, SCHEMA):
-        for text in CUTS:
-            cut_answer(service, variant, method, text, call_method, reason)
+        for text in TRUNCATED_TEXTS:
+            respond_truncated(service, variant, method, text, call_method, reason)
             with pytest.raises(OutputParserException, match=r"it was truncated: raise max_tokens"):
                 collect_outputs(llm.with_structured_output(schema, method=method), call_method)
             last = {
@@ -187,19 +193,21 @@ def test_cut_replies(
             assert "max_tokens" in str(last["parsing_error"])
 
 
-@pairs
+@for_each_pair
 @pytest.mark.parametrize("call_method", ["ainvoke", "stream"])
-def test_loops_of_white_space(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
+def test_loops_of_white_space_raise(
+    service: MockService, call_method: str, variant: ServiceVariant, method: Any
+) -> None:
     llm = make_model(**variant.arguments).with_structured_output(Person, method=method)
-    for text in LOOPS:
-        cut_answer(service, variant, method, text, call_method, "length")
+    for text in WHITE_SPACE_LOOPS:
+        respond_truncated(service, variant, method, text, call_method, "length")
         with pytest.raises(OutputParserException, match=r"white space.*loop until max_tokens"):
             collect_outputs(llm, call_method)
 
 
-@pairs
-def test_a_truncation_before_any_content(service: MockService, variant: ServiceVariant, method: Any) -> None:
-    """A model that thinks can use all its tokens up before the first word."""
+@for_each_pair
+def test_an_empty_truncated_reply_raises(service: MockService, variant: ServiceVariant, method: Any) -> None:
+    """A model that thinks can use all tokens before its first word of text."""
     result: Any = make_completion("", finish_reason="length", reasoning_content="Hm") if variant.openai else None
     result = result or {"response": "", "finish_reason": "length"}
     service.respond_with_bodies(result) if variant.arguments.get("api") == "openai" else service.respond_with_results(
@@ -209,30 +217,32 @@ def test_a_truncation_before_any_content(service: MockService, variant: ServiceV
         make_model(**variant.arguments).with_structured_output(Person, method=method).invoke("Go")
 
 
-@pairs
+@for_each_pair
 @pytest.mark.parametrize("call_method", ["invoke", "stream"])
-def test_prose_without_an_object(service: MockService, call_method: str, variant: ServiceVariant, method: Any) -> None:
-    said = "I cannot help with {that}."
-    result: Any = make_completion(said) if variant.openai else {"response": said}
+def test_text_without_an_object_raises(
+    service: MockService, call_method: str, variant: ServiceVariant, method: Any
+) -> None:
+    text_sent = "I cannot help with {that}."
+    result: Any = make_completion(text_sent) if variant.openai else {"response": text_sent}
     service.respond_with_bodies(result) if variant.arguments.get("api") == "openai" else service.respond_with_results(
         result
     )
     llm = make_model(**variant.arguments)
     with pytest.raises(OutputParserException, match="no JSON object") as caught:
         collect_outputs(llm.with_structured_output(Person, method=method), call_method)
-    assert caught.value.llm_output == said
+    assert caught.value.llm_output == text_sent
     last = collect_outputs(llm.with_structured_output(Person, method=method, include_raw=True), call_method)
     assert isinstance(last[-1]["parsing_error"], OutputParserException)
 
 
 @pytest.mark.parametrize("value", ["[1, 2]", '[{"name": "Ada"}]', "3", '"Ada"', "null"])
-def test_json_that_is_no_object(service: MockService, value: str) -> None:
+def test_json_that_is_not_an_object_raises(service: MockService, value: str) -> None:
     service.respond_with_results({"response": value})
     with pytest.raises(OutputParserException, match="no JSON object"):
         make_model().with_structured_output(Person).invoke("Go")
 
 
-def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: MockService) -> None:
+def test_text_instead_of_a_call_is_not_read_as_arguments(service: MockService) -> None:
     class Lenient(BaseModel):
         name: str = "nobody"
 
@@ -241,20 +251,20 @@ def test_text_in_place_of_a_call_is_never_read_as_its_arguments(service: MockSer
         make_model().with_structured_output(Lenient, method="function_calling", max_repairs=0).invoke("Go")
 
 
-def test_an_object_inside_one_that_cannot_be_read_is_not_the_answer() -> None:
+def test_an_object_inside_an_unreadable_object_is_not_returned() -> None:
     for text in ('{"a": {"b": 1}, oops}', '{"a": {"b": 1}, "c": tru}', '{"a": {"b": 1}, "c": "', '{"a": {"b": {}}'):
         with pytest.raises(NoJsonError):
             find_json(text)
 
 
-def test_half_a_surrogate_pair_and_raw_control_characters(service: MockService) -> None:
+def test_lone_surrogates_are_replaced_and_control_characters_kept(service: MockService) -> None:
     service.respond_with_results({"response": r'{"name": "a\ud83d b\ude00 c\ud83d\ude00 \\ud83d' + '\n\x07"}'})
-    wanted = "a\ufffd b\ufffd c\U0001f600 \\ud83d\n\x07"
-    assert make_model().with_structured_output(Person).invoke("Go") == Person(name=wanted)
-    assert make_model().with_structured_output(SCHEMA).invoke("Go") == {"name": wanted}
+    expected = "a\ufffd b\ufffd c\U0001f600 \\ud83d\n\x07"
+    assert make_model().with_structured_output(Person).invoke("Go") == Person(name=expected)
+    assert make_model().with_structured_output(SCHEMA).invoke("Go") == {"name": expected}
 
 
-def test_depth_and_size_are_no_crash(service: MockService) -> None:
+def test_deep_and_large_replies_raise(service: MockService) -> None:
     for text in (
         '{"a":' * 5000 + "1" + "}" * 5000,
         '{"a":' * 300 + "1" + "}" * 300,
@@ -280,26 +290,28 @@ scalars = (
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
 objects = st.dictionaries(st.text(), values, min_size=1)
-prose = st.lists(
+plain_texts = st.lists(
     st.sampled_from(["Sure!", "{name}", "{}", "{ x", "}", "```", "[1]", '"quoted"', "\n", "\\", "```python", "é🙂"])
     | st.text(st.characters(exclude_characters="{", exclude_categories=()), max_size=20)
 ).map(" ".join)
 
 
 @settings(max_examples=120, deadline=None)
-@given(objects, prose.filter(lambda text: not text.rstrip().endswith("{")), prose, st.booleans(), st.booleans())
+@given(
+    objects, plain_texts.filter(lambda text: not text.rstrip().endswith("{")), plain_texts, st.booleans(), st.booleans()
+)
 def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, ascii_only: bool) -> None:
-    written_ = json.dumps(value, ensure_ascii=ascii_only, indent=2 if fenced else None)
-    text = f"{before}\n```json\n{written_}\n```\n{after}" if fenced else f"{before} {written_} {after}"
+    written = json.dumps(value, ensure_ascii=ascii_only, indent=2 if fenced else None)
+    text = f"{before}\n```json\n{written}\n```\n{after}" if fenced else f"{before} {written} {after}"
     assert find_json(text) == value
     growing = PartialJsonParser()
     for character in text:
         growing.feed(character)
     assert growing.get_snapshot() == value
-    answer_ = JsonAnswer()
-    told = [event for piece in text for event in answer_.feed(Text(piece))]
-    told += answer_.flush()
-    assert json.loads("".join(event.text for event in told)) == value  # type: ignore[union-attr]
+    answer = JsonAnswer()
+    events = [event for piece in text for event in answer.feed(Text(piece))]
+    events += answer.flush()
+    assert json.loads("".join(event.text for event in events)) == value  # type: ignore[union-attr]
 
 
 jsonish = st.lists(
@@ -312,11 +324,11 @@ jsonish = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(exclude_categories=())) | jsonish, st.booleans())
-def test_no_text_raises_anything_else(text: str, from_call: bool) -> None:
+def test_any_text_returns_an_object_or_raises_a_parse_error(text: str, from_call: bool) -> None:
     is_truncated_json(text)
     for schema in (Person, Card, SCHEMA, None):
-        answer_ = Answer("x", None if schema is None else to_json_schema(schema))
-        reader = AnswerReader(schema, answer_, from_call=from_call)
+        answer = Answer("x", None if schema is None else to_json_schema(schema))
+        reader = AnswerReader(schema, answer, from_call=from_call)
         calls = [{"name": "f", "args": text, "id": "1", "index": 0, "type": "tool_call_chunk"}]
         chunk = AIMessageChunk(content=text, tool_call_chunks=calls if from_call else [])
         growth = PartialValues(reader)
@@ -341,7 +353,7 @@ def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
         position, turn = position + size, turn + 1
     assert views[-1] == growing.get_snapshot() == value
     for earlier, later in pairwise(views):
-        assert is_beginning(earlier, later)
+        assert is_partial_of(earlier, later)
         assert earlier != later
 
 
@@ -352,35 +364,37 @@ def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> Non
     cut = data.draw(st.integers(2, len(text)))
     growing = PartialJsonParser()
     growing.feed(text[:cut])
-    view = growing.get_snapshot()
-    assert is_beginning(view, from_json(text[:cut], allow_partial="trailing-strings"))
+    snapshot = growing.get_snapshot()
+    assert is_partial_of(snapshot, from_json(text[:cut], allow_partial="trailing-strings"))
 
 
 @settings(max_examples=100, deadline=None)
 @given(jsonish, st.integers(1, 5))
-def test_pieces_do_not_matter(text: str, size: int) -> None:
-    one, many = PartialJsonParser(), PartialJsonParser()
-    one.feed(text)
+def test_any_text_gives_the_same_snapshot_in_pieces(text: str, size: int) -> None:
+    whole, pieces = PartialJsonParser(), PartialJsonParser()
+    whole.feed(text)
     for at in range(0, len(text), size):
-        many.feed(text[at : at + size])
-    assert repr(one.get_snapshot()) == repr(many.get_snapshot())
+        pieces.feed(text[at : at + size])
+    assert repr(whole.get_snapshot()) == repr(pieces.get_snapshot())
 
 
-def is_beginning(earlier: Any, later: Any) -> bool:
-    """Whether a value can have grown into another."""
+def is_partial_of(earlier: Any, later: Any) -> bool:
+    """Return whether `earlier` can be a partial value of `later`."""
     if isinstance(earlier, str) and isinstance(later, str):
         return later.startswith(earlier)
     if isinstance(earlier, list) and isinstance(later, list):
-        return len(earlier) <= len(later) and all(map(is_beginning, earlier, later))
+        return len(earlier) <= len(later) and all(map(is_partial_of, earlier, later))
     if isinstance(earlier, dict) and isinstance(later, dict):
-        return list(earlier) == list(later)[: len(earlier)] and all(is_beginning(earlier[k], later[k]) for k in earlier)
+        return list(earlier) == list(later)[: len(earlier)] and all(
+            is_partial_of(earlier[k], later[k]) for k in earlier
+        )
     return type(earlier) is type(later) and bool(earlier == later)
 
 
 # --- Long replies -----------------------------------------------------------------------------------------------------
 
 
-def test_what_has_ended_is_shared_by_all_views() -> None:
+def test_finished_values_are_shared_between_snapshots() -> None:
     growing = PartialJsonParser()
     growing.feed('{"items": [{"id": 1}, {"id": 2')
     earlier = growing.get_snapshot()
@@ -390,7 +404,7 @@ def test_what_has_ended_is_shared_by_all_views() -> None:
     assert later["items"][0] is earlier["items"][0]
 
 
-def test_a_stream_of_a_long_document(service: MockService) -> None:
+def test_a_long_document_is_streamed(service: MockService) -> None:
     value = {"items": [{"id": number, "name": "Ada"} for number in range(1500)]}
     text = json.dumps(value)
     service.respond_with_events(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
@@ -400,7 +414,7 @@ def test_a_stream_of_a_long_document(service: MockService) -> None:
     assert len(found) > 3000
 
 
-def test_dict_partials_of_calls_grow(service: MockService) -> None:
+def test_partial_objects_of_calls_grow(service: MockService) -> None:
     pieces = [TEXT[at : at + 3] for at in range(0, len(TEXT), 3)]
     head = {"index": 0, "id": "c", "type": "function", "function": {"name": "Person", "arguments": ""}}
     frames = [make_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
@@ -411,4 +425,4 @@ def test_dict_partials_of_calls_grow(service: MockService) -> None:
     assert found[-1] == ADA
     assert len(found) >= 3
     for earlier, later in pairwise(found):
-        assert is_beginning(earlier, later)
+        assert is_partial_of(earlier, later)
