@@ -27,7 +27,7 @@ from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfi
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
 from langchain_workers_gemma.models import DEFAULT_MODEL
 from langchain_workers_gemma.request.planner import prepare
-from langchain_workers_gemma.request.tools import ToolLike, get_tool_name, parse_choice, to_openai_tool
+from langchain_workers_gemma.request.tools import build_tool_arguments
 from langchain_workers_gemma.response.builders import ChunkBuilder, MessageBuilder
 from langchain_workers_gemma.version import __version__
 
@@ -214,12 +214,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         merge_stops(self.stop, None)
         self._resolve_profile()
         prepare(build_call_settings(self, None, {}), stream=False)  # fail now if each call would fail
-        return self
-
-    @model_validator(mode="after")
-    def _set_workers_gemma_version(self) -> Self:
-        """Add this package's version to traces, which have core's version."""
-        self._add_version("langchain-workers-gemma", __version__)
+        self._add_version("langchain-workers-gemma", __version__)  # shown in traces
         return self
 
     @model_validator(mode="before")
@@ -395,15 +390,9 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
             llm.bind_tools([get_weather], tool_choice="get_weather").invoke("Paris?").tool_calls
             ```
         """
-        bindable: Sequence[ToolLike] = to_list("tools", tools)
-        formatted = [to_openai_tool(tool, strict=strict) for tool in bindable]
-        if formatted:
-            kwargs["tools"] = formatted
-        if tool_choice is not None:
-            kwargs["tool_choice"] = parse_choice(tool_choice, [get_tool_name(tool) for tool in formatted]).to_wire()
-        if parallel_tool_calls is not None and formatted:
-            kwargs["parallel_tool_calls"] = parallel_tool_calls
-        return super().bind(**kwargs)
+        bindable = to_list("tools", tools)
+        arguments = build_tool_arguments(bindable, tool_choice, strict=strict, parallel_tool_calls=parallel_tool_calls)
+        return super().bind(**{**kwargs, **arguments})
 
     def with_structured_output(
         self,

@@ -46,6 +46,29 @@ class ToolChoice:
         return self.mode
 
 
+def build_tool_arguments(
+    tools: Sequence[ToolLike], choice: object, *, strict: bool | None, parallel_tool_calls: bool | None
+) -> dict[str, Any]:
+    """Return the arguments of a call with tools.
+
+    Args:
+        tools: The tools.
+        choice: `tool_choice` in any form that `parse_choice` accepts, `None` to leave it out.
+        strict: OpenAI's `strict` flag, `None` to leave it out.
+        parallel_tool_calls: Whether one reply may hold several calls, `None` to leave it out.
+
+    Raises:
+        ValueError: If a tool cannot be bound, or `choice` names a tool that is not bound.
+    """
+    formatted = [to_openai_tool(tool, strict=strict) for tool in tools]
+    arguments: dict[str, Any] = {"tools": formatted} if formatted else {}
+    if choice is not None:
+        arguments["tool_choice"] = parse_choice(choice, [get_tool_name(tool) for tool in formatted]).to_wire()
+    if parallel_tool_calls is not None and formatted:
+        arguments["parallel_tool_calls"] = parallel_tool_calls
+    return arguments
+
+
 def to_openai_tool(tool: ToolLike, *, strict: bool | None = None) -> dict[str, Any]:
     """Return a tool in OpenAI's form `{"type": "function", "function": {...}}`, its JSON Schema untouched.
 

@@ -33,7 +33,7 @@ def test_a_missing_forced_call_of_gemma_4_is_requested_again_with_a_constraint(
 
 def test_a_forced_call_that_is_missing_twice_raises(route: respx.Route, call_method: str) -> None:
     route.side_effect = [make_reply(call_method, "No."), make_reply(call_method, "Still no.")]
-    with pytest.raises(ToolChoiceError, match=r"demanded a call to plain.*Still no"):
+    with pytest.raises(ToolChoiceError, match=r"requires a call to plain.*Still no"):
         call_model(make_model().bind_tools([plain], tool_choice="any"), call_method, "hi")
     assert route.call_count == 2
 
