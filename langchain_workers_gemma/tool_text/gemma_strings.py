@@ -203,19 +203,22 @@ class GemmaStrings:
             closer: The bracket that closes the container.
 
         Raises:
-            UnreadableError: If the token may belong to another value, whose key is in the string.
+            UnreadableError: If the quotes are not in pairs, or one may belong to another value, whose key is in the
+                string.
         """
         source = self._source
         pieces = [text]
+        count = after.count('"')
         self._inner_quotes = True
         while True:
             if _BEFORE_STRING.search("".join(pieces[-2:])[-_MAX_TAIL:]):
                 raise source.make_unreadable_error()
             pieces.append(f'"{after}')
             pieces.append((yield from self._read_quoted(_QUOTE)))
-            if self.ended_early:
-                break
+            count += 1
             after = yield from source.run(BLANK)
-            if (yield from self.ends_value(closer)):
+            if self.ended_early or (yield from self.ends_value(closer)):
                 break
+        if self.ended_early or count % 2:
+            raise source.make_unreadable_error()
         return self._check_end("".join(pieces))

@@ -331,6 +331,8 @@ class TextReader:
         role = yield from source.run(_ROLE)
         line_end = yield from source.accept("\n")
         if role in _MODEL_ROLES and line_end:
+            if self._parts.turn_ended and self._parts.thought_page is not None:  # it was never closed
+                self._parts.end_thought(calls_are_real=not self._text_follows)
             return
         if not self._parts.turn_ended:
             self._parts.append(token + role + line_end)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from tests.helpers.model_calls import get_tool_calls, summarize_message
 from tests.unit_tests.response.engine_recordings import (
@@ -172,6 +173,44 @@ def test_a_stream_that_ends_anywhere_has_only_finished_calls(
     valid_calls = get_tool_calls(message)
     assert valid_calls == calls[: len(valid_calls)]
     assert not pieces.indexed or len(valid_calls) == max(0, started_calls - 1)
+
+
+TRUNCATED_ENDINGS = st.sampled_from(
+    [
+        Ending({"finish_reason": "tool_calls", "stop_reason": None}, LIMIT, is_truncated=True),
+        Ending({"finish_reason": "tool_calls", "stop_reason": "END"}, 10, is_truncated=True),
+        Ending({"finish_reason": "length", "stop_reason": None}, 10, is_truncated=True),
+        Ending({"finish_reason": "stop", "stop_reason": None}, LIMIT + 1, is_truncated=True),
+    ]
+)
+
+
+def _close(name: str, arguments: dict[str, Any], kept: int) -> tuple[str, dict[str, Any]] | None:
+    """Return what an engine makes of a call that was cut behind so many characters (docs/wire.md section 10)."""
+    written = name + json.dumps(arguments)
+    if kept <= len(name):
+        return (written[:kept], {}) if kept else None
+    return name, from_json(written[len(name) : kept], allow_partial="trailing-strings")
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(CALLS.filter(bool), TRUNCATED_ENDINGS, PIECES, st.integers(0, 200), st.booleans())
+def test_a_call_that_an_engine_closed_never_runs_and_those_before_it_do(
+    calls: list[tuple[str, dict[str, Any]]], ending: Ending, pieces: Pieces, kept: int, text_before: bool
+) -> None:
+    name, arguments = calls[-1]
+    closed = _close(name, arguments, kept % (len(name) + len(json.dumps(arguments)) + 1))
+    sent = calls[:-1] if closed is None else [*calls[:-1], closed]
+    if closed is None and sent:  # nothing of the call has arrived, and the one before it may be the one that was cut
+        calls = sent
+    set_reply(sent, ending, pieces if closed is None or closed[0] in NAMES else pieces._replace(names_repeat=False))
+    if text_before:
+        SERVICE.events.insert(0, {"choices": [{"index": 0, "delta": {"content": "Sure."}}]})
+        SERVICE.whole["choices"][0]["message"]["content"] = "Sure."
+    if not sent:
+        return
+    for streamed in (False, True):
+        assert get_tool_calls(collect_message(LLM, streamed=streamed)) == calls[:-1]
 
 
 def _select_call_deltas(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

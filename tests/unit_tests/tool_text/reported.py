@@ -177,6 +177,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "behind code": Sample("```python\nx = 1\n```<end_of_turn>", [], "```python\nx = 1\n```"),
         "behind code without its end": Sample("```python\nx = 1<end_of_turn>", [], "```python\nx = 1"),
         "in a thought": Sample("<|channel>thought\nhm<turn|>", [], "", "hm"),
+        "in a thought, then a turn of its own": Sample(
+            "<|channel>thought\nhm<turn|>\n<|turn>model\nYes.", [], "Yes.", "hm"),
         "result token": Sample("Hello.<|tool_response>", [], "Hello."),
         "an invented result": Sample(
             f"{ROME_TEXT}<|tool_response>response:weather{{temp:{Q}5{Q}}}<tool_response|>It is 5.", [ROME], "It is 5."),
@@ -384,6 +386,9 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "quote tokens around a word of a string": _sample(
             f"sh{{command:{Q}echo {Q}hi{Q} | wc -c{Q}}}", ("sh", {"command": 'echo "hi" | wc -c'})),
         "quote tokens, the last word": _sample(f"sh{{command:{Q}echo {Q}hi{Q}{Q}}}", ("sh", {"command": 'echo "hi"'})),
+        "quote tokens, one alone": _sample(f"sh{{command:{Q}echo {Q}hi{Q}}}", invalid=("sh",)),
+        "quote tokens, the last one missing": _sample(f"sh{{command:{Q}echo {Q}hi{Q} x}}", invalid=("sh",)),
+        "words behind the last quote token": _sample(f"sh{{command:{Q}ls{Q}\\n}}", invalid=("sh",)),
         "quote tokens, in a nested object": _sample(
             f"search{{filters:{{note:{Q}say {Q}hi{Q} now{Q}}},limit:3}}",
             ("search", {"filters": {"note": 'say "hi" now'}, "limit": 3})),
