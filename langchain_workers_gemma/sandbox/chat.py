@@ -63,6 +63,8 @@ class Habits:
         swallowed_calls: Drop calls if the request binds no tools.
         announced_calls: Finish a stream with `tool_calls` without any call.
         garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text.
+        null_arguments: Write null for each parameter that may be null and has no argument. Where the schema has
+            `nullable` alone, the engine makes the string "null" of it.
         stringified_values: Send every argument as a string.
         namespaced_calls: Put a namespace before the name of a tool.
         other_tool_for_named: Call another tool than `tool_choice` names.
@@ -92,6 +94,7 @@ class Habits:
     swallowed_calls: bool = False
     announced_calls: bool = False
     garbled: Literal["keys", "strings"] | None = None
+    null_arguments: bool = False
     stringified_values: bool = False
     namespaced_calls: bool = False
     other_tool_for_named: bool = False

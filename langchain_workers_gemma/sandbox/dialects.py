@@ -57,6 +57,8 @@ class Dialect:
         lenient_templates: Accept histories and tools that Gemma 4's chat template renders wrongly (docs/wire.md
             section 11).
         strict_declarations: Refuse a tool if Gemma 4's chat template does not show every rule of its schema.
+        max_model_len: The context window of the engine, where it is smaller than the published one.
+        large_max_tokens: Whether a `max_tokens` that does not fit is `refused`, or `reduced` without an error.
         habits: Behaviours of the mock model.
     """
 
@@ -91,6 +93,8 @@ class Dialect:
     stop_reason: bool = True
     lenient_templates: bool = False
     strict_declarations: bool = False
+    max_model_len: int | None = None
+    large_max_tokens: Literal["refused", "reduced"] = "refused"
     habits: Habits = field(default_factory=Habits)
 
     def combine(self, other: Dialect) -> Dialect:
@@ -114,6 +118,7 @@ def _merge(cls: type[Any], left: Any, right: Any) -> Any:
 
 
 DOCUMENTED = Dialect()
+_SMALL_WINDOW = 1_024
 
 DIALECTS: Mapping[str, Dialect] = {
     "documented": DOCUMENTED,
@@ -160,6 +165,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "no_stop_reason": Dialect(stop_reason=False),
     "lenient_templates": Dialect(lenient_templates=True),
     "strict_declarations": Dialect(strict_declarations=True),
+    "small_window": Dialect(max_model_len=_SMALL_WINDOW),
+    "reduced_max_tokens": Dialect(max_model_len=_SMALL_WINDOW, large_max_tokens="reduced"),
     "refusals_in_stream": Dialect(refusals_in_stream=True),
     **{f"refuse_{form}": Dialect(refused_forms=frozenset({form})) for form in SCHEMA_FORMS},
     **{f"ignore_{form}": Dialect(ignored_forms=frozenset({form})) for form in SCHEMA_FORMS},
@@ -173,6 +180,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "announced_calls": Dialect(habits=Habits(announced_calls=True)),
     "garbled_keys": Dialect(habits=Habits(garbled="keys")),
     "garbled_strings": Dialect(habits=Habits(garbled="strings")),
+    "null_arguments": Dialect(habits=Habits(null_arguments=True)),
     "stringified_values": Dialect(habits=Habits(stringified_values=True)),
     "namespaced_calls": Dialect(habits=Habits(namespaced_calls=True)),
     "other_tool_for_named": Dialect(habits=Habits(other_tool_for_named=True)),

@@ -5,13 +5,14 @@ They end in the right answer or in a typed error, and no tool runs with argument
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph.errors import GraphRecursionError
+from pydantic import BaseModel
 
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
 from langchain_workers_gemma.middleware import ToolCallGuard
@@ -22,13 +23,37 @@ QUESTION = "Call write_file with path '/home/ann/notes.txt' and lines 12"
 WHOLE = ("/home/ann/notes.txt", 12)
 
 TYPED_ERROR = frozenset(
-    {"errors_with_200", "call_breaks_constraint", "json_for_stream", "empty_stream", "garbled_keys", "text_choices"}
+    {
+        "small_window",
+        "errors_with_200",
+        "call_breaks_constraint",
+        "json_for_stream",
+        "empty_stream",
+        "garbled_keys",
+        "text_choices",
+    }
 )
 """Dialects under which an error is right as well: no call, or no readable one, was returned."""
 WAYS = [("native", False), ("native", True), ("openai", True)]
 
+
+class Details(BaseModel):
+    tag: str | None = None
+
+
 Outcome: TypeAlias = tuple[list[tuple[str, int]], str | None]
 """What the tool was called with, and the answer; `None` for a typed error."""
+
+
+def make_model(sandbox: Sandbox, api: str, **fields: Any) -> ChatWorkersGemma:
+    return ChatWorkersGemma(
+        model=GEMMA_4,
+        api=api,
+        base_url=sandbox.base_url,
+        account_id=sandbox.account_id,
+        api_token=sandbox.api_token,
+        **fields,
+    )
 
 
 def run_agent(
@@ -43,15 +68,8 @@ def run_agent(
         ran.append((path, lines))
         return f"Wrote {lines} lines to {path}"
 
-    llm = ChatWorkersGemma(
-        model=GEMMA_4,
-        api=api,
-        base_url=sandbox.base_url,
-        account_id=sandbox.account_id,
-        api_token=sandbox.api_token,
-        streaming=streaming,
-        max_retries=1,
-        **({"max_tokens": 1024, "thinking": False} | fields),
+    llm = make_model(
+        sandbox, api, streaming=streaming, max_retries=1, **({"max_tokens": 1024, "thinking": False} | fields)
     )
     agent: Any = create_agent(llm, [write_file], middleware=[ToolCallGuard()] if guarded else [])
     try:
@@ -128,3 +146,42 @@ def test_a_call_truncated_by_a_stop_sequence_never_runs(sandbox: Sandbox, name: 
     with sandbox.using_dialect(name):
         ran, _ = run_agent(sandbox, "native", streaming=streaming, stop=["notes"])
     assert ran == []
+
+
+@pytest.mark.parametrize(("api", "streaming"), WAYS)
+def test_null_for_what_the_question_does_not_say(sandbox: Sandbox, api: str, streaming: bool) -> None:
+    """Engines make the string "null" of it where the schema has a string alone (docs/wire.md section 10)."""
+    ran: list[tuple[Any, ...]] = []
+
+    @tool
+    def write_file(
+        path: str,
+        lines: int,
+        encoding: str | None = None,
+        level: Literal["low", "high"] | None = None,
+        weight: float | None = None,
+        tags: list[str] | None = None,
+        details: Details | None = None,
+    ) -> str:
+        """Write a text into a file."""
+        ran.append((path, lines, encoding, level, weight, tags, details))
+        return f"Wrote {lines} lines to {path}"
+
+    llm = make_model(sandbox, api, streaming=streaming, max_tokens=1024, thinking=False)
+    agent: Any = create_agent(llm, [write_file])
+    with sandbox.using_dialect("null_arguments"):
+        answer = agent.invoke({"messages": [HumanMessage(QUESTION)]}, {"recursion_limit": 10})["messages"][-1]
+    assert ran == [(*WHOLE, None, None, None, None, None)]
+    assert "Wrote 12 lines" in answer.text
+
+
+@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize("name", ["small_window", "reduced_max_tokens"])
+def test_a_limit_that_the_caller_did_not_set_is_made_to_fit(
+    sandbox: Sandbox, name: str, api: str, streaming: bool
+) -> None:
+    with sandbox.using_dialect(name):
+        ran, answer = run_agent(sandbox, api, streaming=streaming, max_tokens=None)
+    assert ran == [WHOLE]
+    assert answer is not None
+    assert "Wrote 12 lines to /home/ann/notes.txt" in answer

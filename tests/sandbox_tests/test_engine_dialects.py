@@ -136,6 +136,40 @@ def test_the_end_of_the_context_window_looks_like_the_token_limit(api: Api) -> N
     assert arguments != {"path": "/home/ann/notes.txt", "lines": 12}
 
 
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "nullable": True}, "null"),
+        ({"type": "integer", "nullable": True}, None),
+        ({"type": "string", "anyOf": [{"type": "string"}, {"type": "null"}]}, None),
+        ({"type": "string", "oneOf": [{"type": "string"}, {"type": "null"}]}, None),
+        ({"type": ["string", "null"]}, None),
+        ({"type": "string", "enum": ["a", None]}, None),
+    ],
+)
+def test_null_is_typed_by_the_schema(api: Api, schema: dict[str, Any], value: object) -> None:
+    described = {**schema, "description": "Its mood."}
+    made = tool("write_file", "Write a file", path={"type": "string"}, lines={"type": "integer"}, mood=described)
+    del made["function"]["parameters"]["required"]
+    with api.sandbox.using_dialect("null_arguments"):
+        ((_, arguments),) = calls_in(choice_of(api, ASKED, made))
+    assert arguments == {"path": "/home/ann/notes.txt", "lines": 12, "mood": value}
+
+
+def test_a_limit_beyond_the_window_is_refused_or_reduced(api: Api) -> None:
+    with api.sandbox.using_dialect("small_window"):
+        status, code, message = error_of(api.say(GEMMA_4, "Hello", max_tokens=5_000))
+        assert (status, code) == (400, 5006)
+        assert "max_tokens=5000 cannot be greater than max_model_len=" in message
+        assert "maximum context length is 1024" in error_of(api.say(GEMMA_4, "Hello", max_tokens=1_020))[2]
+        assert api.say(GEMMA_4, "Hello", max_tokens=100).status_code == 200
+        assert api.say(GEMMA_4, "Hello").status_code == 200
+        assert error_of(api.say(GEMMA_4, "word " * 3_000, max_tokens=1))[0] == 400
+    with api.sandbox.using_dialect("reduced_max_tokens"):
+        assert api.say(GEMMA_4, "Hello", max_tokens=5_000).status_code == 200
+        assert error_of(api.say(GEMMA_4, "word " * 3_000, max_tokens=5_000))[0] == 400
+
+
 # --- calls that arrive in other ways ----------------------------------------------------------------------------------
 def test_calls_that_are_announced_and_missing(api: Api) -> None:
     with api.sandbox.using_dialect("announced_calls"):

@@ -197,6 +197,8 @@ class Service:
             # An upstream server renders with its own template.
             lenient_templates=dialect.lenient_templates or not isinstance(self.engine, MockModel),
             strict_declarations=dialect.strict_declarations,
+            max_model_len=dialect.max_model_len,
+            reduces_max_tokens=dialect.large_max_tokens == "reduced",
         )
 
     def _can_stream(self, call: Call, request: ChatRequest) -> bool:

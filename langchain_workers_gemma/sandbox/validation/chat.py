@@ -91,8 +91,7 @@ def read_chat(model: GemmaModel, body: Mapping[str, Any], rules: RequestRules = 
     if prompt is None:
         check_template(model, turns, lenient=rules.lenient_templates)
         check_declarations(model, tools, lenient=rules.lenient_templates, strict=rules.strict_declarations)
-    check_context(request, explicit="max_tokens" in numbers)
-    return request
+    return check_context(request, rules, explicit="max_tokens" in numbers)
 
 
 def _read_turns(check: Checker, model: GemmaModel, body: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str | None]:

@@ -29,6 +29,8 @@ class RequestRules:
         ignored: Constraint forms that are ignored, like unknown parameters.
         openai_route: Whether the request used the OpenAI-compatible route, which accepts only the envelope.
         lenient_templates: Whether to accept histories and tools that the chat template renders wrongly.
+        max_model_len: The context window of the engine, where it is smaller than the published one.
+        reduces_max_tokens: Whether a `max_tokens` that does not fit is reduced.
         strict_declarations: Whether to refuse a tool if the chat template does not show every rule of its schema.
     """
 
@@ -37,6 +39,8 @@ class RequestRules:
     openai_route: bool = False
     lenient_templates: bool = False
     strict_declarations: bool = False
+    max_model_len: int | None = None
+    reduces_max_tokens: bool = False
 
 
 DOCUMENTED_RULES = RequestRules()

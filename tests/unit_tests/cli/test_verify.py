@@ -46,6 +46,10 @@ NOT_SHOWN = {
     "lenient_templates",
     # It refuses tools that the client does not send.
     "strict_declarations",
+    # It sends no request that is near the limits, and no tool with arguments that may be null.
+    "small_window",
+    "reduced_max_tokens",
+    "null_arguments",
     # Empty events, text behind a call, and calls where no tools are bound.
     "empty_deltas",
     "words_after_calls",

@@ -108,6 +108,38 @@ def _garble_strings(draft: Draft, _request: ChatRequest) -> Draft:
     )
 
 
+def _fill_with_null(draft: Draft, request: ChatRequest) -> Draft:
+    """Null for each parameter that may be null and has no argument, as an engine types it."""
+    tools = {tool.name: tool.parameters.get("properties") for tool in request.tools}
+
+    def fill(call: Call) -> Call:
+        named = tools.get(call.name)
+        parameters = named if isinstance(named, dict) else {}
+        nulls = {key: _type_null(one) for key, one in parameters.items() if isinstance(one, dict) and _may_be_null(one)}
+        return replace(call, arguments=json.dumps(nulls | json.loads(call.arguments), ensure_ascii=False))
+
+    return replace(draft, calls=tuple(map(fill, draft.calls)))
+
+
+def _may_be_null(schema: dict[str, Any]) -> bool:
+    return schema.get("nullable") is True or _keeps_null(schema)
+
+
+def _keeps_null(schema: dict[str, Any]) -> bool:
+    """Return whether an engine keeps null: a union, a list of types or an enum has it, and not `nullable` alone."""
+    members = [one for key in ("anyOf", "oneOf") for one in schema.get(key, ()) if isinstance(one, dict)]
+    kinds = [schema.get("type"), *(one.get("type") for one in members)]
+    return None in schema.get("enum", ()) or any(kind == "null" or "null" in _to_list(kind) for kind in kinds)
+
+
+def _to_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _type_null(schema: dict[str, Any]) -> str | None:
+    return "null" if schema.get("type") == "string" and not _keeps_null(schema) else None
+
+
 def _stringify(draft: Draft, _request: ChatRequest) -> Draft:
     """Make every value a string, as engines do inside free-form objects."""
     return _change_arguments(draft, lambda value: {key: _to_text(item) for key, item in value.items()})
@@ -194,6 +226,7 @@ _CHANGES: tuple[tuple[Callable[[Habits], bool], Callable[[Draft, ChatRequest], D
     (lambda habits: habits.namespaced_calls, _add_namespace),
     (lambda habits: habits.garbled == "keys", _garble_keys),
     (lambda habits: habits.garbled == "strings", _garble_strings),
+    (lambda habits: habits.null_arguments, _fill_with_null),
     (lambda habits: habits.stringified_values, _stringify),
     (lambda habits: habits.doubled_calls, _duplicate_calls),
     (lambda habits: habits.announced_calls, _drop_announced_calls),
