@@ -1,7 +1,7 @@
-"""The inspector: a page at the sandbox's root that shows each request, its prompt and its response, live.
+"""The inspector: a page at the root of the sandbox that shows each request, its prompt and its response, live.
 
-Plain HTML, CSS and JavaScript out of `static/`, without a build step. Everything that it shows comes from others,
-so the page puts it in as text, never as markup, and its content security policy has the browser enforce that.
+The page is plain HTML, CSS and JavaScript in `static/`, without a build step. It shows the text of clients and models,
+so it inserts text only as text nodes, never as markup, and its content security policy makes the browser enforce that.
 """
 
 from .recorder import ACCESS_LOG

@@ -13,31 +13,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 State: TypeAlias = Literal["running", "complete", "cut", "abandoned"]
-"""Under way, sent as a whole, ended early by the sandbox (a fault), or left by the client."""
+"""`running`: not finished. `complete`: sent to its end. `cut`: ended prematurely by the sandbox, because of a fault.
+`abandoned`: closed by the client before its end."""
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 MAX_EXCHANGES = 500
-"""Exchanges that are kept; the oldest go first."""
+"""Maximum number of stored exchanges. Beyond it the oldest are removed."""
 MAX_BYTES = 32_000_000
-"""Bytes of all bodies that are kept; the oldest exchanges go first."""
+"""Maximum number of bytes of all stored bodies. Beyond it the oldest exchanges are removed."""
 MAX_REQUEST_BYTES = 12_000_000
-"""Bytes of one request's body that are kept; more than the service takes."""
+"""Maximum number of stored bytes of a request body, which is more than the service accepts."""
 MAX_RESPONSE_BYTES = 2_000_000
-"""Bytes of one response's body that are kept, from its start."""
+"""Maximum number of stored bytes at the start of a response body."""
 MAX_PACKETS = 10_000
-"""Packets of one response that are kept, from its start."""
+"""Maximum number of stored packets at the start of a response."""
 MAX_TAIL_BYTES = 16_384
-"""Bytes of the end of a longer response that are kept, because a stream's usage is there."""
+"""Number of stored bytes at the end of a longer response, where a stream has its usage."""
 _PACKET_OVERHEAD = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """Bytes of a response's body.
+    """A packet of a response body.
 
     Attributes:
-        at: Seconds after the request arrived.
+        at: Seconds after the request was received.
         data: The bytes.
     """
 
@@ -47,33 +48,33 @@ class Packet:
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request and its response, as far as it got.
+    """One request and its response so far.
 
     Attributes:
         id: Its number.
-        started_at: When the request arrived, in seconds since the epoch.
+        started_at: The time at which the request was received, in seconds since the epoch.
         method: The HTTP method.
-        path: The path, percent escapes decoded.
+        path: The path, with percent escapes decoded.
         query: The query string.
-        headers: The request's headers.
-        request_body: The request's body, or its start.
+        headers: The headers of the request.
+        request_body: The body of the request, or its start.
         request_bytes: The length of the whole body.
-        style: The form of the route: `native`, `openai`, `binding`, `dataoorts` or `aimlapi`; `None` if not known.
-        path_params: What the route read from the path.
-        dialect: Names of the dialects that were on.
-        fault: The kind of the fault that was injected.
-        status: The HTTP status, `None` before the response starts.
-        response_headers: The response's headers.
-        packets: The response's body in the packets it was sent in, or its start.
-        tail: The end of a response that is longer than what is kept.
-        packet_count: How many packets were sent.
-        response_bytes: How many bytes were sent.
+        style: The form of the route, as in `service.call.Style`; `None` if it is unknown.
+        path_params: The parameters in the path.
+        dialect: The names of the active dialects.
+        fault: The kind of the injected fault.
+        status: The HTTP status, or `None` before the response starts.
+        response_headers: The headers of the response.
+        packets: The packets of the response body, or its first packets.
+        tail: The end of a response body that is too long to be stored.
+        packet_count: The number of packets sent.
+        response_bytes: The number of bytes sent.
         first_byte: Seconds until the response started.
-        duration: Seconds until it ended.
-        state: Its state.
-        size: Bytes of memory that it takes.
-        counted: How many of them the log has counted.
-        summary: Its line in the list, once it has ended.
+        duration: Seconds until the response ended.
+        state: The state of the exchange.
+        size: The bytes of memory that the exchange takes.
+        counted: The part of `size` that the log has counted.
+        summary: The data of its row in the list, after it has ended.
     """
 
     id: int
@@ -103,26 +104,26 @@ class Exchange:
     _clock: float = field(default_factory=time.perf_counter)
 
     def get_elapsed(self) -> float:
-        """Return the seconds since the request arrived."""
+        """Return the seconds since the request was received."""
         return time.perf_counter() - self._clock
 
     def get_header(self, name: str) -> str:
-        """Return a header of the response, empty if it has none of that name."""
+        """Return a header of the response, or an empty text if there is none."""
         return next((value for key, value in self.response_headers if key == name), "")
 
     def receive(self, data: bytes) -> None:
-        """Take a piece of the request's body."""
+        """Record a chunk of the request body."""
         self.request_bytes += len(data)
         kept = data[: MAX_REQUEST_BYTES - len(self.request_body)]
         self.request_body += kept
         self.size += len(kept)
 
     def start(self, status: int, headers: Headers) -> None:
-        """Take the start of the response."""
+        """Record the status and the headers of the response."""
         self.status, self.response_headers, self.first_byte = status, headers, self.get_elapsed()
 
     def send(self, data: bytes) -> None:
-        """Take a packet of the response's body."""
+        """Record a packet of the response body."""
         if not data:
             return
         self.packet_count += 1
@@ -134,13 +135,13 @@ class Exchange:
             self.tail = (self.tail + data)[-MAX_TAIL_BYTES:]
 
     def end(self, state: State) -> None:
-        """Note how it ended; what ended already stays as it is."""
+        """Record the final state, unless the exchange has already ended."""
         if self.state == "running":
             self.state, self.duration = state, self.get_elapsed()
 
 
 class Watcher:
-    """Collects changes until they are taken; bounded, since a change of one exchange is noted once."""
+    """Collects changed exchanges until `take` is called. Each exchange is stored at most once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -150,7 +151,7 @@ class Watcher:
         self.closed = False
 
     def notify(self, exchange: Exchange | None) -> None:
-        """Note a change: of an exchange, or (`None`) of everything; from any thread."""
+        """Record a changed exchange, or with `None` that the log was cleared. Can be called from any thread."""
         if exchange is None:
             self.reset = True
             self._changed.clear()
@@ -159,19 +160,19 @@ class Watcher:
         self._wake_up()
 
     def close(self) -> None:
-        """Mark the end of changes."""
+        """End the watch."""
         self.closed = True
         self._wake_up()
 
-    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - it returns at the end of the time, without an error
-        """Wait for a change, or until the time is up."""
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - a timeout is not an error here
+        """Wait for a change, at most for a number of seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._awake.wait()
         self._awake.clear()
 
     def take(self) -> tuple[bool, list[Exchange]]:
-        """Return whether everything was cleared, and the exchanges that changed since."""
+        """Return whether the log was cleared, and the exchanges that have changed since the last call."""
         changed, self._changed = self._changed, {}
         reset, self.reset = self.reset, False
         return reset, list(changed.values())
@@ -182,7 +183,7 @@ class Watcher:
 
 
 class ExchangeLog:
-    """The exchanges, oldest first. The server's thread writes; any thread may clear."""
+    """The exchanges, oldest first. The server's thread writes to it. Any thread may clear it."""
 
     def __init__(self, max_exchanges: int = MAX_EXCHANGES, max_bytes: int = MAX_BYTES) -> None:
         self._max_exchanges = max_exchanges
@@ -193,19 +194,19 @@ class ExchangeLog:
         self._counter = 0
         self._size = 0
         self.dropped = 0
-        """How many exchanges had to go to keep memory bounded."""
+        """The number of exchanges that were removed to limit memory."""
 
     def add(self, method: str, path: str, query: str, headers: Headers) -> Exchange:
-        """Note a request."""
+        """Add a request."""
         with self._lock:
             self._counter += 1
             exchange = Exchange(self._counter, time.time(), method, path, query, headers)
             self._exchanges[exchange.id] = exchange
-        self.note_change(exchange)
+        self.record_change(exchange)
         return exchange
 
-    def note_change(self, exchange: Exchange) -> None:
-        """Notify the watchers, and drop the oldest exchanges where the log is too large."""
+    def record_change(self, exchange: Exchange) -> None:
+        """Notify the watchers, and remove the oldest exchanges if the log is too large."""
         with self._lock:
             if exchange.id in self._exchanges:
                 self._size += exchange.size - exchange.counted
@@ -216,17 +217,17 @@ class ExchangeLog:
             watcher.notify(exchange)
 
     def list_all(self) -> list[Exchange]:
-        """Return every exchange that is kept."""
+        """Return all stored exchanges."""
         with self._lock:
             return list(self._exchanges.values())
 
     def get(self, exchange_id: int) -> Exchange | None:
-        """Return one exchange, `None` if it is not kept."""
+        """Return an exchange, or `None` if it is not stored."""
         with self._lock:
             return self._exchanges.get(exchange_id)
 
     def clear(self) -> None:
-        """Forget every exchange."""
+        """Remove all exchanges."""
         with self._lock:
             self._exchanges.clear()
             self._size = self.dropped = 0
@@ -236,7 +237,7 @@ class ExchangeLog:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Watch for changes, within a running event loop."""
+        """Watch for changes. Needs a running event loop."""
         watcher = Watcher(asyncio.get_running_loop())
         with self._lock:
             self._watchers.append(watcher)
@@ -247,7 +248,7 @@ class ExchangeLog:
                 self._watchers.remove(watcher)
 
     def close(self) -> None:
-        """End every watch: the server stops."""
+        """End all watches, because the server stops."""
         with self._lock:
             watchers = list(self._watchers)
         for watcher in watchers:

@@ -1,7 +1,7 @@
-"""Refuse requests that a foreign web page makes through a developer's browser.
+"""Detect requests that a foreign web page sends through a developer's browser.
 
-A page on the internet can send requests to a server on loopback: by a form, by `fetch`, or by its own host name once
-that resolves to 127.0.0.1 (DNS rebinding). The headers `Host`, `Origin` and `Sec-Fetch-Site` show it.
+A page on the internet can send requests to a server on loopback: with a form, with `fetch`, or to its own host name if
+that resolves to 127.0.0.1 (DNS rebinding). The headers `Host`, `Origin` and `Sec-Fetch-Site` show this.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BINDING_HOST = "workers-binding.ai"
-"""The host that Cloudflare's own `env.AI` client names, whatever address it is pointed at; no stranger can own it."""
+"""The `Host` that Cloudflare's own `env.AI` client sends to every address. Nobody else can own this name."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def find_foreign_header(headers: Mapping[str, str]) -> str | None:
-    """Return which header shows that a request comes from a foreign page.
+    """Return the header that shows that a request comes from a foreign page.
 
     Args:
-        headers: The request's headers, names in lower case.
+        headers: The headers of the request, with names in lower case.
 
     Returns:
-        `Host` unless it names loopback (any port, so that forwarded ports work), `Origin` unless it is the origin of
-        this server, `Sec-Fetch-Site` when a browser fetches for another site without navigating; else `None`.
+        `Host` if it is not loopback (with any port, so that forwarded ports work), `Origin` if it is not the origin of
+        this server, `Sec-Fetch-Site` if another site sends the request without navigating; otherwise `None`.
     """
     host = headers.get("host", "")
     if not _is_own_host(host):
@@ -56,7 +56,7 @@ def _is_same_origin(origin: str, host: str) -> bool:
 
 
 def _split_origin(url: str) -> tuple[str, int | None]:
-    """Return an origin's host and port, by default the port of its scheme; an empty host for anything else."""
+    """Return the host and the port of an origin, or an empty host if the URL is not an origin."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -1,7 +1,7 @@
-"""Render a request's messages as Gemma's chat template does, split so that special tokens are distinguished from text.
+"""Render the messages of a request as Gemma's chat template does, with special tokens separated from text.
 
-The templates are those that Google publishes with the weights (docs/wire.md sections 6 and 11). They are written here
-as Python, because the sandbox neither holds nor fetches the originals.
+This is the logic of the templates that Google publishes with the weights (docs/wire.md sections 6 and 11), in Python,
+because the sandbox neither contains nor downloads the originals.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 _ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 _NO_SYSTEM_ROLE = "System role not supported"
 _THINKING_UNKNOWN = (
-    "The request does not set chat_template_kwargs.enable_thinking. Public sources disagree about the default; the "
-    "sandbox, as the service's type definitions, takes it as true."
+    "The request does not set chat_template_kwargs.enable_thinking. Public sources disagree about the default. The "
+    "sandbox uses true, as in the type definitions of the service."
 )
 _TOOLS_NOT_SHOWN = (
-    "This generation's template has no place for tools, so `tools` is not part of the prompt. Nobody knows what the "
-    "service does with it."
+    "The chat template of this generation does not support tools, so `tools` is not part of the prompt. It is unknown "
+    "what the service does with it."
 )
-_MAX_HIDDEN = 20
-"""Notes on keywords that the template does not show."""
-_RAW = "`raw` is true: the prompt goes to the model as it is, without a chat template."
+_MAX_HIDDEN_NOTES = 20
+"""Maximum number of notes about keywords that the template does not show."""
+_RAW_NOTE = "`raw` is true: the prompt goes to the model unchanged, without a chat template."
 
 
 def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
@@ -40,11 +40,11 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
 
     Args:
         model: The published facts about the model.
-        body: The chat input: `messages` or `prompt`, `tools`, `chat_template_kwargs`. Values of wrong types are left
-            out, never an error.
+        body: The chat input: `messages` or `prompt`, `tools`, `chat_template_kwargs`. Values of wrong types are
+            ignored.
 
     Returns:
-        The prompt in segments. Where the template would raise, the segments end there and `refusal` is the reason.
+        The prompt in segments. If the template raises, the segments end at that point and `refusal` is the reason.
     """
     tokens = GEMMA_4_TOKENS if model.tool_role else GEMMA_3_TOKENS
     writer = PromptWriter(tokens)
@@ -54,7 +54,7 @@ def render_prompt(model: GemmaModel, body: Mapping[str, Any]) -> RenderedPrompt:
         if body.get("raw") is True:
             writer.write_token("<bos>")
             writer.write_content(prompt)
-            return writer.finish([_RAW])
+            return writer.finish([_RAW_NOTE])
         body = {**body, "messages": [{"role": "user", "content": prompt}]}
     messages = _list_objects(body.get("messages"))
     try:
@@ -77,32 +77,32 @@ def _list_objects(value: object) -> list[Mapping[str, Any]]:
 
 
 def _list_hidden_keywords(tools: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the template does not show of tools, and no description states (docs/wire.md section 11)."""
-    functions = [one["function"] if isinstance(one.get("function"), dict) else one for one in tools]
-    found = (
+    """Return a note for each rule of a tool that the prompt does not show (docs/wire.md section 11)."""
+    functions = [tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools]
+    problems = (
         problem
-        for at, function in enumerate(functions)
+        for index, function in enumerate(functions)
         if isinstance(parameters := function.get("parameters"), dict)
-        for problem in find_hidden(parameters, str(function.get("description") or ""), f"tools[{at}]")
+        for problem in find_hidden(parameters, str(function.get("description") or ""), f"tools[{index}]")
     )
-    return [f"{problem}." for problem in islice(found, _MAX_HIDDEN)]
+    return [f"{problem}." for problem in islice(problems, _MAX_HIDDEN_NOTES)]
 
 
 def _read_thinking(model: GemmaModel, body: Mapping[str, Any]) -> tuple[bool, list[str]]:
     kwargs = body.get("chat_template_kwargs")
-    asked = kwargs.get("enable_thinking") if isinstance(kwargs, dict) else None
-    if isinstance(asked, bool):
-        return asked, []
+    enabled = kwargs.get("enable_thinking") if isinstance(kwargs, dict) else None
+    if isinstance(enabled, bool):
+        return enabled, []
     return model.thinking, [_THINKING_UNKNOWN] if model.thinking else []
 
 
 @dataclass(frozen=True, slots=True)
 class _TurnTemplate:
-    """The template of Gemma 1 to 3: turns that alternate, and at most one system message before them.
+    """The template of Gemma 1 to 3: alternating turns, and at most one system message before them.
 
     Attributes:
-        writer: Takes the prompt.
-        system_role: Whether a leading system message goes into the first user turn (Gemma 3) or is refused (1 and 2).
+        writer: Receives the prompt.
+        system_role: Whether a system message becomes part of the first user turn (Gemma 3) or is refused (Gemma 1, 2).
     """
 
     writer: PromptWriter
@@ -112,7 +112,7 @@ class _TurnTemplate:
         """Write the prompt.
 
         Raises:
-            TemplateRefusedError: Where the template raises.
+            TemplateRefusedError: If the template raises.
         """
         writer = self.writer
         writer.write_token("<bos>")
@@ -155,7 +155,7 @@ def is_image(part: Mapping[str, Any]) -> bool:
 
 
 def _get_first_text(content: object) -> str:
-    """Return a system message's text: the template of Gemma 3 reads the first part of a list and no more."""
+    """Return the text of a system message. Of a list, the template of Gemma 3 uses only the first part."""
     if isinstance(content, str):
         return content
     first = next(iter(_list_objects(content)), {}).get("text")

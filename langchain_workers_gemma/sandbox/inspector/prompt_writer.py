@@ -1,4 +1,4 @@
-"""Collects a rendered prompt, with what the template wrote and what the messages hold kept apart."""
+"""Collect a rendered prompt, with the text of the template separated from the text of the messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SegmentKind: TypeAlias = Literal["token", "template", "content", "lookalike"]
-"""A special token, text of the template, text of the messages, or a special token that the messages spell out."""
+"""A special token, text of the template, text of the messages, or text of the messages that equals a special token."""
 
 MAX_PROMPT_CHARACTERS = 400_000
-"""Characters of a rendered prompt that are kept; a browser shows no more with ease."""
+"""Maximum number of stored characters of a rendered prompt. A browser becomes slow with more."""
 
 _COMMON_TOKENS = ("<bos>", "<eos>", "<pad>", "<unk>", "<mask>")
 GEMMA_3_TOKENS = (*_COMMON_TOKENS, "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>")
@@ -28,12 +28,12 @@ GEMMA_4_TOKENS = (
 
 
 class TemplateRefusedError(Exception):
-    """The chat template raises for these messages."""
+    """The chat template raises an error for these messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of a prompt that is all of one kind."""
+    """A part of a prompt that has only one kind of text."""
 
     kind: SegmentKind
     text: str
@@ -45,9 +45,9 @@ class RenderedPrompt:
 
     Attributes:
         segments: The prompt in order.
-        notes: Remarks about it.
-        refusal: Why the template raises, `None` where it does not.
-        omitted: How many characters at the end were left out.
+        notes: Notes about the prompt.
+        refusal: Why the template raises, or `None` if it does not.
+        omitted: The number of characters omitted at the end.
     """
 
     segments: tuple[Segment, ...]
@@ -62,18 +62,18 @@ class RenderedPrompt:
 
 
 class PromptWriter:
-    """Takes a prompt piece by piece and joins neighbours of one kind."""
+    """Collects a prompt in parts, and merges consecutive parts of one kind."""
 
     def __init__(self, tokens: Sequence[str], limit: int = MAX_PROMPT_CHARACTERS) -> None:
-        """Make an empty prompt.
+        """Create an empty prompt.
 
         Args:
             tokens: The special tokens of the model's generation.
-            limit: The most characters to keep.
+            limit: Maximum number of characters to store.
         """
         self._lookalike = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
         self._parts: list[tuple[SegmentKind, list[str]]] = []
-        self._left = limit
+        self._remaining = limit
         self._omitted = 0
 
     def write_token(self, text: str) -> None:
@@ -81,16 +81,16 @@ class PromptWriter:
         self._write("token", text)
 
     def write_template(self, text: str) -> None:
-        """Write text of the template's own."""
+        """Write text of the template."""
         self._write("template", text)
 
     def write_content(self, text: str) -> None:
-        """Write text of the messages, and mark special tokens spelled out in it: a server may read them as such."""
+        """Write text of the messages. Special tokens in it are marked, because a server may treat them as such."""
         end = 0
-        for found in self._lookalike.finditer(text):
-            self._write("content", text[end : found.start()])
-            self._write("lookalike", found.group())
-            end = found.end()
+        for match in self._lookalike.finditer(text):
+            self._write("content", text[end : match.start()])
+            self._write("lookalike", match.group())
+            end = match.end()
         self._write("content", text[end:])
 
     def finish(self, notes: Iterable[str] = (), refusal: str | None = None) -> RenderedPrompt:
@@ -99,12 +99,12 @@ class PromptWriter:
         return RenderedPrompt(segments, tuple(notes), refusal, self._omitted)
 
     def _write(self, kind: SegmentKind, text: str) -> None:
-        kept = text[: self._left]
+        kept = text[: self._remaining]
         self._omitted += len(text) - len(kept)
-        self._left -= len(kept)
+        self._remaining -= len(kept)
         if not kept:
             return
-        # Tokens stay apart: `<end_of_turn>` and a following token are two.
+        # Consecutive tokens are not merged.
         if kind in ("template", "content") and self._parts and self._parts[-1][0] == kind:
             self._parts[-1][1].append(kept)
         else:

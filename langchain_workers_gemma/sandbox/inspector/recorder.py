@@ -1,4 +1,4 @@
-"""Record requests and responses on their way through the sandbox's ASGI application."""
+"""Record the requests and responses of the sandbox's ASGI application."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from .redaction import Redactor
 
 ACCESS_LOG = logging.getLogger("langchain_workers_gemma.sandbox.access")
-"""Takes one line for each request; `workers-gemma sandbox` shows them."""
-_CUTS = ("cut", "reset")
-"""The faults with which the sandbox itself closes the connection."""
+"""The logger that gets one line for each request. `workers-gemma sandbox` shows them."""
+_CUT_FAULTS = ("cut", "reset")
+"""The faults that close the connection."""
 
 
 class Recorder:
-    """An ASGI application that passes everything on unchanged, and notes it.
+    """An ASGI application that forwards everything unchanged to another one, and records it.
 
-    The connection of a cut response is closed below ASGI, so a response without its last message is one that was
-    truncated.
+    A `cut` fault closes the connection below ASGI, so a response without its last ASGI message was cut.
     """
 
     def __init__(self, app: ASGIApp, log: ExchangeLog, redactor: Callable[[Exchange], Redactor]) -> None:
@@ -45,27 +44,27 @@ class Recorder:
             if message["type"] == "http.request":
                 exchange.receive(message.get("body", b""))
             elif message["type"] == "http.disconnect":
-                _note_route(exchange, scope)
-                exchange.end("cut" if exchange.fault in _CUTS else "abandoned")
+                _record_route(exchange, scope)
+                exchange.end("cut" if exchange.fault in _CUT_FAULTS else "abandoned")
             return message
 
         async def recorded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _note_route(exchange, scope)
+                _record_route(exchange, scope)
                 exchange.start(message["status"], _decode_headers(message["headers"]))
             elif message["type"] == "http.response.body":
                 exchange.send(message.get("body", b""))
                 if not message.get("more_body", False):
                     exchange.end("complete")
-            log.note_change(exchange)
+            log.record_change(exchange)
             await send(message)
 
         try:
             await self._app(scope, recorded_receive, recorded_send)
         finally:
-            _note_route(exchange, scope)
+            _record_route(exchange, scope)
             exchange.end("cut")
-            log.note_change(exchange)
+            log.record_change(exchange)
             if ACCESS_LOG.isEnabledFor(logging.INFO):
                 ACCESS_LOG.info("%s", self._redactor(exchange).redact_text(format_log_line(exchange)))
 
@@ -74,8 +73,8 @@ def _decode_headers(pairs: list[tuple[bytes, bytes]]) -> Headers:
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs)
 
 
-def _note_route(exchange: Exchange, scope: Scope) -> None:
-    """Note what the routes and the fault queue left in the scope."""
+def _record_route(exchange: Exchange, scope: Scope) -> None:
+    """Record the data that the routes and the fault queue have put into the scope."""
     exchange.path_params = dict(scope.get("path_params") or {})
     exchange.style = getattr(scope.get("endpoint"), "style", None)
     state = scope.get("state") or {}

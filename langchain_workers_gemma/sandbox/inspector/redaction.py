@@ -1,4 +1,4 @@
-"""Keep tokens out of whatever the inspector shows."""
+"""Remove tokens from everything that the inspector shows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from .exchanges import Headers
 
 HIDDEN = "•••"
-_MIN_LENGTH = 6
-"""Characters of a secret that is looked for in text; shorter ones would garble it."""
+_MIN_SECRET_LENGTH = 6
+"""Minimum length of a secret to redact in text. Shorter ones can be part of ordinary words."""
 _SECRET_NAME = re.compile(r"authorization|token|secret|cookie|passw|credential|api[-_]?key|^key$", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z]+\s+")
 
 
 class Redactor:
-    """Hides the secrets of one request everywhere.
+    """Replaces the secrets of one request.
 
     Example:
         >>> redactor = Redactor(["sandbox-token"])
@@ -28,10 +28,10 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        found = {secret for secret in secrets if len(secret) >= _MIN_LENGTH}
-        found |= {quote(secret, safe="") for secret in found} | {_escape_for_json(secret) for secret in found}
-        # The longest first, so that no rest of a secret that begins like another one stays.
-        ordered = sorted(found, key=len, reverse=True)
+        variants = {secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH}
+        variants |= {quote(secret, safe="") for secret in variants} | {_escape_for_json(secret) for secret in variants}
+        # The longest first: a secret that starts with another one must be replaced as a whole.
+        ordered = sorted(variants, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def redact_text(self, text: str) -> str:
@@ -39,7 +39,7 @@ class Redactor:
         return self._secrets.sub(HIDDEN, text) if self._secrets is not None else text
 
     def redact_headers(self, headers: Headers) -> list[list[str]]:
-        """Return headers without secrets, as pairs."""
+        """Return headers without secrets, as lists of name and value."""
         return [[name, HIDDEN if _SECRET_NAME.search(name) else self.redact_text(value)] for name, value in headers]
 
     def redact_value(self, value: Any) -> Any:
@@ -54,7 +54,7 @@ class Redactor:
 
 
 def find_secrets(headers: Headers, query: str) -> list[str]:
-    """Return the credentials that a request carries: in headers, without the word `Bearer`, and in its query."""
+    """Return the credentials in the headers and the query of a request, with and without a scheme such as `Bearer`."""
     named = [*headers, *parse_qsl(query, keep_blank_values=True)]
     values = [value.strip() for name, value in named if _SECRET_NAME.search(name)]
     return [*values, *(_SCHEME.sub("", value, count=1) for value in values)]

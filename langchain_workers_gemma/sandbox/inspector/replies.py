@@ -18,7 +18,7 @@ EVENT_STREAM = "text/event-stream"
 
 @dataclass(slots=True)
 class ReplyCall:
-    """A tool call as far as it was sent."""
+    """A tool call, or the part of it that was sent."""
 
     id: str = ""
     name: str = ""
@@ -27,20 +27,23 @@ class ReplyCall:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens as the response reports them."""
+    """The token usage that the response reports."""
 
     input_tokens: int = 0
     output_tokens: int = 0
-    reported: bool = False
+    is_reported: bool = False
 
     def add(self, usage: Mapping[str, Any]) -> None:
-        """Take one report: of everything so far, or (no prompt tokens, after the first) of one event."""
+        """Add the usage of an event or body.
+
+        It is cumulative, except that a later usage without prompt tokens counts only the tokens of its event.
+        """
         prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-        if self.reported and not prompt and self.input_tokens:
+        if self.is_reported and not prompt and self.input_tokens:
             self.output_tokens += completion
         else:
             self.input_tokens, self.output_tokens = prompt, completion
-        self.reported = True
+        self.is_reported = True
 
 
 @dataclass(slots=True)
@@ -48,13 +51,13 @@ class ReplyView:
     """The content of a response.
 
     Attributes:
-        text: The answer.
-        reasoning: The thoughts before it.
+        text: The text.
+        reasoning: The reasoning before the text.
         calls: The tool calls.
-        finish_reason: Why it ended.
-        usage: The tokens.
+        finish_reason: The finish reason.
+        usage: The token usage.
         errors: The messages of errors.
-        note: What it is, when it is no chat.
+        note: A description of a response that is not a chat.
     """
 
     text: str = ""
@@ -66,7 +69,7 @@ class ReplyView:
     note: str = ""
 
     def add(self, payload: object) -> None:
-        """Take a whole body's JSON, or that of one event."""
+        """Add the JSON of a whole body or of one event."""
         if not isinstance(payload, dict):
             return
         self._add_errors(payload)
@@ -80,7 +83,7 @@ class ReplyView:
         self._add_calls(result.get("tool_calls"))
         for choice in _list_objects(result.get("choices"))[:1]:
             self._add_choice(choice)
-        self.note = self.note or _note(result)
+        self.note = self.note or _describe_result(result)
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
         self.text += _get_text(choice.get("text"))
@@ -93,17 +96,18 @@ class ReplyView:
             self.finish_reason = choice["finish_reason"]
 
     def _add_calls(self, calls: object) -> None:
-        for piece in _list_objects(calls):
-            function = piece.get("function")
-            holder = function if isinstance(function, dict) else piece
+        for chunk in _list_objects(calls):
+            function = chunk.get("function")
+            holder = function if isinstance(function, dict) else chunk
             name = _get_text(holder.get("name"))
             if name or not self.calls:
-                self.calls.append(ReplyCall(_get_text(piece.get("id")), name))
-            self.calls[self._call_index(piece, named=bool(name))].arguments += _to_json_text(holder.get("arguments"))
+                self.calls.append(ReplyCall(_get_text(chunk.get("id")), name))
+            index = self._find_call_index(chunk, starts_call=bool(name))
+            self.calls[index].arguments += _to_json_text(holder.get("arguments"))
 
-    def _call_index(self, piece: Mapping[str, Any], *, named: bool) -> int:
-        index = piece.get("index")
-        return index if not named and isinstance(index, int) and 0 <= index < len(self.calls) else -1
+    def _find_call_index(self, chunk: Mapping[str, Any], *, starts_call: bool) -> int:
+        index = chunk.get("index")
+        return index if not starts_call and isinstance(index, int) and 0 <= index < len(self.calls) else -1
 
     def _add_errors(self, payload: Mapping[str, Any]) -> None:
         errors = payload.get("errors")
@@ -127,7 +131,7 @@ def read_reply(exchange: Exchange, events: Iterable[StreamEvent] | None = None) 
 
     Args:
         exchange: The request and its response.
-        events: The response's events, where they have been split already.
+        events: The events of the response, if they have already been split.
     """
     reply = ReplyView()
     if not is_stream(exchange):
@@ -143,7 +147,7 @@ def read_reply(exchange: Exchange, events: Iterable[StreamEvent] | None = None) 
 
 
 def parse_json_text(text: str | bytes | bytearray | None) -> Any:
-    """Return a text's JSON value, `None` for what is none."""
+    """Return the JSON value of a text, or `None` if it is not JSON."""
     if not text:
         return None
     try:
@@ -152,7 +156,7 @@ def parse_json_text(text: str | bytes | bytearray | None) -> Any:
         return None
 
 
-def _note(result: Mapping[str, Any]) -> str:
+def _describe_result(result: Mapping[str, Any]) -> str:
     shape = result.get("shape")
     if isinstance(shape, list) and len(shape) == 2:
         return f"Embeddings: {shape[0]} vectors of {shape[1]} dimensions"
@@ -181,7 +185,7 @@ def _get_text(value: object) -> str:
 
 
 def _to_json_text(value: object) -> str:
-    """Return a string as it is, `None` as nothing, anything else as JSON."""
+    """Return a string unchanged, `None` as an empty text, and any other value as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)

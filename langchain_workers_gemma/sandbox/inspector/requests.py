@@ -1,4 +1,4 @@
-"""Read a request of any route (docs/wire.md section 1)."""
+"""Read requests of all routes (docs/wire.md section 1)."""
 
 from __future__ import annotations
 
@@ -19,57 +19,59 @@ if TYPE_CHECKING:
     from .prompt_writer import RenderedPrompt
 
 MAX_INPUTS = 20
-"""Inputs of one batch that are shown."""
+"""Maximum number of displayed inputs of one batch."""
 MAX_TEXT = 100_000
-"""Characters of one text of a message that are shown."""
+"""Maximum number of displayed characters of one text."""
 MAX_DATA_URI = 120
-"""Characters of a `data:` URI that are shown."""
+"""Maximum number of displayed characters of a `data:` URI."""
 _MAX_PREVIEW = 160
-_ENVELOPES = ("input", "data", "inputs")
-"""The key under which a route holds the model's input: universal run, Dataoorts, a binding."""
-_SHOWN_APART = frozenset({"messages", "prompt", "tools", "requests", "text", "input"})
+_INPUT_KEYS = ("input", "data", "inputs")
+"""The keys of the model's input in the body: on the universal route, on Dataoorts, and of a binding."""
+_NOT_OPTIONS = frozenset({"messages", "prompt", "tools", "requests", "text", "input"})
 _HOSTS: dict[str, HostName] = {"dataoorts": "dataoorts", "aimlapi": "aimlapi"}
-"""The host of each route's style that is not Cloudflare's."""
+"""The hosts of the route styles that are not Cloudflare's."""
 _COMPATIBLE = "compatible"
 
 
 def find_model(exchange: Exchange, model: str) -> GemmaModel | None:
-    """Return what is published about a model on the host that a request goes to, `None` for an unknown one."""
-    if exchange.style == _COMPATIBLE:  # any server: what is known of a model is known of its family
+    """Return the published facts about a model on the host of a request, or `None` if the model is unknown."""
+    if exchange.style == _COMPATIBLE:  # on other servers, only the family of a model is known
         return resolve_model(model, "openai_compatible") if "gemma" in model.lower() else None
     return get_model(model, _HOSTS.get(exchange.style or "", "cloudflare"))
 
 
 def find_model_id(exchange: Exchange, body: object) -> str:
-    """Return the id of the model that a request names, empty if it names none."""
+    """Return the model id in a request, or an empty text if there is none."""
     headers = dict(exchange.headers)
-    named = body.get("model") if isinstance(body, dict) else None
-    found = exchange.path_params.get("model") or headers.get("cf-consn-model-id") or named
-    return found if isinstance(found, str) else ""
+    in_body = body.get("model") if isinstance(body, dict) else None
+    model_id = exchange.path_params.get("model") or headers.get("cf-consn-model-id") or in_body
+    return model_id if isinstance(model_id, str) else ""
 
 
 def find_inputs(body: object) -> list[Mapping[str, Any]]:
-    """Return the model inputs in a request's body: one, or those of a batch."""
+    """Return the model inputs in the body of a request: one, or those of a batch."""
     if not isinstance(body, dict):
         return []
-    found: dict[str, Any] = next((body[key] for key in _ENVELOPES if isinstance(body.get(key), dict)), body)
-    batch = found.get("requests")
-    return [item for item in batch if isinstance(item, dict)] if isinstance(batch, list) else [found]
+    model_input: dict[str, Any] = next((body[key] for key in _INPUT_KEYS if isinstance(body.get(key), dict)), body)
+    batch = model_input.get("requests")
+    return [item for item in batch if isinstance(item, dict)] if isinstance(batch, list) else [model_input]
 
 
 def build_preview(inputs: list[Mapping[str, Any]]) -> str:
-    """Return the start of the user's last message."""
+    """Return the start of the last user message."""
     for body in inputs[:1]:
         messages = body.get("messages")
-        users = [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
-        said = next((one.get("content") for one in reversed(users) if one.get("role") == "user"), None)
-        text = join_texts(said) or join_texts(body.get("prompt")) or join_texts(body.get("text") or body.get("input"))
+        valid = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+        content = next((message.get("content") for message in reversed(valid) if message.get("role") == "user"), None)
+        text = (
+            join_texts(content) or join_texts(body.get("prompt")) or join_texts(body.get("text") or body.get("input"))
+        )
         return " ".join(text[: 4 * _MAX_PREVIEW].split())[:_MAX_PREVIEW]
     return ""
 
 
 def join_texts(content: object) -> str:
-    """Return the text of a message's content, a line for each part."""
+    """Return the text of a message's content, with one line for each part."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -79,23 +81,24 @@ def join_texts(content: object) -> str:
 
 
 def build_input_view(exchange: Exchange, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an input as the page shows it."""
+    """Return an input in the form that the page shows."""
     messages = body.get("messages")
     spec = find_model(exchange, model)
-    chat = "messages" in body or "prompt" in body
+    is_chat = "messages" in body or "prompt" in body
     return {
-        "messages": [_build_message(one) for one in messages]
+        "messages": [_build_message(message) for message in messages]
         if isinstance(messages, list)
         else _build_prompt_message(body),
-        "tools": [_build_tool(one) for one in _list(body.get("tools"))],
-        "options": {key: shorten(_dump_json(value)) for key, value in body.items() if key not in _SHOWN_APART},
-        "prompt": _build_prompt(spec, model, body) if chat else None,
+        "tools": [_build_tool(tool) for tool in _to_list(body.get("tools"))],
+        "options": {key: shorten(_dump_json(value)) for key, value in body.items() if key not in _NOT_OPTIONS},
+        "prompt": _build_prompt(spec, model, body) if is_chat else None,
     }
 
 
 def _build_prompt(spec: GemmaModel | None, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if spec is None:
-        return {"segments": [], "notes": [], "omitted": 0, "refusal": f"There is no model {model!r}, so no template."}
+        refusal = f"There is no model {model!r}, so there is no template."
+        return {"segments": [], "notes": [], "omitted": 0, "refusal": refusal}
     return _build_prompt_view(render_prompt(spec, body))
 
 
@@ -125,7 +128,7 @@ def _build_message(message: object) -> dict[str, Any]:
         "images": [_describe_image(part) for part in parts if is_image(part)],
         "other_parts": [str(part.get("type")) for part in parts if "text" not in part and not is_image(part)],
         "reasoning": shorten(str(message.get("reasoning") or message.get("reasoning_content") or "")),
-        "calls": [_build_call(call) for call in _list(message.get("tool_calls"))],
+        "calls": [_build_call(call) for call in _to_list(message.get("tool_calls"))],
         "call_id": str(message.get("tool_call_id") or ""),
     }
 
@@ -151,7 +154,7 @@ def _build_tool(tool: object) -> dict[str, str]:
 
 
 def _describe_image(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe an image, without its bytes."""
+    """Return the description of an image, without its bytes."""
     holder = part.get("image_url")
     url = holder.get("url") if isinstance(holder, dict) else holder
     if not isinstance(url, str):
@@ -166,14 +169,14 @@ def _describe_image(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shorten(value: Any) -> Any:
-    """Return a value whose long texts are truncated, with the number of characters left out."""
+    """Return a value. A long text is truncated, and ends with the number of omitted characters."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
-        return f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT:,} characters more)"
+        return f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT:,} more characters)"
     return value
 
 
 def format_body(body: bytes | bytearray) -> str:
-    """Return a request's or response's body as text, JSON indented and its long texts (images) cut."""
+    """Return a body as text. JSON is indented, and long texts in it (images) are truncated."""
     value = parse_json_text(body)
     if value is None:
         return str(shorten(bytes(body[: 4 * MAX_TEXT]).decode("utf-8", errors="replace")))
@@ -186,7 +189,7 @@ def format_body(body: bytes | bytearray) -> str:
 def _shorten_texts(value: Any) -> Any:
     if isinstance(value, str):
         if value.startswith("data:") and len(value) > MAX_DATA_URI:
-            return f"{value[:MAX_DATA_URI]}… ({len(value) - MAX_DATA_URI:,} characters more)"
+            return f"{value[:MAX_DATA_URI]}… ({len(value) - MAX_DATA_URI:,} more characters)"
         return value
     if isinstance(value, list):
         return [_shorten_texts(item) for item in value]
@@ -199,5 +202,5 @@ def _dump_json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _list(value: object) -> list[Any]:
+def _to_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The inspector's routes: the page, its files, the live feed, and commands to the sandbox."""
+"""The routes of the inspector: the page, its files, the live feed, and changes of the sandbox's settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from .orders import OrderT
+    from .bodies import BodyT
     from .settings import FaultInjection, SandboxOptions
 
 _FILES = {
@@ -45,15 +45,15 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-_MAX_ORDER_BYTES = 65_536
+_MAX_BODY_BYTES = 65_536
 _FEED_INTERVAL = 0.05
-"""Seconds between two messages of the feed, so that a stream of a thousand events is not a thousand messages."""
+"""Seconds between two updates of the feed, so that a stream of 1000 events does not cause 1000 updates."""
 _HEARTBEAT_INTERVAL = 15.0
-"""Seconds after which a quiet feed sends a comment, which finds out whether the page is still open."""
+"""Seconds after which a feed without changes sends a comment, to detect whether the page is still open."""
 
 
-class _RefusedError(Exception):
-    """An order that is not carried out."""
+class _RequestError(Exception):
+    """A request to the inspector that is refused."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class _RefusedError(Exception):
 
 
 class Inspector:
-    """Records what goes through the sandbox, and shows it.
+    """Records the requests and responses of the sandbox, and serves the page that shows them.
 
     Attributes:
         log: The requests and responses.
@@ -70,12 +70,12 @@ class Inspector:
     def __init__(
         self, options: SandboxOptions, faults: FaultInjection, secrets: Callable[[], Iterable[str | None]]
     ) -> None:
-        """Make an inspector.
+        """Create an inspector.
 
         Args:
-            options: The sandbox's options, read and changed.
-            faults: The faults of requests.
-            secrets: Returns the sandbox's own tokens, which are never shown.
+            options: The options of the sandbox, which the page shows and changes.
+            faults: The fault queue of the sandbox.
+            secrets: Returns the tokens of the sandbox, which are never shown.
         """
         self.log = ExchangeLog()
         self._options = options
@@ -83,12 +83,12 @@ class Inspector:
         self._secrets = secrets
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """Return an application that serves the inspector at its root and passes the rest on, recorded.
+        """Return an application that serves the inspector at its root, and records and forwards all other requests.
 
-        What foreign web pages send through a developer's browser is refused, whatever its path.
+        Requests of foreign web pages are refused on all paths.
         """
         recorder = Recorder(app, self.log, self.make_redactor)
-        own = _add_headers(self._build_application())
+        own_app = _add_headers(self._build_application())
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
             foreign = find_foreign_header(
@@ -97,17 +97,17 @@ class Inspector:
             if foreign is not None:
                 await PlainTextResponse(f"Refused: foreign {foreign} header.\n", 403)(scope, receive, send)
             else:
-                await (own if _is_own(scope) else recorder)(scope, receive, send)
+                await (own_app if _is_own(scope) else recorder)(scope, receive, send)
 
         return dispatch
 
     def make_redactor(self, exchange: Exchange) -> Redactor:
-        """Return what hides the tokens in one exchange."""
+        """Return a redactor for the tokens in one exchange."""
         own = [secret for secret in self._secrets() if secret]
         return Redactor([*own, *find_secrets(exchange.headers, exchange.query)])
 
     def close(self) -> None:
-        """End every feed: the server stops."""
+        """End all feeds, because the server stops."""
         self.log.close()
 
     def _build_application(self) -> ASGIApp:
@@ -125,7 +125,7 @@ class Inspector:
             Route(f"{_PREFIX}/faults", self._inject, methods=["POST"]),
             Route(f"{_PREFIX}/faults", self._clear_faults, methods=["DELETE"]),
         ]
-        return Starlette(routes=routes, exception_handlers={_RefusedError: _respond_refused})
+        return Starlette(routes=routes, exception_handlers={_RequestError: _respond_error})
 
     async def _serve_page(self, _request: Request) -> Response:
         return Response(_read_file("index.html"), media_type="text/html; charset=utf-8")
@@ -133,7 +133,7 @@ class Inspector:
     async def _serve_file(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _FILES:
-            raise _RefusedError(404, "There is no such file.")
+            raise _RequestError(404, "There is no such file.")
         return Response(_read_file(name), media_type=_FILES[name])
 
     async def _serve_feed(self, _request: Request) -> Response:
@@ -151,11 +151,11 @@ class Inspector:
                     changed = self.log.list_all()
                 for exchange in changed:
                     yield _format_message("exchange", build_summary_view(exchange, self.make_redactor(exchange)))
-                    await asyncio.sleep(0)  # the replies under way go first
+                    await asyncio.sleep(0)  # so that the feed does not delay the sandbox's own replies
                 if reset:
-                    yield _format_message("ready", {})  # what follows is new
+                    yield _format_message("ready", {})  # the exchanges after this are new
                 if not reset and not changed:
-                    yield ": quiet\n\n"
+                    yield ": no changes\n\n"
                 await watcher.wait(_HEARTBEAT_INTERVAL)
                 if not watcher.closed:
                     await asyncio.sleep(_FEED_INTERVAL)
@@ -163,7 +163,7 @@ class Inspector:
     async def _serve_detail(self, request: Request) -> Response:
         exchange = self.log.get(request.path_params["id"])
         if exchange is None:
-            raise _RefusedError(404, "This request is no longer kept.")
+            raise _RequestError(404, "This request is no longer stored.")
         return _respond_json(build_detail_view(exchange, self.make_redactor(exchange)))
 
     async def _clear(self, _request: Request) -> Response:
@@ -174,39 +174,39 @@ class Inspector:
         return _respond_json(build_settings_view(self._options, self._faults))
 
     async def _set_dialect(self, request: Request) -> Response:
-        from .orders import DialectOrder
+        from .bodies import DialectBody
 
-        order = await _read_order(request, DialectOrder)
+        body = await _read_body(request, DialectBody)
         try:
-            self._options.dialect = choose_dialect(self._options.dialect, order)
+            self._options.dialect = choose_dialect(self._options.dialect, body)
         except ValueError as error:
-            raise _RefusedError(422, str(error)) from None
+            raise _RequestError(422, str(error)) from None
         return await self._show_settings(request)
 
     async def _set_pace(self, request: Request) -> Response:
-        from .orders import PaceOrder
+        from .bodies import PaceBody
 
-        order = await _read_order(request, PaceOrder)
-        self._options.latency, self._options.tokens_per_second = order.latency, order.tokens_per_second
+        body = await _read_body(request, PaceBody)
+        self._options.latency, self._options.tokens_per_second = body.latency, body.tokens_per_second
         return await self._show_settings(request)
 
     async def _set_chaos(self, request: Request) -> Response:
         from langchain_workers_gemma.sandbox.faults import KINDS
 
-        from .orders import ChaosOrder
+        from .bodies import ChaosBody
 
-        self._faults.mix((await _read_order(request, ChaosOrder)).rate, 0, KINDS)
+        self._faults.mix((await _read_body(request, ChaosBody)).rate, 0, KINDS)
         return await self._show_settings(request)
 
     async def _inject(self, request: Request) -> Response:
-        from .orders import FaultOrder
+        from .bodies import FaultBody
 
-        order = await _read_order(request, FaultOrder)
+        body = await _read_body(request, FaultBody)
         try:
-            fault = order.make_fault()
+            fault = body.make_fault()
         except ValueError as error:
-            raise _RefusedError(422, str(error)) from None
-        self._faults.inject(fault, order.times)
+            raise _RequestError(422, str(error)) from None
+        self._faults.inject(fault, body.times)
         return await self._show_settings(request)
 
     async def _clear_faults(self, request: Request) -> Response:
@@ -215,18 +215,18 @@ class Inspector:
 
 
 def _add_headers(app: ASGIApp) -> ASGIApp:
-    """Return an application whose responses carry the headers that keep the page to itself."""
-    more = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+    """Return an application that adds the security headers to each response."""
+    headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app_with_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *more]}
+                message = {**message, "headers": [*message["headers"], *headers]}
             await send(message)
 
         await app(scope, receive, send_with_headers)
 
-    return served
+    return app_with_headers
 
 
 def _is_own(scope: Scope) -> bool:
@@ -242,29 +242,29 @@ def _read_file(name: str) -> bytes:
     return files(__package__).joinpath("static", name).read_bytes()
 
 
-async def _read_order(request: Request, kind: type[OrderT]) -> OrderT:
-    """Read an order.
+async def _read_body(request: Request, kind: type[BodyT]) -> BodyT:
+    """Read and validate the body of a request.
 
     Raises:
-        _RefusedError: For what is not JSON, too large, or against the order's rules.
+        _RequestError: If the body is not JSON, too large or not valid.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise _RefusedError(415, "Send application/json.")
+        raise _RequestError(415, "Send application/json.")
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MAX_ORDER_BYTES:
-            raise _RefusedError(413, f"Send at most {_MAX_ORDER_BYTES} bytes.")
-    from .orders import parse_order
+        if len(body) > _MAX_BODY_BYTES:
+            raise _RequestError(413, f"Send at most {_MAX_BODY_BYTES} bytes.")
+    from .bodies import parse_body
 
     try:
-        return parse_order(kind, body)
+        return parse_body(kind, body)
     except ValueError as error:
-        raise _RefusedError(422, str(error)) from None
+        raise _RequestError(422, str(error)) from None
 
 
-async def _respond_refused(_request: Request, error: Exception) -> Response:
-    return _respond_json({"error": str(error)}, error.status if isinstance(error, _RefusedError) else 500)
+async def _respond_error(_request: Request, error: Exception) -> Response:
+    return _respond_json({"error": str(error)}, error.status if isinstance(error, _RequestError) else 500)
 
 
 async def _respond_no_content(_request: Request) -> Response:
@@ -276,5 +276,5 @@ def _format_message(event: str, data: object) -> str:
 
 
 def _respond_json(value: object, status: int = 200) -> Response:
-    # ASCII only: a request may hold lone surrogates, which UTF-8 cannot.
+    # ASCII only, because a request may contain lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(value, allow_nan=False), status, media_type="application/json")

@@ -1,4 +1,4 @@
-"""Read and change how the sandbox behaves: dialects, latency and faults."""
+"""Show and change the settings of the sandbox: dialects, latency and faults."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from langchain_workers_gemma.sandbox.faults import KINDS, Fault, FaultKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .orders import DialectOrder
+    from .bodies import DialectBody
 
 CUSTOM = "custom"
-"""The choice of a group whose fields have values that no named dialect has."""
+"""The choice of a group if its fields have values that no named dialect has."""
 _HABITS = "habits."
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |^\w|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class SandboxOptions(Protocol):
-    """The part of the sandbox's options that the page shows."""
+    """The options of the sandbox that the page shows and changes."""
 
     dialect: Dialect
     latency: float
@@ -30,7 +30,7 @@ class SandboxOptions(Protocol):
 
 
 class FaultInjection(Protocol):
-    """The faults of requests."""
+    """The fault queue of the sandbox."""
 
     @property
     def pending(self) -> list[Fault]:
@@ -43,11 +43,11 @@ class FaultInjection(Protocol):
         ...
 
     def inject(self, fault: Fault, times: int = 1) -> None:
-        """Inject a fault into the next requests."""
+        """Apply a fault to the next requests."""
         ...
 
     def mix(self, rate: float, seed: int, kinds: Iterable[FaultKind | Fault]) -> None:
-        """Inject faults into a share of all requests."""
+        """Apply faults to a random share of all requests."""
         ...
 
     def clear(self) -> None:
@@ -57,11 +57,11 @@ class FaultInjection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DialectGroup:
-    """Dialects that exclude each other, because they set the same fields.
+    """Dialects that set the same fields, so that only one of them can be active.
 
     Attributes:
-        fields: The fields that they set, those of the habits as `habits.NAME`.
-        names: Their names.
+        fields: The names of these fields. Those of `Habits` are `habits.NAME`.
+        names: The names of the dialects.
     """
 
     fields: tuple[str, ...]
@@ -69,57 +69,59 @@ class DialectGroup:
 
     @property
     def id(self) -> str:
-        """The group's name in orders."""
+        """The name of the group in request bodies."""
         return "+".join(self.fields)
 
     def get_choice(self, dialect: Dialect) -> str:
-        """Return the name of the choice that a dialect makes: empty for none, `CUSTOM` for an unnamed value."""
-        values = [_get(dialect, one) for one in self.fields]
+        """Return the name of the active dialect of the group, an empty text for none, or `CUSTOM` for other values."""
+        values = [_get_field(dialect, field) for field in self.fields]
         for name in self.names:
-            if values == [_get(DIALECTS[name], one) for one in self.fields]:
+            if values == [_get_field(DIALECTS[name], field) for field in self.fields]:
                 return name
-        return "" if values == [_get(DOCUMENTED, one) for one in self.fields] else CUSTOM
+        return "" if values == [_get_field(DOCUMENTED, field) for field in self.fields] else CUSTOM
 
     def choose(self, dialect: Dialect, name: str) -> Dialect:
         """Return a dialect with another choice in this group.
 
         Raises:
-            ValueError: For a name that is not of the group.
+            ValueError: If the name is not in the group.
         """
         if name and name not in self.names:
             raise ValueError(f"name must be one of {', '.join(self.names)} or empty, not {name!r}.")
         source = DIALECTS[name] if name else DOCUMENTED
-        for one in self.fields:
-            dialect = _replace_field(dialect, one, _get(source, one))
+        for field in self.fields:
+            dialect = _replace_field(dialect, field, _get_field(source, field))
         return dialect
 
 
 def list_dialect_groups() -> list[DialectGroup]:
-    """Return every dialect by the fields that it sets."""
+    """Return all dialects, grouped by the fields that they set."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, dialect in DIALECTS.items():
-        changed = tuple(one for one in _list_field_names() if _get(dialect, one) != _get(DOCUMENTED, one))
+        changed = tuple(
+            field for field in _list_field_names() if _get_field(dialect, field) != _get_field(DOCUMENTED, field)
+        )
         if changed:
             groups.setdefault(changed, []).append(name)
     return [DialectGroup(changed, tuple(names)) for changed, names in groups.items()]
 
 
-def choose_dialect(dialect: Dialect, order: DialectOrder) -> Dialect:
-    """Return a dialect changed as ordered.
+def choose_dialect(dialect: Dialect, body: DialectBody) -> Dialect:
+    """Return a dialect with the requested choice.
 
     Raises:
-        ValueError: For a group or a name that there is not.
+        ValueError: If the group or the name does not exist.
     """
     for group in list_dialect_groups():
-        if group.id == order.group:
-            return group.choose(dialect, order.name)
+        if group.id == body.group:
+            return group.choose(dialect, body.name)
     raise ValueError(
-        f"group must be one of {', '.join(group.id for group in list_dialect_groups())}, not {order.group!r}."
+        f"group must be one of {', '.join(group.id for group in list_dialect_groups())}, not {body.group!r}."
     )
 
 
 def build_settings_view(options: SandboxOptions, faults: FaultInjection) -> dict[str, Any]:
-    """Return the settings as the page shows them."""
+    """Return the settings in the form that the page shows."""
     help_texts = read_attribute_texts(Dialect) | {
         f"{_HABITS}{name}": text for name, text in read_attribute_texts(type(DOCUMENTED.habits)).items()
     }
@@ -127,8 +129,8 @@ def build_settings_view(options: SandboxOptions, faults: FaultInjection) -> dict
         "dialects": [
             {
                 "group": group.id,
-                "label": " and ".join(one.removeprefix(_HABITS).replace("_", " ") for one in group.fields),
-                "help": " ".join(help_texts.get(one, "") for one in group.fields),
+                "label": " and ".join(field.removeprefix(_HABITS).replace("_", " ") for field in group.fields),
+                "help": " ".join(help_texts.get(field, "") for field in group.fields),
                 "names": list(group.names),
                 "choice": group.get_choice(options.dialect),
             }
@@ -144,7 +146,7 @@ def build_settings_view(options: SandboxOptions, faults: FaultInjection) -> dict
 
 
 def read_attribute_texts(cls: type[Any]) -> dict[str, str]:
-    """Return the text on each attribute in a class's docstring; empty where docstrings are stripped."""
+    """Return the description of each attribute in the docstring of a class; empty if docstrings are stripped."""
     _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
     return {name: " ".join(text.replace("`", "").split()) for name, text in _ATTRIBUTE.findall(section)}
 
@@ -162,11 +164,11 @@ def _describe_fault(fault: Fault) -> str:
 
 
 def _list_field_names() -> list[str]:
-    own = [one.name for one in fields(Dialect) if one.name != "habits"]
-    return [*own, *(f"{_HABITS}{one.name}" for one in fields(DOCUMENTED.habits))]
+    names = [field.name for field in fields(Dialect) if field.name != "habits"]
+    return [*names, *(f"{_HABITS}{field.name}" for field in fields(DOCUMENTED.habits))]
 
 
-def _get(dialect: Dialect, name: str) -> Any:
+def _get_field(dialect: Dialect, name: str) -> Any:
     if name.startswith(_HABITS):
         return getattr(dialect.habits, name.removeprefix(_HABITS))
     return getattr(dialect, name)

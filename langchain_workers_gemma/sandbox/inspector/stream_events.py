@@ -1,4 +1,4 @@
-"""Split the packets of a stream into its events, each with the time at which it was complete."""
+"""Split the packets of a stream into events, each with the time at which it was complete."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class StreamEvent:
     """One server-sent event.
 
     Attributes:
-        at: Seconds after the request arrived, when its last byte was sent.
-        text: The event as it was sent, without the empty line that ends it.
-        data: What its `data:` lines hold, `None` where there are none (a comment).
-        complete: Whether the empty line that ends it was sent.
+        at: Seconds between the start of the request and the last byte of the event.
+        text: The event as it was sent, without the empty line at its end.
+        data: The content of its `data:` lines, or `None` if there are none, as in a comment.
+        complete: Whether the empty line at its end was sent.
     """
 
     at: float
@@ -34,7 +34,7 @@ class StreamEvent:
 
 
 def split_events(packets: Sequence[Packet]) -> list[StreamEvent]:
-    """Return the events in order; what follows the last complete one is an event that is not complete."""
+    """Return the events in order. Bytes after the last complete event become an incomplete event."""
     body = b"".join(packet.data for packet in packets)
     ends = list(accumulate(len(packet.data) for packet in packets))
     events, start = [], 0

@@ -1,6 +1,7 @@
-"""The chat template of Gemma 4, whose turns hold tool declarations, tool calls, tool results and thoughts.
+"""The chat template of Gemma 4, with tool declarations, tool calls, tool results and thoughts.
 
-A rendering of `google-gemma-4-31B-it.jinja`, oddities included: docs/wire.md section 11 lists what it leaves out.
+It renders exactly as `google-gemma-4-31B-it.jinja`, including its errors. docs/wire.md section 11 lists what the
+template omits.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ if TYPE_CHECKING:
     from .prompt_writer import PromptWriter
 
 _SYSTEM_ROLES = ("system", "developer")
-_NOT_SHOWN = ("description", "type", "properties", "required", "nullable")
-"""Names of parameters that the template leaves out, because it takes them for keywords."""
+_OMITTED_NAMES = ("description", "type", "properties", "required", "nullable")
+"""Names of parameters that the template omits, because it treats them as keywords."""
 _QUOTE = '<|"|>'
 _MEDIA = {"image": "<|image|>", "image_url": "<|image|>", "audio": "<|audio|>", "video": "<|video|>"}
 _OPEN_CHANNEL, _CLOSE_CHANNEL = "<|channel>", "<channel|>"
 
 
 class Gemma4Template:
-    """Writes a conversation as Gemma 4 reads it."""
+    """Writes a conversation as the template of Gemma 4 does."""
 
     def __init__(self, writer: PromptWriter) -> None:
         self._writer = writer
         self._previous: str | None = None
-        """What the last thing written was, where the template asks for it."""
+        """The kind of the last part, if the template needs to know it."""
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
@@ -37,20 +38,21 @@ class Gemma4Template:
         Args:
             messages: The conversation.
             tools: The tools, in OpenAI's form or flat.
-            thinking: Whether the model is asked to think.
+            thinking: Whether thinking is enabled.
         """
         self._writer.write_token("<bos>")
         if thinking or tools or (messages and messages[0].get("role") in _SYSTEM_ROLES):
             messages = self._write_system(messages, tools, thinking=thinking)
-        last_user = max((at for at, one in enumerate(messages) if one.get("role") == "user"), default=-1)
-        role_before: object = None
-        for at, message in enumerate(messages):
+        last_user = max((index for index, item in enumerate(messages) if item.get("role") == "user"), default=-1)
+        previous_role: object = None
+        for index, message in enumerate(messages):
             role = message.get("role")
-            if role == "tool":  # written with the call that it answers
+            if role == "tool":  # written together with its call
                 continue
-            goes_on = role == "assistant" and role_before == "assistant"
-            self._write_message(message, _find_results_after(messages, at), goes_on=goes_on, think=at > last_user)
-            role_before = role
+            is_continued = role == "assistant" and previous_role == "assistant"
+            results = _find_results_after(messages, index)
+            self._write_message(message, results, is_continued=is_continued, has_thought=index > last_user)
+            previous_role = role
         if self._previous not in ("tool_response", "tool_call"):
             self._open("model")
             if not thinking:
@@ -76,15 +78,20 @@ class Gemma4Template:
         return messages
 
     def _write_message(
-        self, message: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, goes_on: bool, think: bool
+        self,
+        message: Mapping[str, Any],
+        results: Sequence[Mapping[str, Any]],
+        *,
+        is_continued: bool,
+        has_thought: bool,
     ) -> None:
         self._previous = None
         role = message.get("role")
         calls = _to_objects(message.get("tool_calls"))
-        if not goes_on:
+        if not is_continued:
             self._open("model" if role == "assistant" else str(role))
         thought = message.get("reasoning") or message.get("reasoning_content")
-        if isinstance(thought, str) and thought and think and calls:
+        if isinstance(thought, str) and thought and has_thought and calls:
             self._write_thought(f"{thought}\n")
         for call in calls:
             self._write_call(call)
@@ -92,19 +99,19 @@ class Gemma4Template:
         for result in results if calls else ():
             self._write_result(_get_name(result, calls), result.get("content"))
             self._previous = "tool_response"
-        self._write_content(message.get("content"), of_model=role == "assistant")
-        answered = bool(calls and results)
-        if self._previous == "tool_call" and not answered:
+        self._write_content(message.get("content"), is_model=role == "assistant")
+        has_results = bool(calls and results)
+        if self._previous == "tool_call" and not has_results:
             self._writer.write_token("<|tool_response>")
-        elif not (answered and not message.get("content")):
+        elif not (has_results and not message.get("content")):
             self._close()
 
-    def _write_content(self, content: object, *, of_model: bool) -> None:
+    def _write_content(self, content: object, *, is_model: bool) -> None:
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else _to_objects(content)
         for part in parts:
             kind, text = part.get("type"), part.get("text")
             if isinstance(text, str):
-                self._writer.write_content((_remove_thoughts(text) if of_model else text).strip())
+                self._writer.write_content((_remove_thoughts(text) if is_model else text).strip())
             elif isinstance(kind, str) and kind in _MEDIA:
                 self._writer.write_token(_MEDIA[kind])
                 self._previous = kind
@@ -145,8 +152,8 @@ class Gemma4Template:
         writer.write_token("<tool_response|>")
 
     def _write_fields(self, fields: Mapping[str, Any]) -> None:
-        for at, (key, value) in enumerate(sort_items(fields)):
-            self._writer.write_template("," if at else "")
+        for index, (key, value) in enumerate(sort_items(fields)):
+            self._writer.write_template("," if index else "")
             self._writer.write_content(key)
             self._writer.write_template(":")
             write_value(self._writer, value, quoted_keys=False)
@@ -161,7 +168,7 @@ class Gemma4Template:
 
 
 class _Declaration:
-    """Writes a tool's declaration."""
+    """Writes the declaration of a tool."""
 
     def __init__(self, writer: PromptWriter) -> None:
         self._writer = writer
@@ -190,9 +197,9 @@ class _Declaration:
         writer.write_template("}")
 
     def _write_properties(self, properties: Mapping[str, Any]) -> None:
-        shown = [(key, value) for key, value in sort_items(properties) if key not in _NOT_SHOWN]
-        for at, (key, value) in enumerate(shown):
-            self._writer.write_template("," if at else "")
+        shown = [(key, value) for key, value in sort_items(properties) if key not in _OMITTED_NAMES]
+        for index, (key, value) in enumerate(shown):
+            self._writer.write_template("," if index else "")
             self._writer.write_content(key)
             self._writer.write_template(":{")
             self._write_property(_to_object(value))
@@ -227,8 +234,8 @@ class _Declaration:
 
     def _write_items(self, items: Mapping[str, Any]) -> None:
         shown = [(key, value) for key, value in sort_items(items) if value is not None]
-        for at, (key, value) in enumerate(shown):
-            self._writer.write_template("," if at else "")
+        for index, (key, value) in enumerate(shown):
+            self._writer.write_template("," if index else "")
             if key == "properties":
                 self._writer.write_template("properties:{")
                 self._write_properties(_to_object(value))
@@ -242,8 +249,8 @@ class _Declaration:
 
     def _write_required(self, names: object) -> None:
         self._writer.write_template("required:[")
-        for at, name in enumerate(names if isinstance(names, list) else ()):
-            self._writer.write_template("," if at else "")
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            self._writer.write_template("," if index else "")
             self._write_quoted(name)
         self._writer.write_template("]")
 
@@ -258,15 +265,15 @@ class _Declaration:
 
 
 def write_value(writer: PromptWriter, value: object, *, quoted_keys: bool = True) -> None:
-    """Write a value in the notation of Gemma 4's calls and results."""
+    """Write a value in the notation of calls and results of Gemma 4."""
     if isinstance(value, str):
         writer.write_token(_QUOTE)
         writer.write_content(value)
         writer.write_token(_QUOTE)
     elif isinstance(value, dict):
         writer.write_template("{")
-        for at, (key, inner) in enumerate(sort_items(value)):
-            writer.write_template("," if at else "")
+        for index, (key, inner) in enumerate(sort_items(value)):
+            writer.write_template("," if index else "")
             if quoted_keys:
                 write_value(writer, key)
             else:
@@ -276,8 +283,8 @@ def write_value(writer: PromptWriter, value: object, *, quoted_keys: bool = True
         writer.write_template("}")
     elif isinstance(value, list):
         writer.write_template("[")
-        for at, inner in enumerate(value):
-            writer.write_template("," if at else "")
+        for index, inner in enumerate(value):
+            writer.write_template("," if index else "")
             write_value(writer, inner, quoted_keys=quoted_keys)
         writer.write_template("]")
     else:
@@ -285,13 +292,13 @@ def write_value(writer: PromptWriter, value: object, *, quoted_keys: bool = True
 
 
 def sort_items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the items in the order of Jinja's `dictsort`, which ignores case."""
+    """Return the items in the order of Jinja's `dictsort`, which is case-insensitive."""
     return sorted(mapping.items(), key=lambda item: item[0].lower())
 
 
-def _find_results_after(messages: Sequence[Mapping[str, Any]], at: int) -> list[Mapping[str, Any]]:
+def _find_results_after(messages: Sequence[Mapping[str, Any]], index: int) -> list[Mapping[str, Any]]:
     found = []
-    for message in messages[at + 1 :]:
+    for message in messages[index + 1 :]:
         if message.get("role") != "tool":
             break
         found.append(message)
@@ -317,7 +324,7 @@ def _join_text(content: object, separator: str = "\n") -> str:
 
 
 def _parse(arguments: object) -> object:
-    """Arguments as servers hand them to the template: parsed, where they are an object's JSON text."""
+    """Return arguments as servers pass them to the template: parsed, if they are the JSON text of an object."""
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -332,7 +339,7 @@ def _to_upper(kind: object) -> str:
 
 
 def _to_upper_types(kind: object) -> object:
-    return [_to_upper(one) for one in kind] if isinstance(kind, list) else _to_upper(kind)
+    return [_to_upper(name) for name in kind] if isinstance(kind, list) else _to_upper(kind)
 
 
 def _to_object(value: object) -> dict[str, Any]:

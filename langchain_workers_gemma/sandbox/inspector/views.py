@@ -1,4 +1,4 @@
-"""What the page and the log show of an exchange, as plain JSON values without secrets."""
+"""Build the data that the page and the log show of an exchange, as JSON values without secrets."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from .redaction import Redactor
 
 MAX_EVENTS = 2_000
-"""Events of a stream that are shown."""
+"""Maximum number of displayed events of a stream."""
 
 
 def build_summary_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
-    """Return an exchange as a line of the list; the response of a running one is not read before it ends."""
+    """Return the data of a row in the list. The response is not read until the exchange has ended."""
     if exchange.summary is None:
-        running = exchange.state == "running"
-        reply = ReplyView() if running else read_reply(exchange)
-        found = _build_summary(exchange, redactor, parse_json_text(exchange.request_body), reply)
-        if running:
-            return found
-        exchange.summary = found
+        is_running = exchange.state == "running"
+        reply = ReplyView() if is_running else read_reply(exchange)
+        summary = _build_summary(exchange, redactor, parse_json_text(exchange.request_body), reply)
+        if is_running:
+            return summary
+        exchange.summary = summary
     return exchange.summary
 
 
@@ -43,7 +43,7 @@ def _build_summary(exchange: Exchange, redactor: Redactor, body: object, reply: 
     inputs = find_inputs(body)
     usage = reply.usage
     spec = find_model(exchange, model)
-    cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None and usage.reported else None
+    cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None and usage.is_reported else None
     found = {
         "method": exchange.method,
         "path": exchange.path,
@@ -63,12 +63,12 @@ def _build_summary(exchange: Exchange, redactor: Redactor, body: object, reply: 
         "started_at": exchange.started_at,
         "status": exchange.status,
         "stream": is_stream(exchange),
-        "tools": sum(len(one["tools"]) for one in inputs if isinstance(one.get("tools"), list)),
+        "tools": sum(len(item["tools"]) for item in inputs if isinstance(item.get("tools"), list)),
         "calls": len(reply.calls),
         "first_byte_ms": _to_milliseconds(exchange.first_byte),
         "duration_ms": _to_milliseconds(exchange.duration),
-        "input_tokens": usage.input_tokens if usage.reported else None,
-        "output_tokens": usage.output_tokens if usage.reported else None,
+        "input_tokens": usage.input_tokens if usage.is_reported else None,
+        "output_tokens": usage.output_tokens if usage.is_reported else None,
         "cost_usd": cost,
         "request_bytes": exchange.request_bytes,
         "response_bytes": exchange.response_bytes,
@@ -77,7 +77,7 @@ def _build_summary(exchange: Exchange, redactor: Redactor, body: object, reply: 
 
 
 def build_detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
-    """Return everything that is kept of an exchange."""
+    """Return all stored data of an exchange."""
     body = parse_json_text(exchange.request_body)
     events = split_events(exchange.packets) if is_stream(exchange) else []
     reply = read_reply(exchange, events)
@@ -122,19 +122,19 @@ def build_detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
 
 def _build_inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dict[str, Any]]:
     try:
-        return [build_input_view(exchange, model, one) for one in inputs]
+        return [build_input_view(exchange, model, item) for item in inputs]
     except RecursionError:
         return [{"messages": [], "tools": [], "options": {"": "The request is nested too deeply to be shown."}}]
 
 
 def _summarise_event(event: StreamEvent) -> list[list[str]]:
-    """Return what one event adds to the reply, as pairs of a kind and a text."""
+    """Return the content that one event adds to the reply, as pairs of kind and text."""
     if event.data is None:
         return [["comment", ""]]
     reply = ReplyView()
     reply.add(parse_json_text(event.data))
     calls = [["call", f"{call.name} {call.arguments}".strip()] for call in reply.calls]
-    usage = f"{reply.usage.input_tokens} in, {reply.usage.output_tokens} out" if reply.usage.reported else ""
+    usage = f"{reply.usage.input_tokens} in, {reply.usage.output_tokens} out" if reply.usage.is_reported else ""
     kinds = {
         "text": reply.text,
         "reasoning": reply.reasoning,
@@ -147,7 +147,7 @@ def _summarise_event(event: StreamEvent) -> list[list[str]]:
 
 
 def get_route_name(exchange: Exchange) -> str:
-    """Return a short name for the route that a request took."""
+    """Return a short name for the route of a request."""
     path = exchange.path
     if path.endswith("/embeddings"):
         return "embeddings"
@@ -159,7 +159,7 @@ def get_route_name(exchange: Exchange) -> str:
 
 
 def format_log_line(exchange: Exchange) -> str:
-    """Return one line about an exchange, without control characters."""
+    """Return the log line of an exchange, without control characters."""
     body = parse_json_text(exchange.request_body)
     reply = read_reply(exchange)
     usage = reply.usage
@@ -173,14 +173,17 @@ def format_log_line(exchange: Exchange) -> str:
         str(exchange.status or "-") + ("" if exchange.state == "complete" else f" ({exchange.state})"),
         f"{(exchange.duration or 0) * 1000:.0f} ms",
     ]
-    if usage.reported:
+    if usage.is_reported:
         parts.append(f"{usage.input_tokens} in, {usage.output_tokens} out")
         cost = spec.cost_usd(usage.input_tokens, usage.output_tokens) if spec is not None else None
         parts += [f"${cost:.7f}"] if cost is not None else []
     parts += [f"fault: {exchange.fault}"] if exchange.fault else []
     parts += [f"error: {reply.errors[0][:200]}"] if reply.errors else []
     line = "  ".join(parts)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in line
+    )
 
 
 def _to_milliseconds(seconds: float | None) -> float | None:

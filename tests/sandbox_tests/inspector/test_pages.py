@@ -329,12 +329,12 @@ def test_memory_is_bounded() -> None:
     for number in range(20):
         exchange = log.add("POST", f"/{number}", "", ())
         exchange.receive(b"x" * 100)
-        log.note_change(exchange)
+        log.record_change(exchange)
     assert [one.path for one in log.list_all()] == ["/15", "/16", "/17", "/18", "/19"]
     assert log.dropped == 15
     large = log.add("POST", "/large", "", ())
     large.receive(b"x" * 9_900)
-    log.note_change(large)
+    log.record_change(large)
     assert [one.path for one in log.list_all()] == ["/19", "/large"]
     log.clear()
     assert (log.list_all(), log.dropped) == ([], 0)

@@ -122,7 +122,7 @@ def test_raw_prompts_go_without_a_template() -> None:
 def test_tools_that_no_template_shows_are_noted() -> None:
     rendered = render_prompt(model(GEMMA_3), {"messages": [USER], "tools": [TOOL]})
     assert "Does it." not in rendered.text
-    assert "no place for tools" in rendered.notes[0]
+    assert "does not support tools" in rendered.notes[0]
 
 
 def test_special_tokens_in_a_message_are_distinguished_from_those_of_the_template() -> None:

@@ -35,7 +35,7 @@ export class Detail {
     byId("detail-title").textContent = "Select a request";
   }
 
-  /** Show a request; nothing is touched when nothing changed, so that selections and focus stay. */
+  /** Show a request. Without a change the page is not updated, so that selections and the focus stay. */
   update(detail) {
     const text = JSON.stringify(detail);
     if (text === this.shown) return;
@@ -109,24 +109,25 @@ function messagesPanel(detail) {
       el("h3", {}, "Response"), thought(reply.reasoning), reply.note ? el("p", {}, reply.note) : null,
       reply.text ? el("pre", {}, reply.text) : null, reply.calls.map(call)));
   }
-  return parts.length ? parts : [el("p", { class: "hint" }, "This request holds no messages.")];
+  return parts.length ? parts : [el("p", { class: "hint" }, "This request has no messages.")];
 }
 
-function message(one) {
-  const known = ["user", "assistant", "system", "developer", "tool", "prompt", "text"].includes(one.role) ? one.role : "other";
+function message(item) {
+  const known = ["user", "assistant", "system", "developer", "tool", "prompt", "text"].includes(item.role) ? item.role : "other";
   return el("article", { class: `message ${known}` },
-    el("h3", {}, [one.role, one.name].filter(Boolean).join(" "), one.call_id ? callId(one.call_id) : null), thought(one.reasoning), one.text ? el("pre", {}, one.text) : null,
-    (one.images ?? []).map((image) => el("p", { class: "note" }, `Image: ${image.label}`)),
-    (one.other_parts ?? []).map((kind) => el("p", { class: "note" }, `A part of type ${kind}`)),
-    (one.calls ?? []).map(call));
+    el("h3", {}, [item.role, item.name].filter(Boolean).join(" "), item.call_id ? callId(item.call_id) : null),
+    thought(item.reasoning), item.text ? el("pre", {}, item.text) : null,
+    (item.images ?? []).map((image) => el("p", { class: "note" }, `Image: ${image.label}`)),
+    (item.other_parts ?? []).map((kind) => el("p", { class: "note" }, `A part of type ${kind}`)),
+    (item.calls ?? []).map(call));
 }
 
 function thought(text) {
   return text ? el("details", {}, el("summary", {}, "Reasoning"), el("pre", {}, text)) : null;
 }
 
-function call(one) {
-  return el("pre", { class: "call" }, el("strong", {}, one.name), `(${one.arguments})`, one.id ? callId(one.id) : null);
+function call(item) {
+  return el("pre", { class: "call" }, el("strong", {}, item.name), `(${item.arguments})`, item.id ? callId(item.id) : null);
 }
 
 const callId = (id) => el("span", { class: "call-id mono" }, id);
@@ -138,11 +139,11 @@ function toolsPanel(detail) {
 }
 
 function promptPanel(detail) {
-  const parts = perInput(detail, ({ prompt }) => (prompt ? prompted(prompt) : []));
-  return parts.length ? parts : [el("p", { class: "hint" }, "This request is no chat, so there is no prompt.")];
+  const parts = perInput(detail, ({ prompt }) => (prompt ? promptParts(prompt) : []));
+  return parts.length ? parts : [el("p", { class: "hint" }, "This request is not a chat, so it has no prompt.")];
 }
 
-function prompted(prompt) {
+function promptParts(prompt) {
   const pre = el("pre", { class: "prompt" }, prompt.segments.map(([kind, text]) => el("span", { class: kind }, text)));
   const legend = el("p", { class: "legend hint" },
     el("span", { class: "token" }, "special token"), el("span", { class: "template" }, "template"), el("span", {}, "message text"));
@@ -151,7 +152,7 @@ function prompted(prompt) {
     prompt.refusal ? el("p", { class: "error" }, `The chat template refuses this conversation: ${prompt.refusal}`) : null,
     ...prompt.notes.map((note) => el("p", { class: "note" }, note)),
     lookalikes ? el("p", { class: "note" }, el("span", { class: "lookalike" }, "Marked"),
-      `: ${counted(lookalikes, "special token")} in the text of messages. A server may read them as real ones.`) : null,
+      `: ${counted(lookalikes, "special token")} in the text of messages. A server may treat this text as special tokens.`) : null,
     legend, pre,
     prompt.omitted ? el("p", { class: "note" }, `${number(prompt.omitted)} more characters`) : null,
   ];
@@ -183,13 +184,13 @@ function responsePanel(detail) {
 }
 
 function streamPanel(detail) {
-  if (!detail.events.length) return [el("p", { class: "hint" }, "This response is no stream.")];
+  if (!detail.events.length) return [el("p", { class: "hint" }, "This response is not a stream.")];
   const last = detail.events.at(-1).at_ms || 1;
   const rows = detail.events.map((event, at) => {
     const before = at ? detail.events[at - 1].at_ms : 0;
     const gap = event.at_ms - before;
     const bar = el("div", { class: "bar" });
-    bar.style.marginLeft = `${(97 * before) / last}%`; // set through the CSSOM, which the policy allows
+    bar.style.marginLeft = `${(97 * before) / last}%`; // the content security policy allows styles that a script sets
     bar.style.width = `${(97 * gap) / last}%`;
     return el("tr", {},
       el("td", { class: "number" }, at + 1),
@@ -213,7 +214,7 @@ function pairs(entries) {
 }
 
 function omitted(bytes) {
-  return bytes ? el("p", { class: "note" }, `${number(bytes)} more bytes are not kept`) : null;
+  return bytes ? el("p", { class: "note" }, `${number(bytes)} more bytes are not stored`) : null;
 }
 
 function copyButton(label, text) {
@@ -223,7 +224,7 @@ function copyButton(label, text) {
       await navigator.clipboard.writeText(text());
       button.textContent = "Copied";
     } catch {
-      button.textContent = "The browser refused";
+      button.textContent = "The browser does not allow it";
     }
     setTimeout(() => { button.textContent = label; }, 1500);
   });

@@ -1,8 +1,8 @@
-// Builds elements. Text goes in as text nodes only: what models and users wrote is never read as markup.
+// Builds elements. Text is inserted only as text nodes, so that text of models and users is never parsed as markup.
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with properties and children; strings become text nodes, null and undefined are left out. */
+/** Create an element with properties and children. Strings become text nodes; null and undefined are ignored. */
 export function el(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -17,7 +17,7 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A number with its noun. */
+/** Return a number with its noun, as in "2 requests". */
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 export const number = (value) => value.toLocaleString("en");
@@ -31,8 +31,8 @@ export function dollars(value) {
   return value === null || value === undefined ? "–" : `$${value.toFixed(7)}`;
 }
 
-/** Ask the sandbox; an answer other than 2xx is an Error with its words. */
-export async function ask(method, path, body) {
+/** Send a request to the inspector. A status other than 2xx throws an Error with the message of the response. */
+export async function request(method, path, body) {
   const options = { method, headers: {} };
   if (body !== undefined) {
     options.headers["content-type"] = "application/json";

@@ -1,6 +1,6 @@
-// The page: follows the feed, shows the list and the request that is selected.
+// The page: follows the feed, and shows the list and the selected request.
 
-import { ask, byId } from "./dom.js";
+import { byId, request } from "./dom.js";
 import { Detail } from "./detail.js";
 import { RequestList, statusText } from "./list.js";
 import { Settings } from "./settings.js";
@@ -12,9 +12,9 @@ let selected = null;
 let loading = null;
 let stale = false;
 let paused = false;
-let waiting = []; // what arrives while the page is paused
+let waiting = []; // the updates that arrive while the page is paused
 const announced = new Set();
-let ready = false; // whether what the feed sends is new, and not the list so far
+let ready = false; // whether the feed has sent the list so far, and now sends new requests
 const MAX_WAITING = 2000;
 
 function select(id) {
@@ -22,14 +22,14 @@ function select(id) {
   load();
 }
 
-/** Load the selected request; one that changes while it is loaded is loaded once more. */
+/** Load the selected request. If it changes while it is loaded, load it again. */
 async function load() {
   if (loading !== null) {
     stale = true;
     return;
   }
   const id = selected;
-  loading = ask("GET", `requests/${id}`);
+  loading = request("GET", `requests/${id}`);
   try {
     const found = await loading;
     if (id === selected) detail.update(found);
@@ -59,7 +59,7 @@ function onReset() {
   detail.close();
 }
 
-/** Tell screen readers of a request that has ended, once. */
+/** Announce a finished request to screen readers, once. */
 function announce(summary) {
   if (summary.state === "running" || announced.has(summary.started_at)) return;
   announced.add(summary.started_at);
@@ -86,7 +86,7 @@ function follow() {
     show("Live", "live");
     settings.load();
   });
-  feed.addEventListener("error", () => show("The sandbox does not answer; trying again", "lost"));
+  feed.addEventListener("error", () => show("The sandbox does not respond. Trying again…", "lost"));
   feed.addEventListener("reset", () => {
     waiting = [];
     handle(onReset);
@@ -115,19 +115,19 @@ function storedTheme() {
   try {
     return localStorage.getItem("theme") ?? "";
   } catch {
-    return ""; // storage is switched off
+    return ""; // storage is disabled
   }
 }
 
 byId("base-url").textContent = `${location.origin}/client/v4`;
 byId("pause").addEventListener("click", () => setPaused(!paused));
-byId("clear").addEventListener("click", () => ask("DELETE", "requests"));
+byId("clear").addEventListener("click", () => request("DELETE", "requests"));
 byId("theme").addEventListener("change", (event) => {
   setTheme(event.target.value);
   try {
     localStorage.setItem("theme", event.target.value);
   } catch {
-    // the choice then holds until the page is closed
+    // without storage, the theme is kept until the page is closed
   }
 });
 document.addEventListener("keydown", (event) => {

@@ -1,13 +1,13 @@
-// The list of requests: rows, filters and the keyboard.
+// The list of requests: rows, filters and keyboard navigation.
 
 import { byId, counted, dollars, el, milliseconds, number } from "./dom.js";
 
 const MAX_ROWS = 500;
 const MAX_OPTIONS = 100;
-const PAGE = 10;
+const PAGE_ROWS = 10;
 
 export class RequestList {
-  /** @param onSelect Called with a request's id. @param onOpen Called when the reader wants the details. */
+  /** @param onSelect Called with the id of the selected request. @param onOpen Called when the user opens the details. */
   constructor(onSelect, onOpen) {
     this.onSelect = onSelect;
     this.body = byId("requests");
@@ -86,7 +86,7 @@ export class RequestList {
   onKey(event, onOpen) {
     const rows = this.visible();
     const at = rows.indexOf(event.target.closest("tr"));
-    const steps = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1, PageDown: at + PAGE, PageUp: at - PAGE };
+    const steps = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1, PageDown: at + PAGE_ROWS, PageUp: at - PAGE_ROWS };
     if (event.key in steps && rows.length) {
       event.preventDefault();
       const next = Math.max(0, Math.min(rows.length - 1, steps[event.key]));

@@ -1,27 +1,27 @@
-// The switches for dialects and faults.
+// The settings: dialects, faults and speed.
 
-import { ask, byId, counted, el } from "./dom.js";
+import { byId, counted, el, request } from "./dom.js";
 
 export class Settings {
   constructor() {
-    byId("settings").addEventListener("toggle", () => byId("settings").open && this.run(() => ask("GET", "settings")));
+    byId("settings").addEventListener("toggle", () => byId("settings").open && this.run(() => request("GET", "settings")));
     byId("fault").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.run(() => ask("POST", "faults", faultOf(event.target)));
+      this.run(() => request("POST", "faults", faultOf(event.target)));
     });
-    byId("clear-faults").addEventListener("click", () => this.run(() => ask("DELETE", "faults")));
+    byId("clear-faults").addEventListener("click", () => this.run(() => request("DELETE", "faults")));
     byId("pace").addEventListener("submit", (event) => {
       event.preventDefault();
       this.run(async () => {
         const pace = byId("tokens-per-second").valueAsNumber || null;
-        await ask("POST", "pace", { latency: byId("latency").valueAsNumber || 0, tokens_per_second: pace });
-        return ask("POST", "chaos", { rate: (byId("chaos").valueAsNumber || 0) / 100 });
+        await request("POST", "pace", { latency: byId("latency").valueAsNumber || 0, tokens_per_second: pace });
+        return request("POST", "chaos", { rate: (byId("chaos").valueAsNumber || 0) / 100 });
       });
     });
   }
 
   load() {
-    return this.run(() => ask("GET", "settings"));
+    return this.run(() => request("GET", "settings"));
   }
 
   async run(action) {
@@ -43,10 +43,10 @@ export class Settings {
     byId("latency").value = settings.latency;
     byId("tokens-per-second").value = settings.tokens_per_second ?? "";
     byId("chaos").value = Number((settings.chaos_rate * 100).toPrecision(6));
-    const on = settings.dialects.map(({ choice }) => choice).filter(Boolean);
-    const states = [on.join(", "), settings.pending_count ? `${counted(settings.pending_count, "fault")} pending` : "",
+    const active = settings.dialects.map(({ choice }) => choice).filter(Boolean);
+    const states = [active.join(", "), settings.pending_count ? `${counted(settings.pending_count, "fault")} pending` : "",
       settings.chaos_rate ? "random faults" : "", settings.latency ? `${settings.latency} s latency` : "",
-      settings.tokens_per_second ? `${settings.tokens_per_second} tokens a second` : ""];
+      settings.tokens_per_second ? `${settings.tokens_per_second} tokens per second` : ""];
     byId("settings-state").textContent = states.filter(Boolean).map((text) => `· ${text}`).join(" ");
   }
 
@@ -66,16 +66,16 @@ export class Settings {
   dialectLabel({ group, label, help, names }) {
     const select = el("select", { id: `dialect-${group}`, title: help },
       el("option", { value: "" }, "documented"), names.map((name) => el("option", { value: name }, name)));
-    select.addEventListener("change", () => this.run(() => ask("POST", "dialect", { group, name: select.value })));
+    select.addEventListener("change", () => this.run(() => request("POST", "dialect", { group, name: select.value })));
     return el("label", { title: help }, label[0].toUpperCase() + label.slice(1), select);
   }
 }
 
 function faultOf(form) {
-  const order = {};
+  const body = {};
   for (const [name, text] of new FormData(form)) {
     if (text === "") continue;
-    order[name] = form.elements[name].type === "number" ? Number(text) : text;
+    body[name] = form.elements[name].type === "number" ? Number(text) : text;
   }
-  return order;
+  return body;
 }

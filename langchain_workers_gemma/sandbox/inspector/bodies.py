@@ -1,6 +1,6 @@
-"""The orders that the inspector's page sends, and their rules.
+"""The bodies of the requests that the inspector's page sends, and their validation.
 
-Importing pydantic takes as long as starting the rest of the sandbox, so this module is loaded with the first order.
+Importing pydantic takes as long as starting the rest of the sandbox, so this module is loaded with the first body.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from langchain_workers_gemma.sandbox.faults import KINDS, Fault
 
 DEFAULT_STATUS = 500
-"""The HTTP status of a fault for which none is given."""
+"""The HTTP status of a fault if the body has none."""
 
 
-class _Order(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class DialectOrder(_Order):
-    """Choose a dialect in a group, none for an empty name."""
+class DialectBody(_Body):
+    """Choose a dialect of a group. An empty name chooses none."""
 
     group: str
     name: str
 
 
-class PaceOrder(_Order):
-    """Wait before each reply, and pace streams as a model would."""
+class PaceBody(_Body):
+    """Set the delay before each reply, and the speed of streams."""
 
     latency: Annotated[float, Field(ge=0, le=600)]
     tokens_per_second: Annotated[float, Field(gt=0, le=100_000)] | None
 
 
-class ChaosOrder(_Order):
-    """Inject faults into a random share of all requests."""
+class ChaosBody(_Body):
+    """Apply faults to a random share of all requests."""
 
     rate: Annotated[float, Field(ge=0, le=1)]
 
 
-class FaultOrder(_Order):
-    """Inject a fault into the next requests."""
+class FaultBody(_Body):
+    """Apply a fault to the next requests."""
 
     kind: str
     times: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -56,9 +56,9 @@ class FaultOrder(_Order):
         """Return the fault.
 
         Raises:
-            ValueError: For a kind that there is not.
+            ValueError: If the kind does not exist.
         """
-        kind = next((one for one in KINDS if one == self.kind), None)
+        kind = next((known for known in KINDS if known == self.kind), None)
         if kind is None:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}.")
         return Fault(
@@ -73,17 +73,17 @@ class FaultOrder(_Order):
         )
 
 
-OrderT = TypeVar("OrderT", bound=_Order)
+BodyT = TypeVar("BodyT", bound=_Body)
 
 
-def parse_order(kind: type[OrderT], body: bytes) -> OrderT:
-    """Return an order from its JSON.
+def parse_body(kind: type[BodyT], body: bytes) -> BodyT:
+    """Parse and validate the body of a request.
 
     Raises:
-        ValueError: For what is not JSON, or against the rules; the text names each field.
+        ValueError: If the body is not JSON or not valid. The text names each field.
     """
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+        problems = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in error.errors())
         raise ValueError("; ".join(problems)) from None
