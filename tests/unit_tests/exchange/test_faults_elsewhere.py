@@ -1,4 +1,4 @@
-"""The faults of `test_faults` in requests other than chats: embeddings, and submitting and polling batches."""
+"""The faults of `faults` in requests other than chats: embeddings, and submitting and polling batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers.fault_server import (
     make_server_model,
 )
 from tests.helpers.model_calls import ACCOUNT_ID, API_TOKEN, GEMMA_4, format_traceback_with_locals
-from tests.unit_tests.exchange.test_faults import FAULTS, WHOLE_METHODS, Fault
+from tests.unit_tests.exchange.faults import FAULTS, WHOLE_METHODS, Fault
 
 pytestmark = pytest.mark.usefixtures("sleeps")
 
