@@ -181,7 +181,7 @@ class WorkersGemmaEmbeddings(ClientFields, Embeddings):
         if gateway is not None:
             options["gateway"] = gateway.binding_options()
         sizes = [len(encode_json(text)) for text in texts]
-        for part in split(sizes, room=_MAX_TEXT_BYTES, most=self.batch_size):
+        for part in split(sizes, max_bytes=_MAX_TEXT_BYTES, max_count=self.batch_size):
             data = {"text" if api == "native" else "input": texts[part], **further, **self.model_kwargs}
             request = Request(address, address.get_embeddings_route(api), model, data, headers=headers, options=options)
             yield request, len(texts[part])

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_workers_gemma.batch.job import BatchPart
 from langchain_workers_gemma.batch.requests import BatchPlan
 from langchain_workers_gemma.errors import InternalServerError, WorkersGemmaError
-from langchain_workers_gemma.exchange.call import Answer
+from langchain_workers_gemma.exchange.call import JsonResponse
 from langchain_workers_gemma.exchange.chat import chat_exchange
 from langchain_workers_gemma.exchange.request import Plan
 from langchain_workers_gemma.json_text.encoding import encode_json
@@ -20,7 +20,7 @@ Outcome: TypeAlias = AIMessage | WorkersGemmaError
 """The message for one input, or the error of that input."""
 
 
-def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list[Outcome]:
+def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: JsonResponse) -> list[Outcome]:
     """Return the outcomes of one payload. The `id` of each reply is the index of its input.
 
     Raises:
@@ -45,7 +45,7 @@ def read_answers(batch_plan: BatchPlan, part: BatchPart, answer: Answer) -> list
     ]
 
 
-def _make_missing_error(answer: Answer, count: int, part: BatchPart, index: int) -> InternalServerError:
+def _make_missing_error(answer: JsonResponse, count: int, part: BatchPart, index: int) -> InternalServerError:
     return answer.make_unreadable_error(
         f"the batch has {count} replies for {part.count} inputs: the reply to input {index} is missing"
     )

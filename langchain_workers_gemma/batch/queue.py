@@ -22,7 +22,7 @@ from langchain_workers_gemma.batch.progress import Progress
 from langchain_workers_gemma.batch.requests import MAX_ITEM_BYTES, BatchPlan, Item, prepare_items
 from langchain_workers_gemma.errors import APITimeoutError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Action, ReadClock, Sleep
-from langchain_workers_gemma.exchange.call import Answer, call
+from langchain_workers_gemma.exchange.call import JsonResponse, call
 from langchain_workers_gemma.exchange.error_mapping import get_retry_after
 from langchain_workers_gemma.exchange.payload_chunks import split
 
@@ -84,7 +84,7 @@ def submit(batch_plan: BatchPlan, items: Sequence[Item]) -> Generator[Action, An
         WorkersGemmaError: If a payload is refused. A note on it shows how to fetch the replies to earlier payloads.
     """
     job = BatchJob(batch_plan.settings.spec.id)
-    for part in split([item.size for item in items], room=MAX_ITEM_BYTES):
+    for part in split([item.size for item in items], max_bytes=MAX_ITEM_BYTES):
         data = {"requests": [item.data for item in items[part]]}
         with _resume_note(job):
             answer = yield from call(batch_plan.request(data), batch_plan.settings.retry, batch_plan.settings.context)
@@ -125,7 +125,7 @@ def _fetch(
                 if _is_finished(answer, progress):
                     outcomes[part] = read_answers(batch_plan, part, answer)
                     progress.advance(part.count)
-                retry_after = max(retry_after, get_retry_after(answer.reply.headers) or 0.0)
+                retry_after = max(retry_after, get_retry_after(answer.head.headers) or 0.0)
         if len(outcomes) == len(set(job.parts)):
             return [outcome for part in job.parts for outcome in outcomes[part]]
         delay = poll_policy.get_delay(polls, retry_after)
@@ -136,13 +136,13 @@ def _fetch(
         polls += 1
 
 
-def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, Answer]:
+def _poll(batch_plan: BatchPlan, part: BatchPart) -> Generator[Action, Any, JsonResponse]:
     request = batch_plan.request({"request_id": part.request_id})
     settings = batch_plan.settings
     return (yield from call(request, settings.retry, settings.context, max_bytes=MAX_BATCH_REPLY_BYTES))
 
 
-def _is_finished(answer: Answer, progress: Progress) -> bool:
+def _is_finished(answer: JsonResponse, progress: Progress) -> bool:
     result = answer.result
     status = result.get("status") if isinstance(result, dict) else None
     if isinstance(result, dict) and "responses" in result and status not in _UNFINISHED:

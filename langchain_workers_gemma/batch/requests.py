@@ -66,7 +66,7 @@ class BatchPlan:
         # The queue is a route of the native dialect, and its inputs wait, so `reject_if_busy` does not apply.
         preparation = prepare(replace(settings, api="native", reject_if_busy=False), stream=False)
         plan = preparation.plan([HumanMessage("-")])
-        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None, asks_again=False))
+        return cls(preparation, replace(plan, retry=RetryPolicy(0), constrained=None, requests_missing_calls=False))
 
     @property
     def settings(self) -> CallSettings:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.exchange.actions import Action
-from langchain_workers_gemma.exchange.call import Answer, call
+from langchain_workers_gemma.exchange.call import JsonResponse, call
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.exchange.retries import RetryPolicy
@@ -60,7 +60,7 @@ def search_models(client: ClientFields, search: str) -> Generator[Action, Any, l
     return found
 
 
-def _get(client: ClientFields, path: str, query: Mapping[str, str]) -> Generator[Action, Any, Answer]:
+def _get(client: ClientFields, path: str, query: Mapping[str, str]) -> Generator[Action, Any, JsonResponse]:
     gateway = connection.parse_gateway(client.ai_gateway)
     request = Request(
         connection.build_address(client),

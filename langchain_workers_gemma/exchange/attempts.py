@@ -17,7 +17,7 @@ def _allow_always(_error: WorkersGemmaError) -> bool:
     return True
 
 
-def with_retries(
+def run_with_retries(
     attempt: Callable[[], Generator[Action, Any, T]],
     policy: RetryPolicy,
     *,

@@ -20,7 +20,7 @@ _DONE = b"[DONE]"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")  # the fields of an event stream
 _MAX_FIELD_LENGTH = max(map(len, _FIELDS))
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
 """The maximum size of a body, or of one event of a stream, so that memory use is limited."""
 
 
@@ -67,7 +67,7 @@ def read_body(
         head: The head of the response.
         context: Facts about the call for the advice in an error.
         first: The bytes of the body that were read already, `None` if the body has ended.
-        max_bytes: The maximum size of the body; `MAX_REPLY_BYTES` by default.
+        max_bytes: The maximum size of the body; `MAX_BODY_BYTES` by default.
 
     Returns:
         The whole body, including `first`.
@@ -75,7 +75,7 @@ def read_body(
     Raises:
         InternalServerError: If the body is too large.
     """
-    limit = MAX_REPLY_BYTES if max_bytes is None else max_bytes
+    limit = MAX_BODY_BYTES if max_bytes is None else max_bytes
     pieces: list[bytes] = []
     size = 0
     data = first

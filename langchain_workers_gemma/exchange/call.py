@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_workers_gemma.errors import InternalServerError
 from langchain_workers_gemma.exchange.actions import Action, ResponseHead, Send
-from langchain_workers_gemma.exchange.attempts import with_retries
+from langchain_workers_gemma.exchange.attempts import run_with_retries
 from langchain_workers_gemma.exchange.body import closing_on_error, parse_body, read_body
 from langchain_workers_gemma.exchange.error_mapping import (
     ErrorContext,
@@ -23,17 +23,17 @@ from langchain_workers_gemma.response.decoder import unwrap
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JsonResponse:
     """A successful response.
 
     Attributes:
-        reply: The head of the response.
+        head: The head of the response.
         body: The bytes of the body.
         payload: The parsed body.
         context: Facts about the call for the advice in an error.
     """
 
-    reply: ResponseHead
+    head: ResponseHead
     body: bytes
     payload: Any
     context: ErrorContext
@@ -45,12 +45,12 @@ class Answer:
 
     def make_unreadable_error(self, why: str) -> InternalServerError:
         """Return the error for a successful response that cannot be read."""
-        return make_unreadable_error(self.reply.status, self.reply.headers, self.body, why, self.context)
+        return make_unreadable_error(self.head.status, self.head.headers, self.body, why, self.context)
 
 
 def call(
     request: Request, retry: RetryPolicy, context: ErrorContext, *, max_bytes: int | None = None
-) -> Generator[Action, Any, Answer]:
+) -> Generator[Action, Any, JsonResponse]:
     """Send a request and read its response, with retries.
 
     Args:
@@ -63,13 +63,15 @@ def call(
         WorkersGemmaError: If the call failed and could not be recovered by retrying.
     """
 
-    def attempt() -> Generator[Action, Any, Answer]:
+    def attempt() -> Generator[Action, Any, JsonResponse]:
         head: ResponseHead = yield Send(request)
-        return (yield from closing_on_error(_read_answer(head, context, max_bytes)))
+        return (yield from closing_on_error(_read_response(head, context, max_bytes)))
 
-    return (yield from with_retries(attempt, retry))
+    return (yield from run_with_retries(attempt, retry))
 
 
-def _read_answer(head: ResponseHead, context: ErrorContext, max_bytes: int | None) -> Generator[Action, Any, Answer]:
+def _read_response(
+    head: ResponseHead, context: ErrorContext, max_bytes: int | None
+) -> Generator[Action, Any, JsonResponse]:
     body = yield from read_body(head, context, max_bytes=max_bytes)
-    return Answer(head, body, parse_body(head, body, context), context)
+    return JsonResponse(head, body, parse_body(head, body, context), context)

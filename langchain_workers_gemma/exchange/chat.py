@@ -15,7 +15,7 @@ from typing import Any
 from langchain_workers_gemma.errors import APIStatusError, BadRequestError, ConstraintRefusedError, WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Action, Deliver, Flow
 from langchain_workers_gemma.exchange.advice import add_advice, find_advice, make_missing_call_error
-from langchain_workers_gemma.exchange.attempts import with_retries
+from langchain_workers_gemma.exchange.attempts import run_with_retries
 from langchain_workers_gemma.exchange.refusals import refuses_constraint
 from langchain_workers_gemma.exchange.request import Plan, Problem
 from langchain_workers_gemma.exchange.response_metadata import build_begin, build_end
@@ -61,7 +61,7 @@ class ChatExchange(SingleExchange):
         if self._reader.lacks_forced_call and self._plan.constrained is not None:
             logger.info("the reply has no forced call; requesting it once more")
             yield from self._send_again(self._plan.constrained())
-        elif self._plan.asks_again and self._reader.lacks_claimed_calls:
+        elif self._plan.requests_missing_calls and self._reader.lacks_claimed_calls:
             yield from self._request_claimed_calls()
         calls = yield from self._repair_calls()
         if self._reader.lacks_runnable_forced_call(calls):
@@ -220,7 +220,7 @@ class ChatExchange(SingleExchange):
             return nothing_delivered() and not is_refusal and self._plan_without_refused(error) is None
 
         try:
-            yield from with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
+            yield from run_with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
         except APIStatusError as error:  # the service reported the cause
             raise add_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
         except WorkersGemmaError as error:

@@ -123,7 +123,7 @@ class Plan:
         metadata: The part of `response_metadata` that is known in advance.
         used_ids: Returns the ids of tool calls in the conversation; called when a call arrives.
         constrained: Returns the plan of another request for a missing forced call; `None` if there is no other way.
-        asks_again: Whether a reply without the calls that its finish reason reports is requested once more.
+        requests_missing_calls: Whether a reply without the calls that its finish reason reports is requested once more.
         form: The form of its constraint, which the server may refuse.
         after_refusal: Returns the plan of the request in the next form; `None` if there is no other form.
         without_refused: Returns the plan of the request without the part that an error refuses, other than the
@@ -144,7 +144,7 @@ class Plan:
     metadata: Mapping[str, Any]
     used_ids: Callable[[], Collection[str]] = tuple
     constrained: Callable[[], Plan] | None = None
-    asks_again: bool = True
+    requests_missing_calls: bool = True
     form: Form | None = None
     after_refusal: Callable[[], Plan] | None = None
     without_refused: Callable[[APIStatusError], Plan | None] | None = None

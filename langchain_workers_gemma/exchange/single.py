@@ -113,7 +113,7 @@ class SingleExchange:
         return False
 
     def _read_stream(self, data: bytes | None) -> Generator[Action, Any, bool]:
-        decoder = EventStreamDecoder(response_body.MAX_REPLY_BYTES)
+        decoder = EventStreamDecoder(response_body.MAX_BODY_BYTES)
         done = False
         try:
             while data is not None:
@@ -233,7 +233,7 @@ class SingleExchange:
             held_back = self._reader.flush()
         except ToolCallLimitError:
             held_back = []
-        calls = self._reader.get_finished_calls(broken=f"The stream was interrupted: {error}")
+        calls = self._reader.get_finished_calls(interruption=f"The stream was interrupted: {error}")
         partial_reply = build_partial_message([*self._delivered, *held_back], calls)
         cls = StreamTimeoutError if isinstance(error, APITimeoutError) else StreamInterruptedError
         return cls(str(error), partial_reply)

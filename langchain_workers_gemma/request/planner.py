@@ -35,7 +35,7 @@ from langchain_workers_gemma.request.response_format import MAX_QUOTED, write_co
 from langchain_workers_gemma.request.server_limits import NO_SERVER_LIMITS, OwnParts, find_limits_after
 from langchain_workers_gemma.request.settings import CallSettings
 from langchain_workers_gemma.request.template_data import get_template_data
-from langchain_workers_gemma.request.templates import drop_thoughts, to_wire
+from langchain_workers_gemma.request.templates import build_messages, drop_thoughts
 from langchain_workers_gemma.request.tool_methods import (
     STRATEGIES,
     Strategy,
@@ -70,15 +70,15 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
     choice = parse_choice(settings.tool_choice, [get_tool_name(tool) for tool in settings.tools])
     if settings.raw:
         method = None
-        ask = build_raw(settings)
+        strategy = build_raw(settings)
     else:
         method = choose_tool_method(settings, choice)
-        ask = STRATEGIES[method](settings, choice)
+        strategy = STRATEGIES[method](settings, choice)
     native_stop = 0 < len(settings.stops) <= spec.stop and not settings.raw
-    data = build_input(settings, ask, native_stop=native_stop, stream=stream)
+    data = build_input(settings, strategy, native_stop=native_stop, stream=stream)
     return Preparation(
         settings=settings,
-        ask=ask,
+        strategy=strategy,
         data=data,
         options=build_binding_options(settings),
         stream=stream,
@@ -87,7 +87,7 @@ def prepare(settings: CallSettings, *, stream: bool) -> Preparation:
         limits=find_token_limits({**data, **settings.extra}, _find_context_window(settings)),
         is_thinking=is_thinking_on(merge_callers_keys(dict(data), settings.extra)),
         route=settings.address.get_chat_route(settings.api),
-        notation=get_notation(spec, ask),
+        notation=get_notation(spec, strategy),
         turn_options=_build_turn_options(settings),
         unset_limit=describe_unset_limit(settings, data),
     )
@@ -120,7 +120,7 @@ class Preparation:
 
     Attributes:
         settings: The settings of the calls.
-        ask: The parts that the tool method adds.
+        strategy: The parts that the tool method adds.
         data: The input without the messages and the caller's own keys.
         options: The options of a call of a binding, its third argument.
         stream: Whether a stream is requested.
@@ -137,7 +137,7 @@ class Preparation:
     """
 
     settings: CallSettings
-    ask: Strategy
+    strategy: Strategy
     data: Mapping[str, Any]
     options: Mapping[str, Any]
     stream: bool
@@ -153,22 +153,22 @@ class Preparation:
     reader_options: ReaderOptions = field(init=False)
 
     def __post_init__(self) -> None:
-        settings, ask = self.settings, self.ask
-        self.repairs = ask.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
+        settings, strategy = self.settings, self.strategy
+        self.repairs = strategy.json_answer and settings.max_repairs > 0 and not settings.keep_invalid_answer
         self.reader_options = ReaderOptions(stops=self.stops) if settings.raw else self._build_reader_options()
 
     def _build_reader_options(self) -> ReaderOptions:
-        settings, ask = self.settings, self.ask
+        settings, strategy = self.settings, self.strategy
         return ReaderOptions(
             logprobs=bool(settings.logprobs),
-            json_answer=ask.json_answer,
+            json_answer=strategy.json_answer,
             # A stream emits JSON as it arrives. An agent does not need that, so with tools it can still be corrected.
             withholds=None if not self.repairs else "all" if settings.tools or not self.stream else "prose",
             stops=self.stops,
-            text_stages=ask.text_stages,
+            text_stages=strategy.text_stages,
             forced=self.forced,
             keep_invalid_calls=settings.keep_invalid_calls,
-            tools=ask.bound_tools,
+            tools=strategy.bound_tools,
             parallel_tool_calls=settings.parallel_tool_calls is not False,
             withholds_calls=settings.repair_tool_calls and bool(settings.tools),
             limits=self.limits,
@@ -222,19 +222,21 @@ class Preparation:
         Raises:
             ValueError: If the model's template cannot render the turns.
         """
-        ask, settings = self.ask, self.settings
+        strategy, settings = self.strategy, self.settings
         noted = list(changes)
-        wire = to_wire(turns, settings.spec, self.notation, instructions=ask.instructions, changes=noted)
+        messages = build_messages(
+            turns, settings.spec, self.notation, instructions=strategy.instructions, changes=noted
+        )
         if settings.limits is not None and not settings.limits.thoughts:
-            wire = drop_thoughts(wire, settings.spec)
-        plan = self._build_plan({"messages": wire}, history)
+            messages = drop_thoughts(messages, settings.spec)
+        plan = self._build_plan({"messages": messages}, history)
         plan.changes = tuple(noted)
         plan.constrained = self._plan_after_missing_call(turns, history)
         plan.after_refusal = self._plan_after_refusal(turns, history)
-        plan.without_refused = partial(self._plan_without_refused, turns, history, wire)
+        plan.without_refused = partial(self._plan_without_refused, turns, history, messages)
         plan.keep_limits = self._keep_limits
         if opening := self._list_opening_stages(turns):
-            plan.reader_options = replace(plan.reader_options, text_stages=(*opening, *ask.text_stages))
+            plan.reader_options = replace(plan.reader_options, text_stages=(*opening, *strategy.text_stages))
         if self.repairs and settings.answer is not None:
             plan.correction = Correction(settings.answer.find_problem, partial(self._plan_correction, turns, history))
         if self.reader_options.withholds_calls:
@@ -260,10 +262,10 @@ class Preparation:
         def plan(name: str, text: str, why: str) -> Plan | None:
             if name not in tools:
                 return None
-            asked = Turn("user", (write_call_correction(name, text[:MAX_QUOTED], why),))
+            request_turn = Turn("user", (write_call_correction(name, text[:MAX_QUOTED], why),))
             method = "prompt" if self.settings.spec.constraint is None else "guided_json"
             return self._plan_again(
-                [*turns, asked],
+                [*turns, request_turn],
                 history,
                 tools=[tools[name]],
                 tool_choice=name,
@@ -278,22 +280,22 @@ class Preparation:
 
     def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Return a function that plans another request for a forced call: under a constraint, or in its next form."""
-        if self.ask.fallback is not None:
-            return partial(self._plan_again, turns, history, tool_calling=self.ask.fallback)
-        form = self.ask.form
+        if self.strategy.fallback is not None:
+            return partial(self._plan_again, turns, history, tool_calling=self.strategy.fallback)
+        form = self.strategy.form
         if self.forced is None or form is None or form.is_last:
             return None
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_after_refusal(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Return a function that plans the request in the next form, after the server refused this one."""
-        form = self.ask.form
+        form = self.strategy.form
         if form is None or form.is_last or not self.settings.tries_forms:
             return None
         return partial(self._plan_again, turns, history, form=form.get_next())
 
     def _plan_without_refused(
-        self, turns: Sequence[Turn], history: History, wire: Sequence[Mapping[str, Any]], error: APIStatusError
+        self, turns: Sequence[Turn], history: History, messages: Sequence[Mapping[str, Any]], error: APIStatusError
     ) -> Plan | None:
         """Return the plan of the request without the parts that the server refused and the caller did not set."""
         settings = self.settings
@@ -301,8 +303,8 @@ class Preparation:
             max_tokens=None if sets_token_limit(settings) else self.data.get("max_tokens"),
             context_window=_find_context_window(settings),
             stream_options="stream_options" in self.data and "stream_options" not in settings.extra,
-            system_role=wire[0]["role"] == "system",
-            thoughts=drop_thoughts(wire, settings.spec) != wire,
+            system_role=messages[0]["role"] == "system",
+            thoughts=drop_thoughts(messages, settings.spec) != messages,
             tools="tools" in self.data and settings.tool_calling == "auto" and settings.spec.constraint is not None,
         )
         limits = find_limits_after(error, sent, settings.limits or NO_SERVER_LIMITS)
@@ -315,11 +317,11 @@ class Preparation:
 
     def _plan_correction(self, turns: Sequence[Turn], history: History, text: str, problem: Problem) -> Plan:
         """Return the plan of another request for an answer: with the next form of the constraint, without tools."""
-        said = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
-        asked = Turn("user", (write_correction_request(problem.why),))
-        form = self.ask.form
+        reply_turns = [Turn("assistant", (text[:MAX_QUOTED],))] if text.strip() else []
+        request_turn = Turn("user", (write_correction_request(problem.why),))
+        form = self.strategy.form
         return self._plan_again(
-            [*turns, *said, asked],
+            [*turns, *reply_turns, request_turn],
             history,
             tools=(),
             tool_choice=None,
@@ -350,15 +352,17 @@ class Preparation:
             context=settings.context,
             metadata=self._build_metadata(),
             used_ids=history.call_ids,
-            form=self.ask.form,
+            form=self.strategy.form,
             unset_limit=self.unset_limit,
-            unreliable_tools=self.ask.unreliable_tools,
+            unreliable_tools=self.strategy.unreliable_tools,
         )
 
     def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
-        if self.settings.keep_invalid_answer and self.ask.form is not None:
-            metadata["json_form"] = self.ask.form.form.name  # `with_structured_output` continues with the next form
+        if self.settings.keep_invalid_answer and self.strategy.form is not None:
+            metadata["json_form"] = (
+                self.strategy.form.form.name
+            )  # `with_structured_output` continues with the next form
         return metadata
 
 

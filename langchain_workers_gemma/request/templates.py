@@ -34,7 +34,7 @@ _EMPTY_LEFT_OUT = "An empty assistant message is left out."
 _OPENING = "(The conversation begins.)"
 
 
-def to_wire(
+def build_messages(
     turns: Sequence[Turn], spec: GemmaModel, notation: Notation, *, instructions: str = "", changes: Changes
 ) -> list[dict[str, Any]]:
     """Return the messages of a request.
@@ -52,17 +52,17 @@ def to_wire(
     if instructions:
         changes.append("The system message gets instructions for the format of the reply, and describes bound tools.")
     fitted = fit(turns, spec, notation, instructions=instructions, changes=changes)
-    wire = [_write_message(turn, spec) for turn in fitted]
+    messages = [_write_message(turn, spec) for turn in fitted]
     limit = spec.max_content_characters
-    if limit is not None and any(len(message["content"]) > limit for message in wire):
+    if limit is not None and any(len(message["content"]) > limit for message in messages):
         raise ValueError(f"messages: {spec.id} takes at most {limit:,} characters in one message.")
-    return wire
+    return messages
 
 
-def drop_thoughts(wire: Sequence[Mapping[str, Any]], spec: GemmaModel) -> list[dict[str, Any]]:
+def drop_thoughts(messages: Sequence[Mapping[str, Any]], spec: GemmaModel) -> list[dict[str, Any]]:
     """Return the messages of a request without thoughts, for a server that refuses their keys."""
     keys = get_template_data(spec).thought_keys
-    return [{key: value for key, value in message.items() if key not in keys} for message in wire]
+    return [{key: value for key, value in message.items() if key not in keys} for message in messages]
 
 
 def fit(

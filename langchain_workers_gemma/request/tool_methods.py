@@ -20,7 +20,7 @@ from langchain_workers_gemma.request.tool_prompts import (
     write_calling_instructions,
     write_guided_instructions,
 )
-from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, get_tool_name, to_wire_tool
+from langchain_workers_gemma.request.tools import ToolChoice, ToolMethod, build_request_tool, get_tool_name
 from langchain_workers_gemma.response.events import Stage
 from langchain_workers_gemma.response.stages.bound_calls import BoundTools
 from langchain_workers_gemma.response.stages.guided_calls import GuidedCalls
@@ -146,12 +146,12 @@ def _build_native(settings: CallSettings, choice: ToolChoice) -> Strategy:
     shown = get_template_data(spec).declarations
     data: dict[str, Any] = {
         "tools": [
-            to_wire_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role, shown=shown)
+            build_request_tool(tool, strict_allowed=spec.tool_choice, engine_types=spec.tool_role, shown=shown)
             for tool in settings.tools
         ]
     }
     if settings.tool_choice is not None and spec.tool_choice:
-        data["tool_choice"] = choice.to_wire()
+        data["tool_choice"] = choice.to_openai()
     if settings.parallel_tool_calls is not None:
         if spec.tool_choice:
             data["parallel_tool_calls"] = settings.parallel_tool_calls

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_workers_gemma.request.tools import ToolChoice, to_wire_tool
+from langchain_workers_gemma.request.tools import ToolChoice, build_request_tool
 from langchain_workers_gemma.schemas import inline_refs
 from langchain_workers_gemma.schemas.descriptions import DESCRIBED, add_notes
 
@@ -19,7 +19,7 @@ def write_calling_instructions(tools: Sequence[Mapping[str, Any]], choice: ToolC
     The wording and the notation follow Gemma's documentation
     (ai.google.dev/gemma/docs/capabilities/function-calling), on which Gemma 3 was trained.
     """
-    definitions = [to_wire_tool(tool, strict_allowed=False)["function"] for tool in tools]
+    definitions = [build_request_tool(tool, strict_allowed=False)["function"] for tool in tools]
     lines = [
         "You have access to functions.",
         "If you decide to invoke any of the function(s), you MUST put it in the format of",

@@ -39,7 +39,7 @@ class ToolChoice:
         """Whether a call is required."""
         return self.mode in ("required", "named")
 
-    def to_wire(self) -> str | dict[str, Any]:
+    def to_openai(self) -> str | dict[str, Any]:
         """Return OpenAI's form."""
         if self.mode == "named":
             return {"type": "function", "function": {"name": self.name}}
@@ -141,7 +141,7 @@ def parse_choice(choice: object, names: Sequence[str]) -> ToolChoice:
     )
 
 
-def to_wire_tool(
+def build_request_tool(
     tool: Mapping[str, Any], *, strict_allowed: bool, engine_types: bool = False, shown: ShownKeywords | None = None
 ) -> dict[str, Any]:
     """Return a tool in the form of the request, with the subset of JSON Schema that the services document.

@@ -103,7 +103,7 @@ class FrameDecoder:
             calls = message.get("tool_calls") or calls  # if both places hold calls, they are the same
             _append_text(message, events)
         elif "response" in frame:
-            text = as_text(frame["response"])
+            text = to_text(frame["response"])
             if text:
                 events.append(Text(text))
         if self._calls.is_in_call and not calls and events and type(events[-1]) is Text:
@@ -139,15 +139,15 @@ def _append_text(message: Mapping[str, Any], events: list[Event]) -> None:
     # Servers use either name; some send both with the same text.
     thought = message.get("reasoning_content") or message.get("reasoning")
     if thought:
-        events.append(Reasoning(as_text(thought)))
-    text = as_text(message.get("content"))
+        events.append(Reasoning(to_text(thought)))
+    text = to_text(message.get("content"))
     if text:
         events.append(Text(text))
     elif isinstance(message.get("refusal"), str) and message["refusal"]:
         events.append(Text(message["refusal"]))
 
 
-def as_text(value: object) -> str:
+def to_text(value: object) -> str:
     """Return the text of a `response` or `content`, whatever its type.
 
     Some services send numbers instead of strings (dropping them loses text, cloudflare/ai#651), the parsed object in

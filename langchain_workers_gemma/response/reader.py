@@ -143,15 +143,17 @@ class ReplyReader:
             events.extend(self._run_stages(stage.flush(), position + 1))
         return self._collect(events)
 
-    def get_finished_calls(self, *, broken: str | None = None) -> list[FinishedCall]:
+    def get_finished_calls(self, *, interruption: str | None = None) -> list[FinishedCall]:
         """Return the calls of the reply, each with the reason if it must not run. Call it after the reply has ended.
 
         Args:
-            broken: Why the stream was interrupted, `None` if it was not.
+            interruption: Why the stream was interrupted, `None` if it was not.
         """
         if not self._ledger.calls:
             return []
-        return self._ledger.finish(self.truncation, broken=broken, parallel=self._options.parallel_tool_calls)
+        return self._ledger.finish(
+            self.truncation, interruption=interruption, parallel=self._options.parallel_tool_calls
+        )
 
     @property
     def truncation(self) -> str | None:

@@ -153,12 +153,14 @@ class CallLedger:
         """Record that something followed the calls so far, so the end of the reply did not truncate them."""
         self._last.clear()
 
-    def finish(self, truncation: str | None, *, broken: str | None = None, parallel: bool = True) -> list[FinishedCall]:
+    def finish(
+        self, truncation: str | None, *, interruption: str | None = None, parallel: bool = True
+    ) -> list[FinishedCall]:
         """Return the calls of the reply, each with the reason if it must not run.
 
         Args:
             truncation: Why the reply was truncated, so that its last call may be incomplete; `None` if it was not.
-            broken: Why the stream was interrupted, so that no engine has closed its JSON; `None` if it was not.
+            interruption: Why the stream was interrupted, so that no engine has closed its JSON; `None` if it was not.
             parallel: Whether more than one call may run.
         """
         calls: list[FinishedCall] = []
@@ -168,12 +170,12 @@ class CallLedger:
             error = None
             if not call.name:
                 error = "The call has no name."
-            elif call.position in self._last and (truncation or (broken and not text)):
-                error = truncation or broken
+            elif call.position in self._last and (truncation or (interruption and not text)):
+                error = truncation or interruption
             elif call.is_garbled:
                 error = "The service split the arguments in the wrong place: a key holds a special token of the model."
             elif arguments is None:
-                error = broken or "The arguments are not one JSON object."
+                error = interruption or "The arguments are not one JSON object."
             elif call.position and not parallel:
                 error = "parallel_tool_calls=False allows one call in a reply: make this call again, by itself."
             if error:

@@ -139,15 +139,15 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Iterator[Any]:
         attempts = _Attempts(self, _merge_input(list(input)))
-        growth = _Growth(self)
+        output = _StreamOutput(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         for chunk in attempts.runnable.stream(attempts.messages, child, **kwargs):
-            yield from growth.add(chunk)
-        attempts.take(growth.message)
+            yield from output.add(chunk)
+        attempts.take(output.message)
         while attempts.is_open:  # not streamed, since partial values of a second object could contradict the first
             child = patch_config(config, callbacks=run_manager.get_child())
             attempts.take(attempts.runnable.invoke(attempts.messages, child, **kwargs))
-        yield from growth.finish(attempts)
+        yield from output.finish(attempts)
 
     async def _astream(
         self,
@@ -157,16 +157,16 @@ class StructuredOutput(RunnableSerializable[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         attempts = _Attempts(self, _merge_input([one async for one in input]))
-        growth = _Growth(self)
+        output = _StreamOutput(self)
         child = patch_config(config, callbacks=run_manager.get_child())
         async for chunk in attempts.runnable.astream(attempts.messages, child, **kwargs):
-            for value in growth.add(chunk):
+            for value in output.add(chunk):
                 yield value
-        attempts.take(growth.message)
+        attempts.take(output.message)
         while attempts.is_open:
             child = patch_config(config, callbacks=run_manager.get_child())
             attempts.take(await attempts.runnable.ainvoke(attempts.messages, child, **kwargs))
-        for value in growth.finish(attempts):
+        for value in output.finish(attempts):
             yield value
 
 
@@ -265,7 +265,7 @@ class _Attempts:
         return reading.value
 
 
-class _Growth:
+class _StreamOutput:
     """The output of a stream: partial values, and with `include_raw` chunks that add up to the result of `invoke`."""
 
     def __init__(self, spec: StructuredOutput) -> None:

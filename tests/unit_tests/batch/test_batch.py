@@ -157,7 +157,7 @@ def test_a_lone_surrogate_in_a_payload_is_replaced(service: MockService) -> None
     ],
 )
 def test_split_by_size_and_count(sizes: list[int], room: int, most: int | None, parts: list[int]) -> None:
-    assert [len(sizes[part]) for part in split(sizes, room=room, most=most)] == parts
+    assert [len(sizes[part]) for part in split(sizes, max_bytes=room, max_count=most)] == parts
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------

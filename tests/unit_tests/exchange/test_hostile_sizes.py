@@ -27,7 +27,7 @@ TOOL_CALLING_METHODS = ("native", "guided_json", "prompt")
 @pytest.fixture
 def size_limit(monkeypatch: pytest.MonkeyPatch) -> int:
     """Lower the limit for the size of a reply."""
-    monkeypatch.setattr(response_body, "MAX_REPLY_BYTES", 200_000)
+    monkeypatch.setattr(response_body, "MAX_BODY_BYTES", 200_000)
     return 200_000
 
 
@@ -69,13 +69,13 @@ def test_an_endless_line_raises(
 
 def test_the_size_limit_is_64_mib_and_memory_is_bounded(service: MockService) -> None:
     stream = EndlessBody(b"data: ", b"x" * 100_000)
-    stream.count[0] = -(response_body.MAX_REPLY_BYTES + 10_000_000)
+    stream.count[0] = -(response_body.MAX_BODY_BYTES + 10_000_000)
     service.respond_with(lambda: httpx.Response(200, stream=stream))
     tracemalloc.start()
     try:
         with pytest.raises(InternalServerError, match="67,108,864 bytes"):
             call_model(make_model(), "stream")
-        assert tracemalloc.get_traced_memory()[1] < 3 * response_body.MAX_REPLY_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 3 * response_body.MAX_BODY_BYTES
     finally:
         tracemalloc.stop()
 

@@ -65,11 +65,11 @@ def test_null_and_empty_tool_calls_are_ignored(service: MockService, empty: Any,
 @pytest.mark.parametrize("call_method", ALL_CALL_METHODS)
 @pytest.mark.parametrize("ids", [("c1", "c2"), ("same", "same"), (None, None), ("", ""), ("c1", None)])
 @pytest.mark.parametrize("names", [("f", "g"), ("f", "f")])
-@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("to_text", [True, False])
 def test_parallel_calls_have_unique_ids(
-    service: MockService, ids: tuple[Any, Any], names: tuple[str, str], as_text: bool, call_method: str
+    service: MockService, ids: tuple[Any, Any], names: tuple[str, str], to_text: bool, call_method: str
 ) -> None:
-    arguments: list[Any] = ['{"a": 1}', '{"a": 2}'] if as_text else [{"a": 1}, {"a": 2}]
+    arguments: list[Any] = ['{"a": 1}', '{"a": 2}'] if to_text else [{"a": 1}, {"a": 2}]
     calls = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": call_arguments}}
         for call_id, name, call_arguments in zip(ids, names, arguments, strict=True)

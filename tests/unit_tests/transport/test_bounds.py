@@ -81,7 +81,7 @@ def test_broken_content_encodings_raise(server: FaultServer, call_method: str, d
 def test_a_compression_bomb_is_not_inflated(
     server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response_body, "MAX_REPLY_BYTES", 4_000_000)
+    monkeypatch.setattr(response_body, "MAX_BODY_BYTES", 4_000_000)
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as writer:
         for _ in range(400):
