@@ -49,7 +49,7 @@ _SCRIPTS = (
     ("[\u0600-\u06ff\u0750-\u077f]+", 0.0, 0.40),  # Arabic
     ("[\u0900-\u097f]+", 0.48, 0.195),  # Devanagari
     ("[\u0980-\u09ff]+", 1.38, 0.0),  # Bengali
-    ("[\u0a00-\u0bff\u0c80-\u0dff]+", 2.75, 0.0),  # Gurmukhi to Sinhala, but
+    ("[\u0a00-\u0bff\u0c80-\u0dff]+", 2.75, 0.0),  # Gurmukhi to Sinhala, except
     ("[\u0c00-\u0c7f]+", 4.0, 0.0),  # Telugu
     ("[\u0e00-\u0eff]+", 0.0, 0.35),  # Thai and Lao
     ("[\u3040-\u30ff]+", 0.0, 0.48),  # Kana

@@ -163,7 +163,7 @@ class Preparation:
             logprobs=bool(settings.logprobs),
             json_answer=strategy.json_answer,
             # A stream emits JSON as it arrives. An agent does not need that, so with tools it can still be corrected.
-            withholds=None if not self.repairs else "all" if settings.tools or not self.stream else "prose",
+            withholds=None if not self.repairs else "all" if settings.tools or not self.stream else "not_json",
             stops=self.stops,
             text_stages=strategy.text_stages,
             forced=self.forced,
@@ -360,9 +360,8 @@ class Preparation:
     def _build_metadata(self) -> dict[str, Any]:
         metadata = {"model_provider": PROVIDER, "model_name": self.settings.spec.id}
         if self.settings.keep_invalid_answer and self.strategy.form is not None:
-            metadata["json_form"] = (
-                self.strategy.form.form.name
-            )  # `with_structured_output` continues with the next form
+            # `with_structured_output` continues with the next form.
+            metadata["json_form"] = self.strategy.form.form.name
         return metadata
 
 

@@ -19,7 +19,7 @@ _STILL_OPENING = re.compile(
 MAX_HEAD_BYTES = 1000  # for white space and a fence; a longer run of white space does not end
 
 
-Withholding: TypeAlias = Literal["all", "prose"]
+Withholding: TypeAlias = Literal["all", "not_json"]
 """The answers that are kept from the caller, so that they can be requested again: all, or those without JSON first."""
 
 
