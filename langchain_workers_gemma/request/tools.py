@@ -63,7 +63,7 @@ def build_tool_arguments(
     formatted = [to_openai_tool(tool, strict=strict) for tool in tools]
     arguments: dict[str, Any] = {"tools": formatted} if formatted else {}
     if choice is not None:
-        arguments["tool_choice"] = parse_choice(choice, [get_tool_name(tool) for tool in formatted]).to_wire()
+        arguments["tool_choice"] = parse_choice(choice, [get_tool_name(tool) for tool in formatted]).to_openai()
     if parallel_tool_calls is not None and formatted:
         arguments["parallel_tool_calls"] = parallel_tool_calls
     return arguments
