@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_workers_gemma.request.tools import ToolChoice, get_tool_name
-from langchain_workers_gemma.schemas import for_constraint, inline_refs
+from langchain_workers_gemma.schemas import inline_refs, to_constraint_schema
 
 _REF = "#/$defs/"
 
@@ -45,7 +45,7 @@ def build_guided_schema(
         )
         several = _build_object({"tool_calls": {"type": "array", "items": call}}) if parallel else call
         schema = {"anyOf": [several, _build_object({"answer": answer})]}
-    return for_constraint({**schema, "$defs": definitions} if definitions else schema)
+    return to_constraint_schema({**schema, "$defs": definitions} if definitions else schema)
 
 
 def _build_call_schema(tool: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

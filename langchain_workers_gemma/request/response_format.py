@@ -14,7 +14,7 @@ from langchain_workers_gemma.exchange.request import Problem
 from langchain_workers_gemma.json_text.finder import NoJsonError, find_json, is_truncated_json
 from langchain_workers_gemma.models import GemmaModel
 from langchain_workers_gemma.request.tool_prompts import write_answer_instructions
-from langchain_workers_gemma.schemas import for_constraint, inline_refs, to_strict_openai
+from langchain_workers_gemma.schemas import inline_refs, to_constraint_schema, to_strict_openai
 from langchain_workers_gemma.schemas.validation import find_mismatches, find_value_problems
 
 MAX_QUOTED = 20_000
@@ -129,7 +129,7 @@ def _to_plain(value: object) -> object:
 @lru_cache(maxsize=256)
 def _build_engine_schema(schema: str, strict: bool) -> dict[str, Any]:  # noqa: FBT001 - a key of the cache
     """Return the converted schema. Chains send the same schema with every call."""
-    return to_strict_openai(json.loads(schema)) if strict else for_constraint(json.loads(schema))
+    return to_strict_openai(json.loads(schema)) if strict else to_constraint_schema(json.loads(schema))
 
 
 def parse_response_format(value: object) -> Answer | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_workers_gemma.schemas import ShownKeywords, declare, for_tool
+from langchain_workers_gemma.schemas import ShownKeywords, describe_hidden_keywords, to_tool_parameters
 from langchain_workers_gemma.schemas.validation import find_mismatches
 
 ToolLike: TypeAlias = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -149,7 +149,7 @@ def build_request_tool(
     Args:
         tool: The tool in OpenAI's form.
         strict_allowed: Whether `strict` is sent if it is set.
-        engine_types: Whether an engine derives the types of arguments from the parameters (see `for_tool`).
+        engine_types: Whether an engine derives the types of arguments from the parameters (see `to_tool_parameters`).
         shown: The keywords that the model's template shows, if they are known. Other keywords are then added to the
             description.
     """
@@ -174,5 +174,5 @@ def _convert_parameters(
     schema: str, *, engine_types: bool, shown: ShownKeywords | None
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the converted parameters, and lines for the description. Agents send the same tools with every call."""
-    parameters = for_tool(json.loads(schema), engine_types=engine_types)
-    return (parameters, []) if shown is None else declare(parameters, shown)
+    parameters = to_tool_parameters(json.loads(schema), engine_types=engine_types)
+    return (parameters, []) if shown is None else describe_hidden_keywords(parameters, shown)

@@ -30,7 +30,7 @@ _DECIMAL = "^(?!^[-+.]*$)"
 """The start of a pattern: some releases of Pydantic write `Decimal` as a number or a string with this pattern."""
 
 
-def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
+def to_constraint_schema(schema: Mapping[str, Any]) -> JSONSchema:
     """Rewrite a schema with the keywords that `llguidance`, `outlines-core` and `xgrammar` all support alike.
 
     These are `type`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `anyOf`, `enum`,
@@ -50,14 +50,14 @@ def for_constraint(schema: Mapping[str, Any]) -> JSONSchema:
         schema: A JSON Schema.
 
     Returns:
-        The schema for the constraint. `for_constraint` does not change it again.
+        The schema for the constraint. `to_constraint_schema` does not change it again.
 
     Raises:
         ValueError: If the schema cannot be read (see `inline_refs`), or no value can match it.
 
     Examples:
-        >>> for_constraint({"properties": {"tags": {"type": "array", "items": {"type": "string"}, "minItems": 1}}})
-        ... # doctest: +NORMALIZE_WHITESPACE
+        >>> tags = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+        >>> to_constraint_schema({"properties": {"tags": tags}})  # doctest: +NORMALIZE_WHITESPACE
         {'type': 'object',
          'properties': {'tags': {'type': 'array', 'items': {'type': 'string'}, 'description': '(at least 1 item)'}},
          'additionalProperties': False}

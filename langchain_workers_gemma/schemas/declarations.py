@@ -37,11 +37,11 @@ class ShownKeywords:
         return key in self.of_every_type or key in self.of_type.get(str(kind), ())
 
 
-def declare(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
+def describe_hidden_keywords(parameters: JSONSchema, shown: ShownKeywords) -> tuple[JSONSchema, list[str]]:
     """Add descriptions of the keywords that a template does not show.
 
     Args:
-        parameters: The parameters that `for_tool` returns.
+        parameters: The parameters that `to_tool_parameters` returns.
         shown: The keywords that the template shows.
 
     Returns:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_workers_gemma.schemas.all_of import prepare
-from langchain_workers_gemma.schemas.constraint import for_constraint
+from langchain_workers_gemma.schemas.constraint import to_constraint_schema
 from langchain_workers_gemma.schemas.keywords import ANNOTATIONS, JSONSchema, get_types, split_annotations
 from langchain_workers_gemma.schemas.traversal import map_schemas, read_required_names
 
@@ -16,7 +16,7 @@ def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
 
     Every property is required and no other is allowed, at every depth. An optional property may be null instead, unless
     it has a default: then the model has to write a value, since most such fields do not allow null. The result also has
-    the form of `for_constraint`, since the same engines read the schema. A `dict[str, X]` stays as it is: OpenAI
+    the form of `to_constraint_schema`, since the same engines read the schema. A `dict[str, X]` stays as it is: OpenAI
     refuses it, but a closed object would allow only `{}`.
 
     Args:
@@ -26,7 +26,7 @@ def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
         The strict schema.
 
     Raises:
-        ValueError: See `for_constraint`.
+        ValueError: See `to_constraint_schema`.
 
     Examples:
         >>> to_strict_openai({"properties": {"a": {"type": "string"}}})  # doctest: +NORMALIZE_WHITESPACE
@@ -34,7 +34,7 @@ def to_strict_openai(schema: Mapping[str, Any]) -> JSONSchema:
          'required': ['a'], 'additionalProperties': False}
     """
     root, definitions = prepare(schema)
-    return for_constraint(
+    return to_constraint_schema(
         {**_make_strict(root), "$defs": {name: _make_strict(one) for name, one in definitions.items()}}
     )
 

@@ -22,7 +22,7 @@ from langchain_workers_gemma.schemas.traversal import map_schemas, read_required
 _DROPPED = ANNOTATIONS - {"description", "default", "examples", "example"}
 
 
-def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
+def to_tool_parameters(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSchema:
     """Rewrite a schema as the parameters of a tool, in the form that Workers AI documents.
 
     Workers AI expects `{"type": "object", "properties": {...}, "required": [...]}` where every property has a `type`
@@ -47,7 +47,7 @@ def for_tool(schema: Mapping[str, Any], *, engine_types: bool = False) -> JSONSc
         ValueError: If the schema cannot be read (see `inline_refs`).
 
     Examples:
-        >>> for_tool({"title": "F", "properties": {"user_id": {"type": ["integer", "null"]}}})
+        >>> to_tool_parameters({"title": "F", "properties": {"user_id": {"type": ["integer", "null"]}}})
         {'type': 'object', 'properties': {'user_id': {'type': 'integer', 'description': 'User id'}}}
     """
     root, definitions = prepare(schema)

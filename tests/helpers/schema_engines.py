@@ -11,10 +11,10 @@ import llguidance.numpy
 import numpy as np
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
-from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_strict_openai
+from langchain_workers_gemma.schemas import inline_refs, to_constraint_schema, to_strict_openai, to_tool_parameters
 from langchain_workers_gemma.schemas.traversal import list_children
 
-SCHEMA_TRANSFORMS = [inline_refs, for_constraint, for_tool, to_strict_openai]
+SCHEMA_TRANSFORMS = [inline_refs, to_constraint_schema, to_tool_parameters, to_strict_openai]
 
 
 def iterate_subschemas(schema: Any) -> Any:

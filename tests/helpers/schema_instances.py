@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from langchain_workers_gemma.schemas import for_constraint, to_json_schema
+from langchain_workers_gemma.schemas import to_constraint_schema, to_json_schema
 from tests.helpers.schema_engines import generate_instance
 from tests.helpers.schema_examples import EXAMPLES
 
@@ -17,7 +17,7 @@ def get_instance(name: str) -> str:
     if name in _HAND_WRITTEN:
         return json.dumps(_HAND_WRITTEN[name])
     example = EXAMPLES[name]
-    schema = for_constraint(to_json_schema(example.schema))
+    schema = to_constraint_schema(to_json_schema(example.schema))
     found = [generate_instance(schema, seed) for seed in range(6)]
     return max((one for one in found if _is_valid_json(one) and not example.find_errors(one)), key=len)
 

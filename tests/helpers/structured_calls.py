@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field
 from langchain_workers_gemma.models import resolve_model
 from langchain_workers_gemma.request.template_data import get_template_data
 from langchain_workers_gemma.schemas import (
-    declare,
-    for_constraint,
-    for_tool,
+    describe_hidden_keywords,
     get_schema_description,
     get_schema_name,
+    to_constraint_schema,
     to_json_schema,
+    to_tool_parameters,
 )
 from tests.helpers.mock_service import MockService, make_completion, make_delta, make_usage
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, SEA_LION, run_async
@@ -104,7 +104,7 @@ def make_constraint_parameters(variant: ServiceVariant, schema: Any, name: str, 
 
 def make_call_schema(name: str, parameters: Any) -> Any:
     """Return the schema that constrains the output to a call of one tool."""
-    return for_constraint(
+    return to_constraint_schema(
         {
             "type": "object",
             "properties": {"name": {"type": "string", "enum": [name]}, "arguments": parameters},
@@ -121,13 +121,14 @@ def build_expected_parameters(variant: ServiceVariant, method: str | None, schem
         any_object = variant.parameter == "guided_json"
         return {"guided_json": {"type": "object"}} if any_object else {"response_format": {"type": "json_object"}}
     if method != "function_calling":
-        return make_constraint_parameters(variant, for_constraint(plain), name)
+        return make_constraint_parameters(variant, to_constraint_schema(plain), name)
     parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
     if not variant.forces_calls:
         return make_constraint_parameters(variant, ANY, "reply")  # its schema has tests of its own
     # Details of parameters that Gemma 4's template does not render go into the description (tests/unit_tests/request).
     shown = get_template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
-    declared, lines = declare(for_tool(parameters, engine_types=True), shown) if shown else (parameters, [])
+    converted = to_tool_parameters(parameters, engine_types=True)
+    declared, lines = describe_hidden_keywords(converted, shown) if shown else (parameters, [])
     function = {
         "name": name,
         "description": "\n".join([get_schema_description(schema) or name, *lines]),

@@ -15,7 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma import schemas
-from langchain_workers_gemma.schemas import for_constraint, for_tool, inline_refs, to_json_schema, to_strict_openai
+from langchain_workers_gemma.schemas import (
+    inline_refs,
+    to_constraint_schema,
+    to_json_schema,
+    to_strict_openai,
+    to_tool_parameters,
+)
 from langchain_workers_gemma.schemas.keywords import OF_ONE_TYPE
 from langchain_workers_gemma.schemas.traversal import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, SINGLE_SCHEMAS
 from tests.helpers.schema_engines import (
@@ -59,7 +65,7 @@ def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
     assert schema == before
 
 
-@pytest.mark.parametrize("function", [for_constraint, to_strict_openai], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", [to_constraint_schema, to_strict_openai], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_compile_every_constraint(name: Any, function: Any) -> None:
     compile_with_both_engines(function(to_json_schema(EXAMPLES[name].schema)))
@@ -80,7 +86,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
     }
     shared |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format"}
     shared |= {"description", "$ref", "$defs"}
-    for one in iterate_subschemas(for_constraint(to_json_schema(EXAMPLES[name].schema))):
+    for one in iterate_subschemas(to_constraint_schema(to_json_schema(EXAMPLES[name].schema))):
         assert one.keys() - shared <= ({"minItems", "maxItems"} if "prefixItems" in one else set())
         assert isinstance(one.get("type", ""), str)
         if "properties" in one:
@@ -90,7 +96,7 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_engines_accept_parses_into_the_callers_type(name: Any) -> None:
     example = EXAMPLES[name]
-    constraint = for_constraint(to_json_schema(example.schema))
+    constraint = to_constraint_schema(to_json_schema(example.schema))
     wrong = {}
     for seed in range(8):
         text = generate_instance(constraint, seed)
@@ -102,7 +108,7 @@ def test_what_engines_accept_parses_into_the_callers_type(name: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tools_have_the_published_form(name: Any) -> None:
-    made = for_tool(to_json_schema(EXAMPLES[name].schema))
+    made = to_tool_parameters(to_json_schema(EXAMPLES[name].schema))
     assert made["type"] == "object"
     assert isinstance(made["properties"], dict)
     assert made.keys() <= {"type", "properties", "required", "additionalProperties", "anyOf", "$defs"}
@@ -123,7 +129,7 @@ def test_strict_requires_everything_and_closes_objects(name: Any) -> None:
 
 
 def test_outlines_unrolls_recursion_three_times_and_llguidance_does_not_end() -> None:
-    constraint = for_constraint(to_json_schema(Branch))
+    constraint = to_constraint_schema(to_json_schema(Branch))
     regex = compile_with_both_engines(constraint)
     value: dict[str, Any] = {"value": 0, "children": []}
     deep = []
@@ -187,10 +193,10 @@ def run(schema: Any) -> None:
             continue
         assert isinstance(made, dict)
         json.dumps(made)
-        if function in (inline_refs, for_constraint):
+        if function in (inline_refs, to_constraint_schema):
             assert function(made) == made
     try:
-        made = for_constraint(schema)
+        made = to_constraint_schema(schema)
     except ValueError:
         return
     if "$defs" not in made:  # a definition may be endlessly recursive, which no engine can express

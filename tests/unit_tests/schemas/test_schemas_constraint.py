@@ -10,13 +10,13 @@ import llguidance
 import pytest
 from outlines_core import json_schema as outlines  # type: ignore[import-untyped]
 
-from langchain_workers_gemma.schemas import for_constraint, to_json_schema
+from langchain_workers_gemma.schemas import to_constraint_schema, to_json_schema
 from tests.helpers.schema_engines import TOKENIZER, accepts_value, compile_with_both_engines, make_grammar
 from tests.helpers.schema_examples import EXAMPLES, Constraints, Node
 
 
 def constrained(rules: Any) -> Any:
-    return for_constraint({"type": "object", "properties": {"a": rules}, "required": ["a"]})["properties"]["a"]
+    return to_constraint_schema({"type": "object", "properties": {"a": rules}, "required": ["a"]})["properties"]["a"]
 
 
 ANYTHING = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null", "array", "object")]}
@@ -113,7 +113,7 @@ def test_translations(given_: Any, wanted: Any) -> None:
     made = constrained(given_)
     assert made == wanted
     assert constrained(made) == made
-    compile_with_both_engines(for_constraint({"type": "object", "properties": {"a": given_}, "required": ["a"]}))
+    compile_with_both_engines(to_constraint_schema({"type": "object", "properties": {"a": given_}, "required": ["a"]}))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_translations(given_: Any, wanted: Any) -> None:
 def test_what_nothing_can_meet_is_refused_where_it_is_required(impossible: Any) -> None:
     with pytest.raises(ValueError, match="No value can meet"):
         constrained(impossible)
-    made = for_constraint({"type": "object", "properties": {"a": impossible, "b": {"type": "null"}}})
+    made = to_constraint_schema({"type": "object", "properties": {"a": impossible, "b": {"type": "null"}}})
     assert list(made["properties"]) == ["b"]
 
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_refused(unreadable: Any) -> None:
 
 
 def test_stripped_rules_are_described_and_still_checked() -> None:
-    fields = for_constraint(to_json_schema(Constraints))["properties"]
+    fields = to_constraint_schema(to_json_schema(Constraints))["properties"]
     assert fields["tags"]["description"] == "Some tags (at least 1 item, at most 3 items)"
     assert fields["code"]["description"] == "(pattern: ^[a-z]{3}-[0-9]+$)"
     assert fields["above"] == {"type": "integer", "minimum": 1, "maximum": 9}
@@ -175,13 +175,13 @@ def test_stripped_rules_are_described_and_still_checked() -> None:
 def test_objects_are_closed_for_llguidance_alone() -> None:
     open_, closed = {"type": "object", "properties": {"a": {"type": "null"}}}, to_json_schema(Node)
     assert accepts_value(open_, {"made_up": 1})
-    assert not accepts_value(for_constraint(open_), {"made_up": 1})
+    assert not accepts_value(to_constraint_schema(open_), {"made_up": 1})
     assert not re.fullmatch(outlines.build_regex_from_schema(json.dumps(open_)), '{"made_up": 1}')
-    assert not accepts_value(for_constraint(closed), {"value": 1, "made_up": 1})
+    assert not accepts_value(to_constraint_schema(closed), {"value": 1, "made_up": 1})
 
 
 def test_what_engines_do_with_what_is_stripped() -> None:
-    """The reasons for `for_constraint`; when an engine learns better, this fails and the rule may go."""
+    """The reasons for `to_constraint_schema`; when an engine learns better, this fails and the rule may go."""
 
     def says(rules: Any) -> Any:
         return llguidance.LLMatcher.validate_grammar(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_workers_gemma.schemas import for_constraint, inline_refs
+from langchain_workers_gemma.schemas import inline_refs, to_constraint_schema
 from tests.helpers.cost_growth import count_lines_run
 from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
@@ -39,7 +39,7 @@ def test_pointers_are_decoded() -> None:
 def test_rules_beside_a_reference_are_merged() -> None:
     person = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     extra = {"$ref": "#/$defs/P", "properties": {"age": {"type": "integer"}}, "required": ["age"], "description": "d"}
-    made = for_constraint({"properties": {"a": extra}, "$defs": {"P": person}})["properties"]["a"]
+    made = to_constraint_schema({"properties": {"a": extra}, "$defs": {"P": person}})["properties"]["a"]
     assert made["required"] == ["name", "age"]
     assert list(made["properties"]) == ["name", "age"]
     assert made["description"] == "d"

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as OldModel
 
 from langchain_workers_gemma.schemas import (
-    for_constraint,
     get_schema_description,
     get_schema_name,
     inline_refs,
+    to_constraint_schema,
     to_json_schema,
 )
 from tests.helpers.schema_examples import Trip
@@ -44,7 +44,7 @@ class OldOuter(OldModel):
 def test_pydantic_v1_classes() -> None:
     made = to_json_schema(OldOuter)
     assert (made["title"], made["description"]) == ("OldOuter", "Old.")
-    assert for_constraint(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
+    assert to_constraint_schema(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_workers_gemma.schemas import for_constraint, for_tool, to_strict_openai
+from langchain_workers_gemma.schemas import to_constraint_schema, to_strict_openai, to_tool_parameters
 from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
 
@@ -37,14 +37,14 @@ from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
     ],
 )
 def test_tool_properties(given_: Any, wanted: Any) -> None:
-    assert for_tool({"title": "T", "properties": {"my_arg": given_}}) == {
+    assert to_tool_parameters({"title": "T", "properties": {"my_arg": given_}}) == {
         "type": "object",
         "properties": {"my_arg": wanted},
     }
 
 
 def test_the_description_of_a_required_optional_allows_null() -> None:
-    made = for_tool({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
+    made = to_tool_parameters({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
     assert made["properties"]["a"]["description"] == "A (may be null)"
     assert made["required"] == ["a"]
 
@@ -58,7 +58,7 @@ def test_the_description_of_a_required_optional_allows_null() -> None:
     ],
 )
 def test_an_optional_keeps_null_for_engines_that_type_by_the_schema(given_: Any) -> None:
-    made = for_tool(
+    made = to_tool_parameters(
         {"properties": {"a": given_, "b": {"type": "object", "properties": {"a": given_}}}}, engine_types=True
     )
     for properties in (made["properties"], made["properties"]["b"]["properties"]):
@@ -72,7 +72,7 @@ def test_engines_read_every_type_that_a_parameter_takes() -> None:
     parameters = {
         "properties": {"union": {"type": ["string", "integer", "null"]}, "any": {}, "enum": {"enum": ["a", None]}}
     }
-    made = for_tool(parameters, engine_types=True)["properties"]
+    made = to_tool_parameters(parameters, engine_types=True)["properties"]
     assert [one["type"] for one in made["union"]["anyOf"]] == ["string", "integer", "null"]
     assert {one["type"] for one in made["any"]["anyOf"]} >= {"string", "number", "object", "array", "null"}
     assert made["enum"] == {"type": "string", "description": "Enum", "enum": ["a", None]}
@@ -83,11 +83,11 @@ def test_a_reference_never_ends_up_at_the_root() -> None:
     for function in SCHEMA_TRANSFORMS:
         assert "$ref" not in function({"anyOf": [{"$ref": "#/$defs/N"}], "$defs": {"N": node}})
     with pytest.raises(ValueError, match="points only to itself"):
-        for_constraint({"anyOf": [{"$ref": "#"}]})
+        to_constraint_schema({"anyOf": [{"$ref": "#"}]})
 
 
 def test_a_tool_without_arguments_has_properties() -> None:
-    assert for_tool({"type": "object"}) == {"type": "object", "properties": {}}
+    assert to_tool_parameters({"type": "object"}) == {"type": "object", "properties": {}}
 
 
 def test_strict_makes_optionals_nullable_unless_they_have_a_default() -> None:

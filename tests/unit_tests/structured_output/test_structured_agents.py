@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from pydantic import BaseModel
 
 from langchain_workers_gemma.schemas import (
-    for_constraint,
+    to_constraint_schema,
     to_strict_openai,
 )
 from tests.helpers.mock_service import MockService, make_completion
@@ -52,7 +52,7 @@ def test_a_bound_response_format_is_sent(service: MockService, variant: ServiceV
     if form == "openai":
         assert part == make_constraint_parameters(variant, to_strict_openai(schema), "Joke", strict=True)
     elif form == "bare":
-        assert part == make_constraint_parameters(variant, for_constraint(schema), "Joke")
+        assert part == make_constraint_parameters(variant, to_constraint_schema(schema), "Joke")
     elif form == "object" and variant.parameter is not None:
         assert part == build_expected_parameters(variant, "json_mode", Joke)
     else:
@@ -129,7 +129,7 @@ def test_agents_without_tools_return_the_object(service: MockService, variant: s
     agent: Any = create_agent(make_model(**service_variant.arguments), response_format=strategy(Forecast))
     state = agent.invoke({"messages": [("user", "Go")]})
     assert state["structured_response"] == Forecast(city="Paris", degrees=24)
-    schema = for_constraint(Forecast.model_json_schema())
+    schema = to_constraint_schema(Forecast.model_json_schema())
     assert get_structured_parameters(get_request_input(service)) == make_constraint_parameters(
         service_variant, schema, "Forecast"
     )
