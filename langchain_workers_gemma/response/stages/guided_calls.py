@@ -128,7 +128,10 @@ class GuidedCalls:
         text = fence[1] if fence is not None else held
         value = _parse_object(text)
         if value is None:
-            return self._read_truncated(text)
+            text = text.lstrip()
+            end = ValueScanner().scan(text)
+            rest = "" if end is None else text[end:].strip()
+            return self._read_followed(text[:end], rest) if rest else self._read_truncated(text)
         if isinstance(value.get("tool_calls"), list):
             answer = value.get("answer")
             texts: list[Event] = [Text(answer)] if isinstance(answer, str) and answer else []
@@ -137,6 +140,11 @@ class GuidedCalls:
             answer = value["answer"]
             return [Text(answer if isinstance(answer, str) else encode_json(answer).decode())]
         return self._read_call(0, value)
+
+    def _read_followed(self, written: str, rest: str) -> list[Event] | None:
+        """Return the events of an envelope that text follows; any other value is not of the schema."""
+        events = self._read_envelope(written) if _LIST.match(written) else None
+        return None if events is None else [*events, Text(rest)]
 
     def _read_calls(self, items: Iterable[Any]) -> list[Event]:
         """Return the calls in a list. An item that is not a call to a bound tool is text."""
@@ -185,11 +193,12 @@ class GuidedCalls:
                 return [*events, *(self._read_truncated_call(index, text[position:]) or ())]
             written = text[position:end]
             item = _parse_object(written)
-            events += (self._read_call(index, item) if item is not None else None) or [Text(written)]
+            call = self._read_truncated_call(index, written) if item is None else self._read_call(index, item)
+            events += call or [Text(written)]
             position, index = end, index + 1
 
     def _read_truncated_call(self, index: int, text: str) -> list[Event] | None:
-        """Return a call that was truncated, `None` if its name is incomplete."""
+        """Return a call that was truncated or is no JSON, so that it must not run, `None` if its name is incomplete."""
         found = _NAME.search(text)
         name = self._resolve_name(found[1]) if found is not None else None
         if name is None:

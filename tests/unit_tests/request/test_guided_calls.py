@@ -87,6 +87,11 @@ GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [
     ('{"answer": "Hello"} and more', [], [], "Hello and more"),
     ('{"answer": "Hi", "confidence": 0.9}', [], [], "Hi"),
     ('{"answer": "cut in the mid', [], [], "cut in the mid"),
+    # The constraint was ignored: calls on lines of their own.
+    ('{"name": "Search", "parameters": {"query": "x"}}\n\n{"name": "Search", "parameters": {"query": "y"}}\n',
+     [("Search", {"query": "x"}), ("Search", {"query": "y"})], [], ""),
+    (f'{{"tool_calls": [{_SEARCH_CALL}]}}\nI wait for it.', _SEARCHES, [], "I wait for it."),
+    (f'{{"tool_calls": [{_SEARCH_CALL}, {{"name": "Search", "arguments": {{"query": x}}}}]}}', _SEARCHES, ["Search"], ""),
 ]  # fmt: skip
 
 
