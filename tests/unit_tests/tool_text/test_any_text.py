@@ -13,7 +13,8 @@ from langchain_workers_gemma.response.events import Event, Reasoning, Text, Tool
 from langchain_workers_gemma.tool_text.stage import TextStage
 from langchain_workers_gemma.tool_text.tokens import SPECIAL, ThinkingMarkup, get_markup
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
-from tests.unit_tests.tool_text.reported import TOOLS, iterate_samples
+from tests.unit_tests.tool_text.reported import iterate_samples
+from tests.unit_tests.tool_text.sample_calls import TOOLS
 
 _TOOLS = ToolNames.of(TOOLS)
 _THINKING = get_markup("gemma-4").thinking

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 
 from tests.helpers.mock_service import MockService, make_completion, make_delta, make_tool_call
 from tests.helpers.model_calls import call_model, make_model, summarize_message
-from tests.unit_tests.tool_text.reported import ROME, ROME_TEXT, TOOLS, Q
+from tests.unit_tests.tool_text.sample_calls import ROME, ROME_TEXT, TOOLS, Q
 
 _LLM = make_model(api="openai", max_tokens=100).bind_tools(TOOLS)
 _OSLO: tuple[str, dict[str, Any]] = ("weather", {"city": "Oslo"})

@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage
 
 from tests.helpers.mock_service import MockService, make_completion, make_delta, make_usage
 from tests.helpers.model_calls import call_model, make_model, summarize_message
-from tests.unit_tests.tool_text.reported import TOOLS, Sample, iterate_samples
+from tests.unit_tests.tool_text.reported import iterate_samples
+from tests.unit_tests.tool_text.sample_calls import TOOLS, Sample
 
 _SAMPLES = dict(iterate_samples())
 _LLM = {api: make_model(api=api).bind_tools(TOOLS) for api in ("native", "openai")}
