@@ -91,7 +91,8 @@ GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [
     ('{"name": "Search", "parameters": {"query": "x"}}\n\n{"name": "Search", "parameters": {"query": "y"}}\n',
      [("Search", {"query": "x"}), ("Search", {"query": "y"})], [], ""),
     (f'{{"tool_calls": [{_SEARCH_CALL}]}}\nI wait for it.', _SEARCHES, [], "I wait for it."),
-    (f'{{"tool_calls": [{_SEARCH_CALL}, {{"name": "Search", "arguments": {{"query": x}}}}]}}', _SEARCHES, ["Search"], ""),
+    (f'{{"tool_calls": [{_SEARCH_CALL}, {{"name": "Search", "arguments": {{"query": x}}}}]}}',
+     _SEARCHES, ["Search"], ""),
 ]  # fmt: skip
 
 
