@@ -205,7 +205,8 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        self.model = self.model or DEFAULT_MODEL.get(self.host, "")
+        if not self.model:
+            self.model = DEFAULT_MODEL.get(self.host, "")
         connection.resolve(self)
         spec = get_model_spec(self)
         if spec.embeds:
