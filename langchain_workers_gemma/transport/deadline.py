@@ -37,34 +37,44 @@ class Watched:
 
 
 class _Watchdog:
-    """A thread that shuts down sockets at their deadlines. It ends when there are no more sockets."""
+    """A thread that shuts down sockets at their deadlines. It ends when there are no more sockets.
+
+    It has no lock, which Ctrl-C could leave locked. At worst two threads watch at the same time, which does no harm.
+    """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Watch nothing. A forked process does not have the threads of its parent."""
         self._watched: deque[Watched] = deque()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
 
     def watch(self, watched: Watched) -> None:
-        with self._lock:
-            if self._process != os.getpid():  # a forked process does not have the threads of its parent
-                self._watched.clear()
-                self._thread, self._process = None, os.getpid()
-            self._watched.append(watched)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True)
-                self._thread.start()
+        self._watched.append(watched)  # before the thread is looked at: see the end of `_run`
+        if self._thread is None:
+            threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True).start()
 
     def _run(self) -> None:
-        while True:
+        self._thread = threading.current_thread()
+        while self._thread is not None:
             time.sleep(_TICK_SECONDS)
-            with self._lock:
-                now = time.monotonic()
-                while self._watched and (self._watched[0].cancelled or self._watched[0].deadline <= now):
-                    self._shut_down(self._watched.popleft())
-                if not self._watched:
-                    self._thread = None
-                    return
+            self._shut_down_due(time.monotonic())
+            if not self._watched:
+                self._thread = None
+                if self._watched:  # one was added before `_thread` was `None`, so no other thread was started
+                    self._thread = threading.current_thread()
+
+    def _shut_down_due(self, now: float) -> None:
+        for _ in range(len(self._watched)):
+            try:
+                first = self._watched.popleft()
+            except IndexError:  # another thread took it
+                return
+            if not first.cancelled and first.deadline > now:
+                self._watched.appendleft(first)
+                return
+            self._shut_down(first)
 
     @staticmethod
     def _shut_down(watched: Watched) -> None:
@@ -77,6 +87,8 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_watchdog.reset)
 
 
 def shut_down_after(seconds: float, network_stream: Any) -> Watched | None:
