@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,17 +13,22 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from langchain_workers_gemma.errors import APIConnectionError, APITimeoutError, WorkersGemmaError
+from langchain_workers_gemma.errors import WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import Flow, ResponseHead
-from langchain_workers_gemma.exchange.error_mapping import ErrorContext, make_unreadable_error, redact
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.gateway import check_header
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.client_pool import HEADERS, ClientPool, PoolKey, get_loop_pool, get_process_pool
 from langchain_workers_gemma.transport.content_coding import ACCEPTED, ContentCodingError, Inflater, get_decoder
 from langchain_workers_gemma.transport.deadline import Watched, shut_down_after
-from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, iterate_chain, run_flow
-from langchain_workers_gemma.transport.environment import find_proxy_variable
+from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, AsyncExchange, run_flow
+from langchain_workers_gemma.transport.failures import (
+    FAILURES,
+    make_not_decodable_error,
+    make_not_ended_error,
+    make_typed_error,
+    mask_failure,
+)
 from langchain_workers_gemma.transport.leftovers import (
     AsyncWatchedTransport,
     Reads,
@@ -33,8 +37,6 @@ from langchain_workers_gemma.transport.leftovers import (
     get_reads,
     trace_connection,
 )
-
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError, OverflowError)
 
 
 @dataclass(slots=True)
@@ -134,36 +136,61 @@ def _get_origin(base_url: str) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
-class _Connection:
-    """A connection to the service, for the requests of one sync call."""
+class _ConnectionState:
+    """What is known of a connection to the service, sync or async, and of the response that it reads.
 
-    __slots__ = (
-        "_body",
-        "_client",
-        "_deadline",
-        "_headers",
-        "_inflater",
-        "_key",
-        "_pool",
-        "_reads",
-        "_request",
-        "_response",
-        "_transport",
-        "_watched",
-    )
+    Args:
+        transport: How to send requests.
+    """
+
+    __slots__ = ("_deadline", "_head", "_inflater", "_key", "_reads", "_request", "_response", "_transport")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._pool: ClientPool[WatchedTransport] = get_process_pool()
-        self._client: WatchedTransport | None = None
         self._key: PoolKey | None = None
-        self._response: httpx.Response | None = None
-        self._headers: Mapping[str, str] = {}
-        self._reads: Reads | None = None
         self._request: Request | None = None
-        self._body: Iterator[bytes] = iter(())
+        self._response: httpx.Response | None = None
+        self._head = ResponseHead(0, {})
+        self._reads: Reads | None = None
         self._inflater: Inflater | None = None
         self._deadline: float | None = None
+
+    def _begin_response(self, response: httpx.Response) -> ResponseHead:
+        """Take a response whose body is to be read.
+
+        Raises:
+            ContentCodingError: If its coding was not accepted.
+            httpx.RemoteProtocolError: If it was there before the request.
+        """
+        self._response = response
+        self._reads = get_reads(_get_network_stream(response))
+        self._head = _build_head(response)
+        self._inflater = _get_decoder(response, self._head)
+        return self._head
+
+    def _to_typed_error(self, error: Exception, key: PoolKey | None = None) -> WorkersGemmaError:
+        """Return the typed error for a failure; chain it with `raise ... from`.
+
+        Args:
+            error: One of `FAILURES`.
+            key: What the connection is kept under, if it is our own.
+        """
+        return make_typed_error(mask_failure(error, self._transport.get_secrets(self._request)), key)
+
+    def _to_coding_error(self, error: ContentCodingError) -> WorkersGemmaError:
+        return make_not_decodable_error(self._head, error, self._transport.get_secrets(self._request))
+
+
+class _Connection(_ConnectionState):
+    """A connection to the service, for the requests of one sync call."""
+
+    __slots__ = ("_body", "_client", "_pool", "_watched")
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self._pool: ClientPool[WatchedTransport] = get_process_pool()
+        self._client: WatchedTransport | None = None
+        self._body: Iterator[bytes] = iter(())
         self._watched: Watched | None = None
 
     def send(self, request: Request) -> ResponseHead:
@@ -171,16 +198,12 @@ class _Connection:
         try:
             self._end_response(self._client)
             response = self._send(request)
-            self._response = response
-            self._reads = get_reads(_get_network_stream(response))
-            head = _build_head(response)
-            self._headers = head.headers
-            self._inflater = _get_decoder(response, head)
+            head = self._begin_response(response)
             body: Iterator[bytes] = iter(_get_raw_body(response))
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
-        except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request)), self._key) from error
+            raise self._to_coding_error(error) from None
+        except FAILURES as error:
+            raise self._to_typed_error(error, self._key) from error
         self._body = body if self._inflater is None else _inflate(body, self._inflater)
         return head
 
@@ -190,9 +213,9 @@ class _Connection:
         try:
             return next(self._body, None)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
-        except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
+            raise self._to_coding_error(error) from None
+        except FAILURES as error:
+            raise self._to_typed_error(error) from error
 
     def abort(self) -> None:
         self._close_client(self._client)
@@ -223,7 +246,7 @@ class _Connection:
             self._deadline = time.monotonic() + GRACE_TIMEOUT
             self._watched = shut_down_after(GRACE_TIMEOUT, _get_network_stream(self._response))
         elif time.monotonic() > self._deadline:
-            raise _make_not_ended_error()
+            raise make_not_ended_error()
 
     def _close_client(self, client: WatchedTransport | None) -> None:
         stream = _get_network_stream(self._response)
@@ -240,58 +263,35 @@ class _Connection:
         reads, self._reads = self._reads, None
         if self._response is not None:
             try:
-                if reads is not None and reads.end_response(self._headers):
+                if reads is not None and reads.end_response(self._head.headers):
                     self._close_client(client)
             finally:
                 response, self._response = self._response, None
                 response.close()
 
 
-class _AsyncConnection:
+class _AsyncConnection(_ConnectionState):
     """A connection to the service, for the requests of one async call."""
 
-    __slots__ = (
-        "_body",
-        "_client",
-        "_deadline",
-        "_headers",
-        "_inflater",
-        "_key",
-        "_pool",
-        "_reads",
-        "_request",
-        "_response",
-        "_transport",
-    )
+    __slots__ = ("_body", "_client", "_pool")
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._pool: ClientPool[AsyncWatchedTransport] | None = None
         self._client: AsyncWatchedTransport | None = None
-        self._key: PoolKey | None = None
-        self._response: httpx.Response | None = None
-        self._headers: Mapping[str, str] = {}
-        self._reads: Reads | None = None
-        self._request: Request | None = None
         self._body: AsyncIterator[bytes] | None = None
-        self._inflater: Inflater | None = None
-        self._deadline: float | None = None
 
     async def send(self, request: Request) -> ResponseHead:
         self._request = request
         try:
             await self._end_response(self._client)
             response = await self._send(request)
-            self._response = response
-            self._reads = get_reads(_get_network_stream(response))
-            head = _build_head(response)
-            self._headers = head.headers
-            self._inflater = _get_decoder(response, head)
+            head = self._begin_response(response)
             body: AsyncIterator[bytes] = aiter(_get_raw_body(response))
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
-        except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request)), self._key) from error
+            raise self._to_coding_error(error) from None
+        except FAILURES as error:
+            raise self._to_typed_error(error, self._key) from error
         self._body = body if self._inflater is None else _ainflate(body, self._inflater)
         return head
 
@@ -303,9 +303,9 @@ class _AsyncConnection:
                 return await anext(self._body, None)
             return await self._read_in_time(self._body)
         except ContentCodingError as error:
-            raise _make_not_decodable_error(self._response, error, self._transport.get_secrets(self._request)) from None
-        except _FAILURES as error:
-            raise _make_typed_error(_mask(error, self._transport.get_secrets(self._request))) from error
+            raise self._to_coding_error(error) from None
+        except FAILURES as error:
+            raise self._to_typed_error(error) from error
 
     async def abort(self) -> None:
         await self._close_client(self._client)
@@ -339,7 +339,7 @@ class _AsyncConnection:
             async with asyncio.timeout_at(self._deadline):
                 return await anext(body, None)
         except TimeoutError:
-            raise _make_not_ended_error() from None
+            raise make_not_ended_error() from None
 
     async def _close_client(self, client: AsyncWatchedTransport | None) -> None:
         stream = _get_network_stream(self._response)
@@ -353,7 +353,7 @@ class _AsyncConnection:
         reads, self._reads = self._reads, None
         if self._response is not None:
             try:
-                if reads is not None and reads.end_response(self._headers):
+                if reads is not None and reads.end_response(self._head.headers):
                     await self._close_client(client)
             finally:
                 response, self._response = self._response, None
@@ -411,48 +411,3 @@ def _build_head(response: httpx.Response) -> ResponseHead:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return ResponseHead(response.status_code, headers)
-
-
-def _make_not_ended_error() -> APITimeoutError:
-    return APITimeoutError(f"The stream was complete, and its connection did not end within {GRACE_TIMEOUT:g} s.")
-
-
-def _make_not_decodable_error(
-    response: httpx.Response | None, error: ContentCodingError, secrets: tuple[str, ...]
-) -> WorkersGemmaError:
-    head = ResponseHead(0, {}) if response is None else _build_head(response)
-    why = str(redact(str(error), secrets))
-    return make_unreadable_error(head.status, head.headers, b"", why, ErrorContext(secrets=secrets))
-
-
-def _make_typed_error(error: Exception, key: PoolKey | None = None) -> WorkersGemmaError:
-    """Return the typed error for a failure of the connection, to be chained to it.
-
-    Args:
-        error: The failure.
-        key: The key of the connection in the pool, `None` for the caller's client. With a key, the connection may use a
-            proxy from the environment.
-    """
-    said = str(error) or type(error).__name__
-    if key is not None and (variable := find_proxy_variable(key[0])) is not None:
-        said += f" (over the proxy that {variable} names)"
-    if isinstance(error, httpx.TimeoutException):
-        kind = type(error).__name__.removesuffix("Timeout").lower()
-        return APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")
-    return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
-
-
-def _mask(error: Exception, secrets: tuple[str, ...]) -> Exception:
-    """Return a failure without the data that could show the token.
-
-    These are the frames of httpx, whose local variables hold the request's headers, and texts of the server, which the
-    HTTP library repeats. The failure is the cause of a typed error, so it reaches error trackers, which print the local
-    variables of each frame, and Dask's pickles.
-    """
-    for one in iterate_chain(error):
-        one.__traceback__ = None
-        one.args = tuple(redact(said, secrets) for said in one.args)
-        if isinstance(one, httpx.RequestError):
-            with suppress(RuntimeError):  # the error has no request
-                one.request = httpx.Request(one.request.method, one.request.url)
-    return error
