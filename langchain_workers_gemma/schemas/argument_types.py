@@ -184,9 +184,12 @@ class ArgumentType:
         try:
             value = read_constant(word)
         except ValueError:
-            if (isinstance(word, Constant) or is_number(word)) and not (types is not None and "string" in types):
+            if types is not None and "string" in types:
+                return str(word)
+            is_code = types is None and not isinstance(word, Constant) and _LEADING_ZERO.match(word)
+            if not is_code and (isinstance(word, Constant) or is_number(word)):
                 raise
-            return str(word)
+            return str(word)  # where anything is allowed, 02134 is no number
         return str(word) if types is not None and "string" in types and not _fits(value, types) else value
 
     def read_string(self, text: str) -> Any:
