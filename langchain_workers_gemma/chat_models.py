@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -22,6 +21,7 @@ from langchain_workers_gemma.client import connection
 from langchain_workers_gemma.client.arguments import SAMPLING, check_sampling, merge_stops, to_list
 from langchain_workers_gemma.client.call_settings import build_call_settings, build_trace_params, get_model_spec
 from langchain_workers_gemma.client.fields import ClientFields
+from langchain_workers_gemma.client.method_signature import cache_signature
 from langchain_workers_gemma.client.preparation import get_driver, prepare_call
 from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfile, get_callers_profile
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
@@ -33,14 +33,6 @@ from langchain_workers_gemma.version import __version__
 
 if TYPE_CHECKING:
     from langchain_workers_gemma.client.preview import Preview
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def _cache_signature(method: _Method) -> _Method:
-    """Cache a method's signature. Core inspects it on every call, which takes 14 us instead of 46 us with the cache."""
-    vars(method)["__signature__"] = inspect.signature(method)
-    return method
 
 
 class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel):
@@ -304,7 +296,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     # --- LangChain's interface ---
 
-    @_cache_signature
+    @cache_signature
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -319,7 +311,7 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
                 builder.add(pieces)
         return builder.build_result()
 
-    @_cache_signature
+    @cache_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],
