@@ -1,4 +1,4 @@
-"""A Workers AI binding in place of a connection; `tests/pyodide` and `tests/workerd` have the real ones."""
+"""Models with a Workers AI binding instead of a connection. `tests/pyodide` and `tests/workerd` use real bindings."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ from tests.helpers.model_calls import (
     GEMMA_4,
     WEATHER_TOOL,
     call_model,
+    get_tool_calls,
     make_model,
     merge_chunks,
     run_async,
     summarize_message,
 )
 
-# --- What it is given -------------------------------------------------------------------------------------------------
+# --- The input --------------------------------------------------------------------------------------------------------
 
 
-def test_no_account_and_no_token() -> None:
+def test_a_binding_needs_no_account_and_no_token() -> None:
     llm, ai = make_bound_model()
     assert (llm.account_id, llm.api_token) == (None, None)
     assert run_async(llm.ainvoke("Hi")).content == "Hello"
@@ -55,29 +56,29 @@ def test_no_account_and_no_token() -> None:
 @pytest.mark.parametrize("call_method", ["ainvoke", "astream"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize(
-    ("arguments", "asked"),
+    ("arguments", "model_input"),
     [
         ({}, "Zürich 🏔 \ud800"),
         ({"temperature": 0, "seed": 9_999_999_999 - 7, "stop": ["END"]}, [("system", "Be brief."), ("human", "Hi")]),
         ({"max_tokens": 7, "model_kwargs": {"further": (1, None, {"deep": 1.5})}}, [("human", "a"), ("ai", "b")]),
     ],
 )
-def test_the_input_is_the_body_of_the_same_call_over_http(
-    service: MockService, model: str, arguments: dict[str, Any], asked: Any, call_method: str
+def test_the_input_equals_the_body_of_the_same_call_over_http(
+    service: MockService, model: str, arguments: dict[str, Any], model_input: Any, call_method: str
 ) -> None:
-    call_model(make_model(model=model, **arguments), call_method, asked)
+    call_model(make_model(model=model, **arguments), call_method, model_input)
     ai = FakeBinding()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* was retired on ", category=UserWarning)
         over_binding = ChatWorkersGemma(model=model, binding=ai, **arguments)
-    call_model(over_binding, call_method, asked)
-    asked_model, given, options = ai.calls[0]
-    written = json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
-    assert written == service.requests[0].content
-    assert (asked_model, options) == (model, {})
+    call_model(over_binding, call_method, model_input)
+    called_model, binding_input, options = ai.calls[0]
+    encoded = json.dumps(binding_input, ensure_ascii=False, separators=(",", ":")).encode()
+    assert encoded == service.requests[0].content
+    assert (called_model, options) == (model, {})
 
 
-def test_tools_are_the_body_of_the_same_call_over_http(service: MockService) -> None:
+def test_tools_equal_the_body_of_the_same_call_over_http(service: MockService) -> None:
     reply = {"response": "", "tool_calls": [{"name": "get_weather", "arguments": {"city": "Rome"}}]}
     service.respond_with_results(reply)
     call_model(make_model().bind_tools([WEATHER_TOOL], tool_choice="get_weather", parallel_tool_calls=False), "ainvoke")
@@ -85,11 +86,11 @@ def test_tools_are_the_body_of_the_same_call_over_http(service: MockService) -> 
     message = call_model(
         llm.bind_tools([WEATHER_TOOL], tool_choice="get_weather", parallel_tool_calls=False), "ainvoke"
     )
-    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", {"city": "Rome"})]
+    assert get_tool_calls(message) == [("get_weather", {"city": "Rome"})]
     assert ai.calls[0][1] == json.loads(service.requests[0].content)
 
 
-def test_options_hold_the_headers_and_body_options_of_http() -> None:
+def test_options_have_the_headers_and_options_of_http() -> None:
     gateway = AIGateway(
         "gw",
         cache_ttl=60,
@@ -111,8 +112,8 @@ def test_options_hold_the_headers_and_body_options_of_http() -> None:
         model_kwargs={"options": {"further": True}},
     )
     run_async(llm.ainvoke("Hi"))
-    ((_, given, options),) = ai.calls
-    assert given == {"messages": [{"role": "user", "content": "Hi"}]}
+    ((_, binding_input, options),) = ai.calls
+    assert binding_input == {"messages": [{"role": "user", "content": "Hi"}]}
     assert options == {
         "further": True,
         "rejectIfBusy": True,
@@ -130,15 +131,15 @@ def test_options_hold_the_headers_and_body_options_of_http() -> None:
     }
 
 
-def test_a_stream_is_requested() -> None:
+def test_a_stream_sets_stream_true() -> None:
     llm, ai = make_bound_model(lambda: FakeReader(*STREAM_PIECES))
     call_model(llm, "astream", "Hi")
     assert ai.calls[0][1]["stream"] is True
 
 
-# --- What it resolves to ----------------------------------------------------------------------------------------------
+# --- The results ------------------------------------------------------------------------------------------------------
 
-_WHOLE: dict[str, Callable[[], Any]] = {
+_WHOLE_RESULTS: dict[str, Callable[[], Any]] = {
     "plain": lambda: HELLO_RESULT,
     "proxy": lambda: FakeJsProxy(HELLO_RESULT),
     "proxies within": lambda: {
@@ -163,16 +164,16 @@ _WHOLE: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("kind", _WHOLE)
-def test_whole_replies(kind: str, call_method: str) -> None:
-    llm, _ = make_bound_model(_WHOLE[kind])
+@pytest.mark.parametrize("form", _WHOLE_RESULTS)
+def test_every_form_of_whole_result_is_read(form: str, call_method: str) -> None:
+    llm, _ = make_bound_model(_WHOLE_RESULTS[form])
     message = call_model(llm, call_method, "Hi")
     assert message.content == "Hello"
     assert message.usage_metadata == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
-    assert message.response_metadata.get("request_id") == ("r1" if kind == "response" else None)
+    assert message.response_metadata.get("request_id") == ("r1" if form == "response" else None)
 
 
-_STREAMS: dict[str, Callable[[], Any]] = {
+_STREAM_RESULTS: dict[str, Callable[[], Any]] = {
     "reader of proxies": lambda: FakeReader(*STREAM_PIECES),
     "reader of memory": lambda: FakeReader(*STREAM_PIECES, wrap=memoryview),
     "reader of bytes": lambda: FakeReader(*STREAM_PIECES, wrap=bytes),
@@ -184,7 +185,7 @@ _STREAMS: dict[str, Callable[[], Any]] = {
     "generator": lambda: (piece for piece in STREAM_PIECES),
     "bytes": lambda: b"".join(STREAM_PIECES),
     "text": lambda: b"".join(STREAM_PIECES).decode(),
-    "response": lambda: SimpleNamespace(status=200, headers=Headers(), body=FakeReader(*STREAM_PIECES)),
+    "response": lambda: SimpleNamespace(status=200, headers=FakeHeaders(), body=FakeReader(*STREAM_PIECES)),
 }
 
 
@@ -194,17 +195,17 @@ class _DictReader(FakeReader):
         return {"done": step.done, "value": step.value}
 
 
-class Headers:
-    """JavaScript's `Headers`, which have `entries`."""
+class FakeHeaders:
+    """JavaScript's `Headers`, which have a method `entries`."""
 
     def entries(self) -> Iterator[list[str]]:
         return iter([["content-type", "text/event-stream"]])
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("kind", _STREAMS)
-def test_streams(kind: str, call_method: str) -> None:
-    llm, _ = make_bound_model(_STREAMS[kind])
+@pytest.mark.parametrize("form", _STREAM_RESULTS)
+def test_every_form_of_stream_is_read(form: str, call_method: str) -> None:
+    llm, _ = make_bound_model(_STREAM_RESULTS[form])
     if call_method in ("invoke", "ainvoke"):
         llm = ChatWorkersGemma(binding=llm.binding, streaming=True)
     message = call_model(llm, call_method, "Hi")
@@ -214,7 +215,7 @@ def test_streams(kind: str, call_method: str) -> None:
 
 def test_every_method_returns_the_same_message() -> None:
     replies = [
-        _WHOLE["openai"] if call_method in ("invoke", "ainvoke") else lambda: FakeReader(*_hello_events())
+        _WHOLE_RESULTS["openai"] if call_method in ("invoke", "ainvoke") else lambda: FakeReader(*_hello_events())
         for call_method in CALL_METHODS
     ]
     messages = [
@@ -228,7 +229,7 @@ def _hello_events() -> list[bytes]:
     return [encode_sse(make_delta("Hello", finish_reason="stop"), {"choices": [], "usage": make_usage(3, 2)}, "[DONE]")]
 
 
-def test_chunks_are_yielded_as_they_arrive() -> None:
+def test_chunks_are_emitted_as_they_arrive() -> None:
     reader = FakeReader(encode_sse(make_delta("Hel")), endless=True)
 
     async def first() -> str:
@@ -239,32 +240,32 @@ def test_chunks_are_yielded_as_they_arrive() -> None:
     assert run_async(first()) == "Hel"
 
 
-@pytest.mark.parametrize("kind", [None, lambda: None, lambda: "", dict])
-def test_an_empty_stream_is_requested_again_as_a_whole(kind: Any) -> None:
-    empty = (lambda: FakeReader()) if kind is None else kind
+@pytest.mark.parametrize("form", [None, lambda: None, lambda: "", dict])
+def test_an_empty_stream_is_requested_again_without_stream(form: Any) -> None:
+    empty = (lambda: FakeReader()) if form is None else form
     llm, ai = make_bound_model(empty, HELLO_RESULT)
     assert call_model(llm, "astream", "Hi").content == "Hello"
-    assert ["stream" in given for _, given, _ in ai.calls] == [True, False]
+    assert ["stream" in binding_input for _, binding_input, _ in ai.calls] == [True, False]
 
 
 @pytest.mark.parametrize("result", [None, {}, object(), {"response": object()}, 7, SimpleNamespace(a=1)])
-def test_a_result_that_cannot_be_read(result: Any) -> None:
+def test_an_unreadable_result_raises(result: Any) -> None:
     llm, _ = make_bound_model(lambda: result)
     with pytest.raises(InternalServerError, match="cannot be read") as caught:
         call_model(llm, "ainvoke", "Hi")
     assert caught.value.status_code == 200
 
 
-def test_a_stream_of_something_else() -> None:
+def test_a_stream_of_other_objects_raises() -> None:
     with pytest.raises(InternalServerError, match="holds dict instead of bytes"):
         call_model(make_bound_model(lambda: iterate_async([{"response": "Hi"}]))[0], "astream", "Hi")
 
 
-def test_a_result_is_text() -> None:
+def test_a_result_may_be_text() -> None:
     assert call_model(make_bound_model("Hello")[0], "ainvoke", "Hi").content == "Hello"
 
 
-def test_structured_output() -> None:
+def test_structured_output_over_a_binding() -> None:
     class City(BaseModel):
         name: str
         people: int
@@ -275,20 +276,20 @@ def test_structured_output() -> None:
         assert ai.calls[0][1]["response_format"]["type"] == "json_schema"
 
 
-def test_streamed_tool_calls() -> None:
+def test_streamed_tool_calls_over_a_binding() -> None:
     call = {"id": "c1", "type": "function", "index": 0, "function": {"name": "get_weather", "arguments": '{"city":'}}
     rest = {"index": 0, "function": {"arguments": '"Rome"}'}}
-    frames = [
+    events = [
         encode_sse(make_delta(tool_calls=[call])),
         encode_sse(make_delta(tool_calls=[rest], finish_reason="tool_calls")),
         encode_sse("[DONE]"),
     ]
-    llm, _ = make_bound_model(lambda: FakeReader(*frames))
+    llm, _ = make_bound_model(lambda: FakeReader(*events))
     message = call_model(llm.bind_tools([WEATHER_TOOL]), "astream", "Hi")
-    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", {"city": "Rome"})]
+    assert get_tool_calls(message) == [("get_weather", {"city": "Rome"})]
 
 
-def test_embeddings() -> None:
+def test_embeddings_over_a_binding() -> None:
     ai = FakeBinding({"data": [[1.0, 2.0], [3.0, 4.0]], "shape": [2, 2]})
     embeddings = WorkersGemmaEmbeddings(binding=ai)
     assert run_async(embeddings.aembed_documents(["a", "b"])) == [[1.0, 2.0], [3.0, 4.0]]
@@ -296,7 +297,7 @@ def test_embeddings() -> None:
     assert ai.calls[0] == ("@cf/google/embeddinggemma-300m", {"text": ["a", "b"]}, {})
 
 
-def test_batches() -> None:
+def test_batches_over_a_binding() -> None:
     replies = [
         {"status": "queued", "request_id": "b1", "model": GEMMA_4},
         {"responses": [{"id": at, "result": {"response": text}, "success": True} for at, text in enumerate("ab")]},
@@ -308,10 +309,10 @@ def test_batches() -> None:
     assert ai.calls[1][1] == {"request_id": "b1"}
 
 
-# --- Sync calls, and what a binding cannot do -------------------------------------------------------------------------
+# --- Sync calls and limitations ---------------------------------------------------------------------------------------
 
 
-def test_sync_calls_inside_a_running_loop() -> None:
+def test_sync_calls_inside_a_running_loop_raise() -> None:
     llm, ai = make_bound_model()
     embeddings = WorkersGemmaEmbeddings(binding=ai)
 
@@ -327,13 +328,13 @@ def test_sync_calls_inside_a_running_loop() -> None:
     assert not ai.calls
 
 
-def test_sync_calls_outside() -> None:
+def test_sync_calls_outside_a_loop() -> None:
     llm, _ = make_bound_model(lambda: FakeReader(*STREAM_PIECES))
     assert merge_chunks(list(llm.stream("Hi"))).content == "Hello Zü"
     assert [message.content for message in make_bound_model()[0].batch(["a", "b"])] == ["Hello", "Hello"]
 
 
-def test_a_binding_that_answers_at_once() -> None:
+def test_a_synchronous_binding_is_accepted() -> None:
     class Sync:
         def run(self, model: str, input: Any, options: Any) -> Any:  # noqa: A002
             return HELLO_RESULT
@@ -341,29 +342,29 @@ def test_a_binding_that_answers_at_once() -> None:
     assert call_model(ChatWorkersGemma(binding=Sync()), "ainvoke", "Hi").content == "Hello"
 
 
-def test_what_is_no_binding() -> None:
+def test_an_invalid_binding_raises() -> None:
     with pytest.raises(ValueError, match=r"binding must be a Workers AI binding such as env\.AI, not str"):
         ChatWorkersGemma(binding="AI")
 
 
-def test_a_binding_has_one_api() -> None:
+def test_a_binding_supports_only_the_native_api() -> None:
     with pytest.raises(ValueError, match="native"):
         ChatWorkersGemma(binding=FakeBinding(), api="openai")
 
 
 @pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
-def test_a_binding_is_cloudflares(host: Any) -> None:
+def test_a_binding_supports_only_cloudflare(host: Any) -> None:
     with pytest.raises(ValueError, match="binding is a feature of Cloudflare"):
         ChatWorkersGemma(binding=FakeBinding(), host=host)
 
 
-def test_copies() -> None:
+def test_copies_share_the_binding_and_pickles_omit_it() -> None:
     llm, ai = make_bound_model()
     assert copy.deepcopy(llm).binding is ai
-    elsewhere = pickle.loads(pickle.dumps(llm))
-    assert elsewhere.binding is None
+    unpickled = pickle.loads(pickle.dumps(llm))
+    assert unpickled.binding is None
     with pytest.raises(ValueError, match="binding is missing"):
-        elsewhere.invoke("Hi")
-    elsewhere.binding = ai
-    assert elsewhere.invoke("Hi").content == "Hello"
+        unpickled.invoke("Hi")
+    unpickled.binding = ai
+    assert unpickled.invoke("Hi").content == "Hello"
     assert "Ai object" not in repr(llm)

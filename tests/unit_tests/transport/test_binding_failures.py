@@ -1,4 +1,4 @@
-"""Errors of a Workers AI binding, its time limit, and what is cancelled."""
+"""Errors of a Workers AI binding, timeouts and cancellation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.helpers.fake_bindings import (
 from tests.helpers.mock_service import encode_sse, make_delta
 from tests.helpers.model_calls import CALL_METHODS, GEMMA_3, GEMMA_4, acollect_chunks, call_model, run_async
 
-# --- What it throws ---------------------------------------------------------------------------------------------------
+# --- Errors -----------------------------------------------------------------------------------------------------------
 
 _CODES: dict[int, type[APIStatusError]] = {
     **dict.fromkeys((5004, 5006, 3003, 3039, 8001, 8006, 5005, 5019), BadRequestError),
@@ -57,7 +57,7 @@ _CODES: dict[int, type[APIStatusError]] = {
 
 
 class JsError(Exception):
-    """What Pyodide makes of an Error: `str()` has its name before the text."""
+    """A JavaScript error as Pyodide raises it: `str()` has its name before the text."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
@@ -69,9 +69,9 @@ class JsError(Exception):
 @pytest.mark.parametrize("code", _CODES)
 def test_errors_are_typed_from_their_text(code: int, call_method: str) -> None:
     text = f"{code}: AiError: Something is wrong"
-    for thrown in (RuntimeError(text), JsError("InferenceUpstreamError", text), TypeError(text)):
+    for original in (RuntimeError(text), JsError("InferenceUpstreamError", text), TypeError(text)):
         with pytest.raises(_CODES[code]) as caught:
-            call_model(make_bound_model(thrown)[0], call_method, "Hi")
+            call_model(make_bound_model(original)[0], call_method, "Hi")
         error = caught.value
         assert type(error) is _CODES[code]
         assert (error.code, error.status_code, error.message) == (code, 0, text)
@@ -89,7 +89,7 @@ def test_errors_are_typed_from_their_text(code: int, call_method: str) -> None:
         ("", InternalServerError, None),
     ],
 )
-def test_errors_in_other_words(text: str, kind: type[APIStatusError], code: int | None) -> None:
+def test_errors_in_other_forms_are_typed(text: str, kind: type[APIStatusError], code: int | None) -> None:
     with pytest.raises(kind) as caught:
         call_model(make_bound_model(Exception(text))[0], "ainvoke", "Hi")
     assert type(caught.value) is kind
@@ -105,21 +105,21 @@ def test_a_retired_model_names_its_replacement() -> None:
     assert caught.value.replacement == GEMMA_4
 
 
-def test_no_advice_about_a_token_that_was_not_needed() -> None:
+def test_an_authentication_error_of_a_binding_has_no_advice() -> None:
     with pytest.raises(AuthenticationError) as caught:
         call_model(make_bound_model(Exception("10000: Authentication error"))[0], "ainvoke", "Hi")
     assert str(caught.value) == "10000: Authentication error"
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_lack_of_capacity_is_retried(call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capacity_error_is_retried(call_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_workers_gemma.exchange.retries._INITIAL_DELAY", 0.001)
     llm, ai = make_bound_model(Exception("3040: Capacity temporarily exceeded"), HELLO_RESULT, max_retries=1)
     assert call_model(llm, call_method, "Hi").content == "Hello"
     assert len(ai.calls) == 2
 
 
-def test_the_quota_is_not_retried() -> None:
+def test_a_quota_error_is_not_retried() -> None:
     llm, ai = make_bound_model(Exception("3036: used up"), max_retries=3)
     with pytest.raises(QuotaExceededError):
         call_model(llm, "ainvoke", "Hi")
@@ -127,16 +127,16 @@ def test_the_quota_is_not_retried() -> None:
 
 
 @pytest.mark.parametrize(
-    "thrown", [JsError("Error", "Network connection lost."), ConnectionResetError("reset"), TimeoutError("slow")]
+    "original", [JsError("Error", "Network connection lost."), ConnectionResetError("reset"), TimeoutError("slow")]
 )
-def test_no_answer_from_any_service(thrown: Exception) -> None:
+def test_a_network_error_is_a_connection_error(original: Exception) -> None:
     with pytest.raises(APIConnectionError, match="could not reach") as caught:
-        call_model(make_bound_model(thrown)[0], "ainvoke", "Hi")
-    assert caught.value.__cause__ is thrown
+        call_model(make_bound_model(original)[0], "ainvoke", "Hi")
+    assert caught.value.__cause__ is original
 
 
 @pytest.mark.parametrize("mistake", [TypeError("run() takes 2 arguments"), AssertionError("no"), KeyError("x")])
-def test_mistakes_in_a_binding_of_python_are_not_errors_of_the_service(mistake: Exception) -> None:
+def test_programming_errors_in_a_binding_are_not_wrapped(mistake: Exception) -> None:
     llm, ai = make_bound_model(mistake, max_retries=3)
     with pytest.raises(type(mistake)):
         call_model(llm, "ainvoke", "Hi")
@@ -144,7 +144,7 @@ def test_mistakes_in_a_binding_of_python_are_not_errors_of_the_service(mistake: 
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_raw_response_that_is_an_error(status: int) -> None:
+def test_a_raw_error_response_raises(status: int) -> None:
     body = b'{"internalCode": 3040, "description": "Capacity temporarily exceeded", "name": "AiError"}'
     response = SimpleNamespace(status=status, headers={"Retry-After": "2", "cf-ray": "r"}, body=FakeReader(body))
     with pytest.raises(CapacityError) as caught:
@@ -152,13 +152,13 @@ def test_a_raw_response_that_is_an_error(status: int) -> None:
     assert (caught.value.status_code, caught.value.retry_after, caught.value.request_id) == (status, 2.0, "r")
 
 
-def test_a_raw_response_without_a_body() -> None:
+def test_a_raw_response_without_a_body_raises() -> None:
     with pytest.raises(InternalServerError):
         call_model(make_bound_model(lambda: SimpleNamespace(status=502, headers={}, body=None))[0], "ainvoke", "Hi")
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_a_failed_stream_keeps_the_partial_reply(call_method: str) -> None:
+def test_a_failed_stream_has_the_partial_message(call_method: str) -> None:
     llm, _ = make_bound_model(lambda: FakeReader(encode_sse(make_delta("Hel")), Exception("Network connection lost.")))
     with pytest.raises(StreamInterruptedError, match="Network connection lost") as caught:
         call_model(llm, call_method, "Hi")
@@ -166,7 +166,7 @@ def test_a_failed_stream_keeps_the_partial_reply(call_method: str) -> None:
     assert caught.value.partial.content == "Hel"
 
 
-def test_a_stream_that_fails_with_a_code() -> None:
+def test_a_stream_that_fails_with_a_code_is_typed() -> None:
     llm, _ = make_bound_model(
         lambda: FakeReader(encode_sse(make_delta("Hel")), Exception("3040: Capacity temporarily exceeded"))
     )
@@ -174,10 +174,10 @@ def test_a_stream_that_fails_with_a_code() -> None:
         call_model(llm, "astream", "Hi")
 
 
-# --- Time, and letting go ---------------------------------------------------------------------------------------------
+# --- Timeouts and cancellation ----------------------------------------------------------------------------------------
 
 
-class Never(FakeBinding):
+class SilentBinding(FakeBinding):
     """Never answers."""
 
     cancelled = False
@@ -192,15 +192,15 @@ class Never(FakeBinding):
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("timeout", [0.02, httpx.Timeout(9, read=0.02)])
-def test_a_binding_that_does_not_answer(call_method: str, timeout: Any) -> None:
-    ai = Never()
+def test_a_binding_that_does_not_answer_times_out(call_method: str, timeout: Any) -> None:
+    ai = SilentBinding()
     llm = ChatWorkersGemma(binding=ai, timeout=timeout, max_retries=0)
     with pytest.raises(APITimeoutError, match=r"0\.02 s"):
         call_model(llm, call_method, "Hi")
     assert ai.cancelled
 
 
-def test_a_stream_that_falls_silent() -> None:
+def test_a_stream_that_stalls_times_out() -> None:
     reader = FakeReader(encode_sse(make_delta("Hel")), endless=True)
     llm, _ = make_bound_model(lambda: reader, timeout=0.05)
     with pytest.raises(APITimeoutError) as caught:
@@ -252,24 +252,24 @@ def test_a_cancelled_task_cancels_the_stream() -> None:
     assert reader.cancelled == 1
 
 
-def test_a_cancel_that_fails_or_is_not_there_hides_nothing() -> None:
-    class Stubborn(FakeReader):
+def test_a_failing_or_missing_cancel_does_not_hide_the_error() -> None:
+    class FailingCancelReader(FakeReader):
         async def cancel(self) -> None:
             raise RuntimeError("cannot cancel")
 
-    class Mute(FakeReader):
+    class NoCancelReader(FakeReader):
         cancel = None  # type: ignore[assignment]
 
     for reader in (
-        Stubborn(encode_sse(make_delta("Hel")), endless=True),
-        Mute(encode_sse(make_delta("Hel")), endless=True),
+        FailingCancelReader(encode_sse(make_delta("Hel")), endless=True),
+        NoCancelReader(encode_sse(make_delta("Hel")), endless=True),
     ):
         with pytest.raises(APITimeoutError):
             call_model(make_bound_model(lambda reader=reader: reader, timeout=0.02)[0], "astream", "Hi")
 
 
-def test_many_calls_at_once() -> None:
+def test_many_concurrent_calls() -> None:
     llm, ai = make_bound_model(lambda: FakeJsProxy(HELLO_RESULT))
-    messages = run_async(llm.abatch([f"Hi {at}" for at in range(50)]))
+    messages = run_async(llm.abatch([f"Hi {index}" for index in range(50)]))
     assert [message.content for message in messages] == ["Hello"] * 50
     assert len(ai.calls) == 50

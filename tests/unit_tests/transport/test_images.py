@@ -1,4 +1,4 @@
-"""`inline_image_urls`: a stranger's URL must not reach what only this machine can, nor cost more than it may."""
+"""`inline_image_urls`: a URL must not reach private addresses, and a fetch is bounded in size and time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
-from langchain_workers_gemma.transport import guarded_fetch as images
+from langchain_workers_gemma.transport import guarded_fetch
 from langchain_workers_gemma.transport.guarded_fetch import afetch_images, fetch_images, is_public
 from tests.helpers.fault_server import (
     CLOSE,
@@ -28,59 +28,61 @@ from tests.helpers.fault_server import (
     Script,
     make_http_response,
     make_response_head,
+    reserve_closed_port,
 )
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import GEMMA_4, GEMMA_7B, PNG_BASE64, PNG_DATA_URI, call_model, make_model, run_async
 
 Fetch = Callable[[list[str]], Any]
 IMAGE = base64.b64decode(PNG_BASE64)
-FOUND: Script = (make_http_response(200, IMAGE, content_type="image/png"),)
+IMAGE_SCRIPT: Script = (make_http_response(200, IMAGE, content_type="image/png"),)
 
 
-def _afetch(urls: list[str]) -> Any:
+def _fetch_async(urls: list[str]) -> Any:
     return run_async(afetch_images(urls))
 
 
-@pytest.fixture(params=[fetch_images, _afetch], ids=["sync", "async"])
+@pytest.fixture(params=[fetch_images, _fetch_async], ids=["sync", "async"])
 def fetch(request: pytest.FixtureRequest) -> Fetch:
     function: Fetch = request.param
     return function
 
 
-def resolving(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
-    """Have names resolve to addresses; an address replaces itself. Gives the list of names asked for."""
-    asked: list[str] = []
-    real = socket.getaddrinfo
+def mock_name_lookup(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
+    """Make names resolve to addresses, and return the list that gets each name that is looked up."""
+    looked_up: list[str] = []
+    original = socket.getaddrinfo
 
     def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         with suppress(ValueError):
-            return real(str(ipaddress.ip_address(host)), port, type=socket.SOCK_STREAM)
-        asked.append(host)
+            return original(str(ipaddress.ip_address(host)), port, type=socket.SOCK_STREAM)
+        looked_up.append(host)
         name = host.partition(".")[0]
         if name not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [entry for address in names[name] for entry in real(address, port, type=socket.SOCK_STREAM)]
+        return [entry for address in names[name] for entry in original(address, port, type=socket.SOCK_STREAM)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return asked
+    return looked_up
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    """A server that the guard takes for a public one: `host.example` with its port."""
-    real = is_public
-    monkeypatch.setattr(images, "is_public", lambda address: address == "127.0.0.1" or real(address))
-    resolving(monkeypatch, host=["127.0.0.1"], private=["10.0.0.1"], public=["127.0.0.1"])
-    with FaultServer() as playing:
-        playing.play(FOUND)
-        yield playing
+    """A server that counts as public: `host.example` with its port."""
+    original = is_public
+    monkeypatch.setattr(guarded_fetch, "is_public", lambda address: address == "127.0.0.1" or original(address))
+    mock_name_lookup(monkeypatch, host=["127.0.0.1"], private=["10.0.0.1"], public=["127.0.0.1"])
+    with FaultServer() as server:
+        server.play(IMAGE_SCRIPT)
+        yield server
 
 
-def at(server: FaultServer, path: str = "/a.png") -> str:
+def make_image_url(server: FaultServer, path: str = "/a.png") -> str:
+    """Return the URL of an image on the server."""
     return f"http://host.example:{server.port}{path}"
 
 
-# --- Where it goes ----------------------------------------------------------------------------------------------------
+# --- Addresses --------------------------------------------------------------------------------------------------------
 
 PRIVATE = [
     "127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
@@ -95,17 +97,17 @@ PUBLIC = ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:f
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_address(address: str) -> None:
+def test_private_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_address(address: str) -> None:
+def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_is_as_private_when_it_is_wrapped(address: Any) -> None:
+def test_an_embedded_ipv4_address_is_checked(address: Any) -> None:
     public = is_public(str(address))
     assert is_public(f"::ffff:{address}") is public
     assert is_public(f"64:ff9b::{address}") is public
@@ -113,17 +115,17 @@ def test_an_address_is_as_private_when_it_is_wrapped(address: Any) -> None:
 
 
 @pytest.mark.parametrize("address", [*PRIVATE, "localhost"])
-def test_address_in_the_url(fetch: Fetch, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = resolving(monkeypatch)
+def test_a_private_address_in_the_url_raises(fetch: Fetch, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = mock_name_lookup(monkeypatch)
     host = f"[{address}]" if ":" in address else address
     for scheme in ("http", "https"):
         with pytest.raises(ValueError, match=r"not at a public address|percent-encoded"):
             fetch([f"{scheme}://{host}/a.png"])
-    assert not asked  # not even looked up
+    assert not looked_up  # the name is not looked up
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_name_of_a_private_address(fetch: Fetch, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_a_private_address_raises(fetch: Fetch, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: Any, **__: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))]
 
@@ -136,23 +138,23 @@ def test_name_of_a_private_address(fetch: Fetch, address: str, monkeypatch: pyte
         fetch(["https://rebound.example/a.png"])
 
 
-def test_name_with_one_private_address_among_public_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, mixed=["1.1.1.1", "10.0.0.1"])
+def test_a_name_with_one_private_address_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    mock_name_lookup(monkeypatch, mixed=["1.1.1.1", "10.0.0.1"])
     with pytest.raises(ValueError, match="not at a public address"):
         fetch_images(["http://mixed.example/a.png"])
 
 
 @pytest.mark.parametrize("spelling", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost."])
-def test_other_spellings_of_loopback(spelling: str) -> None:
+def test_other_spellings_of_loopback_raise(spelling: str) -> None:
     with pytest.raises(ValueError, match=r"not at a public address|could not be fetched"):
         fetch_images([f"http://{spelling}/a.png"])
 
 
 def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no second look-up that could return another address than the checked one."""
-    asked = resolving(monkeypatch, host=["127.0.0.1"])
-    fetch_images([at(server)])
-    assert asked == ["host.example"]
+    """A second lookup could return another address than the checked one."""
+    looked_up = mock_name_lookup(monkeypatch, host=["127.0.0.1"])
+    fetch_images([make_image_url(server)])
+    assert looked_up == ["host.example"]
 
 
 @pytest.mark.parametrize(
@@ -164,17 +166,17 @@ def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.Monk
         "http://host.example:99999/a.png", "http://host.example:x/", "javascript:alert(1)", "",
     ],
 )  # fmt: skip
-def test_urls_that_are_refused(fetch: Fetch, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = resolving(monkeypatch)
+def test_invalid_urls_raise(fetch: Fetch, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = mock_name_lookup(monkeypatch)
     with pytest.raises(ValueError, match=r"."):
         fetch([url])
-    assert not asked
+    assert not looked_up
 
 
 @pytest.mark.parametrize("host", ["nowhere.example", "a" * 70 + ".example", "a..example"])
-def test_names_that_cannot_be_resolved(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_raise(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if host.startswith("nowhere"):
-        resolving(monkeypatch)
+        mock_name_lookup(monkeypatch)
     with pytest.raises(ValueError, match="messages: the image"):
         fetch_images([f"http://{host}/a.png"])
 
@@ -186,9 +188,9 @@ def test_names_that_cannot_be_resolved(host: str, monkeypatch: pytest.MonkeyPatc
 def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) -> None:
     server.play((make_http_response(status, b"", location="/b.png"),))
     server.choose_script = lambda request: (
-        FOUND if "/b.png" in request.request_line else (make_http_response(status, b"", location="/b.png"),)
+        IMAGE_SCRIPT if "/b.png" in request.request_line else (make_http_response(status, b"", location="/b.png"),)
     )
-    assert fetch([at(server)]) == {at(server): PNG_DATA_URI}
+    assert fetch([make_image_url(server)]) == {make_image_url(server): PNG_DATA_URI}
 
 
 @pytest.mark.parametrize(
@@ -199,24 +201,24 @@ def test_redirects_are_followed(server: FaultServer, fetch: Fetch, status: int) 
         "https://10.0.0.1/", "//192.168.0.1/a.png", "ftp://host.example/", "http://[::1", "http://a b/",
     ],
 )  # fmt: skip
-def test_redirects_to_forbidden_addresses(server: FaultServer, fetch: Fetch, location: str) -> None:
+def test_redirects_to_forbidden_addresses_raise(server: FaultServer, fetch: Fetch, location: str) -> None:
     server.play((make_http_response(302, b"", location=location),))
     with pytest.raises(ValueError, match=r"."):
-        fetch([at(server)])
+        fetch([make_image_url(server)])
     assert len(server.requests) == 1
 
 
-def test_too_many_redirects(server: FaultServer, fetch: Fetch) -> None:
+def test_too_many_redirects_raise(server: FaultServer, fetch: Fetch) -> None:
     server.play((make_http_response(302, b"", location="/again"),))
     with pytest.raises(ValueError, match="redirects more than 3 times"):
-        fetch([at(server)])
+        fetch([make_image_url(server)])
     assert len(server.requests) == 4
 
 
-def test_redirect_without_a_place(server: FaultServer) -> None:
+def test_a_redirect_without_a_location_raises(server: FaultServer) -> None:
     server.play((make_http_response(302, b""),))
     with pytest.raises(ValueError, match="status 302"):
-        fetch_images([at(server)])
+        fetch_images([make_image_url(server)])
 
 
 # --- Size, type, time, faults -----------------------------------------------------------------------------------------
@@ -229,33 +231,37 @@ def test_redirect_without_a_place(server: FaultServer) -> None:
         (make_response_head(200, content_type="image/png", content_length=str(10**12)), b"x" * 40_000, STALL),
     ],
 )
-def test_too_large(server: FaultServer, fetch: Fetch, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_BYTES", 30_000)
+def test_a_too_large_image_raises(
+    server: FaultServer, fetch: Fetch, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_fetch, "MAX_BYTES", 30_000)
     server.play(script)
     with pytest.raises(ValueError, match=r"larger than 30,000 bytes"):
-        fetch([at(server)])
+        fetch([make_image_url(server)])
     assert server.wait_for_disconnect()
 
 
-def test_too_large_together(server: FaultServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_TOTAL_BYTES", 3 * len(PNG_DATA_URI))
-    server.play(FOUND)
-    assert len(fetch([at(server, f"/{n}") for n in range(3)])) == 3
+def test_images_that_are_too_large_together_raise(
+    server: FaultServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded_fetch, "MAX_TOTAL_BYTES", 3 * len(PNG_DATA_URI))
+    server.play(IMAGE_SCRIPT)
+    assert len(fetch([make_image_url(server, f"/{n}") for n in range(3)])) == 3
     with pytest.raises(ValueError, match="images of one call"):
-        fetch([at(server, f"/{n}") for n in range(9)])
+        fetch([make_image_url(server, f"/{n}") for n in range(9)])
 
 
 @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "application/octet-stream", "", "image/png2"])
-def test_not_an_image(server: FaultServer, fetch: Fetch, kind: str) -> None:
+def test_a_content_type_that_is_not_an_image_raises(server: FaultServer, fetch: Fetch, kind: str) -> None:
     server.play((make_http_response(200, IMAGE, content_type=kind),))
     with pytest.raises(ValueError, match="not an image"):
-        fetch([at(server)])
+        fetch([make_image_url(server)])
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/PNG", "image/png; charset=binary"])
-def test_types_that_are_taken(server: FaultServer, kind: str) -> None:
+def test_image_content_types_are_accepted(server: FaultServer, kind: str) -> None:
     server.play((make_http_response(200, IMAGE, content_type=kind),))
-    assert fetch_images([at(server)])[at(server)] == PNG_DATA_URI
+    assert fetch_images([make_image_url(server)])[make_image_url(server)] == PNG_DATA_URI
 
 
 @pytest.mark.parametrize(
@@ -268,21 +274,23 @@ def test_types_that_are_taken(server: FaultServer, kind: str) -> None:
     ],
     ids=["no head", "no body", "dripping head", "dripping body"],
 )
-def test_too_slow(server: FaultServer, fetch: Fetch, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However steadily bytes drip in, in the head as in the body."""
-    monkeypatch.setattr(images, "MAX_SECONDS", 0.2)
+def test_a_too_slow_reply_raises(
+    server: FaultServer, fetch: Fetch, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if bytes keep arriving slowly, in the header or in the body."""
+    monkeypatch.setattr(guarded_fetch, "MAX_SECONDS", 0.2)
     server.play(script)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
-        fetch([at(server)])
-    assert server.wait_for_disconnect() in ("closed", "reset"), "in the middle of the reply"
+        fetch([make_image_url(server)])
+    assert server.wait_for_disconnect() in ("closed", "reset"), "closed during the reply"
 
 
-def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
+def test_redirects_share_one_time_limit(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_fetch, "MAX_SECONDS", 0.3)
     slow = (Drip(make_http_response(302, b"", location="/again"), 0.002),)
     server.play(slow)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
-        fetch_images([at(server)])
+        fetch_images([make_image_url(server)])
 
 
 @pytest.mark.parametrize(
@@ -298,47 +306,47 @@ def test_redirects_share_one_limit(server: FaultServer, monkeypatch: pytest.Monk
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, CLOSE),
     ],
 )  # fmt: skip
-def test_faults(server: FaultServer, fetch: Fetch, script: Script) -> None:
+def test_faults_raise(server: FaultServer, fetch: Fetch, script: Script) -> None:
     server.play(script)
     with pytest.raises(ValueError, match="messages: the image"):
-        fetch([at(server)])
+        fetch([make_image_url(server)])
     assert server.wait_until_at_most_open(0) == 0
 
 
-def test_refused_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.helpers.fault_server import reserve_closed_port
-
-    monkeypatch.setattr(images, "is_public", lambda _: True)
+def test_a_refused_connection_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_fetch, "is_public", lambda _: True)
     with reserve_closed_port() as port, pytest.raises(ValueError, match="could not be fetched"):
         fetch_images([f"http://127.0.0.1:{port}/a.png"])
 
 
-def test_another_address_is_tried(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host may have an address that this machine has no way to."""
-    monkeypatch.setattr(images, "is_public", lambda _: True)
-    resolving(monkeypatch, host=["127.0.0.2", "127.0.0.1"])
-    assert fetch_images([at(server)])[at(server)] == PNG_DATA_URI
+def test_the_next_address_of_a_name_is_tried(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have an address that this machine cannot reach."""
+    monkeypatch.setattr(guarded_fetch, "is_public", lambda _: True)
+    mock_name_lookup(monkeypatch, host=["127.0.0.2", "127.0.0.1"])
+    assert fetch_images([make_image_url(server)])[make_image_url(server)] == PNG_DATA_URI
 
 
-def test_a_handshake_that_never_ends(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_SECONDS", 0.3)
+def test_a_handshake_that_never_ends_times_out(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_fetch, "MAX_SECONDS", 0.3)
     with pytest.raises(ValueError, match=r"longer than|could not be fetched"):
         fetch_images([f"https://host.example:{server.port}/a.png"])
     assert not server.requests
     assert server.wait_until_at_most_open(0) == 0
 
 
-def test_time_that_is_up_before_the_handshake(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection is closed, not left to the garbage collector."""
-    now = iter([0.0, 0.0, 31.0])  # when it begins, connects, and would start TLS
-    monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: next(now)))
+def test_a_timeout_before_the_handshake_closes_the_connection(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is closed by the fetch, not by the garbage collector."""
+    now = iter([0.0, 0.0, 31.0])  # at the start, at the connection, before TLS
+    monkeypatch.setattr(guarded_fetch, "time", SimpleNamespace(monotonic=lambda: next(now)))
     with pytest.raises(ValueError, match="longer than 30 s") as raised:
         fetch_images([f"https://host.example:{server.port}/a.png"])
-    assert raised.value.__context__ is not None, "its frames keep alive what they hold"
+    assert raised.value.__context__ is not None, "the frames of the error keep its objects alive"
     assert server.wait_until_at_most_open(0) == 0
 
 
-# --- What becomes of it -----------------------------------------------------------------------------------------------
+# --- Requests with images ---------------------------------------------------------------------------------------------
 
 BLOCKS: list[dict[str, Any]] = [
     {"type": "image_url", "image_url": {"url": "URL"}},
@@ -350,8 +358,8 @@ BLOCKS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def asking_loopback(server: FaultServer) -> Iterator[FaultServer]:
-    """A second server, the service itself; its requests are recognised by their path."""
+def image_service(server: FaultServer) -> Iterator[FaultServer]:
+    """A second server that is the service."""
     with FaultServer() as service:
         service.play((make_http_response(200, {"result": {"response": "A dot."}, "success": True}),))
         yield service
@@ -359,17 +367,17 @@ def asking_loopback(server: FaultServer) -> Iterator[FaultServer]:
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke"])
-def test_request_holds_the_image(
-    server: FaultServer, asking_loopback: FaultServer, block: dict[str, Any], call_method: str
+def test_the_request_has_the_image(
+    server: FaultServer, image_service: FaultServer, block: dict[str, Any], call_method: str
 ) -> None:
-    url = at(server)
+    url = make_image_url(server)
     message = HumanMessage([{"type": "text", "text": "What is this?"}, _with_url(block, url)])
-    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
+    llm = make_model(base_url=image_service.url, inline_image_urls=True)
     reply = llm.invoke([message]) if call_method == "invoke" else asyncio.run(llm.ainvoke([message]))
     assert reply.text == "A dot."
-    (sent,) = asking_loopback.requests
-    assert PNG_DATA_URI in sent.body.decode()
-    assert url not in sent.body.decode()
+    (request,) = image_service.requests
+    assert PNG_DATA_URI in request.body.decode()
+    assert url not in request.body.decode()
     (fetched,) = server.requests
     assert fetched.request_line == "GET /a.png HTTP/1.1"
     assert "authorization" not in fetched.headers
@@ -377,22 +385,22 @@ def test_request_holds_the_image(
 
 
 @pytest.mark.parametrize("call_method", ["stream", "astream"])
-def test_streams_fetch_too(server: FaultServer, asking_loopback: FaultServer, call_method: str) -> None:
-    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
-    assert call_model(llm, call_method, [HumanMessage([_with_url(BLOCKS[0], at(server))])]).text == "A dot."
-    assert PNG_DATA_URI in asking_loopback.requests[0].body.decode()
+def test_streams_fetch_images_too(server: FaultServer, image_service: FaultServer, call_method: str) -> None:
+    llm = make_model(base_url=image_service.url, inline_image_urls=True)
+    assert call_model(llm, call_method, [HumanMessage([_with_url(BLOCKS[0], make_image_url(server))])]).text == "A dot."
+    assert PNG_DATA_URI in image_service.requests[0].body.decode()
 
 
-def test_one_url_is_fetched_once_a_call(server: FaultServer, asking_loopback: FaultServer) -> None:
-    block = _with_url(BLOCKS[0], at(server))
-    llm = make_model(base_url=asking_loopback.url, inline_image_urls=True)
+def test_a_url_is_fetched_once_per_call(server: FaultServer, image_service: FaultServer) -> None:
+    block = _with_url(BLOCKS[0], make_image_url(server))
+    llm = make_model(base_url=image_service.url, inline_image_urls=True)
     llm.invoke([HumanMessage([block, block])])
     assert len(server.requests) == 1
-    assert asking_loopback.requests[0].body.decode().count(PNG_DATA_URI) == 2
+    assert image_service.requests[0].body.decode().count(PNG_DATA_URI) == 2
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke", "stream", "astream"])
-def test_nothing_is_sent_when_an_image_may_not_be_fetched(service: MockService, call_method: str) -> None:
+def test_a_forbidden_url_sends_no_request(service: MockService, call_method: str) -> None:
     message = HumanMessage([_with_url(BLOCKS[0], "http://169.254.169.254/latest/meta-data/")])
     with pytest.raises(ValueError, match="not at a public address"):
         call_model(make_model(inline_image_urls=True), call_method, [message])
@@ -400,35 +408,33 @@ def test_nothing_is_sent_when_an_image_may_not_be_fetched(service: MockService, 
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "ainvoke", "stream", "astream"])
-def test_nothing_is_fetched_unless_it_is_switched_on(
+def test_no_image_is_fetched_by_default(
     service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = resolving(monkeypatch)
+    looked_up = mock_name_lookup(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="inline_image_urls=True"):
         call_model(make_model(), call_method, [message])
     assert not service.requests
-    assert not asked
+    assert not looked_up
 
 
-def test_nothing_is_fetched_for_a_model_that_reads_text_only(
-    service: MockService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = resolving(monkeypatch)
+def test_no_image_is_fetched_for_a_text_only_model(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = mock_name_lookup(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="text only"):
         make_model(model=GEMMA_7B, inline_image_urls=True).invoke([message])
-    assert not asked
+    assert not looked_up
 
 
-def test_the_model_of_the_call_decides(server: FaultServer, asking_loopback: FaultServer) -> None:
-    message = HumanMessage([_with_url(BLOCKS[0], at(server))])
-    llm = make_model(base_url=asking_loopback.url, model=GEMMA_7B, inline_image_urls=True)
+def test_the_model_of_the_call_decides_about_images(server: FaultServer, image_service: FaultServer) -> None:
+    message = HumanMessage([_with_url(BLOCKS[0], make_image_url(server))])
+    llm = make_model(base_url=image_service.url, model=GEMMA_7B, inline_image_urls=True)
     assert llm.invoke([message], model=GEMMA_4).text == "A dot."
-    assert PNG_DATA_URI in asking_loopback.requests[0].body.decode()
+    assert PNG_DATA_URI in image_service.requests[0].body.decode()
 
 
 def _with_url(block: dict[str, Any], url: str) -> Any:
-    """The block with its URL filled in."""
+    """Return a block with its URL filled in."""
     return {key: url if value == "URL" else _with_url(value, url) if isinstance(value, dict) else value
             for key, value in block.items()}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of a sync call: the next call is right, and the connections that are kept can be used."""
+"""Ctrl-C at any line of a sync call: the next call succeeds, and kept connections can be reused."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tests.helpers.fault_server import HELLO_TEXT, FaultServer, choose_hello_scr
 from tests.helpers.model_calls import call_model
 
 ROOT = Path(__file__).parents[3]
-STEP = 13  # each line takes minutes
+STEP = 13  # interrupting at each line would take minutes
 PACKAGE = "langchain_workers_gemma"
 
 
 class InterruptAt:
-    """Raises `KeyboardInterrupt` at the n-th line of this package's code that runs; a context manager."""
+    """A context manager that raises `KeyboardInterrupt` at the n-th line of this package's code."""
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
-        self._former = sys.gettrace()
+        self._previous = sys.gettrace()
 
     def __enter__(self) -> None:
         sys.settrace(self._trace)
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(self._former)
+        sys.settrace(self._previous)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if PACKAGE not in frame.f_code.co_filename:
@@ -43,7 +43,7 @@ class InterruptAt:
 
 
 def interrupt_calls(call_method: str) -> None:
-    """Interrupt a call at every few lines, and make another one after each."""
+    """Interrupt a call every few lines, and make another call after each interrupt."""
     with FaultServer(choose_hello_script) as server:
         llm = make_server_model(server, max_retries=0)
         assert call_model(llm, call_method).text == HELLO_TEXT
@@ -56,15 +56,13 @@ def interrupt_calls(call_method: str) -> None:
                 assert client_pool.get_process_pool()._idle_count <= 2
             else:
                 break
-        assert lines > 300, "every part of the call was met"
-        assert server.wait_until_at_most_open(10) <= 10, (
-            "only calls that were interrupted as they closed leave a connection"
-        )
+        assert lines > 300, "every part of the call was interrupted"
+        assert server.wait_until_at_most_open(10) <= 10, "only calls interrupted while closing leave a connection"
 
 
 @pytest.mark.parametrize("call_method", ["invoke", "stream"])
-def test_a_call_that_is_interrupted_anywhere(call_method: str) -> None:
-    """In a process of its own: sockets of calls that were interrupted as they closed are closed by the collector."""
+def test_a_call_interrupted_anywhere_does_not_affect_the_next_call(call_method: str) -> None:
+    """In a separate process, because sockets of calls interrupted while closing are closed by the garbage collector."""
     program = f"from {__name__} import interrupt_calls; interrupt_calls({call_method!r})"
-    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr[-2_000:]
+    process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2_000:]

@@ -1,4 +1,4 @@
-"""A request of ours is written at once: its head and its body reach the server together."""
+"""A request is written at once: its header and its body reach the server together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length
 
 
 class RecordingServer(socketserver.ThreadingTCPServer):
-    """A server that keeps what each of its reads returned."""
+    """A server that keeps the result of each read."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -60,7 +60,7 @@ def _is_whole(received: bytes) -> bool:
 
 
 @contextmanager
-def recording(reply: bytes = REPLY) -> Iterator[RecordingServer]:
+def recording_server(reply: bytes = REPLY) -> Iterator[RecordingServer]:
     with RecordingServer(reply) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -68,19 +68,19 @@ def recording(reply: bytes = REPLY) -> Iterator[RecordingServer]:
             yield server
         finally:
             for connection in server.connections:
-                with suppress(OSError):  # it is closed already
+                with suppress(OSError):  # already closed
                     connection.shutdown(socket.SHUT_RDWR)
             server.shutdown()
             thread.join()
 
 
-def make_model(server: RecordingServer, **arguments: Any) -> ChatWorkersGemma:
+def make_recorded_model(server: RecordingServer, **arguments: Any) -> ChatWorkersGemma:
     return ChatWorkersGemma(base_url=server.url, account_id="a", api_token="t", max_retries=0, **arguments)
 
 
 def test_a_request_arrives_in_one_piece() -> None:
-    with recording() as server:
-        llm = make_model(server)
+    with recording_server() as server:
+        llm = make_recorded_model(server)
         assert [llm.invoke(prompt).content for prompt in ("one", "two")] == ["Hi.", "Hi."]
     for prompt, reads in zip(("one", "two"), server.reads, strict=True):
         assert len(reads) == 1
@@ -90,16 +90,16 @@ def test_a_request_arrives_in_one_piece() -> None:
 
 
 async def test_an_async_request_arrives_in_one_piece() -> None:
-    with recording() as server:
-        llm = make_model(server)
+    with recording_server() as server:
+        llm = make_recorded_model(server)
         assert [(await llm.ainvoke(prompt)).content for prompt in ("one", "two")] == ["Hi.", "Hi."]
     assert [len(reads) for reads in server.reads] == [1, 1]
 
 
 @pytest.mark.parametrize("size", [10, 70_000, 3_000_000])
 async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
-    with recording() as server:
-        llm = make_model(server)
+    with recording_server() as server:
+        llm = make_recorded_model(server)
         llm.invoke("x" * size)
         await llm.ainvoke("y" * size)
     sent = [json.loads(b"".join(reads).partition(b"\r\n\r\n")[2])["messages"][0]["content"] for reads in server.reads]
@@ -107,7 +107,7 @@ async def test_a_body_of_any_size_arrives_whole(size: int) -> None:
 
 
 def test_a_request_without_a_body_is_sent() -> None:
-    with recording(json.dumps({"success": True, "result": []}).encode()) as server:
-        llm = make_model(server)
+    with recording_server(json.dumps({"success": True, "result": []}).encode()) as server:
+        llm = make_recorded_model(server)
         assert run(build_transport(llm), search_models(llm, "gemma")) == []
     assert server.reads[0][0].startswith(b"GET ")

@@ -35,55 +35,59 @@ from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, STREAM_METHODS, a
 
 pytestmark = [pytest.mark.usefixtures("sleeps"), pytest.mark.lowest]
 
-LEFT = {
+EXTRA_BYTES = {
     "a whole response": make_http_response(200, make_envelope({"response": "for somebody else"})),
     "a stream": STREAM_HEAD + encode_event({"response": "for somebody else"}) + encode_event(b"[DONE]") + STREAM_END,
     "an error": make_http_response(401, make_error_envelope(10000)),
-    "half a head": b"HTTP/1.1 429 Too Many Requests\r\nx-left: ",
-    "the end of lines": b"\r\n\r\n",
-    "another end of chunks": STREAM_END,
+    "half of a header": b"HTTP/1.1 429 Too Many Requests\r\nx-left: ",
+    "line ends": b"\r\n\r\n",
+    "another last chunk": STREAM_END,
     "garbage": b"\x00\xff",
 }
 
 
-def right(call_method: str) -> bytes:
+def get_successful_response(call_method: str) -> bytes:
+    """Return a successful response for a call method."""
     return HELLO_STREAM if call_method in STREAM_METHODS else HELLO_RESPONSE
 
 
-@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("extra", EXTRA_BYTES)
 @pytest.mark.parametrize("owner", ["ours", "the caller's"])
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-async def test_bytes_after_a_response_end_its_connection(
-    server: FaultServer, left: str, owner: str, call_method: str
+async def test_bytes_after_a_response_close_the_connection(
+    server: FaultServer, extra: str, owner: str, call_method: str
 ) -> None:
-    """One event loop for all calls, since each loop has connections of its own; no call needs a retry."""
-    server.play((right(call_method) + LEFT[left],))
+    """All calls use one event loop, because each loop has its own connections. No call needs a retry."""
+    server.play((get_successful_response(call_method) + EXTRA_BYTES[extra],))
     async with httpx.AsyncClient() as async_client:
         with httpx.Client() as client:
-            own = {"http_client": client, "http_async_client": async_client} if owner == "the caller's" else {}
-            llm = make_server_model(server, max_retries=0, **own)
+            client_arguments = (
+                {"http_client": client, "http_async_client": async_client} if owner == "the caller's" else {}
+            )
+            llm = make_server_model(server, max_retries=0, **client_arguments)
             for calls in range(1, 4):
-                assert await text_of(llm, call_method) == HELLO_TEXT
+                assert await call_and_get_text(llm, call_method) == HELLO_TEXT
                 assert server.accepted_connections == len(server.requests) == calls
 
 
-async def text_of(llm: ChatWorkersGemma, call_method: str) -> str:
+async def call_and_get_text(llm: ChatWorkersGemma, call_method: str) -> str:
+    """Call a model on the running loop and return the text."""
     if call_method == "astream":
         return str(merge_chunks(await acollect_chunks(llm)).text)
     return str(((await llm.ainvoke("Hi")) if call_method == "ainvoke" else call_model(llm, call_method, "Hi")).text)
 
 
-@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("extra", EXTRA_BYTES)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-async def test_bytes_after_an_error_end_its_connection(server: FaultServer, left: str, call_method: str) -> None:
-    busy = make_http_response(429, make_error_envelope(3040)) + LEFT[left]
-    server.play((busy,), (busy,), (right(call_method),))
-    assert await text_of(make_server_model(server, max_retries=2), call_method) == HELLO_TEXT
+async def test_bytes_after_an_error_close_the_connection(server: FaultServer, extra: str, call_method: str) -> None:
+    busy = make_http_response(429, make_error_envelope(3040)) + EXTRA_BYTES[extra]
+    server.play((busy,), (busy,), (get_successful_response(call_method),))
+    assert await call_and_get_text(make_server_model(server, max_retries=2), call_method) == HELLO_TEXT
     assert server.accepted_connections == len(server.requests) == 3
 
 
 @pytest.mark.parametrize("call_method", ["embed_query", "aembed_query"])
-async def test_bytes_after_vectors_end_their_connection(server: FaultServer, call_method: str) -> None:
+async def test_bytes_after_embeddings_close_the_connection(server: FaultServer, call_method: str) -> None:
     server.play(
         (
             make_http_response(200, make_envelope({"data": [[0.5]]}))
@@ -96,49 +100,58 @@ async def test_bytes_after_vectors_end_their_connection(server: FaultServer, cal
     assert server.accepted_connections == 3
 
 
-@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("extra", EXTRA_BYTES)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-async def test_a_connection_that_was_opened_unseen(server: FaultServer, left: str, call_method: str) -> None:
-    """httpx opens one in place of one that the server closed in between."""
-    server.play((right(call_method), CLOSE), (right(call_method) + LEFT[left],), (right(call_method),))
+async def test_bytes_on_a_connection_that_httpx_reopened(server: FaultServer, extra: str, call_method: str) -> None:
+    """httpx opens a connection to replace one that the server has closed."""
+    server.play(
+        (get_successful_response(call_method), CLOSE),
+        (get_successful_response(call_method) + EXTRA_BYTES[extra],),
+        (get_successful_response(call_method),),
+    )
     llm = make_server_model(server, max_retries=0)
-    assert await text_of(llm, call_method) == HELLO_TEXT
+    assert await call_and_get_text(llm, call_method) == HELLO_TEXT
     assert await asyncio.to_thread(server.wait_until_at_most_open, 0) == 0
     for _ in range(3):
-        assert await text_of(llm, call_method) == HELLO_TEXT
+        assert await call_and_get_text(llm, call_method) == HELLO_TEXT
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-async def test_where_connections_are_not_seen_a_response_without_a_read_is_none(
+async def test_extra_bytes_are_refused_if_connections_are_not_traced(
     server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An httpcore that traces by other names: connections are kept, what was left is refused."""
+    """An httpcore whose trace events have other names: connections are kept, and extra bytes are refused."""
     monkeypatch.setattr(leftovers, "_CONNECTED", ("another name",))
     monkeypatch.setattr(leftovers.Reads, "sees_connections", False)
-    server.play((right(call_method) + LEFT["a whole response"],), (right(call_method),))
+    server.play(
+        (get_successful_response(call_method) + EXTRA_BYTES["a whole response"],),
+        (get_successful_response(call_method),),
+    )
     llm = make_server_model(server, max_retries=1)
     for _ in range(4):
-        assert await text_of(llm, call_method) == HELLO_TEXT
+        assert await call_and_get_text(llm, call_method) == HELLO_TEXT
     assert server.accepted_connections == 2
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("spread", [False, True])
-async def test_without_such_bytes_connections_are_kept(server: FaultServer, call_method: str, spread: bool) -> None:
-    """However the end of a stream is spread over packets."""
+@pytest.mark.parametrize("in_two_packets", [False, True])
+async def test_connections_without_extra_bytes_are_kept(
+    server: FaultServer, call_method: str, in_two_packets: bool
+) -> None:
+    """Also if the end of a stream arrives in two packets."""
     script = (
         (HELLO_STREAM.removesuffix(STREAM_END), STREAM_END)
-        if spread and call_method in STREAM_METHODS
-        else (right(call_method),)
+        if in_two_packets and call_method in STREAM_METHODS
+        else (get_successful_response(call_method),)
     )
     server.play(script)
     llm = make_server_model(server, max_retries=0)
     for _ in range(5):
-        assert await text_of(llm, call_method) == HELLO_TEXT
+        assert await call_and_get_text(llm, call_method) == HELLO_TEXT
     assert server.accepted_connections == 1
 
 
-# --- Every response, in every cut -------------------------------------------------------------------------------------
+# --- Every response, in every split -----------------------------------------------------------------------------------
 
 BODIES = st.lists(st.binary(min_size=1, max_size=30) | st.sampled_from([b"0", b"\r\n", b"0\r\n\r\n"]), max_size=5)
 
@@ -155,8 +168,8 @@ def responses(draw: st.DrawFn) -> bytes:
     return make_http_response(draw(st.sampled_from([200, 429])), b"".join(parts), **more)
 
 
-def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
-    """Whether h11 has bytes left at the end of the response, and whether the reads report it."""
+def read_like_httpcore(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
+    """Return whether h11 has bytes left after the response, and whether `Reads` reports them."""
     reads = leftovers.Reads(is_whole=True)
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
@@ -164,30 +177,30 @@ def read_as_httpcore_does(data: bytes, cuts: list[int]) -> tuple[bool, bool]:
     headers: dict[str, str] = {}
     edges = [0, *sorted({cut % len(data) for cut in cuts}), len(data)]
     packets = iter([data[start:end] for start, end in pairwise(edges) if end > start])
-    while not isinstance(happened := connection.next_event(), h11.EndOfMessage):
-        if happened is h11.NEED_DATA:
+    while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+        if event is h11.NEED_DATA:
             packet = next(packets)
             reads.add(packet)
             connection.receive_data(packet)
-        elif isinstance(happened, h11.Response):
-            headers = {name.decode(): value.decode() for name, value in happened.headers}
+        elif isinstance(event, h11.Response):
+            headers = {name.decode(): value.decode() for name, value in event.headers}
     return bool(connection.trailing_data[0]), reads.end_response(headers)
 
 
-@given(responses(), st.sampled_from([b"", *LEFT.values()]), st.lists(st.integers(0, 10_000), max_size=6))
+@given(responses(), st.sampled_from([b"", *EXTRA_BYTES.values()]), st.lists(st.integers(0, 10_000), max_size=6))
 @example(
     make_response_head(200, transfer_encoding="chunked") + b"000\r\n\r\n", b"0\r\n\r\n", [-9]
-)  # the last read has both ends
-def test_every_byte_that_http_would_keep_is_noticed(response: bytes, left: bytes, cuts: list[int]) -> None:
-    is_left, is_seen = read_as_httpcore_does(response + left, cuts)
-    assert is_seen or not is_left
+)  # the last packet has both ends
+def test_every_byte_that_h11_would_keep_is_noticed(response: bytes, extra: bytes, cuts: list[int]) -> None:
+    has_extra_bytes, is_reported = read_like_httpcore(response + extra, cuts)
+    assert is_reported or not has_extra_bytes
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=9), st.text(max_size=30)), max_size=5), st.integers(0, 10_000))
-def test_json_and_events_in_one_cut_after_the_head_keep_their_connection(payloads: list[Any], cut: int) -> None:
+def test_responses_in_two_packets_keep_the_connection(payloads: list[Any], cut: int) -> None:
     whole = make_http_response(200, json.dumps(payloads).encode())
     stream = STREAM_HEAD + b"".join(map(encode_event, payloads)) + STREAM_END
     for response in (whole, stream):
         after_head = response.index(b"\r\n\r\n") + 4
         at = after_head + cut % (len(response) - after_head)
-        assert read_as_httpcore_does(response, [at]) == (False, False)
+        assert read_like_httpcore(response, [at]) == (False, False)
