@@ -1,4 +1,4 @@
-"""What the constructor and calls take, and what they refuse, before any request is made."""
+"""Arguments of the constructor and of calls: accepted values, and errors before any request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.model_calls import (
 # --- Fields and aliases -----------------------------------------------------------------------------------------------
 
 
-def test_every_field_by_its_name() -> None:
+def test_every_field_can_be_set_by_its_name() -> None:
     fields: dict[str, Any] = {
         "model": GEMMA_3,
         "host": "cloudflare",
@@ -68,7 +68,7 @@ def test_every_field_by_its_name() -> None:
     assert {name: getattr(llm, name) for name in fields} == fields
 
 
-def test_the_defaults() -> None:
+def test_defaults() -> None:
     llm = make_model()
     assert (llm.model, llm.host, llm.api, llm.base_url) == (
         GEMMA_4,
@@ -89,7 +89,7 @@ def test_the_defaults() -> None:
         ("aimlapi", "openai", "https://api.aimlapi.com/v1"),
     ],
 )
-def test_the_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None:
+def test_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None:
     llm = make_model(host=host)
     assert (llm.model, llm.api, llm.base_url) == ("google/gemma-3-12b-it", api, base_url)
 
@@ -102,7 +102,7 @@ def test_the_defaults_of_other_hosts(host: str, api: str, base_url: str) -> None
         ("stop_sequences", "stop", ["x"]),
     ],
 )
-def test_aliases(alias: str, name: str, value: Any) -> None:
+def test_aliases_set_the_field(alias: str, name: str, value: Any) -> None:
     arguments = {"account_id": ACCOUNT_ID, "api_token": API_TOKEN}
     arguments.pop(name, None)
     assert getattr(ChatWorkersGemma(**arguments, **{alias: value}), name) == value
@@ -110,22 +110,22 @@ def test_aliases(alias: str, name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("alias", ["api_token", "api_key", "cloudflare_api_token"])
 @pytest.mark.parametrize("token", ["tok", SecretStr("tok")])
-def test_aliases_of_the_token(alias: str, token: Any) -> None:
+def test_aliases_set_the_token(alias: str, token: Any) -> None:
     llm = ChatWorkersGemma(account_id=ACCOUNT_ID, **{alias: token})
     assert isinstance(llm.api_token, SecretStr)
     assert llm.api_token.get_secret_value() == "tok"
 
 
-def test_two_names_of_one_argument_with_different_values() -> None:
+def test_two_names_of_one_argument_with_different_values_raise() -> None:
     assert "model is passed twice" in get_construction_error(model=GEMMA_4, model_name=SEA_LION)
-    said = get_construction_error(api_key="other-secret")
-    assert "api_token is passed twice" in said
-    assert "other-secret" not in said
-    assert API_TOKEN not in said
+    error = get_construction_error(api_key="other-secret")
+    assert "api_token is passed twice" in error
+    assert "other-secret" not in error
+    assert API_TOKEN not in error
 
 
 @pytest.mark.parametrize(
-    ("unknown", "meant"),
+    ("unknown", "suggestion"),
     [
         ("temprature", "temperature"),
         ("max_token", "max_tokens"),
@@ -135,29 +135,29 @@ def test_two_names_of_one_argument_with_different_values() -> None:
         ("http_clients", "http_client"),
     ],
 )
-def test_an_unknown_argument_suggests_the_nearest_name(unknown: str, meant: str) -> None:
-    said = get_construction_error(**{unknown: "some value"})
-    assert f"{unknown} is not an argument. Did you mean {meant}?" in said
+def test_an_unknown_argument_suggests_the_nearest_name(unknown: str, suggestion: str) -> None:
+    error = get_construction_error(**{unknown: "some value"})
+    assert f"{unknown} is not an argument. Did you mean {suggestion}?" in error
 
 
-def test_an_unknown_argument_that_resembles_nothing() -> None:
-    said = get_construction_error(xyzzy=1)
-    assert "xyzzy is not an argument." in said
-    assert "Did you mean" not in said
+def test_an_unknown_argument_without_a_similar_name_has_no_suggestion() -> None:
+    error = get_construction_error(xyzzy=1)
+    assert "xyzzy is not an argument." in error
+    assert "Did you mean" not in error
 
 
 @pytest.mark.parametrize(
     "arguments",
     [{"host": "openai"}, {"api": "rest"}, {"tool_calling": "json"}, {"max_retries": -1}, {"default_headers": {"a": 1}}],
 )
-def test_values_that_are_none_of_those_allowed(arguments: dict[str, Any]) -> None:
+def test_invalid_values_raise(arguments: dict[str, Any]) -> None:
     assert next(iter(arguments)) in get_construction_error(**arguments)
 
 
-def test_ai_ml_api_has_the_openai_dialect_only() -> None:
-    said = get_construction_error(host="aimlapi", api="native")
-    assert "api='native'" in said
-    assert "'openai'" in said
+def test_an_unsupported_dialect_raises() -> None:
+    error = get_construction_error(host="aimlapi", api="native")
+    assert "api='native'" in error
+    assert "'openai'" in error
     assert "api='openai'" in get_construction_error(host="dataoorts", api="openai")
 
 
@@ -165,7 +165,7 @@ def test_ai_ml_api_has_the_openai_dialect_only() -> None:
     "argument", [{"ai_gateway": "gw"}, {"session_affinity": "x"}, {"reject_if_busy": True}, {"binding": FakeBinding()}]
 )
 @pytest.mark.parametrize("host", ["dataoorts", "aimlapi"])
-def test_what_is_of_cloudflare_alone(host: str, argument: dict[str, Any]) -> None:
+def test_arguments_of_cloudflare_raise_for_other_hosts(host: str, argument: dict[str, Any]) -> None:
     assert next(iter(argument)) in get_construction_error(host=host, **argument)
 
 
@@ -175,7 +175,7 @@ def test_an_embedding_model_is_refused() -> None:
 
 # --- Ranges -----------------------------------------------------------------------------------------------------------
 
-GEMMA_3_RANGES: dict[str, tuple[Any, Any, Any, Any]] = {  # lowest, below it, highest, above it
+GEMMA_3_RANGES: dict[str, tuple[Any, Any, Any, Any]] = {  # lowest, below, highest, above
     "temperature": (0, -0.01, 5, 5.01),
     "top_p": (0, -0.01, 2, 2.01),
     "top_k": (1, 0, 50, 51),
@@ -211,30 +211,30 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
-def test_the_published_bounds_are_inside(
+def test_the_published_bounds_are_accepted(
     service: MockService, model: str, host: str, name: str, bounds: tuple[Any, ...]
 ) -> None:
     for value in (bounds[0], bounds[2]):
         llm = make_model(model=model, host=host, **{name: value})
         assert getattr(llm, name) == value
         call_model(make_model(model=model, host=host), "invoke", **{name: value})
-        sent = service.request_bodies[-1]
-        assert sent.get("data", sent)[name] == value
+        body = service.request_bodies[-1]
+        assert body.get("data", body)[name] == value
 
 
 @pytest.mark.parametrize(("model", "host", "name", "bounds"), BOUNDS)
-def test_what_is_outside_names_field_value_and_range(
+def test_the_error_for_a_value_out_of_range_names_field_value_and_range(
     service: MockService, model: str, host: str, name: str, bounds: tuple[Any, ...]
 ) -> None:
     low, below, high, above = bounds
     for value in (below, above):
         if value is None:
             continue
-        said = [get_construction_error(model=model, host=host, **{name: value})]
+        error = [get_construction_error(model=model, host=host, **{name: value})]
         with pytest.raises(ValueError, match=name) as caught:
             make_model(model=model, host=host).invoke("Hello", **{name: value})
-        said.append(str(caught.value))
-        for text in said:
+        error.append(str(caught.value))
+        for text in error:
             assert f"{name}={value}" in text.replace("=0.0 ", "=0 ")
             assert f"{low:g}" in text
             if above is not None:
@@ -243,7 +243,7 @@ def test_what_is_outside_names_field_value_and_range(
 
 
 @pytest.mark.parametrize("name", ["top_k", "repetition_penalty"])
-def test_gemma_4_has_no_such_parameter(name: str) -> None:
+def test_gemma_4_does_not_accept_parameters_it_lacks(name: str) -> None:
     assert f"{name}=1" in get_construction_error(**{name: 1})
 
 
@@ -255,21 +255,23 @@ def test_max_tokens_is_at_least_1_on_every_model(model: str, value: int) -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "hot", [1]])
-def test_a_temperature_that_is_no_number(value: Any) -> None:
+def test_a_temperature_that_is_not_a_number_raises(value: Any) -> None:
     assert "temperature" in get_construction_error(temperature=value)
     assert "temperature" in get_construction_error(temperature=value, model="@cf/google/gemma-5-1b-it")
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "hot", [1]])
-def test_a_temperature_of_a_call_that_is_no_number(service: MockService, call_method: str, value: Any) -> None:
+def test_a_temperature_of_a_call_that_is_not_a_number_raises(
+    service: MockService, call_method: str, value: Any
+) -> None:
     for model in (GEMMA_4, "@cf/google/gemma-5-1b-it"):
         with pytest.raises(ValueError, match="temperature"):
             call_model(make_model(model=model), call_method, temperature=value)
     assert not service.requests
 
 
-def test_the_range_is_that_of_the_call_s_model(service: MockService) -> None:
+def test_the_range_depends_on_the_model_of_the_call(service: MockService) -> None:
     llm = make_model(model=GEMMA_3, temperature=4)
     with pytest.raises(ValueError, match="temperature=4"):
         llm.invoke("Hello", model=GEMMA_4)
@@ -277,7 +279,7 @@ def test_the_range_is_that_of_the_call_s_model(service: MockService) -> None:
     call_model(llm, "invoke")
 
 
-# --- What could change the path or the headers ------------------------------------------------------------------------
+# --- Injection into the path or the headers ---------------------------------------------------------------------------
 
 INJECTIONS = [
     "../x",
@@ -297,7 +299,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("bad", [*INJECTIONS, "/a", "a//b", "a/", "@", "a/./b", "a@b", "@cf/@x", "\uff41"])
-def test_a_model_that_could_change_the_path(service: MockService, bad: str) -> None:
+def test_a_model_that_could_change_the_path_raises(service: MockService, bad: str) -> None:
     assert "model must be an id" in get_construction_error(model=bad)
     for call_method in CALL_METHODS:
         with pytest.raises(ValueError, match="model must be an id"):
@@ -306,7 +308,7 @@ def test_a_model_that_could_change_the_path(service: MockService, bad: str) -> N
 
 
 @pytest.mark.parametrize("bad", [*INJECTIONS, "a/b", ".", "{model}", "a\u0000"])
-def test_an_account_that_could_change_the_path(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+def test_an_account_that_could_change_the_path_raises(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     assert "account_id must" in get_construction_error(account_id=bad)
     if "\x00" not in bad:
         monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", bad)
@@ -341,16 +343,16 @@ def test_an_account_that_could_change_the_path(monkeypatch: pytest.MonkeyPatch, 
         "https://example.org\\@evil.example/v4",
     ],
 )
-def test_a_bad_base_url(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    said = get_construction_error(base_url=bad)
-    assert "base_url" in said
-    assert "password" not in said
+def test_an_invalid_base_url_raises(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    error = get_construction_error(base_url=bad)
+    assert "base_url" in error
+    assert "password" not in error
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", bad)
     assert "base_url" in get_construction_error()
 
 
 @pytest.mark.parametrize("bad", ["a\r\nb: c", "a\nb", "ä", "a\x00"])
-def test_headers_cannot_be_smuggled_in(service: MockService, bad: str) -> None:
+def test_values_that_could_inject_headers_raise(service: MockService, bad: str) -> None:
     assert "api_token" in get_construction_error(api_token=bad)
     assert bad not in get_construction_error(api_token=bad)
     assert "session_affinity" in get_construction_error(session_affinity=bad)
@@ -381,29 +383,29 @@ def test_headers_cannot_be_smuggled_in(service: MockService, bad: str) -> None:
     ],
     ids=str,
 )
-def test_gateway_options_out_of_range(options: dict[str, Any]) -> None:
+def test_gateway_options_out_of_range_raise(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(options))):
         AIGateway("gw", **options)
 
 
-def test_gateway_options_at_their_bounds() -> None:
+def test_gateway_options_at_their_bounds_are_accepted() -> None:
     AIGateway("gw", cache_ttl=0, max_attempts=5, retry_delay=5)
     AIGateway("gw", max_attempts=1, retry_delay=0)
 
 
-# --- No request for bad input -----------------------------------------------------------------------------------------
+# --- No request for invalid input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-@pytest.mark.parametrize("asked", [[], [("system", [{"type": "image", "url": "https://x/y.png"}])]])
-def test_bad_messages_make_no_request(service: MockService, call_method: str, asked: Any) -> None:
+@pytest.mark.parametrize("messages", [[], [("system", [{"type": "image", "url": "https://x/y.png"}])]])
+def test_invalid_messages_send_no_request(service: MockService, call_method: str, messages: Any) -> None:
     with pytest.raises(ValueError, match="messages"):
-        call_model(make_model(), call_method, asked)
+        call_model(make_model(), call_method, messages)
     assert not service.requests
 
 
 @pytest.mark.parametrize("call_method", STREAM_METHODS)
-def test_a_stream_refuses_bad_input_at_its_first_chunk(service: MockService, call_method: str) -> None:
+def test_a_stream_raises_for_invalid_input_at_its_first_chunk(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match="temperature"):
         collect_chunks(make_model(), call_method, temperature=9)
     assert not service.requests

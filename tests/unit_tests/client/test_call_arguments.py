@@ -1,4 +1,4 @@
-"""Arguments of a single call, and those that only some models have."""
+"""Arguments of a single call, and arguments that only some models support."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.model_calls import (
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_an_unknown_argument_of_a_call(service: MockService, call_method: str) -> None:
+def test_an_unknown_argument_of_a_call_raises(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match=r"temprature is not an argument of a call\. Did you mean temperature\?"):
         call_model(make_model(), call_method, temprature=1)
     assert not service.requests
@@ -55,7 +55,7 @@ def test_an_unknown_argument_of_a_call(service: MockService, call_method: str) -
     ],
     ids=lambda options: "-".join(options),
 )
-def test_bad_arguments_of_a_call(service: MockService, call_method: str, options: dict[str, Any]) -> None:
+def test_invalid_arguments_of_a_call_raise(service: MockService, call_method: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         call_model(make_model(), call_method, **options)
     assert not service.requests
@@ -63,7 +63,7 @@ def test_bad_arguments_of_a_call(service: MockService, call_method: str, options
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("stop", [[""], "", [1], ["a", None]])
-def test_bad_stops(service: MockService, call_method: str, stop: Any) -> None:
+def test_invalid_stop_sequences_raise(service: MockService, call_method: str, stop: Any) -> None:
     if stop != "":
         assert "stop" in get_construction_error(stop=stop)
     with pytest.raises(ValueError, match="stop"):
@@ -72,7 +72,7 @@ def test_bad_stops(service: MockService, call_method: str, stop: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "of_call", "sent"),
+    ("field", "call_argument", "expected"),
     [
         ("a", None, ["a"]),
         (["a", "b"], None, ["a", "b"]),
@@ -83,37 +83,39 @@ def test_bad_stops(service: MockService, call_method: str, stop: Any) -> None:
         (None, None, None),
     ],
 )
-def test_forms_of_stop(service: MockService, field: Any, of_call: Any, sent: Any) -> None:
-    call_model(make_model(stop=field), "invoke", stop=of_call)
-    assert service.request_body.get("stop") == sent
+def test_stop_sequences_of_field_and_call_are_merged(
+    service: MockService, field: Any, call_argument: Any, expected: Any
+) -> None:
+    call_model(make_model(stop=field), "invoke", stop=call_argument)
+    assert service.request_body.get("stop") == expected
 
 
-def test_stop_bound_to_a_model(service: MockService) -> None:
+def test_a_bound_stop_sequence_is_sent(service: MockService) -> None:
     call_model(make_model().bind(stop=["a"]), "invoke")
     assert service.request_body["stop"] == ["a"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "soon"])
-def test_bad_timeouts(timeout: Any) -> None:
+def test_invalid_timeouts_raise(timeout: Any) -> None:
     assert "timeout" in get_construction_error(timeout=timeout)
 
 
 @pytest.mark.parametrize(
     ("timeout", "read"), [(5, 5), (0.5, 0.5), (None, None), (httpx.Timeout(7, connect=1), 7), (300.0, 300)]
 )
-def test_timeouts_reach_the_client(service: MockService, timeout: Any, read: float | None) -> None:
+def test_timeouts_are_passed_to_httpx(service: MockService, timeout: Any, read: float | None) -> None:
     call_model(make_model(timeout=timeout), "invoke")
     limits = service.only_request.extensions["timeout"]
     assert limits["read"] == read
     assert limits["connect"] is None if timeout is None else limits["connect"] <= 10
 
 
-# --- Raw, thinking, LoRA: where a model has them ----------------------------------------------------------------------
+# --- Raw, thinking, LoRA: models that support them --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
-    "asked",
+    "messages",
     [
         [("system", "a"), ("human", "b")],
         [("human", "a"), ("ai", "b")],
@@ -124,9 +126,9 @@ def test_timeouts_reach_the_client(service: MockService, timeout: Any, read: flo
     ],
     ids=str,
 )
-def test_raw_takes_one_human_message_and_nothing_else(service: MockService, call_method: str, asked: Any) -> None:
+def test_raw_accepts_only_one_human_message(service: MockService, call_method: str, messages: Any) -> None:
     with pytest.raises(ValueError, match="raw=True"):
-        call_model(make_model(model=GEMMA_7B, raw=True), call_method, asked)
+        call_model(make_model(model=GEMMA_7B, raw=True), call_method, messages)
     assert not service.requests
 
 
@@ -148,7 +150,7 @@ def test_raw_takes_one_human_message_and_nothing_else(service: MockService, call
         ("tool_calling", {"model": GEMMA_7B_LORA, "tool_calling": "guided_json"}),
     ],
 )
-def test_what_a_model_does_not_have(
+def test_arguments_that_a_model_does_not_support_raise(
     service: MockService, call_method: str, name: str, arguments: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=name):

@@ -1,4 +1,4 @@
-"""A model object whose fields change after it was used: calls follow, though most of their work is done once."""
+"""A model object whose fields change after use: later calls use the new values, although preparation is cached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_workers_gemma import AIGateway, ChatWorkersGemma
 from langchain_workers_gemma.client import preparation
 from langchain_workers_gemma.client.cache import MAX_KEYS
-from langchain_workers_gemma.request import planner as planning
+from langchain_workers_gemma.request import planner
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import (
     ACCOUNT_ID,
@@ -36,13 +36,14 @@ pytestmark = pytest.mark.lowest
 Change = Callable[[ChatWorkersGemma], object]
 
 
-def sent(service: MockService) -> tuple[str, dict[str, str], bytes]:
-    """Address, headers and body of the last request."""
+def get_last_request(service: MockService) -> tuple[str, dict[str, str], bytes]:
+    """Return the URL, the headers and the body of the last request."""
     request = service.requests[-1]
     return str(request.url), dict(request.headers), request.content
 
 
-def options() -> dict[str, Any]:
+def make_arguments() -> dict[str, Any]:
+    """Return the arguments of a model."""
     return {
         "model": GEMMA_4,
         "max_tokens": 256,
@@ -63,29 +64,31 @@ CHANGES: dict[str, Change] = {
     "a stop in place": lambda llm: llm.stop.append("FIN"),  # type: ignore[union-attr]
     "a header in place": lambda llm: llm.default_headers.update({"x-team": "b"}),
     "a key in place": lambda llm: llm.model_kwargs.update(logprobs=False),
-    "a key to what Python takes for equal": lambda llm: llm.model_kwargs.update(logprobs=1),
+    "a value that Python compares as equal": lambda llm: llm.model_kwargs.update(logprobs=1),
     "a value within a key in place": lambda llm: llm.model_kwargs["chat_template_kwargs"]["custom"].append(2),
 }
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_object_sends_what_a_new_one_would(service: MockService, call_method: str, change: Change) -> None:
-    llm = make_model(**options())
+def test_a_changed_object_sends_the_request_of_a_new_object(
+    service: MockService, call_method: str, change: Change
+) -> None:
+    llm = make_model(**make_arguments())
     call_model(llm, call_method)
-    before = sent(service)
+    before = get_last_request(service)
     change(llm)
     call_model(llm, call_method)
-    after = sent(service)
+    after = get_last_request(service)
     assert after != before
-    unused = make_model(**options())
+    unused = make_model(**make_arguments())
     change(unused)
     call_model(unused, call_method)
-    assert after == sent(service)
+    assert after == get_last_request(service)
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_gateway_that_changes_in_place(service: MockService, call_method: str) -> None:
+def test_a_gateway_changed_in_place_is_used(service: MockService, call_method: str) -> None:
     gateway = AIGateway("gateway", metadata={"user": 1})
     llm = make_model(ai_gateway=gateway)
     call_model(llm, call_method)
@@ -98,54 +101,55 @@ def test_a_gateway_that_changes_in_place(service: MockService, call_method: str)
     assert service.requests[-1].headers["cf-aig-cache-ttl"] == "60"
 
 
-def tool(name: str, description: str = "Does it.") -> dict[str, Any]:
+def make_tool(name: str, description: str = "Does it.") -> dict[str, Any]:
+    """Return a tool."""
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_tools_that_change_in_place(service: MockService, call_method: str) -> None:
-    bound: Any = make_model().bind_tools([tool("weather")])
+def test_tools_changed_in_place_are_used(service: MockService, call_method: str) -> None:
+    bound: Any = make_model().bind_tools([make_tool("weather")])
     call_model(bound, call_method)
     function = bound.kwargs["tools"][0]["function"]
     function["parameters"]["properties"]["city"]["description"] = "A city."
     call_model(bound, call_method)
     del function["parameters"]["properties"]["city"]["description"]
     call_model(bound, call_method)
-    call_model(make_model().bind_tools([tool("weather")]), call_method)
+    call_model(make_model().bind_tools([make_tool("weather")]), call_method)
     first, second, third, fresh = (request.content for request in service.requests)
     assert b"A city." in second
     assert first == third == fresh != second
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_many_sets_of_tools_in_turn(service: MockService, call_method: str) -> None:
+def test_many_sets_of_tools_are_sent_in_turn(service: MockService, call_method: str) -> None:
     llm = make_model()
     names = [f"tool_{number}" for number in range(MAX_KEYS + 4)]
     for name in names * 2:
-        call_model(llm.bind_tools([tool(name)]), call_method)
-    asked = [json.loads(request.content)["tools"][0]["function"]["name"] for request in service.requests]
-    assert asked == names * 2
+        call_model(llm.bind_tools([make_tool(name)]), call_method)
+    sent_names = [json.loads(request.content)["tools"][0]["function"]["name"] for request in service.requests]
+    assert sent_names == names * 2
 
 
 @pytest.mark.parametrize("choice", ["weather", "any", "auto", True, None])
-def test_a_choice_is_that_of_the_call(service: MockService, choice: Any) -> None:
+def test_tool_choice_is_not_cached(service: MockService, choice: Any) -> None:
     llm = make_model()
-    call_model(llm.bind_tools([tool("weather")]), "invoke")
-    call_model(llm.bind_tools([tool("weather")], tool_choice="none"), "invoke")
+    call_model(llm.bind_tools([make_tool("weather")]), "invoke")
+    call_model(llm.bind_tools([make_tool("weather")], tool_choice="none"), "invoke")
     service.respond_with_results({"tool_calls": [{"name": "weather", "arguments": {"city": "Rome"}}]})
-    call_model(llm.bind_tools([tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
-    call_model(make_model().bind_tools([tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
+    call_model(llm.bind_tools([make_tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
+    call_model(make_model().bind_tools([make_tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
     *_, cached, fresh = (request.content for request in service.requests)
     assert cached == fresh
 
 
-def test_a_token_limit_that_changes_in_place_cuts_calls(service: MockService) -> None:
+def test_a_token_limit_changed_in_place_is_used(service: MockService) -> None:
     call = {"name": "weather", "arguments": {"city": "Rome"}}
     usage = {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
     service.respond_with_results({"tool_calls": [call], "usage": usage})
     llm = make_model(model=GEMMA_4, model_kwargs={"max_tokens": 500})
-    bound: Any = llm.bind_tools([tool("weather")])
+    bound: Any = llm.bind_tools([make_tool("weather")])
     assert bound.invoke("Hi").tool_calls
     llm.model_kwargs["max_tokens"] = 20
     message = bound.invoke("Hi")
@@ -162,7 +166,7 @@ class Incomparable:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_fields_that_do_not_decide_a_request_are_not_looked_at(service: MockService, call_method: str) -> None:
+def test_fields_that_do_not_affect_a_request_are_not_compared(service: MockService, call_method: str) -> None:
     class Tagged(ChatWorkersGemma):
         tag: Any = None
 
@@ -173,39 +177,41 @@ def test_fields_that_do_not_decide_a_request_are_not_looked_at(service: MockServ
     assert service.requests[0].content == service.requests[1].content
 
 
-def test_a_change_while_the_first_call_is_worked_out(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_during_the_first_preparation_is_used_by_the_next_call(
+    service: MockService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     llm = make_model(default_headers={"x-team": "a"})
 
-    def slow(*arguments: Any, **options: Any) -> Any:
-        prepared = planning.prepare(*arguments, **options)
-        llm.default_headers["x-team"] = "b"  # as another thread would
+    def prepare_and_change(*arguments: Any, **options: Any) -> Any:
+        prepared = planner.prepare(*arguments, **options)
+        llm.default_headers["x-team"] = "b"  # as if another thread changed it
         return prepared
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "prepare", slow)
+        patch.setattr(preparation, "prepare", prepare_and_change)
         call_model(llm, "invoke")
     call_model(llm, "invoke")
     assert [request.headers["x-team"] for request in service.requests] == ["a", "b"]
 
 
 def test_a_used_object_is_freed_when_it_is_released(service: MockService) -> None:
-    """Its clients and its token do not wait for the garbage collector."""
+    """Its clients and its token are freed without the garbage collector."""
     llm = make_model()
     for call_method in CALL_METHODS:
         call_model(llm, call_method)
-    gone = weakref.ref(llm)
+    reference = weakref.ref(llm)
     gc.collect()
     gc.disable()
     try:
         del llm
-        assert gone() is None
+        assert reference() is None
     finally:
         gc.enable()
     assert len(service.requests) == len(CALL_METHODS)
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_changed_profile(service: MockService, call_method: str) -> None:
+def test_a_changed_profile_is_used(service: MockService, call_method: str) -> None:
     llm = make_model(model=GEMMA_4)
     picture = [{"role": "user", "content": [{"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}]}]
     call_model(llm, call_method, picture)
@@ -216,33 +222,33 @@ def test_a_changed_profile(service: MockService, call_method: str) -> None:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_copy_with_changes_leaves_the_other_as_it_was(service: MockService, call_method: str) -> None:
-    llm = make_model(**options())
+def test_a_changed_copy_does_not_affect_the_original(service: MockService, call_method: str) -> None:
+    llm = make_model(**make_arguments())
     call_model(llm, call_method)
-    before = sent(service)
+    before = get_last_request(service)
     duplicate = llm.model_copy(update={"max_tokens": 7})
     call_model(duplicate, call_method)
     assert service.request_bodies[-1]["max_tokens"] == 7
     call_model(llm, call_method)
-    assert sent(service) == before
+    assert get_last_request(service) == before
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_stream_and_a_whole_reply_do_not_mix(service: MockService, call_method: str) -> None:
+def test_streams_and_whole_replies_are_prepared_separately(service: MockService, call_method: str) -> None:
     llm = make_model()
     for other in (*CALL_METHODS, call_method):
         call_model(llm, other)
     assert service.request_bodies[-1].get("stream", False) == (call_method in STREAM_METHODS)
 
 
-def test_arguments_of_a_call_do_not_stay(service: MockService) -> None:
+def test_arguments_of_a_call_do_not_affect_later_calls(service: MockService) -> None:
     llm = make_model()
     call_model(llm, "invoke")
-    before = sent(service)
+    before = get_last_request(service)
     call_model(llm, "invoke", temperature=0.25, stop=["END"])
-    assert sent(service) != before
+    assert get_last_request(service) != before
     call_model(llm, "invoke")
-    assert sent(service) == before
+    assert get_last_request(service) == before
 
 
 def test_a_used_object_is_equal_to_an_unused_one(service: MockService) -> None:
@@ -253,17 +259,17 @@ def test_a_used_object_is_equal_to_an_unused_one(service: MockService) -> None:
     assert repr(used) == repr(unused)
     assert used.model_dump() == unused.model_dump()
     assert copy.deepcopy(used) == unused
-    written = pickle.dumps(used)
-    assert pickle.loads(written) == unused
-    assert written.count(API_TOKEN.encode()) == 1, "the field alone holds the token"
-    assert ACCOUNT_ID.encode() in written
+    pickled = pickle.dumps(used)
+    assert pickle.loads(pickled) == unused
+    assert pickled.count(API_TOKEN.encode()) == 1, "only the field has the token"
+    assert ACCOUNT_ID.encode() in pickled
 
 
 @pytest.mark.parametrize("call_method", INVOKE_METHODS)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_object_shares_no_cached_answer(service: MockService, call_method: str, change: Change) -> None:
-    """Core keeps a serialized form of an object, which is part of the key in its caches."""
-    llm = make_model(**options(), cache=InMemoryCache())
+def test_a_changed_object_does_not_share_cached_replies(service: MockService, call_method: str, change: Change) -> None:
+    """langchain-core uses the serialized form of an object in the keys of its caches."""
+    llm = make_model(**make_arguments(), cache=InMemoryCache())
     call_model(llm, call_method)
     call_model(llm, call_method)
     assert len(service.requests) == 1
@@ -275,7 +281,7 @@ def test_a_changed_object_shares_no_cached_answer(service: MockService, call_met
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, ChatWorkersGemma.model_copy], ids=["copy", "deep", "model"]
 )
-def test_a_copy_that_changes_shares_no_cached_answer(service: MockService, copied: Callable[[Any], Any]) -> None:
+def test_a_changed_copy_does_not_share_cached_replies(service: MockService, copied: Callable[[Any], Any]) -> None:
     llm = make_model(cache=InMemoryCache())
     call_model(llm, "invoke")
     other = copied(llm)
@@ -289,7 +295,7 @@ def test_a_copy_that_changes_shares_no_cached_answer(service: MockService, copie
     assert len(service.requests) == 3
 
 
-def test_traces_show_the_fields_as_they_are(service: MockService) -> None:
+def test_traces_have_the_current_fields(service: MockService) -> None:
     seen: list[dict[str, Any]] = []
 
     class Tracer(BaseCallbackHandler):
@@ -301,4 +307,4 @@ def test_traces_show_the_fields_as_they_are(service: MockService) -> None:
     llm.temperature = 0.2
     call_model(llm, "invoke")
     call_model(llm.model_copy(update={"temperature": 0.3}), "invoke")
-    assert [one["temperature"] for one in seen] == [0.1, 0.2, 0.3]
+    assert [kwargs["temperature"] for kwargs in seen] == [0.1, 0.2, 0.3]

@@ -1,4 +1,4 @@
-"""Credentials: their sources, the error when they are missing, and that the token appears nowhere."""
+"""Credentials: sources, errors for missing ones, and that the token is never visible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ACCOUNT_VARIABLES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID")
         ("aimlapi", ("AIMLAPI_API_KEY", "AIML_API_KEY"), "api_token"),
     ],
 )
-def test_environment_variables_in_their_order(
+def test_environment_variables_are_read_in_order(
     monkeypatch: pytest.MonkeyPatch, host: str, variables: tuple[str, ...], name: str
 ) -> None:
     arguments = {"api_token": API_TOKEN, "account_id": ACCOUNT_ID} if host == "cloudflare" else {"api_token": API_TOKEN}
@@ -78,7 +78,7 @@ def test_base_url_from_the_environment(monkeypatch: pytest.MonkeyPatch, host: st
 
 
 @pytest.mark.parametrize("variable", ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID"])
-def test_white_space_around_a_credential_is_dropped(
+def test_white_space_around_a_credential_is_removed(
     monkeypatch: pytest.MonkeyPatch, service: MockService, variable: str
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "tok")
@@ -101,7 +101,7 @@ def test_missing_credentials_name_the_argument_and_every_variable(service: MockS
     ("host", "variables"),
     [("dataoorts", ["DATAOORTS_API_KEY"]), ("aimlapi", ["AIMLAPI_API_KEY", "AIML_API_KEY"])],
 )
-def test_missing_credentials_of_other_hosts(host: Any, variables: list[str]) -> None:
+def test_missing_credentials_of_other_hosts_name_their_variables(host: Any, variables: list[str]) -> None:
     with pytest.raises(ValueError, match="api_token is missing") as caught:
         ChatWorkersGemma(host=host)
     assert all(variable in str(caught.value) for variable in variables)
@@ -109,14 +109,14 @@ def test_missing_credentials_of_other_hosts(host: Any, variables: list[str]) -> 
     assert "CLOUDFLARE" not in str(caught.value)
 
 
-def test_only_what_is_missing_is_named() -> None:
+def test_only_missing_credentials_are_named() -> None:
     with pytest.raises(ValueError, match="account_id is missing") as caught:
         ChatWorkersGemma(api_token="tok")
     assert "api_token" not in str(caught.value)
 
 
 @pytest.mark.parametrize("empty", ["", "  "])
-def test_an_empty_token_is_a_missing_one(empty: str) -> None:
+def test_an_empty_token_counts_as_missing(empty: str) -> None:
     assert "api_token is missing" in get_construction_error(api_token=empty)
 
 
@@ -126,25 +126,26 @@ def test_a_binding_needs_no_credentials() -> None:
     assert llm.account_id is None
 
 
-# --- The token is never seen ------------------------------------------------------------------------------------------
+# --- The token is never visible ---------------------------------------------------------------------------------------
 
 
-def all_texts(thing: object) -> str:
+def get_texts(thing: object) -> str:
+    """Return the `repr` and the `str` of an object."""
     return f"{thing!r} {thing!s}"
 
 
 def test_the_token_is_not_in_repr_or_dumps() -> None:
     llm = make_model(ai_gateway=AIGateway("gw", token=API_TOKEN))
     for text in (
-        all_texts(llm),
-        all_texts(llm.asdict()),
-        all_texts(llm.model_dump()),
+        get_texts(llm),
+        get_texts(llm.asdict()),
+        get_texts(llm.model_dump()),
         llm.model_dump_json(include={"api_token", "model"}),
         dumps(llm),
-        all_texts(llm.bind(stop=["a"])),
-        all_texts(llm._get_llm_string()),
-        all_texts(llm.lc_attributes),
-        all_texts(llm._identifying_params),
+        get_texts(llm.bind(stop=["a"])),
+        get_texts(llm._get_llm_string()),
+        get_texts(llm.lc_attributes),
+        get_texts(llm._identifying_params),
     ):
         assert API_TOKEN not in text
 
@@ -167,9 +168,9 @@ def test_the_token_is_not_in_repr_or_dumps() -> None:
 def test_the_token_is_not_in_validation_errors(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         make_model(**arguments)
-    shown = "".join(traceback.format_exception(caught.value))
-    assert API_TOKEN not in shown
-    assert API_TOKEN not in all_texts(caught.value)
+    formatted = "".join(traceback.format_exception(caught.value))
+    assert API_TOKEN not in formatted
+    assert API_TOKEN not in get_texts(caught.value)
 
 
 def test_the_token_is_not_in_validated_dicts() -> None:
@@ -198,8 +199,8 @@ def test_the_token_is_not_in_logs_traces_or_errors(
     for text in (
         traced,
         caplog.text,
-        all_texts(error),
-        all_texts(error.body),
+        get_texts(error),
+        get_texts(error.body),
         "".join(traceback.format_exception(error)),
     ):
         assert API_TOKEN not in text

@@ -1,4 +1,4 @@
-"""What a trace of a call shows: provider, model, settings, versions, usage, and never the token."""
+"""Traces of calls: provider, model, settings, versions and usage, without the token."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.helpers.model_calls import (
 pytestmark = pytest.mark.lowest
 
 
-TRACED = (*CALL_METHODS, "stream_events")
+TRACED_METHODS = (*CALL_METHODS, "stream_events")
 
 
-class Tracer(BaseTracer):
-    """Keeps what a tracer such as LangSmith's would send."""
+class RecordingTracer(BaseTracer):
+    """Keeps the runs that a tracer such as LangSmith's would send."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,26 +39,30 @@ class Tracer(BaseTracer):
         self.runs.append(run)
 
 
-def answer(service: MockService, call_method: str) -> None:
-    named = {"model": "google/gemma-4-26B-A4B-it"}
+def respond_with_model_name(service: MockService, call_method: str) -> None:
+    """Make the service send a reply that names its model."""
+    model_field = {"model": "google/gemma-4-26B-A4B-it"}
     if call_method in INVOKE_METHODS:
-        service.respond_with_results({**make_completion("Hi", usage=make_usage(7, 2)), **named})
+        service.respond_with_results({**make_completion("Hi", usage=make_usage(7, 2)), **model_field})
     else:
         end = {"choices": [], "usage": make_usage(7, 2)}
-        service.respond_with_events({**make_delta("Hi"), **named}, make_delta(finish_reason="stop"), end, "[DONE]")
+        service.respond_with_events(
+            {**make_delta("Hi"), **model_field}, make_delta(finish_reason="stop"), end, "[DONE]"
+        )
 
 
-def trace(llm: Any, call_method: str, **options: Any) -> Run:
-    tracer = Tracer()
+def trace_call(llm: Any, call_method: str, **options: Any) -> Run:
+    """Call a model and return the traced run."""
+    tracer = RecordingTracer()
     call_model(llm, call_method, config={"callbacks": [tracer]}, **options)
     [run] = tracer.runs
     return run
 
 
-@pytest.mark.parametrize("call_method", TRACED)
-def test_metadata_of_a_run(service: MockService, call_method: str) -> None:
-    answer(service, call_method)
-    run = trace(make_model(temperature=0.5, max_tokens=99, stop=["END"]), call_method)
+@pytest.mark.parametrize("call_method", TRACED_METHODS)
+def test_a_run_has_metadata(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    run = trace_call(make_model(temperature=0.5, max_tokens=99, stop=["END"]), call_method)
     assert run.run_type in ("llm", "chat_model")
     metadata = run.extra["metadata"]
     assert metadata["ls_provider"] == "workers_gemma"
@@ -68,10 +72,10 @@ def test_metadata_of_a_run(service: MockService, call_method: str) -> None:
     assert metadata["lc_versions"]["langchain-workers-gemma"] == __version__
 
 
-@pytest.mark.parametrize("call_method", TRACED)
-def test_arguments_of_a_call_count(service: MockService, call_method: str) -> None:
-    answer(service, call_method)
-    run = trace(
+@pytest.mark.parametrize("call_method", TRACED_METHODS)
+def test_metadata_has_the_arguments_of_the_call(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    run = trace_call(
         make_model(temperature=0.5),
         call_method,
         model=GEMMA_3,
@@ -85,10 +89,10 @@ def test_arguments_of_a_call_count(service: MockService, call_method: str) -> No
     assert metadata["ls_stop"] == ["E"]
 
 
-@pytest.mark.parametrize("call_method", TRACED)
-def test_output_of_a_run(service: MockService, call_method: str) -> None:
-    answer(service, call_method)
-    run = trace(make_model(), call_method)
+@pytest.mark.parametrize("call_method", TRACED_METHODS)
+def test_a_run_has_the_output(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    run = trace_call(make_model(), call_method)
     assert run.outputs is not None
     output = str(run.outputs)
     assert "google/gemma-4-26B-A4B-it" in output
@@ -97,21 +101,21 @@ def test_output_of_a_run(service: MockService, call_method: str) -> None:
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_a_run_shows_bound_tools(service: MockService, call_method: str) -> None:
-    answer(service, call_method)
-    run = trace(make_model().bind_tools([WEATHER_TOOL]), call_method)
+def test_a_run_has_the_bound_tools(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    run = trace_call(make_model().bind_tools([WEATHER_TOOL]), call_method)
     assert "get_weather" in str(run.extra["invocation_params"])
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-def test_no_token_in_a_run(service: MockService, call_method: str) -> None:
-    answer(service, call_method)
-    run = trace(make_model(), call_method)
+def test_a_run_does_not_have_the_token(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    run = trace_call(make_model(), call_method)
     assert API_TOKEN not in repr(vars(run))
     service.respond_with(
         make_response({"success": False, "errors": [{"code": 10000, "message": f"no {API_TOKEN}"}]}, status=401)
     )
-    tracer = Tracer()
+    tracer = RecordingTracer()
     with pytest.raises(AuthenticationError):
         call_model(make_model(), call_method, config={"callbacks": [tracer]})
     assert tracer.runs[0].error
