@@ -1,4 +1,4 @@
-"""What may still be spent."""
+"""The budget of a run: reservations, costs and lost replies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from langchain_workers_gemma.scale.budget import Budget
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.integers(1, 64), st.floats(0.001, 1.0))
-def test_the_limit_holds_with_many_requests_under_way(seed: int, in_flight: int, limit: float) -> None:
-    """Costs vary by half around one another, so that the first estimate covers all."""
-    chance = random.Random(seed)
-    budget, under_way, number = Budget(limit), list[int](), 0
+def test_the_limit_holds_with_many_requests_in_flight(seed: int, in_flight: int, limit: float) -> None:
+    """Costs vary little, so that the first estimate covers all of them."""
+    generator = random.Random(seed)
+    budget, in_flight_requests, number = Budget(limit), list[int](), 0
     while True:
-        while len(under_way) < in_flight and budget.reserve(number, 100) is not None:
-            under_way.append(number)
+        while len(in_flight_requests) < in_flight and budget.reserve(number, 100) is not None:
+            in_flight_requests.append(number)
             number += 1
-        if not under_way:
+        if not in_flight_requests:
             break
-        finished = under_way.pop(chance.randrange(len(under_way)))
-        budget.settle([finished], chance.uniform(0.0008, 0.001) if budget.spent else 0.0008)
+        finished = in_flight_requests.pop(generator.randrange(len(in_flight_requests)))
+        budget.settle([finished], generator.uniform(0.0008, 0.001) if budget.spent else 0.0008)
         if number > 5000:
             break
     assert budget.spent <= limit
@@ -32,11 +32,11 @@ def test_the_limit_holds_with_many_requests_under_way(seed: int, in_flight: int,
         assert budget.spent >= limit - 0.0016
 
 
-def test_before_any_answer_one_request_is_under_way() -> None:
+def test_one_request_is_in_flight_before_the_first_reply() -> None:
     budget = Budget(1.0)
     assert budget.reserve(0, 10) == 0.0
     assert budget.reserve(1, 10) is None
-    budget.settle([0], None)  # an error, which has no cost
+    budget.settle([0], None)  # an error has no cost
     assert budget.reserve(1, 10) == 0.0
     assert budget.reserve(2, 10) is None
     budget.settle([1], 0.01)
@@ -44,13 +44,13 @@ def test_before_any_answer_one_request_is_under_way() -> None:
     assert budget.reserve(3, 10) == pytest.approx(0.015)
 
 
-def test_a_further_request_of_the_same_row_does_not_wait_for_its_first() -> None:
+def test_a_further_request_of_a_row_does_not_wait_for_the_first() -> None:
     budget = Budget(1.0)
     budget.reserve(0, 10)
     assert budget.reserve(1, 10, further=True) == 0.0
 
 
-def test_answers_that_cost_nothing_end_the_single_file() -> None:
+def test_a_free_reply_allows_concurrent_requests() -> None:
     budget = Budget(1.0)
     budget.reserve(0, 10)
     budget.settle([0], 0.0)
@@ -67,13 +67,13 @@ def test_a_larger_row_reserves_more_in_proportion() -> None:
     assert budget.reserve(3, 100_000) is None
 
 
-def test_what_earlier_runs_spent_counts() -> None:
+def test_the_cost_of_earlier_runs_counts() -> None:
     budget = Budget(1.0, spent=0.99, largest=0.02)
     assert budget.reserve(0, 10) is None
     assert Budget(1.0, spent=1.0).reserve(0, 10) is None
 
 
-def test_lost_answers_count_as_spent() -> None:
+def test_lost_replies_count_as_spent() -> None:
     budget = Budget(1.0, largest=0.02)
     for number in range(3):
         budget.reserve(number, 10)
@@ -88,7 +88,7 @@ def test_lost_answers_count_as_spent() -> None:
     assert budget.lost == 2
 
 
-def test_without_a_limit_nothing_is_refused_and_all_is_counted() -> None:
+def test_without_a_limit_every_request_is_allowed_and_counted() -> None:
     budget = Budget(None)
     for number in range(100):
         assert budget.reserve(number, 10) is not None
@@ -96,7 +96,7 @@ def test_without_a_limit_nothing_is_refused_and_all_is_counted() -> None:
     assert budget.spent == pytest.approx(50.0)
 
 
-def test_a_row_of_several_requests_counts_by_the_request() -> None:
+def test_a_row_with_several_requests_is_counted_per_request() -> None:
     budget = Budget(None)
     budget.reserve(0, 10)
     budget.reserve(1, 10)

@@ -1,4 +1,4 @@
-"""When requests may be sent, on a clock of the test's own."""
+"""Pacing: when requests may be sent, on a fake clock."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.scale.pacing import Pacer
 
 
-def most_in_a_minute(sent: list[float]) -> int:
-    """The most requests in any 60 seconds, whose end does not count."""
-    most, first = 0, 0
+def count_busiest_minute(sent: list[float]) -> int:
+    """Return the largest number of requests in any 60 seconds."""
+    largest, first = 0, 0
     for last, moment in enumerate(sent):
         while moment - sent[first] >= 60.0 - 1e-6:
             first += 1
-        most = max(most, last - first + 1)
-    return most
+        largest = max(largest, last - first + 1)
+    return largest
 
 
-def send(pacer: Pacer, now: float) -> float:
-    """Wait for the pacer's delay, and send."""
+def send_request(pacer: Pacer, now: float) -> float:
+    """Wait for the pacer's delay, record a request, and return its time."""
     now += pacer.get_delay(now)
     assert pacer.get_delay(now) <= 1e-9
     pacer.record_request(now)
@@ -39,17 +39,17 @@ def send(pacer: Pacer, now: float) -> float:
 def test_no_minute_has_more_requests_than_the_rate(rate: float, idle: list[float]) -> None:
     pacer, now, sent = Pacer(rate), 1000.0, []
     for seconds in idle:
-        now = send(pacer, now + seconds)
+        now = send_request(pacer, now + seconds)
         sent.append(now)
-    assert most_in_a_minute(sent) <= max(rate, 1)
+    assert count_busiest_minute(sent) <= max(rate, 1)
 
 
 @pytest.mark.parametrize("rate", [1, 30, 300, 6000])
-def test_a_busy_run_uses_the_rate(rate: int) -> None:
+def test_a_busy_run_uses_the_whole_rate(rate: int) -> None:
     pacer, now = Pacer(rate), 0.0
     sent = []
     for _ in range(rate * 3):
-        now = send(pacer, now)
+        now = send_request(pacer, now)
         sent.append(now)
     minutes = (sent[-1] - sent[0]) / 60
     assert len(sent) / minutes >= 0.99 * rate
@@ -61,21 +61,21 @@ def test_a_run_starts_without_credit() -> None:
     assert pacer.get_delay(0.0) == pytest.approx(60 / 5940)
 
 
-def test_a_delayed_request_is_caught_up_with() -> None:
+def test_a_delayed_request_is_caught_up() -> None:
     pacer = Pacer(6000)
     pacer.record_request(0.0)
-    pacer.record_request(0.5)  # late by many slots
+    pacer.record_request(0.5)  # much later than allowed
     assert pacer.get_delay(0.5) == 0.0
 
 
-def test_without_a_rate_nothing_waits() -> None:
+def test_without_a_rate_there_are_no_delays() -> None:
     pacer = Pacer(None)
     for _ in range(1000):
         assert pacer.get_delay(5.0) == 0.0
         pacer.record_request(5.0)
 
 
-def test_requests_that_wait_for_their_sender_are_spaced_wider() -> None:
+def test_early_permits_widen_the_spacing() -> None:
     assert Pacer(10, early=1).interval == pytest.approx(60 / 9)
     assert Pacer(1, early=1).interval == pytest.approx(60)
 
@@ -89,7 +89,7 @@ def test_a_refusal_pauses_all_requests_for_retry_after(rate_limit: bool) -> None
     assert pacer.get_delay(21.0) <= pacer.interval
 
 
-def test_refusals_without_a_time_pause_longer_and_longer_until_one_succeeds() -> None:
+def test_refusals_without_retry_after_double_the_pause_until_a_success() -> None:
     pacer, now, pauses = Pacer(None), 0.0, []
     for _ in range(8):
         now += 2.0 + pacer.get_delay(now + 2.0)
@@ -104,7 +104,7 @@ def test_refusals_without_a_time_pause_longer_and_longer_until_one_succeeds() ->
     assert pacer.get_delay(now) == 1.0
 
 
-def test_refusals_of_requests_sent_together_count_once() -> None:
+def test_refusals_of_concurrent_requests_count_once() -> None:
     pacer = Pacer(60)
     for moment in range(32):
         pacer.record_request(moment / 100)
@@ -113,19 +113,19 @@ def test_refusals_of_requests_sent_together_count_once() -> None:
     assert pacer.interval == pytest.approx(1.5)
 
 
-def test_too_many_requests_widens_the_spacing_and_success_narrows_it_again() -> None:
+def test_a_rate_limit_widens_the_spacing_and_successes_narrow_it() -> None:
     pacer = Pacer(None)
     for moment in range(100):
         pacer.record_request(moment / 10)
     pacer.record_refusal(10.0, 0.0, rate_limit=True)
     widened = pacer.interval
-    assert widened == pytest.approx(0.15)  # half as wide again as what was observed
+    assert widened == pytest.approx(0.15)  # 1.5 times the observed spacing
     for _ in range(1000):
         pacer.record_success()
     assert pacer.interval == 0.0
 
 
-def test_lack_of_capacity_leaves_the_spacing_alone() -> None:
+def test_a_capacity_error_does_not_change_the_spacing() -> None:
     pacer = Pacer(None)
     pacer.record_request(0.0)
     pacer.record_refusal(10.0, 0.0, rate_limit=False)
@@ -147,27 +147,27 @@ def test_spacing_has_bounds() -> None:
 
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 @pytest.mark.parametrize("rate", [None, 600])
-def test_a_run_finds_the_limit_of_the_service_by_itself(rate: float | None, retry_after: float | None) -> None:
-    """300 requests in any minute are accepted, 32 are under way, and each answer takes 2 seconds."""
+def test_a_run_adapts_to_the_limit_of_the_service(rate: float | None, retry_after: float | None) -> None:
+    """300 requests in any minute are accepted, 32 are in flight, and each reply takes 2 seconds."""
     pacer, now, minutes = Pacer(rate), 0.0, 30
     accepted: deque[float] = deque()
-    under_way: list[tuple[float, bool]] = []
+    in_flight: list[tuple[float, bool]] = []
     answered = refused = 0
     while now < minutes * 60:
         delay = pacer.get_delay(now)
-        if len(under_way) < 32 and delay == 0.0:
+        if len(in_flight) < 32 and delay == 0.0:
             pacer.record_request(now)
             while accepted and now - accepted[0] >= 60.0:
                 accepted.popleft()
             is_accepted = len(accepted) < 300
             if is_accepted:
                 accepted.append(now)
-            heapq.heappush(under_way, (now + (2.0 if is_accepted else 0.05), is_accepted))
+            heapq.heappush(in_flight, (now + (2.0 if is_accepted else 0.05), is_accepted))
             continue
-        ends = under_way[0][0] if under_way else math.inf
-        now = max(now, min(ends, now + delay) if len(under_way) < 32 else ends)
-        while under_way and under_way[0][0] <= now:
-            if heapq.heappop(under_way)[1]:
+        ends = in_flight[0][0] if in_flight else math.inf
+        now = max(now, min(ends, now + delay) if len(in_flight) < 32 else ends)
+        while in_flight and in_flight[0][0] <= now:
+            if heapq.heappop(in_flight)[1]:
                 answered += 1
                 pacer.record_success()
             else:

@@ -1,9 +1,10 @@
-"""The core of a run, on a clock of the test's own: no row is lost, doubled or out of order, whatever happens."""
+"""The plan of a run, on a fake clock: no row is ever lost, repeated or out of order."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_workers_gemma.scale import plan as module
+from langchain_workers_gemma.scale import plan as plan_module
 from langchain_workers_gemma.scale.budget import Budget
 from langchain_workers_gemma.scale.outcome import UNSENT, Outcome
 from langchain_workers_gemma.scale.pacing import Pacer
@@ -29,22 +30,23 @@ def make_plan(
     return MapPlan(source, kwargs.pop("pacer", Pacer()), Budget(limit), **kwargs)
 
 
-def emitted(plan: MapPlan) -> list[tuple[int, Result]]:
+def take_results(plan: MapPlan) -> list[tuple[int, Result]]:
+    """Take all rows that are ready, with their results."""
     found = []
     while (ready := plan.take_ready()) is not None:
         found.append((ready[0].index, ready[1]))
     return found
 
 
-def permitted(plan: MapPlan, now: float) -> Permit:
+def get_permit(plan: MapPlan, now: float) -> Permit:
+    """Request a permit, which must be available."""
     permit = plan.request_permit(now, 10)
     assert isinstance(permit, Permit)
     return permit
 
 
-def with_permit(outcome: Outcome, permit: Permit) -> Outcome:
-    from dataclasses import replace
-
+def add_permit(outcome: Outcome, permit: Permit) -> Outcome:
+    """Return an outcome that has used a permit."""
     return replace(outcome, permits=(permit.number,))
 
 
@@ -63,15 +65,15 @@ OUTCOMES = [
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 16), st.sampled_from([None, 60, 6000]))
-def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: int, rate: float | None) -> None:
-    chance = random.Random(seed)
-    known = {index: Result("before") for index in range(count) if chance.random() < 0.3}
+def test_every_row_is_emitted_once_and_in_order(seed: int, count: int, concurrency: int, rate: float | None) -> None:
+    generator = random.Random(seed)
+    known = {index: Result("before") for index in range(count) if generator.random() < 0.3}
     plan = make_plan(count, known=known, pacer=Pacer(rate))
     now, running, out, sent = 0.0, list[tuple[Row, Permit]](), list[tuple[int, Result]](), Counter[int]()
     finished: Counter[int] = Counter()
     row = None
     while not plan.is_drained:
-        out += emitted(plan)
+        out += take_results(plan)
         now += 0.001
         row = row or (plan.get_next_row(now) if len(running) < concurrency else None)
         if row is not None:
@@ -83,9 +85,9 @@ def test_every_row_ends_once_and_in_order(seed: int, count: int, concurrency: in
                 continue
             assert isinstance(permit, float)
             now += permit if permit < 1000 else 0.0
-        if running and (row is not None or len(running) == concurrency or chance.random() < 0.5):
-            ended, permit = running.pop(chance.randrange(len(running)))
-            record = plan.settle(ended, with_permit(chance.choice(OUTCOMES), permit), now)
+        if running and (row is not None or len(running) == concurrency or generator.random() < 0.5):
+            ended, permit = running.pop(generator.randrange(len(running)))
+            record = plan.settle(ended, add_permit(generator.choice(OUTCOMES), permit), now)
             finished[ended.index] += record is not None and "row" in record
         elif not running and row is None and (retry_at := plan.get_retry_time()) is not None:
             now = max(now, retry_at)
@@ -114,28 +116,28 @@ def test_attempts_at_a_row_are_bounded(outcome: Outcome, attempts: int) -> None:
         row = plan.get_next_row(now)
         assert row is not None
         now += plan._pacer.get_delay(now)
-        plan.settle(row, with_permit(outcome, permitted(plan, now)), now)
+        plan.settle(row, add_permit(outcome, get_permit(plan, now)), now)
     assert plan.get_next_row(now + 100) is None
-    assert emitted(plan) == [(0, Result(error=outcome.error))]
+    assert take_results(plan) == [(0, Result(error=outcome.error))]
     assert plan.is_drained
 
 
-def test_a_row_is_tried_again_later_and_later() -> None:
+def test_delays_between_attempts_at_a_row_grow() -> None:
     plan, now, delays = make_plan(1), 0.0, []
     for _ in range(MAX_ATTEMPTS - 1):
         row = plan.get_next_row(now)
         assert row is not None
-        plan.settle(row, with_permit(Outcome("retry", error="x"), permitted(plan, now)), now)
+        plan.settle(row, add_permit(Outcome("retry", error="x"), get_permit(plan, now)), now)
         retry_at = plan.get_retry_time()
         assert retry_at is not None
         assert plan.get_next_row(retry_at - 0.01) is None
         delays.append(retry_at - now)
         now = retry_at
-    for delay, longest in zip(delays, [0.5, 1, 2, 4], strict=True):
-        assert longest / 2 <= delay <= longest
+    for delay, maximum in zip(delays, [0.5, 1, 2, 4], strict=True):
+        assert maximum / 2 <= delay <= maximum
 
 
-def test_usage_and_cost_of_a_row_are_those_of_all_its_attempts() -> None:
+def test_usage_and_cost_of_all_attempts_at_a_row_are_added() -> None:
     plan = make_plan(1)
     failed = Outcome("retry", error="x", cost_usd=0.5, answered=1, usage={"total_tokens": 2, "details": {"a": 1}})
     done = Outcome(
@@ -145,7 +147,7 @@ def test_usage_and_cost_of_a_row_are_those_of_all_its_attempts() -> None:
     for now, outcome in ((0.0, failed), (9.0, done)):
         row = plan.get_next_row(now)
         assert row is not None
-        records.append(plan.settle(row, with_permit(outcome, permitted(plan, now)), now))
+        records.append(plan.settle(row, add_permit(outcome, get_permit(plan, now)), now))
     assert records[0] == {"settled": [0], "paid": 0.5}
     assert records[1] == {
         "settled": [1],
@@ -158,12 +160,12 @@ def test_usage_and_cost_of_a_row_are_those_of_all_its_attempts() -> None:
     assert plan.report.cost_usd == 0.75
 
 
-def test_a_refusal_slows_every_request() -> None:
+def test_a_refusal_delays_every_request() -> None:
     plan = make_plan(2)
     first, second = plan.get_next_row(0.0), plan.get_next_row(0.0)
     assert first is not None
     assert second is not None
-    plan.settle(first, with_permit(Outcome("refused", error="429", retry_after=7.0), permitted(plan, 0.0)), 1.0)
+    plan.settle(first, add_permit(Outcome("refused", error="429", retry_after=7.0), get_permit(plan, 0.0)), 1.0)
     assert plan.request_permit(1.0, 10) == 7.0
 
 
@@ -171,7 +173,7 @@ def test_a_retry_after_of_hours_stops_the_run() -> None:
     plan = make_plan(2)
     row = plan.get_next_row(0.0)
     assert row is not None
-    plan.settle(row, with_permit(Outcome("refused", error="429: later", retry_after=7200.0), permitted(plan, 0.0)), 0.0)
+    plan.settle(row, add_permit(Outcome("refused", error="429: later", retry_after=7200.0), get_permit(plan, 0.0)), 0.0)
     assert plan.report.stopped == "the service requests a wait of 7200 seconds. 429: later"
 
 
@@ -179,7 +181,7 @@ def test_a_retry_after_of_hours_stops_the_run() -> None:
 def test_a_quota_stops_the_run_and_names_the_reset_time(in_flight: int) -> None:
     plan = make_plan(10, utc_now=lambda: datetime(2026, 11, 25, 18, 29, 30, tzinfo=UTC))
     rows = [plan.get_next_row(0.0) for _ in range(in_flight + 2)]
-    permits = [permitted(plan, 0.0) for _ in rows]
+    permits = [get_permit(plan, 0.0) for _ in rows]
     outcomes = [
         DONE,
         Outcome("stop", error="QuotaExceededError: used up.\nMore.", quota_exhausted=True),
@@ -187,12 +189,12 @@ def test_a_quota_stops_the_run_and_names_the_reset_time(in_flight: int) -> None:
     ]
     for row, permit, outcome in zip(rows, permits, outcomes, strict=True):
         assert row is not None
-        plan.settle(row, with_permit(outcome, permit), 0.0)
+        plan.settle(row, add_permit(outcome, permit), 0.0)
     assert plan.request_permit(0.0, 10) is None
     assert plan.get_next_row(0.0) is None
-    out = emitted(plan)
+    out = take_results(plan)
     assert [index for index, _ in out] == list(range(10))
-    assert [result.error for _, result in out].count(None) == 1 + in_flight  # answers on their way count
+    assert [result.error for _, result in out].count(None) == 1 + in_flight  # replies to requests in flight count
     assert out[1][1] == Result(error="Not sent: QuotaExceededError: used up.", unsent=True)
     assert plan.report.stopped is not None
     assert "That is on 2026-11-26, in 5 h 30 min" in plan.report.stopped
@@ -200,7 +202,7 @@ def test_a_quota_stops_the_run_and_names_the_reset_time(in_flight: int) -> None:
     assert not plan.report.complete
 
 
-def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
+def test_the_cost_limit_stops_the_run_after_all_replies() -> None:
     plan, now = make_plan(100, limit=0.01), 0.0
     running: list[tuple[Row, Permit]] = []
     row = plan.get_next_row(now)
@@ -213,74 +215,74 @@ def test_the_cost_limit_stops_the_run_once_all_answers_are_there() -> None:
         elif permit is not None:
             assert permit == float("inf")
             ended, used = running.pop(0)
-            plan.settle(ended, with_permit(DONE, used), now)
+            plan.settle(ended, add_permit(DONE, used), now)
     assert running == []
     assert 0.0085 <= plan.report.cost_usd <= 0.01
     assert plan.report.stopped is not None
     assert plan.report.stopped.startswith("the cost limit of $0.01 does not allow another request")
 
 
-def test_answers_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
+def test_replies_without_a_cost_stop_a_run_with_a_cost_limit() -> None:
     plan = make_plan(3, limit=1.0)
     row = plan.get_next_row(0.0)
     assert row is not None
-    plan.settle(row, with_permit(Outcome("done", output="x", answered=1), permitted(plan, 0.0)), 0.0)
+    plan.settle(row, add_permit(Outcome("done", output="x", answered=1), get_permit(plan, 0.0)), 0.0)
     assert plan.report.stopped is not None
     assert "no price is published" in plan.report.stopped
 
 
-def test_a_further_request_does_not_wait_for_the_budget_or_stop_the_run() -> None:
+def test_a_further_request_neither_waits_for_the_budget_nor_stops_the_run() -> None:
     plan = make_plan(3, limit=0.01)
     row = plan.get_next_row(0.0)
     assert row is not None
-    plan.settle(row, with_permit(Outcome("done", output="x", answered=1, cost_usd=0.009), permitted(plan, 0.0)), 0.0)
+    plan.settle(row, add_permit(Outcome("done", output="x", answered=1, cost_usd=0.009), get_permit(plan, 0.0)), 0.0)
     assert plan.request_permit(0.0, 10, further=True) is None
     assert not plan.is_stopped
 
 
-def test_permits_are_numbered_on_and_can_be_returned() -> None:
+def test_permit_numbers_continue_and_permits_can_be_returned() -> None:
     plan = make_plan(3, limit=1.0, next_permit=7)
-    permit = permitted(plan, 0.0)
+    permit = get_permit(plan, 0.0)
     assert permit.to_record() == {"permit": 7, "reserved": 0.0}
     assert plan.outstanding == 1
     assert plan.return_permit(7) == {"settled": [7]}
     assert plan.outstanding == 0
 
 
-def test_rows_behind_an_unfinished_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WINDOW_ROWS", 50)
+def test_rows_after_an_unfinished_row_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "MAX_WINDOW_ROWS", 50)
     plan = make_plan(1000)
     first = plan.get_next_row(0.0)
     assert first is not None
     handed_out = 0
     while (row := plan.get_next_row(0.0)) is not None:
         handed_out += 1
-        plan.settle(row, with_permit(DONE, permitted(plan, 0.0)), 0.0)
+        plan.settle(row, add_permit(DONE, get_permit(plan, 0.0)), 0.0)
     assert handed_out == 50
     assert not plan.has_ready
-    plan.settle(first, with_permit(DONE, permitted(plan, 0.0)), 0.0)
-    assert len(emitted(plan)) == 51
+    plan.settle(first, add_permit(DONE, get_permit(plan, 0.0)), 0.0)
+    assert len(take_results(plan)) == 51
     assert plan.get_next_row(0.0) is not None
 
 
-def test_large_rows_behind_an_unfinished_one_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WINDOW_BYTES", 100_000)
+def test_large_rows_after_an_unfinished_row_are_bounded_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "MAX_WINDOW_BYTES", 100_000)
     plan = make_plan(1000)
     assert plan.get_next_row(0.0) is not None
     handed_out = 0
     while (row := plan.get_next_row(0.0)) is not None:
         handed_out += 1
-        big = Outcome("done", output="x" * 10_000, permits=(permitted(plan, 0.0).number,))
+        big = Outcome("done", output="x" * 10_000, permits=(get_permit(plan, 0.0).number,))
         plan.settle(row, big, 0.0)
     assert handed_out == 10
 
 
-def test_lost_answers_are_reported() -> None:
+def test_lost_replies_are_reported() -> None:
     plan = make_plan(3, limit=1.0)
     row = plan.get_next_row(0.0)
     assert row is not None
-    record = plan.settle(row, with_permit(Outcome("failed", error="t", may_be_billed=True), permitted(plan, 0.0)), 0.0)
+    record = plan.settle(row, add_permit(Outcome("failed", error="t", may_be_billed=True), get_permit(plan, 0.0)), 0.0)
     assert record == {"row": 0, "error": "t"}  # its permit stays open in the journal
-    permitted(plan, 0.0)
+    get_permit(plan, 0.0)
     plan.write_off()
     assert plan.report.lost == 2

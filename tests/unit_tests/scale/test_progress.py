@@ -1,4 +1,4 @@
-"""What the progress bar shows."""
+"""The text of the progress bar and of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Terminal(io.StringIO):
         return True
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -45,22 +45,22 @@ def test_a_line_has_rate_cost_and_time_left(report: MapReport, rate: float, line
     assert format_progress(report, rate) == line
 
 
-def test_on_a_terminal_one_line_is_redrawn() -> None:
-    stream, clock = Terminal(), Clock()
+def test_a_terminal_shows_one_line_that_is_redrawn() -> None:
+    stream, clock = Terminal(), FakeClock()
     bar = ProgressBar(stream, clock)
     for done in range(51):
         bar.update(MapReport(total=100, succeeded=done + 20, resumed=20))
         clock.now += 0.125
     bar.finish(MapReport(total=100, succeeded=71, resumed=20))
-    shown = stream.getvalue()
-    assert shown.count("\n") == 1
-    assert shown.endswith("\n")
-    assert shown.count("\r") == 27  # every 0.25 seconds, and at the end
-    assert "71/100 rows, 8.0 rows/s, $0.0000, 0:04 left" in shown  # rows of earlier runs are no speed
+    output = stream.getvalue()
+    assert output.count("\n") == 1
+    assert output.endswith("\n")
+    assert output.count("\r") == 27  # every 0.25 seconds, and at the end
+    assert "71/100 rows, 8.0 rows/s, $0.0000, 0:04 left" in output  # rows of earlier runs do not count as speed
 
 
-def test_elsewhere_each_state_is_a_line() -> None:
-    stream, clock = io.StringIO(), Clock()
+def test_other_streams_get_one_line_per_state() -> None:
+    stream, clock = io.StringIO(), FakeClock()
     bar = ProgressBar(stream, clock)
     for done in range(250):
         bar.update(MapReport(total=500, succeeded=done))
@@ -72,8 +72,8 @@ def test_elsewhere_each_state_is_a_line() -> None:
     assert "250/500 rows, 10.0 rows/s" in lines[-1]
 
 
-def test_the_rate_is_that_of_the_last_half_minute() -> None:
-    stream, clock = io.StringIO(), Clock()
+def test_the_rate_is_measured_over_the_last_half_minute() -> None:
+    stream, clock = io.StringIO(), FakeClock()
     bar = ProgressBar(stream, clock)
     done = 0
     for second in range(200):
@@ -84,8 +84,8 @@ def test_the_rate_is_that_of_the_last_half_minute() -> None:
     assert " 1.9 rows/s" in stream.getvalue().splitlines()[-1]
 
 
-def test_padding_clears_a_longer_line_before() -> None:
-    stream, clock = Terminal(), Clock()
+def test_padding_clears_a_longer_previous_line() -> None:
+    stream, clock = Terminal(), FakeClock()
     bar = ProgressBar(stream, clock)
     bar.update(MapReport(total=100, cost_usd=12345.0))
     clock.now += 1.0
@@ -94,7 +94,7 @@ def test_padding_clears_a_longer_line_before() -> None:
     assert len(second) == len(first)
 
 
-def test_a_report_reads_as_a_sentence() -> None:
+def test_a_report_is_printed_as_sentences() -> None:
     report = MapReport(rows=5, succeeded=2, failed=1, unsent=2, resumed=1, cost_usd=0.5, lost=1, stopped="the quota.")
     assert str(report) == (
         "2 of 5 rows have their output, 1 of them from earlier runs, 1 ended in an error, 2 were not sent, "
