@@ -1,5 +1,8 @@
+"""`WorkersGemmaEmbeddings`: requests, replies, errors and copies, sync and async."""
+
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -26,27 +29,30 @@ MODEL = "@cf/google/embeddinggemma-300m"
 RUN_URL = f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/run/{MODEL}"
 
 
-def embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
+def make_embeddings(**arguments: Any) -> WorkersGemmaEmbeddings:
+    """Return an embeddings object with credentials and no retries."""
     if arguments.get("host", "cloudflare") == "cloudflare":
         arguments = {"account_id": ACCOUNT_ID, **arguments}
     return WorkersGemmaEmbeddings(**{"api_token": API_TOKEN, "max_retries": 0, **arguments})
 
 
-def native(*vectors: list[Any], **more: Any) -> dict[str, Any]:
+def make_native_result(*vectors: list[Any], **more: Any) -> dict[str, Any]:
     return {"data": [*vectors], "shape": [len(vectors), len(vectors[0])], **more}
 
 
-def openai(*vectors: list[Any]) -> dict[str, Any]:
-    return {"data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]}
+def make_openai_reply(*vectors: list[Any]) -> dict[str, Any]:
+    return {
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    }
 
 
-def documents(client: WorkersGemmaEmbeddings, call_method: str, texts: list[str]) -> list[list[float]]:
+def embed_documents(client: WorkersGemmaEmbeddings, call_method: str, texts: list[str]) -> list[list[float]]:
     vectors = client.embed_documents(texts) if call_method == "sync" else run_async(client.aembed_documents(texts))
     assert isinstance(vectors, list)
     return vectors
 
 
-def query(client: WorkersGemmaEmbeddings, call_method: str, text: str) -> list[float]:
+def embed_query(client: WorkersGemmaEmbeddings, call_method: str, text: str) -> list[float]:
     vector = client.embed_query(text) if call_method == "sync" else run_async(client.aembed_query(text))
     assert isinstance(vector, list)
     return vector
@@ -73,29 +79,29 @@ def call_method(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-# --- What is sent -----------------------------------------------------------------------------------------------------
+# --- Requests ---------------------------------------------------------------------------------------------------------
 
 
-def test_documents_on_the_native_route(service: MockService, call_method: str) -> None:
-    service.respond_with_results(native([0.5, 1], [0, -0.25]))
-    assert documents(embeddings(), call_method, ["a cat", "Zürich"]) == [[0.5, 1.0], [0.0, -0.25]]
+def test_documents_are_sent_to_the_native_route(service: MockService, call_method: str) -> None:
+    service.respond_with_results(make_native_result([0.5, 1], [0, -0.25]))
+    assert embed_documents(make_embeddings(), call_method, ["a cat", "Zürich"]) == [[0.5, 1.0], [0.0, -0.25]]
     assert service.only_request.method == "POST"
     assert str(service.only_request.url) == RUN_URL
     assert service.only_request.content == '{"text":["a cat","Zürich"]}'.encode()
     assert service.only_request.headers["authorization"] == f"Bearer {API_TOKEN}"
 
 
-def test_a_query_is_one_text(service: MockService, call_method: str) -> None:
-    service.respond_with_results(native([1, 2]))
-    vector = query(embeddings(), call_method, "a cat")
+def test_a_query_is_sent_as_one_text(service: MockService, call_method: str) -> None:
+    service.respond_with_results(make_native_result([1, 2]))
+    vector = embed_query(make_embeddings(), call_method, "a cat")
     assert vector == [1.0, 2.0]
     assert all(isinstance(number, float) for number in vector)
     assert service.only_request.content == b'{"text":["a cat"]}'
 
 
-def test_documents_on_the_openai_route(service: MockService, call_method: str) -> None:
-    service.respond_with_bodies(openai([1, 2], [3, 4]))
-    assert documents(embeddings(api="openai"), call_method, ["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
+def test_documents_are_sent_to_the_openai_route(service: MockService, call_method: str) -> None:
+    service.respond_with_bodies(make_openai_reply([1, 2], [3, 4]))
+    assert embed_documents(make_embeddings(api="openai"), call_method, ["a", "b"]) == [[1.0, 2.0], [3.0, 4.0]]
     assert (
         str(service.only_request.url) == f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT_ID}/ai/v1/embeddings"
     )
@@ -134,16 +140,16 @@ def test_documents_on_the_openai_route(service: MockService, call_method: str) -
     ],
     ids=["dataoorts", "aimlapi", "legacy-native", "legacy-openai", "another-model", "further-keys"],
 )
-def test_every_route(service: MockService, arguments: dict[str, Any], url: str, content: bytes) -> None:
-    service.respond_with_bodies({"result": native([1])} if b'"text"' in content else openai([1]))
-    assert embeddings(**arguments).embed_query("a") == [1.0]
+def test_requests_of_every_route(service: MockService, arguments: dict[str, Any], url: str, content: bytes) -> None:
+    service.respond_with_bodies({"result": make_native_result([1])} if b'"text"' in content else make_openai_reply([1]))
+    assert make_embeddings(**arguments).embed_query("a") == [1.0]
     assert str(service.only_request.url) == url
     assert service.only_request.content == content
 
 
-def test_headers_of_every_kind(service: MockService) -> None:
-    service.respond_with_results(native([1]))
-    embeddings(
+def test_all_headers_are_sent(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1]))
+    make_embeddings(
         ai_gateway=AIGateway("gate", cache_ttl=60, token=SecretStr("gateway-token")),
         session_affinity="session",
         default_headers={"x-team": "blue"},
@@ -156,11 +162,11 @@ def test_headers_of_every_kind(service: MockService) -> None:
     assert sent["x-team"] == "blue"
 
 
-def test_prompts_are_the_model_cards(service: MockService, call_method: str) -> None:
-    service.respond_with_results(native([1]))
-    client = embeddings(prompts=True)
-    query(client, call_method, "Which planet is red?")
-    documents(client, call_method, ["Mars is red."])
+def test_prompts_are_those_of_the_model_card(service: MockService, call_method: str) -> None:
+    service.respond_with_results(make_native_result([1]))
+    client = make_embeddings(prompts=True)
+    embed_query(client, call_method, "Which planet is red?")
+    embed_documents(client, call_method, ["Mars is red."])
     assert service.request_bodies == [
         {"text": ["task: search result | query: Which planet is red?"]},
         {"text": ["title: none | text: Mars is red."]},
@@ -172,57 +178,57 @@ def test_prompts_are_the_model_cards(service: MockService, call_method: str) -> 
 
 def test_documents_are_split_and_keep_their_order(service: MockService, call_method: str) -> None:
     service.respond_with_results(
-        *(native(*([float(n)] for n in part)) for part in (range(100), range(100, 200), range(200, 250)))
+        *(make_native_result(*([float(n)] for n in part)) for part in (range(100), range(100, 200), range(200, 250)))
     )
-    vectors = documents(embeddings(), call_method, [f"text {n}" for n in range(250)])
+    vectors = embed_documents(make_embeddings(), call_method, [f"text {n}" for n in range(250)])
     assert vectors == [[float(n)] for n in range(250)]
     assert [len(sent["text"]) for sent in service.request_bodies] == [100, 100, 50]
     assert [text for sent in service.request_bodies for text in sent["text"]] == [f"text {n}" for n in range(250)]
 
 
-def test_the_size_of_a_request_can_be_chosen(service: MockService) -> None:
-    service.respond_with_results(native([1], [2]), native([3]))
-    assert embeddings(chunk_size=2).embed_documents(["a", "b", "c"]) == [[1.0], [2.0], [3.0]]
+def test_chunk_size_limits_the_texts_of_a_request(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1], [2]), make_native_result([3]))
+    assert make_embeddings(chunk_size=2).embed_documents(["a", "b", "c"]) == [[1.0], [2.0], [3.0]]
 
 
 def test_a_payload_stays_under_10_mb(service: MockService) -> None:
-    service.respond_with_results(native([1], [2]), native([3]))
+    service.respond_with_results(make_native_result([1], [2]), make_native_result([3]))
     long = "ü" * 2_400_000
-    assert len(embeddings().embed_documents([long, long, long])) == 3
+    assert len(make_embeddings().embed_documents([long, long, long])) == 3
     assert [len(sent["text"]) for sent in service.request_bodies] == [2, 1]
     assert all(len(request.content) < 10_000_000 for request in service.requests)
 
 
-def test_no_documents_no_request(service: MockService, call_method: str) -> None:
-    assert documents(embeddings(), call_method, []) == []
+def test_an_empty_list_of_documents_sends_no_request(service: MockService, call_method: str) -> None:
+    assert embed_documents(make_embeddings(), call_method, []) == []
     assert service.requests == []
 
 
-# --- What is refused --------------------------------------------------------------------------------------------------
+# --- Invalid input ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("texts", "why"),
+    ("texts", "message"),
     [
         (["a", ""], "text 1 is empty"),
         (["a", None], "text 1 must be a string, not NoneType"),
         ("a text", "takes a list of texts"),
     ],
 )
-def test_texts_that_cannot_be_embedded(service: MockService, call_method: str, texts: Any, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        documents(embeddings(prompts=True), call_method, texts)
+def test_invalid_texts_raise(service: MockService, call_method: str, texts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        embed_documents(make_embeddings(prompts=True), call_method, texts)
     assert service.requests == []
 
 
-def test_an_empty_query(service: MockService, call_method: str) -> None:
+def test_an_empty_query_raises(service: MockService, call_method: str) -> None:
     with pytest.raises(ValueError, match="the query is empty"):
-        query(embeddings(), call_method, "")
+        embed_query(make_embeddings(), call_method, "")
     assert service.requests == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         ({"model": "@cf/google/gemma-3-12b-it"}, "generates text; use ChatWorkersGemma"),
         ({"host": "aimlapi"}, "model is missing"),
@@ -236,12 +242,12 @@ def test_an_empty_query(service: MockService, call_method: str) -> None:
         ({"host": "aimlapi", "model": "m", "ai_gateway": "gate"}, "ai_gateway is a feature of Cloudflare"),
     ],
 )
-def test_arguments_that_are_refused(arguments: dict[str, Any], why: str) -> None:
-    with pytest.raises(ValueError, match=why.replace("?", r"\?")):
-        embeddings(**arguments)
+def test_invalid_arguments_raise(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        make_embeddings(**arguments)
 
 
-GOOD = [[1.0, 2.0], [3.0, 4.0]]
+VECTORS = [[1.0, 2.0], [3.0, 4.0]]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +257,8 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
         {},
         {"data": None},
         {"response": "text"},
-        {"data": GOOD[:1]},
-        {"data": [*GOOD, [5.0, 6.0]]},
+        {"data": VECTORS[:1]},
+        {"data": [*VECTORS, [5.0, 6.0]]},
         {"data": [[1.0, 2.0], [3.0]]},
         {"data": [[1.0], []]},
         {"data": [[], []]},
@@ -264,8 +270,8 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
         {"data": [[1.0, 10**400], [3.0, 4.0]]},
         {"data": [[1.0, [2.0]], [3.0, 4.0]]},
         {"data": ["text", "text"]},
-        {"data": GOOD, "shape": [2, 3]},
-        {"data": GOOD, "shape": [3, 2]},
+        {"data": VECTORS, "shape": [2, 3]},
+        {"data": VECTORS, "shape": [3, 2]},
         {"data": [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]},
         {"data": [{"index": 0, "embedding": [1.0]}, {"index": 2, "embedding": [2.0]}]},
         {"data": [{"index": 0, "embedding": [1.0]}, {"embedding": [2.0]}]},
@@ -275,103 +281,102 @@ GOOD = [[1.0, 2.0], [3.0, 4.0]]
     ],
     ids=str,
 )
-def test_partial_and_broken_replies(result: Any) -> None:
+def test_partial_and_invalid_replies_raise(result: Any) -> None:
     with pytest.raises(VectorsError):
         read_vectors(result, 2)
 
 
 def test_a_partial_reply_is_an_error_with_its_true_status(service: MockService, call_method: str) -> None:
-    service.respond_with_results(native([1.0]), headers={"cf-ray": "ray-1"})
+    service.respond_with_results(make_native_result([1.0]), headers={"cf-ray": "ray-1"})
     with pytest.raises(InternalServerError, match="1 vectors for 2 texts") as caught:
-        documents(embeddings(max_retries=2), call_method, ["a", "b"])
+        embed_documents(make_embeddings(max_retries=2), call_method, ["a", "b"])
     assert caught.value.status_code == 200
     assert caught.value.request_id == "ray-1"
     assert len(service.requests) == 1
 
 
-def test_replies_of_different_lengths_are_refused(service: MockService) -> None:
-    service.respond_with_results(native([1.0]), native([1.0, 2.0]))
+def test_vectors_of_different_lengths_raise(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1.0]), make_native_result([1.0, 2.0]))
     with pytest.raises(InternalServerError, match="another length than"):
-        embeddings(batch_size=1).embed_documents(["a", "b"])
+        make_embeddings(batch_size=1).embed_documents(["a", "b"])
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b'{"result": {"data": [[1'])
-def test_a_reply_that_is_not_json(service: MockService, content: bytes) -> None:
+def test_a_reply_that_is_not_json_raises(service: MockService, content: bytes) -> None:
     service.respond_with(make_response(content))
     with pytest.raises(InternalServerError, match="not JSON"):
-        embeddings().embed_query("a")
+        make_embeddings().embed_query("a")
 
 
-def test_an_index_decides_the_order() -> None:
+def test_vectors_are_ordered_by_index() -> None:
     result = {"data": [{"index": 2, "embedding": [3]}, {"index": 0, "embedding": [1]}, {"index": 1, "embedding": [2]}]}
     assert read_vectors(result, 3) == [[1.0], [2.0], [3.0]]
 
 
 # --- Errors and retries -----------------------------------------------------------------------------------------------
 
-CAPACITY = {"success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}], "result": None}
+CAPACITY_ERROR = {
+    "success": False,
+    "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}],
+    "result": None,
+}
 
 
-@pytest.fixture
-def slept(sleeps: list[float]) -> list[float]:
-    return sleeps
+def test_errors_are_retried(service: MockService, call_method: str, sleeps: list[float]) -> None:
+    refused = make_response(CAPACITY_ERROR, 429, {"retry-after": "7"})
+    service.respond_with(refused, refused, make_response({"result": make_native_result([1.0])}))
+    assert embed_query(make_embeddings(max_retries=2), call_method, "a") == [1.0]
+    assert sleeps == [7.0, 7.0]
 
 
-def test_retries(service: MockService, call_method: str, slept: list[float]) -> None:
-    refused = make_response(CAPACITY, 429, {"retry-after": "7"})
-    service.respond_with(refused, refused, make_response({"result": native([1.0])}))
-    assert query(embeddings(max_retries=2), call_method, "a") == [1.0]
-    assert slept == [7.0, 7.0]
-
-
-def test_a_retry_repeats_its_own_part_only(service: MockService, slept: list[float]) -> None:
+def test_a_retry_repeats_only_its_part(service: MockService, sleeps: list[float]) -> None:
     service.respond_with(
-        make_response({"result": native([1.0])}),
-        make_response(CAPACITY, 429, {"retry-after": "0"}),
-        make_response({"result": native([2.0])}),
+        make_response({"result": make_native_result([1.0])}),
+        make_response(CAPACITY_ERROR, 429, {"retry-after": "0"}),
+        make_response({"result": make_native_result([2.0])}),
     )
-    assert embeddings(max_retries=1, batch_size=1).embed_documents(["a", "b"]) == [[1.0], [2.0]]
+    assert make_embeddings(max_retries=1, batch_size=1).embed_documents(["a", "b"]) == [[1.0], [2.0]]
     assert [sent["text"] for sent in service.request_bodies] == [["a"], ["b"], ["b"]]
 
 
-def test_errors_are_typed(service: MockService, call_method: str, slept: list[float]) -> None:
-    service.respond_with(make_response(CAPACITY, 429))
+def test_errors_are_typed(service: MockService, call_method: str, sleeps: list[float]) -> None:
+    service.respond_with(make_response(CAPACITY_ERROR, 429))
     with pytest.raises(CapacityError) as caught:
-        query(embeddings(), call_method, "a")
+        embed_query(make_embeddings(), call_method, "a")
     assert caught.value.code == 3040
-    assert slept == []
+    assert sleeps == []
 
 
-def test_a_timeout_is_ours(service: MockService, call_method: str, slept: list[float]) -> None:
-    def late() -> httpx.Response:
+def test_a_timeout_is_typed(service: MockService, call_method: str, sleeps: list[float]) -> None:
+    def time_out() -> httpx.Response:
         raise httpx.ReadTimeout("late")
 
-    service.respond_with(late)
+    service.respond_with(time_out)
     with pytest.raises(APITimeoutError):
-        query(embeddings(max_retries=1), call_method, "a")
-    assert len(slept) == 1
+        embed_query(make_embeddings(max_retries=1), call_method, "a")
+    assert len(sleeps) == 1
 
 
-def test_the_token_never_appears(service: MockService) -> None:
-    client = embeddings()
+def test_the_token_is_never_visible(service: MockService) -> None:
+    client = make_embeddings()
     service.respond_with(
         make_response({"success": False, "errors": [{"code": 10000, "message": f"Bad token {API_TOKEN}"}]}, 401)
     )
     with pytest.raises(Exception, match="Bad token") as caught:
         client.embed_query("a")
     assert API_TOKEN not in f"{client!r} {client} {caught.value!r} {caught.value} {dumps(client)}"
-    with pytest.raises(ValueError, match="promts") as wrong:
-        embeddings(promts=API_TOKEN)
-    assert API_TOKEN not in str(wrong.value)
+    with pytest.raises(ValueError, match="promts") as raised:
+        make_embeddings(promts=API_TOKEN)
+    assert API_TOKEN not in str(raised.value)
 
 
 # --- Copies -----------------------------------------------------------------------------------------------------------
 
 
-def test_clients_of_the_caller(service: MockService) -> None:
-    service.respond_with_results(native([1.0]))
+def test_clients_of_the_caller_are_used_and_not_closed(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1.0]))
     with httpx.Client(headers={"x-own": "1"}) as http:
-        client = embeddings(http_client=http)
+        client = make_embeddings(http_client=http)
         client.embed_query("a")
         assert copy.deepcopy(client).http_client is http
         assert pickle.loads(pickle.dumps(client)).http_client is None
@@ -380,27 +385,25 @@ def test_clients_of_the_caller(service: MockService) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-def test_copies_ask_the_same(service: MockService) -> None:
-    service.respond_with_results(native([1.0]))
-    client = embeddings(prompts=True, default_headers={"x-team": "blue"})
-    kept = json.loads(dumps(client))
+def test_copies_send_the_same_requests(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1.0]))
+    client = make_embeddings(prompts=True, default_headers={"x-team": "blue"})
+    serialized = json.loads(dumps(client))
     loaded = load(
-        kept,
+        serialized,
         allowed_objects=[WorkersGemmaEmbeddings],
         valid_namespaces=["langchain_workers_gemma"],
         secrets_map={"CLOUDFLARE_API_TOKEN": API_TOKEN},
     )
-    for twin in (client, loaded, pickle.loads(pickle.dumps(client)), copy.deepcopy(client), client.model_copy()):
-        twin.embed_query("a")
+    for copied in (client, loaded, pickle.loads(pickle.dumps(client)), copy.deepcopy(client), client.model_copy()):
+        copied.embed_query("a")
     assert len({request.content for request in service.requests}) == 1
     assert len({request.headers["authorization"] for request in service.requests}) == 1
     assert {request.headers["x-team"] for request in service.requests} == {"blue"}
 
 
-def test_several_loops_one_after_another(service: MockService) -> None:
-    import asyncio
-
-    service.respond_with_results(native([1.0]))
-    client = embeddings()
+def test_several_event_loops_in_sequence(service: MockService) -> None:
+    service.respond_with_results(make_native_result([1.0]))
+    client = make_embeddings()
     for _ in range(2):
         assert asyncio.run(client.aembed_query("a")) == [1.0]

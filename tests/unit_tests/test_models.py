@@ -1,4 +1,4 @@
-"""The published facts about each Gemma, the profile made of them, and the warning about retired models."""
+"""The published facts about each model, the profile made of them, and the warning about retired models."""
 
 from __future__ import annotations
 
@@ -64,30 +64,31 @@ FACTS: dict[tuple[str, str], tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def facts_of(model: GemmaModel) -> tuple[Any, ...]:
+def get_facts(model: GemmaModel) -> tuple[Any, ...]:
+    """Return the facts of a model in the order of the table."""
     return (
         model.context_window, model.input_price, model.output_price, model.images, model.tools, model.tool_choice,
         model.function_calling, model.constraint, model.lora, model.raw, model.stop, model.retired, model.async_queue,
     )  # fmt: skip
 
 
-def test_the_table_of_facts() -> None:
-    assert {key: facts_of(model) for key, model in MODELS.items()} == FACTS
+def test_the_facts_about_all_models() -> None:
+    assert {key: get_facts(model) for key, model in MODELS.items()} == FACTS
 
 
 @pytest.mark.parametrize(("host", "model_id"), MODELS)
-def test_get_model(host: Any, model_id: str) -> None:
+def test_get_model_returns_a_model(host: Any, model_id: str) -> None:
     assert get_model(model_id, host) is MODELS[host, model_id]
     assert get_model(model_id, host=host) == MODELS[host, model_id]
     assert (MODELS[host, model_id].host, MODELS[host, model_id].id) == (host, model_id)
 
 
-def test_get_model_of_an_unknown_id() -> None:
+def test_get_model_returns_none_for_an_unknown_id() -> None:
     assert get_model("@cf/google/gemma-5") is None
     assert get_model(GEMMA_4, host="aimlapi") is None
 
 
-def test_facts_cannot_be_changed_by_accident() -> None:
+def test_facts_are_immutable() -> None:
     model = get_model(GEMMA_4)
     assert model is not None
     with pytest.raises(AttributeError):
@@ -111,7 +112,7 @@ def test_published_ranges(model: str, low: float, high: float) -> None:
     assert str(temperature) == f"a number from {low} to {high}"
 
 
-def test_the_enforced_context_of_gemma_4_is_kept_apart() -> None:
+def test_gemma_4_has_an_enforced_context() -> None:
     model = get_model(GEMMA_4)
     assert model is not None
     assert (model.context_window, model.enforced_context, model.usable_context) == (256_000, 131_072, 131_072)
@@ -119,10 +120,10 @@ def test_the_enforced_context_of_gemma_4_is_kept_apart() -> None:
 
 # --- Profile ----------------------------------------------------------------------------------------------------------
 
-CHATS = [key for key in MODELS if key[1] != EMBEDDING]
+CHAT_MODEL_KEYS = [key for key in MODELS if key[1] != EMBEDDING]
 
 
-@pytest.mark.parametrize(("host", "model_id"), CHATS)
+@pytest.mark.parametrize(("host", "model_id"), CHAT_MODEL_KEYS)
 def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     spec = MODELS[host, model_id]
     profile = make_model(host=host, model=model_id).profile
@@ -137,14 +138,14 @@ def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     assert profile["pdf_inputs"] is False
 
 
-def test_a_callers_profile_overrides_the_published_one() -> None:
+def test_a_custom_profile_overrides_the_published_one() -> None:
     profile = make_model(profile={"max_input_tokens": 1000}).profile
     assert profile is not None
     assert profile["max_input_tokens"] == 1000
     assert profile["tool_calling"] is True
 
 
-def test_the_layers_family_host_caller() -> None:
+def test_a_custom_profile_overrides_the_capabilities_of_the_family() -> None:
     llm = make_model(model="@cf/google/gemma-3-27b-it", profile={"image_inputs": False})
     with pytest.raises(ValueError, match="text only"):
         llm.invoke([{"role": "user", "content": [{"type": "image", "url": "data:image/png;base64,AAAA"}]}])
@@ -163,10 +164,10 @@ def test_a_retired_model_warns_with_the_date_and_the_replacement(model: str) -> 
     assert warning.filename == __file__
 
 
-def test_models_that_are_served_do_not_warn() -> None:
+def test_other_models_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for host, model in CHATS:
+        for host, model in CHAT_MODEL_KEYS:
             if MODELS[host, model].retired is None:
                 make_model(host=host, model=model)
 
@@ -181,8 +182,8 @@ for _ in range(3):
 def test_the_warning_is_shown_once_by_default_filters(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    shown = subprocess.run(
+    output = subprocess.run(
         [sys.executable, str(program)], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     ).stderr
-    assert shown.count("was retired on 2026-05-30") == 1
-    assert "program.py:4: UserWarning" in shown
+    assert output.count("was retired on 2026-05-30") == 1
+    assert "program.py:4: UserWarning" in output

@@ -1,4 +1,4 @@
-"""The examples on the published pages of the services, one test each."""
+"""The examples on the documentation pages of the services, one test each."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def mock() -> Iterator[respx.MockRouter]:
         yield router
 
 
-def cloudflare(model: str, **fields: Any) -> ChatWorkersGemma:
+def make_cloudflare_model(model: str, **fields: Any) -> ChatWorkersGemma:
     return ChatWorkersGemma(model=model, account_id="ACCOUNT", api_token="TOKEN", **fields)
 
 
-def body(route: respx.Route) -> dict[str, Any]:
+def get_body(route: respx.Route) -> dict[str, Any]:
     request = route.calls.last.request
     assert request.headers["content-type"] == "application/json"
     parsed: dict[str, Any] = json.loads(request.content)
     return parsed
 
 
-def test_cloudflare_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
+def test_cloudflare_curl_example_of_gemma_3_12b(mock: respx.MockRouter) -> None:
     route = mock.post(f"{CLOUDFLARE}/@cf/google/gemma-3-12b-it").respond(json={"result": {"response": "Spooky."}})
-    message = cloudflare("@cf/google/gemma-3-12b-it").invoke(
+    message = make_cloudflare_model("@cf/google/gemma-3-12b-it").invoke(
         [
             ("system", "You are a helpful assistant."),
             ("user", "Explain quantum entanglement in one sentence."),
@@ -42,7 +42,7 @@ def test_cloudflare_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
     )
     assert message.content == "Spooky."
     assert route.calls.last.request.headers["authorization"] == "Bearer TOKEN"
-    assert body(route) == {
+    assert get_body(route) == {
         "messages": [
             {"role": "system", "content": "You are a helpful assistant."},
             {"role": "user", "content": "Explain quantum entanglement in one sentence."},
@@ -50,7 +50,7 @@ def test_cloudflare_curl_of_gemma_3_12b(mock: respx.MockRouter) -> None:
     }
 
 
-def test_cloudflare_python_with_the_token_in_cloudflare_auth_token(
+def test_cloudflare_python_example_with_cloudflare_auth_token(
     mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_AUTH_TOKEN", "FROM-THE-ENVIRONMENT")
@@ -58,23 +58,23 @@ def test_cloudflare_python_with_the_token_in_cloudflare_auth_token(
     llm = ChatWorkersGemma(model="@cf/google/gemma-3-12b-it", account_id="ACCOUNT")
     llm.invoke([("system", "You are a friendly assistant"), ("user", "Tell me all about PEP-8")])
     assert route.calls.last.request.headers["authorization"] == "Bearer FROM-THE-ENVIRONMENT"
-    assert body(route)["messages"][1] == {"role": "user", "content": "Tell me all about PEP-8"}
+    assert get_body(route)["messages"][1] == {"role": "user", "content": "Tell me all about PEP-8"}
 
 
-def test_cloudflare_worker_streaming(mock: respx.MockRouter) -> None:
+def test_cloudflare_worker_streaming_example(mock: respx.MockRouter) -> None:
     events = 'data: {"response":"Hello"}\n\ndata: {"response":", World"}\n\ndata: [DONE]\n\n'
     route = mock.post(f"{CLOUDFLARE}/@cf/google/gemma-3-12b-it").respond(
         content=events.encode(), headers={"content-type": "text/event-stream"}
     )
     question = "What is the origin of the phrase Hello, World"
-    chunks = cloudflare("@cf/google/gemma-3-12b-it").stream(
+    chunks = make_cloudflare_model("@cf/google/gemma-3-12b-it").stream(
         [("system", "You are a friendly assistant"), ("user", question)]
     )
     assert "".join(chunk.text for chunk in chunks) == "Hello, World"
-    assert body(route)["stream"] is True
+    assert get_body(route)["stream"] is True
 
 
-def test_dataoorts(mock: respx.MockRouter) -> None:
+def test_dataoorts_example(mock: respx.MockRouter) -> None:
     reply = {
         "errors": [],
         "messages": [],
@@ -89,7 +89,7 @@ def test_dataoorts(mock: respx.MockRouter) -> None:
     llm = ChatWorkersGemma(host="dataoorts", api_token="KEY", temperature=0.1, top_p=0.9, top_k=40, max_tokens=512)
     message = llm.invoke([("system", "You are an expert deep learning engineer"), ("user", "What is Deep Learning")])
     assert route.calls.last.request.headers["authorization"] == "Bearer KEY"
-    assert body(route) == {
+    assert get_body(route) == {
         "model": "google/gemma-3-12b-it",
         "data": {
             "messages": [
@@ -107,7 +107,7 @@ def test_dataoorts(mock: respx.MockRouter) -> None:
     assert message.response_metadata["cost_usd"] == pytest.approx((21 * 0.11 + 512 * 0.12) / 1_000_000)
 
 
-def test_aimlapi(mock: respx.MockRouter) -> None:
+def test_aimlapi_example(mock: respx.MockRouter) -> None:
     reply = {
         "id": "gen-1766960801-He9SRGgNx5QLMBSZW06F",
         "provider": "Google AI Studio",
@@ -142,7 +142,7 @@ def test_aimlapi(mock: respx.MockRouter) -> None:
     llm = ChatWorkersGemma(host="aimlapi", model="google/gemma-3-27b-it", api_token="KEY")
     message = llm.invoke("Hi! What do you think about mankind?")
     assert route.calls.last.request.headers["authorization"] == "Bearer KEY"
-    assert body(route) == {
+    assert get_body(route) == {
         "model": "google/gemma-3-27b-it",
         "messages": [{"role": "user", "content": "Hi! What do you think about mankind?"}],
     }
@@ -157,15 +157,15 @@ def test_aimlapi(mock: respx.MockRouter) -> None:
     }
 
 
-def test_cloudflare_gemma_7b_has_no_system_role(mock: respx.MockRouter) -> None:
+def test_cloudflare_example_of_gemma_7b_without_a_system_role(mock: respx.MockRouter) -> None:
     route = mock.post(f"{CLOUDFLARE}/@hf/google/gemma-7b-it").respond(json={"result": {"response": "So good."}})
-    cloudflare("@hf/google/gemma-7b-it", top_p=0.001, frequency_penalty=-2, presence_penalty=2).invoke(
+    make_cloudflare_model("@hf/google/gemma-7b-it", top_p=0.001, frequency_penalty=-2, presence_penalty=2).invoke(
         [
             ("system", "You are a friendly assistant"),
             ("user", "Why is pizza so good"),
         ]
     )
-    assert body(route) == {
+    assert get_body(route) == {
         "messages": [{"role": "user", "content": "You are a friendly assistant\n\nWhy is pizza so good"}],
         "top_p": 0.001,
         "frequency_penalty": -2,

@@ -1,4 +1,4 @@
-"""LangChain's own unit tests for chat models, for Gemma 4 and for Gemma 3."""
+"""LangChain's standard unit tests for chat models, with Gemma 4 and Gemma 3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CREDENTIALS = {"account_id": "test-account", "api_key": "test"}
 class _Standard(ChatModelUnitTests):
     @pytest.fixture(autouse=True)
     def _trusted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`test_serdes` loads with `allowed_objects="all"`, which is core's own list of partner packages."""
+        """Allow `test_serdes` to load this class: `allowed_objects="all"` lists only LangChain's partner packages."""
         path = tuple(ChatWorkersGemma.lc_id())
         monkeypatch.setitem(core_load.ALL_SERIALIZABLE_MAPPINGS, path, path)
         monkeypatch.setattr(core_load, "_default_class_paths_cache", {})
@@ -36,7 +36,7 @@ class _Standard(ChatModelUnitTests):
 
     @property
     def supports_image_urls(self) -> bool:
-        return True  # under `inline_image_urls`
+        return True  # with `inline_image_urls`
 
     @property
     def supports_image_tool_message(self) -> bool:

@@ -1,4 +1,4 @@
-"""Token estimates: how far they are from Gemma's own tokenizer, and what of messages, tools and images they count."""
+"""Token estimates: their distance from Gemma's tokenizer, and counts of messages, tools and images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ def test_the_estimate_is_near_gemmas_own_tokenizer(text: str, tokens: int) -> No
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_an_estimate_is_bounded_and_adds_up(one: str, other: str) -> None:
-    first, second, both = (estimate_text_tokens(text) for text in (one, other, one + "\n" + other))
-    assert bool(one) is (first > 0)
-    assert first <= 4 * len(one) + 1
+def test_an_estimate_is_bounded_and_additive(first_text: str, second_text: str) -> None:
+    first, second, both = (
+        estimate_text_tokens(text) for text in (first_text, second_text, first_text + "\n" + second_text)
+    )
+    assert bool(first_text) is (first > 0)
+    assert first <= 4 * len(first_text) + 1
     assert both <= 2 * (first + second) + 5
 
 
-def test_an_empty_text_has_none() -> None:
+def test_an_empty_text_has_no_tokens() -> None:
     assert estimate_text_tokens("") == 0
 
 
-def test_messages_calls_tools_and_images_count() -> None:
+def test_messages_calls_tools_and_images_are_counted() -> None:
     llm = make_model()
     plain = llm.get_num_tokens_from_messages([HumanMessage("What is the weather in Paris?")])
     assert plain > llm.get_num_tokens("What is the weather in Paris?")
@@ -50,21 +52,21 @@ def test_messages_calls_tools_and_images_count() -> None:
     assert llm.get_num_tokens_from_messages([HumanMessage("Hi")], tools=[WEATHER_TOOL]) > 20
 
 
-def test_the_callers_own_tokenizer_is_exact() -> None:
+def test_a_custom_tokenizer_is_used() -> None:
     llm = make_model(custom_get_token_ids=lambda text: list(range(len(text))))
     assert llm.get_num_tokens("abcde") == 5
     assert llm.get_num_tokens_from_messages([HumanMessage("abcde")]) == 9
 
 
-def test_trim_messages() -> None:
+def test_trim_messages_uses_the_estimate() -> None:
     history = [HumanMessage(f"message number {n}") for n in range(100)]
-    kept = trim_messages(history, max_tokens=100, token_counter=make_model(), strategy="last")
-    assert kept
-    assert kept == history[-len(kept) :]
-    assert make_model().get_num_tokens_from_messages(list(kept)) <= 100
+    trimmed = trim_messages(history, max_tokens=100, token_counter=make_model(), strategy="last")
+    assert trimmed
+    assert trimmed == history[-len(trimmed) :]
+    assert make_model().get_num_tokens_from_messages(list(trimmed)) <= 100
 
 
-def test_requests() -> None:
+def test_tokens_of_requests_are_estimated() -> None:
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image_url"}]}]}
     assert estimate_request_tokens(body) == IMAGE_TOKENS + 5
     assert estimate_request_tokens({"model": "m", "data": body}) == IMAGE_TOKENS + 5
@@ -72,7 +74,10 @@ def test_requests() -> None:
     assert estimate_request_tokens({**body, "tools": [WEATHER_TOOL]}) > IMAGE_TOKENS + 25
 
 
-def test_ids_of_tokens_need_a_tokenizer() -> None:
+def test_token_ids_need_a_custom_tokenizer() -> None:
     with pytest.raises(ValueError, match="needs custom_get_token_ids"):
         make_model().get_token_ids("Hi")
-    assert make_model(custom_get_token_ids=lambda text: [ord(one) for one in text]).get_token_ids("Hi") == [72, 105]
+    assert make_model(custom_get_token_ids=lambda text: [ord(character) for character in text]).get_token_ids("Hi") == [
+        72,
+        105,
+    ]

@@ -27,36 +27,37 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield started
 
 
-def messages(sandbox: Sandbox) -> Any:
+def get_last_messages(sandbox: Sandbox) -> Any:
+    """Return the messages of the last request."""
     return sandbox.requests[-1].json["messages"]
 
 
-def test_one_answer_is_streamed(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reply_is_streamed(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "Name three rivers.", "--system", "Answer with a list.", "--max-tokens", "100"]) == 0
     request = sandbox.requests[-1]
     assert request.json["stream"] is True
     assert request.json["max_tokens"] == 100
     assert request.path.endswith(GEMMA_4)
-    assert [one["role"] for one in messages(sandbox)] == ["system", "user"]
+    assert [message["role"] for message in get_last_messages(sandbox)] == ["system", "user"]
     printed = capsys.readouterr()
     assert printed.out.strip()
     assert "tokens in" in printed.err
     assert "$0.0" in printed.err
 
 
-def test_standard_input_is_the_prompt_or_below_it(
+def test_standard_input_is_appended_to_the_prompt(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("A long report."))
     assert main(["chat", "Summarize this."]) == 0
-    assert messages(sandbox)[-1]["content"] == "Summarize this.\n\nA long report."
+    assert get_last_messages(sandbox)[-1]["content"] == "Summarize this.\n\nA long report."
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hello"))
     assert main(["chat", "--model", "@cf/google/gemma-2b-it-lora"]) == 0
-    assert messages(sandbox)[-1]["content"] == "Hello"
+    assert get_last_messages(sandbox)[-1]["content"] == "Hello"
     assert sandbox.requests[-1].path.endswith("gemma-2b-it-lora")
 
 
-def test_a_terminal_is_not_waited_for(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_not_read(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -68,15 +69,15 @@ def test_a_terminal_is_not_waited_for(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert main(["chat", "Hello"]) == 0
 
 
-def test_a_missing_prompt(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_prompt_is_exit_code_2(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat"]) == 2
     assert "There is no prompt" in capsys.readouterr().err
     assert sandbox.requests == []
 
 
-def test_pictures(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_are_sent(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "What is this?", "--image", str(SQUARE), "--image", str(SQUARE)]) == 0
-    parts = messages(sandbox)[-1]["content"]
+    parts = get_last_messages(sandbox)[-1]["content"]
     assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
     assert parts[0]["image_url"]["url"].startswith("data:image/png;base64,")
     assert main(["chat", "What is this?", "--image", "nowhere.png"]) == 2
@@ -91,12 +92,14 @@ def test_a_refusal_is_explained(sandbox: Sandbox, capsys: pytest.CaptureFixture[
     assert "today's free allocation is used up" in capsys.readouterr().err
 
 
-def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_an_unknown_model_suggests_a_known_id(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["chat", "Hello", "--model", "@cf/google/gemma-4-26b"]) == 1
     assert f"Did you mean {GEMMA_4}?" in capsys.readouterr().err
 
 
-def test_a_stream_that_ends_prematurely(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_that_ends_prematurely_is_exit_code_1(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.cut(after_events=3)
     assert main(["chat", "Tell me a story.", "--model", "@cf/google/gemma-2b-it-lora"]) == 1
     printed = capsys.readouterr()
@@ -104,12 +107,12 @@ def test_a_stream_that_ends_prematurely(sandbox: Sandbox, capsys: pytest.Capture
     assert printed.err.startswith("workers-gemma: The stream ended prematurely")
 
 
-def test_an_answer_cannot_steer_the_terminal(
+def test_control_sequences_in_a_reply_are_removed_for_a_terminal(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sandbox.script({"result": {"response": "a\x1b[2Jb\r\n\tc"}, "success": True}, times=2)
     assert main(["chat", "Hello"]) == 0
-    assert capsys.readouterr().out == "a\x1b[2Jb\r\n\tc\n", "a file gets the answer as it is"
+    assert capsys.readouterr().out == "a\x1b[2Jb\r\n\tc\n", "a file gets the unchanged reply"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["chat", "Hello"]) == 0
     assert capsys.readouterr().out == "a[2Jb\n\tc\n"
@@ -123,7 +126,7 @@ def test_missing_credentials_are_named(capsys: pytest.CaptureFixture[str], monke
     assert "validation error" not in error
 
 
-def test_a_truncated_answer_is_reported(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_reply_is_reported(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "Tell me a long story.", "--max-tokens", "3"]) == 0
     assert "truncated: raise --max-tokens" in capsys.readouterr().err
 
@@ -133,7 +136,7 @@ def test_a_retired_model_is_used_with_a_warning(sandbox: Sandbox, capsys: pytest
     assert "2026-05-30" in capsys.readouterr().err
 
 
-def test_a_picture_by_url_is_fetched_with_care(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_at_a_private_address_is_not_fetched(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "What is this?", "--image", "http://127.0.0.1:9/private.png"]) == 2
     assert "127.0.0.1" in capsys.readouterr().err
     assert sandbox.requests == []

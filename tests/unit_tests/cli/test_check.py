@@ -1,4 +1,4 @@
-"""`workers-gemma check` and `models` against the sandbox: the real cause is named, for people and for programs."""
+"""`workers-gemma check` and `models` against the sandbox: the real cause is named, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -33,28 +33,30 @@ def sandbox(started: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     return started
 
 
-def checked(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+def run_check(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    """Run `check` and return the exit code and the report."""
     code = main(["check", "--json", *options])
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["ok"] is (code == 0)
     return code, report
 
 
-def failure(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    code, report = checked(capsys, *options)
+def get_failure(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    """Run `check` and return the only failure, which is the last finding."""
+    code, report = run_check(capsys, *options)
     assert code == 1
-    failures = [one for one in report["findings"] if one["state"] == "fail"]
+    failures = [entry for entry in report["findings"] if entry["state"] == "fail"]
     assert len(failures) == 1
     assert report["findings"][-1] == failures[0]
     found: dict[str, Any] = failures[0]
     return found
 
 
-def test_all_is_well(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    code, report = checked(capsys)
+def test_valid_credentials_pass(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = run_check(capsys)
     assert code == 0
     assert report["model"] == GEMMA_4
-    assert [one["topic"] for one in report["findings"] if one["state"] == "ok"] == [
+    assert [entry["topic"] for entry in report["findings"] if entry["state"] == "ok"] == [
         "credentials",
         "token",
         "account",
@@ -68,7 +70,7 @@ def test_a_wrong_account_is_not_a_wrong_token(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "b" * 32)
-    found = failure(capsys)
+    found = get_failure(capsys)
     assert found["topic"] == "account"
     assert "The token is valid" in found["text"]
     assert "b" * 32 in found["text"]
@@ -78,26 +80,26 @@ def test_a_wrong_token_is_not_a_wrong_account(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-other-token")
-    assert failure(capsys)["topic"] == "token"
+    assert get_failure(capsys)["topic"] == "token"
 
 
 @pytest.mark.parametrize("path", ["", "/client", "/v4"])
-def test_a_base_url_without_its_path(
+def test_a_base_url_without_its_path_is_recognized(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     root = sandbox.base_url.removesuffix("/client/v4")
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", root + path)
-    found = failure(capsys)
+    found = get_failure(capsys)
     assert found["topic"] == "base_url"
     assert f"WORKERS_GEMMA_BASE_URL={sandbox.base_url}" in found["text"]
 
 
-def test_a_sandbox_that_has_ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_sandbox_is_recognized(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox() as sandbox:
         monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "a" * 32)
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-token")
-    found = failure(capsys)
+    found = get_failure(capsys)
     assert found["topic"] == "network"
     assert "unset WORKERS_GEMMA_BASE_URL" in found["text"]
 
@@ -111,7 +113,7 @@ def test_a_sandbox_that_has_ended(capsys: pytest.CaptureFixture[str], monkeypatc
         ("a" * 32, "'quoted'", "quotes"),
     ],
 )
-def test_credentials_that_look_odd_are_noted(
+def test_unusual_credentials_are_noted(
     sandbox: Sandbox,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -121,20 +123,24 @@ def test_credentials_that_look_odd_are_noted(
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", account)
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", token)
-    _, report = checked(capsys)
-    assert any(note in one["text"] for one in report["findings"] if one["state"] == "note")
+    _, report = run_check(capsys)
+    assert any(note in entry["text"] for entry in report["findings"] if entry["state"] == "note")
     assert token not in json.dumps(report)
 
 
-def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    found = failure(capsys, "--model", "@cf/google/gemma4-26b-a4b")
+def test_the_failure_for_an_unknown_model_suggests_a_known_id(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = get_failure(capsys, "--model", "@cf/google/gemma4-26b-a4b")
     assert found["topic"] == "model"
-    assert found["text"] == f"There is no such model: check its id. Did you mean {GEMMA_4}?", "the account was read"
+    assert found["text"] == f"There is no such model: check its id. Did you mean {GEMMA_4}?", (
+        "the models of the account were read"
+    )
     assert "No such model" in found["server"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "host", "nearest"),
+    ("model_id", "host", "nearest"),
     [
         ("gemma-4-26b", "cloudflare", GEMMA_4),
         ("@cf/google/gemma-4-26b-a4b", "cloudflare", GEMMA_4),
@@ -145,44 +151,44 @@ def test_an_unknown_model_gets_the_nearest_known_id(sandbox: Sandbox, capsys: py
         ("", "cloudflare", None),
     ],
 )
-def test_nearest_model(asked: str, host: Any, nearest: str | None) -> None:
-    assert nearest_model_id(asked, host) == nearest
+def test_the_nearest_model_id(model_id: str, host: Any, nearest: str | None) -> None:
+    assert nearest_model_id(model_id, host) == nearest
 
 
-def test_models_as_json(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_printed_as_json(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [(one["host"], one["id"]) for one in listed["published"]] == list(MODELS)
-    gemma_4 = listed["published"][0]
+    models = json.loads(capsys.readouterr().out)
+    assert [(entry["host"], entry["id"]) for entry in models["published"]] == list(MODELS)
+    gemma_4 = models["published"][0]
     assert (gemma_4["context_window"], gemma_4["input_price"]) == (256_000, 0.1)
     assert gemma_4["parameters"]["temperature"] == {"low": 0, "high": 2, "integer": False}
-    gemma_3 = next(one for one in listed["published"] if one["retired"])
+    gemma_3 = next(entry for entry in models["published"] if entry["retired"])
     assert gemma_3["retired"] == "2026-05-30"
-    assert GEMMA_4 in [one["name"] for one in listed["live"]]
+    assert GEMMA_4 in [entry["name"] for entry in models["live"]]
 
 
-def test_models_as_json_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_printed_as_json_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["live"] is None
 
 
-def test_the_module_is_the_command(sandbox: Sandbox) -> None:
-    done = subprocess.run(
+def test_the_module_runs_the_command(sandbox: Sandbox) -> None:
+    process = subprocess.run(
         [sys.executable, "-m", "langchain_workers_gemma", "models", "--json"],
         capture_output=True,
         text=True,
         check=False,
         env=dict(os.environ),
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["live"]
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["live"]
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     script = f"{sys.executable} -m langchain_workers_gemma models --json | head -1"
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "{\n"
-    assert done.stderr == ""
+    process = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert process.stdout == "{\n"
+    assert process.stderr == ""
 
 
 @pytest.mark.parametrize("command", ["demo", "chat", "map", "sandbox", "models", "check", "verify"])
@@ -192,14 +198,14 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert f"workers-gemma {command}" in capsys.readouterr().out
 
 
-def test_any_openai_compatible_server(
+def test_openai_compatible_servers_are_checked(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.openai_url)
-    code, report = checked(capsys, "--host", "openai_compatible", "--model", "gemma3:12b")
+    code, report = run_check(capsys, "--host", "openai_compatible", "--model", "gemma3:12b")
     assert code == 0
-    assert [one["topic"] for one in report["findings"]] == ["credentials", "base_url", "call"]
+    assert [entry["topic"] for entry in report["findings"]] == ["credentials", "base_url", "call"]
     assert report["findings"][0]["text"].startswith("no token")
-    found = failure(capsys, "--host", "openai_compatible", "--model", "llama3")
+    found = get_failure(capsys, "--host", "openai_compatible", "--model", "llama3")
     assert found["text"] == "There is no such model: check its id."
-    assert "model is missing" in failure(capsys, "--host", "openai_compatible")["text"]
+    assert "model is missing" in get_failure(capsys, "--host", "openai_compatible")["text"]

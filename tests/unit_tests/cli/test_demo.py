@@ -1,4 +1,4 @@
-"""The demo: what a newcomer sees of a chat, a stream, an agent, structured output and a preview."""
+"""The demo: the output of a chat, a stream, an agent, structured output and a preview."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return capsys.readouterr().out
 
 
-def test_it_shows_each_part(printed: str) -> None:
+def test_the_demo_shows_each_part(printed: str) -> None:
     assert re.findall(r"^--- (.*) ---$", printed, re.MULTILINE) == [
         "Chat",
         "Stream",
@@ -39,13 +39,13 @@ def test_results_arrive_in_parts(printed: str) -> None:
     assert printed.count("partial: ") > 2
 
 
-def test_it_names_the_inspector_and_the_next_steps(printed: str) -> None:
+def test_the_demo_names_the_inspector_and_the_next_steps(printed: str) -> None:
     assert re.search(r"inspector .*http://127\.0\.0\.1:\d+/", printed)
     assert re.findall(r"^  (\d)\. ", printed, re.MULTILINE) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("on_path", [True, False])
-def test_next_steps_name_a_command_that_this_shell_finds(
+def test_next_steps_name_a_command_that_the_shell_finds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, on_path: bool
 ) -> None:
     script = tmp_path / "bin" / "workers-gemma"
@@ -59,7 +59,7 @@ def test_next_steps_name_a_command_that_this_shell_finds(
     assert demo._name_command() == "python -m langchain_workers_gemma"
 
 
-def test_it_keeps_the_inspector_running_at_a_terminal(
+def test_the_demo_keeps_the_inspector_running_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts: list[str] = []

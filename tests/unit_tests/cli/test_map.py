@@ -1,4 +1,4 @@
-"""`workers-gemma map`: arguments, exit codes, and what is sent."""
+"""`workers-gemma map`: arguments, exit codes and requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
 
 
-def test_all_options(route: Any, source: Path, target: Path, tmp_path: Path, capsys: Any) -> None:
+def test_all_options_are_applied(route: Any, source: Path, target: Path, tmp_path: Path, capsys: Any) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps({"title": "Label", "type": "object", "properties": {"label": {"type": "string"}}}))
     route.mock(return_value=httpx.Response(200, json={"result": {**REPLY, "response": '{"label": "good"}'}}))
@@ -58,11 +58,11 @@ def test_all_options(route: Any, source: Path, target: Path, tmp_path: Path, cap
     texts = " ".join(str(message["content"]) for message in body["messages"])
     assert "Be fair." in texts
     assert "Is soup good?" in texts
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "100% |####################| 2/2 rows" in shown.err
-    assert "2 of 2 rows have their output" in shown.err
-    assert API_TOKEN not in shown.err + target.read_text() + Path(f"{target}.journal").read_text()
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "100% |####################| 2/2 rows" in output.err
+    assert "2 of 2 rows have their output" in output.err
+    assert API_TOKEN not in output.err + target.read_text() + Path(f"{target}.journal").read_text()
 
 
 def test_a_row_without_its_output_is_exit_code_1(route: Any, source: Path, target: Path, capsys: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_row_without_its_output_is_exit_code_1(route: Any, source: Path, targe
         (["--prompt", "x", "--max-cost", "1", "--model", "@cf/google/gemma-2b-it-lora"], "needs a published price"),
     ],
 )
-def test_bad_arguments_are_exit_code_2(
+def test_invalid_arguments_are_exit_code_2(
     route: Any, source: Path, target: Path, capsys: Any, arguments: list[str], message: str
 ) -> None:
     assert main(["map", str(source), str(target), *arguments]) == 2
@@ -121,13 +121,13 @@ def test_missing_credentials_are_exit_code_2(source: Path, target: Path, capsys:
 
 
 @pytest.mark.parametrize("arguments", [["in.jsonl"], ["in", "out"], ["in", "out", "--prompt", "x", "--rate", "fast"]])
-def test_what_the_parser_refuses_is_exit_code_2(arguments: list[str], capsys: Any) -> None:
-    with pytest.raises(SystemExit) as exit_:
+def test_arguments_that_the_parser_refuses_are_exit_code_2(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as raised:
         main(["map", *arguments])
-    assert exit_.value.code == 2
+    assert raised.value.code == 2
 
 
-def test_another_prompt_or_input_is_refused(route: Any, source: Path, target: Path, capsys: Any) -> None:
+def test_another_prompt_or_input_is_exit_code_2(route: Any, source: Path, target: Path, capsys: Any) -> None:
     assert main(["map", str(source), str(target), "--prompt", "{text}"]) == 0
     before = target.read_bytes()
     assert main(["map", str(source), str(target), "--prompt", "{text}!"]) == 2
@@ -143,14 +143,14 @@ def test_a_quota_error_names_the_reset_time(route: Any, source: Path, target: Pa
     used_up = {"code": 3036, "message": "You have used up your daily free allocation of 10,000 neurons."}
     route.mock(return_value=httpx.Response(429, json={"success": False, "errors": [used_up]}))
     assert main(["map", str(source), str(target), "--prompt", "{text}", "--max-concurrency", "1"]) == 1
-    shown = capsys.readouterr().err
-    assert "00:00 UTC" in shown
-    assert "min. Run again then to continue" in shown
+    output = capsys.readouterr().err
+    assert "00:00 UTC" in output
+    assert "min. Run again then to continue" in output
     assert route.call_count == 1
     assert all("Not sent" in json.loads(line)["error"] for line in target.read_text().splitlines())
 
 
-def test_a_cluster_that_cannot_be_used_is_exit_code_1(
+def test_an_unusable_cluster_is_exit_code_1(
     route: Any, source: Path, target: Path, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)

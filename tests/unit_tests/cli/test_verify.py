@@ -1,4 +1,4 @@
-"""`workers-gemma verify` against the sandbox: it distinguishes dialects, and writes a report."""
+"""`workers-gemma verify` against the sandbox: dialects are distinguished, and a report is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_workers_gemma.models import MODELS
 from langchain_workers_gemma.sandbox import DIALECTS, Sandbox
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4
 
-SEVERAL = (
+TESTED_DIALECTS = (
     "native",
     "crlf",
     "usage_deltas",
@@ -35,11 +35,11 @@ SEVERAL = (
     "closed_calls",
     "calls_as_gemma_4",
 )
-NOT_SHOWN = {
-    # The same bytes in other packets.
+INVISIBLE_DIALECTS = {
+    # They send the same bytes in other packets.
     "joined_packets",
     "split_packets",
-    # What the models do anyway.
+    # The models do this anyway.
     "arguments_as_string",
     "function_calls",
     # It accepts histories and tools that the client does not send.
@@ -76,57 +76,59 @@ def sandbox(started: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandb
     started.dialect = None
 
 
-def verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+def run_verify(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    """Run `verify` and return the exit code and the report."""
     code = main(["verify", "--yes", "--json", *options])
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["ok"] is (code == 0)
     return code, report
 
 
-def signature(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {one["id"]: (one["status"], one["observed"]) for one in report["results"]}
+def get_signature(report: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the status and the observation of each fact."""
+    return {entry["id"]: (entry["status"], entry["observed"]) for entry in report["results"]}
 
 
 @pytest.mark.parametrize(
-    "model", [one.id for one in MODELS.values() if one.host == "cloudflare" and not one.embeds], ids=str
+    "model", [entry.id for entry in MODELS.values() if entry.host == "cloudflare" and not entry.embeds], ids=str
 )
 def test_every_fact_holds_as_documented(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], model: str) -> None:
-    code, report = verify(capsys, "--model", model)
-    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    code, report = run_verify(capsys, "--model", model)
+    assert [entry for entry in report["results"] if entry["status"] in ("differs", "inconclusive")] == []
     assert code == 0
     assert report["calls"] == len(sandbox.requests) <= 24
     assert report["counts"]["holds"] > 20
-    assert len({one["id"] for one in report["results"]}) == len(report["results"])
+    assert len({entry["id"] for entry in report["results"]}) == len(report["results"])
 
 
 @pytest.fixture(scope="module")
 def signatures() -> Signatures:
-    """What was seen so far, by model and dialect."""
+    """The signatures found so far, by model and dialect."""
     return {}
 
 
 Signatures = dict[tuple[str, str], dict[str, tuple[str, str]]]
 
 
-def seen_under(
+def get_signature_under(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], signatures: Signatures, model: str, name: str
 ) -> Any:
     if (model, name) not in signatures:
         sandbox.dialect = name
-        signatures[model, name] = signature(verify(capsys, "--model", model)[1])
+        signatures[model, name] = get_signature(run_verify(capsys, "--model", model)[1])
         sandbox.dialect = None
     return signatures[model, name]
 
 
-@pytest.mark.parametrize("name", SEVERAL)
-def test_several_dialects_are_distinguished(
+@pytest.mark.parametrize("name", TESTED_DIALECTS)
+def test_tested_dialects_are_distinguished(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], signatures: Signatures, name: str
 ) -> None:
-    found = seen_under(sandbox, capsys, signatures, GEMMA_4, name)
-    for other in SEVERAL:
+    found = get_signature_under(sandbox, capsys, signatures, GEMMA_4, name)
+    for other in TESTED_DIALECTS:
         if other != name and (GEMMA_4, other) in signatures:
             assert found != signatures[GEMMA_4, other]
-    assert found != seen_under(sandbox, capsys, signatures, GEMMA_4, "documented")
+    assert found != get_signature_under(sandbox, capsys, signatures, GEMMA_4, "documented")
 
 
 @pytest.mark.slow
@@ -134,12 +136,12 @@ def test_several_dialects_are_distinguished(
 def test_every_dialect_is_distinguished(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], signatures: Signatures, name: str
 ) -> None:
-    """Each shows on one of two models: Gemma 4 answers in OpenAI's form, Gemma 3 in the native one."""
+    """Each dialect is visible with one of two models: Gemma 4 replies in OpenAI's form, Gemma 3 in the native form."""
     differs = []
     for model in (GEMMA_4, GEMMA_3):
-        found = seen_under(sandbox, capsys, signatures, model, name)
-        differs.append(found != seen_under(sandbox, capsys, signatures, model, "documented"))
-    assert any(differs) is (name not in NOT_SHOWN)
+        found = get_signature_under(sandbox, capsys, signatures, model, name)
+        differs.append(found != get_signature_under(sandbox, capsys, signatures, model, "documented"))
+    assert any(differs) is (name not in INVISIBLE_DIALECTS)
 
 
 def test_a_difference_is_named_in_the_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,15 +157,17 @@ def test_a_difference_is_named_in_the_report(sandbox: Sandbox, capsys: pytest.Ca
     assert folded["versions"]["langchain-workers-gemma"]
 
 
-def test_it_shows_the_cost_and_asks_for_confirmation(
+def test_the_cost_is_shown_before_the_confirmation(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for answer in ("", "n\n", "perhaps\n"):
         monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
         assert main(["verify"]) == 2
-        asked = capsys.readouterr().err
-        assert re.search(r"About \d+ calls of .*: [\d,]+ tokens in, up to [\d,]+ out, at most about \$0\.00\d\d", asked)
-        assert "No call was made." in asked
+        prompt = capsys.readouterr().err
+        assert re.search(
+            r"About \d+ calls of .*: [\d,]+ tokens in, up to [\d,]+ out, at most about \$0\.00\d\d", prompt
+        )
+        assert "No call was made." in prompt
     assert sandbox.requests == []
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(["verify"]) == 0
@@ -174,12 +178,12 @@ def test_the_estimate_is_an_upper_bound(sandbox: Sandbox, capsys: pytest.Capture
     main(["verify", "--yes"])
     estimate = re.search(r"([\d,]+) tokens in, up to ([\d,]+) out", capsys.readouterr().err)
     assert estimate is not None
-    limits = [one.json.get("max_tokens", 0) for one in sandbox.requests if one.json and "messages" in one.json]
+    limits = [entry.json.get("max_tokens", 0) for entry in sandbox.requests if entry.json and "messages" in entry.json]
     refused = 2
     assert sum(limits) - refused <= int(estimate[2].replace(",", "")) + 64
 
 
-def test_a_price_that_is_not_published(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unpublished_price_is_reported(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     main(["verify", "--yes", "--model", "@cf/google/gemma-2b-it-lora"])
     assert "the price is not published" in capsys.readouterr().err
 
@@ -193,14 +197,14 @@ def test_both_reports_are_written(sandbox: Sandbox, capsys: pytest.CaptureFixtur
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_no_token_is_in_the_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_does_not_have_the_token(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.script({"result": {"response": f"Your token is {sandbox.api_token}"}, "success": True}, times=30)
     main(["verify", "--yes"])
     printed = capsys.readouterr()
     assert sandbox.api_token not in printed.out + printed.err
 
 
-def test_credentials_that_are_missing_or_refused(
+def test_missing_and_refused_credentials_are_exit_code_1(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "some-other-token")
@@ -212,37 +216,39 @@ def test_credentials_that_are_missing_or_refused(
     assert "CLOUDFLARE_API_TOKEN" in capsys.readouterr().err
 
 
-def test_what_cannot_be_tried_is_inconclusive(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_check_is_inconclusive(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=3, status=429, code=3040, path="/ai/run/")
-    code, report = verify(capsys)
+    code, report = run_verify(capsys)
     assert code == 1
-    inconclusive = [one for one in report["results"] if one["status"] == "inconclusive"]
-    assert [one["id"] for one in inconclusive] == ["a_chat"]
+    inconclusive = [entry for entry in report["results"] if entry["status"] == "inconclusive"]
+    assert [entry["id"] for entry in inconclusive] == ["a_chat"]
     assert "Capacity temporarily exceeded" in inconclusive[0]["observed"]
 
 
-def test_a_busy_service_is_called_again(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_busy_service_is_retried(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=2, status=429, code=3040, path="/ai/run/")
-    assert verify(capsys)[0] == 0
+    assert run_verify(capsys)[0] == 0
 
 
-def test_a_used_up_quota_ends_it(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_used_up_quota_ends_the_run(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=99, status=429, code=3036, path="/ai/run/")
-    code, report = verify(capsys)
+    code, report = run_verify(capsys)
     assert code == 1
     assert report["calls"] == 2
     assert report["results"][-1]["status"] == "inconclusive"
 
 
 @pytest.mark.parametrize("fault", ["html", "garbage", "empty", "reset", "cut"])
-def test_broken_responses_end_in_a_report(sandbox: Sandbox, capsys: pytest.CaptureFixture[str], fault: str) -> None:
+def test_a_report_is_written_after_broken_responses(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
     getattr(sandbox, fault)(times=99)
-    code, report = verify(capsys)
+    code, report = run_verify(capsys)
     assert code == 1
     assert report["results"]
 
 
-def test_what_a_service_writes_is_no_markup() -> None:
+def test_text_of_a_service_is_escaped_in_the_report() -> None:
     hostile = "a | b\n`x` <img src=x> @someone ```json"
     result = Result("id", "A fact", "docs/wire.md 1", "differs", "", hostile)
     report = Report("cloudflare", GEMMA_4, "http://x", {"Python": "3"}, "now", 1, (result, replace(result, id="b")), ())
@@ -253,23 +259,23 @@ def test_what_a_service_writes_is_no_markup() -> None:
     assert json.loads(text.split("````json\n")[1].split("\n````")[0])["results"][0]["observed"] == hostile
 
 
-def test_an_embedding_model_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_embedding_model_is_exit_code_1(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--yes", "--model", "@cf/google/embeddinggemma-300m"]) == 1
     assert "returns embeddings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("host", "variable"), [("dataoorts", "DATAOORTS_API_KEY"), ("aimlapi", "AIMLAPI_API_KEY")])
-def test_other_hosts(
+def test_other_hosts_are_verified(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, variable: str
 ) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", getattr(sandbox, f"{host}_url"))
     monkeypatch.setenv(variable, sandbox.api_token)
-    code, report = verify(capsys, "--host", host)
-    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    code, report = run_verify(capsys, "--host", host)
+    assert [entry for entry in report["results"] if entry["status"] in ("differs", "inconclusive")] == []
     assert code == 0
 
 
-def test_a_gateway_has_not_all_routes(
+def test_a_gateway_url_is_exit_code_2(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.gateway_url)
@@ -279,10 +285,10 @@ def test_a_gateway_has_not_all_routes(
 
 
 @pytest.mark.parametrize("model", ["gemma3:12b", "google/gemma-4-31b-it"])
-def test_any_openai_compatible_server(
+def test_openai_compatible_servers_are_verified(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.openai_url)
-    code, report = verify(capsys, "--host", "openai_compatible", "--model", model)
-    assert [one for one in report["results"] if one["status"] in ("differs", "inconclusive")] == []
+    code, report = run_verify(capsys, "--host", "openai_compatible", "--model", model)
+    assert [entry for entry in report["results"] if entry["status"] in ("differs", "inconclusive")] == []
     assert code == 0

@@ -1,4 +1,4 @@
-"""Arguments read by the JSON Schema of the tool: bare words of a call in text, and strings in any call."""
+"""Arguments are converted by the JSON Schema of the tool: bare words of calls in text, and strings of any call."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ WORDS = [
     ("zip", "1.10", "1.10"),
     ("zip", "1e999", "1e999"),
     ("zip", "true", "true"),
-    ("zip", "null", "null"),  # it is required, so something must have been meant
+    ("zip", "null", "null"),  # a required string is never null
     ("zip", "9" * 5000, "9" * 5000),
     ("limit", "5", 5),
     ("limit", "five", "five"),
@@ -76,7 +76,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("name", "word", "value"), WORDS)
-def test_words_are_read_by_the_schema(name: str, word: str, value: Any) -> None:
+def test_bare_words_are_converted_by_the_schema(name: str, word: str, value: Any) -> None:
     read = TYPE.get_argument(name).read_word(word)
     assert read == value
     assert type(read) is type(value)
@@ -89,12 +89,12 @@ def test_an_optional_string_can_be_null() -> None:
 
 
 @pytest.mark.parametrize("word", ["1e999", "9" * 5000, "007"])
-def test_a_number_that_json_cannot_hold_is_refused(word: str) -> None:
+def test_a_number_that_json_cannot_represent_raises(word: str) -> None:
     with pytest.raises(ValueError, match=r"number|constant|float"):
         TYPE.get_argument("limit").read_word(word)
 
 
-def test_a_constant_is_refused_where_no_string_can_be() -> None:
+def test_a_constant_raises_where_no_string_is_allowed() -> None:
     assert TYPE.get_argument("zip").read_word(Constant("1j")) == "1j"
     with pytest.raises(ValueError, match="constant"):
         TYPE.get_argument("any").read_word(Constant("1j"))
@@ -126,13 +126,13 @@ STRINGS = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), STRINGS)
-def test_strings_are_read_by_the_schema(name: str, text: str, value: Any) -> None:
+def test_strings_are_converted_by_the_schema(name: str, text: str, value: Any) -> None:
     read = TYPE.get_argument(name).read_string(text)
     assert read == value
     assert type(read) is type(value)
 
 
-def test_values_within_values() -> None:
+def test_nested_values_are_converted() -> None:
     written = {
         "place": {"code": Word("02134")},
         "tree": {"name": Word("1"), "child": {"name": Word("2"), "child": {"name": Word("3")}}},
@@ -151,7 +151,7 @@ def test_values_within_values() -> None:
     }
 
 
-def test_names_of_arguments() -> None:
+def test_argument_names_are_those_of_the_properties() -> None:
     assert TYPE.names[:3] == ("zip", "limit", "ratio")
     assert TYPE.get_argument("tree").names == ("name", "child")
     assert TYPE.get_argument("any").names == ()
@@ -165,7 +165,7 @@ def test_a_tool_without_parameters(parameters: Any) -> None:
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_are_read_as_python_reads_them(number: float) -> None:
+def test_numbers_are_parsed_like_in_python(number: float) -> None:
     assert is_number(repr(number))
     assert read_constant(repr(number)) == number
 
@@ -187,12 +187,12 @@ VALUES = st.recursive(
 
 
 @given(SCHEMAS, VALUES)
-def test_no_schema_changes_what_was_written(schema: Any, value: Any) -> None:
-    def same(read: Any, written: Any) -> bool:
+def test_no_schema_changes_the_written_values(schema: Any, value: Any) -> None:
+    def is_same(read: Any, written: Any) -> bool:
         if isinstance(written, list):
-            return len(read) == len(written) and all(map(same, read, written))
+            return len(read) == len(written) and all(map(is_same, read, written))
         if isinstance(written, dict):
-            return read.keys() == written.keys() and all(same(read[key], written[key]) for key in written)
+            return read.keys() == written.keys() and all(is_same(read[key], written[key]) for key in written)
         return str(read).lower() == str(written) or (read is None and written == "null") or str(read) == str(written)
 
-    assert same(ArgumentType.of(schema).resolve(value), value)
+    assert is_same(ArgumentType.of(schema).resolve(value), value)

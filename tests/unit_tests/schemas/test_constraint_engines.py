@@ -1,6 +1,6 @@
-"""Every schema that leaves the package, tried on real grammar engines; what they let through, read as the caller does.
+"""Every schema that the package sends compiles in real grammar engines, whose instances pass the caller's validation.
 
-The schemas are taken from the requests, whatever method and model made them.
+The schemas are taken from requests with every method and kind of model.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from tests.helpers.schema_engines import compile_with_both_engines, generate_ins
 from tests.helpers.schema_examples import EXAMPLES
 from tests.helpers.structured_calls import SERVICE_VARIANTS, STRUCTURED_METHODS, ServiceVariant
 
-# The other models take one of the same three parameters; that they get the same is `test_structured_output`'s to show.
+# The other models use one of the same three parameters; `test_structured_output` shows that they get the same schema.
 CONSTRAINED = [one for one in SERVICE_VARIANTS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]
 NAMES = sorted(EXAMPLES)
-WALKS = 8
+INSTANCES_PER_SCHEMA = 8
 
 
 REQUESTS: list[Any] = []
 
 
-def _answer(request: httpx.Request) -> httpx.Response:
+def _respond(request: httpx.Request) -> httpx.Response:
     REQUESTS.append(json.loads(request.content))
     return httpx.Response(200, json={"result": {"response": "{}"}, "success": True})
 
 
-CLIENT = httpx.Client(transport=httpx.MockTransport(_answer))
+CLIENT = httpx.Client(transport=httpx.MockTransport(_respond))
 
 
-def sent_with(variant: ServiceVariant, bind: Any) -> Any:
-    """The input of the first request that a runnable sends; what it makes of the empty reply is of no interest."""
+def get_sent_input(variant: ServiceVariant, bind: Any) -> Any:
+    """Return the input of the first request of a runnable, and ignore the error that the empty reply causes."""
     REQUESTS.clear()
     with contextlib.suppress(OutputParserException, ToolChoiceError):
         bind(make_model(**variant.arguments, http_client=CLIENT)).invoke("Go")
     return REQUESTS[0]
 
 
-def constraint_of(data: Any) -> Any:
+def get_constraint(data: Any) -> Any:
+    """Return the schema in the input of a request."""
     if "guided_json" in data:
         return data["guided_json"]
     inner = data.get("response_format", {}).get("json_schema")
@@ -56,25 +57,25 @@ def constraint_of(data: Any) -> Any:
 
 
 @cache
-def schemas_sent(name: str, variant: ServiceVariant, method: str | None, strict: bool | None) -> Any:
+def get_sent_schema(name: str, variant: ServiceVariant, method: str | None, strict: bool | None) -> Any:
     schema = EXAMPLES[name].schema
-    return constraint_of(
-        sent_with(
+    return get_constraint(
+        get_sent_input(
             variant,
             lambda llm: llm.with_structured_output(schema, method=method, strict=strict),
         )
     )
 
 
-def cases(name: str) -> list[tuple[str, Any, bool, bool]]:
-    """Every different schema that an example becomes: where, the schema, whether it is a call's, whether strict."""
+def list_cases(name: str) -> list[tuple[str, Any, bool, bool]]:
+    """Return each different schema of an example, with where it is sent, whether it is for a call, and `strict`."""
     found: dict[str, tuple[str, Any, bool, bool]] = {}
     for variant in CONSTRAINED:
         for method in STRUCTURED_METHODS:
             for strict in (None, True):
                 if variant.lacks(method) or method == "json_mode":
                     continue
-                schema = schemas_sent(name, variant, method, strict)
+                schema = get_sent_schema(name, variant, method, strict)
                 if schema is not None:
                     where = f"{variant}-{method}-{strict}"
                     found.setdefault(json.dumps(schema), (where, schema, method == "function_calling", bool(strict)))
@@ -82,36 +83,36 @@ def cases(name: str) -> list[tuple[str, Any, bool, bool]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_schema_compiles_and_what_it_lets_through_parses(name: str) -> None:
+def test_every_schema_compiles_and_its_instances_are_valid(name: str) -> None:
     example = EXAMPLES[name]
-    tried = cases(name)
-    assert {call for _, _, call, _ in tried} == {True, False}
-    assert {strict for _, _, _, strict in tried} == {True, False} or name in UNCHANGED_BY_STRICT
-    for where, schema, call, strict in tried:
-        # Recursion is unrolled by outlines-core to a few levels, and compiles.
+    all_cases = list_cases(name)
+    assert {call for _, _, call, _ in all_cases} == {True, False}
+    assert {strict for _, _, _, strict in all_cases} == {True, False} or name in UNCHANGED_BY_STRICT
+    for where, schema, call, strict in all_cases:
+        # outlines-core unrolls recursion to a few levels.
         assert compile_with_both_engines(schema), where
         assert ("$ref" in json.dumps(schema).replace('"$ref":{', "")) >= example.recursive, where
-        for seed in range(WALKS):
+        for seed in range(INSTANCES_PER_SCHEMA):
             text = generate_instance(schema, seed)
             try:
                 value = json.loads(text)
             except ValueError:
-                assert len(text) >= 3000, where  # the walk reached its limit, as a reply reaches max_tokens
+                assert len(text) >= 3000, where  # the instance reached its maximum length, like a truncated reply
                 continue
             if call:
                 assert value.keys() == {"name", "arguments"}, where
                 value = value["arguments"]
-            wrong = objections(example, value, strict=strict)
-            assert wrong <= example.unenforced, (where, text, wrong)
+            errors = find_errors(example, value, strict=strict)
+            assert errors <= example.unenforced, (where, text, errors)
 
 
 UNCHANGED_BY_STRICT = frozenset(
-    name for name in NAMES if len({json.dumps(one[1]) for one in cases(name) if not one[2]}) == 1
+    name for name in NAMES if len({json.dumps(one[1]) for one in list_cases(name) if not one[2]}) == 1
 )
 
 
-def objections(example: Any, value: Any, *, strict: bool) -> set[str]:
-    """Return the problems of a value by the caller's own type, as read from a reply."""
+def find_errors(example: Any, value: Any, *, strict: bool) -> set[str]:
+    """Return the errors of a value, validated like the value of a reply."""
     if isinstance(example.schema, dict):
         if not strict:
             return set(example.find_errors(json.dumps(value)))
@@ -136,8 +137,8 @@ TOOL = {"title": "look_up", "description": "Look up.", "type": "object", "proper
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("choice", [None, "any"])
 @pytest.mark.parametrize("answer", [False, True])
-def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) -> None:
-    """Tools by constraint, beside an answer with a schema of its own: all of it is one schema."""
+def test_every_schema_for_tools_compiles(name: str, choice: Any, answer: bool) -> None:
+    """One schema covers constrained tools and an answer with its own schema."""
     schema = EXAMPLES[name].schema
     variant = CONSTRAINED[1]
 
@@ -147,5 +148,5 @@ def test_every_schema_of_tools_compiles(name: str, choice: Any, answer: bool) ->
         more = {"response_format": {"type": "json_schema", "json_schema": to_json_schema(schema)}} if answer else {}
         return llm.bind_tools([tool, TOOL], tool_choice=choice, **more)
 
-    sent = constraint_of(sent_with(variant, bind))
+    sent = get_constraint(get_sent_input(variant, bind))
     assert compile_with_both_engines(sent)

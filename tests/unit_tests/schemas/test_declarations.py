@@ -1,4 +1,4 @@
-"""Rules of parameters that a chat template hides are described in words; `make test-templates` renders them."""
+"""Rules of parameters that the chat template omits are in their description; `make test-templates` renders them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, call_model, make_model
 
 
-def declared(service: MockService, parameters: dict[str, Any], model: str = GEMMA_4) -> dict[str, Any]:
-    """The declaration of a tool in the request."""
+def get_declaration(service: MockService, parameters: dict[str, Any], model: str = GEMMA_4) -> dict[str, Any]:
+    """Send a tool and return its declaration in the request."""
     tool = {"type": "function", "function": {"name": "f", "description": "Do it.", "parameters": parameters}}
     call_model(make_model(model=model, tool_calling="native").bind_tools([tool]), "invoke")
     function = service.request_body["tools"][0]["function"]
@@ -35,28 +35,34 @@ def declared(service: MockService, parameters: dict[str, Any], model: str = GEMM
         ),
     ],
 )
-def test_what_the_template_hides(service: MockService, schema: dict[str, Any], description: str) -> None:
-    function = declared(service, {"type": "object", "properties": {"p": schema}})
+def test_rules_that_the_template_omits_are_described(
+    service: MockService, schema: dict[str, Any], description: str
+) -> None:
+    function = get_declaration(service, {"type": "object", "properties": {"p": schema}})
     assert function["parameters"]["properties"]["p"]["description"] == description
 
 
-def test_an_object_without_properties_declares_none(service: MockService) -> None:
-    """The template would take its keywords for parameters."""
+def test_an_object_without_properties_gets_empty_properties(service: MockService) -> None:
+    """The template would read the keywords of its schema as parameters."""
     inner = {"type": "object", "properties": {"map": {"type": "object", "additionalProperties": True}}}
-    function = declared(service, {"type": "object", "properties": {"deep": inner}})
+    function = get_declaration(service, {"type": "object", "properties": {"deep": inner}})
     deep = function["parameters"]["properties"]["deep"]["properties"]
     assert deep["map"]["properties"] == {}
 
 
-def test_names_that_the_template_takes_for_keywords(service: MockService) -> None:
-    kind = {"type": "string", "enum": ["bug", "idea"], "description": "Its kind."}
-    function = declared(service, {"type": "object", "properties": {"type": kind}, "required": ["type"]})
+def test_parameters_with_the_names_of_keywords_are_described(service: MockService) -> None:
+    type_parameter = {"type": "string", "enum": ["bug", "idea"], "description": "Its kind."}
+    function = get_declaration(
+        service, {"type": "object", "properties": {"type": type_parameter}, "required": ["type"]}
+    )
     assert function["description"] == (
         'Do it.\nParameter "type" (string, required): Its kind. {"enum": ["bug", "idea"]}'
     )
     assert function["parameters"]["properties"]["type"]["type"] == "string"
 
 
-def test_a_model_whose_template_shows_no_tools_gets_the_schema_alone(service: MockService) -> None:
-    function = declared(service, {"type": "object", "properties": {"p": {"type": "integer", "minimum": 0}}}, GEMMA_3)
+def test_other_models_get_the_schema_without_a_description_of_rules(service: MockService) -> None:
+    function = get_declaration(
+        service, {"type": "object", "properties": {"p": {"type": "integer", "minimum": 0}}}, GEMMA_3
+    )
     assert function["parameters"]["properties"]["p"] == {"type": "integer", "description": "P", "minimum": 0}

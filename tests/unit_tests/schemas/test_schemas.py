@@ -1,4 +1,4 @@
-"""Schemas for the wire, of every example and of anything at all, tried on the grammar engines that read them there."""
+"""Schemas for requests, of every example and of generated schemas, compiled by real grammar engines."""
 
 from __future__ import annotations
 
@@ -35,44 +35,44 @@ from tests.helpers.schema_examples import EXAMPLES, Branch
 
 NAMES = sorted(EXAMPLES)
 
-# Every example --------------------------------------------------------------------------------------------------------
+# --- Every example ------
 
 
-@pytest.mark.parametrize("function", SCHEMA_TRANSFORMS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("transform", SCHEMA_TRANSFORMS, ids=lambda subschema: subschema.__name__)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_form_is_self_contained_pure_and_stable(name: Any, function: Any) -> None:
+def test_every_form_is_self_contained_pure_and_stable(name: Any, transform: Any) -> None:
     schema = to_json_schema(EXAMPLES[name].schema)
     before = copy.deepcopy(schema)
 
-    made = function(schema)
+    transformed = transform(schema)
 
     assert schema == before
-    assert json.dumps(function(schema)) == json.dumps(made)
-    assert function(made) == made
-    refs = {one["$ref"] for one in iterate_subschemas(made) if "$ref" in one}
-    assert refs <= {f"#/$defs/{key}" for key in made.get("$defs", {})}
+    assert json.dumps(transform(schema)) == json.dumps(transformed)
+    assert transform(transformed) == transformed
+    refs = {subschema["$ref"] for subschema in iterate_subschemas(transformed) if "$ref" in subschema}
+    assert refs <= {f"#/$defs/{key}" for key in transformed.get("$defs", {})}
     assert bool(refs) is EXAMPLES[name].recursive
-    assert "$ref" not in made
+    assert "$ref" not in transformed
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
     schema = to_json_schema(EXAMPLES[name].schema)
     before = copy.deepcopy(schema)
-    for function in SCHEMA_TRANSFORMS:
-        for one in iterate_subschemas(function(schema)):
-            one.clear()
+    for transform in SCHEMA_TRANSFORMS:
+        for subschema in iterate_subschemas(transform(schema)):
+            subschema.clear()
     assert schema == before
 
 
-@pytest.mark.parametrize("function", [to_constraint_schema, to_strict_openai], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("transform", [to_constraint_schema, to_strict_openai], ids=lambda subschema: subschema.__name__)
 @pytest.mark.parametrize("name", NAMES)
-def test_engines_compile_every_constraint(name: Any, function: Any) -> None:
-    compile_with_both_engines(function(to_json_schema(EXAMPLES[name].schema)))
+def test_engines_compile_every_constraint(name: Any, transform: Any) -> None:
+    compile_with_both_engines(transform(to_json_schema(EXAMPLES[name].schema)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_what_engines_share_is_left(name: Any) -> None:
+def test_constraints_have_only_keywords_that_both_engines_support(name: Any) -> None:
     shared = {
         "type",
         "properties",
@@ -86,35 +86,35 @@ def test_only_what_engines_share_is_left(name: Any) -> None:
     }
     shared |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format"}
     shared |= {"description", "$ref", "$defs"}
-    for one in iterate_subschemas(to_constraint_schema(to_json_schema(EXAMPLES[name].schema))):
-        assert one.keys() - shared <= ({"minItems", "maxItems"} if "prefixItems" in one else set())
-        assert isinstance(one.get("type", ""), str)
-        if "properties" in one:
-            assert "additionalProperties" in one
+    for subschema in iterate_subschemas(to_constraint_schema(to_json_schema(EXAMPLES[name].schema))):
+        assert subschema.keys() - shared <= ({"minItems", "maxItems"} if "prefixItems" in subschema else set())
+        assert isinstance(subschema.get("type", ""), str)
+        if "properties" in subschema:
+            assert "additionalProperties" in subschema
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_engines_accept_parses_into_the_callers_type(name: Any) -> None:
+def test_instances_of_a_constraint_are_valid_for_the_callers_type(name: Any) -> None:
     example = EXAMPLES[name]
     constraint = to_constraint_schema(to_json_schema(example.schema))
-    wrong = {}
+    errors = {}
     for seed in range(8):
         text = generate_instance(constraint, seed)
         json.loads(text)
         if unexpected := example.find_errors(text) - example.unenforced:
-            wrong[text] = unexpected
-    assert not wrong
+            errors[text] = unexpected
+    assert not errors
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tools_have_the_published_form(name: Any) -> None:
-    made = to_tool_parameters(to_json_schema(EXAMPLES[name].schema))
-    assert made["type"] == "object"
-    assert isinstance(made["properties"], dict)
-    assert made.keys() <= {"type", "properties", "required", "additionalProperties", "anyOf", "$defs"}
-    for one in iterate_subschemas(made):
-        assert "title" not in one
-        for prop in one.get("properties", {}).values():
+def test_schemas_of_tools_have_the_documented_form(name: Any) -> None:
+    transformed = to_tool_parameters(to_json_schema(EXAMPLES[name].schema))
+    assert transformed["type"] == "object"
+    assert isinstance(transformed["properties"], dict)
+    assert transformed.keys() <= {"type", "properties", "required", "additionalProperties", "anyOf", "$defs"}
+    for subschema in iterate_subschemas(transformed):
+        assert "title" not in subschema
+        for prop in subschema.get("properties", {}).values():
             assert prop["type"] in {"string", "number", "integer", "boolean", "null", "array", "object"}
             assert prop["description"]
             assert isinstance(prop["description"], str)
@@ -122,13 +122,13 @@ def test_tools_have_the_published_form(name: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_strict_requires_everything_and_closes_objects(name: Any) -> None:
-    for one in iterate_subschemas(to_strict_openai(to_json_schema(EXAMPLES[name].schema))):
-        if "properties" in one:
-            assert one["additionalProperties"] is False
-            assert sorted(one.get("required", [])) == sorted(one["properties"])
+    for subschema in iterate_subschemas(to_strict_openai(to_json_schema(EXAMPLES[name].schema))):
+        if "properties" in subschema:
+            assert subschema["additionalProperties"] is False
+            assert sorted(subschema.get("required", [])) == sorted(subschema["properties"])
 
 
-def test_outlines_unrolls_recursion_three_times_and_llguidance_does_not_end() -> None:
+def test_outlines_unrolls_recursion_and_llguidance_supports_it() -> None:
     constraint = to_constraint_schema(to_json_schema(Branch))
     regex = compile_with_both_engines(constraint)
     value: dict[str, Any] = {"value": 0, "children": []}
@@ -136,11 +136,11 @@ def test_outlines_unrolls_recursion_three_times_and_llguidance_does_not_end() ->
     for _ in range(6):
         deep.append((bool(re.fullmatch(regex, json.dumps(value))), accepts_value(constraint, value)))
         value = {"value": 0, "children": [value]}
-    assert all(one for _, one in deep)
+    assert all(subschema for _, subschema in deep)
     assert deep[-1] == (False, True)
 
 
-# Anything at all ------------------------------------------------------------------------------------------------------
+# --- Generated schemas --
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | st.text(max_size=5)
 VALUES = st.recursive(
@@ -185,46 +185,47 @@ SCHEMAS: st.SearchStrategy[Any] = st.recursive(st.booleans() | st.just({}), _sch
 DICTS = st.dictionaries(st.sampled_from(KEYWORDS) | st.text(max_size=3), VALUES, max_size=6)
 
 
-def run(schema: Any) -> None:
-    for function in (to_json_schema, *SCHEMA_TRANSFORMS):
+def check_transforms(schema: Any) -> None:
+    """Check that every transform returns a JSON object or raises `ValueError`, and that constraints compile."""
+    for transform in (to_json_schema, *SCHEMA_TRANSFORMS):
         try:
-            made = function(schema)
+            transformed = transform(schema)
         except ValueError:
             continue
-        assert isinstance(made, dict)
-        json.dumps(made)
-        if function in (inline_refs, to_constraint_schema):
-            assert function(made) == made
+        assert isinstance(transformed, dict)
+        json.dumps(transformed)
+        if transform in (inline_refs, to_constraint_schema):
+            assert transform(transformed) == transformed
     try:
-        made = to_constraint_schema(schema)
+        transformed = to_constraint_schema(schema)
     except ValueError:
         return
-    if "$defs" not in made:  # a definition may be endlessly recursive, which no engine can express
-        compile_with_both_engines(made)
+    if "$defs" not in transformed:  # no engine supports a definition that is recursive without an end
+        compile_with_both_engines(transformed)
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(SCHEMAS.filter(lambda one: isinstance(one, dict)))
-def test_schemas_raise_nothing_but_value_errors(schema: Any) -> None:
+@given(SCHEMAS.filter(lambda subschema: isinstance(subschema, dict)))
+def test_generated_schemas_raise_only_value_errors(schema: Any) -> None:
     before = copy.deepcopy(schema)
-    run(schema)
+    check_transforms(schema)
     assert json.dumps(schema) == json.dumps(before)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(DICTS)
-def test_dicts_raise_nothing_but_value_errors(schema: Any) -> None:
-    for function in (to_json_schema, *SCHEMA_TRANSFORMS):
+def test_generated_dicts_raise_only_value_errors(schema: Any) -> None:
+    for transform in (to_json_schema, *SCHEMA_TRANSFORMS):
         try:
-            function(schema)
+            transform(schema)
         except ValueError:
             continue
 
 
-def test_the_examples_in_the_docstrings() -> None:
+def test_examples_in_docstrings() -> None:
     attempted = 0
     for found in pkgutil.iter_modules(schemas.__path__, f"{schemas.__name__}."):
-        made = doctest.testmod(importlib.import_module(found.name), optionflags=doctest.ELLIPSIS)
-        assert made.failed == 0
-        attempted += made.attempted
+        transformed = doctest.testmod(importlib.import_module(found.name), optionflags=doctest.ELLIPSIS)
+        assert transformed.failed == 0
+        attempted += transformed.attempted
     assert attempted

@@ -1,4 +1,4 @@
-"""Schemas for constrained decoding, tried on the grammar engines."""
+"""Schemas for constrained decoding, compiled by real grammar engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.schema_engines import TOKENIZER, accepts_value, compile_with_
 from tests.helpers.schema_examples import EXAMPLES, Constraints, Node
 
 
-def constrained(rules: Any) -> Any:
+def constrain_property(rules: Any) -> Any:
     return to_constraint_schema({"type": "object", "properties": {"a": rules}, "required": ["a"]})["properties"]["a"]
 
 
@@ -108,11 +108,11 @@ TRANSLATED: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("given_", "wanted"), TRANSLATED, ids=lambda one: json.dumps(one)[:60])
-def test_translations(given_: Any, wanted: Any) -> None:
-    made = constrained(given_)
-    assert made == wanted
-    assert constrained(made) == made
+@pytest.mark.parametrize(("given_", "expected"), TRANSLATED, ids=lambda value: json.dumps(value)[:60])
+def test_rules_are_translated(given_: Any, expected: Any) -> None:
+    translated = constrain_property(given_)
+    assert translated == expected
+    assert constrain_property(translated) == translated
     compile_with_both_engines(to_constraint_schema({"type": "object", "properties": {"a": given_}, "required": ["a"]}))
 
 
@@ -134,11 +134,11 @@ def test_translations(given_: Any, wanted: Any) -> None:
         {"type": "object", "properties": {"x": False}, "required": ["x"]},
     ],
 )
-def test_what_nothing_can_meet_is_refused_where_it_is_required(impossible: Any) -> None:
+def test_a_required_property_that_no_value_can_satisfy_raises(impossible: Any) -> None:
     with pytest.raises(ValueError, match="No value can meet"):
-        constrained(impossible)
-    made = to_constraint_schema({"type": "object", "properties": {"a": impossible, "b": {"type": "null"}}})
-    assert list(made["properties"]) == ["b"]
+        constrain_property(impossible)
+    translated = to_constraint_schema({"type": "object", "properties": {"a": impossible, "b": {"type": "null"}}})
+    assert list(translated["properties"]) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ def test_what_nothing_can_meet_is_refused_where_it_is_required(impossible: Any) 
         {"type": "string", 3: 4},
     ],
 )
-def test_what_cannot_be_read_is_refused(unreadable: Any) -> None:
+def test_invalid_schemas_raise(unreadable: Any) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        constrained(unreadable)
+        constrain_property(unreadable)
 
 
-def test_stripped_rules_are_described_and_still_checked() -> None:
+def test_removed_rules_are_described_and_still_validated() -> None:
     fields = to_constraint_schema(to_json_schema(Constraints))["properties"]
     assert fields["tags"]["description"] == "Some tags (at least 1 item, at most 3 items)"
     assert fields["code"]["description"] == "(pattern: ^[a-z]{3}-[0-9]+$)"
@@ -172,7 +172,7 @@ def test_stripped_rules_are_described_and_still_checked() -> None:
     assert EXAMPLES["constraints"].find_errors("{}") == {"missing"}
 
 
-def test_objects_are_closed_for_llguidance_alone() -> None:
+def test_objects_are_closed_because_of_llguidance() -> None:
     open_, closed = {"type": "object", "properties": {"a": {"type": "null"}}}, to_json_schema(Node)
     assert accepts_value(open_, {"made_up": 1})
     assert not accepts_value(to_constraint_schema(open_), {"made_up": 1})
@@ -180,10 +180,10 @@ def test_objects_are_closed_for_llguidance_alone() -> None:
     assert not accepts_value(to_constraint_schema(closed), {"value": 1, "made_up": 1})
 
 
-def test_what_engines_do_with_what_is_stripped() -> None:
+def test_engines_do_not_support_the_removed_rules() -> None:
     """The reasons for `to_constraint_schema`; when an engine learns better, this fails and the rule may go."""
 
-    def says(rules: Any) -> Any:
+    def get_error(rules: Any) -> Any:
         return llguidance.LLMatcher.validate_grammar(
             make_grammar({"type": "object", "properties": {"a": rules}, "required": ["a"]}), TOKENIZER
         )
@@ -200,7 +200,7 @@ def test_what_engines_do_with_what_is_stripped() -> None:
         {"type": "number", "minimum": 1e-20, "maximum": 1e300},
         {"oneOf": [{"type": "string"}, {"type": "string", "minLength": 3}]},
     ):
-        assert says(refused)
+        assert get_error(refused)
     for refused in (
         True,
         {"minLength": 3},

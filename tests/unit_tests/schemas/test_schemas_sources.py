@@ -1,4 +1,4 @@
-"""What users hand in as a schema."""
+"""Objects that users pass as a schema."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OldOuter(OldModel):
     maybe: Optional[OldInner] = None  # noqa: UP045
 
 
-def test_pydantic_v1_classes() -> None:
+def test_pydantic_v1_classes_are_accepted() -> None:
     made = to_json_schema(OldOuter)
     assert (made["title"], made["description"]) == ("OldOuter", "Old.")
     assert to_constraint_schema(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
@@ -60,33 +60,33 @@ def test_pydantic_v1_classes() -> None:
         {"title": "f", "description": "d", "properties": {}},
     ],
 )
-def test_dict_forms(form: Any) -> None:
+def test_every_form_of_dict_is_accepted(form: Any) -> None:
     assert to_json_schema(form) == {"title": "f", "description": "d", "type": "object", "properties": {}}
     assert (get_schema_name(form), get_schema_description(form)) == ("f", "d")
 
 
-class Plain:
+class PlainClass:
     pass
 
 
-class Unspeakable(BaseModel):
+class WithoutJsonSchema(BaseModel):
     call: Any = Field(default=None)
     model_config = {"arbitrary_types_allowed": True}
-    thing: Plain
+    thing: PlainClass
 
 
 @pytest.mark.parametrize(
-    "bad", [None, "Person", 3, Plain, Plain(), int, list, {}, {"description": "x"}, [], Unspeakable]
+    "invalid", [None, "Person", 3, PlainClass, PlainClass(), int, list, {}, {"description": "x"}, [], WithoutJsonSchema]
 )
-def test_anything_else_is_refused_by_name(bad: Any) -> None:
+def test_other_objects_raise(invalid: Any) -> None:
     with pytest.raises(ValueError, match="`schema`"):
-        to_json_schema(bad)
+        to_json_schema(invalid)
 
 
 @pytest.mark.parametrize(
     "kind", [{"type": "array"}, {"type": "string"}, {"anyOf": [{"type": "object"}, {"type": "null"}]}]
 )
-def test_only_objects_are_taken(kind: Any) -> None:
+def test_schemas_that_are_not_objects_raise(kind: Any) -> None:
     with pytest.raises(ValueError, match="put it into a field"):
         to_json_schema(kind)
 
@@ -102,5 +102,5 @@ def test_only_objects_are_taken(kind: Any) -> None:
         ("A-1_b", "A-1_b"),
     ],
 )
-def test_names_are_safe(title: Any, name: Any) -> None:
+def test_names_contain_only_safe_characters(title: Any, name: Any) -> None:
     assert get_schema_name({"title": title, "type": "object"}) == name

@@ -11,7 +11,7 @@ from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
 
 
 @pytest.mark.parametrize(
-    ("given_", "wanted"),
+    ("schema", "expected"),
     [
         ({"type": ["integer", "null"], "title": "N"}, {"type": "integer", "description": "N"}),
         (
@@ -36,49 +36,49 @@ from tests.helpers.schema_engines import SCHEMA_TRANSFORMS
         ),
     ],
 )
-def test_tool_properties(given_: Any, wanted: Any) -> None:
-    assert to_tool_parameters({"title": "T", "properties": {"my_arg": given_}}) == {
+def test_properties_of_tools(schema: Any, expected: Any) -> None:
+    assert to_tool_parameters({"title": "T", "properties": {"my_arg": schema}}) == {
         "type": "object",
-        "properties": {"my_arg": wanted},
+        "properties": {"my_arg": expected},
     }
 
 
 def test_the_description_of_a_required_optional_allows_null() -> None:
-    made = to_tool_parameters({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
-    assert made["properties"]["a"]["description"] == "A (may be null)"
-    assert made["required"] == ["a"]
+    converted = to_tool_parameters({"properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]})
+    assert converted["properties"]["a"]["description"] == "A (may be null)"
+    assert converted["required"] == ["a"]
 
 
 @pytest.mark.parametrize(
-    "given_",
+    "schema",
     [
         {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
         {"type": ["string", "null"]},
         {"type": "string", "nullable": True},
     ],
 )
-def test_an_optional_keeps_null_for_engines_that_type_by_the_schema(given_: Any) -> None:
-    made = to_tool_parameters(
-        {"properties": {"a": given_, "b": {"type": "object", "properties": {"a": given_}}}}, engine_types=True
+def test_an_optional_property_allows_null_with_engine_types(schema: Any) -> None:
+    converted = to_tool_parameters(
+        {"properties": {"a": schema, "b": {"type": "object", "properties": {"a": schema}}}}, engine_types=True
     )
-    for properties in (made["properties"], made["properties"]["b"]["properties"]):
+    for properties in (converted["properties"], converted["properties"]["b"]["properties"]):
         assert properties["a"]["type"] == "string"
         assert properties["a"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
         assert properties["a"]["nullable"] is True
-    assert not {"anyOf", "nullable"} & made["properties"]["b"].keys()
+    assert not {"anyOf", "nullable"} & converted["properties"]["b"].keys()
 
 
-def test_engines_read_every_type_that_a_parameter_takes() -> None:
+def test_engine_types_list_every_type_of_a_property() -> None:
     parameters = {
         "properties": {"union": {"type": ["string", "integer", "null"]}, "any": {}, "enum": {"enum": ["a", None]}}
     }
-    made = to_tool_parameters(parameters, engine_types=True)["properties"]
-    assert [one["type"] for one in made["union"]["anyOf"]] == ["string", "integer", "null"]
-    assert {one["type"] for one in made["any"]["anyOf"]} >= {"string", "number", "object", "array", "null"}
-    assert made["enum"] == {"type": "string", "description": "Enum", "enum": ["a", None]}
+    converted = to_tool_parameters(parameters, engine_types=True)["properties"]
+    assert [alternative["type"] for alternative in converted["union"]["anyOf"]] == ["string", "integer", "null"]
+    assert {alternative["type"] for alternative in converted["any"]["anyOf"]} >= {"string", "number", "object", "array", "null"}
+    assert converted["enum"] == {"type": "string", "description": "Enum", "enum": ["a", None]}
 
 
-def test_a_reference_never_ends_up_at_the_root() -> None:
+def test_a_schema_has_no_reference_at_its_root() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
     for function in SCHEMA_TRANSFORMS:
         assert "$ref" not in function({"anyOf": [{"$ref": "#/$defs/N"}], "$defs": {"N": node}})
@@ -86,13 +86,13 @@ def test_a_reference_never_ends_up_at_the_root() -> None:
         to_constraint_schema({"anyOf": [{"$ref": "#"}]})
 
 
-def test_a_tool_without_arguments_has_properties() -> None:
+def test_a_tool_without_arguments_has_empty_properties() -> None:
     assert to_tool_parameters({"type": "object"}) == {"type": "object", "properties": {}}
 
 
-def test_strict_makes_optionals_nullable_unless_they_have_a_default() -> None:
-    made = to_strict_openai({"properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})
-    assert made["properties"] == {
+def test_strict_makes_optional_properties_nullable_unless_they_have_a_default() -> None:
+    converted = to_strict_openai({"properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})
+    assert converted["properties"] == {
         "a": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "b": {"type": "integer", "description": "(default: 3)"},
     }

@@ -1,4 +1,4 @@
-"""Values checked against schemas: held to `jsonschema`, and in words that a model can act on."""
+"""Values are validated against schemas: with the results of `jsonschema`, and messages that a model can use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_workers_gemma.schemas.validation import MAX_MISMATCHES, find_mism
 from tests.helpers.schema_examples import EXAMPLES
 from tests.helpers.schema_instances import get_instance
 
-# --- The same verdict as jsonschema -----------------------------------------------------------------------------------
+# --- The same result as jsonschema ------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b", "aa", "c1"])
 NUMBERS = st.integers(-3, 5) | st.sampled_from([0.5, 1.0, 2.5, -0.1, 1e300])
@@ -84,23 +84,23 @@ SCHEMAS = st.recursive(st.booleans() | keywords(st.booleans()), keywords, max_le
 
 @settings(max_examples=400, deadline=None)
 @given(schema=keywords(SCHEMAS), x=SCHEMAS, y=SCHEMAS, value=VALUES)
-def test_the_same_verdict_as_jsonschema(schema: Any, x: Any, y: Any, value: Any) -> None:
+def test_the_result_equals_that_of_jsonschema(schema: Any, x: Any, y: Any, value: Any) -> None:
     whole = {**schema, "$defs": {"x": x, "y": y}}
     try:
-        fits = jsonschema.Draft202012Validator(whole).is_valid(value)
-    except RecursionError:  # a definition that leads to itself without going deeper
+        is_valid = jsonschema.Draft202012Validator(whole).is_valid(value)
+    except RecursionError:  # a definition refers to itself without a level between
         find_mismatches(value, whole)
         return
-    assert (find_mismatches(value, whole) == []) is fits
+    assert (find_mismatches(value, whole) == []) is is_valid
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_instances_fit_their_schemas(name: str) -> None:
+def test_instances_match_their_schemas(name: str) -> None:
     assert find_mismatches(json.loads(get_instance(name)), to_json_schema(EXAMPLES[name].schema)) == []
 
 
 @pytest.mark.parametrize(
-    ("schema", "fitting", "failing"),
+    ("schema", "valid", "invalid"),
     [
         ({"items": [{"type": "integer"}], "additionalItems": False}, [1], [1, 2]),
         ({"minimum": 3, "exclusiveMinimum": True}, 4, 3),
@@ -122,13 +122,13 @@ def test_instances_fit_their_schemas(name: str) -> None:
         ({"uniqueItems": True}, [1, True, "1", {"a": 1}], [{"a": 1.0}, {"a": 1}]),
     ],
 )
-def test_drafts_and_dialects_in_use(schema: Any, fitting: Any, failing: Any) -> None:
-    assert find_mismatches(fitting, schema) == []
-    assert find_mismatches(failing, schema) != []
+def test_older_drafts_and_dialects_are_supported(schema: Any, valid: Any, invalid: Any) -> None:
+    assert find_mismatches(valid, schema) == []
+    assert find_mismatches(invalid, schema) != []
 
 
 @pytest.mark.parametrize(
-    ("name", "fitting", "failing"),
+    ("name", "valid", "invalid"),
     [
         ("date", ["2026-11-21"], ["tomorrow", "2026-02-30", "20261121", "2026-11-21T10:00:00"]),
         ("time", ["10:00:00", "10:00:00Z", "10:00:00.5+01:00"], ["25:00:00", "noon", "10"]),
@@ -147,18 +147,18 @@ def test_drafts_and_dialects_in_use(schema: Any, fitting: Any, failing: Any) -> 
         ("of-the-callers-own", ["anything"], []),
     ],
 )
-def test_formats(name: str, fitting: list[str], failing: list[str]) -> None:
-    for text in fitting:
+def test_formats_are_validated(name: str, valid: list[str], invalid: list[str]) -> None:
+    for text in valid:
         assert find_mismatches(text, {"format": name}) == []
-    for text in failing:
+    for text in invalid:
         assert find_mismatches(text, {"format": name}) != []
     assert find_mismatches(7, {"format": name}) == []
 
 
-# --- Words ------------------------------------------------------------------------------------------------------------
+# --- Messages ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_place_and_the_reason_are_reported() -> None:
+def test_path_and_reason_are_reported() -> None:
     schema = {
         "properties": {
             "stops": {"type": "array", "items": {"properties": {"name": {"type": "string"}}, "required": ["name"]}},
@@ -168,7 +168,7 @@ def test_the_place_and_the_reason_are_reported() -> None:
         "additionalProperties": False,
     }
     value = {"stops": [{"name": 5}, {}], "color": "blue", "code": "abc", "more": 1}
-    assert [str(one) for one in find_mismatches(value, schema)] == [
+    assert [str(mismatch) for mismatch in find_mismatches(value, schema)] == [
         "stops[0].name: 5 is not of type string",
         "stops[1]: the required key 'name' is missing",
         """color: 'blue' is not one of ["red", "green"]""",
@@ -177,23 +177,23 @@ def test_the_place_and_the_reason_are_reported() -> None:
     ]
 
 
-def test_of_alternatives_the_nearest_is_reported() -> None:
+def test_the_nearest_alternative_is_reported() -> None:
     schema = {
         "anyOf": [
             {"type": "null"},
             {"type": "object", "properties": {"a": {"type": "integer"}}},
         ]
     }
-    assert [str(one) for one in find_mismatches({"a": "x"}, schema)] == ["a: 'x' is not of type integer"]
+    assert [str(mismatch) for mismatch in find_mismatches({"a": "x"}, schema)] == ["a: 'x' is not of type integer"]
     assert str(find_mismatches(5, schema)[0]) == (
         "the value: fits none of the alternatives (5 is not of type null; or 5 is not of type object)"
     )
 
 
-def test_messages_are_bounded() -> None:
+def test_the_number_and_length_of_messages_are_bounded() -> None:
     found = find_mismatches(["x" * 10_000] * 1000, {"items": {"type": "integer"}})
     assert len(found) == MAX_MISMATCHES
-    assert all(len(str(one)) < 200 for one in found)
+    assert all(len(str(mismatch)) < 200 for mismatch in found)
 
 
 def test_a_pattern_of_another_dialect_is_not_checked() -> None:
@@ -201,13 +201,13 @@ def test_a_pattern_of_another_dialect_is_not_checked() -> None:
     assert find_mismatches({"x": 1}, {"patternProperties": {r"\p{L}": False}}) == []
 
 
-def test_references_without_a_target_or_only_to_themselves() -> None:
+def test_a_reference_without_a_target_raises() -> None:
     with pytest.raises(ValueError, match="has no target"):
         find_mismatches(1, {"$ref": "#/$defs/missing"})
     assert find_mismatches(1, {"$ref": "#"}) == []
 
 
-def test_a_value_nested_too_deep() -> None:
+def test_a_value_that_is_nested_too_deep_raises() -> None:
     value: Any = []
     for _ in range(100_000):
         value = [value]
