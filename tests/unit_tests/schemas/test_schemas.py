@@ -35,7 +35,7 @@ from tests.helpers.schema_examples import EXAMPLES, Branch
 
 NAMES = sorted(EXAMPLES)
 
-# --- Every example ------
+# --- Every example ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("transform", SCHEMA_TRANSFORMS, ids=lambda subschema: subschema.__name__)
@@ -65,7 +65,9 @@ def test_a_result_shares_nothing_with_its_input(name: Any) -> None:
     assert schema == before
 
 
-@pytest.mark.parametrize("transform", [to_constraint_schema, to_strict_openai], ids=lambda subschema: subschema.__name__)
+@pytest.mark.parametrize(
+    "transform", [to_constraint_schema, to_strict_openai], ids=lambda subschema: subschema.__name__
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_engines_compile_every_constraint(name: Any, transform: Any) -> None:
     compile_with_both_engines(transform(to_json_schema(EXAMPLES[name].schema)))

@@ -181,7 +181,7 @@ def test_objects_are_closed_because_of_llguidance() -> None:
 
 
 def test_engines_do_not_support_the_removed_rules() -> None:
-    """The reasons for `to_constraint_schema`; when an engine learns better, this fails and the rule may go."""
+    """The reasons for `to_constraint_schema`. If an engine supports more, this test fails and a rule can be removed."""
 
     def get_error(rules: Any) -> Any:
         return llguidance.LLMatcher.validate_grammar(

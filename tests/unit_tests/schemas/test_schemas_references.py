@@ -57,7 +57,9 @@ def make_diamond(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize("transform", SCHEMA_TRANSFORMS, ids=lambda transform: transform.__name__)
 def test_large_diamonds_stay_small(transform: Any) -> None:
     assert len(json.dumps(transform(make_diamond(60)))) < 50_000
-    assert count_lines_run(lambda: transform(make_diamond(60))) < 11 * count_lines_run(lambda: transform(make_diamond(6)))
+    assert count_lines_run(lambda: transform(make_diamond(60))) < 11 * count_lines_run(
+        lambda: transform(make_diamond(6))
+    )
 
 
 def test_small_diamonds_are_inlined() -> None:

@@ -74,7 +74,13 @@ def test_engine_types_list_every_type_of_a_property() -> None:
     }
     converted = to_tool_parameters(parameters, engine_types=True)["properties"]
     assert [alternative["type"] for alternative in converted["union"]["anyOf"]] == ["string", "integer", "null"]
-    assert {alternative["type"] for alternative in converted["any"]["anyOf"]} >= {"string", "number", "object", "array", "null"}
+    assert {alternative["type"] for alternative in converted["any"]["anyOf"]} >= {
+        "string",
+        "number",
+        "object",
+        "array",
+        "null",
+    }
     assert converted["enum"] == {"type": "string", "description": "Enum", "enum": ["a", None]}
 
 
