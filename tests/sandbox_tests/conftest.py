@@ -1,4 +1,4 @@
-"""One sandbox for the whole session, clean before each test: starting is cheap, but not free a thousand times."""
+"""One sandbox for the whole session, reset before each test, because a thousand starts would take long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.sandbox_tests.talking import Api
+from tests.sandbox_tests.api_client import Api
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Agents of LangChain on every Gemma and method, against a server that enforces the chat templates' rules."""
+"""LangChain agents with every Gemma and tool calling method, against a server that enforces the chat templates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GEMMA_7B = "@hf/google/gemma-7b-it"
 
 @dataclass(frozen=True)
 class Case:
-    """One way of running an agent."""
+    """A model and a method to run an agent with."""
 
     model: str
     method: str = "auto"
@@ -76,7 +76,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def model_for(case: Case, sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
+def make_model(case: Case, sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
     urls = {"cloudflare": sandbox.base_url, "dataoorts": sandbox.dataoorts_url, "aimlapi": sandbox.aimlapi_url}
     return ChatWorkersGemma(
         model=case.model,
@@ -93,40 +93,40 @@ def model_for(case: Case, sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
 
 @pytest.fixture(params=CASES, ids=str)
 def llm(request: pytest.FixtureRequest, sandbox: Sandbox, recwarn: pytest.WarningsRecorder) -> ChatWorkersGemma:
-    return model_for(request.param, sandbox)
+    return make_model(request.param, sandbox)
 
 
-def ask(agent: Any, question: str, earlier: Sequence[BaseMessage] = ()) -> dict[str, Any]:
+def run_agent(agent: Any, question: str, earlier: Sequence[BaseMessage] = ()) -> dict[str, Any]:
     """Call an agent, after earlier messages, and return its state."""
     state: dict[str, Any] = agent.invoke({"messages": [*earlier, HumanMessage(question)]}, {"recursion_limit": 12})
     return state
 
 
-def calls_of(messages: list[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
+def get_calls(messages: list[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
     return [(call["name"], call["args"]) for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
 
 
-def results_of(messages: list[BaseMessage]) -> list[str]:
+def get_results(messages: list[BaseMessage]) -> list[str]:
     return [message.text for message in messages if isinstance(message, ToolMessage)]
 
 
-def assert_pairs_up(messages: list[BaseMessage]) -> None:
-    """Every call has one result, and no id is used twice in the conversation."""
-    asked = [call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
-    answered = [message.tool_call_id for message in messages if isinstance(message, ToolMessage)]
-    assert len(set(asked)) == len(asked)
-    assert sorted(map(str, asked)) == sorted(answered)
+def assert_each_call_has_one_result(messages: list[BaseMessage]) -> None:
+    """Assert that every call has one result, and that no id is used twice in the conversation."""
+    call_ids = [call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+    result_ids = [message.tool_call_id for message in messages if isinstance(message, ToolMessage)]
+    assert len(set(call_ids)) == len(call_ids)
+    assert sorted(map(str, call_ids)) == sorted(result_ids)
 
 
 def test_agent_answers_with_a_tools_result(llm: ChatWorkersGemma) -> None:
     agent = create_agent(llm, [get_weather, divide], system_prompt="You are a helpful assistant.")
-    messages = ask(agent, "What is the weather in the city of Paris?")["messages"]
-    assert calls_of(messages) == [("get_weather", {"city": "Paris"})]
+    messages = run_agent(agent, "What is the weather in the city of Paris?")["messages"]
+    assert get_calls(messages) == [("get_weather", {"city": "Paris"})]
     assert "24 degrees in Paris" in messages[-1].text
-    assert_pairs_up(messages)
+    assert_each_call_has_one_result(messages)
 
 
-def test_agent_talks_for_three_rounds(llm: ChatWorkersGemma) -> None:
+def test_agent_answers_three_questions_in_one_conversation(llm: ChatWorkersGemma) -> None:
     agent = create_agent(llm, [get_weather, divide], system_prompt="You are a helpful assistant.")
     state: dict[str, Any] = {"messages": []}
     for question in (
@@ -134,22 +134,22 @@ def test_agent_talks_for_three_rounds(llm: ChatWorkersGemma) -> None:
         "Divide the dividend 84 by the divisor 2.",
         "Thank you, that was kind.",
     ):
-        state = ask(agent, question, state["messages"])
+        state = run_agent(agent, question, state["messages"])
     messages = state["messages"]
-    assert calls_of(messages) == [("get_weather", {"city": "Paris"}), ("divide", {"dividend": 84, "divisor": 2})]
-    assert results_of(messages) == ["24 degrees in Paris", "42.0"]
+    assert get_calls(messages) == [("get_weather", {"city": "Paris"}), ("divide", {"dividend": 84, "divisor": 2})]
+    assert get_results(messages) == ["24 degrees in Paris", "42.0"]
     assert "42" in [m.text for m in messages if isinstance(m, AIMessage) and not m.tool_calls][1]
-    assert_pairs_up(messages)
+    assert_each_call_has_one_result(messages)
 
 
 def test_agent_calls_tools_in_parallel(llm: ChatWorkersGemma) -> None:
     agent = create_agent(llm, [get_weather, divide])
     question = "What is the weather in the city of Paris? Also divide the dividend 84 by the divisor 2."
-    messages = ask(agent, question)["messages"]
-    assert sorted(name for name, _ in calls_of(messages)) == ["divide", "get_weather"]
+    messages = run_agent(agent, question)["messages"]
+    assert sorted(name for name, _ in get_calls(messages)) == ["divide", "get_weather"]
     assert "24 degrees in Paris" in messages[-1].text
     assert "42" in messages[-1].text
-    assert_pairs_up(messages)
+    assert_each_call_has_one_result(messages)
 
 
 def test_agent_continues_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
@@ -164,10 +164,10 @@ def test_agent_continues_after_a_failing_tool(llm: ChatWorkersGemma) -> None:
             return ToolMessage(f"Error: {error}", tool_call_id=call["id"], name=call["name"], status="error")
 
     agent = create_agent(llm, [get_weather, divide], middleware=[report_errors])
-    messages = ask(agent, "Divide the dividend 84 by the divisor 0.")["messages"]
-    assert calls_of(messages) == [("divide", {"dividend": 84, "divisor": 0})]
+    messages = run_agent(agent, "Divide the dividend 84 by the divisor 0.")["messages"]
+    assert get_calls(messages) == [("divide", {"dividend": 84, "divisor": 0})]
     assert "division by zero" in messages[-1].text
-    assert_pairs_up(messages)
+    assert_each_call_has_one_result(messages)
 
 
 async def test_agent_streams_messages(llm: ChatWorkersGemma) -> None:
@@ -183,7 +183,7 @@ async def test_agent_streams_messages(llm: ChatWorkersGemma) -> None:
     if llm.host != "dataoorts" and not (
         llm.tool_calling == "guided_json" and resolve_model(llm.model, llm.host).constraint == "bare_schema"
     ):
-        assert len(texts) > 3  # Dataoorts and JSON mode answer a stream with one body
+        assert len(texts) > 3  # Dataoorts and JSON mode send one body instead of a stream
     assert "24 degrees in Paris" in "".join(texts)
     assert not any(mark in "".join(texts) for mark in ("tool_code", "<|", '"name"', '"answer"'))
 
@@ -193,21 +193,21 @@ def test_agent_with_a_response_format(llm: ChatWorkersGemma, strategy: str) -> N
     wrap: dict[str, Callable[[Any], Any]] = {"provider": ProviderStrategy, "tool": ToolStrategy, "bare": lambda x: x}
     agent = create_agent(llm, [get_weather], response_format=wrap[strategy](Forecast))
     question = "What is the weather in the city of Paris? Give the forecast's city and degrees."
-    state = ask(agent, question)
+    state = run_agent(agent, question)
     assert isinstance(state["structured_response"], Forecast)
     assert state["structured_response"].city == "Paris"
 
 
 def test_ids_are_unique_when_the_server_repeats_them(sandbox: Sandbox) -> None:
-    """docs/wire.md section 3: ids repeated across turns."""
-    llm = model_for(Case(GEMMA_4), sandbox)
+    """See docs/wire.md section 3: services repeat ids across turns."""
+    llm = make_model(Case(GEMMA_4), sandbox)
     agent = create_agent(llm, [get_weather])
     state: dict[str, Any] = {"messages": []}
     with sandbox.using_dialect("repeated_call_ids"):
         for city in ("Paris", "Berlin", "Rome"):
-            state = ask(agent, f"What is the weather in the city of {city}?", state["messages"])
-    assert [args for _, args in calls_of(state["messages"])] == [{"city": c} for c in ("Paris", "Berlin", "Rome")]
-    assert_pairs_up(state["messages"])
+            state = run_agent(agent, f"What is the weather in the city of {city}?", state["messages"])
+    assert [args for _, args in get_calls(state["messages"])] == [{"city": c} for c in ("Paris", "Berlin", "Rome")]
+    assert_each_call_has_one_result(state["messages"])
 
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAoAAAAHg"  # the header has 640 by 480 pixels
@@ -237,16 +237,16 @@ def test_agent_answers_after_any_tool_result(sandbox: Sandbox, case: Case, kind:
         """Tell the weather in a city."""
         return OUTCOMES[kind]
 
-    llm = model_for(case, sandbox, unsupported_content="note")
-    messages = ask(create_agent(llm, [report, divide]), "What is the weather in the city of Paris?")["messages"]
-    assert calls_of(messages) == [("get_weather", {"city": "Paris"})]
+    llm = make_model(case, sandbox, unsupported_content="note")
+    messages = run_agent(create_agent(llm, [report, divide]), "What is the weather in the city of Paris?")["messages"]
+    assert get_calls(messages) == [("get_weather", {"city": "Paris"})]
     assert messages[-1].text
 
 
 @pytest.mark.filterwarnings("ignore:.*was retired")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_agents_that_hand_off_end_in_an_answer(sandbox: Sandbox, case: Case) -> None:
-    """As supervisors and swarms do: another agent continues the same history."""
+    """As in supervisors and swarms, another agent continues the same history."""
 
     @tool
     def transfer_to_travel() -> str:
@@ -254,13 +254,13 @@ def test_agents_that_hand_off_end_in_an_answer(sandbox: Sandbox, case: Case) -> 
         return "Successfully transferred to travel"
 
     question = "Ask the travel agent about the weather in the city of Paris."
-    llm = model_for(case, sandbox)
-    first = ask(create_agent(llm, [transfer_to_travel]), question)["messages"]
-    assert calls_of(first) == [("transfer_to_travel", {})]
+    llm = make_model(case, sandbox)
+    first = run_agent(create_agent(llm, [transfer_to_travel]), question)["messages"]
+    assert get_calls(first) == [("transfer_to_travel", {})]
     handed = first[:3]  # the question, the call and its result
     agent: Any = create_agent(llm, [get_weather])
     messages = agent.invoke({"messages": handed}, {"recursion_limit": 12})["messages"]
-    assert calls_of(messages)[1:] == [("get_weather", {"city": "Paris"})]
+    assert get_calls(messages)[1:] == [("get_weather", {"city": "Paris"})]
     assert "24 degrees in Paris" in messages[-1].text
     back = [*messages, AIMessage("", tool_calls=[{"name": "transfer_back", "args": {}, "id": "b1"}])]
     back.append(ToolMessage("Successfully transferred back to supervisor", tool_call_id="b1", name="transfer_back"))

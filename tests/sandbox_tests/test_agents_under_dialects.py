@@ -1,6 +1,6 @@
-"""Agents under each behaviour of the service and its engine (docs/wire.md sections 3, 4 and 10).
+"""Agents with each behaviour of the service and its engine (docs/wire.md sections 3, 4 and 10).
 
-They end in the right answer or in a typed error, and no tool runs with arguments that the model did not write whole.
+They end with the right answer or a typed error, and no tool runs with truncated arguments.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ TYPED_ERROR = frozenset(
         "text_choices",
     }
 )
-"""Dialects under which an error is right as well: no call, or no readable one, was returned."""
-WAYS = [("native", False), ("native", True), ("openai", True)]
+"""Dialects with which an error is correct too: the service returned no call, or one that cannot be read."""
+CALL_METHODS = [("native", False), ("native", True), ("openai", True)]
 
 
 class Details(BaseModel):
@@ -42,7 +42,7 @@ class Details(BaseModel):
 
 
 Outcome: TypeAlias = tuple[list[tuple[str, int]], str | None]
-"""What the tool was called with, and the answer; `None` for a typed error."""
+"""The arguments of the tool calls, and the answer, or `None` for a typed error."""
 
 
 def make_model(sandbox: Sandbox, api: str, **fields: Any) -> ChatWorkersGemma:
@@ -59,7 +59,7 @@ def make_model(sandbox: Sandbox, api: str, **fields: Any) -> ChatWorkersGemma:
 def run_agent(
     sandbox: Sandbox, api: str, *, streaming: bool, guarded: bool = False, **fields: Any
 ) -> tuple[list[tuple[str, int]], str | None]:
-    """Run an agent; return what its tool was called with, and its answer (`None` for a typed error)."""
+    """Run an agent. Return the arguments of its tool calls, and its answer, or `None` for a typed error."""
     ran: list[tuple[str, int]] = []
 
     @tool
@@ -80,7 +80,7 @@ def run_agent(
     return ran, messages[-1].text
 
 
-@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize(("api", "streaming"), CALL_METHODS)
 @pytest.mark.parametrize("name", sorted(DIALECTS))
 def test_an_agent_answers(sandbox: Sandbox, name: str, api: str, streaming: bool) -> None:
     with sandbox.using_dialect(name):
@@ -107,7 +107,7 @@ CUTTING = [
 ]
 
 
-@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize(("api", "streaming"), CALL_METHODS)
 @pytest.mark.parametrize("names", CUTTING, ids="+".join)
 def test_a_truncated_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], api: str, streaming: bool) -> None:
     with sandbox.using_dialect(*names):
@@ -123,7 +123,7 @@ def test_a_truncated_call_never_runs(sandbox: Sandbox, names: tuple[str, ...], a
 def test_every_agent_ends_in_an_answer_or_an_error(
     sandbox: Sandbox, names: tuple[str, ...], limit: int, streaming: bool
 ) -> None:
-    """An agent with the guard ends in an answer that names the truncated call, or in a typed error."""
+    """An agent with `ToolCallGuard` ends with an answer that names the truncated call, or with a typed error."""
     with sandbox.using_dialect(*names):
         ran, answer = run_agent(sandbox, "native", streaming=streaming, guarded=True, max_tokens=limit)
     assert set(ran) <= {WHOLE}
@@ -132,8 +132,8 @@ def test_every_agent_ends_in_an_answer_or_an_error(
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("tool_calling", ["prompt", "guided_json"])
-def test_a_call_that_is_swallowed_ends_in_no_call(sandbox: Sandbox, tool_calling: str, streaming: bool) -> None:
-    """Without `tools` the engine drops a call in Gemma's own notation: nothing is left of the reply."""
+def test_a_swallowed_call_runs_no_tool(sandbox: Sandbox, tool_calling: str, streaming: bool) -> None:
+    """Without `tools` the engine drops a call in Gemma's own notation, so that the reply is empty."""
     with sandbox.using_dialect("swallowed_calls"):
         ran, answer = run_agent(sandbox, "native", streaming=streaming, tool_calling=tool_calling)
     assert set(ran) <= {WHOLE}
@@ -148,9 +148,9 @@ def test_a_call_truncated_by_a_stop_sequence_never_runs(sandbox: Sandbox, name: 
     assert ran == []
 
 
-@pytest.mark.parametrize(("api", "streaming"), WAYS)
-def test_null_for_what_the_question_does_not_say(sandbox: Sandbox, api: str, streaming: bool) -> None:
-    """Engines make the string "null" of it where the schema has a string alone (docs/wire.md section 10)."""
+@pytest.mark.parametrize(("api", "streaming"), CALL_METHODS)
+def test_missing_optional_arguments_are_null(sandbox: Sandbox, api: str, streaming: bool) -> None:
+    """If the schema allows only a string, engines send the string "null" (docs/wire.md section 10)."""
     ran: list[tuple[Any, ...]] = []
 
     @tool
@@ -175,11 +175,9 @@ def test_null_for_what_the_question_does_not_say(sandbox: Sandbox, api: str, str
     assert "Wrote 12 lines" in answer.text
 
 
-@pytest.mark.parametrize(("api", "streaming"), WAYS)
+@pytest.mark.parametrize(("api", "streaming"), CALL_METHODS)
 @pytest.mark.parametrize("name", ["small_window", "reduced_max_tokens"])
-def test_a_limit_that_the_caller_did_not_set_is_made_to_fit(
-    sandbox: Sandbox, name: str, api: str, streaming: bool
-) -> None:
+def test_a_default_max_tokens_is_reduced_to_fit(sandbox: Sandbox, name: str, api: str, streaming: bool) -> None:
     with sandbox.using_dialect(name):
         ran, answer = run_agent(sandbox, api, streaming=streaming, max_tokens=None)
     assert ran == [WHOLE]

@@ -1,4 +1,4 @@
-"""The asynchronous batch against the sandbox's queue."""
+"""The asynchronous batch against the queue of the sandbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_workers_gemma import (
     ContextOverflowError,
 )
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.sandbox_tests.talking import GEMMA_4, SEA_LION
+from tests.sandbox_tests.api_client import GEMMA_4, SEA_LION
 
 PROMPTS = [f"Say {at}" for at in range(1000)]
 
@@ -38,7 +38,7 @@ def queue(patient_sandbox: Sandbox) -> Sandbox:
     return patient_sandbox
 
 
-def chat(sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
+def make_llm(sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
     return ChatWorkersGemma(
         base_url=sandbox.base_url,
         account_id=sandbox.account_id,
@@ -47,17 +47,13 @@ def chat(sandbox: Sandbox, **fields: Any) -> ChatWorkersGemma:
     )
 
 
-def bodies(sandbox: Sandbox) -> list[Any]:
-    return [request.json for request in sandbox.requests]
-
-
 def test_a_thousand_prompts_with_failures_and_a_restart_in_the_middle(queue: Sandbox, tmp_path: Path) -> None:
     inputs: list[Any] = list(PROMPTS)
     broken = range(100, 1000, 100)
     for at in broken:
-        inputs[at] = "word " * 240_000  # more than the model reads, and together more than one payload takes
+        inputs[at] = "word " * 240_000  # exceeds the context window, and together they exceed one payload
     queue.fail(1, status=429, code=3040, retry_after=0, path="/ai/run")  # the first payload is retried
-    job = chat(queue).submit_batch(inputs)
+    job = make_llm(queue).submit_batch(inputs)
     assert len(job) == 1000
     assert len(job.parts) == 2
     assert all(len(request.body) < 10_000_000 for request in queue.requests)
@@ -91,7 +87,7 @@ Path(told).write_bytes(pickle.dumps(outcomes))
 
 
 def test_results_are_those_of_invoke(queue: Sandbox) -> None:
-    llm = chat(queue, temperature=0)
+    llm = make_llm(queue, temperature=0)
     prompts: list[Any] = PROMPTS[:5]
     for queued, alone in zip(llm.queue_batch(prompts, poll_interval=0), llm.batch(prompts), strict=True):
         assert queued.content == alone.content
@@ -101,7 +97,7 @@ def test_results_are_those_of_invoke(queue: Sandbox) -> None:
 
 
 async def test_async(queue: Sandbox) -> None:
-    messages = await chat(queue, model=GEMMA_4).aqueue_batch(PROMPTS[:3], poll_interval=0)
+    messages = await make_llm(queue, model=GEMMA_4).aqueue_batch(PROMPTS[:3], poll_interval=0)
     assert [message.text == str(at) for at, message in enumerate(messages)] == [True] * 3
     assert all(message.additional_kwargs["reasoning_content"] for message in messages)
 
@@ -112,7 +108,7 @@ def test_tools(queue: Sandbox) -> None:
         """Tell the weather in a city."""
         return f"24 degrees in {city}"
 
-    bound = chat(queue, model=GEMMA_4, thinking=False).bind_tools([get_weather])
+    bound = make_llm(queue, model=GEMMA_4, thinking=False).bind_tools([get_weather])
     cities = ("Paris", "Rome")
     inputs = [f"What is the weather in the city of {city}?" for city in cities]
     messages = bound.queue_batch(inputs, poll_interval=0)  # type: ignore[attr-defined]
@@ -120,7 +116,7 @@ def test_tools(queue: Sandbox) -> None:
 
 
 def test_a_queue_that_fails_permanently(queue: Sandbox) -> None:
-    llm = chat(queue, max_retries=1)
+    llm = make_llm(queue, max_retries=1)
     job = llm.submit_batch(PROMPTS[:2])
     queue.fail(2, status=429, code=3040, retry_after=0)
     with pytest.raises(CapacityError) as caught:
@@ -133,4 +129,4 @@ def test_a_queue_that_fails_permanently(queue: Sandbox) -> None:
 def test_an_unknown_job(queue: Sandbox) -> None:
     job = BatchJob.from_json(f'{{"model": "{SEA_LION}", "parts": [{{"request_id": "none", "count": 1}}]}}')
     with pytest.raises(BadRequestError, match="no request with the id none"):
-        chat(queue).fetch_batch(job)
+        make_llm(queue).fetch_batch(job)

@@ -1,4 +1,4 @@
-"""Whatever a client sends: the sandbox answers, in bounded time and memory, and stops when the client is gone."""
+"""The sandbox replies to any request in bounded time and memory, and stops when the client disconnects."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.sandbox.bounded import BoundedDict
 from langchain_workers_gemma.sandbox.json_body import MAX_DEPTH, parse_body
 from langchain_workers_gemma.sandbox.records import ReceivedRequest, RequestLog
-from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, QUIET, SEA_LION, WEATHER, Api, error_of, text_of, user
+from tests.sandbox_tests.api_client import (
+    GEMMA_3,
+    GEMMA_4,
+    QUIET,
+    SEA_LION,
+    WEATHER,
+    Api,
+    get_error,
+    get_text,
+    to_messages,
+)
 
 
-def doubling(keyword: str) -> dict[str, Any]:
-    """2 kB that double at each of 40 levels."""
+def make_doubling_schema(keyword: str) -> dict[str, Any]:
+    """Return a schema of 2 kB that doubles at each of 40 levels."""
     references = {
         f"a{at}": {keyword: [{"$ref": f"#/$defs/a{at + 1}"}, {"$ref": f"#/$defs/a{at + 1}"}]} for at in range(40)
     }
@@ -28,7 +38,7 @@ def doubling(keyword: str) -> dict[str, Any]:
     }
 
 
-def nested(levels: int) -> dict[str, Any]:
+def make_nested_schema(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):
         schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
@@ -42,9 +52,9 @@ RECURSIVE = {
 }
 EVIL = "^(([a-z])+.)+[A-Z]([a-z])+$"
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "all of": doubling("allOf"),
-    "any of": doubling("anyOf"),
-    "one of": doubling("oneOf"),
+    "all of": make_doubling_schema("allOf"),
+    "any of": make_doubling_schema("anyOf"),
+    "one of": make_doubling_schema("oneOf"),
     "recursive": RECURSIVE,
     "items": {"type": "array", "items": {"type": "integer"}, "minItems": 5_000_000},
     "prefix items": {"type": "array", "prefixItems": [{"type": "integer"}] * 3, "minItems": 10**9},
@@ -52,7 +62,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "pattern": {"type": "string", "pattern": EVIL},
     "pattern properties": {"type": "object", "patternProperties": {EVIL: {}}, "additionalProperties": False},
     "long pattern": {"type": "string", "pattern": "^(a{1,1000}){1,1000}$"},
-    "deep": nested(50),
+    "deep": make_nested_schema(50),
     "wide": {**WIDE, "required": list(WIDE["properties"])},
     "enum": {"enum": [f"v{at}" for at in range(50_000)]},
     "itself": {"$ref": "#"},
@@ -63,19 +73,19 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_no_schema_holds_the_sandbox_up(api: Api, name: str) -> None:
-    """Each of these took minutes, gigabytes or the whole stack before there were limits; the client waits a minute."""
+def test_no_schema_blocks_the_sandbox(api: Api, name: str) -> None:
+    """Without limits, each of these takes minutes, gigabytes or the whole stack. The client waits one minute."""
     text = f"Find the aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! {'a' * 40} 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb!'"
     schema = SCHEMAS[name]
     wrapped = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
     bound = {"type": "function", "function": {"name": "find", "description": "Find", "parameters": parameters}}
     replies = [
-        api.say(GEMMA_3, text, guided_json=schema),
-        api.say(SEA_LION, text, response_format={"type": "json_schema", "json_schema": schema}),
-        api.say(GEMMA_4, text, response_format=wrapped, **QUIET),
-        api.say(GEMMA_4, text, tools=[bound], tool_choice="required", **QUIET),
-        api.say(GEMMA_3, f"{text} Answer in JSON by this schema: {json.dumps(schema)}"),
+        api.send_text(GEMMA_3, text, guided_json=schema),
+        api.send_text(SEA_LION, text, response_format={"type": "json_schema", "json_schema": schema}),
+        api.send_text(GEMMA_4, text, response_format=wrapped, **QUIET),
+        api.send_text(GEMMA_4, text, tools=[bound], tool_choice="required", **QUIET),
+        api.send_text(GEMMA_3, f"{text} Answer in JSON by this schema: {json.dumps(schema)}"),
     ]
     for reply in replies:
         assert reply.status_code in (200, 400), reply.text[:500]
@@ -89,7 +99,7 @@ def test_deep_json_is_refused(api: Api, depth: int, brackets: str) -> None:
     inner = opening * depth + "1" + brackets[1] * depth
     body = f'{{"messages": [{{"role": "user", "content": "Hello"}}], "extra": {inner}}}'
     url = f"{api.account}/ai/run/{GEMMA_3}"
-    status, code, message = error_of(api.http.post(url, content=body, headers=api.auth))
+    status, code, message = get_error(api.http.post(url, content=body, headers=api.auth))
     assert (status, code) == (400, 5006)
     assert "levels deep" in message
     assert api.sandbox.requests[-1].json is None
@@ -118,7 +128,7 @@ def test_a_paired_surrogate_is_a_character() -> None:
     "number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5000, "9" * 400, "1" + "0" * 300 + ".5"]
 )
 @pytest.mark.parametrize("key", ["max_tokens", "temperature", "seed", "n", "unknown"])
-def test_numbers_of_any_size(api: Api, number: str, key: str) -> None:
+def test_numbers_of_any_size_are_accepted_or_refused(api: Api, number: str, key: str) -> None:
     for model in (GEMMA_4, "@cf/google/gemma-7b-it-lora"):
         body = f'{{"messages": [{{"role": "user", "content": "Hello"}}], "{key}": {number}}}'
         reply = api.http.post(f"{api.account}/ai/run/{model}", content=body, headers=api.auth)
@@ -126,9 +136,9 @@ def test_numbers_of_any_size(api: Api, number: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe{}", b"\xed\xa0\x80", b"[1]", b"null", b'"a"', b'{"a": 1}}', b"{" * 9])
-def test_what_is_no_json_object_is_refused(api: Api, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(api: Api, body: bytes) -> None:
     reply = api.http.post(f"{api.account}/ai/run/{GEMMA_3}", content=body, headers=api.auth)
-    assert error_of(reply)[:2] == (400, 5006)
+    assert get_error(reply)[:2] == (400, 5006)
 
 
 def test_an_error_message_is_bounded(api: Api) -> None:
@@ -139,15 +149,15 @@ def test_an_error_message_is_bounded(api: Api) -> None:
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_body_beyond_the_limit_is_refused_and_not_kept(chunked: bool) -> None:
+def test_a_body_beyond_the_limit_is_refused_and_not_stored(chunked: bool) -> None:
     with Sandbox(max_body=1_000) as sandbox, Api(sandbox) as api:
         body = b'{"messages": "' + b"a" * 3_000_000 + b'"}'
         content = (body[at : at + 65_536] for at in range(0, len(body), 65_536)) if chunked else body
         reply = api.http.post(f"{api.account}/ai/run/{GEMMA_3}", content=content, headers=api.auth)
-        assert error_of(reply)[:2] == (413, 3006)
+        assert get_error(reply)[:2] == (413, 3006)
         (record,) = sandbox.requests
         assert (record.truncated, record.json, len(record.body)) == (True, None, 1_000)
-        assert api.say(GEMMA_3, "Hello").status_code == 200
+        assert api.send_text(GEMMA_3, "Hello").status_code == 200
 
 
 def test_the_record_of_requests_is_bounded() -> None:
@@ -164,7 +174,7 @@ def test_the_record_of_requests_is_bounded() -> None:
     assert log.all() == []
 
 
-def test_a_bounded_dictionary_drops_what_was_set_longest_ago() -> None:
+def test_a_bounded_dictionary_removes_its_oldest_entry() -> None:
     held: BoundedDict[str, int] = BoundedDict(2)
     held["a"], held["b"] = 1, 2
     held["a"] = 3
@@ -172,32 +182,34 @@ def test_a_bounded_dictionary_drops_what_was_set_longest_ago() -> None:
     assert held == {"a": 3, "c": 4}
 
 
-# --- clients that are gone --------------------------------------------------------------------------------------------
+# --- clients that disconnect ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("streamed", [True, False])
-def test_the_upstream_stops_when_the_client_is_gone(streamed: bool) -> None:
+def test_the_upstream_stops_when_the_client_disconnects(streamed: bool) -> None:
     with Sandbox() as back:
         back.stall(600, after_events=3 if streamed else 0)
         with Sandbox(upstream=back.openai_url, upstream_model="google/gemma-4-26b-a4b-it") as front, Api(front) as api:
-            body = {"messages": user("Hello"), "stream": streamed, **QUIET}
+            body = {"messages": to_messages("Hello"), "stream": streamed, **QUIET}
             with pytest.raises(httpx.ReadTimeout):
                 api.http.post(f"{api.account}/ai/run/{GEMMA_4}", json=body, headers=api.auth, timeout=1)
             assert back.requests
             deadline = time.perf_counter() + 30
-            while open_connections(back) and time.perf_counter() < deadline:
+            while count_connections(back) and time.perf_counter() < deadline:
                 time.sleep(0.01)
-            assert open_connections(back) == 0
+            assert count_connections(back) == 0
 
 
 def test_a_client_that_disconnects_while_its_body_is_sent(sandbox: Sandbox, api: Api) -> None:
     with socket.create_connection(("127.0.0.1", sandbox.port)) as connection:
         connection.sendall(b"POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{")
-    assert api.say(GEMMA_3, "Hello").status_code == 200
+    assert api.send_text(GEMMA_3, "Hello").status_code == 200
 
 
 def test_the_sandbox_closes_while_a_paced_stream_runs() -> None:
     with Sandbox(tokens_per_second=0.5) as sandbox, Api(sandbox) as api:
         url = f"{api.account}/ai/run/{GEMMA_4}"
-        with api.http.stream("POST", url, json={"messages": user("Hello"), "stream": True}, headers=api.auth) as reply:
+        with api.http.stream(
+            "POST", url, json={"messages": to_messages("Hello"), "stream": True}, headers=api.auth
+        ) as reply:
             pieces = reply.iter_raw()
             next(pieces)
             sandbox.close()
@@ -205,30 +217,30 @@ def test_the_sandbox_closes_while_a_paced_stream_runs() -> None:
                 list(pieces)
 
 
-def open_connections(sandbox: Sandbox) -> int:
+def count_connections(sandbox: Sandbox) -> int:
     assert sandbox._running is not None
     return len(sandbox._running.connections)
 
 
-# --- the pace of streams ----------------------------------------------------------------------------------------------
+# --- the speed of streams ---------------------------------------------------------------------------------------------
 def test_a_paced_stream_is_slower_and_otherwise_equal(sandbox: Sandbox, api: Api) -> None:
-    whole = api.text(GEMMA_4, "Write 3 sentences about tea", **QUIET)
-    events = api.events(GEMMA_4, "Write 3 sentences about tea", **QUIET)
+    whole = api.get_text(GEMMA_4, "Write 3 sentences about tea", **QUIET)
+    events = api.get_events(GEMMA_4, "Write 3 sentences about tea", **QUIET)
     sandbox.tokens_per_second = 400
     try:
-        began = time.perf_counter()
-        paced = api.events(GEMMA_4, "Write 3 sentences about tea", **QUIET)
-        took = time.perf_counter() - began
+        started_at = time.perf_counter()
+        paced = api.get_events(GEMMA_4, "Write 3 sentences about tea", **QUIET)
+        duration = time.perf_counter() - started_at
     finally:
         sandbox.tokens_per_second = None
-    said = "".join(choice["delta"].get("content", "") for one in paced[:-1] for choice in one["choices"])
-    assert said == whole
+    text = "".join(choice["delta"].get("content", "") for event in paced[:-1] for choice in event["choices"])
+    assert text == whole
     assert len(paced) == len(events)
-    assert took >= (len(events) - 10) / 400
+    assert duration >= (len(events) - 10) / 400
 
 
 @pytest.mark.parametrize("pace", [0, -1, float("inf"), float("nan")])
-def test_a_pace_is_a_positive_number(pace: float) -> None:
+def test_tokens_per_second_must_be_a_positive_number(pace: float) -> None:
     with pytest.raises(ValueError, match="tokens_per_second="):
         Sandbox(tokens_per_second=pace)
 
@@ -239,6 +251,6 @@ def test_a_pace_is_a_positive_number(pace: float) -> None:
     [{"host": "evil.example"}, {"host": "evil.example:80"}, {"origin": "https://evil.example"}, {"origin": "null"}],
 )
 def test_a_foreign_page_cannot_use_the_sandbox(api: Api, headers: dict[str, str]) -> None:
-    assert api.run(GEMMA_4, {"messages": user("Hello"), **QUIET}, headers=headers).status_code == 403
-    assert api.run(GEMMA_4, {"messages": user("Hello"), "tools": [WEATHER]}).status_code == 200
-    assert text_of(api.say(GEMMA_3, "Hello").json()["result"])
+    assert api.run(GEMMA_4, {"messages": to_messages("Hello"), **QUIET}, headers=headers).status_code == 403
+    assert api.run(GEMMA_4, {"messages": to_messages("Hello"), "tools": [WEATHER]}).status_code == 200
+    assert get_text(api.send_text(GEMMA_3, "Hello").json()["result"])

@@ -1,4 +1,4 @@
-"""Replies under a constraint: every one valid, whatever the schema, made from the prompt where it fits."""
+"""Replies under a constraint: all of them are valid, and use the values of the prompt where the schema allows it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.sandbox.engines.mock.constrained_decoding import decode
-from tests.sandbox_tests.talking import (
+from tests.sandbox_tests.api_client import (
     GEMMA_2B_LORA,
     GEMMA_3,
     GEMMA_4,
     GEMMA_7B,
     SEA_LION,
     Api,
-    error_of,
-    text_of,
-    user,
+    get_error,
+    get_text,
+    to_messages,
 )
 
 PERSON = {
@@ -106,7 +106,7 @@ PROMPTS = ["Hello", "Ann is 41, likes green and was born on 1980-02-03", "x" * 3
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_every_reply_is_valid(api: Api, name: str, prompt: str) -> None:
-    text = api.text(GEMMA_3, prompt, guided_json=SCHEMAS[name], max_tokens=4000)
+    text = api.get_text(GEMMA_3, prompt, guided_json=SCHEMAS[name], max_tokens=4000)
     jsonschema.validate(json.loads(text), SCHEMAS[name], format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     assert all(character.isprintable() for character in text)
 
@@ -120,21 +120,23 @@ def test_without_a_proposal_the_engine_alone_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_the_engine_refuses_is_refused(api: Api, name: str) -> None:
-    status, code, message = error_of(api.run(GEMMA_3, {"messages": user("Hello"), "guided_json": REFUSED[name]}))
+def test_a_schema_that_the_engine_refuses_is_refused(api: Api, name: str) -> None:
+    status, code, message = get_error(
+        api.run(GEMMA_3, {"messages": to_messages("Hello"), "guided_json": REFUSED[name]})
+    )
     assert (status, code) == (400, 5006)
     assert "JSON Mode couldn't be met" in message
 
 
 def test_values_come_from_the_prompt(api: Api) -> None:
-    text = api.text(GEMMA_3, "Ann is 41, likes green and was born on 1980-02-03", guided_json=PERSON)
+    text = api.get_text(GEMMA_3, "Ann is 41, likes green and was born on 1980-02-03", guided_json=PERSON)
     value = json.loads(text)
     assert (value["name"], value["age"], value["color"], value["born"]) == ("Ann", 41, "green", "1980-02-03")
 
 
 def test_a_choice_follows_the_prompt(api: Api) -> None:
     schema = {"type": "object", "properties": {"mood": {"enum": ["happy", "very sad", "angry"]}}, "required": ["mood"]}
-    assert json.loads(api.text(GEMMA_3, "I feel very sad today", guided_json=schema)) == {"mood": "very sad"}
+    assert json.loads(api.get_text(GEMMA_3, "I feel very sad today", guided_json=schema)) == {"mood": "very sad"}
 
 
 def test_optional_keys_are_omitted_unless_requested(api: Api) -> None:
@@ -143,29 +145,33 @@ def test_optional_keys_are_omitted_unless_requested(api: Api) -> None:
         "properties": {"setup": {"type": "string"}, "punchline": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
         "required": ["setup", "punchline"],
     }
-    without = json.loads(api.text(GEMMA_3, "Give me the setup to a joke about cats, no punchline.", guided_json=schema))
+    without = json.loads(
+        api.get_text(GEMMA_3, "Give me the setup to a joke about cats, no punchline.", guided_json=schema)
+    )
     assert without["punchline"] is None
-    assert json.loads(api.text(GEMMA_3, "A joke about cats, include the punchline.", guided_json=schema))["punchline"]
+    assert json.loads(api.get_text(GEMMA_3, "A joke about cats, include the punchline.", guided_json=schema))[
+        "punchline"
+    ]
     optional = {**schema, "required": ["setup"]}
-    assert list(json.loads(api.text(GEMMA_3, "Tell me something funny.", guided_json=optional))) == ["setup"]
+    assert list(json.loads(api.get_text(GEMMA_3, "Tell me something funny.", guided_json=optional))) == ["setup"]
 
 
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_7B, GEMMA_2B_LORA, SEA_LION])
 def test_json_object_takes_its_keys_from_the_prompt(api: Api, model: str) -> None:
     text = "Tell me a joke. Return JSON with 'setup' and 'punchline' keys."
-    result = api.result(model, text, response_format={"type": "json_object"})
-    value = result["response"] if "response" in result else json.loads(text_of(result))
+    result = api.get_result(model, text, response_format={"type": "json_object"})
+    value = result["response"] if "response" in result else json.loads(get_text(result))
     assert set(value) == {"setup", "punchline"}
 
 
-def test_a_cut_reply_is_cut_json(api: Api) -> None:
-    text = api.text(GEMMA_3, "Ann is 41", guided_json=PERSON, max_tokens=8)
+def test_a_truncated_reply_is_truncated_json(api: Api) -> None:
+    text = api.get_text(GEMMA_3, "Ann is 41", guided_json=PERSON, max_tokens=8)
     assert text.startswith('{"name":"')
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         json.loads(text)
 
 
-def calling(name: str, **properties: Any) -> dict[str, Any]:
+def make_call_schema(name: str, **properties: Any) -> dict[str, Any]:
     arguments = {
         "type": "object",
         "properties": properties,
@@ -180,11 +186,14 @@ def calling(name: str, **properties: Any) -> dict[str, Any]:
     }
 
 
-CALLS = [calling("get_weather", city={"type": "string"}), calling("add", a={"type": "integer"}, b={"type": "integer"})]
+CALLS = [
+    make_call_schema("get_weather", city={"type": "string"}),
+    make_call_schema("add", a={"type": "integer"}, b={"type": "integer"}),
+]
 
 
-def either(kind: str) -> dict[str, Any]:
-    """Return a schema of calls or an answer, under unusual keys."""
+def make_choice_schema(kind: str) -> dict[str, Any]:
+    """Return a schema of calls or an answer, with unusual keys."""
     several = {"type": "array", "items": {kind: CALLS}}
     return {
         kind: [
@@ -220,34 +229,34 @@ INSTRUCTIONS = {"role": "system", "content": "Functions:\n- get_weather: Get the
     ],
 )
 def test_a_schema_of_calls_is_filled_with_the_requested_calls(api: Api, text: str, expected: object) -> None:
-    body = {"messages": [INSTRUCTIONS, *user(text)], "guided_json": either("anyOf")}
-    assert json.loads(text_of(api.run(GEMMA_3, body).json()["result"])) == {"steps": expected}
+    body = {"messages": [INSTRUCTIONS, *to_messages(text)], "guided_json": make_choice_schema("anyOf")}
+    assert json.loads(get_text(api.run(GEMMA_3, body).json()["result"])) == {"steps": expected}
 
 
-def test_a_schema_of_calls_or_an_answer_is_answered_when_no_call_is_requested(api: Api) -> None:
-    body = {"messages": [INSTRUCTIONS, *user("Hello!")], "guided_json": either("anyOf")}
-    assert json.loads(text_of(api.run(GEMMA_3, body).json()["result"]))["final"].startswith("Hello!")
+def test_a_schema_of_calls_or_an_answer_is_filled_with_an_answer_if_no_call_is_requested(api: Api) -> None:
+    body = {"messages": [INSTRUCTIONS, *to_messages("Hello!")], "guided_json": make_choice_schema("anyOf")}
+    assert json.loads(get_text(api.run(GEMMA_3, body).json()["result"]))["final"].startswith("Hello!")
 
 
-def test_a_schema_of_calls_or_an_answer_is_answered_with_results(api: Api) -> None:
+def test_a_schema_of_calls_or_an_answer_is_filled_with_an_answer_after_results(api: Api) -> None:
     history = [
         INSTRUCTIONS,
-        *user("Add 3 and 4"),
+        *to_messages("Add 3 and 4"),
         {"role": "assistant", "content": '{"steps": [{"name": "add", "arguments": {"a": 3, "b": 4}}]}'},
-        *user("Result of add: 7"),
+        *to_messages("Result of add: 7"),
     ]
-    body = {"messages": history, "guided_json": either("anyOf")}
-    assert "7" in json.loads(text_of(api.run(GEMMA_3, body).json()["result"]))["final"]
+    body = {"messages": history, "guided_json": make_choice_schema("anyOf")}
+    assert "7" in json.loads(get_text(api.run(GEMMA_3, body).json()["result"]))["final"]
 
 
-def test_one_call_is_the_likeliest(api: Api) -> None:
+def test_the_most_likely_call_is_chosen(api: Api) -> None:
     for text, name in (("Add 3 and 4", "add"), ("The weather in Rome, please", "get_weather")):
-        body = {"messages": [INSTRUCTIONS, *user(text)], "guided_json": {"anyOf": CALLS}}
-        assert json.loads(text_of(api.run(GEMMA_3, body).json()["result"]))["name"] == name
+        body = {"messages": [INSTRUCTIONS, *to_messages(text)], "guided_json": {"anyOf": CALLS}}
+        assert json.loads(get_text(api.run(GEMMA_3, body).json()["result"]))["name"] == name
 
 
 # --- any schema -------------------------------------------------------------------------------------------------------
-def leaves() -> st.SearchStrategy[dict[str, Any]]:
+def make_leaf_strategy() -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.just({"type": "boolean"}),
         st.just({"type": "null"}),
@@ -263,7 +272,7 @@ def leaves() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def make_nested_strategy(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.tuples(inner, st.integers(0, 2), st.integers(0, 2)).map(
             lambda found: {"type": "array", "items": found[0], "minItems": found[1], "maxItems": found[1] + found[2]}
@@ -281,11 +290,11 @@ def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[s
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(schema=st.recursive(leaves(), nested, max_leaves=6), seed=st.integers(0, 9))
+@given(schema=st.recursive(make_leaf_strategy(), make_nested_strategy, max_leaves=6), seed=st.integers(0, 9))
 def test_any_schema(schema: dict[str, Any], seed: int) -> None:
     jsonschema.validate(json.loads(decode(schema, {"a": 1}, ["Ann"], seed)), schema)
 
 
-def test_a_stream_whose_schema_is_refused_never_begins(api: Api) -> None:
-    body = {"messages": user("Hello"), "guided_json": REFUSED["not"], "stream": True}
-    assert error_of(api.run(GEMMA_3, body))[:2] == (400, 5006)
+def test_a_stream_whose_schema_is_refused_never_starts(api: Api) -> None:
+    body = {"messages": to_messages("Hello"), "guided_json": REFUSED["not"], "stream": True}
+    assert get_error(api.run(GEMMA_3, body))[:2] == (400, 5006)

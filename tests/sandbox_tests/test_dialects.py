@@ -1,4 +1,4 @@
-"""Each oddity that was seen in the wild can be switched on, and changes nothing else."""
+"""Each dialect reproduces one reported behaviour, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ import pytest
 
 from langchain_workers_gemma.sandbox import DIALECTS, Dialect, Sandbox, get_dialect
 from langchain_workers_gemma.sandbox.engines.mock.notation import NOTATIONS
-from tests.sandbox_tests.talking import ADD, GEMMA_3, GEMMA_4, QUIET, WEATHER, Api, calls_of, read_events, text_of, user
-from tests.sandbox_tests.test_streams import USAGE, calls_in, text_in
+from tests.sandbox_tests.api_client import (
+    ADD,
+    GEMMA_3,
+    GEMMA_4,
+    QUIET,
+    WEATHER,
+    Api,
+    get_calls,
+    get_text,
+    read_events,
+    to_messages,
+)
+from tests.sandbox_tests.test_streams import USAGE, get_stream_text, merge_calls
 
 TWO_CALLS = "Add 3 and 4 and tell me the weather in Paris"
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
@@ -48,34 +59,34 @@ def model(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("name", UNTOUCHED_TEXT)
 def test_the_text_is_the_same(api: Api, name: str, model: str) -> None:
     text = "Write 2 sentences about 42 cats, 7 dogs and 你好"
-    expected = api.text(model, text)
+    expected = api.get_text(model, text)
     with api.sandbox.using_dialect(name):
-        assert text_in(api.events(model, text)) == expected
+        assert get_stream_text(api.get_events(model, text)) == expected
 
 
 @pytest.mark.parametrize("name", UNTOUCHED_TEXT)
 def test_the_calls_are_the_same(api: Api, name: str, model: str) -> None:
-    expected = api.calls(model, TWO_CALLS, ADD, WEATHER)
+    expected = api.get_calls(model, TWO_CALLS, ADD, WEATHER)
     with api.sandbox.using_dialect(name):
-        calls = calls_in(api.events(model, TWO_CALLS, tools=[ADD, WEATHER]))
+        calls = merge_calls(api.get_events(model, TWO_CALLS, tools=[ADD, WEATHER]))
     assert [(call["name"], json.loads(call["arguments"])) for call in calls.values()] == expected
 
 
 def test_native_and_choices_for_any_model(api: Api, model: str) -> None:
     with api.sandbox.using_dialect("native"):
-        assert "response" in api.result(model, "Hello")
-        assert "response" in api.events(model, "Hello")[0]
+        assert "response" in api.get_result(model, "Hello")
+        assert "response" in api.get_events(model, "Hello")[0]
     with api.sandbox.using_dialect("choices"):
-        assert "message" in api.result(model, "Hello")["choices"][0]
-        assert "delta" in api.events(model, "Hello")[0]["choices"][0]
+        assert "message" in api.get_result(model, "Hello")["choices"][0]
+        assert "delta" in api.get_events(model, "Hello")[0]["choices"][0]
     with api.sandbox.using_dialect("text_choices"):
-        assert "text" in api.result(model, "Hello")["choices"][0]
-        assert "text" in api.events(model, "Hello")[0]["choices"][0]
+        assert "text" in api.get_result(model, "Hello")["choices"][0]
+        assert "text" in api.get_events(model, "Hello")[0]["choices"][0]
 
 
-def test_numbers_in_place_of_texts(api: Api, model: str) -> None:
+def test_numbers_instead_of_text(api: Api, model: str) -> None:
     with api.sandbox.using_dialect("numbers"):
-        events = api.events(model, "Tell me about 42")
+        events = api.get_events(model, "Tell me about 42")
     texts = [
         event.get("response", event.get("choices", [{}])[:1]) for event in events[:-1] if event.get("choices", True)
     ]
@@ -85,32 +96,32 @@ def test_numbers_in_place_of_texts(api: Api, model: str) -> None:
 
 def test_a_null_response_beside_calls(api: Api) -> None:
     with api.sandbox.using_dialect("null_response"):
-        assert api.result(GEMMA_3, TWO_CALLS, tools=[ADD])["response"] is None
-        assert api.result(GEMMA_4, TWO_CALLS, tools=[ADD])["choices"][0]["message"]["content"] is None
+        assert api.get_result(GEMMA_3, TWO_CALLS, tools=[ADD])["response"] is None
+        assert api.get_result(GEMMA_4, TWO_CALLS, tools=[ADD])["choices"][0]["message"]["content"] is None
 
 
 def test_a_response_that_is_a_list(api: Api) -> None:
-    text = api.text(GEMMA_3, "Hello")
+    text = api.get_text(GEMMA_3, "Hello")
     with api.sandbox.using_dialect("generated_text"):
-        assert api.result(GEMMA_3, "Hello")["response"] == [{"generated_text": text}]
+        assert api.get_result(GEMMA_3, "Hello")["response"] == [{"generated_text": text}]
 
 
 def test_a_response_that_is_a_number(api: Api) -> None:
     with api.sandbox.using_dialect("numbers"):
-        assert api.result(GEMMA_3, "Ann is 41", guided_json={"type": "integer"})["response"] == 41
+        assert api.get_result(GEMMA_3, "Ann is 41", guided_json={"type": "integer"})["response"] == 41
 
 
 def test_a_response_that_is_an_object(api: Api) -> None:
     with api.sandbox.using_dialect("object_response"):
-        assert api.result(GEMMA_3, "Ann is 41", guided_json=SCHEMA)["response"] == {"age": 41}
-        assert isinstance(api.result(GEMMA_3, "Hello")["response"], str)
+        assert api.get_result(GEMMA_3, "Ann is 41", guided_json=SCHEMA)["response"] == {"age": 41}
+        assert isinstance(api.get_result(GEMMA_3, "Hello")["response"], str)
 
 
 @pytest.mark.parametrize("text", ["Hello", TWO_CALLS])
 def test_usage_on_every_event_counts_up(api: Api, model: str, text: str) -> None:
-    expected = api.result(model, text, tools=[ADD, WEATHER])["usage"]
+    expected = api.get_result(model, text, tools=[ADD, WEATHER])["usage"]
     with api.sandbox.using_dialect("usage_on_every_event"):
-        events = api.events(model, text, tools=[ADD, WEATHER])[:-1]
+        events = api.get_events(model, text, tools=[ADD, WEATHER])[:-1]
     assert all("usage" in event for event in events)
     counts = [event["usage"]["completion_tokens"] for event in events]
     assert counts == sorted(counts)
@@ -119,9 +130,9 @@ def test_usage_on_every_event_counts_up(api: Api, model: str, text: str) -> None
 
 @pytest.mark.parametrize("text", ["Hello", TWO_CALLS])
 def test_usage_deltas_add_up(api: Api, model: str, text: str) -> None:
-    expected = api.result(model, text, tools=[ADD, WEATHER])["usage"]
+    expected = api.get_result(model, text, tools=[ADD, WEATHER])["usage"]
     with api.sandbox.using_dialect("usage_deltas"):
-        reports = [event["usage"] for event in api.events(model, text, tools=[ADD, WEATHER])[:-1]]
+        reports = [event["usage"] for event in api.get_events(model, text, tools=[ADD, WEATHER])[:-1]]
     assert reports[0]["prompt_tokens"] == expected["prompt_tokens"]
     assert all(report["prompt_tokens"] == 0 for report in reports[1:])
     assert sum(report["completion_tokens"] for report in reports) == expected["completion_tokens"]
@@ -129,37 +140,37 @@ def test_usage_deltas_add_up(api: Api, model: str, text: str) -> None:
 
 def test_no_usage(api: Api, model: str) -> None:
     with api.sandbox.using_dialect("no_usage"):
-        assert "usage" not in api.result(model, "Hello")
-        assert "usage" not in str(api.events(model, "Hello", **USAGE))
+        assert "usage" not in api.get_result(model, "Hello")
+        assert "usage" not in str(api.get_events(model, "Hello", **USAGE))
 
 
 def test_several_finishes_and_dones(api: Api) -> None:
     with api.sandbox.using_dialect("several_finishes", "two_dones"):
-        events = api.events(GEMMA_4, "Hello")
+        events = api.get_events(GEMMA_4, "Hello")
     assert events[-2:] == ["[DONE]", "[DONE]"]
     assert sum(event["choices"][0]["finish_reason"] == "stop" for event in events[:-2]) == 3
     with api.sandbox.using_dialect("no_done"):
-        assert "[DONE]" not in api.events(GEMMA_4, "Hello")
+        assert "[DONE]" not in api.get_events(GEMMA_4, "Hello")
 
 
 @pytest.mark.parametrize(("name", "beside"), [("empty_tool_calls", []), ("null_tool_calls", None)])
 def test_tool_calls_beside_text(api: Api, name: str, beside: object) -> None:
     with api.sandbox.using_dialect(name):
-        assert api.events(GEMMA_3, "Hello")[0]["tool_calls"] == beside
-        assert api.events(GEMMA_4, "Hello", **QUIET)[0]["choices"][0]["delta"]["tool_calls"] == beside
-        assert api.result(GEMMA_3, "Hello")["tool_calls"] == beside
-        assert api.result(GEMMA_4, "Hello")["choices"][0]["message"]["tool_calls"] == beside
+        assert api.get_events(GEMMA_3, "Hello")[0]["tool_calls"] == beside
+        assert api.get_events(GEMMA_4, "Hello", **QUIET)[0]["choices"][0]["delta"]["tool_calls"] == beside
+        assert api.get_result(GEMMA_3, "Hello")["tool_calls"] == beside
+        assert api.get_result(GEMMA_4, "Hello")["choices"][0]["message"]["tool_calls"] == beside
 
 
 def test_no_tool_calls_at_all(api: Api) -> None:
     with api.sandbox.using_dialect("missing_tool_calls"):
-        assert "tool_calls" not in api.result(GEMMA_3, "Hello")
+        assert "tool_calls" not in api.get_result(GEMMA_3, "Hello")
 
 
 def test_the_finaliser_has_no_index(api: Api) -> None:
     with api.sandbox.using_dialect("finaliser"):
-        native = api.events(GEMMA_3, TWO_CALLS, tools=[ADD])
-        choices = api.events(GEMMA_4, TWO_CALLS, tools=[ADD])
+        native = api.get_events(GEMMA_3, TWO_CALLS, tools=[ADD])
+        choices = api.get_events(GEMMA_4, TWO_CALLS, tools=[ADD])
     last = {"id": None, "type": None, "function": {"name": None, "arguments": ""}}
     assert native[-3] == {"tool_calls": [last]}
     assert choices[-3]["choices"][0]["delta"] == {"tool_calls": [last]}
@@ -167,20 +178,21 @@ def test_the_finaliser_has_no_index(api: Api) -> None:
 
 def test_whole_calls(api: Api, model: str) -> None:
     with api.sandbox.using_dialect("whole_calls"):
-        events = api.events(model, TWO_CALLS, tools=[ADD, WEATHER], **QUIET)
+        events = api.get_events(model, TWO_CALLS, tools=[ADD, WEATHER], **QUIET)
     assert str(events).count("'arguments'") == 2
 
 
 def test_ids_of_calls(api: Api) -> None:
     def ids() -> list[Any]:
-        message = api.result(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])["choices"][0]["message"]
+        message = api.get_result(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])["choices"][0]["message"]
         return [call.get("id", "none") for call in message["tool_calls"]]
 
     with api.sandbox.using_dialect("no_call_ids"):
         assert ids() == ["none", "none"]
-        assert "id" not in str(calls_in([]))
+        assert "id" not in str(merge_calls([]))
         assert all(
-            call["id"] is None for call in calls_in(api.events(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])).values()
+            call["id"] is None
+            for call in merge_calls(api.get_events(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])).values()
         )
     with api.sandbox.using_dialect("repeated_call_ids"):
         assert len(set(ids() + ids())) == 1
@@ -188,44 +200,44 @@ def test_ids_of_calls(api: Api) -> None:
 
 def test_forms_of_calls_and_arguments(api: Api) -> None:
     with api.sandbox.using_dialect("function_calls"):
-        (call,) = api.result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"]
+        (call,) = api.get_result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"]
         assert call["function"]["name"] == "add"
     with api.sandbox.using_dialect("arguments_as_string"):
-        assert api.result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"][0]["arguments"] == '{"a": 3, "b": 4}'
+        assert api.get_result(GEMMA_3, "Add 3 and 4", tools=[ADD])["tool_calls"][0]["arguments"] == '{"a": 3, "b": 4}'
     with api.sandbox.using_dialect("arguments_as_object"):
-        message = api.result(GEMMA_4, "Add 3 and 4", tools=[ADD])["choices"][0]["message"]
+        message = api.get_result(GEMMA_4, "Add 3 and 4", tools=[ADD])["choices"][0]["message"]
         assert message["tool_calls"][0]["function"]["arguments"] == {"a": 3, "b": 4}
 
 
-def test_a_body_in_place_of_a_stream(api: Api, model: str) -> None:
+def test_a_body_instead_of_a_stream(api: Api, model: str) -> None:
     with api.sandbox.using_dialect("json_for_stream"):
-        response = api.say(model, "Hello", stream=True)
+        response = api.send_text(model, "Hello", stream=True)
         assert response.headers["content-type"] == "application/json"
-        assert text_of(response.json()["result"])
+        assert get_text(response.json()["result"])
     with api.sandbox.using_dialect("empty_stream"):
-        assert api.say(model, "Hello", stream=True).json()["result"] == {}
-        assert api.text(model, "Hello")
+        assert api.send_text(model, "Hello", stream=True).json()["result"] == {}
+        assert api.get_text(model, "Hello")
 
 
-def test_line_ends_comments_and_event_lines(api: Api) -> None:
+def test_line_endings_comments_and_event_lines(api: Api) -> None:
     with api.sandbox.using_dialect("crlf", "comments", "event_lines"):
-        text = api.say(GEMMA_3, "Hello", stream=True).text
+        text = api.send_text(GEMMA_3, "Hello", stream=True).text
     assert text.count("\r\n") == text.count("\n")
     assert ": keep-alive\r\n\r\nevent: message\r\ndata: {" in text
 
 
-def packets(api: Api, text: str) -> list[bytes]:
-    body = {"messages": user(text), "stream": True}
+def collect_packets(api: Api, text: str) -> list[bytes]:
+    body = {"messages": to_messages(text), "stream": True}
     with api.http.stream("POST", f"{api.account}/ai/run/{GEMMA_3}", json=body, headers=api.auth) as response:
         return list(response.iter_raw())
 
 
 def test_packets(api: Api) -> None:
-    whole = b"".join(packets(api, "你好"))
+    whole = b"".join(collect_packets(api, "你好"))
     with api.sandbox.using_dialect("joined_packets"):
-        joined = packets(api, "你好")
+        joined = collect_packets(api, "你好")
     with api.sandbox.using_dialect("split_packets"):
-        split = packets(api, "你好")
+        split = collect_packets(api, "你好")
     assert b"".join(joined) == b"".join(split) == whole
     assert joined[0].count(b"data: ") > 1
 
@@ -253,24 +265,24 @@ def test_forms_of_errors(api: Api) -> None:
         assert refusal().json()["errors"]["code"] == 5006
 
 
-def test_a_required_call_answered_in_prose(api: Api) -> None:
+def test_a_required_call_answered_in_plain_text(api: Api) -> None:
     with api.sandbox.using_dialect("prose_for_required", "empty_tool_calls"):
-        result = api.result(GEMMA_4, TWO_CALLS, tools=[ADD], tool_choice="required")
+        result = api.get_result(GEMMA_4, TWO_CALLS, tools=[ADD], tool_choice="required")
         assert result["choices"][0]["message"]["tool_calls"] == []
-        assert text_of(result)
-        assert calls_of(api.result(GEMMA_4, TWO_CALLS, tools=[ADD]))
+        assert get_text(result)
+        assert get_calls(api.get_result(GEMMA_4, TWO_CALLS, tools=[ADD]))
 
 
 def test_json_mode_that_cannot_be_met(api: Api) -> None:
     with api.sandbox.using_dialect("schema_fails"):
-        response = api.say(GEMMA_3, "Hello", guided_json=SCHEMA)
+        response = api.send_text(GEMMA_3, "Hello", guided_json=SCHEMA)
     assert response.status_code == 400
     assert "JSON Mode couldn't be met" in response.text
 
 
-def test_a_runaway_in_white_space(api: Api) -> None:
+def test_a_reply_that_ends_in_endless_white_space(api: Api) -> None:
     with api.sandbox.using_dialect("runaway"):
-        result = api.result(GEMMA_3, "Ann is 41", guided_json=SCHEMA, max_tokens=300)
+        result = api.get_result(GEMMA_3, "Ann is 41", guided_json=SCHEMA, max_tokens=300)
     assert result["response"].startswith('{"age":41')
     assert result["response"].endswith("\n" * 100)
     assert result["usage"]["completion_tokens"] == 300
@@ -278,20 +290,20 @@ def test_a_runaway_in_white_space(api: Api) -> None:
 
 def test_thinking_as_text(api: Api) -> None:
     with api.sandbox.using_dialect("thinking_as_text"):
-        message = api.result(GEMMA_4, "Hello")["choices"][0]["message"]
+        message = api.get_result(GEMMA_4, "Hello")["choices"][0]["message"]
     assert message["content"].startswith("<|channel>thought\n")
     assert "<channel|>" in message["content"]
     assert "reasoning_content" not in message
     with api.sandbox.using_dialect("reasoning_key"):
-        assert api.result(GEMMA_4, "Hello")["choices"][0]["message"]["reasoning"]
+        assert api.get_result(GEMMA_4, "Hello")["choices"][0]["message"]["reasoning"]
 
 
 @pytest.mark.parametrize("name", [name for name in DIALECTS if name.startswith("calls_as_")])
 def test_calls_as_text(api: Api, model: str, name: str) -> None:
     with api.sandbox.using_dialect(name):
-        result = api.result(model, TWO_CALLS, tools=[ADD, WEATHER])
-    assert calls_of(result) == []
-    text = text_of(result)
+        result = api.get_result(model, TWO_CALLS, tools=[ADD, WEATHER])
+    assert get_calls(result) == []
+    text = get_text(result)
     assert "add" in text
     assert "get_weather" in text
     assert "Paris" in text
@@ -301,7 +313,7 @@ def test_every_notation_has_a_dialect() -> None:
     assert {dialect.habits.calls_as for dialect in DIALECTS.values()} == {None, *NOTATIONS}
 
 
-def test_dialects_add_up() -> None:
+def test_dialects_are_combined() -> None:
     both = get_dialect("crlf", "prose_for_required", "runaway")
     assert both.newline == "\r\n"
     assert both.habits.prose_for_required
@@ -318,11 +330,11 @@ def test_every_dialect_differs_from_the_documented_one() -> None:
 def test_a_sandbox_starts_with_its_dialect() -> None:
     for dialect in ("crlf", ["crlf", "numbers"], Dialect(newline="\r\n")):
         with Sandbox(dialect=dialect) as sandbox, Api(sandbox) as api:
-            assert "\r\n\r\n" in api.say(GEMMA_3, "Hello", stream=True).text
+            assert "\r\n\r\n" in api.send_text(GEMMA_3, "Hello", stream=True).text
 
 
-def test_a_while_of_another_dialect_ends(api: Api) -> None:
+def test_a_dialect_in_a_with_block_ends_with_it(api: Api) -> None:
     with api.sandbox.using_dialect("crlf", dones=0):
         assert (api.sandbox.dialect.newline, api.sandbox.dialect.dones) == ("\r\n", 0)
     assert api.sandbox.dialect == Dialect()
-    assert read_events(api.say(GEMMA_3, "Hello", stream=True).text)[-1] == "[DONE]"
+    assert read_events(api.send_text(GEMMA_3, "Hello", stream=True).text)[-1] == "[DONE]"

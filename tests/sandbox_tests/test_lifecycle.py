@@ -13,13 +13,13 @@ import pytest
 from langchain_workers_gemma.sandbox import Fault, Sandbox
 from langchain_workers_gemma.sandbox.engines.mock import MockModel
 from langchain_workers_gemma.sandbox.http import thread
-from tests.sandbox_tests.talking import GEMMA_3, Api, user
+from tests.sandbox_tests.api_client import GEMMA_3, Api, to_messages
 
 HEAVY = {"langchain_core", "llguidance", "numpy", "PIL", "rich", "tokenizers", "torch", "transformers"}
 
 
-def test_starts_without_what_is_slow_to_import() -> None:
-    """How long a start takes is in `benchmarks/`."""
+def test_starts_without_slow_imports() -> None:
+    """`benchmarks/` measures how long a start takes."""
     program = (
         "import sys; from langchain_workers_gemma.sandbox import Sandbox\n"
         "with Sandbox(): print(*{name.partition('.')[0] for name in sys.modules})"
@@ -33,16 +33,16 @@ def test_starts_without_what_is_slow_to_import() -> None:
 def test_leaves_no_thread_task_or_socket_behind() -> None:
     before = set(threading.enumerate())
     with Sandbox() as sandbox, Api(sandbox) as api:
-        assert api.say(GEMMA_3, "Hello").status_code == 200
+        assert api.send_text(GEMMA_3, "Hello").status_code == 200
         port = sandbox.port
     assert set(threading.enumerate()) == before
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
-    gc.collect()  # an open socket or a lost task would warn here, and warnings are errors
+    gc.collect()  # an open socket or a pending task causes a warning here, and warnings are errors
 
 
 def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "_GRACE_TIMEOUT", 600.0)  # seconds: nothing is to wait for its end
+    monkeypatch.setattr(thread, "_GRACE_TIMEOUT", 600.0)  # seconds; the test fails if something waits for it
     with httpx.Client(trust_env=False) as client:
         with Sandbox() as sandbox:
             url = sandbox.base_url
@@ -54,7 +54,7 @@ def test_closes_while_a_client_keeps_its_connection(monkeypatch: pytest.MonkeyPa
 def test_two_sandboxes_are_independent() -> None:
     with Sandbox(api_token="one") as one, Sandbox(api_token="two") as two, Api(one) as first, Api(two) as second:
         assert one.port != two.port
-        first.say(GEMMA_3, "Hello")
+        first.send_text(GEMMA_3, "Hello")
         assert (len(one.requests), len(two.requests)) == (1, 0)
         assert second.http.get(f"{two.base_url}/user/tokens/verify", headers=first.auth).status_code == 401
 
@@ -63,7 +63,7 @@ def test_can_be_started_again() -> None:
     sandbox = Sandbox()
     for _ in range(2):
         with sandbox, Api(sandbox) as api:
-            assert api.say(GEMMA_3, "Hello").status_code == 200
+            assert api.send_text(GEMMA_3, "Hello").status_code == 200
 
 
 def test_start_and_close_work_without_with() -> None:
@@ -97,7 +97,9 @@ async def test_async_with() -> None:
         url = f"{sandbox.base_url}/accounts/{sandbox.account_id}/ai/run/{GEMMA_3}"
         asked = [
             client.post(
-                url, json={"messages": user(f"Say {n}")}, headers={"Authorization": f"Bearer {sandbox.api_token}"}
+                url,
+                json={"messages": to_messages(f"Say {n}")},
+                headers={"Authorization": f"Bearer {sandbox.api_token}"},
             )
             for n in range(8)
         ]
@@ -110,7 +112,7 @@ def test_serves_only_loopback() -> None:
         assert sandbox.base_url.startswith("http://127.0.0.1:")
 
 
-def test_an_unknown_dialect_is_an_error_that_names_those_there_are() -> None:
+def test_an_unknown_dialect_is_an_error_that_lists_the_dialects() -> None:
     with pytest.raises(ValueError, match="crlf"):
         Sandbox(dialect="klingon")
 
@@ -139,20 +141,20 @@ def test_an_internal_error_is_a_500_that_names_the_sandbox(
         raise ZeroDivisionError("broken")
 
     monkeypatch.setattr(MockModel, "write_reply", broken)
-    response = api.say(GEMMA_3, "Hello")
+    response = api.send_text(GEMMA_3, "Hello")
     assert response.status_code == 500
     assert "a bug in the sandbox itself" in response.text
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_requests_are_recorded_until_cleared(sandbox: Sandbox, api: Api) -> None:
-    api.run(GEMMA_3, {"messages": user("Hello")}, headers={"X-Session-Affinity": "ses_1"}, tag="a")
+    api.run(GEMMA_3, {"messages": to_messages("Hello")}, headers={"X-Session-Affinity": "ses_1"}, tag="a")
     (request,) = sandbox.requests
     assert request.method == "POST"
     assert request.path.endswith(f"/ai/run/{GEMMA_3}")
     assert request.query == {"tag": "a"}
     assert request.headers["x-session-affinity"] == "ses_1"
-    assert request.json == {"messages": user("Hello")}
+    assert request.json == {"messages": to_messages("Hello")}
     assert b"Hello" in request.body
     assert sandbox.api_token not in repr(request)
     with pytest.raises(AttributeError):
@@ -163,6 +165,6 @@ def test_requests_are_recorded_until_cleared(sandbox: Sandbox, api: Api) -> None
 
 def test_the_former_names_still_work(sandbox: Sandbox, api: Api) -> None:
     sandbox.order(Fault(status=503))
-    assert api.say(GEMMA_3, "Hello").status_code == 503
+    assert api.send_text(GEMMA_3, "Hello").status_code == 503
     with sandbox.speaking("crlf"):
-        assert "\r\n" in api.say(GEMMA_3, "Hello", stream=True).text
+        assert "\r\n" in api.send_text(GEMMA_3, "Hello", stream=True).text

@@ -1,4 +1,4 @@
-"""The mock model: deterministic, and no answer of it is keyed to these words. Its prose is in `test_answers`."""
+"""The mock model is deterministic, and derives its replies from the prompt. `test_answers` checks their text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.sandbox.images import read_image
 from langchain_workers_gemma.sandbox.tokens import count_tokens, tokenize
-from tests.sandbox_tests.talking import (
+from tests.sandbox_tests.api_client import (
     ADD,
     CHAT_MODELS,
     GEMMA_3,
@@ -21,18 +21,18 @@ from tests.sandbox_tests.talking import (
     QUIET,
     WEATHER,
     Api,
-    calls_of,
-    text_of,
-    tool,
-    user,
+    get_calls,
+    get_text,
+    make_tool,
+    to_messages,
 )
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("model", CHAT_MODELS)
 def test_the_answer_uses_the_prompt_and_a_header_names_the_mock_model(api: Api, model: str) -> None:
-    reply = api.say(model, "Why is the sky blue?")
-    assert "Why is the sky blue?" in text_of(reply.json()["result"])
+    reply = api.send_text(model, "Why is the sky blue?")
+    assert "Why is the sky blue?" in get_text(reply.json()["result"])
     assert "mock" not in reply.text.replace("mock-model", "")
     assert reply.headers["x-sandbox-model"] == "mock-model"
     listed = api.http.get(f"{api.account}/ai/models/search", headers=api.auth).json()["result"]
@@ -43,45 +43,45 @@ def test_it_is_deterministic(api: Api) -> None:
     with Sandbox() as other, Api(other) as other_api:
         for model in CHAT_MODELS:
             asked = "Write 4 sentences about rivers"
-            assert api.text(model, asked) == api.text(model, asked) == other_api.text(model, asked)
+            assert api.get_text(model, asked) == api.get_text(model, asked) == other_api.get_text(model, asked)
 
 
 def test_a_seed_changes_the_answer_unless_decoding_is_greedy(api: Api) -> None:
     asked = "Write 4 sentences about rivers and mountains"
-    assert api.text(GEMMA_4, asked, seed=1) == api.text(GEMMA_4, asked, seed=1)
-    assert len({api.text(GEMMA_4, asked, seed=seed) for seed in range(1, 6)}) > 1
-    assert len({api.text(GEMMA_4, asked, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
+    assert api.get_text(GEMMA_4, asked, seed=1) == api.get_text(GEMMA_4, asked, seed=1)
+    assert len({api.get_text(GEMMA_4, asked, seed=seed) for seed in range(1, 6)}) > 1
+    assert len({api.get_text(GEMMA_4, asked, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
 
 
 def test_each_sandbox_has_its_own_seed() -> None:
     texts = set()
     for seed in range(4):
         with Sandbox(seed=seed) as sandbox, Api(sandbox) as api:
-            texts.add(api.text(GEMMA_4, "Write 4 sentences about rivers and mountains"))
+            texts.add(api.get_text(GEMMA_4, "Write 4 sentences about rivers and mountains"))
     assert len(texts) > 1
 
 
 @pytest.mark.parametrize("stop", ["can I", ["can I"], ["never said", "can I"]])
 def test_it_stops_at_a_stop_sequence(api: Api, stop: object) -> None:
-    whole = api.text(GEMMA_4, "Hello", **QUIET)
-    result = api.result(GEMMA_4, "Hello", stop=stop, **QUIET)
-    assert text_of(result) == whole[: whole.index("can I")]
+    whole = api.get_text(GEMMA_4, "Hello", **QUIET)
+    result = api.get_result(GEMMA_4, "Hello", stop=stop, **QUIET)
+    assert get_text(result) == whole[: whole.index("can I")]
     assert result["choices"][0]["finish_reason"] == "stop"
     assert result["choices"][0]["stop_reason"] == "can I"
 
 
-def test_the_earliest_stop_counts(api: Api) -> None:
-    assert api.text(GEMMA_4, "Hello", stop=["can", "lo"], **QUIET) == "Hel"
+def test_the_first_stop_sequence_counts(api: Api) -> None:
+    assert api.get_text(GEMMA_4, "Hello", stop=["can", "lo"], **QUIET) == "Hel"
 
 
 def test_the_older_models_have_no_stop(api: Api) -> None:
-    assert api.text(GEMMA_3, "Hello", stop=["can I"]) == api.text(GEMMA_3, "Hello")
+    assert api.get_text(GEMMA_3, "Hello", stop=["can I"]) == api.get_text(GEMMA_3, "Hello")
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 20])
 def test_max_tokens(api: Api, tokens: int) -> None:
-    whole = api.text(GEMMA_3, "Write 40 words about tea")
-    cut = api.text(GEMMA_3, "Write 40 words about tea", max_tokens=tokens)
+    whole = api.get_text(GEMMA_3, "Write 40 words about tea")
+    cut = api.get_text(GEMMA_3, "Write 40 words about tea", max_tokens=tokens)
     assert whole.startswith(cut)
     assert count_tokens(cut) == tokens
 
@@ -90,20 +90,20 @@ def test_max_tokens(api: Api, tokens: int) -> None:
     ("asked", "least"), [("Write 100 words about tea", 100), ("Write a long story", 300), ("Two haiku", 30)]
 )
 def test_it_writes_the_requested_length(api: Api, asked: str, least: int) -> None:
-    assert least <= len(api.text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
+    assert least <= len(api.get_text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
 
 
 def test_it_answers_from_earlier_messages(api: Api) -> None:
     history = [
-        *user("My name is Ann. I live in Oslo."),
+        *to_messages("My name is Ann. I live in Oslo."),
         {"role": "assistant", "content": "Hello, Ann"},
-        *user("What is my name?"),
+        *to_messages("What is my name?"),
     ]
-    assert text_of(api.run(GEMMA_4, {"messages": history}).json()["result"]) == "You said: “My name is Ann.”"
+    assert get_text(api.run(GEMMA_4, {"messages": history}).json()["result"]) == "You said: “My name is Ann.”"
 
 
 def test_a_prompt_is_a_question_too(api: Api) -> None:
-    assert "Hello" in text_of(api.run(GEMMA_3, {"prompt": "Hello"}).json()["result"])
+    assert "Hello" in get_text(api.run(GEMMA_3, {"prompt": "Hello"}).json()["result"])
 
 
 @pytest.mark.parametrize("text", ["", "Hello, world!", "你好 wörld", "a_b__c\n\n\n\n\n\n  1234", "🎉👩‍👩‍👧 'quoted'"])
@@ -112,23 +112,23 @@ def test_tokens_join_to_the_text(text: str) -> None:
 
 
 # --- tools ------------------------------------------------------------------------------------------------------------
-SEARCH = tool(
+SEARCH = make_tool(
     "search_flights",
     "Search flights between two cities",
     from_city={"type": "string"},
     to_city={"type": "string"},
     date={"type": "string", "format": "date"},
 )
-EMAIL = tool(
+EMAIL = make_tool(
     "send_email", "Send an email to somebody", to={"type": "string", "format": "email"}, body={"type": "string"}
 )
-CONVERT = tool(
+CONVERT = make_tool(
     "convert_temperature",
     "Convert a temperature",
     degrees={"type": "number"},
     unit={"type": "string", "enum": ["celsius", "fahrenheit", "kelvin"]},
 )
-CLOCK = tool("current_time", "Tell the current time")
+CLOCK = make_tool("current_time", "Tell the current time")
 ALL = [WEATHER, ADD, SEARCH, EMAIL, CONVERT, CLOCK]
 
 
@@ -157,39 +157,39 @@ ALL = [WEATHER, ADD, SEARCH, EMAIL, CONVERT, CLOCK]
 def test_it_calls_the_requested_tool(
     api: Api, model: str, text: str, expected: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    assert api.calls(model, text, *ALL) == expected
+    assert api.get_calls(model, text, *ALL) == expected
 
 
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
 @pytest.mark.parametrize("text", ["Hello!", "Who are you?", "Thank you, that was all.", "Tell me a joke about cats"])
-def test_it_calls_nothing_without_need(api: Api, model: str, text: str) -> None:
-    assert api.calls(model, text, *ALL) == []
+def test_it_calls_no_tool_without_a_request(api: Api, model: str, text: str) -> None:
+    assert api.get_calls(model, text, *ALL) == []
 
 
 def test_it_calls_several_tools_at_once(api: Api) -> None:
     text = "Tell me the weather in Rome and add 3 and 4"
-    assert api.calls(GEMMA_4, text, *ALL) == [("get_weather", {"city": "Rome"}), ("add", {"a": 3, "b": 4})]
-    assert api.calls(GEMMA_4, text, *ALL, parallel_tool_calls=False) == [("get_weather", {"city": "Rome"})]
+    assert api.get_calls(GEMMA_4, text, *ALL) == [("get_weather", {"city": "Rome"}), ("add", {"a": 3, "b": 4})]
+    assert api.get_calls(GEMMA_4, text, *ALL, parallel_tool_calls=False) == [("get_weather", {"city": "Rome"})]
 
 
 def test_it_calls_one_tool_for_each_of_several_values(api: Api) -> None:
-    calls = api.calls(GEMMA_4, "Compare the weather in Paris, New York and Rome", *ALL)
+    calls = api.get_calls(GEMMA_4, "Compare the weather in Paris, New York and Rome", *ALL)
     assert calls == [("get_weather", {"city": city}) for city in ("Paris", "New York", "Rome")]
 
 
 def test_tool_choice(api: Api) -> None:
     asked = "What's the weather in Lisbon?"
     named = {"type": "function", "function": {"name": "add"}}
-    assert api.calls(GEMMA_4, asked, *ALL, tool_choice="none") == []
-    assert api.calls(GEMMA_4, asked, *ALL, tool_choice="auto") == api.calls(GEMMA_4, asked, *ALL)
-    assert [name for name, _ in api.calls(GEMMA_4, asked, *ALL, tool_choice=named)] == ["add"]
-    assert len(api.calls(GEMMA_4, "Hello!", *ALL, tool_choice="required")) == 1
+    assert api.get_calls(GEMMA_4, asked, *ALL, tool_choice="none") == []
+    assert api.get_calls(GEMMA_4, asked, *ALL, tool_choice="auto") == api.get_calls(GEMMA_4, asked, *ALL)
+    assert [name for name, _ in api.get_calls(GEMMA_4, asked, *ALL, tool_choice=named)] == ["add"]
+    assert len(api.get_calls(GEMMA_4, "Hello!", *ALL, tool_choice="required")) == 1
 
 
 @pytest.mark.parametrize("text", ["Hello!", "Plan something for 2 people"])
 def test_forced_arguments_are_valid(api: Api, text: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    demanding = tool(
+    demanding = make_tool(
         "plan",
         "Plan a trip",
         days={"type": "integer", "minimum": 3, "maximum": 5},
@@ -198,7 +198,7 @@ def test_forced_arguments_are_valid(api: Api, text: str) -> None:
         who={"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}}, "required": ["name"]},
         maybe={"anyOf": [{"type": "null"}, {"type": "integer"}]},
     )
-    ((_, arguments),) = api.calls(GEMMA_4, text, demanding, tool_choice="required")
+    ((_, arguments),) = api.get_calls(GEMMA_4, text, demanding, tool_choice="required")
     jsonschema.validate(arguments, demanding["function"]["parameters"])
 
 
@@ -208,27 +208,27 @@ def test_forced_arguments_are_valid(api: Api, text: str) -> None:
 def test_it_answers_with_the_results_of_tools(api: Api, outcome: str) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     history = [
-        *user("What is the weather in Paris?"),
+        *to_messages("What is the weather in Paris?"),
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": outcome, "tool_call_id": "c1"},
     ]
     result = api.run(GEMMA_4, {"messages": history, "tools": ALL}).json()["result"]
-    assert calls_of(result) == []
-    assert "get_weather" in text_of(result)
-    assert "22" in text_of(result) or "no such city" in text_of(result)
+    assert get_calls(result) == []
+    assert "get_weather" in get_text(result)
+    assert "22" in get_text(result) or "no such city" in get_text(result)
 
 
 def test_it_continues_with_the_remaining_calls(api: Api) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'}}
     history = [
-        *user("Tell me the weather in Rome and add 3 and 4"),
+        *to_messages("Tell me the weather in Rome and add 3 and 4"),
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "Sunny", "tool_call_id": "c1"},
     ]
     body = {"messages": history, "tools": ALL, "parallel_tool_calls": False}
-    assert [name for name, _ in calls_of(api.run(GEMMA_4, body).json()["result"])] == ["add"]
-    again = [*history, {"role": "assistant", "content": "Sunny"}, *user("And the weather in Oslo?")]
-    assert calls_of(api.run(GEMMA_4, {**body, "messages": again}).json()["result"]) == [
+    assert [name for name, _ in get_calls(api.run(GEMMA_4, body).json()["result"])] == ["add"]
+    again = [*history, {"role": "assistant", "content": "Sunny"}, *to_messages("And the weather in Oslo?")]
+    assert get_calls(api.run(GEMMA_4, {**body, "messages": again}).json()["result"]) == [
         ("get_weather", {"city": "Oslo"})
     ]
 
@@ -260,15 +260,15 @@ def test_tools_described_in_the_prompt_are_called_in_the_notation_it_teaches(
 ) -> None:
     messages = [
         {"role": "system", "content": f"You have these functions: {DEFINITIONS}\n{taught}"},
-        *user("Add 3 and 4"),
+        *to_messages("Add 3 and 4"),
     ]
-    assert text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
+    assert get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
 
 
 def test_tools_described_before_the_question_in_one_turn(api: Api) -> None:
     text = f"Be kind.\n\nYou have functions: {DEFINITIONS}\n\nWhat is the weather in Rome?"
-    assert api.text(GEMMA_7B, text) == '```json\n{"name": "get_weather", "parameters": {"city": "Rome"}}\n```'
-    assert api.text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!")).startswith("Hello!")
+    assert api.get_text(GEMMA_7B, text) == '```json\n{"name": "get_weather", "parameters": {"city": "Rome"}}\n```'
+    assert api.get_text(GEMMA_7B, text.replace("What is the weather in Rome?", "Hello!")).startswith("Hello!")
 
 
 def test_a_description_of_several_paragraphs_is_not_taken_for_the_question(api: Api) -> None:
@@ -281,7 +281,9 @@ def test_a_description_of_several_paragraphs_is_not_taken_for_the_question(api: 
         "required": ["name", "arguments"],
     }
     text = f"{described}\n\nWhat do I get for 3 and 4?\n\nAdd them, please."
-    assert api.result(GEMMA_7B, text, response_format={"type": "json_schema", "json_schema": schema})["response"] == {
+    assert api.get_result(GEMMA_7B, text, response_format={"type": "json_schema", "json_schema": schema})[
+        "response"
+    ] == {
         "name": "add",
         "arguments": {"a": 3, "b": 4},
     }
@@ -289,41 +291,41 @@ def test_a_description_of_several_paragraphs_is_not_taken_for_the_question(api: 
 
 @pytest.mark.parametrize(("demand", "name"), [("You MUST call add.", "add"), ("You must invoke a function now.", None)])
 def test_a_prompt_may_demand_a_call(api: Api, demand: str, name: str | None) -> None:
-    messages = [{"role": "system", "content": f"Functions: {DEFINITIONS}\n{demand}"}, *user("Hello!")]
-    text = text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"])
+    messages = [{"role": "system", "content": f"Functions: {DEFINITIONS}\n{demand}"}, *to_messages("Hello!")]
+    text = get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"])
     assert text.startswith("```tool_code")
     assert name is None or name in text
 
 
-def test_results_come_as_a_user_turn_where_there_is_no_tool_role(api: Api) -> None:
+def test_results_in_a_user_turn_are_read_without_a_tool_role(api: Api) -> None:
     messages = [
         {"role": "system", "content": f"Functions: {DEFINITIONS}"},
-        *user("What is the weather in Rome?"),
+        *to_messages("What is the weather in Rome?"),
         {"role": "assistant", "content": "```tool_code\nget_weather(city='Rome')\n```"},
-        *user("Result of get_weather: 31 degrees"),
+        *to_messages("Result of get_weather: 31 degrees"),
     ]
-    text = text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"])
+    text = get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"])
     assert "31 degrees" in text
     assert "tool_code" not in text
 
 
 # --- JSON that only the prompt requests -------------------------------------------------------------------------------
-def test_it_follows_a_schema_that_the_prompt_holds(api: Api) -> None:
+def test_it_follows_a_schema_in_the_prompt(api: Api) -> None:
     properties = '{"name": {"type": "string"}, "age": {"type": "integer"}}'
     schema = f'{{"type": "object", "properties": {properties}, "required": ["name", "age"]}}'
     told = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {schema}"
     expected = '{"name":"Ann","age":41}'
-    messages = [{"role": "system", "content": told}, *user("Ann is 41")]
-    assert text_of(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
-    assert api.text(GEMMA_7B, f"{told}\n\nAnn is 41") == expected
+    messages = [{"role": "system", "content": told}, *to_messages("Ann is 41")]
+    assert get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
+    assert api.get_text(GEMMA_7B, f"{told}\n\nAnn is 41") == expected
     json_mode = {"messages": messages, "response_format": {"type": "json_object"}}
-    assert text_of(api.run(GEMMA_4, json_mode).json()["result"]) == expected
+    assert get_text(api.run(GEMMA_4, json_mode).json()["result"]) == expected
 
 
 def test_it_answers_in_json_on_request(api: Api) -> None:
     text = "Tell me a joke about cats. Return the result as JSON with 'setup' and 'punchline' keys."
-    assert set(json.loads(api.text(GEMMA_3, text))) == {"setup", "punchline"}
-    assert "JSON" in api.text(GEMMA_3, "What is JSON?")
+    assert set(json.loads(api.get_text(GEMMA_3, text))) == {"setup", "punchline"}
+    assert "JSON" in api.get_text(GEMMA_3, "What is JSON?")
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -343,11 +345,11 @@ def test_it_describes_an_images_true_size_and_format(api: Api, model: str, name:
     url = f"data:image/png;base64,{base64.b64encode(IMAGES[name]).decode()}"
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     result = api.run(model, {"messages": [{"role": "user", "content": parts}]}).json()["result"]
-    assert f"a {name.strip()} image of 640 by 480 pixels" in text_of(result)
+    assert f"a {name.strip()} image of 640 by 480 pixels" in get_text(result)
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"hello", *(data[:9] for data in IMAGES.values()), b"RIFF\x00\x00\x00\x00WEBPxxxx"]
 )
-def test_what_is_no_image(data: bytes) -> None:
+def test_other_data_is_not_an_image(data: bytes) -> None:
     assert read_image(data) is None

@@ -1,4 +1,4 @@
-"""Clients that know nothing of this package: what they can do on the service, they can do on the sandbox."""
+"""Other LangChain packages work with the sandbox as they do with the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, SecretStr
 
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.sandbox_tests.talking import EMBEDDING, GEMMA_3, GEMMA_4, GEMMA_7B
+from tests.sandbox_tests.api_client import EMBEDDING, GEMMA_3, GEMMA_4, GEMMA_7B
 
 openai = pytest.importorskip("langchain_openai")
 cloudflare = pytest.importorskip("langchain_cloudflare")
@@ -32,7 +32,7 @@ class Person(BaseModel):
     age: int
 
 
-def merged(chunks: Iterator[BaseMessage]) -> AIMessageChunk:
+def merge(chunks: Iterator[BaseMessage]) -> AIMessageChunk:
     whole: AIMessageChunk | None = None
     for chunk in chunks:
         assert isinstance(chunk, AIMessageChunk)
@@ -41,7 +41,7 @@ def merged(chunks: Iterator[BaseMessage]) -> AIMessageChunk:
     return whole
 
 
-def chat_openai(sandbox: Sandbox, http: httpx.Client, model: str) -> BaseChatModel:
+def make_chat_openai(sandbox: Sandbox, http: httpx.Client, model: str) -> BaseChatModel:
     made = openai.ChatOpenAI(
         model=model,
         base_url=f"{sandbox.base_url}/accounts/{sandbox.account_id}/ai/v1",
@@ -71,7 +71,7 @@ def chat_cloudflare(sandbox: Sandbox) -> Iterator[Callable[[str], BaseChatModel]
                 api_token=SecretStr(sandbox.api_token),
                 base_url=sandbox.base_url,
             )
-            stack.enter_context(made.client)  # it takes no client of the caller's
+            stack.enter_context(made.client)  # the class does not accept a client
             assert isinstance(made, BaseChatModel)
             return made
 
@@ -81,9 +81,9 @@ def chat_cloudflare(sandbox: Sandbox) -> Iterator[Callable[[str], BaseChatModel]
 # --- langchain-openai -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("model", [GEMMA_4, GEMMA_3])
 def test_openai_invokes_and_streams(sandbox: Sandbox, http: httpx.Client, model: str) -> None:
-    chat = chat_openai(sandbox, http, model)
+    chat = make_chat_openai(sandbox, http, model)
     whole = chat.invoke("Hello")
-    streamed = merged(chat.stream("Hello"))
+    streamed = merge(chat.stream("Hello"))
     assert whole.text.startswith("Hello!")
     assert streamed.text == whole.text
     assert streamed.usage_metadata is not None
@@ -93,9 +93,9 @@ def test_openai_invokes_and_streams(sandbox: Sandbox, http: httpx.Client, model:
 
 
 def test_openai_calls_tools_and_reads_their_results(sandbox: Sandbox, http: httpx.Client) -> None:
-    chat = chat_openai(sandbox, http, GEMMA_4).bind_tools([get_weather])
+    chat = make_chat_openai(sandbox, http, GEMMA_4).bind_tools([get_weather])
     question = HumanMessage("What is the weather in Paris?")
-    for reply in (chat.invoke([question]), merged(chat.stream([question]))):
+    for reply in (chat.invoke([question]), merge(chat.stream([question]))):
         assert isinstance(reply, AIMessage)
         (call,) = reply.tool_calls
         assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
@@ -105,7 +105,7 @@ def test_openai_calls_tools_and_reads_their_results(sandbox: Sandbox, http: http
 
 
 def test_openai_gets_structured_output(sandbox: Sandbox, http: httpx.Client) -> None:
-    chat = chat_openai(sandbox, http, GEMMA_4).with_structured_output(Person, method="json_schema")
+    chat = make_chat_openai(sandbox, http, GEMMA_4).with_structured_output(Person, method="json_schema")
     assert chat.invoke("Ann is 41") == Person(name="Ann", age=41)
 
 
@@ -113,7 +113,7 @@ def test_openai_reads_refusals(sandbox: Sandbox, http: httpx.Client) -> None:
     from openai import BadRequestError
 
     with pytest.raises(BadRequestError) as raised:
-        chat_openai(sandbox, http, "@cf/google/none").invoke("Hello")
+        make_chat_openai(sandbox, http, "@cf/google/none").invoke("Hello")
     assert "No such model" in raised.value.response.text
 
 
@@ -149,7 +149,7 @@ def test_cloudflare_invokes_and_streams(chat_cloudflare: Callable[[str], BaseCha
     chat = chat_cloudflare(model)
     whole = chat.invoke("Hello")
     assert whole.text.startswith("Hello!")
-    assert merged(chat.stream("Hello")).text == whole.text
+    assert merge(chat.stream("Hello")).text == whole.text
 
 
 def test_cloudflare_calls_tools_and_reads_their_results(chat_cloudflare: Callable[[str], BaseChatModel]) -> None:

@@ -1,4 +1,4 @@
-"""Embeddings and chat together: LangChain's suite, and retrieval from core's in-memory vector store."""
+"""Embeddings together with chat: LangChain's standard tests, and retrieval from core's in-memory vector store."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FACTS = [
 ]
 
 
-def connection_to(sandbox: Sandbox) -> dict[str, Any]:
+def get_connection(sandbox: Sandbox) -> dict[str, Any]:
     return {"base_url": sandbox.base_url, "account_id": sandbox.account_id, "api_token": sandbox.api_token}
 
 
 @pytest.fixture(params=["native", "openai"])
 def embeddings(request: pytest.FixtureRequest, sandbox: Sandbox) -> WorkersGemmaEmbeddings:
-    return WorkersGemmaEmbeddings(api=request.param, prompts=True, **connection_to(sandbox))
+    return WorkersGemmaEmbeddings(api=request.param, prompts=True, **get_connection(sandbox))
 
 
 class TestStandard(EmbeddingsIntegrationTests):
@@ -46,23 +46,23 @@ class TestStandard(EmbeddingsIntegrationTests):
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        return connection_to(self.sandbox)
+        return get_connection(self.sandbox)
 
 
-def chain_over(sandbox: Sandbox, store: InMemoryVectorStore) -> Any:
+def make_chain(sandbox: Sandbox, store: InMemoryVectorStore) -> Any:
     prompt = ChatPromptTemplate.from_template("Answer from this alone:\n{context}\n\nQuestion: {question}")
-    llm = ChatWorkersGemma(temperature=0, thinking=False, **connection_to(sandbox))
+    llm = ChatWorkersGemma(temperature=0, thinking=False, **get_connection(sandbox))
 
-    def joined(documents: list[Document]) -> str:
+    def join_documents(documents: list[Document]) -> str:
         return "\n".join(document.page_content for document in documents)
 
     retriever = store.as_retriever(search_kwargs={"k": 1})
-    return {"context": retriever | joined, "question": RunnablePassthrough()} | prompt | llm | StrOutputParser()
+    return {"context": retriever | join_documents, "question": RunnablePassthrough()} | prompt | llm | StrOutputParser()
 
 
 def test_retrieval_and_chat(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings) -> None:
     store = InMemoryVectorStore.from_texts(FACTS, embeddings)
-    answer = chain_over(sandbox, store).invoke("What is the capital of Mongolia?")
+    answer = make_chain(sandbox, store).invoke("What is the capital of Mongolia?")
     assert FACTS[0] in answer  # the mock model answers from the context
     asked = sandbox.requests[-1].json["messages"][-1]["content"]
     assert FACTS[0] in asked
@@ -71,7 +71,7 @@ def test_retrieval_and_chat(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings
 
 async def test_retrieval_and_chat_async(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings) -> None:
     store = await InMemoryVectorStore.afrom_texts(FACTS, embeddings)
-    assert FACTS[2] in await chain_over(sandbox, store).ainvoke("How many strings has the violin?")
+    assert FACTS[2] in await make_chain(sandbox, store).ainvoke("How many strings has the violin?")
 
 
 def test_hundreds_of_documents_keep_their_order(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings) -> None:
@@ -83,7 +83,7 @@ def test_hundreds_of_documents_keep_their_order(sandbox: Sandbox, embeddings: Wo
 
 
 def test_a_wrong_token(sandbox: Sandbox) -> None:
-    wrong = WorkersGemmaEmbeddings(**{**connection_to(sandbox), "api_token": "wrong"})
+    wrong = WorkersGemmaEmbeddings(**{**get_connection(sandbox), "api_token": "wrong"})
     with pytest.raises(AuthenticationError, match="argument api_token"):
         wrong.embed_query("a")
 

@@ -1,6 +1,7 @@
-"""LangChain's own standard tests, against a server that enforces what the service does.
+"""LangChain's standard tests, against a server that is as strict as the service.
 
-Nothing is marked as expected to fail. What a class does not claim (audio, PDF) is what no Gemma on Workers AI takes.
+No test is marked as expected to fail. The classes do not claim support for audio and PDF, because no Gemma on Workers
+AI accepts them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from vcr.record_mode import RecordMode
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.transport import guarded_fetch
-from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, GEMMA_7B
+from tests.sandbox_tests.api_client import GEMMA_3, GEMMA_4, GEMMA_7B
 
 SQUARE = Path(__file__).parents[1] / "data" / "square.png"
 SQUARE_URI = f"data:image/png;base64,{b64encode(SQUARE.read_bytes()).decode()}"
@@ -33,7 +34,7 @@ STORY = "Write a story about a cat."
 
 
 class QuietGemma(ChatWorkersGemma):
-    """Says nothing about retired models."""
+    """A model that does not warn about retirement."""
 
     def __init__(self, **kwargs: Any) -> None:
         with warnings.catch_warnings():
@@ -55,7 +56,7 @@ class _Standard(ChatModelIntegrationTests):
 
     @pytest.fixture(autouse=True)
     def _surroundings(self, _clean_environment: None, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-        """Credentials where the tests make models of their own, and an image where they would fetch one."""
+        """Set the credentials for models that the tests create, and replace the images that they would fetch."""
         monkeypatch.setenv("WORKERS_GEMMA_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", sandbox.account_id)
         monkeypatch.setenv("CLOUDFLARE_API_TOKEN", sandbox.api_token)
@@ -64,8 +65,8 @@ class _Standard(ChatModelIntegrationTests):
 
     @pytest.fixture
     def vcr(self, _surroundings: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cassette | None]:
-        """A cassette with the stream that `test_stream_time` measures, recorded on the spot."""
-        if request.node.originalname != "test_stream_time":  # every test requests one of pytest-recording
+        """Record the stream that `test_stream_time` measures, and yield its cassette."""
+        if request.node.originalname != "test_stream_time":  # pytest-recording requests this fixture for every test
             yield None
             return
         model = request.getfixturevalue("model")
@@ -113,7 +114,7 @@ class _Standard(ChatModelIntegrationTests):
 
 
 class _WithDetails(_Standard):
-    """Replies in OpenAI's form, whose usage has details; the native form of older Gemmas has none."""
+    """Models whose replies have OpenAI's form, with usage details. The native form of older Gemmas has none."""
 
     @property
     def supported_usage_metadata_details(self) -> Any:
@@ -146,7 +147,7 @@ class _WithDetails(_Standard):
 
 
 class TestGemma4(_WithDetails):
-    arguments = {"model": GEMMA_4}  # noqa: RUF012 - pytest makes an object of this class for each test
+    arguments = {"model": GEMMA_4}  # noqa: RUF012 - pytest creates an instance for each test
 
 
 class TestGemma4OpenAI(_WithDetails):

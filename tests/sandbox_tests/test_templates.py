@@ -1,4 +1,4 @@
-"""What each generation's chat template accepts."""
+"""The histories and tools that the chat template of each generation accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_workers_gemma.sandbox import Sandbox
 from langchain_workers_gemma.schemas import to_json_schema
 from tests.helpers.hidden_keywords import DESCRIBED_SCHEMAS
 from tests.helpers.schema_examples import EXAMPLES
-from tests.sandbox_tests.talking import (
+from tests.sandbox_tests.api_client import (
     GEMMA_2B_LORA,
     GEMMA_3,
     GEMMA_4,
@@ -22,7 +22,7 @@ from tests.sandbox_tests.talking import (
     GEMMA_7B_LORA,
     SEA_LION,
     Api,
-    error_of,
+    get_error,
 )
 
 ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
@@ -30,7 +30,7 @@ NO_SYSTEM = "System role not supported"
 LATE_SYSTEM = "System message must be at the beginning"
 
 
-def turns(letters: str) -> list[dict[str, Any]]:
+def build_turns(letters: str) -> list[dict[str, Any]]:
     roles = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool", "x": "narrator"}
     return [{"role": roles[letter], "content": f"Turn {at}"} for at, letter in enumerate(letters)]
 
@@ -38,7 +38,7 @@ def turns(letters: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
 @pytest.mark.parametrize("history", ["u", "uau", "uauau", "ua"])
 def test_gemma_1_and_2_accept(api: Api, model: str, history: str) -> None:
-    assert api.run(model, {"messages": turns(history)}).status_code == 200
+    assert api.run(model, {"messages": build_turns(history)}).status_code == 200
 
 
 @pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
@@ -53,14 +53,14 @@ def test_gemma_1_and_2_accept(api: Api, model: str, history: str) -> None:
     ],
 )
 def test_gemma_1_and_2_refuse(api: Api, model: str, history: str, words: str) -> None:
-    assert error_of(api.run(model, {"messages": turns(history)})) == (500, 8001, f"AiError: {words}")
+    assert get_error(api.run(model, {"messages": build_turns(history)})) == (500, 8001, f"AiError: {words}")
 
 
 @pytest.mark.parametrize("model", [GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA])
 @pytest.mark.parametrize("history", ["su", "us", "suau"])
-def test_gemma_1_and_2_name_the_place_of_a_system_message(api: Api, model: str, history: str) -> None:
-    """The page of Gemma 7B shows a system message, and its own template refuses one: docs/wire.md section 6."""
-    status, code, message = error_of(api.run(model, {"messages": turns(history)}))
+def test_gemma_1_and_2_name_the_alternative_to_a_system_message(api: Api, model: str, history: str) -> None:
+    """The page of Gemma 7B shows a system message, but its chat template refuses one: docs/wire.md section 6."""
+    status, code, message = get_error(api.run(model, {"messages": build_turns(history)}))
     assert (status, code) == (400, 8001)
     assert message.startswith(f"AiError: {NO_SYSTEM}")
     assert "first user message" in message
@@ -69,42 +69,42 @@ def test_gemma_1_and_2_name_the_place_of_a_system_message(api: Api, model: str, 
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION])
 @pytest.mark.parametrize("history", ["u", "su", "suau", "uau"])
 def test_gemma_3_accepts(api: Api, model: str, history: str) -> None:
-    assert api.run(model, {"messages": turns(history)}).status_code == 200
+    assert api.run(model, {"messages": build_turns(history)}).status_code == 200
 
 
 @pytest.mark.parametrize("model", [GEMMA_3, SEA_LION])
 @pytest.mark.parametrize("history", ["suu", "ssu", "uu", "a", "sau", "uas", "usau", "uat", "uatu", "uaa", "x"])
 def test_gemma_3_refuses(api: Api, model: str, history: str) -> None:
-    assert error_of(api.run(model, {"messages": turns(history)})) == (500, 8001, f"AiError: {ALTERNATE}")
+    assert get_error(api.run(model, {"messages": build_turns(history)})) == (500, 8001, f"AiError: {ALTERNATE}")
 
 
 @pytest.mark.parametrize("history", ["u", "su", "du", "suau", "uu", "au", "suauu"])
 def test_gemma_4_accepts(api: Api, history: str) -> None:
-    assert api.run(GEMMA_4, {"messages": turns(history)}).status_code == 200
+    assert api.run(GEMMA_4, {"messages": build_turns(history)}).status_code == 200
 
 
 @pytest.mark.parametrize("history", ["ssu", "us", "suas", "sdu"])
 def test_gemma_4_has_one_system_message_first(api: Api, history: str) -> None:
-    assert error_of(api.run(GEMMA_4, {"messages": turns(history)})) == (400, 8001, f"AiError: {LATE_SYSTEM}")
+    assert get_error(api.run(GEMMA_4, {"messages": build_turns(history)})) == (400, 8001, f"AiError: {LATE_SYSTEM}")
 
 
 def test_gemma_4_refuses_other_roles(api: Api) -> None:
-    assert error_of(api.run(GEMMA_4, {"messages": turns("ux")}))[:2] == (400, 8001)
+    assert get_error(api.run(GEMMA_4, {"messages": build_turns("ux")}))[:2] == (400, 8001)
 
 
-def conversation(*call_ids: str, results: tuple[str, ...]) -> list[dict[str, Any]]:
+def build_conversation(*call_ids: str, results: tuple[str, ...]) -> list[dict[str, Any]]:
     calls = [{"id": one, "type": "function", "function": {"name": "add", "arguments": "{}"}} for one in call_ids]
     answers = [{"role": "tool", "content": "7", "tool_call_id": one} for one in results]
-    return [*turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}, *answers]
+    return [*build_turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}, *answers]
 
 
 @pytest.mark.parametrize("results", [("a", "b"), ("b", "a")])
-def test_gemma_4_takes_results_of_the_calls_before(api: Api, results: tuple[str, ...]) -> None:
-    assert api.run(GEMMA_4, {"messages": conversation("a", "b", results=results)}).status_code == 200
+def test_gemma_4_accepts_results_of_the_calls_before(api: Api, results: tuple[str, ...]) -> None:
+    assert api.run(GEMMA_4, {"messages": build_conversation("a", "b", results=results)}).status_code == 200
 
 
-def test_gemma_4_takes_null_content_beside_calls_as_its_published_type_has_it(api: Api) -> None:
-    messages = conversation("a", results=("a",))
+def test_gemma_4_accepts_null_content_beside_calls(api: Api) -> None:
+    messages = build_conversation("a", results=("a",))
     messages[1]["content"] = None
     assert api.run(GEMMA_4, {"messages": messages}).status_code == 200
     del messages[1]["content"]
@@ -113,17 +113,21 @@ def test_gemma_4_takes_null_content_beside_calls_as_its_published_type_has_it(ap
 
 def test_gemma_4_refuses_a_result_without_its_call(api: Api) -> None:
     for messages in (
-        conversation("a", results=("z",)),
-        [*turns("u"), {"role": "tool", "content": "7", "tool_call_id": "a"}],
-        [*conversation("a", results=()), *turns("u"), {"role": "tool", "content": "7", "tool_call_id": "a"}],
+        build_conversation("a", results=("z",)),
+        [*build_turns("u"), {"role": "tool", "content": "7", "tool_call_id": "a"}],
+        [
+            *build_conversation("a", results=()),
+            *build_turns("u"),
+            {"role": "tool", "content": "7", "tool_call_id": "a"},
+        ],
     ):
-        status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
+        status, code, message = get_error(api.run(GEMMA_4, {"messages": messages}))
         assert (status, code) == (400, 8001)
         assert "does not answer a tool call" in message
 
 
-def with_text(text: str) -> list[dict[str, Any]]:
-    messages = conversation("a", results=("a",))
+def build_conversation_with_text(text: str) -> list[dict[str, Any]]:
+    messages = build_conversation("a", results=("a",))
     messages[1]["content"] = text
     return messages
 
@@ -131,20 +135,20 @@ def with_text(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
-        (with_text("Let me see."), "text is rendered behind the results"),
-        ([*with_text("Let me see."), *turns("au")], "text is rendered behind the results"),
-        (conversation("a", results=()), "has no result"),
-        (conversation("a", "b", results=("a",)), "'b' has no result"),
-        ([*conversation("a", results=()), *turns("u")], "has no result"),
-        (conversation("a", results=("a", "a")), "several results"),
-        ([*turns("ua"), *conversation("a", results=("a",))[1:]], "outside any turn"),
+        (build_conversation_with_text("Let me see."), "text is rendered behind the results"),
+        ([*build_conversation_with_text("Let me see."), *build_turns("au")], "text is rendered behind the results"),
+        (build_conversation("a", results=()), "has no result"),
+        (build_conversation("a", "b", results=("a",)), "'b' has no result"),
+        ([*build_conversation("a", results=()), *build_turns("u")], "has no result"),
+        (build_conversation("a", results=("a", "a")), "several results"),
+        ([*build_turns("ua"), *build_conversation("a", results=("a",))[1:]], "outside any turn"),
     ],
 )
 def test_gemma_4_refuses_what_its_template_renders_wrongly(
     api: Api, messages: list[dict[str, Any]], problem: str
 ) -> None:
-    """docs/wire.md section 11; the service itself returns no error."""
-    status, code, message = error_of(api.run(GEMMA_4, {"messages": messages}))
+    """See docs/wire.md section 11. The service itself returns no error."""
+    status, code, message = get_error(api.run(GEMMA_4, {"messages": messages}))
     assert (status, code) == (400, 8001)
     assert problem in message
     with api.sandbox.using_dialect("lenient_templates"):
@@ -170,11 +174,11 @@ def test_gemma_4_refuses_what_its_template_renders_wrongly(
 def test_gemma_4_refuses_tools_that_its_template_declares_wrongly(
     api: Api, properties: dict[str, Any], problem: str
 ) -> None:
-    """docs/wire.md section 11; the service itself returns no error."""
+    """See docs/wire.md section 11. The service itself returns no error."""
     parameters = {"type": "object", "properties": properties}
     function = {"name": "f", "description": "Do it.", "parameters": parameters}
-    body = {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
-    status, code, message = error_of(api.run(GEMMA_4, body))
+    body = {"messages": build_turns("u"), "tools": [{"type": "function", "function": function}]}
+    status, code, message = get_error(api.run(GEMMA_4, body))
     assert (status, code) == (400, 8001)
     assert problem in message
     with api.sandbox.using_dialect("lenient_templates"):
@@ -190,7 +194,7 @@ def test_gemma_4_refuses_tools_that_its_template_declares_wrongly(
         ({"l": {"type": "array", "items": {"type": "object", "additionalProperties": True}}}, "Do it."),
     ],
 )
-def test_gemma_4_accepts_tools_that_its_template_declares_rightly(
+def test_gemma_4_accepts_tools_that_its_template_declares_correctly(
     api: Api, properties: dict[str, Any], description: str
 ) -> None:
     function = {
@@ -198,7 +202,7 @@ def test_gemma_4_accepts_tools_that_its_template_declares_rightly(
         "description": description,
         "parameters": {"type": "object", "properties": properties},
     }
-    body = {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
+    body = {"messages": build_turns("u"), "tools": [{"type": "function", "function": function}]}
     assert api.run(GEMMA_4, body).status_code == 200
 
 
@@ -234,7 +238,7 @@ HIDDEN: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "reference": ({"$ref": "#/$defs/Address"}, "'$ref'", "an Address"),
 }
-"""The schema of a parameter, the keyword that the model does not see, and words that state it."""
+"""The schema of a parameter, the keyword that the model does not see, and a text that states it."""
 
 NESTED: dict[str, Any] = {
     "p": lambda one: {"p": one},
@@ -249,29 +253,29 @@ NESTED: dict[str, Any] = {
 }
 
 
-def with_properties(properties: dict[str, Any], description: str = "Do it.") -> dict[str, Any]:
+def build_body(properties: dict[str, Any], description: str = "Do it.") -> dict[str, Any]:
     parameters = {"type": "object", "properties": properties}
     function = {"name": "f", "description": description, "parameters": parameters}
-    return {"messages": turns("u"), "tools": [{"type": "function", "function": function}]}
+    return {"messages": build_turns("u"), "tools": [{"type": "function", "function": function}]}
 
 
 @pytest.mark.parametrize("where", NESTED)
 @pytest.mark.parametrize("case", HIDDEN)
 def test_the_strict_dialect_refuses_keywords_that_the_model_does_not_see(api: Api, case: str, where: str) -> None:
-    """The service takes them, and so does the sandbox unless it is asked to be strict."""
+    """The service accepts them, and so does the sandbox without this dialect."""
     schema, keyword, words = HIDDEN[case]
-    body = with_properties(NESTED[where](schema))
+    body = build_body(NESTED[where](schema))
     assert api.run(GEMMA_4, body).status_code == 200
     with api.sandbox.using_dialect("strict_declarations"):
-        status, code, message = error_of(api.run(GEMMA_4, body))
+        status, code, message = get_error(api.run(GEMMA_4, body))
         assert (status, code) == (400, 8001)
         assert f"tools[0].function.parameters.properties.{where}: " in message
         assert keyword in message
         assert "state it in the description" in message
-        stated = with_properties(NESTED[where]({**schema, "description": f"It is {words}."}))
+        stated = build_body(NESTED[where]({**schema, "description": f"It is {words}."}))
         assert api.run(GEMMA_4, stated).status_code == 200
         for around, accepted in ((f'The parameter "p" is {words}.', True), (f"It is {words}.", False)):
-            elsewhere = with_properties(NESTED[where](schema), around)
+            elsewhere = build_body(NESTED[where](schema), around)
             assert (api.run(GEMMA_4, elsewhere).status_code == 200) is accepted
 
 
@@ -291,7 +295,7 @@ def test_the_strict_dialect_refuses_keywords_that_the_model_does_not_see(api: Ap
 )
 def test_the_strict_dialect_accepts_what_the_model_sees(api: Api, schema: dict[str, Any]) -> None:
     with api.sandbox.using_dialect("strict_declarations"):
-        assert api.run(GEMMA_4, with_properties({"p": schema})).status_code == 200
+        assert api.run(GEMMA_4, build_body({"p": schema})).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -305,16 +309,16 @@ def test_the_strict_dialect_accepts_what_the_model_sees(api: Api, schema: dict[s
 )
 def test_a_part_of_a_word_states_no_value(api: Api, schema: dict[str, Any], words: str) -> None:
     with api.sandbox.using_dialect("strict_declarations"):
-        body = with_properties({"p": {**schema, "description": words}})
-        assert error_of(api.run(GEMMA_4, body))[0] == 400
+        body = build_body({"p": {**schema, "description": words}})
+        assert get_error(api.run(GEMMA_4, body))[0] == 400
 
 
 def test_the_strict_dialect_refuses_a_union_of_all_parameters(api: Api) -> None:
     members = [{"type": "object", "properties": {name: {"type": "string"}}} for name in ("isbn", "title")]
-    body = with_properties({"isbn": {"type": "string"}, "title": {"type": "string"}})
+    body = build_body({"isbn": {"type": "string"}, "title": {"type": "string"}})
     body["tools"][0]["function"]["parameters"]["anyOf"] = members
     with api.sandbox.using_dialect("strict_declarations"):
-        assert "'anyOf'" in error_of(api.run(GEMMA_4, body))[2]
+        assert "'anyOf'" in get_error(api.run(GEMMA_4, body))[2]
         body["tools"][0]["function"]["description"] = "By isbn or by title, each a string."
         assert api.run(GEMMA_4, body).status_code == 200
 

@@ -1,6 +1,6 @@
-"""Writes a Gemma 3 of a megabyte with random weights: `python tiny_gemma3.py FILE`, needs gguf and numpy.
+"""Write a Gemma 3 model of 1 MB with random weights: `python tiny_gemma3.py FILE`. Needs gguf and numpy.
 
-Its answers are noise, but it is a real Gemma 3 graph behind a real server: chats, streams and grammars work on it.
+Its replies are random text, but it is a real Gemma 3 graph in a real server: chats, streams and grammars work.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ TEMPLATE = (
 )
 
 
-def write(path: str) -> None:
-
-    gguf: Any = import_module("gguf")  # only the Python of the llama.cpp server has it
+def write_model(path: str) -> None:
+    gguf: Any = import_module("gguf")  # installed only in the environment of the llama.cpp server
     kind_of = gguf.TokenType
     random = np.random.default_rng(0)
     pieces = ["\u2581", *map(chr, range(33, 127)), "user", "model", "the", "true", "false"]
     tokens = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
     kinds = [kind_of.CONTROL] * len(SPECIAL) + [kind_of.BYTE] * 256 + [kind_of.NORMAL] * len(pieces)
     kinds[SPECIAL.index("<unk>")] = kind_of.UNKNOWN
-    scores = [0.0] * (len(SPECIAL) + 256) + [-1.0 - at / 100 for at in range(len(pieces))]
+    scores = [0.0] * (len(SPECIAL) + 256) + [-1.0 - index / 100 for index in range(len(pieces))]
 
     writer = gguf.GGUFWriter(path, "gemma3")
     writer.add_name("tiny-gemma3")
@@ -86,4 +85,4 @@ def write(path: str) -> None:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    write_model(sys.argv[1])

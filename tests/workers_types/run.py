@@ -19,19 +19,19 @@ import httpx
 import pytest
 
 from tests.installing import BUILD, find_node, install_npm, say
-from tests.sandbox_tests import talking
+from tests.sandbox_tests import api_client
 
 HERE = Path(__file__).resolve().parent
 CACHE = BUILD / "workers_types"
 TESTS = HERE.parent / "sandbox_tests"
 SENDING = ("test_validation.py", "test_templates.py", "test_replies.py", "test_mock_model.py")
 TYPES = {
-    talking.GEMMA_4: "Ai_Cf_Google_Gemma_4_26B_A4B_It_Input",
-    talking.GEMMA_3: "Ai_Cf_Google_Gemma_3_12B_It_Input",
-    talking.GEMMA_7B: "AiTextGenerationInput",
-    talking.GEMMA_2B_LORA: "AiTextGenerationInput",
-    talking.GEMMA_7B_LORA: "AiTextGenerationInput",
-    talking.SEA_LION: "Ai_Cf_Aisingapore_Gemma_Sea_Lion_V4_27B_It_Input",
+    api_client.GEMMA_4: "Ai_Cf_Google_Gemma_4_26B_A4B_It_Input",
+    api_client.GEMMA_3: "Ai_Cf_Google_Gemma_3_12B_It_Input",
+    api_client.GEMMA_7B: "AiTextGenerationInput",
+    api_client.GEMMA_2B_LORA: "AiTextGenerationInput",
+    api_client.GEMMA_7B_LORA: "AiTextGenerationInput",
+    api_client.SEA_LION: "Ai_Cf_Aisingapore_Gemma_Sea_Lion_V4_27B_It_Input",
 }
 _QUIET = "ignore::pytest.PytestAssertRewriteWarning"  # the package is imported before pytest starts
 _LONGEST = 3_000  # characters; the compiler need not read the bodies that test limits of size
@@ -50,19 +50,19 @@ class Recorder:
         self.refused: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._run = talking.Api.run
+        self._run = api_client.Api.run
 
-        def run(api: talking.Api, model: str, body: Any, **options: Any) -> httpx.Response:
+        def run(api: api_client.Api, model: str, body: Any, **options: Any) -> httpx.Response:
             reply = self._run(api, model, body, **options)
             if model in TYPES and not options.get("queueRequest"):
                 self._note(model, body, reply.status_code)
             return reply
 
-        setattr(talking.Api, "run", run)
+        setattr(api_client.Api, "run", run)
         return self
 
     def __exit__(self, *_: object) -> None:
-        setattr(talking.Api, "run", self._run)
+        setattr(api_client.Api, "run", self._run)
 
     def _note(self, model: str, body: Any, status: int) -> None:
         key = json.dumps([model, body], sort_keys=True)

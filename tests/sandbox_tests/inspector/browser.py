@@ -1,4 +1,4 @@
-"""A real browser for the inspector: Debian's chromium, driven by playwright."""
+"""A real browser for the inspector: Debian's Chromium, controlled by Playwright."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Watched:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start the browser that is installed."""
+    """Start the installed browser."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium")
     if path is None:
-        raise RuntimeError("There is no chromium: apt-get install -y chromium")
+        raise RuntimeError("Chromium is not installed: apt-get install -y chromium")
     with sync_playwright() as playwright:
-        # Its own sandbox does not start for root, as CI is; the only pages opened are those of this repository.
+        # Chromium's own sandbox does not start as root, which CI uses. Only pages of this repository are opened.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
             yield browser
@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def watched_page(browser: Browser, scheme: str = "light") -> Iterator[Watched]:
-    """Open an empty page that is watched."""
+    """Open an empty page, and record its requests and errors."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT},
         color_scheme="dark" if scheme == "dark" else "light",

@@ -1,8 +1,8 @@
-"""Take the pictures of the inspector that the documentation shows.
+"""Take the screenshots of the inspector for the documentation.
 
     python -m tests.sandbox_tests.inspector.screenshot
 
-Look at them before they are committed.
+Look at them before you commit them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from langchain_workers_gemma.sandbox import Sandbox
 from tests.sandbox_tests.inspector.browser import chromium, watched_page
 
 IMAGES = Path(__file__).parents[3] / "docs" / "images"
-AGENT = 4
-"""The request that is shown."""
+SELECTED_REQUEST = 4
+"""The request that the screenshots show: the second one of the agent."""
 
 
 @tool
@@ -62,16 +62,16 @@ def make_requests(sandbox: Sandbox) -> None:
 
 
 def main() -> None:
-    """Take the pictures."""
-    with Sandbox() as warming:
-        make_requests(warming)  # the first call imports the constraint engine, which is no time to show
+    """Take the screenshots."""
+    with Sandbox() as warm_up:
+        make_requests(warm_up)  # the first call imports the constraint engine, so its times are not representative
     with Sandbox() as sandbox, chromium() as browser:
         make_requests(sandbox)
         for scheme, name in (("light", "inspector.png"), ("dark", "inspector-dark.png")):
             with watched_page(browser, scheme) as watched:
                 page = watched.page
                 page.goto(sandbox.base_url.removesuffix("client/v4"))
-                page.locator(f'#requests tr[data-id="{AGENT}"]').click()
+                page.locator(f'#requests tr[data-id="{SELECTED_REQUEST}"]').click()
                 page.get_by_role("tab", name="Prompt").click()
                 page.locator(".prompt .token").first.wait_for()
                 page.screenshot(path=IMAGES / name)

@@ -12,8 +12,8 @@ import pytest
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.errors import WorkersGemmaError
 from langchain_workers_gemma.sandbox import Sandbox
+from tests.sandbox_tests.api_client import GEMMA_4, QUIET, WEATHER, Api, to_messages
 from tests.sandbox_tests.inspector.browser import Watched, chromium, watched_page
-from tests.sandbox_tests.talking import GEMMA_4, QUIET, WEATHER, Api, user
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Inspector:
-    """The page of a sandbox, as its reader sees it."""
+    """The inspector page of a sandbox, as a user sees it."""
 
     def __init__(self, sandbox: Sandbox, watched: Watched) -> None:
         from playwright.sync_api import expect
@@ -112,7 +112,7 @@ def test_requests_appear_while_the_page_is_open(inspector: Inspector, llm: ChatW
 def test_each_tab_shows_its_part(inspector: Inspector) -> None:
     expect = inspector.expect
     with Api(inspector.sandbox) as api:
-        api.run(GEMMA_4, {"messages": user("Weather in Paris?"), "tools": [WEATHER], "stream": True, **QUIET})
+        api.run(GEMMA_4, {"messages": to_messages("Weather in Paris?"), "tools": [WEATHER], "stream": True, **QUIET})
     inspector.open(1)
     expect(inspector.tab("Messages")).to_contain_text("Weather in Paris?")
     expect(inspector.tab("Messages").locator(".reply")).to_contain_text("get_weather")
@@ -132,7 +132,7 @@ def test_each_tab_shows_its_part(inspector: Inspector) -> None:
 
 
 def test_hostile_content_stays_text(inspector: Inspector) -> None:
-    """What users, models, tools and headers bring is shown as it is, in every tab, and nothing of it runs."""
+    """Text of users, models, tools and headers is shown unchanged in every tab, and none of it is executed."""
     sandbox, page, expect = inspector.sandbox, inspector.page, inspector.expect
     tool = {"type": "function", "function": {"name": HOSTILE, "description": HOSTILE, "parameters": {HOSTILE: HOSTILE}}}
     call = {"id": HOSTILE, "type": "function", "function": {"name": HOSTILE, "arguments": HOSTILE}}
@@ -269,7 +269,7 @@ def test_dialects_and_faults_are_switched(inspector: Inspector, llm: ChatWorkers
     page.locator("#pace").evaluate("(form) => { form.noValidate = true; }")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#settings-error")).to_contain_text("rate")
-    inspector.watched.problems.clear()  # the browser notes the refusal (422) as an error
+    inspector.watched.problems.clear()  # the browser reports the status 422 as an error
 
 
 def test_a_paused_page_does_not_change(inspector: Inspector, llm: ChatWorkersGemma) -> None:
@@ -301,7 +301,7 @@ def test_the_page_shows_that_the_sandbox_has_stopped(browser: Browser) -> None:
     with watched_page(browser) as watched:
         with Sandbox() as sandbox:
             inspector = Inspector(sandbox, watched)
-        inspector.expect(inspector.page.locator("#connection")).to_contain_text("does not answer")
+        inspector.expect(inspector.page.locator("#connection")).to_contain_text("does not respond")
 
 
 CONTRAST = """() => {

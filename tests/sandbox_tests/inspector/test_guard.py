@@ -18,7 +18,7 @@ from langchain_workers_gemma.sandbox.inspector.guard import find_foreign_header
         {"host": "localhost:1", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
     ],
 )
-def test_own_requests_pass(headers: dict[str, str]) -> None:
+def test_own_requests_are_accepted(headers: dict[str, str]) -> None:
     assert find_foreign_header(headers) is None
 
 
@@ -45,5 +45,5 @@ def test_own_requests_pass(headers: dict[str, str]) -> None:
         ({"host": "127.0.0.1:1", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, "Sec-Fetch-Site"),
     ],
 )
-def test_foreign_requests_do_not(headers: dict[str, str], named: str) -> None:
+def test_foreign_requests_are_refused(headers: dict[str, str], named: str) -> None:
     assert find_foreign_header(headers) == named

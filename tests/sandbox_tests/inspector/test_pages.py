@@ -1,4 +1,4 @@
-"""The inspector over HTTP: what it serves, shows, changes and refuses."""
+"""The inspector over HTTP: the page, the data that it shows, the settings that it changes, and refused requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox, get_dialect
 from langchain_workers_gemma.sandbox.inspector.exchanges import ExchangeLog
-from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, QUIET, WEATHER, Api, user
+from tests.sandbox_tests.api_client import GEMMA_3, GEMMA_4, QUIET, WEATHER, Api, to_messages
 
 STATIC = files("langchain_workers_gemma.sandbox.inspector").joinpath("static")
 
@@ -33,10 +33,10 @@ class Page:
             f"{self.root}{path}", headers={name.replace("_", "-"): v for name, v in headers.items()}
         )
 
-    def post(self, path: str, order: Any) -> httpx.Response:
-        return self.api.http.post(f"{self.root}/inspector/{path}", json=order)
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.api.http.post(f"{self.root}/inspector/{path}", json=body)
 
-    def feed(self) -> Generator[tuple[str, Any], None, None]:
+    def iterate_feed(self) -> Generator[tuple[str, Any], None, None]:
         with self.api.http.stream("GET", f"{self.root}/inspector/feed") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             name = ""
@@ -46,10 +46,10 @@ class Page:
                 elif line.startswith("data: "):
                     yield name, json.loads(line[6:])
 
-    def newest(self) -> dict[str, Any]:
-        """Return the summary of the last request that has ended."""
+    def wait_for_newest(self) -> dict[str, Any]:
+        """Wait until the last request has ended, and return its summary."""
         found: dict[str, Any] = {}
-        for name, value in self.feed():
+        for name, value in self.iterate_feed():
             if name == "exchange":
                 found = value
                 if value["id"] == self.last_id and value["state"] != "running":
@@ -60,7 +60,7 @@ class Page:
     def last_id(self) -> int:
         return max(one.id for one in self.sandbox._inspector.log.list_all())
 
-    def detail(self, exchange_id: int | None = None) -> dict[str, Any]:
+    def get_detail(self, exchange_id: int | None = None) -> dict[str, Any]:
         response = self.get(f"/inspector/requests/{exchange_id or self.last_id}")
         assert response.status_code == 200
         found: dict[str, Any] = response.json()
@@ -87,8 +87,8 @@ def llm(sandbox: Sandbox) -> ChatWorkersGemma:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-class _Loads(HTMLParser):
-    """What a page loads, and what would be run in it."""
+class _PageResources(HTMLParser):
+    """The URLs that a page loads, and its inline scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,11 +119,11 @@ def test_the_page_is_strict_and_loads_nothing_from_elsewhere(page: Page) -> None
     assert policy["require-trusted-types-for"] == "'script'"
     assert "unsafe" not in response.headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"
-    loads = _Loads()
-    loads.feed(response.text)
-    assert not loads.inline
-    assert loads.urls
-    for url in loads.urls:
+    resources = _PageResources()
+    resources.feed(response.text)
+    assert not resources.inline
+    assert resources.urls
+    for url in resources.urls:
         assert url.startswith("/inspector/files/")
         served = page.get(url)
         assert served.status_code == 200
@@ -165,20 +165,20 @@ def test_foreign_pages_are_refused(page: Page, sandbox: Sandbox, path: str, head
 
 
 def test_a_foreign_page_cannot_change_anything(page: Page, sandbox: Sandbox) -> None:
-    url, order = f"{page.root}/inspector/pace", {"latency": 9, "tokens_per_second": None}
-    foreign = page.api.http.post(url, json=order, headers={"origin": "https://evil.example"})
+    url, body = f"{page.root}/inspector/pace", {"latency": 9, "tokens_per_second": None}
+    foreign = page.api.http.post(url, json=body, headers={"origin": "https://evil.example"})
     assert foreign.status_code == 403
-    plain = page.api.http.post(url, content=json.dumps(order), headers={"content-type": "text/plain"})
+    plain = page.api.http.post(url, content=json.dumps(body), headers={"content-type": "text/plain"})
     assert plain.status_code == 415
     assert sandbox.latency == 0
 
 
-# --- what it shows ----------------------------------------------------------------------------------------------------
+# --- data on the page -------------------------------------------------------------------------------------------------
 
 
 def test_a_chat_with_a_tool(page: Page, api: Api) -> None:
-    api.run(GEMMA_4, {"messages": user("Weather in Paris?"), "tools": [WEATHER], **QUIET})
-    summary = page.newest()
+    api.run(GEMMA_4, {"messages": to_messages("Weather in Paris?"), "tools": [WEATHER], **QUIET})
+    summary = page.wait_for_newest()
     assert (summary["model"], summary["method"], summary["route"], summary["status"]) == (
         GEMMA_4,
         "POST",
@@ -190,20 +190,20 @@ def test_a_chat_with_a_tool(page: Page, api: Api) -> None:
     assert summary["input_tokens"] > 0
     assert summary["cost_usd"] == pytest.approx((summary["input_tokens"] * 0.1 + summary["output_tokens"] * 0.3) / 1e6)
     assert 0 <= summary["first_byte_ms"] <= summary["duration_ms"]
-    detail = page.detail()
+    detail = page.get_detail()
     assert detail["inputs"][0]["messages"][0]["text"] == "Weather in Paris?"
     assert detail["inputs"][0]["tools"][0]["name"] == "get_weather"
     assert detail["reply"]["calls"][0]["name"] == "get_weather"
     prompt = detail["inputs"][0]["prompt"]["segments"]
     assert ["token", "<|tool>"] in prompt
     assert "".join(text for _, text in prompt).startswith("<bos><|turn>system\n<|tool>declaration:get_weather{")
-    assert json.loads(detail["request_body"])["messages"] == user("Weather in Paris?")
+    assert json.loads(detail["request_body"])["messages"] == to_messages("Weather in Paris?")
     assert json.loads(detail["response_body"])["success"] is True
 
 
 def test_a_stream_event_by_event(page: Page, llm: ChatWorkersGemma) -> None:
     text = "".join(chunk.text for chunk in llm.stream("Hello"))
-    detail = page.detail()
+    detail = page.get_detail()
     events = detail["events"]
     assert detail["summary"]["stream"] is True
     assert "".join(said for event in events for kind, said in event["adds"] if kind == "text") == text
@@ -218,31 +218,36 @@ def test_errors_faults_and_cuts(page: Page, sandbox: Sandbox, llm: ChatWorkersGe
     sandbox.fail(status=429, code=3040)
     with pytest.raises(Exception, match="Capacity"):
         llm.invoke("Hello")
-    failed = page.newest()
+    failed = page.wait_for_newest()
     assert (failed["status"], failed["error"]) == (429, "3040: Capacity temporarily exceeded, please try again.")
     sandbox.cut(after_events=2)
     with pytest.raises(Exception, match=r"ended|closed|interrupted|cut"):
         list(llm.stream("Hello"))
-    assert page.newest()["state"] in ("cut", "abandoned")
-    assert len(page.detail()["events"]) == 2
+    assert page.wait_for_newest()["state"] in ("cut", "abandoned")
+    assert len(page.get_detail()["events"]) == 2
 
 
 @pytest.mark.parametrize(
     ("path", "body", "route", "model"),
     [
         ("ai/run", {"model": GEMMA_3, "input": {"prompt": "Hi"}}, "native", GEMMA_3),
-        ("ai/v1/chat/completions", {"model": GEMMA_4, "messages": user("Hi")}, "openai", GEMMA_4),
+        ("ai/v1/chat/completions", {"model": GEMMA_4, "messages": to_messages("Hi")}, "openai", GEMMA_4),
         ("ai/v1/embeddings", {"model": "@cf/google/embeddinggemma-300m", "input": "Hi"}, "embeddings", None),
-        (f"ai/run/{GEMMA_4}?queueRequest=true", {"requests": [{"messages": user("Hi")}] * 25}, "queue", GEMMA_4),
+        (
+            f"ai/run/{GEMMA_4}?queueRequest=true",
+            {"requests": [{"messages": to_messages("Hi")}] * 25},
+            "queue",
+            GEMMA_4,
+        ),
     ],
 )
 def test_every_route(page: Page, path: str, body: dict[str, Any], route: str, model: str | None) -> None:
     page.api.http.post(f"{page.api.account}/{path}", json=body, headers=page.api.auth)
-    summary = page.newest()
+    summary = page.wait_for_newest()
     assert summary["route"] == route
     assert summary["model"] == (model or body["model"])
     assert summary["preview"] == "Hi"
-    detail = page.detail()
+    detail = page.get_detail()
     assert len(detail["inputs"]) + detail["inputs_omitted"] == len(body.get("requests", [1]))
 
 
@@ -258,21 +263,21 @@ def test_every_route(page: Page, path: str, body: dict[str, Any], route: str, mo
         b'{"messages": [{"role": "user", "content": ' + b'{"a":' * 700 + b"1" + b"}" * 700 + b"}]}",
     ],
 )
-def test_nothing_sent_breaks_the_page(page: Page, body: bytes) -> None:
+def test_no_request_breaks_the_page(page: Page, body: bytes) -> None:
     url = f"{page.api.account}/ai/run/{GEMMA_4}"
     answer = page.api.http.post(url, content=body, headers=page.api.auth)
-    assert page.newest()["status"] == answer.status_code
-    assert page.detail()["summary"]["request_bytes"] == len(body)
+    assert page.wait_for_newest()["status"] == answer.status_code
+    assert page.get_detail()["summary"]["request_bytes"] == len(body)
 
 
 def test_no_token_is_shown(page: Page, sandbox: Sandbox, llm: ChatWorkersGemma) -> None:
     real = "v1.0-a-real-token-used-by-mistake"
     llm.invoke(f"My token is {sandbox.api_token}")
     url = f"{page.api.account}/ai/run/{GEMMA_4}?api_key={real}"
-    page.api.http.post(url, json={"messages": user(real)}, headers={"Authorization": f"bearer {real}"})
+    page.api.http.post(url, json={"messages": to_messages(real)}, headers={"Authorization": f"bearer {real}"})
     shown = [page.get(path).text for path in ("/", "/inspector/settings")]
-    shown += [json.dumps(page.detail(exchange.id)) for exchange in sandbox._inspector.log.list_all()]
-    for name, value in page.feed():
+    shown += [json.dumps(page.get_detail(exchange.id)) for exchange in sandbox._inspector.log.list_all()]
+    for name, value in page.iterate_feed():
         shown.append(f"{name} {json.dumps(value)}")
         if value.get("id") == page.last_id:
             break
@@ -288,7 +293,7 @@ def test_one_line_is_logged_for_each_request(
     with caplog.at_level(logging.INFO, logger="langchain_workers_gemma.sandbox.access"):
         llm.invoke("Hello")
         page.api.http.get(f"{page.root}/a%0Ab/{page.sandbox.api_token}")
-        page.detail()  # the second line is written before this answer
+        page.get_detail()  # the second line is logged before this response
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("access")]
     assert len(lines) == 2
     assert f"POST  native {GEMMA_4}  200" in lines[0]
@@ -300,7 +305,7 @@ def test_one_line_is_logged_for_each_request(
 
 
 def test_the_feed_reports_new_requests_and_clearing(page: Page, llm: ChatWorkersGemma) -> None:
-    feed = page.feed()
+    feed = page.iterate_feed()
     assert [next(feed), next(feed)] == [("reset", {"dropped": 0}), ("ready", {})]
     llm.invoke("Hello")
     states = []
@@ -316,9 +321,9 @@ def test_the_feed_reports_new_requests_and_clearing(page: Page, llm: ChatWorkers
     assert page.sandbox.requests, "clearing the page does not clear what tests read"
 
 
-def test_a_page_that_is_open_does_not_keep_the_sandbox_from_closing() -> None:
+def test_the_sandbox_closes_while_a_page_is_open() -> None:
     with Sandbox() as sandbox, Api(sandbox) as api:
-        feed = Page(sandbox, api).feed()
+        feed = Page(sandbox, api).iterate_feed()
         assert [next(feed)[0], next(feed)[0]] == ["reset", "ready"]
         sandbox.close()
         assert list(feed) == []
@@ -340,10 +345,10 @@ def test_memory_is_bounded() -> None:
     assert (log.list_all(), log.dropped) == ([], 0)
 
 
-# --- what it changes --------------------------------------------------------------------------------------------------
+# --- changed settings -----------------------------------------------------------------------------------------------
 
 
-def choices(settings: dict[str, Any]) -> list[str]:
+def get_choices(settings: dict[str, Any]) -> list[str]:
     return [one["choice"] for one in settings["dialects"] if one["choice"]]
 
 
@@ -351,10 +356,10 @@ def test_dialects_are_switched(page: Page, sandbox: Sandbox) -> None:
     page.post("dialect", {"group": "shape", "name": "native"})
     page.post("dialect", {"group": "newline", "name": "crlf"})
     settings = page.post("dialect", {"group": "habits.calls_as", "name": "calls_as_python"}).json()
-    assert choices(settings) == ["native", "crlf", "calls_as_python"]
+    assert get_choices(settings) == ["native", "crlf", "calls_as_python"]
     assert sandbox.dialect == get_dialect("native", "crlf", "calls_as_python")
     settings = page.post("dialect", {"group": "newline", "name": ""}).json()
-    assert choices(settings) == ["native", "calls_as_python"]
+    assert get_choices(settings) == ["native", "calls_as_python"]
     assert sandbox.dialect == get_dialect("native", "calls_as_python")
 
 
@@ -371,7 +376,7 @@ def test_faults_are_injected(page: Page, sandbox: Sandbox, llm: ChatWorkersGemma
     page.post("chaos", {"rate": 0})
 
 
-def test_streams_are_paced(page: Page, sandbox: Sandbox) -> None:
+def test_the_speed_of_streams_is_changed(page: Page, sandbox: Sandbox) -> None:
     settings = page.post("pace", {"latency": 0.001, "tokens_per_second": 90_000}).json()
     assert (settings["latency"], settings["tokens_per_second"]) == (0.001, 90_000)
     assert (sandbox.latency, sandbox.tokens_per_second) == (0.001, 90_000)
@@ -380,7 +385,7 @@ def test_streams_are_paced(page: Page, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "order", "named"),
+    ("path", "body", "named"),
     [
         ("dialect", {"group": "nothing", "name": ""}, "group must be one of"),
         ("dialect", {"group": "newline", "name": "native"}, "name must be one of"),
@@ -396,11 +401,11 @@ def test_streams_are_paced(page: Page, sandbox: Sandbox) -> None:
         ("chaos", [], "body"),
     ],
 )
-def test_invalid_commands_are_refused(page: Page, path: str, order: Any, named: str) -> None:
-    refused = page.post(path, order)
+def test_invalid_bodies_are_refused(page: Page, path: str, body: Any, named: str) -> None:
+    refused = page.post(path, body)
     assert refused.status_code == 422
     assert named in refused.json()["error"]
 
 
-def test_an_order_is_bounded(page: Page) -> None:
+def test_a_body_is_bounded(page: Page) -> None:
     assert page.post("faults", {"kind": "error", "message": "x" * 70_000}).status_code == 413

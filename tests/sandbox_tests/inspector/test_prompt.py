@@ -1,4 +1,4 @@
-"""Prompts as Gemma's chat templates render them. The expected texts were rendered by the published templates."""
+"""Prompts as Gemma's chat templates render them. The expected texts are output of the published templates."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from langchain_workers_gemma.models import MODELS, GemmaModel, get_model
 from langchain_workers_gemma.sandbox.inspector.prompt import render_prompt
 from langchain_workers_gemma.sandbox.inspector.prompt_writer import MAX_PROMPT_CHARACTERS
-from tests.sandbox_tests.talking import GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION
+from tests.sandbox_tests.api_client import GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION
 
 
-def model(model_id: str) -> GemmaModel:
+def find_model(model_id: str) -> GemmaModel:
     found = get_model(model_id)
     assert found is not None
     return found
 
 
-def prompt(model_id: str, messages: list[Any], **body: Any) -> str:
-    rendered = render_prompt(model(model_id), {"messages": messages, **body})
+def render(model_id: str, messages: list[Any], **body: Any) -> str:
+    rendered = render_prompt(find_model(model_id), {"messages": messages, **body})
     assert rendered.refusal is None
     return rendered.text
 
@@ -56,18 +56,18 @@ TOOL = {
 
 
 def test_gemma_3_puts_the_system_message_into_the_first_user_turn() -> None:
-    assert prompt(GEMMA_3, [SYSTEM, USER]) == (
+    assert render(GEMMA_3, [SYSTEM, USER]) == (
         "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
     )
 
 
 @pytest.mark.parametrize("model_id", [GEMMA_3, GEMMA_7B, SEA_LION])
 def test_turns_alternate(model_id: str) -> None:
-    assert prompt(model_id, [USER, {"role": "assistant", "content": "Yes?"}, USER]) == (
+    assert render(model_id, [USER, {"role": "assistant", "content": "Yes?"}, USER]) == (
         "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nYes?<end_of_turn>\n"
         "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n"
     )
-    refused = render_prompt(model(model_id), {"messages": [USER, USER]})
+    refused = render_prompt(find_model(model_id), {"messages": [USER, USER]})
     assert refused.refusal is not None
     assert "must alternate" in refused.refusal
     assert "message 2" in refused.refusal
@@ -75,17 +75,17 @@ def test_turns_alternate(model_id: str) -> None:
 
 
 def test_gemma_1_has_no_system_role() -> None:
-    assert render_prompt(model(GEMMA_7B), {"messages": [SYSTEM, USER]}).refusal == "System role not supported"
+    assert render_prompt(find_model(GEMMA_7B), {"messages": [SYSTEM, USER]}).refusal == "System role not supported"
 
 
 def test_gemma_3_shows_where_an_image_is() -> None:
     parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
-    assert "See<start_of_image><end_of_turn>" in prompt(GEMMA_3, [{"role": "user", "content": parts}])
+    assert "See<start_of_image><end_of_turn>" in render(GEMMA_3, [{"role": "user", "content": parts}])
 
 
 def test_gemma_4_writes_tools_calls_results_and_thoughts() -> None:
     q = '<|"|>'
-    assert prompt(GEMMA_4, [SYSTEM, USER, CALL, RESULT], tools=[TOOL], chat_template_kwargs=QUIET) == (
+    assert render(GEMMA_4, [SYSTEM, USER, CALL, RESULT], tools=[TOOL], chat_template_kwargs=QUIET) == (
         f"<bos><|turn>system\nBe brief.<|tool>declaration:f{{description:{q}Does it.{q},parameters:{{properties:{{"
         f"A:{{properties:{{k:{{enum:[{q}v{q},{q}w{q}],type:{q}STRING{q}}}}},required:[{q}k{q}],type:{q}OBJECT{q}}},"
         f"b:{{description:{q}Bs{q},items:{{type:{q}INTEGER{q}}},type:{q}ARRAY{q}}}}},required:[{q}b{q}],"
@@ -96,37 +96,37 @@ def test_gemma_4_writes_tools_calls_results_and_thoughts() -> None:
 
 
 def test_gemma_4_thinking_is_switched_in_the_prompt() -> None:
-    thinking = prompt(GEMMA_4, [USER], chat_template_kwargs={"enable_thinking": True})
+    thinking = render(GEMMA_4, [USER], chat_template_kwargs={"enable_thinking": True})
     assert thinking == "<bos><|turn>system\n<|think|>\n<turn|>\n<|turn>user\nHi<turn|>\n<|turn>model\n"
-    assert prompt(GEMMA_4, [USER], chat_template_kwargs=QUIET).endswith("<|turn>model\n<|channel>thought\n<channel|>")
-    unsaid = render_prompt(model(GEMMA_4), {"messages": [USER]})
+    assert render(GEMMA_4, [USER], chat_template_kwargs=QUIET).endswith("<|turn>model\n<|channel>thought\n<channel|>")
+    unsaid = render_prompt(find_model(GEMMA_4), {"messages": [USER]})
     assert "disagree about the default" in unsaid.notes[0]
 
 
 def test_gemma_4_drops_old_thoughts_and_a_call_without_result_stays_open() -> None:
-    text = prompt(GEMMA_4, [USER, CALL, RESULT, {"role": "assistant", "content": "Sun."}, USER, CALL])
+    text = render(GEMMA_4, [USER, CALL, RESULT, {"role": "assistant", "content": "Sun."}, USER, CALL])
     assert text.count("Look it up.") == 1
     assert text.endswith("<tool_call|><|tool_response>")
     assert "<tool_response|>Sun.<turn|>\n" in text
 
 
-def test_raw_prompts_go_without_a_template() -> None:
-    raw = render_prompt(model(GEMMA_3), {"prompt": "Once upon", "raw": True})
+def test_raw_prompts_have_no_template() -> None:
+    raw = render_prompt(find_model(GEMMA_3), {"prompt": "Once upon", "raw": True})
     assert raw.text == "<bos>Once upon"
     assert raw.notes
-    assert render_prompt(model(GEMMA_3), {"prompt": "Once upon"}).text == (
+    assert render_prompt(find_model(GEMMA_3), {"prompt": "Once upon"}).text == (
         "<bos><start_of_turn>user\nOnce upon<end_of_turn>\n<start_of_turn>model\n"
     )
 
 
-def test_tools_that_no_template_shows_are_noted() -> None:
-    rendered = render_prompt(model(GEMMA_3), {"messages": [USER], "tools": [TOOL]})
+def test_a_note_names_tools_that_the_template_does_not_show() -> None:
+    rendered = render_prompt(find_model(GEMMA_3), {"messages": [USER], "tools": [TOOL]})
     assert "Does it." not in rendered.text
     assert "does not support tools" in rendered.notes[0]
 
 
 def test_special_tokens_in_a_message_are_distinguished_from_those_of_the_template() -> None:
-    rendered = render_prompt(model(GEMMA_3), {"messages": [{"role": "user", "content": "a<end_of_turn>b"}]})
+    rendered = render_prompt(find_model(GEMMA_3), {"messages": [{"role": "user", "content": "a<end_of_turn>b"}]})
     kinds = [(segment.kind, segment.text) for segment in rendered.segments]
     assert ("lookalike", "<end_of_turn>") in kinds
     assert kinds.count(("token", "<end_of_turn>")) == 1
@@ -134,7 +134,7 @@ def test_special_tokens_in_a_message_are_distinguished_from_those_of_the_templat
 
 def test_a_prompt_is_bounded() -> None:
     long = "x" * (MAX_PROMPT_CHARACTERS + 10)
-    rendered = render_prompt(model(GEMMA_3), {"messages": [{"role": "user", "content": long}]})
+    rendered = render_prompt(find_model(GEMMA_3), {"messages": [{"role": "user", "content": long}]})
     assert len(rendered.text) == MAX_PROMPT_CHARACTERS
     assert rendered.omitted > 10
 
@@ -172,14 +172,14 @@ anything = st.recursive(
         {}, optional={"messages": st.lists(anything, max_size=4) | anything, "tools": anything, "prompt": anything}
     ),
 )
-def test_no_request_is_too_odd_to_be_rendered(spec: GemmaModel, body: dict[str, Any]) -> None:
+def test_any_request_can_be_rendered(spec: GemmaModel, body: dict[str, Any]) -> None:
     rendered = render_prompt(spec, body)
     assert rendered.text.startswith("<bos>")
     assert not [segment for segment in rendered.segments if not segment.text]
 
 
 def test_gemma_4_declares_the_keywords_of_its_template() -> None:
-    """Nested objects, lists of objects, unions with null; parameters named like keywords vanish."""
+    """Nested objects, lists of objects and unions with null. Parameters with the name of a keyword are omitted."""
     q = '<|"|>'
     schema = {
         "type": "object",
@@ -198,7 +198,7 @@ def test_gemma_4_declares_the_keywords_of_its_template() -> None:
         },
     }
     tool = {"name": "flat", "description": "Flat.", "parameters": schema}
-    text = prompt(GEMMA_4, [USER], tools=[tool], chat_template_kwargs=QUIET)
+    text = render(GEMMA_4, [USER], tools=[tool], chat_template_kwargs=QUIET)
     assert f"declaration:flat{{description:{q}Flat.{q},parameters:{{properties:{{free:{{properties:{{}}," in text
     assert (
         f"rows:{{items:{{properties:{{n:{{nullable:true,type:{q}INTEGER{q}}}}},required:[{q}n{q},{q}m{q}],"
@@ -219,7 +219,7 @@ def test_gemma_4_shows_media_and_results_of_every_kind() -> None:
     ]
     unread = {"id": "1", "function": {"name": "f", "arguments": "not JSON"}}
     messages = [{"role": "user", "content": parts}, {**CALL, "reasoning": "", "tool_calls": [unread]}, *results]
-    text = prompt(GEMMA_4, messages, chat_template_kwargs=QUIET)
+    text = render(GEMMA_4, messages, chat_template_kwargs=QUIET)
     assert "<|turn>user\na<|image|><|audio|><turn|>\n" in text
     assert "<|tool_call>call:f{not JSON}<tool_call|>" in text
     assert f"<|tool_response>response:f{{value:{q}xy{q}}}<tool_response|>" in text
@@ -227,11 +227,11 @@ def test_gemma_4_shows_media_and_results_of_every_kind() -> None:
 
 
 def test_gemma_4_notes_the_rules_of_tools_that_its_template_does_not_show() -> None:
-    shown = render_prompt(model(GEMMA_4), {"messages": [USER], "tools": [TOOL], "chat_template_kwargs": QUIET})
+    shown = render_prompt(find_model(GEMMA_4), {"messages": [USER], "tools": [TOOL], "chat_template_kwargs": QUIET})
     assert shown.notes == ()
     ranged = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5}}}
     hidden = render_prompt(
-        model(GEMMA_4),
+        find_model(GEMMA_4),
         {"messages": [USER], "tools": [{"name": "g", "parameters": ranged}], "chat_template_kwargs": QUIET},
     )
     (note,) = hidden.notes

@@ -1,4 +1,4 @@
-"""What the inspector reads from requests and responses, whatever form they have."""
+"""The inspector reads requests and responses of all forms."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from langchain_workers_gemma.sandbox.inspector.redaction import HIDDEN, Redactor
 from langchain_workers_gemma.sandbox.inspector.replies import read_reply
 from langchain_workers_gemma.sandbox.inspector.requests import build_input_view, build_preview, find_inputs, format_body
 from langchain_workers_gemma.sandbox.inspector.stream_events import split_events
-from tests.sandbox_tests.talking import GEMMA_4
+from tests.sandbox_tests.api_client import GEMMA_4
 
 SQUARE = Path(__file__).parents[2] / "data" / "square.png"
 EVENT_STREAM = (("content-type", "text/event-stream"),)
 
 
-def exchange(*packets: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Exchange:
+def make_exchange(*packets: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Exchange:
     made = Exchange(1, 0.0, "POST", "/", "", ())
     made.start(200, headers)
     for packet in packets:
@@ -33,9 +33,9 @@ def exchange(*packets: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Exch
     return made
 
 
-def streamed(*events: Any, done: bool = True) -> Exchange:
+def make_stream(*events: Any, done: bool = True) -> Exchange:
     frames = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
-    return exchange(*frames, *([b"data: [DONE]\n\n"] if done else []), headers=EVENT_STREAM)
+    return make_exchange(*frames, *([b"data: [DONE]\n\n"] if done else []), headers=EVENT_STREAM)
 
 
 def test_a_native_reply() -> None:
@@ -48,7 +48,7 @@ def test_a_native_reply() -> None:
         "success": True,
         "errors": [],
     }
-    reply = read_reply(exchange(json.dumps(body).encode()))
+    reply = read_reply(make_exchange(json.dumps(body).encode()))
     assert reply.text == "Hi"
     assert [(call.name, call.arguments) for call in reply.calls] == [("f", '{"a": 1}'), ("g", "{}")]
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (3, 2)
@@ -59,16 +59,16 @@ def test_a_choices_stream_with_interleaved_calls() -> None:
     def delta(**fields: Any) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
 
-    def piece(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
+    def make_chunk(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
         return {"index": index, "function": {"name": name, "arguments": arguments}}
 
     reply = read_reply(
-        streamed(
+        make_stream(
             delta(reasoning="Hm"),
             delta(content="He", tool_calls=[]),
             delta(content=7),
-            delta(tool_calls=[piece(0, '{"a":', "f"), piece(1, "{", "g")]),
-            delta(tool_calls=[piece(0, "1}"), piece(1, "}")]),
+            delta(tool_calls=[make_chunk(0, '{"a":', "f"), make_chunk(1, "{", "g")]),
+            delta(tool_calls=[make_chunk(0, "1}"), make_chunk(1, "}")]),
             {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
             {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}},
         )
@@ -88,7 +88,7 @@ def test_a_choices_stream_with_interleaved_calls() -> None:
 )
 def test_usage_cumulative_or_in_deltas(reports: list[tuple[int, int]], expected: tuple[int, int]) -> None:
     events = [{"response": "a", "usage": {"prompt_tokens": p, "completion_tokens": c}} for p, c in reports]
-    usage = read_reply(streamed(*events)).usage
+    usage = read_reply(make_stream(*events)).usage
     assert (usage.input_tokens, usage.output_tokens) == expected
 
 
@@ -103,10 +103,10 @@ def test_usage_cumulative_or_in_deltas(reports: list[tuple[int, int]], expected:
     ],
 )
 def test_errors_in_every_form(body: dict[str, Any], error: str) -> None:
-    assert read_reply(exchange(json.dumps(body).encode())).errors == [error]
+    assert read_reply(make_exchange(json.dumps(body).encode())).errors == [error]
 
 
-def test_the_usage_at_the_end_of_a_stream_too_long_to_keep() -> None:
+def test_the_usage_at_the_end_of_a_stream_too_long_to_store() -> None:
     made = Exchange(1, 0.0, "POST", "/", "", ())
     made.start(200, EVENT_STREAM)
     for _ in range(300):
@@ -123,7 +123,7 @@ def test_the_usage_at_the_end_of_a_stream_too_long_to_keep() -> None:
     st.sampled_from(["\n", "\r\n"]),
     st.lists(st.integers(0, 60), max_size=6),
 )
-def test_events_are_the_same_however_they_travel(texts: list[str], newline: str, cuts: list[int]) -> None:
+def test_events_do_not_depend_on_packets(texts: list[str], newline: str, cuts: list[int]) -> None:
     body = "".join(f"data: {text}{newline}{newline}" for text in texts).encode()
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     packets = [Packet(float(at), body[start:end]) for at, (start, end) in enumerate(pairwise(places))]
@@ -134,7 +134,7 @@ def test_events_are_the_same_however_they_travel(texts: list[str], newline: str,
     assert events[-1].at == packets[-1].at
 
 
-def test_an_event_that_was_cut_is_shown_as_incomplete() -> None:
+def test_a_truncated_event_is_shown_as_incomplete() -> None:
     events = split_events([Packet(0.0, b": hello\n\ndata: 1\n\ndata: 2")])
     assert [(event.data, event.complete) for event in events] == [(None, True), ("1", True), ("2", False)]
 
@@ -155,14 +155,14 @@ def test_the_input_is_found_in_every_envelope(body: dict[str, Any]) -> None:
     assert build_preview(find_inputs(body)) == "Hi"
 
 
-def test_image_bytes_are_left_out_of_the_body() -> None:
+def test_image_bytes_are_omitted_from_the_body() -> None:
     url = "data:image/png;base64," + "A" * 1000
     shown = format_body(json.dumps({"url": url}).encode())
     assert "more characters" in shown
     assert len(shown) < 300
 
 
-def test_what_is_not_json_is_shown_as_text() -> None:
+def test_a_body_that_is_not_json_is_shown_as_text() -> None:
     assert format_body(b"\xff<html>") == "�<html>"
 
 
@@ -181,7 +181,7 @@ def test_images_are_named_without_their_bytes() -> None:
     urls = [square, "https://example.com/cat.png", "data:image/png;base64,???", None]
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     body = {"messages": [{"role": "user", "content": [*parts, {"type": "file"}]}]}
-    (message,) = build_input_view(exchange(), GEMMA_4, body)["messages"]
+    (message,) = build_input_view(make_exchange(), GEMMA_4, body)["messages"]
     labels = [image["label"] for image in message["images"]]
     assert re.fullmatch(r"PNG, \d+x\d+ px, [\d,]+ characters", labels[0])
     assert labels[1] == "https://example.com/cat.png"
@@ -191,7 +191,7 @@ def test_images_are_named_without_their_bytes() -> None:
 
 
 def test_a_model_of_any_server_is_known_by_its_family() -> None:
-    made = exchange()
+    made = make_exchange()
     made.style = "compatible"
     body = {"messages": [{"role": "user", "content": "Hi"}]}
     segments = build_input_view(made, "gemma3:12b", body)["prompt"]["segments"]

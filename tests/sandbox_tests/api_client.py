@@ -1,4 +1,4 @@
-"""Talking to a sandbox with nothing but httpx."""
+"""A client for the routes of a sandbox that uses only httpx."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ EMBEDDING = "@cf/google/embeddinggemma-300m"
 CHAT_MODELS = (GEMMA_4, GEMMA_3, GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA, SEA_LION)
 
 QUIET = {"chat_template_kwargs": {"enable_thinking": False}}
-"""Gemma 4 without its thinking."""
+"""Turns off the thinking of Gemma 4."""
 
 
-def user(text: str) -> list[dict[str, Any]]:
+def to_messages(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
 
-def tool(name: str, description: str, required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+def make_tool(name: str, description: str, required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
     described = {key: {"description": key, **schema} for key, schema in properties.items()}
     parameters = {"type": "object", "properties": described, "required": list(required or properties)}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-WEATHER = tool("get_weather", "Get the current weather in a city", city={"type": "string"})
-ADD = tool("add", "Add two numbers", a={"type": "integer"}, b={"type": "integer"})
+WEATHER = make_tool("get_weather", "Get the current weather in a city", city={"type": "string"})
+ADD = make_tool("add", "Add two numbers", a={"type": "integer"}, b={"type": "integer"})
 
 
 class Api:
-    """A sandbox's routes."""
+    """Sends requests to the routes of a sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.auth = {"Authorization": f"Bearer {sandbox.api_token}"}
-        # Many tests cut connections; without keep-alive none of them meets another's.
+        # Many tests cut connections. Without keep-alive, no test reuses the connection of another one.
         self.http = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
 
     def __enter__(self) -> Self:
@@ -62,29 +62,29 @@ class Api:
         url = f"{self.account}/ai/run/{model}"
         return self.http.post(url, json=body, headers={**self.auth, **(headers or {})}, params=params)
 
-    def chat(self, body: Any, **headers: str) -> httpx.Response:
+    def send_chat(self, body: Any, **headers: str) -> httpx.Response:
         url = f"{self.account}/ai/v1/chat/completions"
         return self.http.post(url, json=body, headers={**self.auth, **headers})
 
-    def say(self, model: str, text: str, **more: Any) -> httpx.Response:
-        return self.run(model, {"messages": user(text), **more})
+    def send_text(self, model: str, text: str, **more: Any) -> httpx.Response:
+        return self.run(model, {"messages": to_messages(text), **more})
 
-    def result(self, model: str, text: str, **more: Any) -> Any:
-        response = self.say(model, text, **more)
+    def get_result(self, model: str, text: str, **more: Any) -> Any:
+        response = self.send_text(model, text, **more)
         assert response.status_code == 200, response.text
         return response.json()["result"]
 
-    def text(self, model: str, text: str, **more: Any) -> str:
-        return text_of(self.result(model, text, **more))
+    def get_text(self, model: str, text: str, **more: Any) -> str:
+        return get_text(self.get_result(model, text, **more))
 
-    def calls(self, model: str, text: str, *tools: dict[str, Any], **more: Any) -> list[tuple[str, Any]]:
-        return calls_of(self.result(model, text, tools=list(tools), **more))
+    def get_calls(self, model: str, text: str, *tools: dict[str, Any], **more: Any) -> list[tuple[str, Any]]:
+        return get_calls(self.get_result(model, text, tools=list(tools), **more))
 
-    def events(self, model: str, text: str, **more: Any) -> list[Any]:
-        return read_events(self.say(model, text, stream=True, **more).text)
+    def get_events(self, model: str, text: str, **more: Any) -> list[Any]:
+        return read_events(self.send_text(model, text, stream=True, **more).text)
 
 
-def text_of(result: Any) -> str:
+def get_text(result: Any) -> str:
     if "choices" in result:
         choice = result["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
@@ -94,7 +94,7 @@ def text_of(result: Any) -> str:
     return text
 
 
-def calls_of(result: Any) -> list[tuple[str, Any]]:
+def get_calls(result: Any) -> list[tuple[str, Any]]:
     if "choices" not in result:
         return [(call["name"], call["arguments"]) for call in result["tool_calls"]]
     functions = [call["function"] for call in result["choices"][0]["message"].get("tool_calls", ())]
@@ -102,13 +102,13 @@ def calls_of(result: Any) -> list[tuple[str, Any]]:
 
 
 def read_events(text: str) -> list[Any]:
-    """Return the events of a stream, `[DONE]` as text."""
-    data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-    return [one if one == "[DONE]" else json.loads(one) for one in data]
+    """Return the events of a stream as JSON values, and `[DONE]` as text."""
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    return [data if data == "[DONE]" else json.loads(data) for data in lines]
 
 
-def error_of(response: httpx.Response) -> tuple[int, int, str]:
-    """Status, code and message of a native refusal."""
+def get_error(response: httpx.Response) -> tuple[int, int, str]:
+    """Return status, code and message of an error in the native form."""
     body = response.json()
     assert body["success"] is False, body
     return response.status_code, body["errors"][0]["code"], body["errors"][0]["message"]
