@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _BLANKS = " \t\r\n"
-_MARKDOWN = re.compile(r"\n|`+|[(\[{]|[)\]}]|[ \t\r]+|[^\n`()\[\]{} \t\r]+")
+_MARKDOWN = re.compile(r"\n|`+|~+|[(\[{]|[)\]}]|[ \t\r]+|[^\n`~()\[\]{} \t\r]+")
+_TICKS = "`~"  # what code is between; tildes around a fence only
 _FENCE = 3
 _BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
 
@@ -24,9 +25,11 @@ class MarkdownState:
         self._depth = 0  # the number of open brackets
         self._refused = False  # whether they may belong to text that was read as a call but is none
         self._last = ""  # the last character that is not white space
-        self._code = 0  # the number of backticks that opened the current code
+        self._code = 0  # the number of backticks, or tildes, that opened the current code
+        self._code_kind = "`"
         self._fenced = False
-        self._ticks = 0  # the number of backticks just before this position
+        self._ticks = 0  # the number of backticks, or tildes, just before this position
+        self._ticks_kind = "`"
         self._ticks_lead = False
         self._previous = "\n"
 
@@ -62,8 +65,8 @@ class MarkdownState:
 
     def is_code(self, character: str) -> bool:
         """Return whether the next character is in code or belongs to its delimiters."""
-        if character == "`":
-            return bool(self._ticks or self._code)
+        if self._ticks and character == self._ticks_kind:
+            return True
         self._end_ticks(character)
         return bool(self._code)
 
@@ -78,7 +81,10 @@ class MarkdownState:
         self._previous = text[-1:] or self._previous
         for token in _MARKDOWN.findall(text):
             kind = token[0]
-            if kind == "`":
+            if kind in _TICKS:
+                if self._ticks and kind != self._ticks_kind:
+                    self._end_ticks(kind)
+                self._ticks_kind = kind
                 self._ticks_lead = self._ticks_lead if self._ticks else self.line_is_blank
                 self._ticks += len(token)
                 self.line_is_blank = False
@@ -116,10 +122,14 @@ class MarkdownState:
 
     def _end_ticks(self, following: str) -> None:
         ticks, self._ticks = self._ticks, 0
-        if not ticks:
+        kind = self._ticks_kind
+        if not ticks or (self._code and kind != self._code_kind):
             return
         if self._fenced:
             if self._ticks_lead and ticks >= self._code and following in _BLANKS:
                 self._code, self._fenced = 0, False
+        elif kind == "~":
+            if self._ticks_lead and ticks >= _FENCE and not self._code:
+                self._code, self._code_kind = ticks, kind
         elif self._code in (0, ticks):
-            self._code = 0 if self._code else ticks
+            self._code, self._code_kind = (0 if self._code else ticks), kind

@@ -28,8 +28,8 @@ from langchain_workers_gemma.tool_text.tokens import (
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 _STRETCH = re.compile(r"[ \t\r]+|\n+|`+|.[^\n`<]*", re.DOTALL)
-_NO_MARK = re.compile(r"[^<`]+")
-_WITHIN_LINE = re.compile(r"[^<`\n()\[\]{}]+")
+_NO_MARK = re.compile(r"[^<`~]+")
+_WITHIN_LINE = re.compile(r"[^<`~\n()\[\]{}]+")
 _NOT_A_TOKEN = re.compile(r"[^<]+")
 _ANYTHING = re.compile(r".+", re.DOTALL)
 _SPACE = re.compile(r"[ \t\r]+")

@@ -101,6 +101,11 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "two calls in a string": wrapped(
             f"write{{content:{Q}<|tool_call>call:f{{a:1}}<tool_call|><|tool_call>call:g{{}}<tool_call|>{Q}}}",
             ("write", {"content": "<|tool_call>call:f{a:1}<tool_call|><|tool_call>call:g{}<tool_call|>"})),
+        "a fence of tildes": Sample(
+            f"~~~python\nnow()\n{ROME_TEXT}\n~~~\nnow()", [("now", {})], f"~~~python\nnow()\n{ROME_TEXT}\n~~~"),
+        "tildes in words": Sample("About ~~~ and ~~that~~\nnow()", [("now", {})], "About ~~~ and ~~that~~"),
+        "a fence of backticks in one of tildes": Sample(
+            "~~~\n```tool_code\nnow()\n```\n~~~\n", [], "~~~\n```tool_code\nnow()\n```\n~~~\n"),
         "code in a fence": Sample("```html\n<eos>\n<turn|>\n```\n", [], "```html\n<eos>\n<turn|>\n```\n"),
     },
     "tokens that end a turn": {
