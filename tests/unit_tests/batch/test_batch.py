@@ -12,7 +12,7 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_workers_gemma.exchange.payload_chunks import split
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import ACCOUNT_ID, GEMMA_4, PNG_DATA_URI, WEATHER_TOOL, make_model
-from tests.unit_tests.batch.queue_calls import (
+from tests.helpers.queue_calls import (
     RUNNING_RESULT,
     fetch_batch,
     make_finished_result,

@@ -11,7 +11,7 @@ from langchain_workers_gemma import BadRequestError, BatchJob, CapacityError, In
 from langchain_workers_gemma.batch.job import BatchPart
 from tests.helpers.mock_service import MockService, make_completion, make_response
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, PNG_DATA_URI, SEA_LION, WEATHER_TOOL, make_model
-from tests.unit_tests.batch.queue_calls import (
+from tests.helpers.queue_calls import (
     JOB,
     fetch_batch,
     make_finished_result,

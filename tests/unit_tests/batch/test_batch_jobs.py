@@ -19,7 +19,7 @@ from langchain_workers_gemma import APIConnectionError, APITimeoutError, BatchJo
 from langchain_workers_gemma.batch.queue import PollPolicy
 from tests.helpers.mock_service import MockService, make_completion, make_response
 from tests.helpers.model_calls import GEMMA_4, SEA_LION, WEATHER_TOOL, make_model
-from tests.unit_tests.batch.queue_calls import (
+from tests.helpers.queue_calls import (
     JOB,
     RUNNING_RESULT,
     fetch_batch,

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_workers_gemma import InternalServerError
 from tests.helpers.mock_service import MockService, make_completion, make_usage
 from tests.helpers.model_calls import SEA_LION, WEATHER_TOOL, make_model, summarize_message
-from tests.unit_tests.batch.queue_calls import (
+from tests.helpers.queue_calls import (
     JOB,
     fetch_batch,
     make_finished_result,

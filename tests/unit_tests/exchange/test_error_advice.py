@@ -12,10 +12,10 @@ from langchain_workers_gemma import (
     QuotaExceededError,
 )
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, map_payload_error
+from tests.helpers.error_calls import call_and_get_error
 from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, make_response
 from tests.helpers.model_calls import API_TOKEN, GEMMA_3, GEMMA_4, WEATHER_TOOL, make_model
-from tests.unit_tests.exchange.error_calls import call_and_get_error
 
 pytestmark = pytest.mark.lowest
 

@@ -23,10 +23,10 @@ from langchain_workers_gemma import (
     WorkersGemmaError,
 )
 from langchain_workers_gemma.exchange.error_mapping import ErrorContext, map_status_error
+from tests.helpers.error_calls import BY_CODE
 from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, encode_sse
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, make_model
-from tests.unit_tests.exchange.error_calls import BY_CODE
 
 pytestmark = pytest.mark.lowest
 

@@ -12,10 +12,10 @@ import pytest
 import respx
 
 from langchain_workers_gemma import AIGateway, APIConnectionError
+from tests.helpers.error_calls import call_and_get_error
 from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, make_response
 from tests.helpers.model_calls import API_TOKEN, CALL_METHODS, call_model, make_model
-from tests.unit_tests.exchange.error_calls import call_and_get_error
 
 pytestmark = pytest.mark.lowest
 

@@ -37,10 +37,10 @@ from langchain_workers_gemma.exchange.error_mapping import (
     map_payload_error,
     map_status_error,
 )
+from tests.helpers.error_calls import BY_CODE, ErrorType, call_and_get_error
 from tests.helpers.fault_server import make_error_envelope
 from tests.helpers.mock_service import MockService, encode_sse, make_response, make_stream_response
 from tests.helpers.model_calls import API_TOKEN, CALL_METHODS
-from tests.unit_tests.exchange.error_calls import BY_CODE, ErrorType, call_and_get_error
 
 pytestmark = pytest.mark.lowest
 

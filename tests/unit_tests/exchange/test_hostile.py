@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from langchain_workers_gemma import InternalServerError, WorkersGemmaError
+from tests.helpers.call_outcomes import ALL_CALL_METHODS, DIGITS, NEXT_RESPONSE, get_model, get_outcome
 from tests.helpers.mock_service import encode_sse
 from tests.helpers.model_calls import CALL_METHODS, STREAM_METHODS, summarize_message
-from tests.unit_tests.exchange.outcomes import ALL_CALL_METHODS, DIGITS, NEXT_RESPONSE, get_model, get_outcome
 
 FEW_EXAMPLES = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

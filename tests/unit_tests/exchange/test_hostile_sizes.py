@@ -13,10 +13,10 @@ from langchain_core.messages import AIMessage
 from langchain_workers_gemma import InternalServerError, WorkersGemmaError
 from langchain_workers_gemma.exchange import body as response_body
 from langchain_workers_gemma.response.tool_calls import MAX_CALLS
+from tests.helpers.call_outcomes import ALL_CALL_METHODS, DIGITS, get_model, get_outcome
 from tests.helpers.cost_growth import count_lines_run
 from tests.helpers.mock_service import MockService, encode_sse
 from tests.helpers.model_calls import CALL_METHODS, INVOKE_METHODS, STREAM_METHODS, call_model, make_model
-from tests.unit_tests.exchange.outcomes import ALL_CALL_METHODS, DIGITS, get_model, get_outcome
 
 TOOL_CALLING_METHODS = ("native", "guided_json", "prompt")
 

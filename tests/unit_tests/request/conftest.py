@@ -8,7 +8,7 @@ import pytest
 import respx
 
 from tests.helpers.model_calls import CALL_METHODS
-from tests.unit_tests.request.picky_server import PickyServer, StartServer
+from tests.helpers.picky_server import PickyServer, StartServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import respx
 
 from langchain_workers_gemma import ToolChoiceError
 from tests.helpers.model_calls import GEMMA_3, GEMMA_7B, call_model, get_tool_calls, make_model
-from tests.unit_tests.request.tool_service import get_schema, get_sent_input, get_weather, make_call, make_reply, plain
+from tests.helpers.tool_replies import get_schema, get_sent_input, get_weather, make_call, make_reply, plain
 
 pytestmark = pytest.mark.lowest
 

@@ -10,7 +10,7 @@ import respx
 from langchain_core.messages import AIMessageChunk
 
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, call_model, get_tool_calls, make_model
-from tests.unit_tests.request.tool_service import Search, get_schema, get_sent_input, make_reply, plain
+from tests.helpers.tool_replies import Search, get_schema, get_sent_input, make_reply, plain
 
 pytestmark = pytest.mark.lowest
 

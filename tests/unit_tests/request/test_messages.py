@@ -21,7 +21,7 @@ from tests.helpers.model_calls import (
     call_model,
     make_model,
 )
-from tests.unit_tests.request.sent_messages import IMAGE_FORMS, send_messages
+from tests.helpers.sent_messages import IMAGE_FORMS, send_messages
 
 pytestmark = pytest.mark.lowest
 

@@ -17,7 +17,7 @@ from langchain_core.messages import (
 
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import CALL_METHODS, CHAT_MODELS, GEMMA_3, GEMMA_4, call_model, make_model
-from tests.unit_tests.request.sent_messages import IMAGE_FORMS, send_messages
+from tests.helpers.sent_messages import IMAGE_FORMS, send_messages
 
 pytestmark = pytest.mark.lowest
 

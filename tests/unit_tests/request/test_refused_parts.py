@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_workers_gemma import BadRequestError, PermissionDeniedError, WorkersGemmaError
 from tests.helpers.model_calls import WEATHER_TOOL, call_model, get_tool_calls, make_compatible_model
-from tests.unit_tests.request.picky_server import (
+from tests.helpers.picky_server import (
     Refusal,
     StartServer,
     for_each_call_method,

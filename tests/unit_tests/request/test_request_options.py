@@ -24,7 +24,7 @@ from tests.helpers.model_calls import (
     get_construction_error,
     make_model,
 )
-from tests.unit_tests.request.request_calls import HELLO, OPENAI_URL, RUN_URL, respond_to_method
+from tests.helpers.request_calls import HELLO, OPENAI_URL, RUN_URL, respond_to_method
 
 pytestmark = pytest.mark.lowest
 

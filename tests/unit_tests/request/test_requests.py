@@ -25,7 +25,7 @@ from tests.helpers.model_calls import (
     make_model,
     run_async,
 )
-from tests.unit_tests.request.request_calls import HELLO, OPENAI_URL, RUN_URL, respond_to_method
+from tests.helpers.request_calls import HELLO, OPENAI_URL, RUN_URL, respond_to_method
 
 pytestmark = pytest.mark.lowest
 

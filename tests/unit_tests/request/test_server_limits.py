@@ -22,7 +22,7 @@ from tests.helpers.model_calls import (
     get_tool_calls,
     make_compatible_model,
 )
-from tests.unit_tests.request.picky_server import (
+from tests.helpers.picky_server import (
     Refusal,
     StartServer,
     for_each_call_method,

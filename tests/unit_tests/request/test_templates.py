@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import CALL_METHODS, CHAT_MODELS, GEMMA_3, GEMMA_4, SEA_LION, call_model, make_model
-from tests.unit_tests.request.template_rules import (
+from tests.helpers.template_rules import (
     GEMMA_1,
     IMAGE,
     check_template_rules,

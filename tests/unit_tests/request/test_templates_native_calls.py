@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import CALL_METHODS, GEMMA_4, call_model, make_model
-from tests.unit_tests.request.template_rules import CALLS, RESULTS, WITHOUT_TOOL_ROLE, make_call, send_history
+from tests.helpers.template_rules import CALLS, RESULTS, WITHOUT_TOOL_ROLE, make_call, send_history
 
 pytestmark = pytest.mark.lowest
 

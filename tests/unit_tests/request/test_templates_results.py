@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from tests.helpers.mock_service import MockService
 from tests.helpers.model_calls import CHAT_MODELS, GEMMA_3, GEMMA_4, call_model, make_model
-from tests.unit_tests.request.template_rules import CALLS, IMAGE, RESULTS, make_call, send_history
+from tests.helpers.template_rules import CALLS, IMAGE, RESULTS, make_call, send_history
 
 pytestmark = pytest.mark.lowest
 

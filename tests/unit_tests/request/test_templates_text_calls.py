@@ -19,7 +19,7 @@ from tests.helpers.model_calls import (
     call_model,
     make_model,
 )
-from tests.unit_tests.request.template_rules import (
+from tests.helpers.template_rules import (
     IMAGE,
     WITHOUT_TOOL_ROLE,
     check_template_rules,

@@ -20,7 +20,7 @@ from tests.helpers.model_calls import (
     get_tool_calls,
     make_model,
 )
-from tests.unit_tests.request.tool_service import Search, get_sent_input, get_weather, make_call, make_reply, plain
+from tests.helpers.tool_replies import Search, get_sent_input, get_weather, make_call, make_reply, plain
 
 pytestmark = pytest.mark.lowest
 

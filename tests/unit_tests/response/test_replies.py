@@ -23,7 +23,7 @@ from tests.helpers.model_calls import (
     make_model,
     summarize_message,
 )
-from tests.unit_tests.response.reply_calls import ALL_CALL_METHODS, get_reply_message
+from tests.helpers.reply_calls import ALL_CALL_METHODS, get_reply_message
 
 pytestmark = pytest.mark.lowest
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage
 
 from tests.helpers.mock_service import MockService, make_completion
 from tests.helpers.model_calls import call_model, get_tool_calls, make_model
-from tests.unit_tests.response.reply_calls import ALL_CALL_METHODS, get_reply_message
+from tests.helpers.reply_calls import ALL_CALL_METHODS, get_reply_message
 
 pytestmark = pytest.mark.lowest
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.mock_service import MockService, make_completion, make_usage
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, GEMMA_7B, SEA_LION, call_model, make_model
-from tests.unit_tests.response.reply_calls import ALL_CALL_METHODS, get_reply_message
+from tests.helpers.reply_calls import ALL_CALL_METHODS, get_reply_message
 
 pytestmark = pytest.mark.lowest
 

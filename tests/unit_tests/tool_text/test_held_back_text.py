@@ -3,7 +3,7 @@
 import pytest
 
 from langchain_workers_gemma.response.events import Text, ToolCallDelta
-from tests.unit_tests.tool_text.parsing import make_reader
+from tests.helpers.text_parsing import make_reader
 
 
 def test_without_tools_only_possible_special_tokens_are_held_back() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from langchain_workers_gemma.tool_text.tokens import SPECIAL
 from tests.helpers.call_writer import Notation, render_call, render_calls
-from tests.unit_tests.tool_text.parsing import PARIS, TOOLS, encode_calls, parse_pieces
+from tests.helpers.text_parsing import PARIS, TOOLS, encode_calls, parse_pieces
 
 TOKENS = [
     "<|tool_call>",

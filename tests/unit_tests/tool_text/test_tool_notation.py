@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma.response.events import ToolCallDelta
-from tests.unit_tests.tool_text.parsing import PARIS, Reply, encode_calls, make_reader, parse_pieces
+from tests.helpers.text_parsing import PARIS, Reply, encode_calls, make_reader, parse_pieces
 
 
 def parse_in_every_split(text: str, **options: Any) -> Reply:
