@@ -97,8 +97,8 @@ def read_calls(adversary: str, piece: int, size: int) -> Action:
 
     def act() -> None:
         reader = TextReader(_TOOLS, get_markup("gemma-4").thinking)
-        for at in range(0, len(text), piece):
-            reader.feed(text[at : at + piece])
+        for start in range(0, len(text), piece):
+            reader.feed(text[start : start + piece])
         reader.flush()
 
     return act
@@ -123,8 +123,8 @@ def read_arguments(content: str, size: int) -> Action:
 
     def act() -> None:
         reader = ArgumentsReader(tool, STRING_TOKENS, unquotes=True)
-        for at in range(0, len(text), PIECE_LENGTH):
-            reader.feed(text[at : at + PIECE_LENGTH])
+        for start in range(0, len(text), PIECE_LENGTH):
+            reader.feed(text[start : start + PIECE_LENGTH])
         reader.flush()
 
     return act
@@ -150,8 +150,8 @@ def view_document(shape: str, size: int) -> Action:
 
     def act() -> None:
         growing = PartialJsonParser()
-        for at in range(0, len(text), PIECE_LENGTH):
-            if growing.feed(text[at : at + PIECE_LENGTH]):
+        for start in range(0, len(text), PIECE_LENGTH):
+            if growing.feed(text[start : start + PIECE_LENGTH]):
                 growing.get_snapshot()
 
     return act
@@ -159,8 +159,8 @@ def view_document(shape: str, size: int) -> Action:
 
 def prepare_schema(size: int) -> Action:
     """Return an action that converts a schema into each form. `size` is the approximate length of its JSON."""
-    inner = create_model("Inner", **{f"g{at}": (int | None, None) for at in range(5)})  # type: ignore[call-overload]
-    model = create_model("M", **{f"f{at}": (inner, ...) for at in range(size // 50)})  # type: ignore[call-overload]
+    inner = create_model("Inner", **{f"g{index}": (int | None, None) for index in range(5)})  # type: ignore[call-overload]
+    model = create_model("M", **{f"f{index}": (inner, ...) for index in range(size // 50)})  # type: ignore[call-overload]
     schema = to_json_schema(model)
     return lambda: [function(schema) for function in SCHEMA_TRANSFORMS]
 

@@ -57,7 +57,7 @@ def _choose_recording(body: dict[str, Any]) -> str:
         return "json_schema"
     roles = [message["role"] for message in body["messages"]]
     roles = roles[roles[0] == "system" :]  # Gemma 3's template accepts one system message
-    if any((role == "user") != (at % 2 == 0) for at, role in enumerate(roles)):
+    if any((role == "user") != (index % 2 == 0) for index, role in enumerate(roles)):
         return "roles do not alternate"
     if sum(len(str(message["content"]).split()) for message in body["messages"]) >= CONTEXT_WINDOW:
         return "too long"
@@ -75,7 +75,7 @@ def _write_stream(text: str) -> str:
     first, piece, *_, last, done, _ = RECORDINGS["stream"]["body"].split("\n\n")
     event = json.loads(piece.removeprefix("data: "))
     pieces = []
-    for at in range(0, len(text), 4):
-        event["choices"][0]["delta"]["content"] = text[at : at + 4]
+    for start in range(0, len(text), 4):
+        event["choices"][0]["delta"]["content"] = text[start : start + 4]
         pieces.append(f"data: {json.dumps(event)}")
     return "".join(f"{event}\n\n" for event in (first, *pieces, last, done))

@@ -164,7 +164,7 @@ def respond_with_object(
             "api"
         ) != "openai" else service.respond_with_bodies(result)
     elif variant.openai:
-        pieces = [make_delta(said[at : at + 5]) for at in range(0, len(said), 5)]
+        pieces = [make_delta(said[start : start + 5]) for start in range(0, len(said), 5)]
         if calls:
             pieces = [
                 make_delta(
@@ -174,12 +174,12 @@ def respond_with_object(
                 )
             ]
             pieces += [
-                make_delta(tool_calls=[{"index": 0, "function": {"arguments": text[at : at + 5]}}])
-                for at in range(0, len(text), 5)
+                make_delta(tool_calls=[{"index": 0, "function": {"arguments": text[start : start + 5]}}])
+                for start in range(0, len(text), 5)
             ]
         service.respond_with_events(*pieces, make_delta(finish_reason="stop"), "[DONE]")
     else:
-        pieces = [{"response": said[at : at + 5]} for at in range(0, len(said), 5)]
+        pieces = [{"response": said[start : start + 5]} for start in range(0, len(said), 5)]
         service.respond_with_events(*pieces, {"response": "", "usage": make_usage(1, 1)}, "[DONE]")
 
 

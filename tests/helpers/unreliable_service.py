@@ -114,12 +114,12 @@ class UnreliableService:
         if calls:
             message["tool_calls"] = [
                 {
-                    "index": at,
-                    "id": f"call_{len(self.bodies)}_{at}",
+                    "index": index,
+                    "id": f"call_{len(self.bodies)}_{index}",
                     "type": "function",
                     "function": {"name": name, "arguments": json.dumps(arguments)},
                 }
-                for at, (name, arguments) in enumerate(calls)
+                for index, (name, arguments) in enumerate(calls)
             ]
         if not body.get("stream"):
             result = make_completion(finish_reason=reason, usage=make_usage(10, 5), **message)
@@ -137,9 +137,9 @@ def _make_event(delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
 def _split_message(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Split a message into the deltas of a stream, with five characters of text in each."""
     pieces = [
-        {key: text[at : at + 5]}
+        {key: text[start : start + 5]}
         for key in ("reasoning", "content")
         for text in [message.get(key) or ""]
-        for at in range(0, len(text), 5)
+        for start in range(0, len(text), 5)
     ]
     return pieces + ([{"tool_calls": message["tool_calls"]}] if "tool_calls" in message else [])

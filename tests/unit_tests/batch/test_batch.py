@@ -60,7 +60,8 @@ def test_inputs_may_have_any_type_that_invoke_accepts(service: MockService) -> N
         [{"role": "user", "content": "dict"}],
     ]
     service.respond_with_results(
-        make_queued_result(), make_finished_result(*(make_item(at, make_reply("ok")) for at in range(len(inputs))))
+        make_queued_result(),
+        make_finished_result(*(make_item(index, make_reply("ok")) for index in range(len(inputs)))),
     )
     make_model().queue_batch(inputs)
     sent = [one["messages"][-1]["content"] for one in service.request_bodies[0]["requests"]]
@@ -109,7 +110,7 @@ def test_an_empty_list_of_inputs_sends_no_request(service: MockService, call_met
 
 
 def test_payloads_are_split_under_10_mb(service: MockService, call_method: str, sleeps: list[float]) -> None:
-    texts = ["ü" * 2_000_000 + str(at) for at in range(5)]  # two bytes each
+    texts = ["ü" * 2_000_000 + str(index) for index in range(5)]  # two bytes each
     service.respond_with_results(
         make_queued_result("a"),
         make_queued_result("b"),

@@ -89,8 +89,13 @@ class ScriptedService:
         message = {
             "content": text,
             "tool_calls": [
-                {"index": at, "id": f"c{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
-                for at, (name, arguments) in enumerate(calls)
+                {
+                    "index": index,
+                    "id": f"c{index}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": arguments},
+                }
+                for index, (name, arguments) in enumerate(calls)
             ],
         }
         reason = "tool_calls" if calls else "stop"

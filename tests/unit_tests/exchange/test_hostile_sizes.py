@@ -105,7 +105,7 @@ def make_call_bodies(arguments: str, size: int = 30_000) -> list[bytes]:
     """Return a whole reply with a call, and the same reply as a stream in pieces."""
     function = {"name": "get_weather", "arguments": arguments}
     whole = {"choices": [{"message": {"tool_calls": [{"id": "c1", "function": function}]}}]}
-    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    pieces = [arguments[start : start + size] for start in range(0, len(arguments), size)]
     events = [{"index": 0, "id": "c1", "function": {"name": "get_weather", "arguments": piece}} for piece in pieces]
     return [
         json.dumps(whole).encode(),
@@ -158,7 +158,7 @@ def test_deep_json_in_text_returns_or_raises(deep_json: str, call_method: str) -
             f"```tool_code\nget_weather({deep_json})\n```",
             f'{{"name": "get_weather", "arguments": {deep_json}}}',
         ):
-            events = [{"response": text[at : at + 20_000]} for at in range(0, len(text), 20_000)]
+            events = [{"response": text[start : start + 20_000]} for start in range(0, len(text), 20_000)]
             body = json.dumps({"response": text}).encode() if call_method == "invoke" else encode_sse(*events, "[DONE]")
             get_outcome(get_model(method), call_method, body)
 

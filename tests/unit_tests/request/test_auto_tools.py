@@ -49,7 +49,9 @@ def respond_with_text(service: MockService, text: str, call_method: str) -> None
     if call_method in ("invoke", "ainvoke"):
         service.respond_with_results({"response": text})
     else:
-        service.respond_with_events(*({"response": text[at : at + 3]} for at in range(0, len(text), 3)), "[DONE]")
+        service.respond_with_events(
+            *({"response": text[start : start + 3]} for start in range(0, len(text), 3)), "[DONE]"
+        )
 
 
 @for_each_call_method

@@ -101,7 +101,7 @@ def test_every_form_of_reply_is_read(service: MockService, call_method: str, var
 @pytest.mark.parametrize("size", [1, 4, 1000])
 def test_every_form_of_reply_is_read_from_a_stream(service: MockService, form: str, size: int) -> None:
     text = FORMS[form]
-    pieces = [{"response": text[at : at + size]} for at in range(0, len(text), size)]
+    pieces = [{"response": text[start : start + size]} for start in range(0, len(text), size)]
     service.respond_with_events(*pieces, {"response": "", "usage": make_usage(1, 1)}, "[DONE]")
     llm = make_model(model=GEMMA_3)
     assert list(llm.with_structured_output(Person).stream("Go")) == [Person(**ADA)]
@@ -373,8 +373,8 @@ def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> Non
 def test_any_text_gives_the_same_snapshot_in_pieces(text: str, size: int) -> None:
     whole, pieces = PartialJsonParser(), PartialJsonParser()
     whole.feed(text)
-    for at in range(0, len(text), size):
-        pieces.feed(text[at : at + size])
+    for start in range(0, len(text), size):
+        pieces.feed(text[start : start + size])
     assert repr(whole.get_snapshot()) == repr(pieces.get_snapshot())
 
 
@@ -407,7 +407,7 @@ def test_finished_values_are_shared_between_snapshots() -> None:
 def test_a_long_document_is_streamed(service: MockService) -> None:
     value = {"items": [{"id": number, "name": "Ada"} for number in range(1500)]}
     text = json.dumps(value)
-    service.respond_with_events(*({"response": text[at : at + 4]} for at in range(0, len(text), 4)), "[DONE]")
+    service.respond_with_events(*({"response": text[start : start + 4]} for start in range(0, len(text), 4)), "[DONE]")
     schema = {"title": "x", "type": "object", "properties": {"items": {"type": "array"}}}
     found = list(make_model(model=GEMMA_3).with_structured_output(schema).stream("Go"))
     assert found[-1] == value
@@ -415,7 +415,7 @@ def test_a_long_document_is_streamed(service: MockService) -> None:
 
 
 def test_partial_objects_of_calls_grow(service: MockService) -> None:
-    pieces = [TEXT[at : at + 3] for at in range(0, len(TEXT), 3)]
+    pieces = [TEXT[start : start + 3] for start in range(0, len(TEXT), 3)]
     head = {"index": 0, "id": "c", "type": "function", "function": {"name": "Person", "arguments": ""}}
     frames = [make_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
     service.respond_with_pieces(

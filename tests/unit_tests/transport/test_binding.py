@@ -300,7 +300,11 @@ def test_embeddings_over_a_binding() -> None:
 def test_batches_over_a_binding() -> None:
     replies = [
         {"status": "queued", "request_id": "b1", "model": GEMMA_4},
-        {"responses": [{"id": at, "result": {"response": text}, "success": True} for at, text in enumerate("ab")]},
+        {
+            "responses": [
+                {"id": index, "result": {"response": text}, "success": True} for index, text in enumerate("ab")
+            ]
+        },
     ]
     llm, ai = make_bound_model(*replies)
     messages = run_async(llm.aqueue_batch(["1", "2"], poll_interval=0.01))

@@ -27,7 +27,7 @@ def get_reply_parts(service: MockService, reply: str, messages: list[Any], **opt
     service.respond_with_bodies(make_completion(reply))
     whole = summarize_message(call_model(llm, "invoke", messages))
     for size in (1, 2, 7, 64, 5_000):
-        pieces = [reply[at : at + size] for at in range(0, len(reply), size)]
+        pieces = [reply[start : start + size] for start in range(0, len(reply), size)]
         service.respond_with_events(*map(make_delta, pieces), make_delta(finish_reason="stop"), "[DONE]")
         assert summarize_message(call_model(llm, "stream", messages)) == whole
     return {key: whole[key] for key in ("text", "reasoning", "tool_calls", "invalid")}
