@@ -18,6 +18,7 @@ GEMMA_7B_LORA = "@cf/google/gemma-7b-it-lora"
 SEA_LION = "@cf/aisingapore/gemma-sea-lion-v4-27b-it"
 EMBEDDING = "@cf/google/embeddinggemma-300m"
 CHAT_MODELS = (GEMMA_4, GEMMA_3, GEMMA_7B, GEMMA_2B_LORA, GEMMA_7B_LORA, SEA_LION)
+OLDER_MODELS = [model for model in CHAT_MODELS if model != GEMMA_4]
 
 QUIET = {"chat_template_kwargs": {"enable_thinking": False}}
 """Turns off the thinking of Gemma 4."""
@@ -112,3 +113,13 @@ def get_error(response: httpx.Response) -> tuple[int, int, str]:
     body = response.json()
     assert body["success"] is False, body
     return response.status_code, body["errors"][0]["code"], body["errors"][0]["message"]
+
+
+def assert_refused(
+    api: Api, model: str, body: dict[str, Any], *words: str, status: int = 400, code: int = 5006
+) -> None:
+    """Check the status, the code and the words with which a request is refused."""
+    found = get_error(api.run(model, body))
+    assert found[:2] == (status, code)
+    for word in words:
+        assert word in found[2]
