@@ -22,7 +22,7 @@ class FieldCache(Generic[T]):
     Args:
         fields: The names of the fields. A field is unchanged if it holds the same object.
         changed_in_place: The names of those fields whose objects can change in place: dicts and lists. They are
-            compared by value.
+            compared by value, so values that are equal in Python (`1 == True`) must mean the same to the service.
     """
 
     def __init__(self, fields: Sequence[str], changed_in_place: Sequence[str]) -> None:

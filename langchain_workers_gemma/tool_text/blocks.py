@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 
-from langchain_workers_gemma.tool_text.calls import MAX_NAME_LENGTH, Call, CallState, fits
+from langchain_workers_gemma.tool_text.calls import MAX_NAME_LENGTH, Call, CallState, is_short_enough
 from langchain_workers_gemma.tool_text.gemma_fields import GemmaFields
 from langchain_workers_gemma.tool_text.json_calls import read_json_call
 from langchain_workers_gemma.tool_text.literals import BLANK, skip
@@ -295,10 +295,10 @@ class Block:
 
     def _read_stripped(self) -> Steps[None]:
         source = self._source
-        path = yield from self._state.read_word(fits)
+        path = yield from self._state.read_word(is_short_enough)
         if path == "call:":
             yield from source.run(_SPACE)
-            path = yield from self._state.read_word(fits)
+            path = yield from self._state.read_word(is_short_enough)
         name = self._tools.find(path)
         if name is None:
             raise source.make_unreadable_error()

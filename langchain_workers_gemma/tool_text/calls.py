@@ -105,7 +105,7 @@ class CallState:
         self.name = None
 
 
-def fits(word: str) -> bool:
+def is_short_enough(word: str) -> bool:
     """Return whether a word is short enough for a name."""
     return len(word) <= MAX_NAME_LENGTH
 

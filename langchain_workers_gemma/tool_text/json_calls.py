@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from langchain_workers_gemma.tool_text.calls import CallState, fits, to_arguments
+from langchain_workers_gemma.tool_text.calls import CallState, is_short_enough, to_arguments
 from langchain_workers_gemma.tool_text.literals import read_literal, skip
 from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
 from langchain_workers_gemma.tool_text.tool_names import list_prefixes
@@ -67,7 +67,7 @@ def _read_fields(state: CallState, start: int, keys: tuple[str, ...]) -> Steps[d
 def _read_value(state: CallState, key: str, start: int) -> Steps[Any]:
     source = state.source
     if key in _NAMES:
-        name = state.tools.find((yield from _read_word(state, fits)))
+        name = state.tools.find((yield from _read_word(state, is_short_enough)))
         if name is None:
             raise UnreadableError("no bound tool")
         state.name, state.start = name, start

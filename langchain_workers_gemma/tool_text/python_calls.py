@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from langchain_workers_gemma.schemas.argument_types import Constant
-from langchain_workers_gemma.tool_text.calls import CallState, fits, to_arguments
+from langchain_workers_gemma.tool_text.calls import CallState, is_short_enough, to_arguments
 from langchain_workers_gemma.tool_text.literals import BLANK, is_constant, read_literal, read_quoted, skip
 from langchain_workers_gemma.tool_text.source import Steps, UnreadableError
 
@@ -42,10 +42,10 @@ class PythonCalls:
             UnreadableError: If it is anything else.
         """
         state, source = self._state, self._source
-        path = yield from state.read_word(fits if state.marked else state.tools.can_begin_line)
+        path = yield from state.read_word(is_short_enough if state.marked else state.tools.can_begin_line)
         if self._statements and path in ("await", "return"):
             yield from source.run(_SPACE)
-            path = yield from state.read_word(fits)
+            path = yield from state.read_word(is_short_enough)
         if path == "print" and not state.tools.find(path) and (yield from source.accept("(")):
             yield from self._read_printed()
         elif not self._statements or (yield from source.peek()) in ("", "("):
@@ -70,10 +70,10 @@ class PythonCalls:
                 raise source.make_unreadable_error()
             return
         yield from source.run(_SPACE)
-        path = yield from self._state.read_word(fits)
+        path = yield from self._state.read_word(is_short_enough)
         if path == "await":
             yield from source.run(_SPACE)
-            path = yield from self._state.read_word(fits)
+            path = yield from self._state.read_word(is_short_enough)
         yield from self._read_call(path)
         self._results.add(name.removesuffix(":"))
 
@@ -84,7 +84,7 @@ class PythonCalls:
         if not self._statements and (yield from source.peek()) == ")":
             raise source.make_unreadable_error()
         while not (yield from source.accept(")")):
-            path = yield from self._state.read_word(fits)
+            path = yield from self._state.read_word(is_short_enough)
             if not (yield from self._read_shown(path)):
                 yield from self._read_call(path)
             yield from skip(source)

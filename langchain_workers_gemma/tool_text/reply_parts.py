@@ -58,7 +58,7 @@ class ReplyParts:
             self.emitter.add_thought(text)
 
     def add_calls(self, calls: Iterable[WrittenCall], text: str) -> None:
-        """Add calls. In a thought, they are held until it is clear that they count.
+        """Add calls. In a thought, they are held until it is clear whether they count.
 
         Args:
             calls: The calls.
