@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from langchain_workers_gemma import errors
-from langchain_workers_gemma.exchange.similar_models import nearest_model_id
+from langchain_workers_gemma.exchange.similar_models import find_nearest_model_id
 from langchain_workers_gemma.hosts import HOSTS
 from langchain_workers_gemma.models import HostName
 
@@ -112,7 +112,7 @@ def suggest_model(model: str, host: HostName, listed: Collection[str] = ()) -> s
         host: The hosting provider.
         listed: The ids that the service lists. If there are any, only one of these is suggested.
     """
-    nearest = nearest_model_id(model, host)
+    nearest = find_nearest_model_id(model, host)
     if nearest is None or nearest == model or (listed and nearest not in listed):
         return ""
     return f" Did you mean {nearest}?"

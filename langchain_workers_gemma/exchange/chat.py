@@ -212,19 +212,19 @@ class ChatExchange(SingleExchange):
     def _send_with_retries(self) -> Generator[Action, Any, None]:
         delivered_before = len(self._delivered)
 
-        def nothing_delivered() -> bool:
+        def has_delivered_nothing() -> bool:
             return len(self._delivered) == delivered_before
 
         def may_retry(error: WorkersGemmaError) -> bool:
             is_refusal = self._plan.after_refusal is not None and self._is_refusal(error)
-            return nothing_delivered() and not is_refusal and self._plan_without_refused(error) is None
+            return has_delivered_nothing() and not is_refusal and self._plan_without_refused(error) is None
 
         try:
             yield from run_with_retries(self._attempt, self._plan.retry, may_retry=may_retry)
         except APIStatusError as error:  # the service reported the cause
-            raise add_advice(self._plan, error) if nothing_delivered() else error from error.__cause__
+            raise add_advice(self._plan, error) if has_delivered_nothing() else error from error.__cause__
         except WorkersGemmaError as error:
-            if nothing_delivered():
+            if has_delivered_nothing():
                 raise
             raise self._make_interrupted_error(error) from error
 

@@ -298,9 +298,9 @@ def _find_advice(
     if code in _GUARDRAILS:
         return "A guardrail of the AI Gateway blocked the prompt or the response: see its settings."
     if cls is errors.ModelNotFoundError:
-        from langchain_workers_gemma.exchange.similar_models import nearest_model_id
+        from langchain_workers_gemma.exchange.similar_models import find_nearest_model_id
 
-        nearest = nearest_model_id(context.model, context.host)
+        nearest = find_nearest_model_id(context.model, context.host)
         return f"Did you mean model={nearest!r}?" if nearest not in (None, context.model) else None
     if cls is errors.QuotaExceededError:
         return "The daily free allocation resets at 00:00 UTC; a paid Workers plan lifts it."

@@ -10,7 +10,7 @@ _MIN_SIMILARITY = 0.6
 _MAX_ID_CHARACTERS = 200  # characters of an unknown id that are compared
 
 
-def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None:
+def find_nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None:
     """Return the published id that is most similar to an unknown id, or `None` if none is similar.
 
     Args:
@@ -18,7 +18,7 @@ def nearest_model_id(model_id: str, host: HostName = "cloudflare") -> str | None
         host: The hosting provider.
 
     Example:
-        >>> nearest_model_id("gemma-4-26b")
+        >>> find_nearest_model_id("gemma-4-26b")
         '@cf/google/gemma-4-26b-a4b-it'
     """
     wanted = _to_comparable(model_id[:_MAX_ID_CHARACTERS])

@@ -240,7 +240,7 @@ class Preparation:
         if self.repairs and settings.answer is not None:
             plan.correction = Correction(settings.answer.find_problem, partial(self._plan_correction, turns, history))
         if self.reader_options.withholds_calls:
-            plan.call_repair = self._call_repair(turns, history)
+            plan.call_repair = self._plan_call_repair(turns, history)
         return plan
 
     def _list_opening_stages(self, turns: Sequence[Turn]) -> tuple[Callable[[], Stage], ...]:
@@ -252,11 +252,11 @@ class Preparation:
             return ()
         return (partial(OpenedThought, thinking.opening, thinking.name, thinking.closing),)
 
-    def _call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
+    def _plan_call_repair(self, turns: Sequence[Turn], history: History) -> CallRepair:
         """Return how an invalid call is requested again: with a constraint to its tool, if the model supports that."""
         tools = {get_tool_name(tool): tool for tool in self.settings.tools}
 
-        def problem(name: str, arguments: Mapping[str, Any]) -> str | None:
+        def find_problem(name: str, arguments: Mapping[str, Any]) -> str | None:
             return find_argument_problem(tools[name], arguments) if name in tools else None
 
         def plan(name: str, text: str, why: str) -> Plan | None:
@@ -276,7 +276,7 @@ class Preparation:
                 repair_tool_calls=False,
             )
 
-        return CallRepair(problem, plan)
+        return CallRepair(find_problem, plan)
 
     def _plan_after_missing_call(self, turns: Sequence[Turn], history: History) -> Callable[[], Plan] | None:
         """Return a function that plans another request for a forced call: under a constraint, or in its next form."""
@@ -351,7 +351,7 @@ class Preparation:
             retry=settings.retry,
             context=settings.context,
             metadata=self._build_metadata(),
-            used_ids=history.call_ids,
+            used_ids=history.get_call_ids,
             form=self.strategy.form,
             unset_limit=self.unset_limit,
             unreliable_tools=self.strategy.unreliable_tools,

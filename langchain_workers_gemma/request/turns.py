@@ -137,7 +137,7 @@ class History:
 
     messages: Sequence[BaseMessage]
 
-    def call_ids(self) -> frozenset[str]:
+    def get_call_ids(self) -> frozenset[str]:
         """Return the ids of all calls in the conversation."""
         return frozenset(
             str(call["id"])

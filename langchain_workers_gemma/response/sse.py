@@ -40,7 +40,7 @@ class EventStreamDecoder:
             LineTooLongError: If an event is larger than the limit.
         """
         if data and (self._after_cr or b"\r" in data):
-            data = self._with_lf_only(data)
+            data = self._convert_line_ends(data)
         head, newline, rest = data.partition(b"\n")
         if not newline:
             self._hold(head)
@@ -99,7 +99,7 @@ class EventStreamDecoder:
         if self._held_size > self._limit:
             raise LineTooLongError(f"one event of the stream is larger than {self._limit:,} bytes")
 
-    def _with_lf_only(self, data: bytes) -> bytes:
+    def _convert_line_ends(self, data: bytes) -> bytes:
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
         self._after_cr = data.endswith(b"\r")

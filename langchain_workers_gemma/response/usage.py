@@ -41,9 +41,9 @@ class UsageTally:
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Add one report: `prompt_tokens`, `completion_tokens`, `total_tokens`, details, `neurons`."""
-        prompt, completion = _count(report, "prompt_tokens"), _count(report, "completion_tokens")
-        total = _count(report, "total_tokens") or prompt + completion
-        neurons = _number(report.get("neurons"))
+        prompt, completion = _read_count(report, "prompt_tokens"), _read_count(report, "completion_tokens")
+        total = _read_count(report, "total_tokens") or prompt + completion
+        neurons = _to_number(report.get("neurons"))
         if self._input and not prompt:
             self._output += completion
             self._total += total
@@ -88,14 +88,14 @@ def _add_details(kept: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str,
 
 def _get_detail(report: Mapping[str, Any], group: str, key: str) -> int | None:
     details = report.get(group)
-    return _count(details, key) if isinstance(details, dict) and _number(details.get(key)) is not None else None
+    return _read_count(details, key) if isinstance(details, dict) and _to_number(details.get(key)) is not None else None
 
 
-def _count(report: Mapping[str, Any], key: str) -> int:
-    return int(_number(report.get(key)) or 0)
+def _read_count(report: Mapping[str, Any], key: str) -> int:
+    return int(_to_number(report.get(key)) or 0)
 
 
-def _number(value: object) -> float | None:
+def _to_number(value: object) -> float | None:
     """Return the value if it is a number that can be a count, else `None`."""
     if type(value) is not int and type(value) is not float:  # a bool is an int, too
         return None

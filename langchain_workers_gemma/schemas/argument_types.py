@@ -107,7 +107,7 @@ class ArgumentType:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the properties, if the value is an object, in order."""
-        return tuple(dict.fromkeys(name for node in self._nodes for name in _mapping(node.get("properties"))))
+        return tuple(dict.fromkeys(name for node in self._nodes for name in _to_mapping(node.get("properties"))))
 
     @cached_property
     def types(self) -> frozenset[str] | None:
@@ -121,8 +121,9 @@ class ArgumentType:
         if name not in self._named:  # names that a model invents are not cached
             return self._others
         if name not in self._fields:
-            found = [fields[name] for node in self._nodes if name in (fields := _mapping(node.get("properties")))]
-            required = {key for node in self._nodes for key in _sequence(node.get("required")) if isinstance(key, str)}
+            found = [fields[name] for node in self._nodes if name in (fields := _to_mapping(node.get("properties")))]
+            lists = (_to_sequence(node.get("required")) for node in self._nodes)
+            required = {key for keys in lists for key in keys if isinstance(key, str)}
             self._fields[name] = self._make_inner(found, optional=name not in required)
         return self._fields[name]
 
@@ -157,7 +158,7 @@ class ArgumentType:
                 continue
             found.append(node)
             for key in ("allOf", "oneOf", "anyOf"):
-                left.extend(reversed(_sequence(node.get(key))))
+                left.extend(reversed(_to_sequence(node.get(key))))
             reference = node.get("$ref")
             if isinstance(reference, str) and reference not in seen:
                 seen.add(reference)
@@ -274,9 +275,9 @@ def _find_types(
             known[reference] = _find_types(_find_target(root, reference), root, known)
         allowed = _intersect(allowed, known[reference])
     for key in ("anyOf", "oneOf"):
-        if alternatives := _sequence(schema.get(key)):
+        if alternatives := _to_sequence(schema.get(key)):
             allowed = _intersect(allowed, _unite([_find_types(one, root, known) for one in alternatives]))
-    for part in _sequence(schema.get("allOf")):
+    for part in _to_sequence(schema.get("allOf")):
         allowed = _intersect(allowed, _find_types(part, root, known))
     if allowed is not None and schema.get("nullable") is True:
         return allowed | {"null"}
@@ -287,9 +288,9 @@ def _find_own_types(schema: Mapping[str, Any]) -> frozenset[str] | None:
     kind = schema.get("type")
     if isinstance(kind, str):
         return frozenset({kind})
-    if kinds := _sequence(kind):
+    if kinds := _to_sequence(kind):
         return frozenset(map(str, kinds))
-    values = [schema["const"]] if "const" in schema else _sequence(schema.get("enum"))
+    values = [schema["const"]] if "const" in schema else _to_sequence(schema.get("enum"))
     if values:
         return frozenset(_TYPE_NAMES.get(type(value).__name__, "string") for value in values)
     if "properties" in schema:
@@ -325,9 +326,9 @@ def _find_target(root: Mapping[str, Any], reference: str) -> object:
         return None  # a reference without a target adds no type
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _to_mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _sequence(value: object) -> Sequence[Any]:
+def _to_sequence(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()

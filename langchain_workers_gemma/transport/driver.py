@@ -103,7 +103,7 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
                 action = next(flow)
                 continue
             try:
-                outcome = _carry_out(action, connection)
+                outcome = _execute(action, connection)
             except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                 action = flow.throw(failure)
             else:
@@ -143,7 +143,7 @@ class AsyncExchange:
             action = next(self._flow)
             while not isinstance(action, Deliver):
                 try:
-                    outcome = await _acarry_out(action, self._connection)
+                    outcome = await _aexecute(action, self._connection)
                 except BaseException as failure:  # noqa: BLE001 - the flow raises what it cannot handle
                     action = self._flow.throw(failure)
                 else:
@@ -189,7 +189,7 @@ def iterate_chain(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or one.__context__
 
 
-def _carry_out(action: Action, connection: Connection) -> Any:
+def _execute(action: Action, connection: Connection) -> Any:
     match action:
         case Read():
             return connection.read(is_complete=action.is_complete)
@@ -209,7 +209,7 @@ def _carry_out(action: Action, connection: Connection) -> Any:
             raise AssertionError(f"{action} is not for a connection")
 
 
-async def _acarry_out(action: Action, connection: AsyncConnection) -> Any:
+async def _aexecute(action: Action, connection: AsyncConnection) -> Any:
     match action:
         case Read():
             return await connection.read(is_complete=action.is_complete)

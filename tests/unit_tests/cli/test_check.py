@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from langchain_workers_gemma.cli.main import main
-from langchain_workers_gemma.exchange.similar_models import nearest_model_id
+from langchain_workers_gemma.exchange.similar_models import find_nearest_model_id
 from langchain_workers_gemma.models import MODELS
 from langchain_workers_gemma.sandbox import Sandbox
 from tests.helpers.model_calls import GEMMA_4
@@ -152,7 +152,7 @@ def test_the_failure_for_an_unknown_model_suggests_a_known_id(
     ],
 )
 def test_the_nearest_model_id(model_id: str, host: Any, nearest: str | None) -> None:
-    assert nearest_model_id(model_id, host) == nearest
+    assert find_nearest_model_id(model_id, host) == nearest
 
 
 def test_models_are_printed_as_json(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
