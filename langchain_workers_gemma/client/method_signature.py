@@ -1,4 +1,4 @@
-"""A method whose signature is computed once: core inspects the signature of `_generate` on every call."""
+"""Cache the signature of a method, since core inspects the signature of `_generate` on every call."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 def cache_signature(method: Method) -> Method:
     """Cache the signature of a method, so that `inspect.signature` takes 3 us instead of 46 us."""
-    vars(method)["__signature__"] = _KeptSignature.from_callable(method)
+    vars(method)["__signature__"] = _CachedSignature.from_callable(method)
     return method
 
 
-class _KeptSignature(inspect.Signature):
-    """The signature of a method, which keeps the one without `self` that `inspect` makes of it."""
+class _CachedSignature(inspect.Signature):
+    """The signature of a method, which caches the signature without `self` that `inspect` derives from it."""
 
     __slots__ = ("_kept",)
 

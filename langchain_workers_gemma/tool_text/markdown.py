@@ -6,7 +6,7 @@ import re
 
 _BLANKS = " \t\r\n"
 _MARKDOWN = re.compile(r"\n|`+|~+|[(\[{]|[)\]}]|[ \t\r]+|[^\n`~()\[\]{} \t\r]+")
-_TICKS = "`~"  # what code is between; tildes around a fence only
+_TICKS = "`~"  # the characters around code; tildes are around fences only
 _FENCE = 3
 _BEFORE_WORDS = frozenset(" \t\r\n([{\"'\u201c\u2018«*_|")
 

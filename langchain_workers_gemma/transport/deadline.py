@@ -46,12 +46,12 @@ class _Watchdog:
         self.reset()
 
     def reset(self) -> None:
-        """Watch nothing. A forked process does not have the threads of its parent."""
+        """Forget all sockets and the thread, since a forked process does not have the threads of its parent."""
         self._watched: deque[Watched] = deque()
         self._thread: threading.Thread | None = None
 
     def watch(self, watched: Watched) -> None:
-        self._watched.append(watched)  # before the thread is looked at: see the end of `_run`
+        self._watched.append(watched)  # before `_thread` is read: see the end of `_run`
         if self._thread is None:
             threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True).start()
 

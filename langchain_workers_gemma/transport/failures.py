@@ -15,7 +15,7 @@ from langchain_workers_gemma.transport.driver import GRACE_TIMEOUT, iterate_chai
 from langchain_workers_gemma.transport.environment import find_proxy_variable
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError, OverflowError)
-"""What httpx raises for a request that could not be sent, or a response that could not be read."""
+"""The errors of httpx for a request that could not be sent, or a response that could not be read."""
 
 
 def make_not_ended_error() -> APITimeoutError:
@@ -26,7 +26,7 @@ def make_not_ended_error() -> APITimeoutError:
 def make_not_decodable_error(
     head: ResponseHead, error: ContentCodingError, secrets: tuple[str, ...]
 ) -> WorkersGemmaError:
-    """Return the error for a body that cannot be decoded, without what must not appear in it."""
+    """Return the error for a body that cannot be decoded, with secrets masked."""
     why = str(redact(str(error), secrets))
     return make_unreadable_error(head.status, head.headers, b"", why, ErrorContext(secrets=secrets))
 
@@ -39,13 +39,13 @@ def make_typed_error(error: Exception, key: PoolKey | None = None) -> WorkersGem
         key: The key of the connection in the pool, `None` for the caller's client. With a key, the connection may use a
             proxy from the environment.
     """
-    said = str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
     if key is not None and (variable := find_proxy_variable(key[0])) is not None:
-        said += f" (over the proxy that {variable} names)"
+        text += f" (over the proxy that {variable} names)"
     if isinstance(error, httpx.TimeoutException):
         kind = type(error).__name__.removesuffix("Timeout").lower()
-        return APITimeoutError(f"The service did not answer in time ({kind} timeout): {said}. See `timeout`.")
-    return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {said}")
+        return APITimeoutError(f"The service did not answer in time ({kind} timeout): {text}. See `timeout`.")
+    return APIConnectionError(f"The connection to the service failed: {type(error).__name__}: {text}")
 
 
 def mask_failure(error: Exception, secrets: tuple[str, ...]) -> Exception:
@@ -57,7 +57,7 @@ def mask_failure(error: Exception, secrets: tuple[str, ...]) -> Exception:
     """
     for one in iterate_chain(error):
         one.__traceback__ = None
-        one.args = tuple(redact(said, secrets) for said in one.args)
+        one.args = tuple(redact(argument, secrets) for argument in one.args)
         if isinstance(one, httpx.RequestError):
             with suppress(RuntimeError):  # the error has no request
                 one.request = httpx.Request(one.request.method, one.request.url)

@@ -137,10 +137,10 @@ def _get_origin(base_url: str) -> str:
 
 
 class _ConnectionState:
-    """What is known of a connection to the service, sync or async, and of the response that it reads.
+    """The state of a connection to the service, sync or async, and of the response that it reads.
 
     Args:
-        transport: How to send requests.
+        transport: The transport that has opened it.
     """
 
     __slots__ = ("_deadline", "_head", "_inflater", "_key", "_reads", "_request", "_response", "_transport")
@@ -156,11 +156,11 @@ class _ConnectionState:
         self._deadline: float | None = None
 
     def _begin_response(self, response: httpx.Response) -> ResponseHead:
-        """Take a response whose body is to be read.
+        """Store a response whose body will be read, and return its head.
 
         Raises:
             ContentCodingError: If its coding was not accepted.
-            httpx.RemoteProtocolError: If it was there before the request.
+            httpx.RemoteProtocolError: If it existed before the request.
         """
         self._response = response
         self._reads = get_reads(_get_network_stream(response))
@@ -173,7 +173,7 @@ class _ConnectionState:
 
         Args:
             error: One of `FAILURES`.
-            key: What the connection is kept under, if it is our own.
+            key: The key of the connection in the pool, `None` for the caller's client.
         """
         return make_typed_error(mask_failure(error, self._transport.get_secrets(self._request)), key)
 
