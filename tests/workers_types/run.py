@@ -24,7 +24,13 @@ from tests.sandbox_tests import api_client
 HERE = Path(__file__).resolve().parent
 CACHE = BUILD / "workers_types"
 TESTS = HERE.parent / "sandbox_tests"
-SENDING = ("test_validation.py", "test_templates.py", "test_replies.py", "test_mock_model.py")
+SENDING = (
+    "test_validation.py",
+    "test_validation_tools.py",
+    "test_templates.py",
+    "test_replies.py",
+    "test_mock_model.py",
+)
 TYPES = {
     api_client.GEMMA_4: "Ai_Cf_Google_Gemma_4_26B_A4B_It_Input",
     api_client.GEMMA_3: "Ai_Cf_Google_Gemma_3_12B_It_Input",
