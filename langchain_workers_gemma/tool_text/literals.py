@@ -46,11 +46,6 @@ _RAW_PATH = re.compile(
 _DOUBTFUL_PATH = re.compile(r"""(?:^|(?<=[\s"'=(,;]))[A-Za-z]:\\[nrtbf][a-z]""")  # `C:\new` among other words
 
 
-def looks_like_path(text: str) -> bool:
-    """Return whether a string in quotes may hold a Windows path with single backslashes."""
-    return bool(_RAW_PATH.search(text) or _DOUBTFUL_PATH.search(text))
-
-
 def unescape(text: str) -> str:
     r"""Return the value of a string, with JSON's and Python's escapes decoded.
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from langchain_workers_gemma.tool_text import literals
 from langchain_workers_gemma.tool_text.gemma_fields import KEY
-from langchain_workers_gemma.tool_text.literals import looks_like_path
 from langchain_workers_gemma.tool_text.python_calls import IDENTIFIER
 from langchain_workers_gemma.tool_text.tokens import MARKUPS
 
@@ -59,14 +59,14 @@ def _write_json(value: Any) -> str:
 
 
 def _escape_string(string: re.Match[str]) -> str:
-    if not looks_like_path(string[0][1:-1]):
+    if not _looks_like_path(string[0][1:-1]):
         return string[0]
     return _SHORT_ESCAPE.sub(lambda escape: _CODES[escape[1]], string[0])
 
 
 def _write_python(value: Any) -> str:
     if isinstance(value, str):
-        return _write_json(value) if looks_like_path(repr(value)[1:-1]) else repr(value)
+        return _write_json(value) if _looks_like_path(repr(value)[1:-1]) else repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_write_python, value))}]"
     if isinstance(value, Mapping):
@@ -88,3 +88,8 @@ def _write_gemma_value(value: Any, quote: str) -> str:
 
 def _write_gemma_key(key: str, quote: str) -> str:
     return key if KEY.fullmatch(key) else _write_gemma_value(key, quote)
+
+
+def _looks_like_path(text: str) -> bool:
+    """Return whether a string in quotes can be read as a Windows path with single backslashes."""
+    return bool(literals._RAW_PATH.search(text) or literals._DOUBTFUL_PATH.search(text))
