@@ -1,4 +1,4 @@
-"""Write tool calls in each of the notations that the package reads, as a Gemma would."""
+"""Write tool calls in each of the notations that the package parses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CODES = {"\\": "\\u005c", "n": "\\u000a", "r": "\\u000d", "t": "\\u0009", "b": 
 
 
 def render_call(name: str, arguments: Mapping[str, Any], notation: Notation = "json") -> str:
-    """Return a call as a Gemma writes it, on one line.
+    """Return a call in the notation, on one line.
 
     Args:
         name: The tool's name.

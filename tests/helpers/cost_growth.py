@@ -144,7 +144,7 @@ def collect_pieces(size: int) -> Action:
     return act
 
 
-def view_document(shape: str, size: int) -> Action:
+def read_document(shape: str, size: int) -> Action:
     """Return an action that parses a document in pieces, with a snapshot after each."""
     text = json.dumps(DOCUMENTS[shape](size))
 
@@ -168,7 +168,7 @@ def prepare_schema(size: int) -> Action:
 WORKLOADS: dict[str, Callable[[int], Action]] = {
     **{f"{name}, in pieces": partial(read_calls, name, PIECE_LENGTH) for name in ADVERSARIAL_TEXTS},
     **{f"{name}, at once": partial(read_calls, name, sys.maxsize) for name in ADVERSARIAL_TEXTS},
-    **{f"document of {shape}": partial(view_document, shape) for shape in DOCUMENTS},
+    **{f"document of {shape}": partial(read_document, shape) for shape in DOCUMENTS},
     **{f"arguments of {content}": partial(read_arguments, content) for content in ARGUMENT_TEXTS},
     "pieces of a call": collect_pieces,
     "schema": prepare_schema,

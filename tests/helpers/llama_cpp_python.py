@@ -52,8 +52,8 @@ class FakeLlamaCppPython:
 
 def _choose_recording(body: dict[str, Any]) -> str:
     """Return the name of the recording for a request, without the suffix of streams."""
-    wanted = body.get("response_format", {"type": "text"})
-    if wanted["type"] not in ("text", "json_object"):
+    response_format = body.get("response_format", {"type": "text"})
+    if response_format["type"] not in ("text", "json_object"):
         return "json_schema"
     roles = [message["role"] for message in body["messages"]]
     roles = roles[roles[0] == "system" :]  # Gemma 3's template accepts one system message
@@ -61,7 +61,7 @@ def _choose_recording(body: dict[str, Any]) -> str:
         return "roles do not alternate"
     if sum(len(str(message["content"]).split()) for message in body["messages"]) >= CONTEXT_WINDOW:
         return "too long"
-    return "json_object with a schema" if "schema" in wanted else "chat"
+    return "json_object with a schema" if "schema" in response_format else "chat"
 
 
 def _write_whole(recorded: str, text: str) -> str:

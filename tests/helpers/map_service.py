@@ -81,7 +81,7 @@ def count_busiest_minute(moments: list[float]) -> int:
 
 
 class MapService:
-    """The service. As a context manager it runs on an event loop in a thread of its own."""
+    """The service. As a context manager it runs on an event loop in its own thread."""
 
     def __init__(self, behaviour: Behaviour | None = None, *, seed: int = 0) -> None:
         self.behaviour = behaviour or Behaviour()

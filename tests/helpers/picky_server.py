@@ -43,9 +43,9 @@ class PickyServer:
         message: dict[str, Any] = {"content": "", "tool_calls": calls} if body.get("tools") else {"content": text}
         if not body.get("stream"):
             return httpx.Response(200, json=make_completion(finish_reason="stop", usage=make_usage(9, 3), **message))
-        frames = [make_delta(**message), make_delta(finish_reason="stop")]
-        frames += [{"choices": [], "usage": make_usage(9, 3)}] if "stream_options" in body else []
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*frames, "[DONE]"))
+        events = [make_delta(**message), make_delta(finish_reason="stop")]
+        events += [{"choices": [], "usage": make_usage(9, 3)}] if "stream_options" in body else []
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*events, "[DONE]"))
 
 
 StartServer = Callable[[Callable[[dict[str, Any]], Refusal | None]], PickyServer]

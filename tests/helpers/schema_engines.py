@@ -28,7 +28,7 @@ def iterate_subschemas(schema: Any) -> Any:
 class _ByteTokenizer:
     eos_token_id = 256
     bos_token_id = None
-    tokens = [*(bytes([one]) for one in range(256)), b"<eos>"]  # noqa: RUF012
+    tokens = [*(bytes([byte]) for byte in range(256)), b"<eos>"]  # noqa: RUF012
     special_token_ids = [256]  # noqa: RUF012
 
     def __call__(self, text: Any) -> Any:
@@ -72,8 +72,8 @@ def generate_instance(schema: dict[str, Any], seed: int, free_bytes: int = 80) -
         allowed = np.flatnonzero(np.unpackbits(mask[0].view(np.uint8), bitorder="little")[:257]).tolist()
         if 256 in allowed:
             break
-        visible = [one for one in allowed if 33 <= one < 127] or allowed
-        closers = [one for one in (b'"' if in_string else b"}]n,") if one in visible and not escaped]
+        visible = [token for token in allowed if 33 <= token < 127] or allowed
+        closers = [token for token in (b'"' if in_string else b"}]n,") if token in visible and not escaped]
         close = closers and (len(found) > free_bytes or dice.random() < 0.1)
         choice = closers[0] if close else dice.choice(visible)
         matcher.consume_token(choice)

@@ -367,14 +367,14 @@ class Example:
         try:
             TypeAdapter(self.schema).validate_json(text)
         except ValidationError as error:
-            return {one["type"] for one in error.errors()}
+            return {detail["type"] for detail in error.errors()}
         return set()
 
 
 def _upgrade_draft(schema: Any) -> Any:
     """Rewrite draft-4 and draft-7 keywords in the newest draft, which `jsonschema` validates."""
     if isinstance(schema, list):
-        return [_upgrade_draft(one) for one in schema]
+        return [_upgrade_draft(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     new = {key: _upgrade_draft(value) for key, value in schema.items()}

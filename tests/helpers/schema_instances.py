@@ -19,7 +19,7 @@ def get_instance(name: str) -> str:
     example = EXAMPLES[name]
     schema = to_constraint_schema(to_json_schema(example.schema))
     found = [generate_instance(schema, seed) for seed in range(6)]
-    return max((one for one in found if _is_valid_json(one) and not example.find_errors(one)), key=len)
+    return max((text for text in found if _is_valid_json(text) and not example.find_errors(text)), key=len)
 
 
 def _is_valid_json(text: str) -> bool:

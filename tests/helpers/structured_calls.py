@@ -124,11 +124,11 @@ def build_expected_parameters(variant: ServiceVariant, method: str | None, schem
         return make_constraint_parameters(variant, to_constraint_schema(plain), name)
     parameters = {key: value for key, value in plain.items() if key not in ("title", "description")}
     if not variant.forces_calls:
-        return make_constraint_parameters(variant, ANY, "reply")  # its schema has tests of its own
+        return make_constraint_parameters(variant, ANY, "reply")  # other tests check its schema
     # Details of parameters that Gemma 4's template does not render go into the description (tests/unit_tests/request).
-    shown = get_template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
+    declarations = get_template_data(resolve_model(GEMMA_4, "cloudflare")).declarations
     converted = to_tool_parameters(parameters, engine_types=True)
-    declared, lines = describe_hidden_keywords(converted, shown) if shown else (parameters, [])
+    declared, lines = describe_hidden_keywords(converted, declarations) if declarations else (parameters, [])
     function = {
         "name": name,
         "description": "\n".join([get_schema_description(schema) or name, *lines]),
@@ -156,15 +156,15 @@ def respond_with_object(
     service: MockService, variant: ServiceVariant, method: str | None, schema: Any, text: str, call_method: str
 ) -> None:
     """Make the service return an object."""
-    said, calls = write_object(variant, method, schema, text)
+    text_reply, calls = write_object(variant, method, schema, text)
     more: dict[str, Any] = {"tool_calls": calls} if calls else {}
     if call_method in ("invoke", "ainvoke"):
-        result: Any = make_completion(said, **more) if variant.openai else {"response": said, **more}
+        result: Any = make_completion(text_reply, **more) if variant.openai else {"response": text_reply, **more}
         service.respond_with_results(result) if variant.arguments.get(
             "api"
         ) != "openai" else service.respond_with_bodies(result)
     elif variant.openai:
-        pieces = [make_delta(said[start : start + 5]) for start in range(0, len(said), 5)]
+        pieces = [make_delta(text_reply[start : start + 5]) for start in range(0, len(text_reply), 5)]
         if calls:
             pieces = [
                 make_delta(
@@ -179,7 +179,7 @@ def respond_with_object(
             ]
         service.respond_with_events(*pieces, make_delta(finish_reason="stop"), "[DONE]")
     else:
-        pieces = [{"response": said[start : start + 5]} for start in range(0, len(said), 5)]
+        pieces = [{"response": text_reply[start : start + 5]} for start in range(0, len(text_reply), 5)]
         service.respond_with_events(*pieces, {"response": "", "usage": make_usage(1, 1)}, "[DONE]")
 
 

@@ -1,4 +1,4 @@
-"""Parse the text of a reply in pieces, and compare what it holds."""
+"""Parse the text of a reply in pieces, and compare its text, thoughts and calls."""
 
 import json
 from collections.abc import Iterable

@@ -59,10 +59,10 @@ def make_reply(
         head = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
         deltas += [{"tool_calls": [head]}]
         deltas += [{"tool_calls": [{"index": index, "function": {"arguments": piece}}]} for piece in pieces]
-    frames: list[dict[str, Any]] = [{"choices": [{"delta": delta}]} for delta in deltas]
-    frames.append({"choices": [{"delta": {}, "finish_reason": finish}]})
-    events = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
-    return httpx.Response(200, content=events.encode(), headers={"content-type": "text/event-stream"})
+    events: list[dict[str, Any]] = [{"choices": [{"delta": delta}]} for delta in deltas]
+    events.append({"choices": [{"delta": {}, "finish_reason": finish}]})
+    stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    return httpx.Response(200, content=stream.encode(), headers={"content-type": "text/event-stream"})
 
 
 def make_call(name: str, arguments: Any, call_id: str | None = "c1") -> dict[str, Any]:

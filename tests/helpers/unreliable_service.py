@@ -33,12 +33,12 @@ def get_constraint_form(body: Mapping[str, Any]) -> str:
     """Return which form of constraint a request has."""
     if "guided_json" in body:
         return "guided_object" if body["guided_json"] == {"type": "object"} else "guided_json"
-    wanted = body.get("response_format")
-    if wanted is None:
+    response_format = body.get("response_format")
+    if response_format is None:
         return "prompt"
-    if wanted["type"] == "json_object":
-        return "object_with_schema" if "schema" in wanted else "json_object"
-    return "openai_schema" if "name" in wanted["json_schema"] else "bare_schema"
+    if response_format["type"] == "json_object":
+        return "object_with_schema" if "schema" in response_format else "json_object"
+    return "openai_schema" if "name" in response_format["json_schema"] else "bare_schema"
 
 
 class UnreliableService:

@@ -1,4 +1,4 @@
-"""Fixtures: a service behind respx, for requests and replies, and a server on real sockets, for network faults."""
+"""Fixtures: a service that is mocked with respx, and a server on real sockets, for network faults."""
 
 from __future__ import annotations
 

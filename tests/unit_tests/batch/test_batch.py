@@ -1,4 +1,4 @@
-"""Batches: `queue_batch`, `submit_batch` and `fetch_batch`, sync and async: what is sent, and how it is split."""
+"""Batches: `queue_batch`, `submit_batch` and `fetch_batch`, sync and async: the requests, and how they are split."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_inputs_may_have_any_type_that_invoke_accepts(service: MockService) -> N
         make_finished_result(*(make_item(index, make_reply("ok")) for index in range(len(inputs)))),
     )
     make_model().queue_batch(inputs)
-    sent = [one["messages"][-1]["content"] for one in service.request_bodies[0]["requests"]]
+    sent = [request["messages"][-1]["content"] for request in service.request_bodies[0]["requests"]]
     assert sent == ["text", "pairs", "message", "prompt", "chat prompt", "dict"]
 
 
@@ -184,4 +184,4 @@ def test_http_images_are_fetched_once_for_all_inputs(
     submit_batch(make_model(inline_image_urls=True), call_method, [picture, "text", picture])
     assert fetched == [[url]]
     sent = service.request_bodies[0]["requests"]
-    assert [PNG_DATA_URI in json.dumps(one) for one in sent] == [True, False, True]
+    assert [PNG_DATA_URI in json.dumps(request) for request in sent] == [True, False, True]

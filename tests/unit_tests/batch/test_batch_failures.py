@@ -1,4 +1,4 @@
-"""Batches that fail: inputs, arguments and replies that are refused, and what the error says."""
+"""Batches that fail: invalid inputs, arguments and replies, and the messages of the errors."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_unsupported_input_raises_before_any_request(service: MockService, ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         ({"model": GEMMA_3}, f"no asynchronous queue. Use model='{GEMMA_4}' or '{SEA_LION}'"),
         ({"host": "aimlapi"}, "host='aimlapi' has no asynchronous batch queue"),
@@ -107,11 +107,11 @@ def test_an_unsupported_input_raises_before_any_request(service: MockService, ca
     ],
 )
 def test_models_and_hosts_without_a_queue_raise(
-    service: MockService, call_method: str, arguments: dict[str, Any], why: str
+    service: MockService, call_method: str, arguments: dict[str, Any], message: str
 ) -> None:
     llm = make_model(**arguments)
     for call in (queue_batch, submit_batch):
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(ValueError, match=message):
             call(llm, call_method, ["a"])
     assert service.requests == []
 
@@ -122,7 +122,7 @@ def test_an_unknown_model_is_allowed(service: MockService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ({"poll_interval": -1}, "poll_interval=-1"),
         ({"max_wait": float("inf")}, "max_wait=inf"),
@@ -130,8 +130,8 @@ def test_an_unknown_model_is_allowed(service: MockService) -> None:
         ({"temperature": 9}, "out of range"),
     ],
 )
-def test_invalid_options_raise(service: MockService, call_method: str, options: dict[str, Any], why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+def test_invalid_options_raise(service: MockService, call_method: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         queue_batch(make_model(), call_method, ["a"], **options)
     assert service.requests == []
 

@@ -105,8 +105,8 @@ def test_a_job_can_be_fetched_by_another_model_object(service: MockService, call
     )
     job = submit_batch(make_model(), call_method, ["1", "2"])
     assert job == JOB
-    again = BatchJob.from_json(job.to_json())
-    assert [message.text for message in fetch_batch(make_model(), call_method, again)] == ["one", "two"]
+    restored = BatchJob.from_json(job.to_json())
+    assert [message.text for message in fetch_batch(make_model(), call_method, restored)] == ["one", "two"]
     assert service.request_bodies[1] == {"request_id": "batch-1"}
 
 

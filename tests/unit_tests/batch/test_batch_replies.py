@@ -101,7 +101,7 @@ def test_replies_are_matched_to_inputs_by_id(service: MockService, call_method: 
 
 
 @pytest.mark.parametrize(
-    ("responses", "why"),
+    ("responses", "message"),
     [
         ([], "the reply to input 0 is missing"),
         (None, "the reply to input 0 is missing"),
@@ -113,9 +113,11 @@ def test_replies_are_matched_to_inputs_by_id(service: MockService, call_method: 
         ([make_item(0, make_reply("a")), "b"], "has no id"),
     ],
 )
-def test_missing_and_duplicate_replies_raise(service: MockService, call_method: str, responses: Any, why: str) -> None:
+def test_missing_and_duplicate_replies_raise(
+    service: MockService, call_method: str, responses: Any, message: str
+) -> None:
     service.respond_with_results({"responses": responses})
-    with pytest.raises(InternalServerError, match=why) as caught:
+    with pytest.raises(InternalServerError, match=message) as caught:
         fetch_batch(make_model(), call_method, JOB, return_exceptions=True)
     assert JOB.to_json() in caught.value.__notes__[0]
 

@@ -50,7 +50,7 @@ INVISIBLE_DIALECTS = {
     "small_window",
     "reduced_max_tokens",
     "null_arguments",
-    # Empty events, text behind a call, and calls where no tools are bound.
+    # Empty events, text after a call, and calls where no tools are bound.
     "empty_deltas",
     "words_after_calls",
     "swallowed_calls",

@@ -1,4 +1,4 @@
-"""What `inspect` reports of the methods whose signature is cached."""
+"""`inspect` returns the right signature of methods whose signature is cached."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def test_other_changes_give_another_signature() -> None:
 
 
 @pytest.mark.parametrize("name", ["_generate", "_agenerate"])
-def test_core_sees_the_parameters_of_the_chat_model(name: str) -> None:
+def test_langchain_core_reads_the_parameters_of_the_chat_model(name: str) -> None:
     llm = ChatWorkersGemma(account_id="a", api_token="t")
     assert list(inspect.signature(getattr(llm, name)).parameters) == ["messages", "stop", "run_manager", "kwargs"]

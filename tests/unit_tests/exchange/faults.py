@@ -1,4 +1,4 @@
-"""Faults of networks and servers as data: what the server does with each request, and how the call ends."""
+"""Faults of networks and servers as data: the reaction of the server to each request, and the outcome of the call."""
 
 from __future__ import annotations
 

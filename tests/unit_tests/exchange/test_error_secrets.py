@@ -1,4 +1,4 @@
-"""No error shows a token, whatever the service sends back."""
+"""No error shows a token, for any response of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a server sends, a call returns a message or raises a `WorkersGemmaError`, within bounded time and memory."""
+"""For any response of a server, a call returns a message or raises `WorkersGemmaError`, in bounded time and memory."""
 
 from __future__ import annotations
 

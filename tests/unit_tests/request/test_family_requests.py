@@ -50,8 +50,8 @@ def prepare_case(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
     if case == "chat":
         return llm, HISTORY[:2]
     if case == "schema":
-        wanted = {"type": "json_schema", "json_schema": {"name": "City", "schema": SCHEMA}}
-        return llm.bind(response_format=wanted), HISTORY[:2]
+        response_format = {"type": "json_schema", "json_schema": {"name": "City", "schema": SCHEMA}}
+        return llm.bind(response_format=response_format), HISTORY[:2]
     return llm.bind_tools([WEATHER_TOOL], tool_choice="any" if case == "forced" else None), HISTORY
 
 

@@ -87,7 +87,7 @@ GUIDED_REPLIES: list[tuple[str, list[Any], list[str], str]] = [
     ('{"answer": "Hello"} and more', [], [], "Hello and more"),
     ('{"answer": "Hi", "confidence": 0.9}', [], [], "Hi"),
     ('{"answer": "cut in the mid', [], [], "cut in the mid"),
-    # The constraint was ignored: calls on lines of their own.
+    # The constraint was ignored: each call is on its own line.
     ('{"name": "Search", "parameters": {"query": "x"}}\n\n{"name": "Search", "parameters": {"query": "y"}}\n',
      [("Search", {"query": "x"}), ("Search", {"query": "y"})], [], ""),
     (f'{{"tool_calls": [{_SEARCH_CALL}]}}\nI wait for it.', _SEARCHES, [], "I wait for it."),

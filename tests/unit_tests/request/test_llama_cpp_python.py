@@ -41,8 +41,8 @@ def get_weather(city: str) -> str:
 
 def get_forms(service: FakeLlamaCppPython) -> list[str]:
     """Return the form of the constraint in each request."""
-    wanted = [body.get("response_format", {"type": "none"}) for body in service.bodies]
-    return [form["type"] + (" with a schema" if "schema" in form else "") for form in wanted]
+    formats = [body.get("response_format", {"type": "none"}) for body in service.bodies]
+    return [form["type"] + (" with a schema" if "schema" in form else "") for form in formats]
 
 
 @for_each_call_method

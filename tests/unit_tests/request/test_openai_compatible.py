@@ -192,7 +192,7 @@ def test_an_unknown_model_works_and_warns_once(service: MockService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         ({"base_url": None}, "base_url is missing"),
         ({"base_url": f"{COMPATIBLE_URL}/chat/completions/"}, "base_url must end before '/chat/completions'"),
@@ -204,9 +204,9 @@ def test_an_unknown_model_works_and_warns_once(service: MockService) -> None:
         ({"reject_if_busy": True}, "reject_if_busy"),
     ],
 )
-def test_invalid_arguments_raise(arguments: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_raise(arguments: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKERS_GEMMA_BASE_URL", raising=False)
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ValueError, match=message):
         make_compatible_model(**arguments)
 
 

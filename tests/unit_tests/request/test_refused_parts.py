@@ -137,8 +137,8 @@ def test_several_refused_parts_are_omitted_one_by_one(start_server: StartServer,
             return 400, {"error": "unknown field: stream_options"}
         if body.get("max_tokens", 0) > 2048:
             return 400, {"error": "max_tokens must be at most 2048"}
-        wanted = body.get("response_format", {"type": "json_object"})
-        return (400, {"error": "Grammar error"}) if wanted["type"] == "json_schema" else None
+        response_format = body.get("response_format", {"type": "json_object"})
+        return (400, {"error": "Grammar error"}) if response_format["type"] == "json_schema" else None
 
     service = start_server(refuse)
     llm = make_compatible_model("google/gemma-4-31b-it").bind_tools([WEATHER_TOOL])

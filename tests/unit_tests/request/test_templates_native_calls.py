@@ -50,9 +50,9 @@ def test_gemma_4_reasoning_and_text_beside_calls_are_replayed_within_a_tool_loop
         ToolMessage("three", tool_call_id="c1"),
     ]
     call_model(make_model(), call_method, history)
-    thoughts = [(one.get("reasoning"), one.get("reasoning_content")) for one in service.last_messages]
+    thoughts = [(message.get("reasoning"), message.get("reasoning_content")) for message in service.last_messages]
     assert [thought for thought in thoughts if any(thought)] == [("Hm.\n\nLet me see.",) * 2, ("Again.",) * 2]
-    assert all(one["content"] == "" for one in service.last_messages if one["role"] == "assistant")
+    assert all(message["content"] == "" for message in service.last_messages if message["role"] == "assistant")
 
 
 @pytest.mark.parametrize("set_by", ["field", "call"])
@@ -67,7 +67,7 @@ def test_gemma_4_reasoning_is_not_replayed_if_replay_reasoning_is_never(service:
     )
     call_model(llm, "invoke", history)
     assert "Hm." not in json.dumps(service.last_messages)
-    assert not any("reasoning" in key for one in service.last_messages for key in one)
+    assert not any("reasoning" in key for message in service.last_messages for key in message)
 
 
 @pytest.mark.parametrize("model", WITHOUT_TOOL_ROLE)

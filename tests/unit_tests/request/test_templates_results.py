@@ -1,4 +1,4 @@
-"""Which call a result of a history belongs to, where both are sent, and what a call without a result gets."""
+"""Tool results in a history: they are matched to their calls, and a call without a result gets one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_calls_of_one_message_with_the_same_id_get_unique_ids(service: MockServi
     )
     ids = [tool_call["id"] for tool_call in messages[1]["tool_calls"]]
     assert len(set(ids)) == 2
-    assert [(one["tool_call_id"], one["content"]) for one in messages[2:]] == list(
+    assert [(message["tool_call_id"], message["content"]) for message in messages[2:]] == list(
         zip(ids, ["one", "two"], strict=True)
     )
 

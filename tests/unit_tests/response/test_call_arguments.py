@@ -130,9 +130,9 @@ def test_arguments_are_converted_by_the_schema(case: str, call_method: str) -> N
     assert get_tool_calls(message) == [("f", expected)]
 
 
-REFUSED = {
+AMBIGUOUS_ARGUMENTS = {
     "a number beyond floats": '{"ratio": 1e400}',
-    "below them": '{"ratio": -1e999}',
+    "a negative number beyond floats": '{"ratio": -1e999}',
     "nested": '{"free": {"a": [1, 2E+400]}}',
     "in a string of JSON": '{"free": "{\\"a\\": 1e400}"}',
     "hundreds of digits": f'{{"ratio": {"9" * 400}.5}}',
@@ -141,15 +141,15 @@ REFUSED = {
     ),
     "the same, nested": '{"place": {"name": "f(", "a<|\\"|>)": null}}',
     "a token for a brace in a key": '{"city": "f(", "x<tool_call|>y": 1}',
-    "words behind the arguments": '{"city": "Rome"} x',
+    "words after the arguments": '{"city": "Rome"} x',
     "two objects": '{"city": "Rome"}{"city": "Oslo"}',
 }
 
 
 @pytest.mark.parametrize("call_method", ["whole", "stream", "stream by character"])
-@pytest.mark.parametrize("case", REFUSED)
-def test_arguments_that_are_not_the_model_s_never_run(case: str, call_method: str) -> None:
-    service = make_service(REFUSED[case])
+@pytest.mark.parametrize("case", AMBIGUOUS_ARGUMENTS)
+def test_ambiguous_arguments_make_an_invalid_call(case: str, call_method: str) -> None:
+    service = make_service(AMBIGUOUS_ARGUMENTS[case])
     if call_method == "stream by character":
         service.split = split_by_character
     message = collect_message(make_replay_model(service).bind_tools([TOOL]), streamed=call_method.startswith("stream"))
@@ -161,7 +161,7 @@ def test_arguments_that_are_not_the_model_s_never_run(case: str, call_method: st
 @pytest.mark.parametrize(
     ("name", "rest"), [("f", "<tool_call|>"), ("f", " <tool_call|><turn|>\n"), ("f<tool_call|>", "")]
 )
-def test_tokens_behind_a_name_or_the_arguments_are_dropped(name: str, rest: str, call_method: str) -> None:
+def test_tokens_after_a_name_or_the_arguments_are_removed(name: str, rest: str, call_method: str) -> None:
     service = make_service('{"city": "Rome"}' + rest, name)
     if call_method == "stream by character":
         service.split = split_by_character

@@ -1,4 +1,4 @@
-"""Any calls, in any pieces, with any ending: only calls that were made are valid, with the arguments that were sent."""
+"""Any calls, in any pieces, with any ending: only finished calls are valid, with the arguments that were sent."""
 
 from __future__ import annotations
 
@@ -185,21 +185,21 @@ TRUNCATED_ENDINGS = st.sampled_from(
 )
 
 
-def _close(name: str, arguments: dict[str, Any], kept: int) -> tuple[str, dict[str, Any]] | None:
-    """Return what an engine makes of a call that was cut behind so many characters (docs/wire.md section 10)."""
-    written = name + json.dumps(arguments)
-    if kept <= len(name):
-        return (written[:kept], {}) if kept else None
-    return name, from_json(written[len(name) : kept], allow_partial="trailing-strings")
+def _truncate_call(name: str, arguments: dict[str, Any], length: int) -> tuple[str, dict[str, Any]] | None:
+    """Return the call that an engine returns for a call that was truncated to a length (docs/wire.md section 10)."""
+    text = name + json.dumps(arguments)
+    if length <= len(name):
+        return (text[:length], {}) if length else None
+    return name, from_json(text[len(name) : length], allow_partial="trailing-strings")
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CALLS.filter(bool), TRUNCATED_ENDINGS, PIECES, st.integers(0, 200), st.booleans())
-def test_a_call_that_an_engine_closed_never_runs_and_those_before_it_do(
-    calls: list[tuple[str, dict[str, Any]]], ending: Ending, pieces: Pieces, kept: int, text_before: bool
+def test_a_call_closed_by_an_engine_is_not_valid_and_earlier_calls_are(
+    calls: list[tuple[str, dict[str, Any]]], ending: Ending, pieces: Pieces, length: int, text_before: bool
 ) -> None:
     name, arguments = calls[-1]
-    closed = _close(name, arguments, kept % (len(name) + len(json.dumps(arguments)) + 1))
+    closed = _truncate_call(name, arguments, length % (len(name) + len(json.dumps(arguments)) + 1))
     sent = calls[:-1] if closed is None else [*calls[:-1], closed]
     if closed is None and sent:  # nothing of the call has arrived, and the one before it may be the one that was cut
         calls = sent

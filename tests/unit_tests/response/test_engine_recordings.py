@@ -1,4 +1,4 @@
-"""Replies of real vLLM servers for given texts of Gemma 4 (docs/wire.md section 10) are read as the model meant."""
+"""Replies of real vLLM servers for given texts of Gemma 4 (docs/wire.md section 10) are parsed correctly."""
 
 from __future__ import annotations
 

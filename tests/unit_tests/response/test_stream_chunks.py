@@ -1,4 +1,4 @@
-"""The chunks of a stream, and what they add up to: the message that `invoke` returns."""
+"""The chunks of a stream, and their sum: the message that `invoke` returns."""
 
 from __future__ import annotations
 

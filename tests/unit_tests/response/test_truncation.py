@@ -200,10 +200,10 @@ def test_a_call_truncated_within_its_name_is_omitted(arguments: str, *, streamed
 @pytest.mark.parametrize("arguments", ["", "{}"])
 @pytest.mark.parametrize("reason", ["length", "tool_calls"])
 def test_calls_before_a_call_truncated_within_its_name_are_kept(reason: str, arguments: str, *, streamed: bool) -> None:
-    written = [("write", '{"path": "/a"}'), ("write", '{"path": "/b"}'), ("wri", arguments)]
+    sent = [("write", '{"path": "/a"}'), ("write", '{"path": "/b"}'), ("wri", arguments)]
     calls = [
         {"id": f"c{index}", "type": "function", "index": index, "function": {"name": name, "arguments": text}}
-        for index, (name, text) in enumerate(written)
+        for index, (name, text) in enumerate(sent)
     ]
     ending = {"finish_reason": reason, "stop_reason": None}
     usage = {"prompt_tokens": 300, "completion_tokens": LIMIT, "total_tokens": 400}

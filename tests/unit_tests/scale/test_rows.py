@@ -95,7 +95,7 @@ def test_fields_of_an_earlier_run_are_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("line", "message"),
     [
         (b"not json", "not JSON"),
         (b'{"cut": "of', "not JSON"),
@@ -109,11 +109,11 @@ def test_fields_of_an_earlier_run_are_replaced() -> None:
         (b"[" * 100_000, "not JSON"),
     ],
 )
-def test_an_invalid_line_becomes_a_row_with_an_error_and_the_text(line: bytes, why: str) -> None:
+def test_an_invalid_line_becomes_a_row_with_an_error_and_the_text(line: bytes, message: str) -> None:
     before, bad, after = read_lines(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     assert (before.data, after.data) == ({"a": 1}, {"a": 2})
     assert bad.error is not None
-    assert why in bad.error
+    assert message in bad.error
     written = json.loads(to_output_line(bad, Result(error=bad.error)))
     assert written == {"raw": line.decode("utf-8", "replace"), "error": bad.error}
 

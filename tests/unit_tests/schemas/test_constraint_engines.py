@@ -24,7 +24,7 @@ from tests.helpers.schema_examples import EXAMPLES
 from tests.helpers.structured_calls import SERVICE_VARIANTS, STRUCTURED_METHODS, ServiceVariant
 
 # The other models use one of the same three parameters; `test_structured_output` shows that they get the same schema.
-CONSTRAINED = [one for one in SERVICE_VARIANTS if one.name in ("gemma-4", "gemma-3", "gemma-7b")]
+CONSTRAINED = [variant for variant in SERVICE_VARIANTS if variant.name in ("gemma-4", "gemma-3", "gemma-7b")]
 NAMES = sorted(EXAMPLES)
 INSTANCES_PER_SCHEMA = 8
 
@@ -107,7 +107,7 @@ def test_every_schema_compiles_and_its_instances_are_valid(name: str) -> None:
 
 
 UNCHANGED_BY_STRICT = frozenset(
-    name for name in NAMES if len({json.dumps(one[1]) for one in list_cases(name) if not one[2]}) == 1
+    name for name in NAMES if len({json.dumps(case[1]) for case in list_cases(name) if not case[2]}) == 1
 )
 
 
@@ -117,18 +117,18 @@ def find_errors(example: Any, value: Any, *, strict: bool) -> set[str]:
         if not strict:
             return set(example.find_errors(json.dumps(value)))
         # In OpenAI's strict form null means an omitted value.
-        return {one for one in example.find_errors(json.dumps(_without_nulls(value))) if one != "required"}
+        return {kind for kind in example.find_errors(json.dumps(_without_nulls(value))) if kind != "required"}
     try:
         validate_as(value, example.schema, strict=strict)
     except ValidationError as error:
-        return {one["type"] for one in error.errors()}
+        return {detail["type"] for detail in error.errors()}
     return set()
 
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(one) for key, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 TOOL = {"title": "look_up", "description": "Look up.", "type": "object", "properties": {"city": {"type": "string"}}}

@@ -108,12 +108,12 @@ TRANSLATED: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("given_", "expected"), TRANSLATED, ids=lambda value: json.dumps(value)[:60])
-def test_rules_are_translated(given_: Any, expected: Any) -> None:
-    translated = constrain_property(given_)
+@pytest.mark.parametrize(("rules", "expected"), TRANSLATED, ids=lambda value: json.dumps(value)[:60])
+def test_rules_are_translated(rules: Any, expected: Any) -> None:
+    translated = constrain_property(rules)
     assert translated == expected
     assert constrain_property(translated) == translated
-    compile_with_both_engines(to_constraint_schema({"type": "object", "properties": {"a": given_}, "required": ["a"]}))
+    compile_with_both_engines(to_constraint_schema({"type": "object", "properties": {"a": rules}, "required": ["a"]}))
 
 
 @pytest.mark.parametrize(

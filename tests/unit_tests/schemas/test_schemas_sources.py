@@ -19,13 +19,13 @@ from tests.helpers.schema_examples import Trip
 
 
 def test_typed_dicts_keep_their_descriptions() -> None:
-    made = to_json_schema(Trip)
-    assert (made["title"], made["description"]) == ("Trip", "A trip.")
-    assert made["required"] == ["days"]
-    assert made["properties"]["days"]["description"] == "How many days it takes."
-    assert made["properties"]["stops"]["description"] == "Where to stop."
-    assert made["properties"]["note"]["description"] == "Anything else"
-    place = inline_refs(made)["properties"]["stops"]["items"]
+    schema = to_json_schema(Trip)
+    assert (schema["title"], schema["description"]) == ("Trip", "A trip.")
+    assert schema["required"] == ["days"]
+    assert schema["properties"]["days"]["description"] == "How many days it takes."
+    assert schema["properties"]["stops"]["description"] == "Where to stop."
+    assert schema["properties"]["note"]["description"] == "Anything else"
+    place = inline_refs(schema)["properties"]["stops"]["items"]
     assert place["properties"]["name"]["description"] == "What it is called"
     assert place["required"] == ["name"]
 
@@ -42,9 +42,9 @@ class OldOuter(OldModel):
 
 
 def test_pydantic_v1_classes_are_accepted() -> None:
-    made = to_json_schema(OldOuter)
-    assert (made["title"], made["description"]) == ("OldOuter", "Old.")
-    assert to_constraint_schema(made)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
+    schema = to_json_schema(OldOuter)
+    assert (schema["title"], schema["description"]) == ("OldOuter", "Old.")
+    assert to_constraint_schema(schema)["properties"]["inner"]["properties"] == {"x": {"type": "integer"}}
 
 
 @pytest.mark.parametrize(

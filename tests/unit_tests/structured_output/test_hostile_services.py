@@ -63,13 +63,13 @@ def make_reply(content: Any, reason: str = "stop", **more: Any) -> Reply:
         message = {"content": content, **more}
         if not stream:
             return httpx.Response(200, json=make_completion(finish_reason=reason, usage=make_usage(9, 3), **message))
-        frames = [
+        events = [
             make_delta(**message),
             make_delta(finish_reason=reason),
             {"choices": [], "usage": make_usage(9, 3)},
             "[DONE]",
         ]
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*frames))
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=encode_sse(*events))
 
     return reply
 

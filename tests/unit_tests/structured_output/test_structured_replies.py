@@ -304,10 +304,10 @@ def test_any_object_is_found(value: Any, before: str, after: str, fenced: bool, 
     written = json.dumps(value, ensure_ascii=ascii_only, indent=2 if fenced else None)
     text = f"{before}\n```json\n{written}\n```\n{after}" if fenced else f"{before} {written} {after}"
     assert find_json(text) == value
-    growing = PartialJsonParser()
+    parser = PartialJsonParser()
     for character in text:
-        growing.feed(character)
-    assert growing.get_snapshot() == value
+        parser.feed(character)
+    assert parser.get_snapshot() == value
     answer = JsonAnswer()
     events = [event for piece in text for event in answer.feed(Text(piece))]
     events += answer.flush()
@@ -331,9 +331,9 @@ def test_any_text_returns_an_object_or_raises_a_parse_error(text: str, from_call
         reader = AnswerReader(schema, answer, from_call=from_call)
         calls = [{"name": "f", "args": text, "id": "1", "index": 0, "type": "tool_call_chunk"}]
         chunk = AIMessageChunk(content=text, tool_call_chunks=calls if from_call else [])
-        growth = PartialValues(reader)
-        list(growth.add(chunk))
-        whole, streamed = reader.read(chunk), reader.read(growth.message)
+        values = PartialValues(reader)
+        list(values.add(chunk))
+        whole, streamed = reader.read(chunk), reader.read(values.message)
         assert repr(whole.value) == repr(streamed.value)
         assert str(whole.error) == str(streamed.error)
         assert whole.error is None or isinstance(whole.error, OutputParserException)
@@ -341,30 +341,30 @@ def test_any_text_returns_an_object_or_raises_a_parse_error(text: str, from_call
 
 @settings(max_examples=100, deadline=None)
 @given(objects, st.booleans(), st.lists(st.integers(1, 9), min_size=1))
-def test_views_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
+def test_snapshots_only_grow(value: Any, indented: bool, sizes: list[int]) -> None:
     text = json.dumps(value, indent=1 if indented else None)
-    growing = PartialJsonParser()
-    views: list[Any] = []
+    parser = PartialJsonParser()
+    snapshots: list[Any] = []
     position = turn = 0
     while position < len(text):
         size = sizes[turn % len(sizes)]
-        if growing.feed(text[position : position + size]):
-            views.append(growing.get_snapshot())
+        if parser.feed(text[position : position + size]):
+            snapshots.append(parser.get_snapshot())
         position, turn = position + size, turn + 1
-    assert views[-1] == growing.get_snapshot() == value
-    for earlier, later in pairwise(views):
+    assert snapshots[-1] == parser.get_snapshot() == value
+    for earlier, later in pairwise(snapshots):
         assert is_partial_of(earlier, later)
         assert earlier != later
 
 
 @settings(max_examples=60, deadline=None)
 @given(objects, st.data())
-def test_a_view_is_what_pydantic_reads_of_the_part(value: Any, data: Any) -> None:
+def test_a_snapshot_is_part_of_what_pydantic_parses(value: Any, data: Any) -> None:
     text = json.dumps(value, ensure_ascii=False)
     cut = data.draw(st.integers(2, len(text)))
-    growing = PartialJsonParser()
-    growing.feed(text[:cut])
-    snapshot = growing.get_snapshot()
+    parser = PartialJsonParser()
+    parser.feed(text[:cut])
+    snapshot = parser.get_snapshot()
     assert is_partial_of(snapshot, from_json(text[:cut], allow_partial="trailing-strings"))
 
 
@@ -395,11 +395,11 @@ def is_partial_of(earlier: Any, later: Any) -> bool:
 
 
 def test_finished_values_are_shared_between_snapshots() -> None:
-    growing = PartialJsonParser()
-    growing.feed('{"items": [{"id": 1}, {"id": 2')
-    earlier = growing.get_snapshot()
-    growing.feed('0}, {"id":')
-    later = growing.get_snapshot()
+    parser = PartialJsonParser()
+    parser.feed('{"items": [{"id": 1}, {"id": 2')
+    earlier = parser.get_snapshot()
+    parser.feed('0}, {"id":')
+    later = parser.get_snapshot()
     assert later == {"items": [{"id": 1}, {"id": 20}, {}]}
     assert later["items"][0] is earlier["items"][0]
 
@@ -417,9 +417,9 @@ def test_a_long_document_is_streamed(service: MockService) -> None:
 def test_partial_objects_of_calls_grow(service: MockService) -> None:
     pieces = [TEXT[start : start + 3] for start in range(0, len(TEXT), 3)]
     head = {"index": 0, "id": "c", "type": "function", "function": {"name": "Person", "arguments": ""}}
-    frames = [make_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
+    events = [make_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
     service.respond_with_pieces(
-        encode_sse(make_delta(tool_calls=[head]), *frames, make_delta(finish_reason="tool_calls"), "[DONE]")
+        encode_sse(make_delta(tool_calls=[head]), *events, make_delta(finish_reason="tool_calls"), "[DONE]")
     )
     found = list(make_model(model=GEMMA_4).with_structured_output(SCHEMA, method="function_calling").stream("Go"))
     assert found[-1] == ADA

@@ -1,4 +1,4 @@
-"""Tools, and samples of what a Gemma writes with what it meant."""
+"""Tools, and samples of replies with the calls, text and thoughts that they contain."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ def test_rendered_calls_are_parsed_back_without_special_tokens(arguments: dict[s
 
 @given(st.lists(st.tuples(st.sampled_from(TOOLS), ARGUMENTS), max_size=3))
 @settings(max_examples=40, deadline=None)
-def test_rendered_lists_of_calls_are_parsed_back(made: list[tuple[str, dict[str, Any]]]) -> None:
-    assert [(name, json.loads(arguments)) for name, arguments in parse_pieces([render_calls(made)])] == made
+def test_rendered_lists_of_calls_are_parsed_back(calls: list[tuple[str, dict[str, Any]]]) -> None:
+    assert [(name, json.loads(arguments)) for name, arguments in parse_pieces([render_calls(calls)])] == calls
 
 
 def test_lists_of_calls_are_rendered_as_json() -> None:

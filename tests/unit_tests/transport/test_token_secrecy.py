@@ -1,4 +1,4 @@
-"""No error, traceback or log shows a token, whatever the caller and the server do."""
+"""No error, traceback or log shows a token, for any input and any response."""
 
 from __future__ import annotations
 
