@@ -1,9 +1,9 @@
-"""100,000 rows through `map_file` against a service with latency, faults and a rate limit, in one process and on Dask.
+"""Map 100,000 rows with `map_file` and a service with latency, faults and a rate limit, in one process and on Dask.
 
     python -m benchmarks.scale_simulation [--rows N] [--rate N] [--workers 0 1 2 4]
 
-Every run has its own service, driver and (where there are workers) Dask cluster, each in processes of their own. The
-service counts what it answered, so that "lost" and "paid twice" are its own figures, not the client's.
+Each run has its own service, driver and (if there are workers) Dask cluster, in separate processes. The service counts
+its answers, so "lost" and "paid twice" are the service's figures, not the client's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psutil
 
 from tests.helpers.map_service import USAGE, Behaviour, MapService
 
-LATENCY = 0.2  # seconds, on average
+AVERAGE_LATENCY = 0.2  # seconds, on average
 FAULT_RATE = 0.02
 THREADS = 64  # of all workers together
 _SPAWN = multiprocessing.get_context("spawn")
@@ -34,20 +34,20 @@ _MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One run.
+class RunResult:
+    """The result of one run.
 
     Attributes:
-        workers: Dask workers, 0 for one process without Dask.
-        rows: Rows of the data set.
-        seconds: From the first request to the last, by the service's clock.
-        service: What the service counted.
-        complete: Whether every output row is there, once and in order, with its own answer.
-        driver_cpu: Seconds of CPU of the driver.
-        worker_cpu: Seconds of CPU of the workers, and of the scheduler's process.
-        memory: Megabytes of the driver after a tenth of the rows, and at the end.
-        journal: Bytes of the journal.
-        killed: Workers that were killed.
+        workers: The number of Dask workers, 0 for one process without Dask.
+        rows: The number of rows of the data set.
+        seconds: The time from the first request to the last, by the service's clock.
+        service: The service's counts.
+        complete: Whether each row is in the output once and in order, with its own answer.
+        driver_cpu: CPU seconds of the driver.
+        worker_cpu: CPU seconds of the workers and of the process with the scheduler.
+        memory: The driver's memory in MB after a tenth of the rows, and at the end.
+        journal: The size of the journal in bytes.
+        killed: The number of workers that were killed.
     """
 
     workers: int
@@ -62,19 +62,19 @@ class Measured:
     killed: int
 
 
-def _serve(behaviour: Behaviour, port: Any) -> None:
+def _serve(behaviour: Behaviour, sender: Any) -> None:
     async def main() -> None:
         service = MapService(behaviour)
         await service.start()
-        port.send(service.base_url)
+        sender.send(service.base_url)
         await asyncio.Event().wait()
 
     asyncio.run(main())
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[str]:
-    """The URL of a service in a process of its own."""
+def run_service(behaviour: Behaviour) -> Iterator[str]:
+    """Run a service in a separate process and yield its URL."""
     receiver, sender = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_serve, args=(behaviour, sender), daemon=True)
     process.start()
@@ -86,11 +86,11 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
 
 
 class _MemorySampler:
-    """Notes how much memory this process holds after a tenth of the rows, and in the end."""
+    """Measures the memory of this process after a tenth of the rows and at the end."""
 
     def __init__(self, target: Path, tenth: int) -> None:
         self._target = target
-        self._tenth = tenth  # bytes of the output
+        self._tenth = tenth  # output size in bytes
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.early = 0.0
@@ -99,20 +99,20 @@ class _MemorySampler:
     def _sample(self) -> None:
         while not self._ended.wait(_SAMPLE_INTERVAL):
             if not self.early and self._target.exists() and self._target.stat().st_size >= self._tenth:
-                self.early = _memory()
+                self.early = _get_memory()
 
     def end(self) -> tuple[float, float]:
         self._ended.set()
-        return self.early, _memory()
+        return self.early, _get_memory()
 
 
-def _memory() -> float:
+def _get_memory() -> float:
     megabytes: float = psutil.Process().memory_info().rss / _MB
     return megabytes
 
 
-def _drive(url: str, folder: Path, rows: int, rate: float, scheduler: str | None, results: Any) -> None:
-    """The driver: what a user's program does."""
+def _run_driver(url: str, folder: Path, rows: int, rate: float, scheduler: str | None, results: Any) -> None:
+    """Map the rows as a user's program does, and send the CPU time and the memory to the parent process."""
     from langchain_workers_gemma import ChatWorkersGemma
     from langchain_workers_gemma.scale import map_file
 
@@ -128,39 +128,39 @@ def _drive(url: str, folder: Path, rows: int, rate: float, scheduler: str | None
     results.send((time.process_time() - started, sampler.end()))
 
 
-def run(rows: int, rate: int, workers: int, *, kill: bool = False) -> Measured:
-    """One run.
+def run_once(rows: int, rate: int, workers: int, *, kill: bool = False) -> RunResult:
+    """Map one data set and return the figures.
 
     Args:
-        rows: Rows of the data set.
-        rate: Requests a minute: the service's limit, and the client's.
-        workers: Dask workers, 0 for one process without Dask.
-        kill: Whether to kill a worker halfway.
+        rows: The number of rows.
+        rate: The limit on requests per minute, of the service and of the client.
+        workers: The number of Dask workers, 0 for one process without Dask.
+        kill: Whether to kill a worker after half of the rows.
     """
-    behaviour = Behaviour(latency=LATENCY, fault_rate=FAULT_RATE, requests_per_minute=rate)
-    with tempfile.TemporaryDirectory() as name, serving(behaviour) as url, _cluster(workers) as cluster:
+    behaviour = Behaviour(latency=AVERAGE_LATENCY, fault_rate=FAULT_RATE, requests_per_minute=rate)
+    with tempfile.TemporaryDirectory() as name, run_service(behaviour) as url, _start_cluster(workers) as cluster:
         folder = Path(name)
         with (folder / "in.jsonl").open("w") as file:
             file.writelines(json.dumps({"id": row, "text": f"this is row {row}"}) + "\n" for row in range(rows))
         receiver, sender = _SPAWN.Pipe(duplex=False)
         address = None if cluster is None else cluster.scheduler_address
         before = time.process_time()
-        driver = _SPAWN.Process(target=_drive, args=(url, folder, rows, rate, address, sender))
+        driver = _SPAWN.Process(target=_run_driver, args=(url, folder, rows, rate, address, sender))
         driver.start()
         if kill:
             _kill_halfway(cluster, folder / "out.jsonl", rows)
         driver_cpu, memory = receiver.recv()
         driver.join()
-        worker_cpu = time.process_time() - before + _worker_cpu(cluster)
-        counted = _counts(url)
-        return Measured(
+        worker_cpu = time.process_time() - before + _get_worker_cpu(cluster)
+        counted = _fetch_counts(url)
+        return RunResult(
             workers, rows, counted["seconds"], counted, _is_complete(folder / "out.jsonl", rows), driver_cpu,
             worker_cpu if cluster else 0.0, memory, (folder / "out.jsonl.journal").stat().st_size, int(kill),
         )  # fmt: skip
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[Any]:
+def _start_cluster(workers: int) -> Iterator[Any]:
     if not workers:
         yield None
         return
@@ -177,25 +177,25 @@ def _cluster(workers: int) -> Iterator[Any]:
         yield cluster
 
 
-def _worker_pids(cluster: Any) -> list[int]:
+def _get_worker_pids(cluster: Any) -> list[int]:
     return [nanny.process.pid for nanny in cluster.workers.values() if nanny.process is not None]
 
 
-def _worker_cpu(cluster: Any) -> float:
+def _get_worker_cpu(cluster: Any) -> float:
     if cluster is None:
         return 0.0
-    times = [psutil.Process(pid).cpu_times() for pid in _worker_pids(cluster)]
+    times = [psutil.Process(pid).cpu_times() for pid in _get_worker_pids(cluster)]
     return sum(used.user + used.system for used in times)
 
 
 def _kill_halfway(cluster: Any, target: Path, rows: int) -> None:
-    """Kill a worker; its nanny starts another."""
+    """Kill a worker after half of the rows. Its nanny starts a new one."""
     while not target.exists() or target.stat().st_size < rows * 200 // 2:
         time.sleep(_SAMPLE_INTERVAL)
-    psutil.Process(_worker_pids(cluster)[0]).kill()
+    psutil.Process(_get_worker_pids(cluster)[0]).kill()
 
 
-def _counts(url: str) -> dict[str, Any]:
+def _fetch_counts(url: str) -> dict[str, Any]:
     import httpx
 
     found: dict[str, Any] = httpx.get(f"{url}/counts", trust_env=False).json()
@@ -207,25 +207,25 @@ def _is_complete(target: Path, rows: int) -> bool:
         return all(
             row["id"] == index and row["output"] == f"answer {index}"
             for index, row in enumerate(map(json.loads, file))
-        ) and _lines(target) == rows  # fmt: skip
+        ) and _count_lines(target) == rows  # fmt: skip
 
 
-def _lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
 
 
-def table(runs: list[Measured], rate: int) -> str:
-    """The runs as a Markdown table."""
+def format_table(runs: list[RunResult], rate: int) -> str:
+    """Return the results as a Markdown table."""
     head = (
-        "| run | rows | time | rows a minute | of the limit | most in a minute | lost | paid twice | "
-        "driver CPU a row | workers and scheduler CPU a row | driver memory at 10 % and at the end |\n"
+        "| run | rows | time | rows per minute | of the limit | most in a minute | lost | paid twice | "
+        "driver CPU per row | workers and scheduler CPU per row | driver memory at 10 % and at the end |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
-    return head + "\n".join(_line(run, rate) for run in runs)
+    return head + "\n".join(_format_row(run, rate) for run in runs)
 
 
-def _line(run: Measured, rate: int) -> str:
+def _format_row(run: RunResult, rate: int) -> str:
     name = "one process" if not run.workers else f"{run.workers} workers" if run.workers > 1 else "1 worker"
     requests = run.service["requests"] / run.seconds * 60
     lost = run.rows - run.service["rows"]
@@ -239,8 +239,8 @@ def _line(run: Measured, rate: int) -> str:
     )
 
 
-def on_paper(run: Measured, rows: int = 10**9) -> str:
-    """What a larger data set would take and cost, from the figures of a run."""
+def extrapolate(run: RunResult, rows: int = 10**9) -> str:
+    """Return an estimate of the time and cost of a larger data set, based on the result of a run."""
     from langchain_workers_gemma.models import get_model
 
     model = get_model("@cf/google/gemma-4-26b-a4b-it")
@@ -257,10 +257,10 @@ def on_paper(run: Measured, rows: int = 10**9) -> str:
     for rate in (300, 3_000, 30_000, int(fastest * 60)):
         days = rows / rate / 60 / 24
         lines.append(
-            f"At {rate:,} requests a minute: {days:,.0f} days ({days / 365.25:,.1f} years), "
-            f"{max(rate / 60 * 5.0, 1):,.0f} requests under way if one takes 5 s."
+            f"At {rate:,} requests per minute: {days:,.0f} days ({days / 365.25:,.1f} years), "
+            f"{max(rate / 60 * 5.0, 1):,.0f} concurrent requests if each takes 5 s."
         )
-    lines.append(f"(The last rate is what one core of a driver can hand out: {fastest:,.0f} rows a second.)")
+    lines.append(f"(The last rate is the maximum of a driver on one core: {fastest:,.0f} rows per second.)")
     return "\n".join(lines)
 
 
@@ -268,16 +268,22 @@ def main() -> None:
     """Run the simulation and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rate", type=int, default=12_000, help="requests a minute")
-    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2, 4], help="0: one process without Dask")
-    parser.add_argument("--kill", action="store_true", help="kill a worker of the last run halfway")
+    parser.add_argument("--rate", type=int, default=12_000, help="requests per minute")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="*",
+        default=[0, 1, 2, 4],
+        help="numbers of Dask workers, 0 for one process without Dask",
+    )
+    parser.add_argument("--kill", action="store_true", help="kill a worker of the last run after half of the rows")
     options = parser.parse_args()
     runs = []
     for workers in options.workers:
         last = workers == options.workers[-1]
-        runs.append(run(options.rows, options.rate, workers, kill=options.kill and last and workers > 0))
-        print(table(runs[-1:], options.rate).splitlines()[-1], flush=True)
-    print(f"\n{table(runs, options.rate)}\n\n{on_paper(runs[-1])}")
+        runs.append(run_once(options.rows, options.rate, workers, kill=options.kill and last and workers > 0))
+        print(format_table(runs[-1:], options.rate).splitlines()[-1], flush=True)
+    print(f"\n{format_table(runs, options.rate)}\n\n{extrapolate(runs[-1])}")
 
 
 if __name__ == "__main__":

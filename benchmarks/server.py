@@ -1,8 +1,8 @@
-"""A loopback server with canned replies, cheap enough not to be what is measured. Runs in a process of its own.
+"""A loopback server with fixed replies, which does so little work that the clients are what is measured.
 
-The path says what to answer: `/events/200` streams so many events, `/argument/N` a tool call whose arguments hold N
-bytes, `/text-call/N` the same call as text, `/document/N` a JSON document of N bytes, `/slow/50` a reply after so many
-milliseconds, `/agent` a reply with a tool call, `/structured` one with JSON, anything else a reply.
+It runs in a separate process. The path selects the reply: `/events/200` streams 200 events, `/argument/N` a tool call
+with arguments of N bytes, `/text-call/N` the same call as text and `/document/N` a JSON document of N bytes. `/slow/50`
+replies after 50 milliseconds, `/agent` with a tool call, `/structured` with JSON, and any other path with a short text.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-EVENTS_IN_A_PACKET = 4
+EVENTS_PER_PACKET = 4
 USAGE = {"prompt_tokens": 21, "completion_tokens": 200, "total_tokens": 221}
-WHOLE = json.dumps(
+PLAIN_REPLY = json.dumps(
     {
         "id": "x",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}],
         "usage": USAGE,
     }
 ).encode()
-
 
 _CALL = {
     "id": "call_1",
@@ -38,7 +37,7 @@ _MESSAGES = {
         "content": '{"title": "Soup", "minutes": 30, "steps": ["Boil.", "Stir.", "Eat."]}',
     },
 }
-OTHERS = {
+OTHER_REPLIES = {
     path: json.dumps({
         "id": "x",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
@@ -48,42 +47,46 @@ OTHERS = {
 }  # fmt: skip
 
 
-def _event(payload: dict[str, Any]) -> bytes:
+def _encode_event(payload: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(payload, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _delta(**delta: Any) -> bytes:
+def _encode_delta(**delta: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
-    return _event({
+    return _encode_event({
         "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gemma", "choices": [choice]
     })  # fmt: skip
 
 
-def _ending(reason: str) -> list[bytes]:
+def _make_final_events(reason: str) -> list[bytes]:
     return [
-        _event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
-        _event({"id": "chatcmpl-1", "choices": [], "usage": USAGE}),
+        _encode_event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
+        _encode_event({"id": "chatcmpl-1", "choices": [], "usage": USAGE}),
         b"data: [DONE]\n\n",
     ]
 
 
-def events_for(path: str) -> list[bytes] | None:
-    """The events that a path streams, `None` if it does not stream."""
+def make_events(path: str) -> list[bytes] | None:
+    """Return the events for a path, or `None` if it has no stream."""
     if found := re.search(r"/events/(\d+)", path):
-        return [_delta(content=f" token{i % 10}") for i in range(int(found[1]))] + _ending("stop")
+        return [_encode_delta(content=f" token{i % 10}") for i in range(int(found[1]))] + _make_final_events("stop")
     if found := re.search(r"/argument/(\d+)", path):
         argument = json.dumps({"text": "x" * int(found[1])})
         pieces = [argument[i : i + 64] for i in range(0, len(argument), 64)]
         head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "save", "arguments": ""}}
-        tail = [_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
-        return [_delta(tool_calls=[head]), *tail, *_ending("tool_calls")]
+        tail = [_encode_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]) for piece in pieces]
+        return [_encode_delta(tool_calls=[head]), *tail, *_make_final_events("tool_calls")]
     if found := re.search(r"/text-call/(\d+)", path):
         call = f'<|tool_call>call:save{{text:<|"|>{"x" * int(found[1])}<|"|>}}<tool_call|>'
-        return [_delta(content=call[i : i + 64]) for i in range(0, len(call), 64)] + _ending("stop")
+        return [
+            *(_encode_delta(content=call[i : i + 64]) for i in range(0, len(call), 64)),
+            *_make_final_events("stop"),
+        ]
     if found := re.search(r"/document/(\d+)", path):
         rows = [{"id": i, "name": f"row {i}"} for i in range(int(found[1]) // 28)]
         document = json.dumps({"rows": rows})
-        return [_delta(content=document[i : i + 16]) for i in range(0, len(document), 16)] + _ending("stop")
+        pieces = [document[i : i + 16] for i in range(0, len(document), 16)]
+        return [_encode_delta(content=piece) for piece in pieces] + _make_final_events("stop")
     return None
 
 
@@ -97,29 +100,29 @@ class _Server:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
                 body = await reader.readexactly(int(length[1])) if length else b""
-                await self._answer(head.split(" ", 2)[1], body, writer)
+                await self._respond(head.split(" ", 2)[1], body, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    async def _answer(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
         if b'"stream":true' in body or b'"stream": true' in body:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-            for packet in self._packets_for(path):
+            for packet in self._get_packets(path):
                 writer.write(packet)
                 await writer.drain()
             writer.write(b"0\r\n\r\n")
             return
         if found := re.search(r"/slow/(\d+)", path):
             await asyncio.sleep(int(found[1]) / 1000)
-        reply = next((other for start, other in OTHERS.items() if path.startswith(start)), WHOLE)
+        reply = next((other for start, other in OTHER_REPLIES.items() if path.startswith(start)), PLAIN_REPLY)
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(reply)}\r\n\r\n"
         writer.write(head.encode() + reply)
 
-    def _packets_for(self, path: str) -> list[bytes]:
+    def _get_packets(self, path: str) -> list[bytes]:
         key = path.split("/accounts", maxsplit=1)[0].split("/v1", maxsplit=1)[0]
         if key not in self._packets:
-            events = events_for(path) or []
-            joined = [b"".join(events[i : i + EVENTS_IN_A_PACKET]) for i in range(0, len(events), EVENTS_IN_A_PACKET)]
+            events = make_events(path) or []
+            joined = [b"".join(events[i : i + EVENTS_PER_PACKET]) for i in range(0, len(events), EVENTS_PER_PACKET)]
             self._packets[key] = [f"{len(data):x}\r\n".encode() + data + b"\r\n" for data in joined]
         return self._packets[key]
 
@@ -135,8 +138,8 @@ def _serve(port: Any) -> None:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The URL of a running server."""
+def run_server() -> Iterator[str]:
+    """Run the server and yield its URL."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(sender,), daemon=True)
     process.start()

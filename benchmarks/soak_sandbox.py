@@ -1,9 +1,9 @@
-"""The soak against the sandbox: its faults mixed in at random, every call accounted for.
+"""Soak test against the sandbox: many calls with random faults, and the outcome of each call is checked.
 
     python -m benchmarks.soak_sandbox --calls 20000 --in-flight 64 --seed 1
 
-The mock model is deterministic, so the right answer of each prompt is known from one call without faults. A call must
-end in that answer or in a typed error. `soak.py` does the same against a server of raw sockets, with more faults.
+The mock model is deterministic, so a call without faults returns the right answer of each prompt. Each call must end in
+that answer or in a typed error. `soak.py` does the same against a server on raw sockets, with more faults.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soaking import hurry_retries, options_of, resident_mb
+from benchmarks.soak_helpers import measure_memory_mb, parse_options, shorten_retry_delays
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaError
 from langchain_workers_gemma.sandbox import Fault, Sandbox
 
@@ -32,17 +32,18 @@ PROMPTS = [f"Tell me about number {i} in one sentence." for i in range(20)]
 
 
 def serve(pipe: Any, seed: int) -> None:
-    """A sandbox in a process of its own; each word that comes over the pipe changes what it does."""
+    """Run a sandbox in this process, and obey the commands from the pipe: `faults`, `clear`, `count`, `stop`."""
     with Sandbox() as sandbox:
         pipe.send((sandbox.base_url, sandbox.account_id, sandbox.api_token))
-        while (word := pipe.recv()) != "stop":
-            sandbox.chaos(FAULT_RATE if word == "faults" else 0, seed=seed, kinds=FAULTS)
-            sandbox.clear() if word == "clear" else None
+        while (command := pipe.recv()) != "stop":
+            sandbox.chaos(FAULT_RATE if command == "faults" else 0, seed=seed, kinds=FAULTS)
+            if command == "clear":
+                sandbox.clear()
             pipe.send(len(sandbox.requests))
 
 
-def open_sockets() -> int:
-    """Sockets that this process has open."""
+def count_open_sockets() -> int:
+    """Return how many sockets this process has open."""
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -52,23 +53,25 @@ def open_sockets() -> int:
     return found
 
 
-async def one(llm: ChatWorkersGemma, prompt: str, right: str, way: str, outcomes: Counter[str]) -> None:
-    """Make one call and note how it ended."""
+async def make_call(llm: ChatWorkersGemma, prompt: str, expected: str, method: str, outcomes: Counter[str]) -> None:
+    """Make one call and record its outcome."""
     try:
-        if way == "ainvoke":
+        if method == "ainvoke":
             text = (await llm.ainvoke(prompt)).text
         else:
             text = "".join([chunk.text async for chunk in llm.astream(prompt)])
     except WorkersGemmaError as error:
         outcomes[f"typed error: {type(error).__name__}"] += 1
-    except Exception as error:  # noqa: BLE001 - what a soak is there to find
+    except Exception as error:  # noqa: BLE001 - a soak test must find these errors
         outcomes[f"WRONG: untyped {type(error).__name__}: {error}"[:100]] += 1
     else:
-        outcomes["right answer" if text == right else "WRONG: another answer"] += 1
+        outcomes["right answer" if text == expected else "WRONG: another answer"] += 1
 
 
-async def run(llm: ChatWorkersGemma, right: dict[str, str], calls: int, in_flight: int, seed: int) -> Counter[str]:
-    """Make the calls, so many at a time."""
+async def make_calls(
+    llm: ChatWorkersGemma, expected: dict[str, str], calls: int, in_flight: int, seed: int
+) -> Counter[str]:
+    """Make the calls, `in_flight` of them concurrently."""
     chance = random.Random(seed)
     outcomes: Counter[str] = Counter()
     left = iter(range(calls))
@@ -76,7 +79,7 @@ async def run(llm: ChatWorkersGemma, right: dict[str, str], calls: int, in_fligh
     async def caller() -> None:
         for _ in left:
             prompt = chance.choice(PROMPTS)
-            await one(llm, prompt, right[prompt], chance.choice(["ainvoke", "astream"]), outcomes)
+            await make_call(llm, prompt, expected[prompt], chance.choice(["ainvoke", "astream"]), outcomes)
 
     await asyncio.gather(*(caller() for _ in range(in_flight)))
     outcomes["tasks left"] = len(asyncio.all_tasks()) - 1
@@ -84,9 +87,9 @@ async def run(llm: ChatWorkersGemma, right: dict[str, str], calls: int, in_fligh
 
 
 def main() -> int:
-    """Run it and print the figures."""
-    options = options_of(__doc__)
-    hurry_retries()
+    """Run the soak test and print the figures."""
+    options = parse_options(__doc__)
+    shorten_retry_delays()
     logging.getLogger("langchain_workers_gemma").setLevel(logging.ERROR)
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, options.seed), daemon=True)
@@ -95,27 +98,27 @@ def main() -> int:
     llm = ChatWorkersGemma(
         base_url=base_url, account_id=account_id, api_token=api_token, timeout=1.0, thinking=False, max_tokens=64
     )
-    right = {prompt: llm.invoke(prompt).text for prompt in PROMPTS}
+    expected = {prompt: llm.invoke(prompt).text for prompt in PROMPTS}
     here.send("faults")
     here.recv()
-    asyncio.run(run(llm, right, min(1_000, options.calls), options.in_flight, 0))  # warm-up
-    memory, sockets = resident_mb(), open_sockets()
+    asyncio.run(make_calls(llm, expected, min(1_000, options.calls), options.in_flight, 0))  # warm-up
+    memory, sockets = measure_memory_mb(), count_open_sockets()
     here.send("clear")
     here.recv()
     here.send("faults")
     here.recv()
-    began = time.perf_counter()
-    outcomes = asyncio.run(run(llm, right, options.calls, options.in_flight, options.seed))
-    took = time.perf_counter() - began
+    started = time.perf_counter()
+    outcomes = asyncio.run(make_calls(llm, expected, options.calls, options.in_flight, options.seed))
+    seconds = time.perf_counter() - started
     here.send("count")
     received = here.recv()
     here.send("stop")
     tasks_left = outcomes.pop("tasks left")
     for outcome, count in outcomes.most_common():
         print(f"{count:7,}  {outcome}")
-    print(f"{outcomes.total():7,}  of {options.calls:,} calls accounted for, in {took:.0f} s; {received:,} requests")
-    print(f"tasks left: {tasks_left}; sockets {sockets} -> {open_sockets()}", end="; ")
-    print(f"memory {memory:.1f} -> {resident_mb():.1f} MB")
+    print(f"{outcomes.total():7,}  of {options.calls:,} calls accounted for, in {seconds:.0f} s; {received:,} requests")
+    print(f"tasks left: {tasks_left}; sockets {sockets} -> {count_open_sockets()}", end="; ")
+    print(f"memory {memory:.1f} -> {measure_memory_mb():.1f} MB")
     wrong = sum(count for outcome, count in outcomes.items() if outcome.startswith("WRONG"))
     return 1 if wrong or tasks_left or outcomes.total() != options.calls else 0
 

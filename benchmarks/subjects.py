@@ -1,4 +1,4 @@
-"""What is measured, side by side: this package, bare httpx, LangChain's floor, and two peers."""
+"""The subjects of the benchmark: this package, bare httpx, a minimal LangChain model and two other packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = "@cf/google/gemma-4-26b-a4b-it"
 
 
 class Subject(Protocol):
-    """One client under test."""
+    """A client that is measured."""
 
     def call(self, messages: Any) -> Any: ...
 
@@ -25,7 +25,7 @@ class Subject(Protocol):
 
 
 class BareHttpx:
-    """What any client pays: send, receive, parse."""
+    """Bare httpx: it sends, receives and parses, which every client must do."""
 
     def __init__(self, url: str) -> None:
         self.url = f"{url}/accounts/a/ai/run/{MODEL}"
@@ -47,8 +47,11 @@ class BareHttpx:
         return count
 
 
-class FloorModel(BaseChatModel):
-    """LangChain's own machinery over bare httpx, and nothing else: no mapping, no checks, no usage."""
+class MinimalModel(BaseChatModel):
+    """A minimal LangChain model on bare httpx: no mapping of roles, no checks, no usage.
+
+    It shows what LangChain itself costs, so it is what other models are compared with.
+    """
 
     url: str
     client: Any = None
@@ -56,10 +59,10 @@ class FloorModel(BaseChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return "floor"
+        return "minimal"
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-        return _result(self.client.post(self.url, json={**_body(messages), **kwargs}).json())
+        return _make_result(self.client.post(self.url, json={**_make_body(messages), **kwargs}).json())
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
@@ -67,12 +70,12 @@ class FloorModel(BaseChatModel):
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Any:
-        return _result((await self.async_client.post(self.url, json=_body(messages))).json())
+        return _make_result((await self.async_client.post(self.url, json=_make_body(messages))).json())
 
     def _stream(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        body = {**_body(messages), "stream": True}
+        body = {**_make_body(messages), "stream": True}
         with self.client.stream("POST", self.url, json=body) as response:
             for line in response.iter_lines():
                 if line.startswith("data: ") and line != "data: [DONE]":
@@ -92,22 +95,22 @@ class FloorModel(BaseChatModel):
                     )
 
 
-def _body(messages: list[BaseMessage]) -> dict[str, Any]:
+def _make_body(messages: list[BaseMessage]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": message.content} for message in messages]}
 
 
-def _result(reply: Any) -> ChatResult:
-    said = reply["choices"][0]["message"]
+def _make_result(reply: Any) -> ChatResult:
+    message_data = reply["choices"][0]["message"]
     calls = [
         {"name": call["function"]["name"], "args": json.loads(call["function"]["arguments"]), "id": call["id"]}
-        for call in said.get("tool_calls") or ()
+        for call in message_data.get("tool_calls") or ()
     ]
-    message = AIMessage(content=said["content"] or "", tool_calls=calls)
+    message = AIMessage(content=message_data["content"] or "", tool_calls=calls)
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-class LangChain:
-    """Any LangChain chat model."""
+class LangChainSubject:
+    """A LangChain chat model."""
 
     def __init__(self, llm: BaseChatModel) -> None:
         self.llm = llm
@@ -122,9 +125,9 @@ class LangChain:
         return count
 
 
-def floor(url: str) -> LangChain:
-    return LangChain(
-        FloorModel(
+def make_minimal_model(url: str) -> LangChainSubject:
+    return LangChainSubject(
+        MinimalModel(
             url=f"{url}/accounts/a/ai/run/{MODEL}",
             client=httpx.Client(timeout=60),
             async_client=httpx.AsyncClient(timeout=60),
@@ -132,31 +135,31 @@ def floor(url: str) -> LangChain:
     )
 
 
-def ours(url: str) -> LangChain:
+def make_ours(url: str) -> LangChainSubject:
     from langchain_workers_gemma import ChatWorkersGemma
 
-    return LangChain(ChatWorkersGemma(model=MODEL, base_url=url, account_id="a", api_token="t"))
+    return LangChainSubject(ChatWorkersGemma(model=MODEL, base_url=url, account_id="a", api_token="t"))
 
 
-def cloudflare(url: str) -> LangChain:
+def make_cloudflare(url: str) -> LangChainSubject:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from langchain_cloudflare import ChatCloudflareWorkersAI
 
         llm = ChatCloudflareWorkersAI(model=MODEL, account_id="a", api_token="t", base_url=f"{url}/accounts/a/ai/run")
-    return LangChain(llm)
+    return LangChainSubject(llm)
 
 
-def openai(url: str) -> LangChain:
+def make_openai(url: str) -> LangChainSubject:
     from langchain_openai import ChatOpenAI
 
-    return LangChain(ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="t", stream_usage=True))
+    return LangChainSubject(ChatOpenAI(model=MODEL, base_url=f"{url}/v1", api_key="t", stream_usage=True))
 
 
 SUBJECTS = {
     "httpx": BareHttpx,
-    "floor": floor,
-    "ours": ours,
-    "langchain-cloudflare": cloudflare,
-    "langchain-openai": openai,
+    "minimal model": make_minimal_model,
+    "ours": make_ours,
+    "langchain-cloudflare": make_cloudflare,
+    "langchain-openai": make_openai,
 }

