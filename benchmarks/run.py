@@ -339,7 +339,7 @@ def measure_all(url: str, repeats: int) -> dict[str, tuple[str, dict[str, float]
         "call": ("us", measure_calls(url, 3 * repeats)),
         "stream of 200 events": ("us", measure_streams(url, "events/200", repeats)),
         "stream of 5,000 events": ("ms", measure_streams(url, "events/5000", few)),
-        "tool-call argument of 1 MB": ("ms", measure_streams(url, "argument/1000000", 1, ("langchain-cloudflare",))),
+        "tool-call argument of 1 MB": ("ms", measure_streams(url, "argument/1000000", few, ("langchain-cloudflare",))),
         "history of 1,000 messages": ("ms", measure_history(url, repeats)),
         "agent turn with ten tools": ("us", measure_agent_turns(url, repeats)),
         "structured output, validated": ("us", measure_structured_output(url, repeats)),
