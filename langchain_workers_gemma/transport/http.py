@@ -79,15 +79,15 @@ class Transport:
     def build_own_request(self, request: Request) -> httpx.Request:
         """Return a request in httpx's form."""
         url, body = _parse_url(request.url), request.encode_body()
-        headers = self._build_headers(request, url.netloc)
-        headers["content-length"] = str(len(body))
-        return httpx.Request(
+        built = httpx.Request(
             request.method,
             url,
-            headers=headers,
+            headers=self._build_headers(request, url.netloc),
             stream=httpx.ByteStream(body),
             extensions={"timeout": self.timeout.as_dict()},
         )
+        built.headers["content-length"] = str(len(body))  # httpx has copied them
+        return built
 
     def make_pool_key(self, request: Request) -> PoolKey:
         """Return the key under which the connection of a request is shared."""
@@ -105,10 +105,15 @@ class Transport:
         return (*credentials, self.token.get_secret_value()) if self.token else tuple(credentials)
 
     def _build_headers(self, request: Request, netloc: bytes = b"") -> httpx.Headers:
-        """Return the headers of a request. A name in another case replaces the default, so each header is sent once."""
+        """Return the headers of a request, which callers must not change: requests may share them.
+
+        A name in another case replaces the default, so each header is sent once.
+        """
         base = self._base_headers.get((request.stream, netloc))
         if base is None:
             base = self._base_headers[request.stream, netloc] = self._build_base_headers(request.stream, netloc)
+        if not request.headers:
+            return base
         headers = httpx.Headers(base)
         for name, value in request.headers.items():
             headers[name] = value
