@@ -38,7 +38,7 @@ _BEFORE_NAME = frozenset({"call:", ":call:", "call", ":"})
 _JUNK = re.compile(r"[^<\n]+")
 _HARMLESS_JUNK = re.compile(r"[^\"'`{\[(:=]*")  # it cannot hold an argument of the call
 _CLOSING_JUNK = re.compile(r"[\s)}\]]*")
-_NOT_A_TOKEN = re.compile(r"[^<]+")
+_NOT_A_MARK = re.compile(r"[^<\[]+")
 
 
 class Block:
@@ -120,7 +120,7 @@ class Block:
         """Consume the rest of a call that cannot be read, and return its tool and the text of its arguments."""
         source = self._source
         while True:
-            yield from source.run(_NOT_A_TOKEN)
+            yield from source.run(_NOT_A_MARK)
             if not (yield from source.peek()) or (yield from source.startswith(*CALL_CLOSERS, *self._ends)):
                 break
             source.advance()

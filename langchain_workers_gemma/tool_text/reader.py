@@ -28,6 +28,7 @@ from langchain_workers_gemma.tool_text.tokens import (
 from langchain_workers_gemma.tool_text.tool_names import ToolNames
 
 _STRETCH = re.compile(r"[ \t\r]+|\n+|`+|.[^\n`<]*", re.DOTALL)
+_EXAMPLE_STRETCH = re.compile(r"[ \t\r]+|\n+|`+|.[^\n`<\[]*", re.DOTALL)  # a tag can begin with `[`
 _NO_MARK = re.compile(r"[^<`~]+")
 _WITHIN_LINE = re.compile(r"[^<`~\n()\[\]{}]+")
 _NOT_A_TOKEN = re.compile(r"[^<]+")
@@ -247,7 +248,7 @@ class TextReader:
             if closer := (yield from source.accept(*CALL_CLOSERS)):
                 self._parts.append(closer)
                 return
-            self._parts.append(source.take_chunk(_STRETCH), refused=True)
+            self._parts.append(source.take_chunk(_EXAMPLE_STRETCH), refused=True)
 
     def _add_calls(self, block: Block, partial: tuple[str, str] | None) -> None:
         calls = [WrittenCall(name, to_json(arguments), closed=True) for name, arguments in block.calls]

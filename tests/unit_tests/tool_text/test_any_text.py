@@ -25,11 +25,25 @@ _FRAGMENTS = [
     *("<|tool_call>", "call:now{}", "<tool_call|>", "<|tool_response>", "<turn|>", "<eos>", "<|turn>", "user\n"),
     *("model\n", '<|"|>', "call:sh{command:", "ls", "}", "{", "(", ")", ",", ":", "call:", "weather(city='Rome')"),
     *('{"name": "now", ', '"args": {}}', "now()", "print(", "w = ", "<call>", "</call>", "Use ", ".", '"', "'"),
-    *("C:\\new", "02134", "null", "[", "]", "zip:", "find"),
+    *("C:\\new", "02134", "null", "[", "]", "zip:", "find", "[TOOL_REQUEST]", "[END_TOOL_REQUEST]", "<tool_code>"),
+    *("~~~", "~", 'r#"', '"#', '<|"', '"|>', "<|tool_call|>", '{"tool": "now", '),
 ]
 _REPLIES = [sample.reply for _, sample in iterate_samples()]
 _TEXTS = st.lists(st.sampled_from(_FRAGMENTS), max_size=14).map("".join) | st.text(max_size=20)
-_MIXED = _TEXTS | st.tuples(_TEXTS, st.sampled_from(_REPLIES), _TEXTS).map("".join)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn) -> str:
+    """Draw a reported reply of which pieces are missing, or have others in their place."""
+    text = draw(st.sampled_from([reply for reply in _REPLIES if len(reply) < 2_000]))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        removed = draw(st.sampled_from([0, 0, 1, 2, 6]))
+        text = text[:start] + draw(st.sampled_from(["", *_FRAGMENTS])) + text[start + removed :]
+    return text
+
+
+_MIXED = _TEXTS | _damaged() | st.tuples(_TEXTS, st.sampled_from(_REPLIES), _TEXTS).map("".join)
 
 
 def split_at(text: str, places: Sequence[int]) -> list[str]:
