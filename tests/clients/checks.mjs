@@ -1,18 +1,18 @@
-// Other people's JavaScript clients against the sandbox. run.py starts it with the sandbox's address.
+// Checks of other JavaScript client libraries with the sandbox. run.py runs this script with the sandbox's address.
 //
-// Each check prints one line of JSON: {"name", "error"}. A check whose client cannot do something for reasons of its own
-// asserts what it does instead, so that the note stays true.
+// Each check prints one line of JSON: {"name", "error"}. If a library itself cannot do something, its check asserts
+// what the library does instead, and fails when that changes.
 
 import assert from "node:assert/strict";
 
 const { BASE, ACCOUNT, TOKEN } = process.env;
-const load = (name) => import(name); // run.py copies this file beside the modules
+const load = (name) => import(name); // run.py copies this file next to the modules
 const GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it";
 const GEMMA_3 = "@cf/google/gemma-3-12b-it";
 const EMBEDDING = "@cf/google/embeddinggemma-300m";
 const WEATHER = "What is the weather in Rome?";
 
-// Clients with a fixed address reach the sandbox all the same.
+// Clients with a fixed address are redirected to the sandbox.
 const realFetch = globalThis.fetch;
 globalThis.fetch = (input, init) => {
   const url = typeof input === "string" ? input : input instanceof URL ? input.href : input.url;
@@ -207,7 +207,7 @@ check("langchain embeddings", async () => {
   assert.equal((await embeddings.embedQuery("a")).length, 768);
 });
 
-// It reads `response` alone, so a reply with `choices` has no text for it.
+// It reads only `response`, so it finds no text in a reply with `choices`.
 check("langchain cannot read the choices of Gemma 4", async () => {
   const llm = await langchain(GEMMA_4);
   const reply = await llm.invoke("Hello").catch((error) => ({ content: error }));
@@ -219,9 +219,9 @@ for (const { name, run } of checks) {
   let error = null;
   try {
     await run();
-  } catch (found) {
+  } catch (thrown) {
     failed += 1;
-    error = found?.stack ?? String(found);
+    error = thrown?.stack ?? String(thrown);
   }
   console.log(JSON.stringify({ name, error }));
 }

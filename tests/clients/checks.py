@@ -1,7 +1,7 @@
-"""Other people's Python clients against the sandbox. `run.py` starts it, in an environment that has them.
+"""Checks of other Python client libraries with the sandbox. `run.py` runs this script where they are installed.
 
-Each check prints one line of JSON: name and error. A check whose client cannot do something for reasons of its own
-asserts what it does instead, so that the note stays true.
+Each check prints one line of JSON with its name and error. If a library itself cannot do something, its check asserts
+what the library does instead, and fails when that changes.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def cloudflare_embeddings() -> None:
 
 # --- litellm ----------------------------------------------------------------------------------------------------------
 def litellm() -> Any:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network at import
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it uses the network when imported
     module: Any = load("litellm")
     module.suppress_debug_info = True
     return module
@@ -128,7 +128,7 @@ def litellm() -> Any:
 
 @check
 def litellm_provider_cloudflare() -> None:
-    """Its provider `cloudflare` sends chats to the OpenAI route, whatever the base URL is."""
+    """LiteLLM's provider `cloudflare` sends chats to the OpenAI route, whatever the base URL is."""
     settings = {"api_base": f"{BASE}/accounts/{ACCOUNT}/ai/run/", "api_key": TOKEN, "num_retries": 0}
     reply = litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, **settings)
     assert reply.choices[0].message.content.startswith("Hello!")
@@ -147,8 +147,8 @@ def litellm_over_the_openai_route() -> None:
     (call,) = litellm().completion(model=model, messages=asked, tools=[TOOL], **settings).choices[0].message.tool_calls
     assert json.loads(call.function.arguments) == {"city": "Rome"}
     person = [{"role": "user", "content": "Ann is 41"}]
-    made = litellm().completion(model=model, messages=person, response_format=FORMAT, **settings)
-    assert json.loads(made.choices[0].message.content) == {"name": "Ann", "age": 41}
+    reply = litellm().completion(model=model, messages=person, response_format=FORMAT, **settings)
+    assert json.loads(reply.choices[0].message.content) == {"name": "Ann", "age": 41}
     vectors = litellm().embedding(model=f"openai/{EMBEDDING}", input=["a"], encoding_format="float", **settings).data
     assert len(vectors[0]["embedding"]) == 768
 
@@ -159,7 +159,7 @@ class Person(BaseModel):
 
 
 # --- pydantic-ai ------------------------------------------------------------------------------------------------------
-def agent(**settings: Any) -> Any:
+def make_agent(**settings: Any) -> Any:
     provider = load("pydantic_ai.providers.openai").OpenAIProvider(base_url=ROUTE, api_key=TOKEN)
     model = load("pydantic_ai.models.openai").OpenAIChatModel(GEMMA_4, provider=provider)
     return load("pydantic_ai").Agent(model, **settings)
@@ -167,10 +167,10 @@ def agent(**settings: Any) -> Any:
 
 @check
 async def pydantic_ai_chat_and_stream() -> None:
-    made = agent()
-    whole = (await made.run("Hello")).output
+    assistant = make_agent()
+    whole = (await assistant.run("Hello")).output
     assert whole.startswith("Hello!")
-    async with made.run_stream("Hello") as stream:
+    async with assistant.run_stream("Hello") as stream:
         assert await stream.get_output() == whole
 
 
@@ -180,14 +180,14 @@ async def pydantic_ai_tools() -> None:
         """Get the current weather in a city."""
         return f"24 degrees in {city}"
 
-    made = agent(tools=[get_weather])
-    assert "24 degrees in Rome" in (await made.run(WEATHER)).output
+    assistant = make_agent(tools=[get_weather])
+    assert "24 degrees in Rome" in (await assistant.run(WEATHER)).output
 
 
 @check
 async def pydantic_ai_structured_output() -> None:
     for output in (Person, load("pydantic_ai").NativeOutput(Person)):
-        assert (await agent(output_type=output).run("Ann is 41")).output == Person(name="Ann", age=41)
+        assert (await make_agent(output_type=output).run("Ann is 41")).output == Person(name="Ann", age=41)
 
 
 def main() -> int:

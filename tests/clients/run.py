@@ -1,8 +1,9 @@
-"""Runs other people's clients against the sandbox, as their users would: JavaScript's from npm, Python's from PyPI.
+"""Run other client libraries against the sandbox: JavaScript libraries from npm, and Python libraries from PyPI.
 
     python -m tests.clients.run
 
-Chat, streams, tools, structured output, embeddings, errors. The clients live in environments of their own in `build/`.
+It checks chat, streams, tools, structured output, embeddings and errors. The libraries are installed into separate
+environments in `build/`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.installing import BUILD, digest, find_node, install_npm, run, say
+from tests.installation import BUILD, compute_digest, find_node, install_npm, print_step, run_command
 
 HERE = Path(__file__).resolve().parent
 CACHE = BUILD / "clients"
@@ -31,7 +32,7 @@ def main() -> int:
     """
     modules = install_npm(HERE / "package.json", CACHE)
     python = _install_python()
-    script = modules.parent / "checks.mjs"  # beside its modules, where node looks for them
+    script = modules.parent / "checks.mjs"  # next to its modules, where node finds them
     shutil.copy(HERE / "checks.mjs", script)
     node, _ = find_node()
     failed = 0
@@ -43,24 +44,24 @@ def main() -> int:
             "TOKEN": sandbox.api_token,
             "OPENAI": sandbox.openai_url,
         }
-        say("running clients of JavaScript")
+        print_step("running the JavaScript clients")
         failed += _run_checks([*node, str(script)], environment)
-        say("running clients of Python")
+        print_step("running the Python clients")
         failed += _run_checks([str(python), str(HERE / "checks.py")], environment)
     return int(failed > 0)
 
 
 def _install_python() -> Path:
-    """Install the clients of Python in an environment of their own, and return its interpreter."""
+    """Install the Python clients in a separate environment, and return its interpreter."""
     home = CACHE / "venv"
     python = home / "bin" / "python"
     stamp = home / ".installed"
     wanted = HERE / "requirements.txt"
-    state = digest([wanted])
+    state = compute_digest([wanted])
     if not stamp.exists() or stamp.read_text() != state:
-        say(f"installing from PyPI what {wanted.name} wants (once)")
-        run([sys.executable, "-m", "venv", str(home)])
-        run([str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "-r", str(wanted)])
+        print_step(f"installing the PyPI packages of {wanted.name} (once)")
+        run_command([sys.executable, "-m", "venv", str(home)])
+        run_command([str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "-r", str(wanted)])
         stamp.write_text(state)
     return python
 
@@ -81,7 +82,7 @@ def _run_checks(command: list[str], environment: dict[str, str]) -> int:
         if result["error"]:
             print(result["error"])
     failed = sum(1 for result in results if result["error"])
-    if done.returncode and not failed:  # the script itself did not run
+    if done.returncode and not failed:  # the script itself failed
         print(done.stdout, done.stderr, sep="\n")
         return 1
     return failed

@@ -2,13 +2,13 @@
 // options) resolves to a plain object or a ReadableStream of bytes, or rejects with an Error whose text has a code.
 
 export class Ai {
-  calls = []; // what run was given, as JSON
-  replies = []; // what it is to answer, the last one again and again
-  cancelled = 0; // streams that were let go before their end
-  waiting = 0; // calls under way
+  calls = []; // the arguments of each call of run, as JSON
+  replies = []; // the replies, in order; the last one is repeated
+  cancelled = 0; // streams that were cancelled before their end
+  waiting = 0; // calls without a reply so far
 
   async run(model, inputs, options = {}) {
-    for (const given of [inputs, options]) checkPlain(given, "$");
+    for (const argument of [inputs, options]) checkPlain(argument, "$");
     this.calls.push(JSON.stringify({ model, inputs, options }));
     const reply = this.replies.length > 1 ? this.replies.shift() : this.replies[0];
     this.waiting += 1;
@@ -23,8 +23,8 @@ export class Ai {
     return reply.stream === undefined ? reply.result : this.#stream(reply);
   }
 
-  // Stand-ins are ordered as JSON, so that Python needs no conversion to order them.
-  order(json) {
+  // The replies are JSON text, so that the caller in Python does not have to convert them.
+  setReplies(json) {
     this.replies = JSON.parse(json);
     this.calls = [];
   }
@@ -45,13 +45,13 @@ export class Ai {
   }
 }
 
-// JSON.stringify passes over what it cannot write, such as a Map or Pyodide's proxy of a dict; this does not.
+// JSON.stringify silently skips values that it cannot write, such as a Map or Pyodide's proxy of a dict.
 function checkPlain(value, path) {
   if (value === null || ["string", "boolean"].includes(typeof value)) return;
   if (typeof value === "number" && Number.isFinite(value)) return;
   const prototype = typeof value === "object" ? Object.getPrototypeOf(value) : undefined;
   if (prototype !== Object.prototype && prototype !== Array.prototype) {
-    throw new TypeError(`${path} is no plain value: ${Object.prototype.toString.call(value)}`);
+    throw new TypeError(`${path} is not a plain value: ${Object.prototype.toString.call(value)}`);
   }
   for (const [key, item] of Object.entries(value)) checkPlain(item, `${path}.${key}`);
 }

@@ -1,5 +1,5 @@
 // node run.mjs NODE_MODULES CHECKS WHEEL...
-// Starts Pyodide, loads the wheels and runs the checks there. run.py calls it.
+// Start Pyodide, load the wheels and run the checks in it. run.py calls this script.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -8,10 +8,10 @@ import { Ai } from "./binding.mjs";
 const [modules, checks, ...wheels] = process.argv.slice(2);
 const { loadPyodide } = await import(pathToFileURL(join(modules, "pyodide", "pyodide.mjs")).href);
 
-const refused = [];
+const requestedUrls = [];
 globalThis.fetch = (url) => {
-  refused.push(String(url));
-  throw new TypeError(`no network in these checks: ${url}`);
+  requestedUrls.push(String(url));
+  throw new TypeError(`These checks must not use the network: ${url}`);
 };
 
 const pyodide = await loadPyodide();
@@ -21,11 +21,11 @@ pyodide.FS.writeFile("checks.py", readFileSync(checks));
 const failed = await pyodide.runPythonAsync(`
 import sys
 
-sys.modules["ssl"] = None  # some Python Workers have none
+sys.modules["ssl"] = None  # some Python Workers have no ssl
 sys.path.insert(0, ".")
 import checks
 
 await checks.main()
 `);
-if (refused.length) console.log(`the network was asked for: ${refused.join(", ")}`);
-process.exit(failed || refused.length ? 1 : 0);
+if (requestedUrls.length) console.log(`requests to the network: ${requestedUrls.join(", ")}`);
+process.exit(failed || requestedUrls.length ? 1 : 0);

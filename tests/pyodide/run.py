@@ -1,9 +1,9 @@
-"""Runs `checks.py` in Pyodide under node, against a JavaScript object with the interface of a Workers AI binding.
+"""Run `checks.py` in Pyodide under node, with a JavaScript object that has the interface of a Workers AI binding.
 
     python -m tests.pyodide.run
 
-Everything it needs comes from PyPI and npm, once, into `build/pyodide`: Pyodide, wheels for it, and node itself where
-there is none. The package's own wheel is built again when the sources changed.
+Pyodide, its wheels and, if it is missing, node are installed once from PyPI and npm into `build/pyodide`. The wheel of
+this package is built again after its sources change.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.installing import BUILD, ROOT, digest, find_node, install_npm, pip, say
+from tests.installation import BUILD, ROOT, compute_digest, find_node, install_npm, print_step, run_pip
 
 HERE = Path(__file__).resolve().parent
 CACHE = BUILD / "pyodide"
 
-# What npm's `pyodide` 314 is: CPython 3.14 on this platform.
+# npm's `pyodide` 314 is CPython 3.14 on this platform.
 PLATFORM = ("--platform", "pyemscripten_2026_0_wasm32", "--python-version", "3.14", "--implementation", "cp")
 ABIS = ("--abi", "cp314", "--abi", "abi3", "--abi", "none")
-# PyYAML has no wheel for Pyodide on PyPI. Without its optional C extension, any wheel of it is plain Python.
+# PyYAML has no wheel for Pyodide on PyPI. Without the optional C extension, each of its wheels is plain Python.
 PYYAML = "PyYAML==6.0.3"
 PYYAML_PLATFORM = ("--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--implementation", "cp")
 
 
 def main() -> int:
-    """Set up what is missing and run the checks. Gives node's exit code."""
+    """Install what is missing and run the checks. Return node's exit code."""
     node, _ = find_node()
     modules = install_npm(HERE / "package.json", CACHE / "npm")
-    wheels = [*dependencies(CACHE / "wheels"), own_wheel(CACHE / "own")]
+    wheels = [*download_dependencies(CACHE / "wheels"), build_own_wheel(CACHE / "own")]
     command = [*node, str(HERE / "run.mjs"), str(modules), str(HERE / "checks.py"), *map(str, wheels)]
     return subprocess.run(command, check=False).returncode
 
 
-def dependencies(target: Path) -> list[Path]:
-    """The wheels of what the package depends on."""
-    wanted = HERE / "requirements.txt"
+def download_dependencies(target: Path) -> list[Path]:
+    """Download the wheels of the package's dependencies, and return their paths."""
+    requirements = HERE / "requirements.txt"
     stamp = target / ".downloaded"
-    state = digest([wanted, Path(__file__)])
+    state = compute_digest([requirements, Path(__file__)])
     if not stamp.exists() or stamp.read_text() != state:
-        say("downloading wheels for Pyodide (once)")
+        print_step("downloading wheels for Pyodide (once)")
         shutil.rmtree(target, ignore_errors=True)
         only_wheels = ("download", "--no-deps", "--only-binary=:all:")
-        pip(*only_wheels, "--dest", str(target), *PLATFORM, *ABIS, "--requirement", str(wanted))
-        pip(*only_wheels, "--dest", str(target / "pyyaml"), *PYYAML_PLATFORM, PYYAML)
-        without_extension(next((target / "pyyaml").glob("*.whl")), target)
+        run_pip(*only_wheels, "--dest", str(target), *PLATFORM, *ABIS, "--requirement", str(requirements))
+        run_pip(*only_wheels, "--dest", str(target / "pyyaml"), *PYYAML_PLATFORM, PYYAML)
+        remove_extension(next((target / "pyyaml").glob("*.whl")), target)
         stamp.write_text(state)
     return sorted(target.glob("*.whl"))
 
 
-def without_extension(wheel: Path, target: Path) -> None:
-    """Make a wheel of plain Python out of one whose extension is optional."""
+def remove_extension(wheel: Path, target: Path) -> None:
+    """Write a copy of a wheel without its optional C extension."""
     name, version = wheel.name.split("-")[:2]
     with (
         zipfile.ZipFile(wheel) as source,
@@ -64,15 +64,15 @@ def without_extension(wheel: Path, target: Path) -> None:
                 plain.writestr(entry, source.read(entry))
 
 
-def own_wheel(target: Path) -> Path:
-    """Build the wheel of this package."""
+def build_own_wheel(target: Path) -> Path:
+    """Build the wheel of this package, and return its path."""
     sources = sorted((ROOT / "langchain_workers_gemma").rglob("*.py"))
     stamp = target / ".built"
-    state = digest([ROOT / "pyproject.toml", *sources])
+    state = compute_digest([ROOT / "pyproject.toml", *sources])
     if not stamp.exists() or stamp.read_text() != state:
-        say("building the package's wheel")
+        print_step("building the package's wheel")
         shutil.rmtree(target, ignore_errors=True)
-        pip("wheel", "--no-deps", "--wheel-dir", str(target), str(ROOT))
+        run_pip("wheel", "--no-deps", "--wheel-dir", str(target), str(ROOT))
         stamp.write_text(state)
     return next(target.glob("*.whl"))
 

@@ -1,4 +1,4 @@
-"""A real engine through `host="openai_compatible"`: chat, streams, guided tools, agents, structured output, errors."""
+"""Checks of a real engine with `host="openai_compatible"`: chat, streams, tools, agents, structured output, errors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.real_model.outcomes import check_calls, check_message, check_value
 MAX_TOKENS = 96
 SCHEMAS = ("enums", "json_schema", "openai_tool", "typed_dict")
 AGENT_SCHEMA = "typed_dict"
-WAYS = ("invoke", "stream")
-WORDS_THAT_OVERFLOW = 6000
+METHODS = ("invoke", "stream")
+MANY_WORDS = 6000
 Case = tuple[str, Callable[[], str | None]]
 
 
@@ -44,20 +44,20 @@ TOOLS = [get_weather, add_numbers]
 TYPES: dict[str, type] = {"get_weather": str, "add_numbers": int}
 
 
-class Requests:
-    """Counts what was sent."""
+class RequestCounter:
+    """Counts the requests."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def add(self, _request: httpx.Request) -> None:
-        """Count one more."""
+    def count_request(self, _request: httpx.Request) -> None:
+        """Count a request."""
         self.count += 1
 
 
-def connect(url: str, model: str, requests: Requests) -> ChatWorkersGemma:
+def connect(url: str, model: str, requests: RequestCounter) -> ChatWorkersGemma:
     """Return the model object."""
-    client = httpx.Client(event_hooks={"request": [requests.add]}, timeout=300)
+    client = httpx.Client(event_hooks={"request": [requests.count_request]}, timeout=300)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* names no known Gemma", category=UserWarning)
         return ChatWorkersGemma(
@@ -73,47 +73,47 @@ def connect(url: str, model: str, requests: Requests) -> ChatWorkersGemma:
 
 def list_cases(llm: ChatWorkersGemma) -> Iterator[Case]:
     """Yield the cases."""
-    for way in WAYS:
-        yield f"chat, {way}", partial(_chat, llm, way, "Say hello.")
+    for method in METHODS:
+        yield f"chat, {method}", partial(_check_chat, llm, method, "Say hello.")
         history = [("system", "Be brief."), ("human", "Hi"), ("ai", "Hello!"), ("human", "What is the sun?")]
-        yield f"a conversation, {way}", partial(_chat, llm, way, history)
+        yield f"a conversation, {method}", partial(_check_chat, llm, method, history)
         for choice in (None, "any", "get_weather"):
-            yield f"tools, tool_choice={choice!r}, {way}", partial(_call, llm, way, choice)
-        yield f"one call at a time, {way}", partial(_call, llm, way, "any", parallel_tool_calls=False)
-        yield f"an agent, {way}", partial(_run_agent, llm, way, None)
-        yield f"an agent with a schema, {way}", partial(_run_agent, llm, way, EXAMPLES[AGENT_SCHEMA].schema)
+            yield f"tools, tool_choice={choice!r}, {method}", partial(_check_tool_calls, llm, method, choice)
+        yield f"one call at a time, {method}", partial(_check_tool_calls, llm, method, "any", parallel_tool_calls=False)
+        yield f"an agent, {method}", partial(_check_agent, llm, method, None)
+        yield f"an agent with a schema, {method}", partial(_check_agent, llm, method, EXAMPLES[AGENT_SCHEMA].schema)
         for name in SCHEMAS:
-            yield f"schema {name}, {way}", partial(_structure, llm, way, name)
-        yield f"a prompt that is too long, {way}", partial(_overflow, llm, way)
+            yield f"schema {name}, {method}", partial(_check_structured_output, llm, method, name)
+        yield f"a prompt that is too long, {method}", partial(_check_overflow, llm, method)
 
 
-def _ask(llm: Any, way: str, asked: Any) -> AIMessage:
-    message: AIMessage = llm.invoke(asked) if way == "invoke" else reduce(add, llm.stream(asked))
+def _send(llm: Any, method: str, question: Any) -> AIMessage:
+    message: AIMessage = llm.invoke(question) if method == "invoke" else reduce(add, llm.stream(question))
     return message
 
 
-def _chat(llm: ChatWorkersGemma, way: str, asked: Any) -> str | None:
-    return check_message(_ask(llm, way, asked))
+def _check_chat(llm: ChatWorkersGemma, method: str, question: Any) -> str | None:
+    return check_message(_send(llm, method, question))
 
 
-def _call(llm: ChatWorkersGemma, way: str, choice: str | None, **options: Any) -> str | None:
+def _check_tool_calls(llm: ChatWorkersGemma, method: str, choice: str | None, **options: Any) -> str | None:
     bound = llm.bind_tools(TOOLS, tool_choice=choice, **options)
-    message = _ask(bound, way, "What is the weather in Paris?")
-    wrong = check_calls(message, TYPES, forced=choice is not None)
-    if wrong is None and options and len(message.tool_calls) > 1:
+    message = _send(bound, method, "What is the weather in Paris?")
+    problem = check_calls(message, TYPES, forced=choice is not None)
+    if problem is None and options and len(message.tool_calls) > 1:
         return f"{len(message.tool_calls)} calls at once"
-    return wrong
+    return problem
 
 
-def _run_agent(llm: ChatWorkersGemma, way: str, schema: Any) -> str | None:
+def _check_agent(llm: ChatWorkersGemma, method: str, schema: Any) -> str | None:
     agent: Any = create_agent(llm, TOOLS, response_format=schema, middleware=[ToolCallGuard(max_repeats=1)])
-    asked = {"messages": [("user", "What is the weather in Paris?")]}
+    question = {"messages": [("user", "What is the weather in Paris?")]}
     config = {"recursion_limit": 40}
     try:
         state = (
-            agent.invoke(asked, config)
-            if way == "invoke"
-            else list(agent.stream(asked, config, stream_mode="values"))[-1]
+            agent.invoke(question, config)
+            if method == "invoke"
+            else list(agent.stream(question, config, stream_mode="values"))[-1]
         )
     except StructuredOutputValidationError as error:
         raise OutputParserException(str(error)) from error
@@ -123,25 +123,27 @@ def _run_agent(llm: ChatWorkersGemma, way: str, schema: Any) -> str | None:
 
 
 def _check_history(messages: Sequence[AnyMessage]) -> str | None:
-    """Return what is wrong with an agent's history: each call has its result, and the last word is the model's."""
+    """Return a problem of an agent's history. Each call needs a result, and the last message must be the model's."""
     results = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     calls = {call["id"] for one in messages if isinstance(one, AIMessage) for call in one.tool_calls}
     if calls - results:
         return f"calls without a result: {calls - results}"
     last = messages[-1]
-    return None if isinstance(last, AIMessage) and not last.tool_calls else f"it ends in {last!r:.200}"
+    return None if isinstance(last, AIMessage) and not last.tool_calls else f"it ends with {last!r:.200}"
 
 
-def _structure(llm: ChatWorkersGemma, way: str, name: str) -> str | None:
+def _check_structured_output(llm: ChatWorkersGemma, method: str, name: str) -> str | None:
     example = EXAMPLES[name]
     runnable = llm.with_structured_output(example.schema)
     question = f"Invent a short example of {name.replace('_', ' ')}. One short item in each list."
-    return check_value(example, runnable.invoke(question) if way == "invoke" else list(runnable.stream(question))[-1])
+    return check_value(
+        example, runnable.invoke(question) if method == "invoke" else list(runnable.stream(question))[-1]
+    )
 
 
-def _overflow(llm: ChatWorkersGemma, way: str) -> str | None:
+def _check_overflow(llm: ChatWorkersGemma, method: str) -> str | None:
     try:
-        _ask(llm, way, "word " * WORDS_THAT_OVERFLOW)
+        _send(llm, method, "word " * MANY_WORDS)
     except ContextOverflowError:
         return None
-    return "no error for a prompt that does not fit the context window"
+    return "no error for a prompt that exceeds the context window"

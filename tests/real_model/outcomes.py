@@ -1,4 +1,4 @@
-"""What may come of asking a real model, and what may not."""
+"""Check the outcome of a call of a real model."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from langchain_workers_gemma import WorkersGemmaError
 from tests.helpers.schema_examples import Example
 
 ALLOWED = ("valid", "truncated", "typed error")
-"""Outcomes that keep what the package promises; any other text says what is wrong."""
+"""Outcomes that the package allows. Any other text describes a problem."""
 
 
 def find_outcome(case: Callable[[], str | None]) -> str:
-    """Run a case, which returns what is wrong with what it got. Return its outcome."""
+    """Run a case, which returns a problem or `None`, and return its outcome."""
     try:
-        wrong = case()
+        problem = case()
     except OutputParserException as error:
         return "truncated" if "max_tokens" in str(error) else "typed error"
     except WorkersGemmaError:
         return "typed error"
-    except Exception as error:  # noqa: BLE001 - whatever else is raised is what this is about
+    except Exception as error:  # noqa: BLE001 - any other error is a problem
         return f"{type(error).__name__}: {error}"
-    return wrong or "valid"
+    return problem or "valid"
 
 
 def check_value(example: Example, value: Any) -> str | None:
-    """Return what is wrong with an answer in the form of a schema."""
+    """Return how a structured value does not match its schema, or `None`."""
     text = value.model_dump_json(by_alias=True) if isinstance(value, BaseModel) else json.dumps(value)
-    broken = example.find_errors(text)
-    return f"does not fit: {broken}" if broken else None
+    errors = example.find_errors(text)
+    return f"does not match the schema: {errors}" if errors else None
 
 
 def check_message(message: AIMessage) -> str | None:
-    """Return what is wrong with a reply in text."""
+    """Return a problem of a reply in text, or `None`."""
     usage, reason = message.usage_metadata, message.response_metadata.get("finish_reason")
     if usage is None or usage["output_tokens"] < 1 or usage["input_tokens"] < 1:
         return f"usage is {usage}"
@@ -50,13 +50,17 @@ def check_message(message: AIMessage) -> str | None:
 
 
 def check_calls(message: AIMessage, tools: dict[str, type], *, forced: bool) -> str | None:
-    """Return what is wrong with a reply for which tools were bound. Gives `truncated` for a call that was cut."""
+    """Return a problem of a reply if tools were bound, `truncated` for a truncated call, or `None`."""
     for call in message.tool_calls:
         if call["name"] not in tools:
             return f"call of an unknown tool {call['name']!r}"
-        wrong = [key for key, value in call["args"].items() if not isinstance(value, tools[call["name"]])]
-        if wrong or not call["args"]:
-            return f"arguments that do not fit: {call['args']}"
+        problem = [key for key, value in call["args"].items() if not isinstance(value, tools[call["name"]])]
+        if problem or not call["args"]:
+            return f"invalid arguments: {call['args']}"
     if message.invalid_tool_calls:
-        return "truncated" if message.response_metadata.get("invalid_tool_call_errors") else "no reason is given"
-    return "a forced call is missing" if forced and not message.tool_calls else None
+        return (
+            "truncated"
+            if message.response_metadata.get("invalid_tool_call_errors")
+            else "an invalid call without an error"
+        )
+    return "no call, although one was forced" if forced and not message.tool_calls else None

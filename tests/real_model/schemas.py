@@ -1,4 +1,4 @@
-"""Thirty schemas, whole and streamed, from a real engine behind the sandbox."""
+"""Checks of structured output, whole and streamed, of a real engine behind the sandbox."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Case = tuple[str, Callable[[], str | None]]
 
 
 def list_cases(sandbox: Sandbox, count: int) -> Iterator[Case]:
-    """Yield the cases: each schema whole and streamed, in turn on Gemma 4's form of constraint and on Gemma 3's."""
+    """Yield the cases: each schema whole and streamed, alternately with Gemma 4's and Gemma 3's request format."""
     models = [_connect(sandbox, model) for model in MODELS]
     for at, name in enumerate(sorted(EXAMPLES)[:count]):
-        for way in ("invoke", "stream"):
-            yield f"schema {name}, {way}", partial(_ask, models[at % len(models)], name, way)
+        for method in ("invoke", "stream"):
+            yield f"schema {name}, {method}", partial(_check, models[at % len(models)], name, method)
 
 
 def _connect(sandbox: Sandbox, model: str) -> ChatWorkersGemma:
@@ -39,8 +39,10 @@ def _connect(sandbox: Sandbox, model: str) -> ChatWorkersGemma:
         )
 
 
-def _ask(llm: ChatWorkersGemma, name: str, way: str) -> str | None:
+def _check(llm: ChatWorkersGemma, name: str, method: str) -> str | None:
     example = EXAMPLES[name]
     runnable = llm.with_structured_output(example.schema)
     question = f"Invent a short example of {name.replace('_', ' ')}. One short item in each list."
-    return check_value(example, runnable.invoke(question) if way == "invoke" else list(runnable.stream(question))[-1])
+    return check_value(
+        example, runnable.invoke(question) if method == "invoke" else list(runnable.stream(question))[-1]
+    )

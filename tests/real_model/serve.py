@@ -2,21 +2,21 @@
 
     python serve.py MODEL.gguf [TEMPLATE.jinja]
 
-Runs in an environment of its own, which holds `xllamacpp` alone.
+It runs in a separate environment that contains only `xllamacpp`.
 """
 
 import os
 import sys
 from pathlib import Path
 
-SLOTS = 2  # requests at a time: two share the work of reading the weights
-CONTEXT = 4096  # tokens of each
+SLOTS = 2  # concurrent requests, which share the work of reading the weights
+CONTEXT = 4096  # tokens of each slot
 
 
 def choose_threads() -> int:
-    """Return one thread for each core; one alone where the cores are busy.
+    """Return the number of threads: one for each core, or a single one if the cores are busy.
 
-    The threads of llama.cpp wait for each other at each step. Two of them on two busy cores were ten times slower than
+    The threads of llama.cpp wait for each other at each step. On two busy cores, two threads were ten times slower than
     one.
     """
     cores = os.cpu_count() or 1

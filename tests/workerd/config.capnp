@@ -1,4 +1,4 @@
-# Cloudflare's own AI client module, as env.AI has it, with the sandbox in the place of its backend.
+# Cloudflare's own AI client module, as in env.AI, with the sandbox as its backend.
 # workerd serve config.capnp --socket-addr http=127.0.0.1:0 --external-addr sandbox=127.0.0.1:PORT
 
 using Workerd = import "/workerd/workerd.capnp";

@@ -1,10 +1,10 @@
-"""Runs the package over Cloudflare's own `env.AI` client in workerd, whose backend is the sandbox.
+"""Run the package with Cloudflare's own `env.AI` client in workerd, with the sandbox as its backend.
 
     python -m tests.workerd.run
 
-So what the binding is given, resolves to and throws is Cloudflare's and not our guess. A Python Worker cannot start
-offline (its bundle is fetched), so a JavaScript one calls `env.AI.run` and reports the outcome, and a mock on
-this side resolves to and throws the same. `tests/pyodide` has the other half: Python beside JavaScript.
+So the arguments, results and errors of the binding are those of Cloudflare's code, not a guess. A Python Worker cannot
+start offline, because its bundle is downloaded. So a JavaScript Worker calls `env.AI.run` and reports the outcome, and
+the class `Ai` below returns or raises the same in Python. `tests/pyodide` checks Python inside JavaScript.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from langchain_workers_gemma import (
 )
 from langchain_workers_gemma.embeddings import WorkersGemmaEmbeddings
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.installing import BUILD, install_npm
+from tests.installation import BUILD, install_npm
 
 HERE = Path(__file__).resolve().parent
 GEMMA_4 = "@cf/google/gemma-4-26b-a4b-it"
 GEMMA_3_LORA = "@cf/google/gemma-2b-it-lora"
 
-CHECKS: list[Callable[[Bench], Awaitable[None]]] = []
+CHECKS: list[Callable[[Setup], Awaitable[None]]] = []
 
 
 # --- env.AI -----------------------------------------------------------------------------------------------------------
@@ -65,19 +65,19 @@ class JsError(Exception):
         self.message = message
 
 
-class Stream:
-    """A `ReadableStream`, and its reader."""
+class ReadableStream:
+    """A JavaScript `ReadableStream`, which is also its own reader."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._chunks = response.aiter_raw()
 
-    def getReader(self) -> Stream:  # noqa: N802 - JavaScript's name
-        """Itself."""
+    def getReader(self) -> ReadableStream:  # noqa: N802 - JavaScript's name
+        """Return the reader."""
         return self
 
     async def read(self) -> dict[str, Any]:
-        """The next step."""
+        """Return the next chunk, or `done`."""
         try:
             chunk = await anext(self._chunks, None)
         except httpx.HTTPError as error:
@@ -85,7 +85,7 @@ class Stream:
         return {"done": chunk is None, "value": chunk}
 
     async def cancel(self) -> None:
-        """Let go."""
+        """Close the response."""
         await self._response.aclose()
 
 
@@ -95,28 +95,28 @@ class Response:
 
     status: int
     headers: dict[str, str]
-    body: Stream
+    body: ReadableStream
 
 
 @dataclass
 class Ai:
-    """`env.AI` of the worker: resolves to and throws what Cloudflare's client does there."""
+    """The `env.AI` of the Worker. It returns or raises what Cloudflare's client returns or throws there."""
 
     http: httpx.AsyncClient
     kinds: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     async def run(self, model: str, inputs: Any, options: Any) -> Any:
-        """Have the worker call `env.AI.run`."""
+        """Call `env.AI.run` in the Worker."""
         call = {"model": model, "inputs": inputs, "options": options}
         response = await self.http.send(self.http.build_request("POST", "/", json=call), stream=True)
         kind = response.headers["x-kind"]
         self.kinds.append(kind)
         if kind == "ReadableStream":
-            return Stream(response)
+            return ReadableStream(response)
         if kind == "Response":
             headers = dict(json.loads(response.headers["x-headers"]))
-            return Response(int(response.headers["x-status"]), headers, Stream(response))
+            return Response(int(response.headers["x-status"]), headers, ReadableStream(response))
         body = await response.aread()
         if kind == "error":
             error = json.loads(body)
@@ -126,52 +126,52 @@ class Ai:
 
 
 @dataclass
-class Bench:
-    """What a check works with."""
+class Setup:
+    """The sandbox and the binding that a check uses."""
 
     sandbox: Sandbox
     ai: Ai
 
-    def bound(self, **arguments: Any) -> ChatWorkersGemma:
-        """A model over the binding."""
+    def make_bound_llm(self, **arguments: Any) -> ChatWorkersGemma:
+        """Return a model object with the binding."""
         return ChatWorkersGemma(binding=self.ai, **{"max_retries": 0, **arguments})
 
-    def direct(self, **arguments: Any) -> ChatWorkersGemma:
-        """The same model over HTTP."""
-        where = {name: getattr(self.sandbox, name) for name in ("base_url", "account_id", "api_token")}
-        return ChatWorkersGemma(**{"max_retries": 0, **where, **arguments})
+    def make_http_llm(self, **arguments: Any) -> ChatWorkersGemma:
+        """Return the same model object over HTTP."""
+        access = {name: getattr(self.sandbox, name) for name in ("base_url", "account_id", "api_token")}
+        return ChatWorkersGemma(**{"max_retries": 0, **access, **arguments})
 
 
-def check(function: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], Awaitable[None]]:
+def check(function: Callable[[Setup], Awaitable[None]]) -> Callable[[Setup], Awaitable[None]]:
     CHECKS.append(function)
     return function
 
 
-async def merged(chunks: AsyncIterator[Any]) -> Any:
+async def collect(chunks: AsyncIterator[Any]) -> Any:
     return reduce(add, [chunk async for chunk in chunks])
 
 
-async def raises(kind: type[Exception], awaited: Awaitable[Any]) -> Any:
+async def catch(kind: type[Exception], awaited: Awaitable[Any]) -> Any:
     try:
         await awaited
     except kind as error:
         return error
-    raise AssertionError(f"no {kind.__name__}")
+    raise AssertionError(f"{kind.__name__} was not raised")
 
 
-def same(one: Any, other: Any) -> None:
-    """Check that two messages are equal, except for metadata of HTTP."""
+def assert_same(one: Any, other: Any) -> None:
+    """Assert that two messages are equal, except for the metadata that only HTTP has."""
     for name in ("content", "tool_calls", "usage_metadata", "additional_kwargs"):
-        ours, theirs = [_without_ids(getattr(message, name)) for message in (one, other)]
+        ours, theirs = [_remove_ids(getattr(message, name)) for message in (one, other)]
         assert ours == theirs, (name, ours, theirs)
-    known = [
+    metadata = [
         {key: value for key, value in message.response_metadata.items() if key not in ("request_id", "neurons")}
         for message in (one, other)
     ]
-    assert known[0] == known[1], known
+    assert metadata[0] == metadata[1], metadata
 
 
-def _without_ids(value: Any) -> Any:
+def _remove_ids(value: Any) -> Any:
     if isinstance(value, list):
         return [{key: item for key, item in call.items() if key != "id"} for call in value]
     return value
@@ -179,10 +179,10 @@ def _without_ids(value: Any) -> Any:
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 @check
-async def what_the_client_sends(bench: Bench) -> None:
-    llm = bench.bound(temperature=0, session_affinity="s1", reject_if_busy=True)
+async def requests_of_the_client(setup: Setup) -> None:
+    llm = setup.make_bound_llm(temperature=0, session_affinity="s1", reject_if_busy=True)
     await llm.ainvoke("Hello")
-    received = bench.sandbox.requests[-1]
+    received = setup.sandbox.requests[-1]
     assert (received.method, received.path, dict(received.query)) == ("POST", "/run", {"version": "3"})
     assert received.headers["cf-consn-model-id"] == GEMMA_4
     assert received.headers["x-session-affinity"] == "s1"
@@ -191,20 +191,20 @@ async def what_the_client_sends(bench: Bench) -> None:
 
 
 @check
-async def whole_replies(bench: Bench) -> None:
+async def whole_replies(setup: Setup) -> None:
     for model in (GEMMA_4, GEMMA_3_LORA):
-        message = await bench.bound(model=model).ainvoke("Hello, 🏔 and Zürich")
-        assert bench.ai.kinds[-1] == "[object Object]", bench.ai.kinds
-        same(message, await bench.direct(model=model).ainvoke("Hello, 🏔 and Zürich"))
+        message = await setup.make_bound_llm(model=model).ainvoke("Hello, 🏔 and Zürich")
+        assert setup.ai.kinds[-1] == "[object Object]", setup.ai.kinds
+        assert_same(message, await setup.make_http_llm(model=model).ainvoke("Hello, 🏔 and Zürich"))
         assert message.usage_metadata
 
 
 @check
-async def streams(bench: Bench) -> None:
+async def streams(setup: Setup) -> None:
     for model in (GEMMA_4, GEMMA_3_LORA):
-        message = await merged(bench.bound(model=model).astream("Hello, 🏔 and Zürich"))
-        assert bench.ai.kinds[-1] == "ReadableStream", bench.ai.kinds
-        same(message, await merged(bench.direct(model=model).astream("Hello, 🏔 and Zürich")))
+        message = await collect(setup.make_bound_llm(model=model).astream("Hello, 🏔 and Zürich"))
+        assert setup.ai.kinds[-1] == "ReadableStream", setup.ai.kinds
+        assert_same(message, await collect(setup.make_http_llm(model=model).astream("Hello, 🏔 and Zürich")))
 
 
 _DIALECTS = (
@@ -215,11 +215,14 @@ _DIALECTS = (
 
 
 @check
-async def dialects(bench: Bench) -> None:
+async def dialects(setup: Setup) -> None:
     for name in _DIALECTS:
-        with bench.sandbox.using_dialect(name):
-            same(await merged(bench.bound().astream("Hello")), await merged(bench.direct().astream("Hello")))
-            same(await bench.bound().ainvoke("Hello"), await bench.direct().ainvoke("Hello"))
+        with setup.sandbox.using_dialect(name):
+            assert_same(
+                await collect(setup.make_bound_llm().astream("Hello")),
+                await collect(setup.make_http_llm().astream("Hello")),
+            )
+            assert_same(await setup.make_bound_llm().ainvoke("Hello"), await setup.make_http_llm().ainvoke("Hello"))
 
 
 def get_weather(city: str) -> str:
@@ -235,42 +238,45 @@ class City(BaseModel):
 
 
 @check
-async def tools(bench: Bench) -> None:
+async def tools(setup: Setup) -> None:
     messages = [
         await llm.bind_tools([get_weather], tool_choice="get_weather").ainvoke("What is the weather in Paris?")
-        for llm in (bench.bound(), bench.direct())
+        for llm in (setup.make_bound_llm(), setup.make_http_llm())
     ]
-    same(*messages)
+    assert_same(*messages)
     assert [call["name"] for call in messages[0].tool_calls] == ["get_weather"]
-    streamed = await merged(bench.bound().bind_tools([get_weather], tool_choice="any").astream("Weather in Paris?"))
+    streamed = await collect(
+        setup.make_bound_llm().bind_tools([get_weather], tool_choice="any").astream("Weather in Paris?")
+    )
     assert [call["name"] for call in streamed.tool_calls] == ["get_weather"]
 
 
 @check
-async def structured_output(bench: Bench) -> None:
+async def structured_output(setup: Setup) -> None:
     ours, theirs = [
-        await llm.with_structured_output(City).ainvoke("A city?") for llm in (bench.bound(), bench.direct())
+        await llm.with_structured_output(City).ainvoke("A city?")
+        for llm in (setup.make_bound_llm(), setup.make_http_llm())
     ]
     assert isinstance(ours, City)
     assert ours == theirs
 
 
 @check
-async def embeddings(bench: Bench) -> None:
-    where = {name: getattr(bench.sandbox, name) for name in ("base_url", "account_id", "api_token")}
-    direct = WorkersGemmaEmbeddings(**where)
-    ours = WorkersGemmaEmbeddings(binding=bench.ai)
+async def embeddings(setup: Setup) -> None:
+    access = {name: getattr(setup.sandbox, name) for name in ("base_url", "account_id", "api_token")}
+    direct = WorkersGemmaEmbeddings(**access)
+    ours = WorkersGemmaEmbeddings(binding=setup.ai)
     assert await ours.aembed_documents(["a", "b"]) == await direct.aembed_documents(["a", "b"])
     assert await ours.aembed_query("a") == await direct.aembed_query("a")
 
 
 @check
-async def batches(bench: Bench) -> None:
-    messages = await bench.bound().aqueue_batch(["one", "two", "three"], poll_interval=0.01)
+async def batches(setup: Setup) -> None:
+    messages = await setup.make_bound_llm().aqueue_batch(["one", "two", "three"], poll_interval=0.01)
     assert len(messages) == 3
-    for message, asked in zip(messages, ("one", "two", "three"), strict=True):
-        assert message.content == (await bench.direct().ainvoke(asked)).content
-    assert all(request.json["options"] == {"queueRequest": True} for request in bench.sandbox.requests[:1])
+    for message, question in zip(messages, ("one", "two", "three"), strict=True):
+        assert message.content == (await setup.make_http_llm().ainvoke(question)).content
+    assert all(request.json["options"] == {"queueRequest": True} for request in setup.sandbox.requests[:1])
 
 
 _CODES: dict[int, tuple[int, type[APIStatusError]]] = {
@@ -290,105 +296,105 @@ _CODES: dict[int, tuple[int, type[APIStatusError]]] = {
 
 
 @check
-async def errors_of_every_code(bench: Bench) -> None:
+async def errors_of_every_code(setup: Setup) -> None:
     for code, (status, kind) in _CODES.items():
         for streamed in (False, True):
-            bench.sandbox.fail(status=status, code=code, message="Something is wrong")
-            llm = bench.bound()
-            error = await raises(APIStatusError, merged(llm.astream("Hi")) if streamed else llm.ainvoke("Hi"))
+            setup.sandbox.fail(status=status, code=code, message="Something is wrong")
+            llm = setup.make_bound_llm()
+            error = await catch(APIStatusError, collect(llm.astream("Hi")) if streamed else llm.ainvoke("Hi"))
             assert type(error) is kind, (code, error)
             assert (error.code, error.status_code) == (code, 0)
-            thrown = bench.ai.errors[-1]
-            assert thrown["message"] == f"{code}: Something is wrong" == error.message, thrown
+            js_error = setup.ai.errors[-1]
+            assert js_error["message"] == f"{code}: Something is wrong" == error.message, js_error
 
 
 @check
-async def errors_in_other_bodies(bench: Bench) -> None:
-    """What the client throws where the body is not the one it knows: all of the body, or the envelope's first error."""
+async def errors_in_other_bodies(setup: Setup) -> None:
+    """If the client does not know the body's format, it throws the whole body, or the first error of an envelope."""
     for status, body, kind in (
         (429, {"errors": [{"code": 3040, "message": "full"}], "success": False}, CapacityError),
         (429, {"httpCode": 429, "message": "slow down"}, RateLimitError),
         (502, "<html>502 Bad Gateway</html>", InternalServerError),
         (500, "", InternalServerError),
     ):
-        bench.sandbox.script(body, status=status)
-        error = await raises(APIStatusError, bench.bound().ainvoke("Hi"))
-        assert type(error) is kind, (body, error, bench.ai.errors[-1])
-        assert error.message, bench.ai.errors[-1]
-    assert bench.ai.errors[-4]["message"] == "3040: full"
-    assert json.loads(bench.ai.errors[-3]["message"]) == {"httpCode": 429, "message": "slow down"}
+        setup.sandbox.script(body, status=status)
+        error = await catch(APIStatusError, setup.make_bound_llm().ainvoke("Hi"))
+        assert type(error) is kind, (body, error, setup.ai.errors[-1])
+        assert error.message, setup.ai.errors[-1]
+    assert setup.ai.errors[-4]["message"] == "3040: full"
+    assert json.loads(setup.ai.errors[-3]["message"]) == {"httpCode": 429, "message": "slow down"}
 
 
 @check
-async def bad_input(bench: Bench) -> None:
-    llm = bench.bound(model_kwargs={"messages": 1})
-    error = await raises(BadRequestError, llm.ainvoke("Hi"))
+async def bad_input(setup: Setup) -> None:
+    llm = setup.make_bound_llm(model_kwargs={"messages": 1})
+    error = await catch(BadRequestError, llm.ainvoke("Hi"))
     assert error.code == 5006
 
 
 @check
-async def retries(bench: Bench) -> None:
-    bench.sandbox.fail(status=429, code=3040)
-    assert (await bench.bound(max_retries=1).ainvoke("Hello")).content
-    assert len(bench.sandbox.requests) == 2
+async def retries(setup: Setup) -> None:
+    setup.sandbox.fail(status=429, code=3040)
+    assert (await setup.make_bound_llm(max_retries=1).ainvoke("Hello")).content
+    assert len(setup.sandbox.requests) == 2
 
 
 @check
-async def success_of_another_content_type(bench: Bench) -> None:
-    """The client returns a stream for everything whose type is not exactly `application/json`."""
+async def success_of_another_content_type(setup: Setup) -> None:
+    """The client returns a stream unless the content type is exactly `application/json`."""
     reply = {"response": "Hello"}
-    bench.sandbox.script(reply, content_type="application/json; charset=utf-8")
-    assert (await bench.bound().ainvoke("Hi")).content == "Hello"
-    assert bench.ai.kinds[-1] == "ReadableStream"
-    bench.sandbox.script(reply, content_type="application/json")
-    assert (await merged(bench.bound().astream("Hi"))).content == "Hello"
-    assert bench.ai.kinds[-1] == "[object Object]"
+    setup.sandbox.script(reply, content_type="application/json; charset=utf-8")
+    assert (await setup.make_bound_llm().ainvoke("Hi")).content == "Hello"
+    assert setup.ai.kinds[-1] == "ReadableStream"
+    setup.sandbox.script(reply, content_type="application/json")
+    assert (await collect(setup.make_bound_llm().astream("Hi"))).content == "Hello"
+    assert setup.ai.kinds[-1] == "[object Object]"
 
 
 @check
-async def replies_that_cannot_be_read(bench: Bench) -> None:
-    bench.sandbox.script("<html>", content_type="text/html")
-    error = await raises(InternalServerError, bench.bound().ainvoke("Hi"))
+async def unreadable_replies(setup: Setup) -> None:
+    setup.sandbox.script("<html>", content_type="text/html")
+    error = await catch(InternalServerError, setup.make_bound_llm().ainvoke("Hi"))
     assert error.status_code == 200
-    bench.sandbox.garbage()
-    await raises(APIStatusError, bench.bound().ainvoke("Hi"))
+    setup.sandbox.garbage()
+    await catch(APIStatusError, setup.make_bound_llm().ainvoke("Hi"))
 
 
 @check
-async def streams_that_break(bench: Bench) -> None:
-    bench.sandbox.cut(4)
-    error = await raises(StreamInterruptedError, merged(bench.bound(thinking=False).astream("Hello")))
+async def interrupted_streams(setup: Setup) -> None:
+    setup.sandbox.cut(4)
+    error = await catch(StreamInterruptedError, collect(setup.make_bound_llm(thinking=False).astream("Hello")))
     assert error.partial.content
-    bench.sandbox.stream_error(2, code=3040, message="full", status=429)
-    error = await raises(CapacityError, merged(bench.bound().astream("Hello")))
+    setup.sandbox.stream_error(2, code=3040, message="full", status=429)
+    error = await catch(CapacityError, collect(setup.make_bound_llm().astream("Hello")))
     assert error.code == 3040
 
 
 @check
-async def an_abandoned_stream(bench: Bench) -> None:
-    bench.sandbox.stall(3600, after_events=2)
-    stream = bench.bound().astream("Hello")
+async def abandoned_streams(setup: Setup) -> None:
+    setup.sandbox.stall(3600, after_events=2)
+    stream = setup.make_bound_llm().astream("Hello")
     assert (await anext(stream)) is not None
     await stream.aclose()  # type: ignore[attr-defined]
 
 
 @check
-async def raw_responses(bench: Bench) -> None:
-    llm = bench.bound(model_kwargs={"options": {"returnRawResponse": True}})
+async def raw_responses(setup: Setup) -> None:
+    llm = setup.make_bound_llm(model_kwargs={"options": {"returnRawResponse": True}})
     message = await llm.ainvoke("Hello")
-    assert bench.ai.kinds[-1] == "Response"
+    assert setup.ai.kinds[-1] == "Response"
     assert message.response_metadata["request_id"].endswith("-LHR")
-    same(message, await bench.direct().ainvoke("Hello"))
-    bench.sandbox.fail(status=429, code=3040, retry_after=7)
-    error = await raises(CapacityError, llm.ainvoke("Hello"))
+    assert_same(message, await setup.make_http_llm().ainvoke("Hello"))
+    setup.sandbox.fail(status=429, code=3040, retry_after=7)
+    error = await catch(CapacityError, llm.ainvoke("Hello"))
     assert (error.status_code, error.retry_after) == (429, 7.0)
 
 
 @check
-async def gateways(bench: Bench) -> None:
+async def gateways(setup: Setup) -> None:
     gateway = AIGateway("default", cache_ttl=60, metadata={"user": 1}, max_attempts=2)
-    await bench.bound(ai_gateway=gateway).ainvoke("Hello")
-    received = bench.sandbox.requests[-1]
+    await setup.make_bound_llm(ai_gateway=gateway).ainvoke("Hello")
+    received = setup.sandbox.requests[-1]
     assert received.path == "/ai-gateway/run"
     options = {"id": "default", "cacheTtl": 60, "metadata": {"user": 1}, "retries": {"maxAttempts": 2}}
     assert received.json["options"] == {"gateway": options}
@@ -397,15 +403,15 @@ async def gateways(bench: Bench) -> None:
 
 # --- running ----------------------------------------------------------------------------------------------------------
 @contextmanager
-def workerd(sandbox: Sandbox) -> Iterator[str]:
-    """Run workerd with the sandbox behind `env.AI`. Gives its URL."""
+def run_workerd(sandbox: Sandbox) -> Iterator[str]:
+    """Run workerd with the sandbox as the backend of `env.AI`, and yield its URL."""
     modules = install_npm(HERE / "package.json", BUILD / "workerd")
     binary = next(modules.glob("@cloudflare/workerd-*/bin/workerd*"))
-    reports, told = os.pipe()
-    command = [str(binary), "serve", str(HERE / "config.capnp"), f"--control-fd={told}"]
-    places = ["--socket-addr", "http=127.0.0.1:0", "--external-addr", f"sandbox=127.0.0.1:{sandbox.port}"]
-    process = subprocess.Popen([*command, *places], pass_fds=[told])
-    os.close(told)
+    reports, control = os.pipe()
+    command = [str(binary), "serve", str(HERE / "config.capnp"), f"--control-fd={control}"]
+    addresses = ["--socket-addr", "http=127.0.0.1:0", "--external-addr", f"sandbox=127.0.0.1:{sandbox.port}"]
+    process = subprocess.Popen([*command, *addresses], pass_fds=[control])
+    os.close(control)
     try:
         with os.fdopen(reports) as lines:
             for line in lines:
@@ -426,8 +432,8 @@ async def run_checks(sandbox: Sandbox, url: str) -> int:
             sandbox.clear()
             try:
                 async with asyncio.timeout(30):
-                    await function(Bench(sandbox, Ai(http)))
-            except Exception:  # noqa: BLE001 - whatever it is, the other checks continue
+                    await function(Setup(sandbox, Ai(http)))
+            except Exception:  # noqa: BLE001 - the other checks must run after any error
                 failed += 1
                 print(f"FAILED {function.__name__}")
                 traceback.print_exc(file=sys.stdout)
@@ -437,11 +443,11 @@ async def run_checks(sandbox: Sandbox, url: str) -> int:
 
 
 def main() -> int:
-    """Run every check. Gives how many failed."""
-    began = time.monotonic()
-    with Sandbox() as sandbox, workerd(sandbox) as url:
+    """Run every check, and return how many failed."""
+    started = time.monotonic()
+    with Sandbox() as sandbox, run_workerd(sandbox) as url:
         failed = asyncio.run(run_checks(sandbox, url))
-    print(f"Cloudflare's env.AI client in workerd over the sandbox, {time.monotonic() - began:.1f} s")
+    print(f"Cloudflare's env.AI client in workerd with the sandbox, {time.monotonic() - started:.1f} s")
     print(f"{len(CHECKS) - failed} passed, {failed} failed")
     return failed
 

@@ -1,9 +1,9 @@
-"""Checks that every body the sandbox accepts is one that `@cloudflare/workers-types` allows.
+"""Check that `@cloudflare/workers-types` allows every body that the sandbox accepts.
 
     python -m tests.workers_types.run
 
-The sandbox's own tests are run once more and what they send to the native route is written down; each body that was
-accepted is then assigned to the published input type of its model, and TypeScript's compiler checks it.
+It runs the sandbox's own tests and records what they send to the native route. Then it assigns each accepted body to
+the published input type of its model, and TypeScript's compiler checks the assignment.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tests.installing import BUILD, find_node, install_npm, say
+from tests.installation import BUILD, find_node, install_npm, print_step
 from tests.sandbox_tests import api_client
 
 HERE = Path(__file__).resolve().parent
 CACHE = BUILD / "workers_types"
 TESTS = HERE.parent / "sandbox_tests"
-SENDING = (
+RECORDED_FILES = (
     "test_validation.py",
     "test_validation_tools.py",
     "test_templates.py",
@@ -40,8 +40,8 @@ TYPES = {
     api_client.SEA_LION: "Ai_Cf_Aisingapore_Gemma_Sea_Lion_V4_27B_It_Input",
 }
 _QUIET = "ignore::pytest.PytestAssertRewriteWarning"  # the package is imported before pytest starts
-_LONGEST = 3_000  # characters; the compiler need not read the bodies that test limits of size
-# A literal is assigned through a variable, so that further keys, which the schemas allow, are no error.
+_MAX_CHARACTERS = 3_000  # longer bodies are skipped: they test size limits, and the compiler would need long
+# A literal is assigned through a variable. Otherwise additional keys, which the schemas allow, would be errors.
 _MUTABLE = (
     "type Mut<T> = T extends string | number | boolean | null | undefined ? T "
     ": T extends readonly [] ? [] : { -readonly [K in keyof T]: Mut<T[K]> };"
@@ -49,7 +49,7 @@ _MUTABLE = (
 
 
 class Recorder:
-    """Records what the tests send to the native route, and the outcome."""
+    """Records the bodies that the tests send to the native route, and whether they are accepted."""
 
     def __init__(self) -> None:
         self.accepted: dict[str, tuple[str, Any]] = {}
@@ -59,10 +59,10 @@ class Recorder:
         self._run = api_client.Api.run
 
         def run(api: api_client.Api, model: str, body: Any, **options: Any) -> httpx.Response:
-            reply = self._run(api, model, body, **options)
+            response = self._run(api, model, body, **options)
             if model in TYPES and not options.get("queueRequest"):
-                self._note(model, body, reply.status_code)
-            return reply
+                self._record(model, body, response.status_code)
+            return response
 
         setattr(api_client.Api, "run", run)
         return self
@@ -70,9 +70,9 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         setattr(api_client.Api, "run", self._run)
 
-    def _note(self, model: str, body: Any, status: int) -> None:
+    def _record(self, model: str, body: Any, status: int) -> None:
         key = json.dumps([model, body], sort_keys=True)
-        if len(key) > _LONGEST:
+        if len(key) > _MAX_CHARACTERS:
             return
         if status == httpx.codes.OK:
             self.accepted[key] = (model, body)
@@ -81,28 +81,30 @@ class Recorder:
 
 
 def main() -> int:
-    """Record, write TypeScript, compile.
+    """Record the bodies and check their types.
 
     Returns:
         The exit code.
     """
-    say("running the sandbox's tests and writing down what they send")
+    print_step("running the sandbox's tests and recording their requests")
     with Recorder() as recorder:
-        files = [str(TESTS / name) for name in SENDING]
+        files = [str(TESTS / name) for name in RECORDED_FILES]
         if pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:cov", "-n", "0", "-W", _QUIET, *files]):
             return 1
     accepted = list(recorder.accepted.values())
-    errors = compile_bodies(accepted)
+    errors = find_type_errors(accepted)
     for line, message in errors.items():
         model, body = accepted[line]
         print(f"accepted by the sandbox, but not by {TYPES[model]}: {json.dumps(body)[:300]}\n    {message}")
-    print(f"{len(accepted)} accepted bodies against Cloudflare's types; {len(recorder.refused)} were refused")
+    print(
+        f"{len(accepted)} accepted bodies checked with Cloudflare's types; {len(recorder.refused)} bodies were refused"
+    )
     print(f"{len(accepted) - len(errors)} passed, {len(errors)} failed")
     return 1 if errors or not accepted else 0
 
 
-def compile_bodies(bodies: list[tuple[str, Any]]) -> dict[int, str]:
-    """The compiler's complaint about each body that does not fit its type."""
+def find_type_errors(bodies: list[tuple[str, Any]]) -> dict[int, str]:
+    """Return the compiler's error for each body that does not match its type, by the index of the body."""
     modules = install_npm(HERE / "package.json", CACHE)
     source = ['/// <reference path="./node_modules/@cloudflare/workers-types/index.d.ts" />', _MUTABLE]
     source += [
@@ -124,9 +126,9 @@ def compile_bodies(bodies: list[tuple[str, Any]]) -> dict[int, str]:
     )  # fmt: skip
     found: dict[int, str] = {}
     for line in done.stdout.splitlines():
-        complaint = re.match(r"check\.ts\((\d+),\d+\): error (TS\d+: .*)", line)
-        if complaint:
-            found.setdefault(int(complaint[1]) - 3, complaint[2])
+        match = re.match(r"check\.ts\((\d+),\d+\): error (TS\d+: .*)", line)
+        if match:
+            found.setdefault(int(match[1]) - 3, match[2])
     if done.returncode and not found:
         sys.exit(done.stdout)
     return found
