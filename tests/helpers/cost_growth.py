@@ -90,9 +90,9 @@ DOCUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
 """JSON documents, by their approximate size in characters."""
 
 
-def read_calls(adversary: str, piece: int, size: int) -> Action:
+def read_calls(name: str, piece: int, size: int) -> Action:
     """Return an action that parses an adversarial text of `size` characters in pieces."""
-    unit = ADVERSARIAL_TEXTS[adversary]
+    unit = ADVERSARIAL_TEXTS[name]
     text = unit * (size // len(unit))
 
     def act() -> None:

@@ -122,8 +122,8 @@ class FaultServer:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
-        with suppress(OSError), socket.socket() as waking:
-            waking.connect(("127.0.0.1", self.port))  # ends `accept` without a name lookup
+        with suppress(OSError), socket.socket() as wake_socket:
+            wake_socket.connect(("127.0.0.1", self.port))  # ends `accept` without a name lookup
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):

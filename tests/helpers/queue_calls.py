@@ -20,8 +20,8 @@ def make_queued_result(request_id: str = "batch-1") -> dict[str, Any]:
 RUNNING_RESULT = {"status": "running", "request_id": "batch-1", "model": GEMMA_4}
 
 
-def make_item(at: Any, result: Any, **more: Any) -> dict[str, Any]:
-    return {"id": at, "result": result, "success": True, "external_reference": None, **more}
+def make_item(index: Any, result: Any, **more: Any) -> dict[str, Any]:
+    return {"id": index, "result": result, "success": True, "external_reference": None, **more}
 
 
 def make_finished_result(*items: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_facts_are_immutable() -> None:
     ("model", "low", "high"),
     [(GEMMA_4, 0, 2), *((model, 0, 5) for model in CHAT_MODELS if model != GEMMA_4)],
 )
-def test_published_ranges(model: str, low: float, high: float) -> None:
+def test_the_range_of_the_temperature_is_the_published_one(model: str, low: float, high: float) -> None:
     spec = get_model(model)
     assert spec is not None
     assert spec.parameters is not None

@@ -146,7 +146,7 @@ def test_a_lone_surrogate_in_a_payload_is_replaced(service: MockService) -> None
 
 
 @pytest.mark.parametrize(
-    ("sizes", "room", "most", "parts"),
+    ("sizes", "max_bytes", "max_count", "parts"),
     [
         ([], 10, None, []),
         ([10], 10, None, [1]),
@@ -157,8 +157,8 @@ def test_a_lone_surrogate_in_a_payload_is_replaced(service: MockService) -> None
         ([1] * 6, 100, 3, [3, 3]),
     ],
 )
-def test_split_by_size_and_count(sizes: list[int], room: int, most: int | None, parts: list[int]) -> None:
-    assert [len(sizes[part]) for part in split(sizes, max_bytes=room, max_count=most)] == parts
+def test_split_by_size_and_count(sizes: list[int], max_bytes: int, max_count: int | None, parts: list[int]) -> None:
+    assert [len(sizes[part]) for part in split(sizes, max_bytes=max_bytes, max_count=max_count)] == parts
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------

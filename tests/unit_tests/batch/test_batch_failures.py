@@ -25,8 +25,8 @@ from tests.helpers.queue_calls import (
 pytestmark = pytest.mark.usefixtures("sleeps")
 
 
-def make_failed_item(at: int, **result: Any) -> dict[str, Any]:
-    return {"id": at, "result": result, "success": False, "external_reference": None}
+def make_failed_item(index: int, **result: Any) -> dict[str, Any]:
+    return {"id": index, "result": result, "success": False, "external_reference": None}
 
 
 def test_a_failed_input_raises(service: MockService, call_method: str) -> None:

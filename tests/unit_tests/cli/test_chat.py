@@ -86,7 +86,7 @@ def test_images_are_sent(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -
     assert "image" in capsys.readouterr().err
 
 
-def test_a_refusal_is_explained(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_a_used_up_quota_is_explained(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.fail(next=9, status=429, code=3036)
     assert main(["chat", "Hello"]) == 1
     assert "today's free allocation is used up" in capsys.readouterr().err

@@ -332,7 +332,9 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["unknown"], 2), (["--help"], 0), (["--version"], 0)])
-def test_exit_codes_of_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:
+def test_invalid_usage_is_exit_code_2_and_help_is_0(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == code

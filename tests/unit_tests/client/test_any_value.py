@@ -148,7 +148,7 @@ def test_any_value_in_other_arguments(case: str) -> None:
 
 def test_assigned_values_are_converted_like_in_the_constructor() -> None:
     llm = make_model()
-    for field, assigned, kept in (
+    for field, assigned, expected in (
         ("max_tokens", 256.0, 256),
         ("temperature", np.float32(0.5), 0.5),
         ("seed", np.int64(5), 5),
@@ -156,9 +156,9 @@ def test_assigned_values_are_converted_like_in_the_constructor() -> None:
         ("timeout", "5", 5.0),
     ):
         setattr(llm, field, assigned)
-        assert getattr(llm, field) == kept
-        assert type(getattr(llm, field)) is type(kept)
-        assert getattr(llm.model_copy(update={field: assigned}), field) == kept
+        assert getattr(llm, field) == expected
+        assert type(getattr(llm, field)) is type(expected)
+        assert getattr(llm.model_copy(update={field: assigned}), field) == expected
 
 
 @pytest.mark.parametrize("field", ["api_token", "default_headers", "ai_gateway"])

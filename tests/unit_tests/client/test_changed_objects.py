@@ -117,9 +117,9 @@ def test_tools_changed_in_place_are_used(service: MockService, call_method: str)
     del function["parameters"]["properties"]["city"]["description"]
     call_model(bound, call_method)
     call_model(make_model().bind_tools([make_tool("weather")]), call_method)
-    first, second, third, fresh = (request.content for request in service.requests)
+    first, second, third, new = (request.content for request in service.requests)
     assert b"A city." in second
-    assert first == third == fresh != second
+    assert first == third == new != second
 
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
@@ -140,8 +140,8 @@ def test_tool_choice_is_not_cached(service: MockService, choice: Any) -> None:
     service.respond_with_results({"tool_calls": [{"name": "weather", "arguments": {"city": "Rome"}}]})
     call_model(llm.bind_tools([make_tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
     call_model(make_model().bind_tools([make_tool("weather")], tool_choice=choice, parallel_tool_calls=False), "invoke")
-    *_, cached, fresh = (request.content for request in service.requests)
-    assert cached == fresh
+    *_, cached, new = (request.content for request in service.requests)
+    assert cached == new
 
 
 def test_a_token_limit_changed_in_place_is_used(service: MockService) -> None:
@@ -296,15 +296,15 @@ def test_a_changed_copy_does_not_share_cached_replies(service: MockService, copi
 
 
 def test_traces_have_the_current_fields(service: MockService) -> None:
-    seen: list[dict[str, Any]] = []
+    states: list[dict[str, Any]] = []
 
     class Tracer(BaseCallbackHandler):
         def on_chat_model_start(self, serialized: dict[str, Any], *_: Any, **__: Any) -> None:
-            seen.append(serialized["kwargs"])
+            states.append(serialized["kwargs"])
 
     llm = make_model(temperature=0.1, callbacks=[Tracer()])
     call_model(llm, "invoke")
     llm.temperature = 0.2
     call_model(llm, "invoke")
     call_model(llm.model_copy(update={"temperature": 0.3}), "invoke")
-    assert [kwargs["temperature"] for kwargs in seen] == [0.1, 0.2, 0.3]
+    assert [kwargs["temperature"] for kwargs in states] == [0.1, 0.2, 0.3]

@@ -129,9 +129,9 @@ def test_a_binding_needs_no_credentials() -> None:
 # --- The token is never visible ---------------------------------------------------------------------------------------
 
 
-def get_texts(thing: object) -> str:
+def get_texts(value: object) -> str:
     """Return the `repr` and the `str` of an object."""
-    return f"{thing!r} {thing!s}"
+    return f"{value!r} {value!s}"
 
 
 def test_the_token_is_not_in_repr_or_dumps() -> None:

@@ -194,7 +194,9 @@ ERROR_BODIES: list[tuple[str, int, Any, ErrorType, int | None, str]] = [
 
 @pytest.mark.parametrize(("status", "payload", "error_type", "code", "message"), [form[1:] for form in ERROR_BODIES],
                          ids=[form[0] for form in ERROR_BODIES])  # fmt: skip
-def test_error_body(status: int, payload: Any, error_type: ErrorType, code: int | None, message: str) -> None:
+def test_an_error_body_is_mapped_to_its_type(
+    status: int, payload: Any, error_type: ErrorType, code: int | None, message: str
+) -> None:
     content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     error = map_status_error(status, {"x-request-id": "r1"}, content, ErrorContext())
     assert type(error) is error_type

@@ -71,7 +71,7 @@ def _get_common_outcome(outcomes: list[Any]) -> BaseMessage:
         for call_method in fault.call_methods
     ],
 )
-def test_fault(server: FaultServer, fault: Fault, call_method: str) -> None:
+def test_each_fault_has_the_expected_outcome(server: FaultServer, fault: Fault, call_method: str) -> None:
     scripts, outcome, requests = fault.scripts, fault.outcome, fault.requests
     if call_method in STREAM_METHODS and fault.streamed is not None:
         scripts, outcome, requests = fault.streamed

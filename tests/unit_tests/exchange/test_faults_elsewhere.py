@@ -64,8 +64,8 @@ def has_stall(fault: Fault) -> bool:
 
 def is_specific_to_chats(fault: Fault) -> bool:
     """Return whether the outcome of a fault is specific to chats."""
-    ends_right = not fault.scripts[-1]
-    return not set(WHOLE_METHODS) <= set(fault.call_methods) or (isinstance(fault.outcome, str) and not ends_right)
+    ends_in_a_reply = not fault.scripts[-1]
+    return not set(WHOLE_METHODS) <= set(fault.call_methods) or (isinstance(fault.outcome, str) and not ends_in_a_reply)
 
 
 SHARED_FAULTS = [
@@ -82,7 +82,9 @@ def test_most_faults_are_shared() -> None:
 
 @pytest.mark.parametrize("fault", SHARED_FAULTS, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("call_method", CALLS)
-def test_fault_in_other_requests(server: FaultServer, fault: Fault, call_method: str) -> None:
+def test_each_fault_of_another_request_has_the_expected_outcome(
+    server: FaultServer, fault: Fault, call_method: str
+) -> None:
     call, expected, responses = CALLS[call_method]
     fault_scripts = [script for script in fault.scripts if script]
     succeeds = isinstance(fault.outcome, str)

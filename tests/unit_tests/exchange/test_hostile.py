@@ -31,8 +31,8 @@ def check_every_outcome(*pieces: bytes, status: int = 200, call_methods: Sequenc
 
 def split_at(data: bytes, places: Sequence[int]) -> list[bytes]:
     """Split bytes at these places, modulo their length."""
-    borders = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in pairwise(borders)]
+    ends = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 @given(st.binary(max_size=80), st.sampled_from([200, 200, 201, 204, 301, 400, 429, 500, 999]))

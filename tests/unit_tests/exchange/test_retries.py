@@ -135,11 +135,11 @@ def test_retry_after_in_seconds(header: str, delay: float | None) -> None:
     assert RetryPolicy().get_delay(error, 0) == delay
 
 
-@pytest.mark.parametrize(("ahead", "followed"), [(30, True), (59, True), (120, False), (86_400, False)])
-def test_retry_after_as_a_date(ahead: int, followed: bool) -> None:
-    when = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+@pytest.mark.parametrize(("seconds_from_now", "followed"), [(30, True), (59, True), (120, False), (86_400, False)])
+def test_retry_after_as_a_date(seconds_from_now: int, followed: bool) -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds_from_now), usegmt=True)
     error = make_status_error(503, retry_after=when)
-    assert error.retry_after == pytest.approx(ahead, abs=3)
+    assert error.retry_after == pytest.approx(seconds_from_now, abs=3)
     delay = RetryPolicy().get_delay(error, 0)
     assert delay == (error.retry_after if followed else None)
 

@@ -58,7 +58,9 @@ def prepare_case(llm: ChatWorkersGemma, case: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("family", MODELS)
-def test_request_bytes(service: MockService, family: str, case: str, call_method: str) -> None:
+def test_the_request_bytes_are_the_expected_ones(
+    service: MockService, family: str, case: str, call_method: str
+) -> None:
     text = {
         "forced": '{"tool_calls": [{"name": "get_weather", "get_weather": {"city": "Rome"}}]}',
         "schema": '{"name": "Paris"}',

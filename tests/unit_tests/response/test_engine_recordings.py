@@ -90,7 +90,7 @@ def remove_white_space(text: str) -> str:
 
 @for_each_replay
 @for_each_recording
-def test_a_recorded_reply_is_read_as_the_model_meant_it(recording: Recording, replay: str) -> None:
+def test_a_recorded_reply_is_parsed_correctly(recording: Recording, replay: str) -> None:
     skip_lost_content(recording, replay)
     message = REPLAYS[replay](recording)
     if recording.is_cut:

@@ -125,11 +125,11 @@ def test_the_name_does_not_depend_on_how_a_stream_is_split(names: tuple[str | No
         transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=PiecewiseBody(pieces)))
     ) as client:
         llm = make_model(http_client=client)
-        seen = set()
+        names_seen = set()
         for cut in range(1, len(data)):
             pieces[:] = [data[:cut], data[cut:]]
-            seen.add(call_and_check_text(llm, "stream").response_metadata["model_name"])
-    assert seen == {names[0] or GEMMA_4}
+            names_seen.add(call_and_check_text(llm, "stream").response_metadata["model_name"])
+    assert names_seen == {names[0] or GEMMA_4}
 
 
 def test_the_partial_message_of_an_interrupted_stream_has_the_name(service: MockService) -> None:

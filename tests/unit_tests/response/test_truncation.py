@@ -150,10 +150,10 @@ def test_the_error_of_a_truncated_call_names_reason_and_cure() -> None:
 def test_max_tokens_is_sent_with_tools_to_detect_truncation(*, streamed: bool) -> None:
     service = make_service(ending={"finish_reason": "stop"}, tokens=20, total=400, text_after=False)
     collect_message(make_replay_model(service).bind_tools([WRITE]), streamed=streamed)
-    limit_sent = service.requests[-1]["max_tokens"]
-    assert limit_sent >= 4096
+    sent_limit = service.requests[-1]["max_tokens"]
+    assert sent_limit >= 4096
     truncated = make_service(
-        ending={"finish_reason": "stop"}, tokens=limit_sent, total=400 + limit_sent, text_after=False
+        ending={"finish_reason": "stop"}, tokens=sent_limit, total=400 + sent_limit, text_after=False
     )
     assert get_tool_calls(collect_message(make_replay_model(truncated).bind_tools([WRITE]), streamed=streamed)) == [
         FIRST

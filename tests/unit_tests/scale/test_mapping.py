@@ -180,7 +180,7 @@ def test_an_output_without_its_journal_is_not_overwritten(source: Path, target: 
 
 
 def test_unusable_files_raise(source: Path, target: Path, tmp_path: Path) -> None:
-    for wrong, to, message in (
+    for invalid_source, invalid_target, message in (
         (tmp_path / "none.jsonl", target, "does not exist"),
         (tmp_path, target, "must be a regular file"),
         (source, tmp_path / "none" / "out.jsonl", "The folder of the output"),
@@ -188,7 +188,7 @@ def test_unusable_files_raise(source: Path, target: Path, tmp_path: Path) -> Non
         (source, tmp_path, "must be a regular file, and not the input"),
     ):
         with pytest.raises(ValueError, match=message):
-            map_file(wrong, to, ScriptedRunnable())
+            map_file(invalid_source, invalid_target, ScriptedRunnable())
 
 
 @pytest.mark.parametrize(

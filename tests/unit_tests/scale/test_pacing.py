@@ -55,7 +55,7 @@ def test_a_busy_run_uses_the_whole_rate(rate: int) -> None:
     assert len(sent) / minutes >= 0.99 * rate
 
 
-def test_a_run_starts_without_credit() -> None:
+def test_the_second_request_of_a_run_is_delayed() -> None:
     pacer = Pacer(6000)
     pacer.record_request(0.0)
     assert pacer.get_delay(0.0) == pytest.approx(60 / 5940)

@@ -254,11 +254,11 @@ def test_rows_after_an_unfinished_row_are_bounded(monkeypatch: pytest.MonkeyPatc
     plan = make_plan(1000)
     first = plan.get_next_row(0.0)
     assert first is not None
-    handed_out = 0
+    sent_count = 0
     while (row := plan.get_next_row(0.0)) is not None:
-        handed_out += 1
+        sent_count += 1
         plan.settle(row, add_permit(DONE, get_permit(plan, 0.0)), 0.0)
-    assert handed_out == 50
+    assert sent_count == 50
     assert not plan.has_ready
     plan.settle(first, add_permit(DONE, get_permit(plan, 0.0)), 0.0)
     assert len(take_results(plan)) == 51
@@ -269,12 +269,12 @@ def test_large_rows_after_an_unfinished_row_are_bounded_by_size(monkeypatch: pyt
     monkeypatch.setattr(plan_module, "MAX_WINDOW_BYTES", 100_000)
     plan = make_plan(1000)
     assert plan.get_next_row(0.0) is not None
-    handed_out = 0
+    sent_count = 0
     while (row := plan.get_next_row(0.0)) is not None:
-        handed_out += 1
+        sent_count += 1
         big = Outcome("done", output="x" * 10_000, permits=(get_permit(plan, 0.0).number,))
         plan.settle(row, big, 0.0)
-    assert handed_out == 10
+    assert sent_count == 10
 
 
 def test_lost_replies_are_reported() -> None:

@@ -213,8 +213,8 @@ def test_engines_do_not_support_the_removed_rules() -> None:
             )
     both = {"allOf": [{"type": "string"}, {"type": "string"}]}
     assert re.fullmatch(outlines.build_regex_from_schema(json.dumps(both)), '"a""b"')
-    wild = outlines.build_regex_from_schema('{"type": "object", "properties": {"a": {}}, "required": ["a"]}')
-    assert re.fullmatch(wild, "null")
+    regex_of_any = outlines.build_regex_from_schema('{"type": "object", "properties": {"a": {}}, "required": ["a"]}')
+    assert re.fullmatch(regex_of_any, "null")
     uri = outlines.build_regex_from_schema('{"type": "string", "format": "uri"}')
     assert re.fullmatch(uri, '"http://a.com/","b":1}"')
     length = outlines.build_regex_from_schema('{"type": "string", "pattern": "^a$", "maxLength": 3}')

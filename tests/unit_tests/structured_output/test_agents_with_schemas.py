@@ -182,14 +182,14 @@ class GuidedEngine(UnreliableService):
         if "24 degrees" not in json.dumps(body["messages"]):
             calls = [{"name": "look_up", "arguments": {"city": "Paris"}}]
             return json.dumps(calls if get_constraint_form(body) == "prompt" else {"tool_calls": calls}), "stop"
-        finals = {
+        final_messages = {
             "obeys": f'{{"answer": {self.right}}}',
             "bare": self.right,
             "fence": f"Here:\n```json\n{self.right}\n```",
             "plain text": "It is 24 degrees in Paris.",
             "ignores the schema": '{"answer": {"city": "Paris"}}',
         }
-        return finals[self.final], "stop"
+        return final_messages[self.final], "stop"
 
 
 @for_each_run_method

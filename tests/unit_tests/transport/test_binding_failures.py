@@ -135,10 +135,10 @@ def test_a_network_error_is_a_connection_error(original: Exception) -> None:
     assert caught.value.__cause__ is original
 
 
-@pytest.mark.parametrize("mistake", [TypeError("run() takes 2 arguments"), AssertionError("no"), KeyError("x")])
-def test_programming_errors_in_a_binding_are_not_wrapped(mistake: Exception) -> None:
-    llm, ai = make_bound_model(mistake, max_retries=3)
-    with pytest.raises(type(mistake)):
+@pytest.mark.parametrize("exception", [TypeError("run() takes 2 arguments"), AssertionError("no"), KeyError("x")])
+def test_programming_errors_in_a_binding_are_not_wrapped(exception: Exception) -> None:
+    llm, ai = make_bound_model(exception, max_retries=3)
+    with pytest.raises(type(exception)):
         call_model(llm, "ainvoke", "Hi")
     assert len(ai.calls) == 1
 

@@ -53,10 +53,10 @@ def test_only_gzip_is_accepted(server: FaultServer, call_method: str) -> None:
 
 @pytest.mark.parametrize("call_method", CALL_METHODS)
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
 )
-def test_content_encodings_are_decoded(server: FaultServer, call_method: str, encoding: str, pack: Any) -> None:
-    server.play((make_http_response(200, pack(HELLO_BODY), content_encoding=encoding),))
+def test_content_encodings_are_decoded(server: FaultServer, call_method: str, encoding: str, compress: Any) -> None:
+    server.play((make_http_response(200, compress(HELLO_BODY), content_encoding=encoding),))
     assert call_model(make_server_model(server), call_method).text == HELLO_TEXT
 
 
@@ -82,11 +82,11 @@ def test_a_compression_bomb_is_not_inflated(
     server: FaultServer, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response_body, "MAX_BODY_BYTES", 4_000_000)
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb") as writer:
+    compressed = io.BytesIO()
+    with gzip.GzipFile(fileobj=compressed, mode="wb") as writer:
         for _ in range(400):
             writer.write(b" " * 1_000_000)
-    server.play((make_http_response(200, packed.getvalue(), content_encoding="gzip"),))
+    server.play((make_http_response(200, compressed.getvalue(), content_encoding="gzip"),))
     llm = make_server_model(server, max_retries=0)
     tracemalloc.start()
     try:
@@ -138,7 +138,7 @@ def test_the_number_of_images_in_one_call_is_limited() -> None:
 
 
 async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    started, seen = threading.Event(), threading.Event()
+    started, is_cancelled = threading.Event(), threading.Event()
     may_continue = threading.Event()
 
     def fetch(url: str, total: Any) -> str:
@@ -146,7 +146,7 @@ async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.Monke
         may_continue.wait(10)
         with pytest.raises(guarded_fetch._TooSlowError):
             total.get_time_left(None)
-        seen.set()
+        is_cancelled.set()
         return url
 
     monkeypatch.setattr(guarded_fetch, "_fetch", fetch)
@@ -156,7 +156,7 @@ async def test_a_cancelled_fetch_ends_at_its_next_step(monkeypatch: pytest.Monke
     with pytest.raises(asyncio.CancelledError):
         await task
     may_continue.set()
-    assert await asyncio.to_thread(seen.wait, 10)
+    assert await asyncio.to_thread(is_cancelled.wait, 10)
 
 
 # --- Isolation --------------------------------------------------------------------------------------------------------

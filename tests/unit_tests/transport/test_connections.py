@@ -399,11 +399,11 @@ def test_no_cookies_are_kept() -> None:
 
 def test_a_stream_is_emitted_as_it_arrives(server: FaultServer) -> None:
     """No chunk waits for the next event."""
-    seen = threading.Event()
+    received = threading.Event()
     rest = encode_event({"response": "lo"}) + encode_event(b"[DONE]") + STREAM_END
-    server.play((STREAM_HEAD, FIRST_EVENT, Wait(seen), rest))
+    server.play((STREAM_HEAD, FIRST_EVENT, Wait(received), rest))
     texts = []
     for piece in make_server_model(server, timeout=5).stream("Hi"):
         texts.append(str(piece.text))
-        seen.set()
+        received.set()
     assert texts[:2] == ["Hel", "lo"]

@@ -50,20 +50,20 @@ def fetch(request: pytest.FixtureRequest) -> Fetch:
 
 def mock_name_lookup(monkeypatch: pytest.MonkeyPatch, **names: list[str]) -> list[str]:
     """Make names resolve to addresses, and return the list that gets each name that is looked up."""
-    looked_up: list[str] = []
+    looked_up_names: list[str] = []
     original = socket.getaddrinfo
 
     def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         with suppress(ValueError):
             return original(str(ipaddress.ip_address(host)), port, type=socket.SOCK_STREAM)
-        looked_up.append(host)
+        looked_up_names.append(host)
         name = host.partition(".")[0]
         if name not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [entry for address in names[name] for entry in original(address, port, type=socket.SOCK_STREAM)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return looked_up
+    return looked_up_names
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_an_embedded_ipv4_address_is_checked(address: Any) -> None:
 
 @pytest.mark.parametrize("address", [*PRIVATE, "localhost"])
 def test_a_private_address_in_the_url_raises(fetch: Fetch, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up = mock_name_lookup(monkeypatch)
+    looked_up_names = mock_name_lookup(monkeypatch)
     host = f"[{address}]" if ":" in address else address
     for scheme in ("http", "https"):
         with pytest.raises(ValueError, match=r"not at a public address|percent-encoded"):
             fetch([f"{scheme}://{host}/a.png"])
-    assert not looked_up  # the name is not looked up
+    assert not looked_up_names  # the name is not looked up
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -152,9 +152,9 @@ def test_other_spellings_of_loopback_raise(spelling: str) -> None:
 
 def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second lookup could return another address than the checked one."""
-    looked_up = mock_name_lookup(monkeypatch, host=["127.0.0.1"])
+    looked_up_names = mock_name_lookup(monkeypatch, host=["127.0.0.1"])
     fetch_images([make_image_url(server)])
-    assert looked_up == ["host.example"]
+    assert looked_up_names == ["host.example"]
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_the_name_is_resolved_once(server: FaultServer, monkeypatch: pytest.Monk
     ],
 )  # fmt: skip
 def test_invalid_urls_raise(fetch: Fetch, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up = mock_name_lookup(monkeypatch)
+    looked_up_names = mock_name_lookup(monkeypatch)
     with pytest.raises(ValueError, match=r"."):
         fetch([url])
-    assert not looked_up
+    assert not looked_up_names
 
 
 @pytest.mark.parametrize("host", ["nowhere.example", "a" * 70 + ".example", "a..example"])
@@ -411,20 +411,20 @@ def test_a_forbidden_url_sends_no_request(service: MockService, call_method: str
 def test_no_image_is_fetched_by_default(
     service: MockService, call_method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_up = mock_name_lookup(monkeypatch)
+    looked_up_names = mock_name_lookup(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="inline_image_urls=True"):
         call_model(make_model(), call_method, [message])
     assert not service.requests
-    assert not looked_up
+    assert not looked_up_names
 
 
 def test_no_image_is_fetched_for_a_text_only_model(service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up = mock_name_lookup(monkeypatch)
+    looked_up_names = mock_name_lookup(monkeypatch)
     message = HumanMessage([_with_url(BLOCKS[0], "https://host.example/a.png")])
     with pytest.raises(ValueError, match="text only"):
         make_model(model=GEMMA_7B, inline_image_urls=True).invoke([message])
-    assert not looked_up
+    assert not looked_up_names
 
 
 def test_the_model_of_the_call_decides_about_images(server: FaultServer, image_service: FaultServer) -> None:

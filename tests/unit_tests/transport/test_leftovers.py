@@ -102,7 +102,9 @@ async def test_bytes_after_embeddings_close_the_connection(server: FaultServer, 
 
 @pytest.mark.parametrize("extra", EXTRA_BYTES)
 @pytest.mark.parametrize("call_method", CALL_METHODS)
-async def test_bytes_on_a_connection_that_httpx_reopened(server: FaultServer, extra: str, call_method: str) -> None:
+async def test_bytes_after_a_response_close_a_reopened_connection(
+    server: FaultServer, extra: str, call_method: str
+) -> None:
     """httpx opens a connection to replace one that the server has closed."""
     server.play(
         (get_successful_response(call_method), CLOSE),
@@ -202,5 +204,5 @@ def test_responses_in_two_packets_keep_the_connection(payloads: list[Any], cut: 
     stream = STREAM_HEAD + b"".join(map(encode_event, payloads)) + STREAM_END
     for response in (whole, stream):
         after_head = response.index(b"\r\n\r\n") + 4
-        at = after_head + cut % (len(response) - after_head)
-        assert read_like_httpcore(response, [at]) == (False, False)
+        position = after_head + cut % (len(response) - after_head)
+        assert read_like_httpcore(response, [position]) == (False, False)

@@ -99,7 +99,7 @@ def test_a_response_hook_that_reads_the_body_keeps_the_message(server: FaultServ
         (404, 7000, APIStatusError, 1),
     ],
 )
-def test_reported_error_codes(
+def test_reported_error_codes_raise_the_right_type(
     server: FaultServer, call_method: str, status: int, code: int, error_type: type[APIStatusError], request_count: int
 ) -> None:
     server.play((make_http_response(status, make_error_envelope(code, "Reported.")),))
