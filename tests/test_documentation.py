@@ -1,4 +1,4 @@
-"""Code blocks on the pages run against the sandbox and print their output; links and docstring examples are checked."""
+"""Code blocks of the pages run with the sandbox and print the documented output. Links and docstrings are valid."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_generated_parts_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_are_true(name: str) -> None:
+def test_examples_in_docstrings_print_the_documented_output(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert outcome.failed == 0
 
@@ -70,7 +70,7 @@ REFERENCE = ROOT / "site" / "reference"
     ("page", "shown"),
     [
         ("chat_models", "temperature: int | float | None = None"),  # a field with its default
-        ("chat_models", "max_retries: int = 2"),  # inherited, and its default stands in a `Field`
+        ("chat_models", "max_retries: int = 2"),  # inherited, with a default in a `Field`
         ("chat_models", "queue_batch( inputs: Sequence[LanguageModelInput], *, poll_interval: float"),  # inherited
         ("chat_models", "with_structured_output("),
         ("embeddings", "batch_size: int ="),
@@ -83,7 +83,7 @@ REFERENCE = ROOT / "site" / "reference"
         ("gateway", "AIGateway(id: str"),
     ],
 )
-def test_generated_reference_shows_signatures_defaults_and_what_is_inherited(page: str, shown: str) -> None:
+def test_generated_reference_shows_signatures_defaults_and_inherited_members(page: str, shown: str) -> None:
     source = (REFERENCE / f"{page}.html").read_text(encoding="utf-8")
     text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", source)).split())
     assert shown in text

@@ -1,1 +1,1 @@
-"""LangGraph's and LangChain's own packages on the sandbox; `make test-ecosystem` installs them and runs the checks."""
+"""Checks of packages of LangGraph and LangChain with the sandbox. `make test-ecosystem` installs and runs them."""

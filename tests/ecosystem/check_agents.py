@@ -1,4 +1,4 @@
-"""Supervisors, swarms, deep agents and checkpoints: every run on the sandbox ends in an answer."""
+"""Supervisors, swarms, deep agents and checkpoints: each run on the sandbox ends with an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langgraph_supervisor import create_supervisor
 from langgraph_swarm import create_handoff_tool, create_swarm
 
 from langchain_workers_gemma import ChatWorkersGemma
-from tests.ecosystem.asking import LIMIT, add, final, get_weather, question
+from tests.ecosystem.agent_helpers import RECURSION_LIMIT, add, check_final_answer, get_weather, make_input
 
 
 def test_supervisor(llm: ChatWorkersGemma) -> None:
@@ -23,7 +23,7 @@ def test_supervisor(llm: ChatWorkersGemma) -> None:
     app: Any = create_supervisor(
         [weather, maths], model=llm, prompt="You manage a weather and a maths expert."
     ).compile()
-    final(app.invoke(question(), LIMIT))
+    check_final_answer(app.invoke(make_input(), RECURSION_LIMIT))
 
 
 def test_swarm(llm: ChatWorkersGemma) -> None:
@@ -32,29 +32,29 @@ def test_swarm(llm: ChatWorkersGemma) -> None:
     weather: Any = create_agent(llm, [get_weather, to_maths], name="weather")
     maths: Any = create_agent(llm, [add, to_weather], name="maths")
     app: Any = create_swarm([weather, maths], default_active_agent="weather").compile()
-    final(app.invoke(question(), LIMIT))
+    check_final_answer(app.invoke(make_input(), RECURSION_LIMIT))
 
 
 def test_deep_agent(llm: ChatWorkersGemma) -> None:
     agent: Any = create_deep_agent(model=llm, tools=[get_weather], system_prompt="You know the weather.")
-    final(agent.invoke(question(), {"recursion_limit": 80}))
+    check_final_answer(agent.invoke(make_input(), {"recursion_limit": 80}))
 
 
 def test_checkpoints_in_sqlite(llm: ChatWorkersGemma, tmp_path: Path) -> None:
-    thread: Any = {"configurable": {"thread_id": "1"}, **LIMIT}
-    for asked in ("What is the weather in the city of Paris?", "And in the city of Rome?"):
+    thread: Any = {"configurable": {"thread_id": "1"}, **RECURSION_LIMIT}
+    for question in ("What is the weather in the city of Paris?", "And in the city of Rome?"):
         with SqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
             agent: Any = create_agent(llm, [get_weather], checkpointer=saver)
-            state = agent.invoke(question(asked), thread)
-            final(state)
+            state = agent.invoke(make_input(question), thread)
+            check_final_answer(state)
     assert sum(isinstance(message, HumanMessage) for message in state["messages"]) == 2
 
 
 async def test_checkpoints_in_sqlite_of_async_runs(llm: ChatWorkersGemma, tmp_path: Path) -> None:
-    thread: Any = {"configurable": {"thread_id": "1"}, **LIMIT}
-    for asked in ("What is the weather in the city of Paris?", "And in the city of Rome?"):
+    thread: Any = {"configurable": {"thread_id": "1"}, **RECURSION_LIMIT}
+    for question in ("What is the weather in the city of Paris?", "And in the city of Rome?"):
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.sqlite")) as saver:
             agent: Any = create_agent(llm, [get_weather], checkpointer=saver)
-            state = await agent.ainvoke(question(asked), thread)
-            final(state)
+            state = await agent.ainvoke(make_input(question), thread)
+            check_final_answer(state)
     assert sum(isinstance(message, HumanMessage) for message in state["messages"]) == 2

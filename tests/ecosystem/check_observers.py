@@ -1,4 +1,4 @@
-"""Libraries that mock or trace httpx see the requests, though they go to httpx's transports without a client."""
+"""Libraries that mock or trace httpx see the requests, although these go to httpx's transports without a client."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ REPLY = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
-WAYS = ("invoke", "ainvoke", "stream", "astream")
+METHODS = ("invoke", "ainvoke", "stream", "astream")
 
 
-async def ask(llm: ChatWorkersGemma, way: str) -> str:
-    match way:
+async def call(llm: ChatWorkersGemma, method: str) -> str:
+    match method:
         case "invoke":
             return str(llm.invoke("Hi").text)
         case "ainvoke":
@@ -36,9 +36,9 @@ async def ask(llm: ChatWorkersGemma, way: str) -> str:
             return "".join([str(chunk.text) async for chunk in llm.astream("Hi")])
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_pytest_httpx_answers(httpx_mock: HTTPXMock, way: str) -> None:
-    if "stream" in way:
+@pytest.mark.parametrize("method", METHODS)
+async def test_pytest_httpx_mocks_the_response(httpx_mock: HTTPXMock, method: str) -> None:
+    if "stream" in method:
         delta = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}]}
         httpx_mock.add_response(
             content=b"data: " + json.dumps(delta).encode() + b"\n\ndata: [DONE]\n\n",
@@ -47,7 +47,7 @@ async def test_pytest_httpx_answers(httpx_mock: HTTPXMock, way: str) -> None:
     else:
         httpx_mock.add_response(json={"result": REPLY, "success": True})
     llm = ChatWorkersGemma(model=MODEL, account_id="account", api_token=TOKEN)
-    assert await ask(llm, way) == "Hello"
+    assert await call(llm, method) == "Hello"
     request = httpx_mock.get_request()
     assert request is not None
     assert str(request.url) == f"https://api.cloudflare.com/client/v4/accounts/account/ai/run/{MODEL}"
@@ -68,13 +68,13 @@ def spans() -> Iterator[InMemorySpanExporter]:
         instrumentor.uninstrument()
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_opentelemetry_traces(spans: InMemorySpanExporter, way: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+async def test_opentelemetry_traces(spans: InMemorySpanExporter, method: str) -> None:
     with Sandbox() as sandbox:
         llm = ChatWorkersGemma(
             model=MODEL, base_url=sandbox.base_url, account_id=sandbox.account_id, api_token=sandbox.api_token
         )
-        assert await ask(llm, way)
+        assert await call(llm, method)
         (span,) = spans.get_finished_spans()
         (request,) = sandbox.requests
     assert isinstance(span, ReadableSpan)
@@ -84,5 +84,5 @@ async def test_opentelemetry_traces(spans: InMemorySpanExporter, way: str) -> No
     assert 200 in (attributes.get("http.status_code"), attributes.get("http.response.status_code"))
     assert sandbox.api_token not in span.to_json()
     assert span.context is not None
-    sent = {name.lower(): value for name, value in request.headers.items()}
-    assert f"{span.context.trace_id:032x}" in sent["traceparent"]
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert f"{span.context.trace_id:032x}" in headers["traceparent"]

@@ -23,7 +23,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_workers_gemma import ChatWorkersGemma, WorkersGemmaEmbeddings
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.ecosystem.asking import LIMIT, final, get_weather, question, sent
+from tests.ecosystem.agent_helpers import RECURSION_LIMIT, check_final_answer, get_weather, join_sent_bodies, make_input
 from tests.helpers.model_calls import CALL_METHODS, EVENT_METHODS, call_model
 
 # --- Caches -----------------------------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> BaseCache:
 
 
 @pytest.fixture(params=["model's own", "global"])
-def cached(request: pytest.FixtureRequest, llm: ChatWorkersGemma, cache: BaseCache) -> Iterator[ChatWorkersGemma]:
+def cached_llm(request: pytest.FixtureRequest, llm: ChatWorkersGemma, cache: BaseCache) -> Iterator[ChatWorkersGemma]:
     if request.param == "global":
         set_llm_cache(cache)
         yield llm
@@ -44,33 +44,33 @@ def cached(request: pytest.FixtureRequest, llm: ChatWorkersGemma, cache: BaseCac
         yield llm.model_copy(update={"cache": cache})
 
 
-@pytest.mark.parametrize("way", CALL_METHODS)
-def test_a_cached_answer(cached: ChatWorkersGemma, sandbox: Sandbox, way: str) -> None:
-    first = call_model(cached, way, "Name a colour.")
-    again = call_model(cached, way, "Name a colour.")
-    is_stream = way in ("stream", "astream")
-    assert len(sandbox.requests) == (2 if is_stream else 1), "LangChain's caches know whole answers alone"
+@pytest.mark.parametrize("method", CALL_METHODS)
+def test_cached_reply(cached_llm: ChatWorkersGemma, sandbox: Sandbox, method: str) -> None:
+    first = call_model(cached_llm, method, "Name a colour.")
+    again = call_model(cached_llm, method, "Name a colour.")
+    is_stream = method in ("stream", "astream")
+    assert len(sandbox.requests) == (2 if is_stream else 1), "LangChain's caches do not support streams"
     assert again.text == first.text
     assert again.response_metadata["model_name"] == first.response_metadata["model_name"]
-    call_model(cached.bind(temperature=0.5), way, "Name a colour.")
-    call_model(cached.model_copy(update={"seed": 7}), way, "Name a colour.")
-    assert len(sandbox.requests) == (4 if is_stream else 3), "other settings are another call"
+    call_model(cached_llm.bind(temperature=0.5), method, "Name a colour.")
+    call_model(cached_llm.model_copy(update={"seed": 7}), method, "Name a colour.")
+    assert len(sandbox.requests) == (4 if is_stream else 3), "calls with other settings must not share a cache entry"
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_a_cached_call_of_a_tool(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandbox, way: str) -> None:
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+def test_cached_tool_call(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandbox, method: str) -> None:
     bound = llm.model_copy(update={"cache": cache}).bind_tools([get_weather])
-    asked = question()["messages"]
-    first, again = call_model(bound, way, asked), call_model(bound, way, asked)
+    messages = make_input()["messages"]
+    first, again = call_model(bound, method, messages), call_model(bound, method, messages)
     assert len(sandbox.requests) == 1
     assert [call["args"] for call in again.tool_calls] == [call["args"] for call in first.tool_calls] != []
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_a_cached_object(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandbox, way: str) -> None:
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+def test_cached_structured_output(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandbox, method: str) -> None:
     schema = {"title": "city", "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     structured = llm.model_copy(update={"cache": cache}).with_structured_output(schema)
-    call = (lambda: asyncio.run(structured.ainvoke("The city is Paris."))) if way == "ainvoke" else None
+    call = (lambda: asyncio.run(structured.ainvoke("The city is Paris."))) if method == "ainvoke" else None
     first, again = ((call or (lambda: structured.invoke("The city is Paris.")))() for _ in range(2))
     assert first == again
     assert len(sandbox.requests) == 1
@@ -79,36 +79,36 @@ def test_a_cached_object(llm: ChatWorkersGemma, cache: BaseCache, sandbox: Sandb
 # --- Rate limiters ----------------------------------------------------------------------------------------------------
 
 
-class _Counting(InMemoryRateLimiter):
-    """Core's limiter, which also counts its calls."""
+class _CountingRateLimiter(InMemoryRateLimiter):
+    """Core's rate limiter, which also counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(requests_per_second=1000, check_every_n_seconds=0.001, max_bucket_size=2)
-        self.asked = 0
+        self.calls = 0
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        self.asked += 1
+        self.calls += 1
         return super().acquire(blocking=blocking)
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
-        self.asked += 1
+        self.calls += 1
         return await super().aacquire(blocking=blocking)
 
 
-@pytest.mark.parametrize("way", [*CALL_METHODS, *EVENT_METHODS])
-def test_rate_limiter(llm: ChatWorkersGemma, way: str) -> None:
-    limiter = _Counting()
+@pytest.mark.parametrize("method", [*CALL_METHODS, *EVENT_METHODS])
+def test_rate_limiter(llm: ChatWorkersGemma, method: str) -> None:
+    limiter = _CountingRateLimiter()
     limited = llm.model_copy(update={"rate_limiter": limiter})
     for _ in range(3):
-        assert call_model(limited, way).text
-    assert limiter.asked == 3
+        assert call_model(limited, method).text
+    assert limiter.calls == 3
 
 
 def test_rate_limiter_of_a_batch(llm: ChatWorkersGemma) -> None:
-    limiter = _Counting()
+    limiter = _CountingRateLimiter()
     limited = llm.model_copy(update={"rate_limiter": limiter})
     assert all(answer.text for answer in limited.batch(["One", "Two", "Three", "Four"]))
-    assert limiter.asked == 4
+    assert limiter.calls == 4
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------
@@ -123,36 +123,36 @@ async def test_events_v2_of_a_model(llm: ChatWorkersGemma) -> None:
 
 async def test_events_v2_of_an_agent(llm: ChatWorkersGemma) -> None:
     agent: Any = create_agent(llm, [get_weather])
-    names = [event["event"] async for event in agent.astream_events(question(), {**LIMIT}, version="v2")]
+    names = [event["event"] async for event in agent.astream_events(make_input(), {**RECURSION_LIMIT}, version="v2")]
     assert names.count("on_chat_model_start") == names.count("on_chat_model_end") == 2
     assert names.count("on_tool_start") == names.count("on_tool_end") == 1
     assert names.count("on_chat_model_stream") > 2
 
 
-@pytest.mark.parametrize("way", EVENT_METHODS)
-def test_events_v3_of_a_model(llm: ChatWorkersGemma, way: str) -> None:
+@pytest.mark.parametrize("method", EVENT_METHODS)
+def test_events_v3_of_a_model(llm: ChatWorkersGemma, method: str) -> None:
     bound = llm.bind_tools([get_weather])
-    message = call_model(bound, way, question()["messages"])
+    message = call_model(bound, method, make_input()["messages"])
     assert [call["name"] for call in message.tool_calls] == ["get_weather"]
     assert message.usage_metadata
-    whole = call_model(bound, "invoke", question()["messages"])
+    whole = call_model(bound, "invoke", make_input()["messages"])
     assert message.text == whole.text
     assert [call["args"] for call in message.tool_calls] == [call["args"] for call in whole.tool_calls]
 
 
 async def test_events_v3_of_an_agent(llm: ChatWorkersGemma) -> None:
     agent: Any = create_agent(llm, [get_weather])
-    stream = await agent.astream_events(question(), {**LIMIT}, version="v3")
+    stream = await agent.astream_events(make_input(), {**RECURSION_LIMIT}, version="v3")
     answers = [await message.output async for message in stream.messages]
     state = await stream.output()
-    assert final(state).text == answers[-1].text
+    assert check_final_answer(state).text == answers[-1].text
     assert [call["name"] for answer in answers for call in answer.tool_calls] == ["get_weather"]
 
 
 # --- Trimmed histories ------------------------------------------------------------------------------------------------
 
 
-def test_trimming_by_the_model(llm: ChatWorkersGemma) -> None:
+def test_trimming_with_the_token_count_of_the_model(llm: ChatWorkersGemma) -> None:
     history = [
         SystemMessage("Be brief."),
         *(kind(f"This is message number {n} of a long talk.") for n in range(20) for kind in (HumanMessage, AIMessage)),
@@ -198,23 +198,23 @@ def store(sandbox: Sandbox) -> InMemoryVectorStore:
     return InMemoryVectorStore.from_documents([Document(fact) for fact in FACTS], embeddings)
 
 
-def test_a_retrieval_chain(llm: ChatWorkersGemma, store: InMemoryVectorStore, sandbox: Sandbox) -> None:
+def test_retrieval_chain(llm: ChatWorkersGemma, store: InMemoryVectorStore, sandbox: Sandbox) -> None:
     prompt = ChatPromptTemplate.from_template("Answer from this alone:\n{context}\n\nQuestion: {question}")
     context = store.as_retriever(search_kwargs={"k": 1}) | (lambda found: "\n".join(one.page_content for one in found))
     chain: Any = {"context": context, "question": RunnablePassthrough()} | prompt | llm | StrOutputParser()
     assert chain.invoke("What is the capital of Mongolia?").strip()
-    assert "Ulaanbaatar" in sent(sandbox)
-    assert "violin" not in sent(sandbox).rsplit("\n", 1)[-1]
+    assert "Ulaanbaatar" in join_sent_bodies(sandbox)
+    assert "violin" not in join_sent_bodies(sandbox).rsplit("\n", 1)[-1]
     assert "".join(chain.stream("What is the capital of Mongolia?")).strip()
 
 
-def test_an_agent_that_looks_things_up(llm: ChatWorkersGemma, store: InMemoryVectorStore, sandbox: Sandbox) -> None:
+def test_agent_with_a_retriever_tool(llm: ChatWorkersGemma, store: InMemoryVectorStore, sandbox: Sandbox) -> None:
     tool = create_retriever_tool(
         store.as_retriever(search_kwargs={"k": 1}), "search_facts", "Search facts about a topic."
     )
     agent: Any = create_agent(llm, [tool])
-    state = agent.invoke(question("Search the facts: what is the capital of Mongolia?"), LIMIT)
-    final(state)
+    state = agent.invoke(make_input("Search the facts: what is the capital of Mongolia?"), RECURSION_LIMIT)
+    check_final_answer(state)
     results = [message for message in state["messages"] if isinstance(message, ToolMessage)]
     assert results
     assert results[0].text in FACTS

@@ -1,4 +1,4 @@
-"""A sandbox, and every model and method on it."""
+"""Fixtures: a sandbox, and each model with each tool calling method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from langchain_workers_gemma import ChatWorkersGemma
 from langchain_workers_gemma.sandbox import Sandbox
-from tests.ecosystem.asking import MODELS, model_on
+from tests.ecosystem.agent_helpers import MODELS, make_llm
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 @pytest.fixture(params=list(MODELS.values()), ids=list(MODELS))
 def llm(request: pytest.FixtureRequest, sandbox: Sandbox) -> ChatWorkersGemma:
-    return model_on(sandbox, **request.param)
+    return make_llm(sandbox, **request.param)

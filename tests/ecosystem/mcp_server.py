@@ -14,12 +14,12 @@ server = FastMCP("weather")
 
 
 def get_weather(city: str) -> str:
-    """Tell the weather in a city."""
+    """Get the weather in a city."""
     return f"24 degrees in {city}"
 
 
 def get_forecast(city: str) -> list[Any]:
-    """Tell the forecast for a city, day by day."""
+    """Get the daily forecast for a city."""
     return [
         TextContent(type="text", text=f"Monday in {city}: 20 degrees"),
         TextContent(type="text", text="Tuesday: 25"),
@@ -35,19 +35,19 @@ def get_map(city: str) -> list[Any]:
 
 
 def get_report(city: str) -> list[Any]:
-    """Link to the climate report of a city."""
+    """Get a link to the climate report of a city."""
     return [ResourceLink(type="resource_link", uri=AnyUrl("https://example.com/report"), name=f"Report on {city}")]
 
 
 def get_manual(city: str) -> list[Any]:
-    """Give the manual of a city, which is a PDF."""
+    """Get the manual of a city as a PDF."""
     pdf = base64.b64encode(b"%PDF-1.4").decode()
     manual = BlobResourceContents(uri=AnyUrl("file:///manual.pdf"), mimeType="application/pdf", blob=pdf)
     return [TextContent(type="text", text=f"The manual of {city}"), EmbeddedResource(type="resource", resource=manual)]
 
 
 def get_tide(city: str) -> str:
-    """Tell the tide in a city, which always fails."""
+    """Get the tide in a city. It always fails."""
     raise ValueError(f"no sea at {city}")
 
 

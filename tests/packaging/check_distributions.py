@@ -1,8 +1,8 @@
-"""Build wheel and sdist, install each into an empty environment without extras, and try it there.
+"""Build the wheel and the sdist, install each into an empty environment without extras, and check it there.
 
     python tests/packaging/check_distributions.py
 
-Needs `hatchling` and `pip` in the environment that runs it. What the two others need is fetched once.
+It needs `hatchling` and `pip` in the environment that runs it. The dependencies are downloaded once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGE = "langchain_workers_gemma"
 _STRICT = ("-W", "error", "-W", "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
-# Each runs alone, in an interpreter that sees the new environment only.
+# Each probe runs in its own interpreter of the new environment.
 PROBES = {
     "imports without any extra": f"""
         import {PACKAGE}
@@ -33,7 +33,7 @@ PROBES = {
         for name in {PACKAGE}.__all__:
             getattr({PACKAGE}, name)
         """,
-    "makes model objects": f"""
+    "creates model objects": f"""
         from {PACKAGE} import AIGateway, ChatWorkersGemma, WorkersGemmaEmbeddings
         llm = ChatWorkersGemma(account_id="account", api_token="secret-token", ai_gateway=AIGateway("default"))
         assert llm.model.startswith("@cf/google/gemma-4"), llm.model
@@ -41,7 +41,7 @@ PROBES = {
         assert "secret-token" not in repr(llm)
         WorkersGemmaEmbeddings(account_id="account", api_token="secret-token")
         """,
-    "says what is missing without credentials": f"""
+    "names the missing variable without credentials": f"""
         from {PACKAGE} import ChatWorkersGemma
         try:
             ChatWorkersGemma()
@@ -74,12 +74,12 @@ PROBES = {
         from importlib.metadata import metadata, version
         from {PACKAGE} import __version__
         assert version("langchain-workers-gemma") == __version__
-        told = metadata("langchain-workers-gemma")
-        assert told["License-Expression"] == "MIT" and told.get_all("License-File") == ["LICENSE"]
-        assert told["Requires-Python"] == ">=3.11" and told["Author"] and told["Keywords"]
-        extras = set(told.get_all("Provides-Extra"))
+        fields = metadata("langchain-workers-gemma")
+        assert fields["License-Expression"] == "MIT" and fields.get_all("License-File") == ["LICENSE"]
+        assert fields["Requires-Python"] == ">=3.11" and fields["Author"] and fields["Keywords"]
+        extras = set(fields.get_all("Provides-Extra"))
         assert {{"agents", "notebooks", "progress", "sandbox"}} <= extras, extras
-        assert "# langchain-workers-gemma" in told.get_payload()
+        assert "# langchain-workers-gemma" in fields.get_payload()
         """,
     "has a command line": f"""
         import importlib.metadata, runpy, sys
@@ -91,7 +91,7 @@ PROBES = {
         except SystemExit as end:
             assert not end.code, end.code
         """,
-    "puts nothing beside the package": """
+    "installs nothing outside the package": """
         from importlib.metadata import files
         tops = {path.parts[0] for path in files("langchain-workers-gemma") if path.parts[0] != ".."}
         strays = {top for top in tops if not top.startswith("langchain_workers_gemma")}
@@ -101,91 +101,96 @@ PROBES = {
 
 
 def main() -> int:
-    """Build, install, try, and report.
+    """Build, install and check the distributions, and print the outcomes.
 
     Returns:
         The exit code.
     """
-    with tempfile.TemporaryDirectory(prefix="distributions-") as where:
-        home = Path(where)
+    with tempfile.TemporaryDirectory(prefix="distributions-") as folder_name:
+        home = Path(folder_name)
         _run(sys.executable, "-m", "hatchling", "build", "--directory", str(home), cwd=ROOT)
         wheel, sdist = next(home.glob("*.whl")), next(home.glob("*.tar.gz"))
-        # Everything that will be installed is fetched once; afterwards there is no need for the network.
-        _run(*_PIP, "wheel", "--wheel-dir", str(home / "house"), str(wheel), *_build_requirements())
-        outcomes = [*_contents(wheel, sdist)]
+        # Everything to install is downloaded once. The steps after this need no network.
+        _run(*_PIP, "wheel", "--wheel-dir", str(home / "wheels"), str(wheel), *_get_build_requirements())
+        outcomes = [*_check_contents(wheel, sdist)]
         with ThreadPoolExecutor(2) as pool:
-            for tried in pool.map(_try_out, (wheel, sdist)):
-                outcomes += tried
+            for checked in pool.map(_check_installation, (wheel, sdist)):
+                outcomes += checked
     failed = sum(error is not None for _, error in outcomes)
-    for what, error in outcomes:
-        print(f"{'ok    ' if error is None else 'FAILED'} {what}" + ("" if error is None else f"\n{error}"))
+    for name, error in outcomes:
+        print(f"{'ok    ' if error is None else 'FAILED'} {name}" + ("" if error is None else f"\n{error}"))
     print(f"{len(outcomes) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
-def _build_requirements() -> list[str]:
+def _get_build_requirements() -> list[str]:
     required: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     return required
 
 
-def _contents(wheel: Path, sdist: Path) -> Iterator[tuple[str, str | None]]:
-    """What must and must not be in the two files."""
+def _check_contents(wheel: Path, sdist: Path) -> Iterator[tuple[str, str | None]]:
+    """Check which files the two distributions contain."""
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
     with tarfile.open(sdist) as tar:
         in_sdist = {name.partition("/")[2] for name in tar.getnames()}
-    yield "wheel: holds every file of the package", _missing(_committed(PACKAGE) - in_wheel)
-    yield "sdist: holds every file of the repository, which its Makefile uses", _missing(_committed(".") - in_sdist)
-    wrong = {name for name in in_wheel | in_sdist if "__pycache__" in name or name.endswith((".pyc", ".env"))}
-    yield "both: hold no rubbish", f"       {sorted(wrong)}" if wrong else None
+    yield "wheel: contains every file of the package", _describe_missing(_list_committed_files(PACKAGE) - in_wheel)
+    yield (
+        "sdist: contains every file of the repository, because its Makefile uses them",
+        _describe_missing(_list_committed_files(".") - in_sdist),
+    )
+    unwanted = {name for name in in_wheel | in_sdist if "__pycache__" in name or name.endswith((".pyc", ".env"))}
+    yield "both: contain no caches or `.env` files", f"       {sorted(unwanted)}" if unwanted else None
 
 
-def _committed(folder: str) -> set[str]:
-    """Return the files of a folder that the repository holds."""
+def _list_committed_files(folder: str) -> set[str]:
+    """Return the files of a folder that are in the repository."""
     listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return set(listed.splitlines())
 
 
-def _missing(names: set[str]) -> str | None:
+def _describe_missing(names: set[str]) -> str | None:
     return f"       missing: {sorted(names)}" if names else None
 
 
-def _try_out(distribution: Path) -> list[tuple[str, str | None]]:
-    """Install one of the files into an environment of its own, and run the probes there."""
+def _check_installation(distribution: Path) -> list[tuple[str, str | None]]:
+    """Install one of the distributions into a new environment, and run the probes there."""
     kind = "wheel" if distribution.suffix == ".whl" else "sdist"
     environment = distribution.parent / f"environment-{kind}"
     _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
     python = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
 
-    house = distribution.parent / "house"
+    wheels = distribution.parent / "wheels"
 
     def install() -> None:
-        _run(*_PIP, "--python", python, "install", "--no-index", "--find-links", str(house), str(distribution))
+        _run(*_PIP, "--python", python, "install", "--no-index", "--find-links", str(wheels), str(distribution))
 
-    outcomes = [(f"{kind}: installs into an empty environment", _error_of(install))]
+    outcomes = [(f"{kind}: installs into an empty environment", _find_error(install))]
     if outcomes[0][1] is not None:
         return outcomes
-    outcomes.append((f"{kind}: its requirements agree", _error_of(lambda: _run(*_PIP, "--python", python, "check"))))
-    for what, probe in PROBES.items():
+    outcomes.append(
+        (f"{kind}: its requirements are compatible", _find_error(lambda: _run(*_PIP, "--python", python, "check")))
+    )
+    for name, probe in PROBES.items():
         code = "\n".join(line[8:] for line in probe.splitlines())
-        outcomes.append((f"{kind}: {what}", _error_of(partial(_run, python, "-I", *_STRICT, "-c", code))))
+        outcomes.append((f"{kind}: {name}", _find_error(partial(_run, python, "-I", *_STRICT, "-c", code))))
     return outcomes
 
 
-def _error_of(action: Callable[[], None]) -> str | None:
+def _find_error(action: Callable[[], None]) -> str | None:
     try:
         action()
     except subprocess.CalledProcessError as error:
-        said: str = error.stdout
-        return "\n".join(f"       {line}" for line in said.strip().splitlines()[-12:])
+        output: str = error.stdout
+        return "\n".join(f"       {line}" for line in output.strip().splitlines()[-12:])
     return None
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:
-    """Run a command without the credentials of whoever runs this.
+    """Run a command without the user's credentials.
 
     Raises:
-        CalledProcessError: With its output, if it fails.
+        CalledProcessError: If the command failed. It contains the output.
     """
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "CF_", "WORKERS_"))

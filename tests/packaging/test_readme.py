@@ -1,5 +1,4 @@
-"""The README as a newcomer follows it: a fresh environment that holds what its `pip install` lines name and nothing
-else, an empty folder, and every block in order."""
+"""Every block of the README runs in order, in an empty folder and a new environment with only the packages it names."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ _INSTALL = re.compile(r"^pip install (.*)$", re.MULTILINE)
 _RELATIVE_LINK = re.compile(r"\]\((?!https?://|#)")
 
 
-def _blocks(language: str) -> list[str]:
+def _get_blocks(language: str) -> list[str]:
     found = [
         block for block in markdown_pages.parse_blocks(README.read_text(encoding="utf-8")) if block.language == language
     ]
@@ -32,7 +31,7 @@ def test_links_work_on_a_package_index_too() -> None:
     assert not _RELATIVE_LINK.search(README.read_text(encoding="utf-8"))
 
 
-def test_it_is_a_screen_and_a_half() -> None:
+def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
 
 
@@ -44,11 +43,11 @@ def test_every_block_runs_in_a_fresh_environment_and_an_empty_folder(tmp_path: P
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     scripts = environment / ("Scripts" if os.name == "nt" else "bin")
     python = str(scripts / "python")
-    shell = "\n".join(_blocks("bash"))
+    shell = "\n".join(_get_blocks("bash"))
     assert _INSTALL.search(shell)
-    for wanted in _INSTALL.findall(shell):  # in a clone, as the README says
+    for package in _INSTALL.findall(shell):  # in a clone of the repository, as in the README
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted.strip('"')],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package.strip('"')],
             cwd=markdown_pages.ROOT,
             check=True,
         )
@@ -63,7 +62,7 @@ def test_every_block_runs_in_a_fresh_environment_and_an_empty_folder(tmp_path: P
         }
         for command in re.findall(r"^workers-gemma .*$", shell, re.MULTILINE):
             _run([str(scripts / "workers-gemma"), *command.split()[1:]], folder, variables)
-        program = "\n".join(_blocks("python"))
+        program = "\n".join(_get_blocks("python"))
         printed = _run([python, *STRICT_WARNINGS, "-c", program], folder, variables)
     assert "24 degrees and sunny in Paris" in printed
     assert "name='Ada Lovelace' age=36" in printed

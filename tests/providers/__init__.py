@@ -1,1 +1,1 @@
-"""Histories that other providers' packages wrote: `make test-providers`."""
+"""Checks of histories from the packages of other providers: `make test-providers`."""

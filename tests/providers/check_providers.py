@@ -1,4 +1,4 @@
-"""Conversations that another provider's package began and a Gemma continues."""
+"""A Gemma continues conversations that another provider's package started."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.helpers.model_calls import CHAT_MODELS, GEMMA_4, WEATHER_TOOL, make_m
 from tests.providers.replies import ANTHROPIC, GOOGLE, OPENAI_CHAT, OPENAI_RESPONSES, TEXT
 from tests.providers.streams import write_events
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of the other packages
 
 
-class World(ThreadingHTTPServer):
-    """Every provider's API on loopback: others answer as scripted, Workers AI answers "Hi"."""
+class ProviderServer(ThreadingHTTPServer):
+    """A server with every provider's API: Workers AI replies with "Hi", and the others with `reply`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -40,19 +40,19 @@ class World(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def gemma(self, **options: Any) -> ChatWorkersGemma:
+    def make_gemma(self, **options: Any) -> ChatWorkersGemma:
         return make_model(base_url=self.url, **options)
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        world = self.server
-        assert isinstance(world, World)
+        server = self.server
+        assert isinstance(server, ProviderServer)
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, reply = world.status, world.reply if world.status == 200 else {"error": {"message": "no"}}
+        status, reply = server.status, server.reply if server.status == 200 else {"error": {"message": "no"}}
         is_gemma = self.path.startswith("/accounts/")
         if is_gemma:
-            world.bodies.append(body)
+            server.bodies.append(body)
             status, reply = 200, {"result": {"response": "Hi"}, "success": True}
         is_stream = status == 200 and not is_gemma and (body.get("stream") or "streamGenerateContent" in self.path)
         content = write_events(reply) if is_stream else json.dumps(reply).encode()
@@ -63,12 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with World() as server:
+def server() -> Iterator[ProviderServer]:
+    with ProviderServer() as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
@@ -92,7 +92,7 @@ def _google(url: str, **options: Any) -> BaseChatModel:
     return model
 
 
-# In the v1 form an image that OpenAI made has no media type, which core itself refuses when it traces any call.
+# In the v1 format an image from OpenAI has no media type. Core itself raises an error for it when it traces a call.
 OPENAI_WITHOUT_IMAGE = {
     **OPENAI_RESPONSES,
     "output": [item for item in OPENAI_RESPONSES["output"] if item["type"] != "image_generation_call"],
@@ -111,15 +111,15 @@ PROVIDERS: dict[str, tuple[Callable[[str], BaseChatModel], dict[str, Any]]] = {
 
 
 @pytest.fixture(params=["whole", "streamed"])
-def way(request: pytest.FixtureRequest) -> str:
+def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def written_by(world: World, provider: str, way: str) -> AIMessage:
-    """Return a message as a provider's own package makes it of a reply of its API, whole or merged of its chunks."""
-    make, world.reply = PROVIDERS[provider]
-    asked = "Weather in Bonn?"
-    message = make(world.url).invoke(asked) if way == "whole" else reduce(add, make(world.url).stream(asked))
+def make_provider_message(server: ProviderServer, provider: str, method: str) -> AIMessage:
+    """Return the message that a provider's own package makes of a reply, whole or merged from chunks."""
+    make, server.reply = PROVIDERS[provider]
+    question = "Weather in Bonn?"
+    message = make(server.url).invoke(question) if method == "whole" else reduce(add, make(server.url).stream(question))
     assert isinstance(message, AIMessage)
     assert [call["name"] for call in message.tool_calls] == ["get_weather"]
     return message
@@ -127,61 +127,62 @@ def written_by(world: World, provider: str, way: str) -> AIMessage:
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_gemma_continues_the_conversation(world: World, provider: str, model: str, way: str) -> None:
-    foreign = written_by(world, provider, way)
+def test_gemma_continues_the_conversation(server: ProviderServer, provider: str, model: str, method: str) -> None:
+    foreign = make_provider_message(server, provider, method)
     result = ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or "")
-    world.gemma(model=model).invoke([HumanMessage("Weather in Bonn?"), foreign, result])
-    sent = json.dumps(world.bodies[-1]["messages"], ensure_ascii=False)
-    assert sent.count("get_weather") >= 1
-    assert "Bonn" in sent
-    assert "7 degrees" in sent
-    assert "example.org" not in sent, "citations and searches are left out"
-    assert "print(1)" not in sent
+    server.make_gemma(model=model).invoke([HumanMessage("Weather in Bonn?"), foreign, result])
+    sent_text = json.dumps(server.bodies[-1]["messages"], ensure_ascii=False)
+    assert sent_text.count("get_weather") >= 1
+    assert "Bonn" in sent_text
+    assert "7 degrees" in sent_text
+    assert "example.org" not in sent_text, "citations and searches must not be sent"
+    assert "print(1)" not in sent_text
     if model == GEMMA_4:
-        assert TEXT in world.bodies[-1]["messages"][1]["reasoning"]
+        assert TEXT in server.bodies[-1]["messages"][1]["reasoning"]
     else:
-        assert sent.count(TEXT) == 1
+        assert sent_text.count(TEXT) == 1
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_answer_is_kept_as_text(world: World, provider: str, way: str) -> None:
-    foreign = written_by(world, provider, way).model_copy(update={"tool_calls": []})
-    world.gemma().invoke([HumanMessage("Weather in Bonn?"), foreign, HumanMessage("Thanks.")])
-    assert world.bodies[-1]["messages"][1] == {"role": "assistant", "content": TEXT}
+def test_final_message_is_kept_as_text(server: ProviderServer, provider: str, method: str) -> None:
+    foreign = make_provider_message(server, provider, method).model_copy(update={"tool_calls": []})
+    server.make_gemma().invoke([HumanMessage("Weather in Bonn?"), foreign, HumanMessage("Thanks.")])
+    assert server.bodies[-1]["messages"][1] == {"role": "assistant", "content": TEXT}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_chain_with_fallbacks(world: World, provider: str, way: str) -> None:
-    foreign = written_by(world, provider, way)
+def test_chain_with_fallbacks(server: ProviderServer, provider: str, method: str) -> None:
+    foreign = make_provider_message(server, provider, method)
     history: list[BaseMessage] = [
         HumanMessage("Weather in Bonn?"),
         foreign,
         ToolMessage("7 degrees", tool_call_id=foreign.tool_calls[0]["id"] or ""),
     ]
     make, _ = PROVIDERS[provider]
-    world.status = 500
-    chain = make(world.url).bind_tools([WEATHER_TOOL]).with_fallbacks([world.gemma().bind_tools([WEATHER_TOOL])])
+    server.status = 500
+    chain = make(server.url).bind_tools([WEATHER_TOOL]).with_fallbacks([server.make_gemma().bind_tools([WEATHER_TOOL])])
     assert chain.invoke(history).text == "Hi"
-    assert [message["role"] for message in world.bodies[-1]["messages"]] == ["user", "assistant", "tool"]
+    assert [message["role"] for message in server.bodies[-1]["messages"]] == ["user", "assistant", "tool"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_agent_that_falls_back(world: World, provider: str, way: str) -> None:
+def test_agent_with_fallbacks(server: ProviderServer, provider: str, method: str) -> None:
     def get_weather(city: str) -> str:
         """Tell the weather in a city."""
-        world.status = 500  # from here on the first model fails
+        server.status = 500  # now the first model fails
         return f"7 degrees in {city}"
 
-    make, world.reply = PROVIDERS[provider]
-    agent: Any = create_agent(make(world.url), [get_weather], middleware=[ModelFallbackMiddleware(world.gemma())])
-    asked: Any = {"messages": [HumanMessage("Weather in Bonn?")]}
-    if way == "whole":
-        state = agent.invoke(asked)
-    else:  # asked for tokens, an agent streams its models and keeps merged chunks
-        state = [value for mode, value in agent.stream(asked, stream_mode=["messages", "values"]) if mode == "values"][
-            -1
-        ]
+    make, server.reply = PROVIDERS[provider]
+    agent: Any = create_agent(
+        make(server.url), [get_weather], middleware=[ModelFallbackMiddleware(server.make_gemma())]
+    )
+    question: Any = {"messages": [HumanMessage("Weather in Bonn?")]}
+    if method == "whole":
+        state = agent.invoke(question)
+    else:  # with the stream mode "messages", an agent streams its models and merges the chunks
+        parts = list(agent.stream(question, stream_mode=["messages", "values"]))
+        state = [value for mode, value in parts if mode == "values"][-1]
     assert state["messages"][-1].text == "Hi"
-    messages = world.bodies[-1]["messages"]
+    messages = server.bodies[-1]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "tool"]
     assert messages[-1]["content"] == "7 degrees in Bonn"

@@ -1,4 +1,4 @@
-"""Replies of other providers' APIs, as their documentation has them, with every kind of content that they know."""
+"""Replies of other providers' APIs as in their documentation, with every kind of content."""
 
 from __future__ import annotations
 

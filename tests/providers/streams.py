@@ -1,4 +1,4 @@
-"""The replies of `replies.py` as streams of events, as each provider's documentation has them."""
+"""Stream the replies of `replies.py`, with the events of each provider's documentation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _EMPTY: dict[str, Event] = {
 }
 
 
-def cut(text: str, size: int = 5) -> list[str]:
-    """Return a text in small pieces."""
+def split_text(text: str, size: int = 5) -> list[str]:
+    """Split a text into short pieces."""
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
@@ -30,19 +30,19 @@ def stream_openai_chat(reply: dict[str, Any]) -> Iterator[Event]:
         return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
 
     yield chunk({"role": "assistant", "content": "", "refusal": None})
-    for piece in cut(message["content"]):
+    for piece in split_text(message["content"]):
         yield chunk({"content": piece})
     for at, call in enumerate(message["tool_calls"]):
         begin = {**call, "index": at, "function": {"name": call["function"]["name"], "arguments": ""}}
         yield chunk({"tool_calls": [begin]})
-        for piece in cut(call["function"]["arguments"]):
+        for piece in split_text(call["function"]["arguments"]):
             yield chunk({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
     yield chunk({}, reply["choices"][0]["finish_reason"])
     yield {**head, "choices": [], "usage": reply["usage"]}
 
 
 def stream_openai_responses(reply: dict[str, Any]) -> Iterator[Event]:
-    """Yield the events of a response, numbered."""
+    """Yield the numbered events of a response."""
     for number, event in enumerate(_stream_response(reply)):
         yield {**event, "sequence_number": number}
 
@@ -50,18 +50,18 @@ def stream_openai_responses(reply: dict[str, Any]) -> Iterator[Event]:
 def _stream_response(reply: dict[str, Any]) -> Iterator[Event]:
     yield {"type": "response.created", "response": {**reply, "status": "in_progress", "output": [], "usage": None}}
     for at, item in enumerate(reply["output"]):
-        place = {"output_index": at, "item_id": item["id"]}
-        begun = {**item, **_EMPTY.get(item["type"], {})}
-        yield {"type": "response.output_item.added", "output_index": at, "item": begun}
+        position = {"output_index": at, "item_id": item["id"]}
+        first_item = {**item, **_EMPTY.get(item["type"], {})}
+        yield {"type": "response.output_item.added", "output_index": at, "item": first_item}
         for event in _stream_item(item):
-            yield {**place, **event}
+            yield {**position, **event}
         yield {"type": "response.output_item.done", "output_index": at, "item": item}
     yield {"type": "response.completed", "response": reply}
 
 
 def _stream_item(item: dict[str, Any]) -> Iterator[Event]:
     if item["type"] == "function_call":
-        for piece in cut(item["arguments"]):
+        for piece in split_text(item["arguments"]):
             yield {"type": "response.function_call_arguments.delta", "delta": piece}
         yield {"type": "response.function_call_arguments.done", "arguments": item["arguments"], "name": item["name"]}
     elif item["type"] == "reasoning":
@@ -71,7 +71,7 @@ def _stream_item(item: dict[str, Any]) -> Iterator[Event]:
                 "summary_index": at,
                 "part": {"type": "summary_text", "text": ""},
             }
-            for piece in cut(part["text"]):
+            for piece in split_text(part["text"]):
                 yield {"type": "response.reasoning_summary_text.delta", "summary_index": at, "delta": piece}
             yield {"type": "response.reasoning_summary_part.done", "summary_index": at, "part": part}
     elif item["type"] == "message":
@@ -83,12 +83,12 @@ def _stream_item(item: dict[str, Any]) -> Iterator[Event]:
 def _stream_part(part: dict[str, Any]) -> Iterator[Event]:
     if part["type"] == "refusal":
         yield {"type": "response.content_part.added", "part": {"type": "refusal", "refusal": ""}}
-        for piece in cut(part["refusal"]):
+        for piece in split_text(part["refusal"]):
             yield {"type": "response.refusal.delta", "delta": piece}
         yield {"type": "response.refusal.done", "refusal": part["refusal"]}
     else:
         yield {"type": "response.content_part.added", "part": {"type": "output_text", "text": "", "annotations": []}}
-        for piece in cut(part["text"]):
+        for piece in split_text(part["text"]):
             yield {"type": "response.output_text.delta", "delta": piece, "logprobs": []}
         for at, annotation in enumerate(part["annotations"]):
             yield {
@@ -105,39 +105,39 @@ def stream_anthropic(reply: dict[str, Any]) -> Iterator[Event]:
     start = {**reply, "content": [], "stop_reason": None}
     yield {"type": "message_start", "message": start}
     for at, block in enumerate(reply["content"]):
-        begin, deltas = _begin_and_deltas(block)
+        begin, deltas = _make_block_events(block)
         yield {"type": "content_block_start", "index": at, "content_block": begin}
         for delta in deltas:
             yield {"type": "content_block_delta", "index": at, "delta": delta}
         yield {"type": "content_block_stop", "index": at}
-    ended = {"stop_reason": reply["stop_reason"], "stop_sequence": None}
-    yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": reply["usage"]["output_tokens"]}}
+    final_delta = {"stop_reason": reply["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": final_delta, "usage": {"output_tokens": reply["usage"]["output_tokens"]}}
     yield {"type": "message_stop"}
 
 
-def _begin_and_deltas(block: dict[str, Any]) -> tuple[Event, list[Event]]:
+def _make_block_events(block: dict[str, Any]) -> tuple[Event, list[Event]]:
     kind = block["type"]
     if kind == "thinking":
-        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in cut(block["thinking"])]
+        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in split_text(block["thinking"])]
         return {"type": kind, "thinking": "", "signature": ""}, [
             *deltas,
             {"type": "signature_delta", "signature": block["signature"]},
         ]
     if kind == "text":
         citations = [{"type": "citations_delta", "citation": one} for one in block.get("citations", ())]
-        deltas = [{"type": "text_delta", "text": piece} for piece in cut(block["text"])]
+        deltas = [{"type": "text_delta", "text": piece} for piece in split_text(block["text"])]
         return {"type": kind, "text": ""}, [*citations, *deltas]
     if kind in ("tool_use", "server_tool_use"):
-        pieces = cut(json.dumps(block["input"]))
+        pieces = split_text(json.dumps(block["input"]))
         return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
     return block, []
 
 
 def stream_google(reply: dict[str, Any]) -> Iterator[Event]:
-    """Yield the chunks of a response: a part in each, texts in pieces."""
+    """Yield the chunks of a response. Each has one part, or a piece of its text."""
     candidate = reply["candidates"][0]
     for part in candidate["content"]["parts"]:
-        pieces = [{**part, "text": piece} for piece in cut(part["text"])] if "text" in part else [part]
+        pieces = [{**part, "text": piece} for piece in split_text(part["text"])] if "text" in part else [part]
         for piece in pieces:
             content = {"role": "model", "parts": [piece]}
             yield {"candidates": [{"content": content, "index": 0}], "modelVersion": reply["modelVersion"]}
@@ -146,7 +146,7 @@ def stream_google(reply: dict[str, Any]) -> Iterator[Event]:
 
 
 def write_events(reply: dict[str, Any]) -> bytes:
-    """Return the stream of a reply as its provider would send it."""
+    """Return the body of a reply as a stream of its provider."""
     if "candidates" in reply:
         events, done = stream_google(reply), b""
     elif reply.get("object") == "response":

@@ -1,4 +1,4 @@
-"""A cluster within this process: what the runner does with each outcome, without anything being killed."""
+"""The cluster runner with a cluster inside this process: every outcome except killed processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_workers_gemma.scale import cluster as module
 from langchain_workers_gemma.scale import map_file, map_rows
 from langchain_workers_gemma.scale import plan as plan_module
 from tests.helpers.map_service import Behaviour, MapService
-from tests.scale_tests.running import COST
+from tests.scale_tests.processes import COST
 
 THREADS = 4
 
@@ -71,14 +71,14 @@ def test_limits(address: str, service: MapService, tmp_path: Path) -> None:
     assert "00:00 UTC" in str(rows.report)
 
 
-def test_at_most_so_many_rows_are_with_the_cluster(address: str, service: MapService) -> None:
+def test_max_concurrency_limits_the_rows_in_the_cluster(address: str, service: MapService) -> None:
     service.behaviour = Behaviour(latency=0.01)
     rows = map_rows(make_rows(10), make_llm(service), prompt="{text}", scheduler=address, max_concurrency=1)
     assert [row["output"] for row in rows] == [f"answer {index}" for index in range(10)]
     assert service.max_concurrent_requests == 1
 
 
-def test_a_runnable_that_cannot_be_sent(address: str, tmp_path: Path) -> None:
+def test_a_runnable_that_cannot_be_pickled(address: str, tmp_path: Path) -> None:
     lock = threading.Lock()
     source = tmp_path / "in.jsonl"
     source.write_text("{}\n")
@@ -86,52 +86,52 @@ def test_a_runnable_that_cannot_be_sent(address: str, tmp_path: Path) -> None:
         map_file(source, tmp_path / "out.jsonl", RunnableLambda(lambda _: lock.locked()), scheduler=address)
 
 
-def test_a_row_that_cannot_be_sent(address: str) -> None:
+def test_a_row_that_cannot_be_pickled(address: str) -> None:
     rows: list[dict[str, Any]] = [{"id": 0}, {"id": 1, "lock": threading.Lock()}, {"id": 2}]
     found = list(map_rows(rows, RunnableLambda(lambda row: row["id"]), scheduler=address))
     assert [row.get("output") for row in found] == [0, None, 2]
     assert "cannot pickle" in found[1]["error"]
 
 
-class Missing:
-    """What a worker cannot load."""
+class Unloadable:
+    """An object that a worker cannot unpickle."""
 
     def __reduce__(self) -> Any:
-        return _refuse, ()
+        return _raise_import_error, ()
 
 
-def _refuse() -> None:
+def _raise_import_error() -> None:
     raise ModuleNotFoundError("No module named 'something'")
 
 
 def test_a_worker_that_cannot_load_the_task_stops_the_run(address: str) -> None:
-    missing = Missing()
-    rows = map_rows(make_rows(5), RunnableLambda(lambda _: str(missing)), scheduler=address)
+    unloadable = Unloadable()
+    rows = map_rows(make_rows(5), RunnableLambda(lambda _: str(unloadable)), scheduler=address)
     assert all(row["error"].startswith("Not sent: a worker cannot run an attempt.") for row in rows)
     assert "ModuleNotFoundError: No module named 'something'" in str(rows.report)
 
 
-def test_attempts_that_would_wait_for_long_return_their_row(
+def test_attempts_that_would_wait_long_return_their_row(
     address: str, service: MapService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A paused run does not hold the threads of the workers: rows go back and forth, and none is lost."""
+    """A paused run does not block the workers' threads: rows return to the driver, and none is lost."""
     monkeypatch.setattr(module, "_MAX_WAIT", 0.2)
-    handed_back = 0
+    returned = 0
     settle = plan_module.MapPlan.settle
 
     def count(self: Any, row: Any, outcome: Any, now: float) -> Any:
-        nonlocal handed_back
-        handed_back += outcome.status == "unsent"
+        nonlocal returned
+        returned += outcome.status == "unsent"
         return settle(self, row, outcome, now)
 
     monkeypatch.setattr(plan_module.MapPlan, "settle", count)
     rows = map_rows(make_rows(6), make_llm(service), prompt="{text}", scheduler=address, rate=240)
     assert [row["output"] for row in rows] == [f"answer {index}" for index in range(6)]
-    assert handed_back > 0
+    assert returned > 0
     assert service.counts.answered.total() == 6
 
 
-def test_closing_waits_for_what_is_under_way(address: str, service: MapService, tmp_path: Path) -> None:
+def test_closing_waits_for_the_rows_in_flight(address: str, service: MapService, tmp_path: Path) -> None:
     service.behaviour = Behaviour(latency=0.05)
     options: dict[str, Any] = {"prompt": "{text}", "scheduler": address, "journal": tmp_path / "journal"}
     with map_rows(make_rows(2000), make_llm(service), **options) as rows:

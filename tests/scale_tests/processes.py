@@ -1,4 +1,4 @@
-"""Runs of `workers-gemma map` and of Dask in processes of their own, which can be killed."""
+"""Run `workers-gemma map` and Dask in separate processes, which can be killed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.helpers.map_service import USAGE, MapService
 
 ROOT = Path(__file__).parents[2]
 COST = (USAGE["prompt_tokens"] * 0.10 + USAGE["completion_tokens"] * 0.30) / 1e6
-"""What an answer of the service costs, in US dollars."""
+"""The cost of one answer of the service in US dollars."""
 
 _START_TIMEOUT = 300.0  # seconds
 
 
-def _obey_ctrl_c() -> None:
-    """Undo what a shell does to jobs in the background: they ignore Ctrl-C, and so would all that they start."""
+def _restore_ctrl_c() -> None:
+    """Restore the default handler of Ctrl-C. Background jobs of a shell ignore it, and so would the child process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Job:
-    """A data set, its files and the service that answers it."""
+    """A data set with its files, and the service for it."""
 
     def __init__(self, folder: Path, service: MapService, rows: int) -> None:
         self.service = service
@@ -57,11 +57,11 @@ class Job:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_obey_ctrl_c,
+            preexec_fn=_restore_ctrl_c,
         )
 
     def run(self, *options: str, timeout: float = 400.0) -> tuple[int, str]:
-        """Run the command to its end; return its exit code and what it wrote to standard error."""
+        """Run the command, and return its exit code and standard error."""
         with self.start(*options) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
@@ -71,27 +71,27 @@ class Job:
         assert "a-token-that-nobody-may-see" not in err
         return process.returncode, err
 
-    def run_here(self, *options: str) -> int:
-        """Run the command in this process, which is quicker, and return its exit code."""
+    def run_in_process(self, *options: str) -> int:
+        """Run the command in this process, which is faster, and return its exit code."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             return main(["map", str(self.source), str(self.target), "--prompt", "Label: {text}", *options])
 
-    def answered(self) -> dict[int, Any]:
-        """What the journal has of each row that was answered."""
+    def read_outputs(self) -> dict[int, Any]:
+        """Return the output of each finished row in the journal."""
         if not self.journal.exists():
             return {}
         whole = self.journal.read_bytes().rpartition(b"\n")[0]
         records = [json.loads(line) for line in whole.splitlines()]
         return {record["row"]: record["output"] for record in records if "output" in record}
 
-    def output(self) -> list[dict[str, Any]]:
+    def read_target(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.target.read_text(encoding="utf-8").splitlines()]
 
-    def check_complete(self) -> None:
-        """Check that every row is in the output once, in order, with its own answer."""
-        output = self.output()
+    def assert_complete(self) -> None:
+        """Assert that the target contains each row once, in order, with its own answer."""
+        output = self.read_target()
         assert [{"id": row["id"], "text": row["text"]} for row in output] == self.rows
         assert [row["output"] for row in output] == [f"answer {index}" for index in range(len(self.rows))]
         assert all(row["usage"]["total_tokens"] == USAGE["total_tokens"] for row in output)
@@ -99,14 +99,14 @@ class Job:
         assert not any("error" in row for row in output)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """`kill -9`."""
+def kill_process(process: subprocess.Popen[str]) -> None:
+    """Kill a process with SIGKILL, and wait for its end."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
 
 class Cluster:
-    """A Dask scheduler and workers, each a process of its own."""
+    """A Dask scheduler and its workers, each in a separate process."""
 
     def __init__(self, folder: Path, environment: dict[str, str], stack: ExitStack) -> None:
         self._folder = folder
@@ -125,7 +125,7 @@ class Cluster:
                 self.address = json.loads(text)["address"]
 
     def add_worker(self, threads: int = 8) -> subprocess.Popen[bytes]:
-        """Start a worker. The cluster uses it as soon as it is there."""
+        """Start a worker. The cluster uses it as soon as it is connected."""
         return self._start(
             "dask_worker",
             self.address,
@@ -156,7 +156,7 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, environment: dict[str, str]) -> Iterator[Cluster]:
-    """A cluster without workers."""
+def run_cluster(folder: Path, environment: dict[str, str]) -> Iterator[Cluster]:
+    """Run a cluster without workers, and yield it."""
     with ExitStack() as stack:
         yield Cluster(folder, environment, stack)

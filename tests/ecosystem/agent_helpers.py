@@ -1,4 +1,4 @@
-"""What the checks of this folder share: tools, questions, and what an answer is."""
+"""Helpers of the checks in this folder: models, tools, inputs of agents, and checks of the result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "gemma-3 prompt": {"model": "@cf/google/gemma-3-12b-it", "tool_calling": "prompt"},
     "gemma-7b guided": {"model": "@hf/google/gemma-7b-it"},
 }
-"""Models, and methods of tool calling."""
+"""Models with each method of tool calling."""
 
-LIMIT: Any = {"recursion_limit": 40}
+RECURSION_LIMIT: Any = {"recursion_limit": 40}
 
 
-def model_on(sandbox: Sandbox, **arguments: Any) -> ChatWorkersGemma:
-    """Return a model object, silent about retired models."""
+def make_llm(sandbox: Sandbox, **arguments: Any) -> ChatWorkersGemma:
+    """Return a model object, without the warning about retired models."""
     connection = {"base_url": sandbox.base_url, "account_id": sandbox.account_id, "api_token": sandbox.api_token}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* was retired on ", category=UserWarning)
@@ -41,12 +41,12 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def question(text: str = "What is the weather in the city of Paris?") -> dict[str, Any]:
+def make_input(text: str = "What is the weather in the city of Paris?") -> dict[str, Any]:
     return {"messages": [HumanMessage(text)]}
 
 
-def final(state: dict[str, Any]) -> AIMessage:
-    """Return the answer in which a run ended."""
+def check_final_answer(state: dict[str, Any]) -> AIMessage:
+    """Check that a run ended with an answer in text, and return it."""
     message = state["messages"][-1]
     assert isinstance(message, AIMessage)
     assert message.text.strip()
@@ -54,6 +54,6 @@ def final(state: dict[str, Any]) -> AIMessage:
     return message
 
 
-def sent(sandbox: Sandbox) -> str:
+def join_sent_bodies(sandbox: Sandbox) -> str:
     """Return the bodies of all requests that the sandbox received, as one text."""
     return "\n".join(json.dumps(request.json, ensure_ascii=False) for request in sandbox.requests)
