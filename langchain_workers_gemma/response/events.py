@@ -37,7 +37,6 @@ class ToolCallDelta:
         name: The tool's name; on its first piece only.
         arguments: The next piece of the arguments' JSON text.
         closed: Whether the text after the call shows that the call is complete.
-        garbled: Whether the engine ended a string of the arguments too early.
     """
 
     index: int
@@ -45,7 +44,17 @@ class ToolCallDelta:
     name: str | None
     arguments: str
     closed: bool = False
-    garbled: bool = False
+
+
+@dataclass(slots=True)
+class GarbledCall:
+    """The arguments of a call are not those that the model wrote: the engine ended a string too early.
+
+    Attributes:
+        index: Which call of this reply it is, counted from 0.
+    """
+
+    index: int
 
 
 @dataclass(slots=True)
@@ -73,7 +82,7 @@ class Finish:
     stop_reason: object = None
 
 
-Event: TypeAlias = Text | Reasoning | ToolCallDelta | CallsEnd | Usage | Finish
+Event: TypeAlias = Text | Reasoning | ToolCallDelta | GarbledCall | CallsEnd | Usage | Finish
 
 
 class Stage(Protocol):

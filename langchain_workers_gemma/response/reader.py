@@ -16,6 +16,7 @@ from langchain_workers_gemma.response.events import (
     CallsEnd,
     Event,
     Finish,
+    GarbledCall,
     Reasoning,
     Stage,
     Text,
@@ -255,6 +256,8 @@ class ReplyReader:
                 self._stop_reason = self._stop_reason if event.stop_reason is None else event.stop_reason
             elif isinstance(event, CallsEnd):
                 self._ledger.end_calls()
+            elif isinstance(event, GarbledCall):
+                self._ledger.mark_garbled(event.index)
             else:
                 self.has_content = True
                 ready.append(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +23,6 @@ MAX_ARGUMENT_DEPTH = 400
 MAX_NUMBER_DIGITS = 4_000
 """The maximum number of digits: Python's parser raises a plain `ValueError` beyond 4,300 digits."""
 
-_MAY_OVERFLOW = re.compile(r"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
-"""A number that may be beyond the range of floats: 1e99, or one with hundreds of digits."""
-
 
 class ToolCallLimitError(ValueError):
     """A reply holds more or larger calls than core's parsers can handle."""
@@ -41,7 +37,6 @@ class CollectedCall:
         id: Its id, unique in the conversation.
         name: The tool's name; empty if the server sent none.
         pieces: The arguments' JSON text, in pieces.
-        is_garbled: Whether the engine ended a string of the arguments too early.
         tracker: Tracks the open strings and brackets of the arguments.
     """
 
@@ -49,7 +44,6 @@ class CollectedCall:
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
-    is_garbled: bool = False
     tracker: JsonTracker = field(default_factory=partial(JsonTracker, MAX_ARGUMENT_DEPTH, MAX_NUMBER_DIGITS))
 
     @property
@@ -117,6 +111,7 @@ class CallLedger:
         self._used_ids = used_ids
         self._used: set[str] = set()
         self._by_index: dict[int, CollectedCall] = {}
+        self._garbled: set[int] = set()  # indexes of the calls whose arguments are not those that the model wrote
         self._last: set[int] = set()  # positions of the calls that nothing has followed so far
 
     @property
@@ -137,17 +132,19 @@ class CallLedger:
             if not self._by_index:
                 self._used.update(self._used_ids())
             call = CollectedCall(len(self._by_index), self._make_unique_id(delta.id), delta.name or "")
-            call.is_garbled = delta.garbled
             call.add(delta.arguments)
             self._by_index[delta.index] = call
             self._last = set() if delta.closed else {call.position}
             return ToolCallDelta(call.position, call.id, call.name, delta.arguments)
         call.name += delta.name or ""
-        call.is_garbled = call.is_garbled or delta.garbled
         call.add(delta.arguments)
         if delta.arguments:
             self._last.add(call.position)
         return ToolCallDelta(call.position, None, delta.name, delta.arguments)
+
+    def mark_garbled(self, index: int) -> None:
+        """Record that the arguments of a call are not those that the model wrote."""
+        self._garbled.add(index)
 
     def end_calls(self) -> None:
         """Record that something followed the calls so far, so the end of the reply did not truncate them."""
@@ -164,7 +161,7 @@ class CallLedger:
             parallel: Whether more than one call may run.
         """
         calls: list[FinishedCall] = []
-        for call in self._by_index.values():
+        for index, call in self._by_index.items():
             text = call.arguments
             arguments = read_arguments(text)
             error = None
@@ -172,7 +169,7 @@ class CallLedger:
                 error = "The call has no name."
             elif call.position in self._last and (truncation or (interruption and not text)):
                 error = truncation or interruption
-            elif call.is_garbled:
+            elif index in self._garbled:
                 error = "The service split the arguments in the wrong place: a key holds a special token of the model."
             elif arguments is None:
                 error = interruption or "The arguments are not one JSON object."
@@ -203,7 +200,7 @@ def read_arguments(text: str) -> dict[str, Any] | None:
         arguments = from_json(text, allow_inf_nan=False)
     except ValueError:
         return None
-    if not isinstance(arguments, dict) or (_MAY_OVERFLOW.search(text) and _holds_infinity(arguments)):
+    if not isinstance(arguments, dict) or _holds_infinity(arguments):
         return None
     return arguments
 

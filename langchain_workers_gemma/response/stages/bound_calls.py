@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_workers_gemma.response.arguments import ArgumentsReader
-from langchain_workers_gemma.response.events import CallsEnd, Event, Text, ToolCallDelta
+from langchain_workers_gemma.response.events import CallsEnd, Event, GarbledCall, Text, ToolCallDelta
 from langchain_workers_gemma.response.string_tokens import NO_TOKENS, StringTokens
 from langchain_workers_gemma.schemas.argument_types import ArgumentType
 
@@ -92,6 +92,8 @@ class BoundCalls:
         for index, call in self._calls.items():
             if call.reader is not None and (rest := call.reader.flush()):
                 events.append(ToolCallDelta(index, None, None, rest))
+            if call.reader is not None and call.reader.is_garbled:
+                events.append(GarbledCall(index))
         return events
 
     def _read_piece(self, delta: ToolCallDelta) -> list[Event]:
@@ -105,8 +107,7 @@ class BoundCalls:
         arguments = delta.arguments if call.reader is None else call.reader.feed(delta.arguments)
         if not (name or delta.id or arguments):
             return events
-        garbled = call.reader is not None and call.reader.is_garbled
-        ready = ToolCallDelta(delta.index, delta.id, name, arguments, garbled=garbled)
+        ready = ToolCallDelta(delta.index, delta.id, name, arguments)
         if not (call.name and call.reader is None and self._may_be_truncated_name(call, arguments)):
             return [*events, *self._release(), ready]
         self._held.append(ready)
