@@ -157,7 +157,7 @@ def render_own_server_page() -> str:
 
 
 def _format_family_row(ids: tuple[str, ...]) -> list[str]:
-    (cells,) = {_format_family(model_id) for model_id in ids}  # fails if the ids are not treated alike
+    (cells,) = {_format_family(model_id) for model_id in ids}  # fails if the ids are not treated equally
     return [", ".join(f"`{model_id}`" for model_id in ids), *cells]
 
 

@@ -60,8 +60,8 @@ class Fault:
         outcome: The text of the message, or the type of the error.
         requests: The total number of requests.
         streamed: Scripts, outcome and number of requests if a stream is requested, where they differ.
-        says: A part of the error message.
-        ways: The call methods that are tested.
+        message_part: A part of the error message.
+        call_methods: The call methods that are tested.
         model: Further arguments of the model.
     """
 

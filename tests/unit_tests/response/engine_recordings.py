@@ -66,7 +66,7 @@ class Recording:
         return [(name, arguments) for name, arguments in self.expected["calls"]]
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether a call beyond `calls` was truncated."""
         return bool(self.expected.get("cut"))
 

@@ -93,7 +93,7 @@ def remove_white_space(text: str) -> str:
 def test_a_recorded_reply_is_parsed_correctly(recording: Recording, replay: str) -> None:
     skip_lost_content(recording, replay)
     message = REPLAYS[replay](recording)
-    if recording.is_cut:
+    if recording.is_truncated:
         assert remove_allowed(get_tool_calls(message), recording.calls) == []
     else:
         assert get_tool_calls(message) == recording.calls
@@ -116,7 +116,7 @@ def test_every_loss_names_a_recording() -> None:
 def test_a_truncated_call_is_never_valid(recording: Recording, replay: str) -> None:
     if recording.name == "stopped_in_args":
         pytest.skip("no field shows a model that ended its own turn within a call")
-    if recording.is_cut:
+    if recording.is_truncated:
         assert remove_allowed(get_tool_calls(REPLAYS[replay](recording)), recording.calls) == []
 
 

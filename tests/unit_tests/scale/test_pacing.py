@@ -11,16 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_workers_gemma.scale.pacing import Pacer
-
-
-def count_busiest_minute(sent: list[float]) -> int:
-    """Return the largest number of requests in any 60 seconds."""
-    largest, first = 0, 0
-    for last, moment in enumerate(sent):
-        while moment - sent[first] >= 60.0 - 1e-6:
-            first += 1
-        largest = max(largest, last - first + 1)
-    return largest
+from tests.helpers.map_service import count_busiest_minute
 
 
 def send_request(pacer: Pacer, now: float) -> float:

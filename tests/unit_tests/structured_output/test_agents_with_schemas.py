@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from tests.helpers.model_calls import GEMMA_3, GEMMA_4, GEMMA_7B, GEMMA_7B_LORA, make_model, run_async
+from tests.helpers.scripted_agent import CountingTools
 from tests.helpers.unreliable_service import Habit, UnreliableService, get_constraint_form
 
 
@@ -80,21 +81,6 @@ def start_engine() -> Iterator[StartEngine]:
         yield start_engine
 
 
-class CountingTools:
-    """A tool that counts how often it runs."""
-
-    def __init__(self) -> None:
-        self.runs: list[str] = []
-
-    def tool(self) -> Callable[..., str]:
-        def look_up(city: str) -> str:
-            """Look a city up."""
-            self.runs.append(city)
-            return f"{city}: 24 degrees"
-
-        return look_up
-
-
 def run_agent(agent: Any, call_method: str) -> Any:
     """Run an agent and return its final state."""
     agent_input = {"messages": [("user", "How warm is it in Paris?")]}
@@ -131,7 +117,7 @@ def test_gemma_4_calls_its_tools_first(
 ) -> None:
     service, tools = start_engine(final), CountingTools()
     llm = make_model(streaming=call_method == "messages")
-    agent: Any = create_agent(llm, [tools.tool()], response_format=strategy(SCHEMA_KINDS[kind]))
+    agent: Any = create_agent(llm, [tools.look_up], response_format=strategy(SCHEMA_KINDS[kind]))
     state = run_agent(agent, call_method)
     assert get_response(kind, state) == VALID_FORECAST
     assert tools.runs == ["Paris"]
@@ -150,7 +136,7 @@ def test_gemma_4_calls_its_tools_first(
 def test_a_refused_form_of_the_answer_after_calls_is_replaced(start_engine: StartEngine, call_method: str) -> None:
     service, tools = start_engine(openai_schema="refuses"), CountingTools()
     llm = make_model(streaming=call_method == "messages")
-    agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
+    agent: Any = create_agent(llm, [tools.look_up], response_format=Forecast)
     assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
     assert service.constraint_forms == ["prompt", "prompt", "openai_schema", "json_object"]
     assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
@@ -162,7 +148,7 @@ def test_an_answer_with_bound_tools_is_validated(start_engine: StartEngine, call
     service, tools = start_engine("json", prompt="ignores the schema"), CountingTools()
     service.wrong = '{"city": "Paris", "degrees": "warm"}'
     llm = make_model(streaming=call_method == "messages")
-    agent: Any = create_agent(llm, [tools.tool()], response_format=Forecast)
+    agent: Any = create_agent(llm, [tools.look_up], response_format=Forecast)
     assert run_agent(agent, call_method)["structured_response"] == Forecast(**VALID_FORECAST)
     assert "degrees" in service.bodies[-1]["messages"][-1]["content"]
     assert len(service.bodies) == 3
@@ -200,7 +186,7 @@ def test_a_guided_agent_returns_the_object(model: str, final: str, call_method: 
     with respx.mock() as router:
         service = GuidedEngine(router, final)
         llm = make_model(model=model, streaming=call_method == "messages")
-        agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
+        agent: Any = create_agent(llm, [tools.look_up], response_format=ProviderStrategy(Forecast))
         state = run_agent(agent, call_method)
     assert state["structured_response"] == Forecast(**VALID_FORECAST)
     assert tools.runs == ["Paris"]
@@ -215,7 +201,7 @@ def test_tool_choice_together_with_a_schema(start_engine: StartEngine, choice: s
     """With `none` the answer can be constrained. A forced call is not an answer."""
     service, tools = start_engine("json"), CountingTools()
     bound = make_model().bind_tools(
-        [tools.tool()],
+        [tools.look_up],
         tool_choice=choice,
         response_format={
             "type": "json_schema",
@@ -236,7 +222,7 @@ def test_tool_choice_together_with_a_schema(start_engine: StartEngine, choice: s
 def test_tool_calling_native_keeps_the_constraint(start_engine: StartEngine) -> None:
     service, tools = start_engine(), CountingTools()
     llm = make_model(tool_calling="native")
-    agent: Any = create_agent(llm, [tools.tool()], response_format=ProviderStrategy(Forecast))
+    agent: Any = create_agent(llm, [tools.look_up], response_format=ProviderStrategy(Forecast))
     agent.invoke({"messages": [("user", "Go")]})
     assert service.constraint_forms == ["openai_schema"]
     assert "tools" in service.bodies[0]

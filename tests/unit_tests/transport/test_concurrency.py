@@ -156,7 +156,7 @@ def test_large_batches_are_not_throttled() -> None:
 
 
 def make_wave_server(count: int) -> Callable[[ReceivedRequest], Script]:
-    """Return a function that answers each wave of `everybody` requests when the last of them has arrived."""
+    """Return a function that answers each group of `count` requests when the last of them has arrived."""
     arrived = threading.Barrier(count)
 
     def answer_together(request: ReceivedRequest) -> Script:

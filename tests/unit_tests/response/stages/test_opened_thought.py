@@ -22,7 +22,7 @@ LONG_TEXT = "word " * (MAX_THOUGHT // 5)
 
 
 def get_reply_parts(service: MockService, reply: str, messages: list[Any], **options: Any) -> dict[str, Any]:
-    """Check that a reply is read alike whole and streamed in pieces of several lengths, and return its parts."""
+    """Check that a reply gives the same message whole and in pieces of several lengths, and return its parts."""
     llm = make_model(**{"thinking": True, **options}).bind_tools([WEATHER_TOOL])
     service.respond_with_bodies(make_completion(reply))
     whole = summarize_message(call_model(llm, "invoke", messages))
