@@ -78,7 +78,7 @@ ADVERSARIAL_TEXTS = {
     "calls that cannot be read": "<|tool_call>call:f{a}",
     "ends of calls in a string": '<|tool_call>call:f{a:<|"|>' + "}<tool_call|>x" * 9,
     "ends of turns": "<turn|> ",
-    "words that go on": "call:f{a:b" + ",c" * 9,
+    "commas in words": "call:f{a:b" + ",c" * 9,
 }
 """Texts that could make a parser of tool calls rescan or hold its input again and again."""
 

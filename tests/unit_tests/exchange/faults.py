@@ -253,8 +253,8 @@ FAULTS = [
         1,
         message_part="Bad input",
     ),
-    Fault("3040 under 200", once(make_http_response(200, make_error_envelope(3040))), HELLO_TEXT, 2),
-    Fault("5006 under 200", always(make_http_response(200, make_error_envelope(5006))), BadRequestError, 1),
+    Fault("3040 with status 200", once(make_http_response(200, make_error_envelope(3040))), HELLO_TEXT, 2),
+    Fault("5006 with status 200", always(make_http_response(200, make_error_envelope(5006))), BadRequestError, 1),
     Fault("a redirect", always(make_http_response(307, b"", location="https://example.com/")), InternalServerError, 1),
     Fault("closed in an error body", once(make_response_head(500, content_length="99") + b"{", CLOSE), HELLO_TEXT, 2),
     Fault(
@@ -295,7 +295,7 @@ FAULTS = [
     ),
     # Unreadable bodies
     Fault(
-        "nothing under 200",
+        "nothing with status 200",
         always(make_http_response(200, b"")),
         InternalServerError,
         streamed=(always(make_http_response(200, b"")), InternalServerError, 2),
@@ -320,13 +320,18 @@ FAULTS = [
     ),
     Fault("a stream answered with one body", always(HELLO_RESPONSE), HELLO_TEXT, call_methods=STREAM_METHODS),
     Fault(
-        "garbage under 200",
+        "garbage with status 200",
         always(make_http_response(200, b"\x00\xff\xfe garbage")),
         InternalServerError,
         streamed=(always(make_http_response(200, b"\x00\xff\xfe garbage")), InternalServerError, 2),
         message_part="cannot be read",
     ),
-    Fault("HTML under 200", always(make_http_response(200, HTML)), InternalServerError, message_part="cannot be read"),
+    Fault(
+        "HTML with status 200",
+        always(make_http_response(200, HTML)),
+        InternalServerError,
+        message_part="cannot be read",
+    ),
     Fault(
         "half of a JSON body",
         always(make_http_response(200, b'{"result": {"respon')),
@@ -439,8 +444,8 @@ FAULTS = [
     Fault("a lone surrogate in a stream", always(SURROGATES), "\ufffd\U0001f600", call_methods=STREAM_METHODS),
     # Error codes that users report
     Fault("4006", always(make_http_response(429, make_error_envelope(4006))), QuotaExceededError),
-    Fault("4006 under 200", always(make_http_response(200, make_error_envelope(4006))), QuotaExceededError),
-    Fault("2016 under 200", always(make_http_response(200, make_error_envelope(2016))), APIStatusError),
+    Fault("4006 with status 200", always(make_http_response(200, make_error_envelope(4006))), QuotaExceededError),
+    Fault("2016 with status 200", always(make_http_response(200, make_error_envelope(2016))), APIStatusError),
     Fault("2017", always(make_http_response(500, make_error_envelope(2017))), APIStatusError),
     Fault("2003", always(make_http_response(429, make_error_envelope(2003))), RateLimitError, 2),
     Fault("9109", always(make_http_response(400, make_error_envelope(9109))), AuthenticationError),

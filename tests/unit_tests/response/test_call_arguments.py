@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "spaces around keys": ({" city ": "Rome"}, {"city": "Rome"}),
     "a number beyond floats in a string": ({"days": "1e400", "city": "1e400"}, {"days": "1e400", "city": "1e400"}),
     "large numbers": ({"days": 10**30, "free": {"a": 1e300}}, {"days": 10**30, "free": {"a": 1e300}}),
-    "a quote alone": ({"city": '"', "note": ""}, {"city": '"', "note": ""}),
+    "only a quote": ({"city": '"', "note": ""}, {"city": '"', "note": ""}),
 }
 
 

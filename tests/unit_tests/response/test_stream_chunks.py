@@ -108,7 +108,7 @@ REPLIES: dict[str, tuple[Any, bytes]] = {
             "[DONE]",
         ),
     ),
-    "cut": (
+    "truncated": (
         make_completion("", tool_calls=[make_tool_call("f", '{"path": "/home/me', id="c1")], finish_reason="length"),
         encode_sse(
             make_delta(tool_calls=[make_tool_call("f", '{"path": "/ho', id="c1", index=0)]),

@@ -131,8 +131,8 @@ REFUSALS: dict[str, Reply] = {
     "400 page": make_error_response(400, PAGE),
     "415": make_error_response(415, {"error": "this output type is unsupported"}),
     "501": make_error_response(501, {"error": "response_format is not implemented"}),
-    "error under 200": make_event_response({"error": {"message": "Grammar error: unknown keyword", "code": 400}}),
-    "error text under 200": make_event_response({"error": "JSON mode is not enabled for this model"}),
+    "error with status 200": make_event_response({"error": {"message": "Grammar error: unknown keyword", "code": 400}}),
+    "error text with status 200": make_event_response({"error": "JSON mode is not enabled for this model"}),
 }
 
 
@@ -156,7 +156,7 @@ FAILURES: dict[str, Reply] = {
     "502 page": make_error_response(502, PAGE.replace("400", "502")),
     "500 without a message": make_error_response(500, ""),
     "a body that is not a reply": make_event_response({"detail": "?"}),
-    "a page under 200": make_error_response(200, PAGE),
+    "a page with status 200": make_error_response(200, PAGE),
 }
 
 

@@ -19,26 +19,26 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "never closed": Sample("thought\nI ponder.", [], "", "I ponder."),
         "never closed, a call": Sample(f"thought\nI ponder.\n{ROME_TEXT}", [ROME], "", "I ponder."),
         "after line ends": Sample("\nthought\nI ponder.<channel|>Yes.", [], "Yes.", "I ponder."),
-        "a sentence is none": Sample("thought provoking\nstuff", [], "thought provoking\nstuff"),
-        "a word is none": Sample("thoughts\nand prayers", [], "thoughts\nand prayers"),
-        "later it is none": Sample("A\nthought\nabout it", [], "A\nthought\nabout it"),
+        "a sentence that begins with thought": Sample("thought provoking\nstuff", [], "thought provoking\nstuff"),
+        "a word that begins with thought": Sample("thoughts\nand prayers", [], "thoughts\nand prayers"),
+        "a line with the word thought, later in the text": Sample("A\nthought\nabout it", [], "A\nthought\nabout it"),
     },
     "channel markers": {
         "llama.cpp test-chat: stray closer": Sample(
             "<|channel>thought\n<channel|>Hello.\nSo?<channel|>", [], "Hello.\nSo?"),
         "llama.cpp test-chat: two openers": Sample("<|channel><|channel>thought\n<channel|>Hello.", [], "Hello."),
-        "vllm test_gemma4_reasoning: nameless": Sample(
+        "vllm test_gemma4_reasoning: no name": Sample(
             "<|channel>thousand reasons<channel|>Done", [], "Done", "thousand reasons"),
-        "hermes-agent#67632, LTEngine#28: blank": Sample(
+        "hermes-agent#67632, LTEngine#28: a space": Sample(
             "<|channel>thought It is so.<channel|>Answer.", [], "Answer.", "It is so."),
-        "hipfire#678: orphan opener": Sample("<|channel>\nHere is the game.", [], "Here is the game."),
-        "orphan opener, a call": Sample(f"<|channel>\nLook:\n{ROME_TEXT}", [ROME], "Look:"),
-        "orphan opener, a fence": Sample(
+        "hipfire#678: opener without a closer": Sample("<|channel>\nHere is the game.", [], "Here is the game."),
+        "opener without a closer, a call": Sample(f"<|channel>\nLook:\n{ROME_TEXT}", [ROME], "Look:"),
+        "opener without a closer, a fence": Sample(
             "<|channel>\n```python\nx = '<|channel>'\n```", [], "```python\nx = '<|channel>'\n```"),
-        "orphan opener, code for a call": Sample("<|channel>\n```tool_code\nnow()\n```", [("now", {})]),
-        "nameless over lines": Sample("<|channel>\nI think\nso.<channel|>Yes.", [], "Yes.", "I think\nso."),
-        "glued to the thought": Sample("<|channel>thoughtI see.<channel|>Yes.", [], "Yes.", "I see."),
-        "glued to the text": Sample("Well.<|channel>thought\nhm<channel|>Yes.", [], "Well.Yes.", "hm"),
+        "opener without a closer, code for a call": Sample("<|channel>\n```tool_code\nnow()\n```", [("now", {})]),
+        "no name, several lines": Sample("<|channel>\nI think\nso.<channel|>Yes.", [], "Yes.", "I think\nso."),
+        "no line end before the thought": Sample("<|channel>thoughtI see.<channel|>Yes.", [], "Yes.", "I see."),
+        "no line end after the text": Sample("Well.<|channel>thought\nhm<channel|>Yes.", [], "Well.Yes.", "hm"),
         "doubled with a line end": Sample("<|channel>\n<|channel>thought\nhm<channel|>Yes.", [], "Yes.", "hm"),
         "doubled with names": Sample("<|channel>thought\n<|channel>thought\nhm<channel|>Yes.", [], "Yes.", "hm"),
         "doubled closer": Sample("<|channel>thought\nhm<channel|><channel|>Yes.", [], "Yes.", "hm"),
@@ -46,8 +46,8 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "between calls": Sample(
             f"{ROME_TEXT}<|channel>thought\nnow b<channel|><|tool_call>call:now{{}}<tool_call|>",
             [ROME, ("now", {})], "", "now b"),
-        "empty thought alone": Sample("<|channel>thought\n<channel|>", [], ""),
-        "opener alone": Sample("<|channel>", [], ""),
+        "only an empty thought": Sample("<|channel>thought\n<channel|>", [], ""),
+        "only an opener": Sample("<|channel>", [], ""),
         "opener and half a name": Sample("<|channel>thou", [], ""),
         "stray closer between words": Sample("one<channel|>two", [], "onetwo"),
         "closer at the start": Sample("<channel|>Yes.", [], "Yes."),
@@ -74,13 +74,13 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "json": Sample(
             '<|channel>thought\nI list.\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME], "", "I list."),
         "closed too late": Sample(f"<|channel>thought\nI list.{ROME_TEXT}<channel|>", [ROME], "", "I list."),
-        "a cut call": Sample(
+        "a truncated call": Sample(
             f"<|channel>thought\nI list.<|tool_call>call:weather{{city:{Q}Ro", [], "", "I list.", ("weather",)),
         "an example in a closed thought": Sample(
             f"<|channel>thought\nI could {ROME_TEXT} but no.<channel|>No.", [], "No.", f"I could {ROME_TEXT} but no."),
         "an example at the end of a closed thought": Sample(
             f"<|channel>thought\nLike {ROME_TEXT}<channel|>No.", [], "No.", f"Like {ROME_TEXT}"),
-        "a name alone": Sample("<|channel>thought\nI <|tool_call>call:now<tool_call|>", [("now", {})], "", "I"),
+        "only a name": Sample("<|channel>thought\nI <|tool_call>call:now<tool_call|>", [("now", {})], "", "I"),
     },
     "thoughts and calls in code": {
         "llama.cpp#22371": wrapped(
@@ -127,7 +127,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "after code": Sample("```python\nx = 1\n```<end_of_turn>", [], "```python\nx = 1\n```"),
         "after code without its end": Sample("```python\nx = 1<end_of_turn>", [], "```python\nx = 1"),
         "in a thought": Sample("<|channel>thought\nhm<turn|>", [], "", "hm"),
-        "in a thought, then a turn of its own": Sample(
+        "in a thought, then another turn": Sample(
             "<|channel>thought\nhm<turn|>\n<|turn>model\nYes.", [], "Yes.", "hm"),
         "result token": Sample("Hello.<|tool_response>", [], "Hello."),
         "an invented result": Sample(
@@ -165,7 +165,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "index": Sample("```tool_code\nw = weather(city='Rome')\nprint(w['temp'], w.unit)\n```", [ROME]),
         "a part of a result": Sample("```tool_code\nprint(weather(city='Rome')['temp'])\n```", [ROME]),
         "an annotation": Sample("```tool_code\nw: dict[str, int] = weather(city='Rome')\nprint(w)\n```", [ROME]),
-        "a blank before the bracket": Sample("```tool_code\nweather (city='Rome')\n```", [ROME]),
+        "a space before the bracket": Sample("```tool_code\nweather (city='Rome')\n```", [ROME]),
         "import": Sample("```tool_code\nimport default_api\nprint(default_api.weather(city='Rome'))\n```", [ROME]),
         "positional": Sample("```tool_code\nweather('Rome')\n```", [ROME]),
         "a result as an argument": Sample(
@@ -188,7 +188,7 @@ SAMPLES: dict[str, dict[str, Sample]] = {
         "tags of code": Sample("<tool_code>\nweather(city='Rome')\n</tool_code>", [ROME]),
         "tags of a function": Sample(
             '<function_call>{"name": "weather", "arguments": {"city": "Rome"}}</function_call>', [ROME]),
-        "a name alone in tags": Sample("The <tool>now</tool> is bound.", [], "The <tool>now</tool> is bound."),
+        "only a name in tags": Sample("The <tool>now</tool> is bound.", [], "The <tool>now</tool> is bound."),
         "an end that is missing": Sample('<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}', [ROME]),
         "an unknown tool": Sample('<tool_call>{"name": "zzz", "arguments": {}}</tool_call>', [],
                                   '<tool_call>{"name": "zzz", "arguments": {}}</tool_call>'),

@@ -15,10 +15,10 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "vllm#53431": wrapped(f" weather{{city:{Q}Rome{Q}}}", ROME),
         "omlx#552": Sample('<|tool_call>{"name": "weather", "arguments": {"city": "Rome"}}<tool_call|>', [ROME]),
         "words before the call": Sample("<|tool_call>garbage call:add{a:1}<tool_call|>", [("add", {"a": 1})]),
-        "blanks": Sample("<|tool_call>  call: add {a:1} <tool_call|>", [("add", {"a": 1})]),
+        "spaces": Sample("<|tool_call>  call: add {a:1} <tool_call|>", [("add", {"a": 1})]),
         "words after the call": Sample("<|tool_call>call:add{a:1} zzz<tool_call|>", [("add", {"a": 1})]),
         "arguments after the call": wrapped(f"write{{path:{Q}a{Q}}},content:{Q}b{Q}}}", invalid=("write",)),
-        "colon alone": Sample("<|tool_call>:add{a:1}<tool_call|>", [("add", {"a": 1})]),
+        "only a colon": Sample("<|tool_call>:add{a:1}<tool_call|>", [("add", {"a": 1})]),
         "no arguments": wrapped("now", ("now", {})),
         "empty brackets": wrapped("now()", ("now", {})),
         "two openers": Sample(f"<|tool_call><|tool_call>call:weather{{city:{Q}Rome{Q}}}<tool_call|>", [ROME]),
@@ -32,7 +32,7 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
             '<|tool_call>[{"name": "now", "arguments": {}}]<tool_call|>', [("now", {})]),
         "python between the tokens": Sample("<|tool_call>weather(city='Rome')<tool_call|>", [ROME]),
         "after a sentence": Sample(f"Sure.{ROME_TEXT}", [ROME], "Sure."),
-        "after a sentence and a blank": Sample(f"Sure. {ROME_TEXT}", [ROME], "Sure. "),
+        "after a sentence and a space": Sample(f"Sure. {ROME_TEXT}", [ROME], "Sure. "),
         "before a sentence": Sample(f"{ROME_TEXT}Done.", [ROME], "Done."),
         "between sentences": Sample(f"Sure.{ROME_TEXT}Done.", [ROME], "Sure.Done."),
         "in a sentence": Sample(f"It writes {ROME_TEXT} to call.", [], f"It writes {ROME_TEXT} to call."),
@@ -45,7 +45,7 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "functiongemma": Sample(
             "<start_function_call>call:weather{city:<escape>Rome<escape>}<end_function_call><start_function_response>",
             [ROME]),
-        "stripped, a blank": Sample("call: weather{city:Rome}", [ROME]),
+        "stripped, a space": Sample("call: weather{city:Rome}", [ROME]),
         "stripped, a namespace": Sample("call:google:weather{city:Rome}", [ROME]),
         "a line end before the brace": wrapped(f"weather\n{{city:{Q}Rome{Q}}}", ROME),
         "a colon after the name": wrapped(f"weather:{{city:{Q}Rome{Q}}}", ROME),
@@ -96,10 +96,10 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "words that end the reply": Sample("<|tool_call>\nHere you go.", [], "Here you go."),
         "words in a sentence that ends": Sample("Use <|tool_call> always", [], "Use <|tool_call> always"),
         "FreeToken#346: a piece of a token after a call": Sample(f"{ROME_TEXT}<|tool_call", [ROME]),
-        "the token alone": Sample("<|tool_call>", []),
+        "only the token": Sample("<|tool_call>", []),
         "half a name": Sample("<|tool_call>call:weat", []),
         "a name": Sample("<|tool_call>call:weather", [], invalid=("weather",)),
-        "a complete call, then a cut one": Sample(
+        "a complete call, then a truncated call": Sample(
             f"{ROME_TEXT}<|tool_call>call:sh{{command:{Q}l", [ROME], invalid=("sh",)),
         "a complete call, then a token": Sample(f"{ROME_TEXT}<|tool_call>", [ROME]),
     },
@@ -139,7 +139,7 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "equals": wrapped('weather{city="Rome"}', ROME),
         "three braces too many": wrapped("add{a:1}}}}", ("add", {"a": 1})),
         "a bracket too many": wrapped("add{a:1}]", ("add", {"a": 1})),
-        "blanks": wrapped(f" weather {{ city : {Q}Rome{Q} , }}", ROME),
+        "spaces": wrapped(f" weather {{ city : {Q}Rome{Q} , }}", ROME),
         "comma after the last": wrapped(f"weather{{city:{Q}Rome{Q},}}", ROME),
         "a key twice": wrapped(f"weather{{city:{Q}Oslo{Q},city:{Q}Rome{Q}}}", ROME),
         "empty string": wrapped(f"weather{{city:{Q}{Q}}}", ("weather", {"city": ""})),
@@ -185,11 +185,11 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "a list that is not closed": wrapped("search{tags:[a}", invalid=("search",)),
         "a list in a list that is not closed": wrapped("search{tags:[[1,2],limit:3}", invalid=("search",)),
         "no value": wrapped("weather{city}", invalid=("weather",)),
-        "a brace too few": wrapped(f"weather{{city:{Q}Rome{Q}", ROME),
-        "a brace too few, words": wrapped("weather{city:Rome", ROME),
-        "a brace too few, nested": wrapped(
+        "a missing brace": wrapped(f"weather{{city:{Q}Rome{Q}", ROME),
+        "a missing brace, words": wrapped("weather{city:Rome", ROME),
+        "a missing brace, nested": wrapped(
             f"search{{filters:{{city:{Q}Rome{Q}}}", ("search", {"filters": {"city": "Rome"}})),
-        "a bracket too few": wrapped("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
+        "a missing bracket": wrapped("search{tags:[a,b", ("search", {"tags": ["a", "b"]})),
         "a value that is missing": wrapped(f"write{{path:{Q}a{Q},content:", invalid=("write",)),
         "a comma, and no more": wrapped(f"write{{path:{Q}a{Q},", invalid=("write",)),
         "vllm#44715: quote tokens in place of quotes": wrapped(
@@ -198,7 +198,7 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
         "quote tokens around a word of a string": wrapped(
             f"sh{{command:{Q}echo {Q}hi{Q} | wc -c{Q}}}", ("sh", {"command": 'echo "hi" | wc -c'})),
         "quote tokens, the last word": wrapped(f"sh{{command:{Q}echo {Q}hi{Q}{Q}}}", ("sh", {"command": 'echo "hi"'})),
-        "quote tokens, one alone": wrapped(f"sh{{command:{Q}echo {Q}hi{Q}}}", invalid=("sh",)),
+        "quote tokens, an odd number": wrapped(f"sh{{command:{Q}echo {Q}hi{Q}}}", invalid=("sh",)),
         "quote tokens, the last one missing": wrapped(f"sh{{command:{Q}echo {Q}hi{Q} x}}", invalid=("sh",)),
         "words after the last quote token": wrapped(f"sh{{command:{Q}ls{Q}\\n}}", invalid=("sh",)),
         "quote tokens, in a nested object": wrapped(

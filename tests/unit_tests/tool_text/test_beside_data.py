@@ -43,7 +43,7 @@ REPLIES = {
     "a call in a thought, and an answer": Reply("No.", f"I call {ROME_TEXT}", [], [], "No.", f"I call {ROME_TEXT}"),
     "a call in a thought, and another as data": Reply(
         "", f"I call {ROME_TEXT}", [_OSLO], [_OSLO], "", f"I call {ROME_TEXT}"),
-    "a cut call in a thought, and an answer": Reply(
+    "a truncated call in a thought, and an answer": Reply(
         "No.", "I <|tool_call>call:weather{city:", [], [], "No.", "I <|tool_call>call:weather{city:"),
     "JSON in a thought": Reply("", '{"name": "now", "arguments": {}}', [], [], "", '{"name": "now", "arguments": {}}'),
     "the answer in the thought": Reply("", "hm<channel|>Yes.", [], [], "Yes.", "hm"),
