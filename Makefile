@@ -86,7 +86,7 @@ test-workerd: $(VENV)/.test ## Run Cloudflare's own env.AI client in workerd aga
 test-real-model: $(VENV)/.test ## Request chats, tools and schemas from real models (llama.cpp, SmolLM2, Gemma 3)
 	@$(BIN)/python -m tests.real_model.run
 
-# The first run keeps the histories that unit tests put to a model, the second renders them.
+# The first run saves the histories that unit tests send to a model, the second renders them.
 test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templates, and check the prompts
 	@rm -rf build/templates/histories
 	@$(BIN)/python -c 'from tests.templates.templates import fetch_templates; fetch_templates()'
@@ -95,7 +95,7 @@ test-templates: $(VENV)/.test ## Render requests through Gemma's own chat templa
 		tests/unit_tests/test_middleware.py
 	@$(BIN)/pytest $(PYTEST_FLAGS) -q tests/templates/check_*.py
 
-test-clients: $(VENV)/.test ## Run other people's clients (npm and PyPI) against the sandbox
+test-clients: $(VENV)/.test ## Run other client libraries (npm and PyPI) against the sandbox
 	@$(BIN)/python -m tests.clients.run
 
 $(VENV)/.ecosystem: $(VENV)/.test
@@ -111,7 +111,7 @@ $(VENV)/.providers: $(VENV)/.test
 	@$(PIP) install --group providers
 	@touch $@
 
-test-providers: $(VENV)/.providers ## Continue conversations that other providers' packages began
+test-providers: $(VENV)/.providers ## Continue conversations that other providers' packages started
 	@$(BIN)/pytest $(PYTEST_FLAGS) -q tests/providers/check_*.py
 
 test-types: $(VENV)/.test ## Check what the sandbox accepts against Cloudflare's own types

@@ -1,4 +1,4 @@
-"""The inspector renders prompts as Gemma's own templates do, oddities included: `make test-templates`."""
+"""The inspector renders prompts exactly as Gemma's own templates do: `make test-templates`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from langchain_workers_gemma.models import GemmaModel, get_model
 from langchain_workers_gemma.sandbox.inspector.prompt import render_prompt
 from tests.helpers.model_calls import GEMMA_4, GEMMA_7B
 from tests.templates.conftest import RENDERINGS
-from tests.templates.templates import compiled
+from tests.templates.templates import compile_template
 
 EXAMPLES = 600
-"""Conversations of each kind that are drawn."""
+"""The number of random conversations for each template."""
 
 text = st.text(st.sampled_from('ab <|>"{}\n:,é'), max_size=8) | st.sampled_from(
     ["<turn|>", "<|channel>thought\nx<channel|>y", "<channel|>z"]
@@ -58,7 +58,7 @@ parameters = st.fixed_dictionaries(
     {}, optional={"type": st.just("object"), "properties": properties, "required": names}
 )
 function = st.fixed_dictionaries({"name": name}, optional={"description": text, "parameters": parameters})
-tool = st.builds(lambda held: {"type": "function", "function": held}, function)
+tool = st.builds(lambda definition: {"type": "function", "function": definition}, function)
 parts = st.lists(st.builds(lambda one: {"type": "text", "text": one}, text) | st.just({"type": "image"}), max_size=3)
 call_id = st.sampled_from("123")
 call = st.builds(
@@ -93,25 +93,25 @@ conversation = st.builds(
     st.just([]) | system,
     st.lists(user | assistant | result, min_size=1, max_size=6),
 )
-drawn = settings(
+example_settings = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
-def spec(model_id: str) -> GemmaModel:
+def get_model_spec(model_id: str) -> GemmaModel:
     found = get_model(model_id)
     assert found is not None
     return found
 
 
-@drawn
+@example_settings
 @given(conversation, st.lists(tool, max_size=2), st.booleans())
 def test_gemma_4(messages: list[Any], tools: list[Any], thinking: bool) -> None:
-    wanted = compiled("google-gemma-4-31B-it").render(
+    expected = compile_template("google-gemma-4-31B-it").render(
         messages=messages, tools=tools, enable_thinking=thinking, add_generation_prompt=True, bos_token="<bos>"
     )
     body = {"messages": messages, "tools": tools, "chat_template_kwargs": {"enable_thinking": thinking}}
-    assert render_prompt(spec(GEMMA_4), body).text == wanted
+    assert render_prompt(get_model_spec(GEMMA_4), body).text == expected
     RENDERINGS["inspector, Gemma 4"] += 1
 
 
@@ -133,19 +133,19 @@ anything = st.lists(
 )
 
 
-@drawn
+@example_settings
 @given(turns | anything)
 def test_gemma_2(messages: list[Any]) -> None:
-    rendered = render_prompt(spec(GEMMA_7B), {"messages": messages})
-    wanted: str | None = None
+    rendered = render_prompt(get_model_spec(GEMMA_7B), {"messages": messages})
+    expected: str | None = None
     refusal = ""
     try:
-        wanted = compiled("google-gemma-2-2b-it").render(
+        expected = compile_template("google-gemma-2-2b-it").render(
             messages=messages, add_generation_prompt=True, bos_token="<bos>"
         )
     except TemplateError as error:
         refusal = str(error)
     assert (rendered.refusal or "").startswith(refusal)
-    assert (rendered.refusal is None) is (wanted is not None)
-    assert wanted is None or rendered.text == wanted
+    assert (rendered.refusal is None) is (expected is not None)
+    assert expected is None or rendered.text == expected
     RENDERINGS["inspector, Gemma 2"] += 1

@@ -1,4 +1,4 @@
-"""Renders what the client sends, for every history, generation and tool-calling method: `make test-templates`."""
+"""Render the client's requests for every history, generation and tool calling method: `make test-templates`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from langchain_workers_gemma import ChatWorkersGemma
 from tests.helpers import model_calls
 from tests.templates.conftest import RENDERINGS
 from tests.templates.histories import histories
-from tests.templates.marking import Marked, mark_history
-from tests.templates.recording import recorded_histories
+from tests.templates.marking import MarkedHistory, mark_history
+from tests.templates.recording import load_histories
 from tests.templates.rules import check_constraint, check_prompt
 from tests.templates.templates import GEMMA_2, GEMMA_3, GEMMA_4, GEMMA_4_INTERLEAVED, ChatTemplate
 
@@ -28,18 +28,18 @@ TEMPLATES: dict[str, tuple[ChatTemplate, ...]] = {
     model_calls.GEMMA_7B: (GEMMA_2,),
     model_calls.GEMMA_7B_LORA: (GEMMA_2,),
 }
-WITH_IMAGES = (model_calls.GEMMA_4, model_calls.GEMMA_3)
+MODELS_WITH_IMAGES = (model_calls.GEMMA_4, model_calls.GEMMA_3)
 METHODS = ("without tools", "native", "guided_json", "prompt", "guided_json, one call")
 
 
 @dataclass(frozen=True)
-class Way:
-    """One model and method.
+class RequestFormat:
+    """A model with a request format.
 
     Attributes:
         model: The model's id.
-        api: The request's dialect.
-        method: How tools reach the model.
+        api: The value of `api`.
+        method: How tools are sent to the model.
     """
 
     model: str
@@ -50,83 +50,83 @@ class Way:
         return f"{self.model.rpartition('/')[2]}, {self.api}, {self.method}"
 
 
-def _ways() -> Iterator[Way]:
+def _make_formats() -> Iterator[RequestFormat]:
     for model in TEMPLATES:
         for api in ("native", "openai"):
             for method in METHODS:
-                if model != model_calls.GEMMA_7B_LORA or "guided" not in method:  # it has no constraint
-                    yield Way(model, api, method)
+                if model != model_calls.GEMMA_7B_LORA or "guided" not in method:  # it supports no schemas
+                    yield RequestFormat(model, api, method)
 
 
 class Client:
-    """A model object with one method, and its requests."""
+    """A model object with one request format, and its requests."""
 
-    def __init__(self, way: Way, **options: Any) -> None:
-        self.way = way
+    def __init__(self, request_format: RequestFormat, **options: Any) -> None:
+        self.request_format = request_format
         self._bodies: list[Any] = []
         self._instructions: dict[tuple[str, ...], str] = {}
-        client = httpx.Client(transport=httpx.MockTransport(self._answer))
-        tool_calling = way.method.partition(",")[0]
-        arguments = {} if way.method == "without tools" else {"tool_calling": tool_calling}
+        client = httpx.Client(transport=httpx.MockTransport(self._respond))
+        tool_calling = request_format.method.partition(",")[0]
+        arguments = {} if request_format.method == "without tools" else {"tool_calling": tool_calling}
         self._llm: ChatWorkersGemma = model_calls.make_model(
-            model=way.model, api=way.api, http_client=client, **arguments, **options
+            model=request_format.model, api=request_format.api, http_client=client, **arguments, **options
         )
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _respond(self, request: httpx.Request) -> httpx.Response:
         self._bodies.append(json.loads(request.content))
         return httpx.Response(200, json={"result": {"response": "Hi"}, "success": True})
 
-    def body(self, messages: Sequence[BaseMessage], tools: Sequence[str | dict[str, Any]]) -> dict[str, Any]:
-        """Return the body of the request for a history, with tools in OpenAI's form, or of these names."""
+    def make_body(self, messages: Sequence[BaseMessage], tools: Sequence[str | dict[str, Any]]) -> dict[str, Any]:
+        """Return the request body for a history. The tools are names, or definitions in OpenAI's format."""
         llm: Any = self._llm
-        if self.way.method != "without tools":
-            options = {"parallel_tool_calls": False} if self.way.method.endswith("one call") else {}
-            llm = llm.bind_tools([_tool(one) if isinstance(one, str) else one for one in tools], **options)
+        if self.request_format.method != "without tools":
+            options = {"parallel_tool_calls": False} if self.request_format.method.endswith("one call") else {}
+            llm = llm.bind_tools([_make_tool(one) if isinstance(one, str) else one for one in tools], **options)
         llm.invoke(list(messages))
         body = self._bodies.pop()
         assert not self._bodies
         assert isinstance(body, dict)
         return body
 
-    def refuses(self, messages: Sequence[BaseMessage]) -> bool:
-        """Return whether the client refuses what no Gemma can take."""
+    def is_refused(self, messages: Sequence[BaseMessage]) -> bool:
+        """Return whether the client refuses a history that no Gemma supports."""
         try:
-            self.body(messages, ["f"])
+            self.make_body(messages, ["f"])
         except ValueError as error:
             if not str(error).startswith("messages"):
                 raise
             return True
         return False
 
-    def instructions(self, tools: Sequence[str]) -> str:
-        """Return the words in which tools are described in the prompt."""
+    def get_instructions(self, tools: Sequence[str]) -> str:
+        """Return the text that describes tools in the prompt."""
         key = tuple(tools)
         if key not in self._instructions:
-            messages = self.body([HumanMessage("Probe.")], tools)["messages"]
+            messages = self.make_body([HumanMessage("Probe.")], tools)["messages"]
             self._instructions[key] = str(messages[0]["content"]).removesuffix("Probe.").strip()
         return self._instructions[key]
 
 
-def _tool(name: str) -> dict[str, Any]:
+def _make_tool(name: str) -> dict[str, Any]:
     parameters = {"type": "object", "properties": {}, "additionalProperties": True}
     return {"type": "function", "function": {"name": name, "description": "Do it.", "parameters": parameters}}
 
 
-def check(client: Client, history: Marked) -> None:
-    """Check the prompts that the model's templates make of a history."""
+def check_history(client: Client, history: MarkedHistory) -> None:
+    """Render a history with the model's templates, and check the prompts."""
     tools = history.tools or ["f"]
-    body = client.body(history.messages, tools)
-    instructions = client.instructions(tools)
-    one_call = client.way.method.endswith("one call")
-    for template in TEMPLATES[client.way.model]:
+    body = client.make_body(history.messages, tools)
+    instructions = client.get_instructions(tools)
+    one_call = client.request_format.method.endswith("one call")
+    for template in TEMPLATES[client.request_format.model]:
         check_prompt(history, body, template, instructions=instructions, one_call=one_call)
         RENDERINGS[template.name] += 1
-    if "guided" in client.way.method:
+    if "guided" in client.request_format.method:
         check_constraint(body)
 
 
-def without_images(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The same messages for a model that reads text only."""
+def remove_images(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return the messages without images, for a model that reads only text."""
     return [
         message
         if isinstance(message.content, str)
@@ -145,36 +145,40 @@ def without_images(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 @pytest.fixture(scope="session")
 def recorded() -> list[list[BaseMessage]]:
-    found = recorded_histories()
-    assert found, "no histories are recorded: run `make test-templates`"
+    found = load_histories()
+    assert found, "There are no recorded histories. Run `make test-templates`."
     return found
 
 
-@pytest.mark.parametrize("way", list(_ways()), ids=str)
-def test_the_histories_of_the_unit_tests(way: Way, recorded: list[list[BaseMessage]]) -> None:
-    client = Client(way)
-    wrong: list[str] = []
+@pytest.mark.parametrize("request_format", list(_make_formats()), ids=str)
+def test_histories_of_the_unit_tests(request_format: RequestFormat, recorded: list[list[BaseMessage]]) -> None:
+    client = Client(request_format)
+    errors: list[str] = []
     checked = 0
     for messages in recorded:
-        asked = messages if way.model in WITH_IMAGES else without_images(messages)
-        if client.refuses(asked):
+        history = messages if request_format.model in MODELS_WITH_IMAGES else remove_images(messages)
+        if client.is_refused(history):
             continue
         checked += 1
         try:
-            check(client, mark_history(asked))
+            check_history(client, mark_history(history))
         except AssertionError as error:
-            wrong.append(str(error))
+            errors.append(str(error))
     assert checked > len(recorded) / 2
-    assert not wrong, f"{len(wrong)} of {checked} are wrong, such as:\n" + min(wrong, key=len)
+    assert not errors, f"{len(errors)} of {checked} are wrong, for example:\n" + min(errors, key=len)
 
 
-@pytest.mark.parametrize("way", list(_ways()), ids=str)
-def test_any_history(way: Way) -> None:
-    client = Client(way)
+@pytest.mark.parametrize("request_format", list(_make_formats()), ids=str)
+def test_any_history(request_format: RequestFormat) -> None:
+    client = Client(request_format)
 
-    @settings(max_examples=60 if way.api == "native" else 15, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(histories(images=way.model in WITH_IMAGES))
-    def renders(messages: list[BaseMessage]) -> None:
-        check(client, mark_history(messages))
+    @settings(
+        max_examples=60 if request_format.api == "native" else 15,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(histories(images=request_format.model in MODELS_WITH_IMAGES))
+    def check_any_history(messages: list[BaseMessage]) -> None:
+        check_history(client, mark_history(messages))
 
-    renders()
+    check_any_history()

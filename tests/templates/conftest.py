@@ -1,4 +1,4 @@
-"""Counts the prompts that were checked, over all workers of pytest-xdist."""
+"""Count the checked prompts of all workers of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 RENDERINGS: Counter[str] = Counter()
-"""How many prompts were checked, by template."""
+"""The number of checked prompts by template."""
 
 
 @pytest.hookimpl(optionalhook=True)

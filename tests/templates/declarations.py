@@ -7,13 +7,13 @@ from typing import Any
 
 _QUOTE = '<|"|>'
 _KEY = re.compile(r'<\|"\|>(.*?)<\|"\|>:|([^:{},\[\]]*):', re.DOTALL)
-_BARE = re.compile(r"[^,{}\[\]]*")
+_UNQUOTED = re.compile(r"[^,{}\[\]]*")
 
 
 def read_declaration(text: str) -> dict[str, Any]:
-    """Return the fields of `declaration:NAME{...}`, given what stands between the braces."""
+    """Return the fields of `declaration:NAME{...}`. The argument is the text between the braces."""
     value, end = _read_object(text, 0)
-    assert end == len(text), f"a declaration goes on behind its end: {text[end:]}"
+    assert end == len(text), f"text after the end of a declaration: {text[end:]}"
     return value
 
 
@@ -27,7 +27,7 @@ def _read(text: str, at: int) -> tuple[Any, int]:
         return value, end + 1
     if text[at : at + 1] == "[":
         return _read_list(text, at + 1)
-    match = _BARE.match(text, at)
+    match = _UNQUOTED.match(text, at)
     assert match is not None
     return match.group(), match.end()
 
@@ -41,7 +41,7 @@ def _read_object(text: str, at: int) -> tuple[dict[str, Any], int]:
         key = _KEY.match(text, at)
         assert key is not None, f"no key at {text[at : at + 60]!r}"
         name = key.group(1) if key.group(1) is not None else key.group(2)
-        assert name not in fields, f"{name} stands twice"
+        assert name not in fields, f"{name} occurs twice"
         fields[name], at = _read(text, key.end())
     return fields, at
 

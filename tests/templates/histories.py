@@ -1,4 +1,4 @@
-"""Histories of every kind, for hypothesis to draw."""
+"""Hypothesis strategies for histories of every kind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.helpers.model_calls import PNG_BASE64
 IMAGE = {"type": "image", "base64": PNG_BASE64, "mime_type": "image/png"}
 _IDS = st.sampled_from(["c1", "c2", "c3"])
 _NAMES = st.sampled_from(["f", "g_h"])
-_BLANK: list[Any] = ["", [], [""], [{"type": "text", "text": ""}], " \n"]
+_BLANK_CONTENT: list[Any] = ["", [], [""], [{"type": "text", "text": ""}], " \n"]
 _ARGUMENTS = st.dictionaries(
     st.sampled_from("abc"), st.sampled_from([1, "x", True, None, [1.5], {"k": "v"}]), max_size=2
 )
-# Blocks that other providers leave in an assistant's message.
-_FOREIGN = (
+# Blocks of other providers in an assistant's message.
+_FOREIGN_BLOCKS = (
     {"type": "thinking", "thinking": "hm", "signature": "x"},
     {"type": "reasoning", "id": "rs_1", "summary": []},
     {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
@@ -29,43 +29,46 @@ _FOREIGN = (
 
 
 @st.composite
-def _content(draw: st.DrawFn, *, images: bool = False, blank: bool = True, foreign: bool = False) -> Any:
+def _draw_content(draw: st.DrawFn, *, images: bool = False, blank: bool = True, foreign: bool = False) -> Any:
     kinds = ["text", "text", "blocks"] + ["blank"] * blank + ["images"] * images + ["foreign"] * foreign
     kind = draw(st.sampled_from(kinds))
     if kind == "blank":
-        return draw(st.sampled_from(_BLANK))
+        return draw(st.sampled_from(_BLANK_CONTENT))
     if kind == "blocks":
         return ["one", {"type": "text", "text": "two\nlines"}]
     if kind == "images":
         return draw(st.sampled_from([[{"type": "text", "text": "see"}, IMAGE], [IMAGE], [IMAGE, IMAGE, "seen"]]))
     if kind == "foreign":
-        return [draw(st.sampled_from(_FOREIGN)), {"type": "text", "text": "said", "citations": [], "annotations": []}]
+        return [
+            draw(st.sampled_from(_FOREIGN_BLOCKS)),
+            {"type": "text", "text": "said", "citations": [], "annotations": []},
+        ]
     return draw(st.sampled_from(["words", " in \n\n space ", "{}", "Café"]))
 
 
 @st.composite
-def _assistant(draw: st.DrawFn, *, calling: bool) -> AIMessage:
-    content = draw(_content(foreign=True))
+def _draw_assistant_message(draw: st.DrawFn, *, has_calls: bool) -> AIMessage:
+    content = draw(_draw_content(foreign=True))
     thought = draw(st.sampled_from(["", "", "a thought"]))
     thoughts = {"reasoning_content": thought} if thought else {}
     calls = [
         {"name": draw(_NAMES), "args": draw(_ARGUMENTS), "id": draw(_IDS), "type": "tool_call"}
-        for _ in range(draw(st.integers(1, 3)) if calling else 0)
+        for _ in range(draw(st.integers(1, 3)) if has_calls else 0)
     ]
     return AIMessage(content, tool_calls=calls, additional_kwargs=thoughts)
 
 
 @st.composite
-def _round(draw: st.DrawFn, *, images: bool) -> list[BaseMessage]:
-    """Calls and their results, of which some may be missing, doubled, in another order or of unknown calls."""
-    calling = draw(_assistant(calling=True))
+def _draw_round(draw: st.DrawFn, *, images: bool) -> list[BaseMessage]:
+    """Draw calls and their results. Some results may be missing, repeated, in another order or of unknown calls."""
+    calling = draw(_draw_assistant_message(has_calls=True))
     ids = [str(call["id"]) for call in calling.tool_calls]
     answered = draw(
         st.one_of(st.just(ids), st.lists(st.sampled_from([*ids, "gone"]), max_size=3), st.permutations(ids))
     )
     results: list[BaseMessage] = [
         ToolMessage(
-            draw(_content(images=images)), tool_call_id=call_id, status=draw(st.sampled_from(["success", "error"]))
+            draw(_draw_content(images=images)), tool_call_id=call_id, status=draw(st.sampled_from(["success", "error"]))
         )
         for call_id in answered
     ]
@@ -76,20 +79,20 @@ def _round(draw: st.DrawFn, *, images: bool) -> list[BaseMessage]:
 
 @st.composite
 def histories(draw: st.DrawFn, *, images: bool) -> list[BaseMessage]:
-    """Draw a history: system messages in odd places, consecutive roles, the assistant first, rounds of any kind."""
+    """Draw a history, also with system messages anywhere, repeated roles, or the assistant first."""
     messages: list[BaseMessage] = []
     for kind in draw(st.lists(st.sampled_from("SHHARRRTD"), min_size=1, max_size=8)):
         if kind == "S":
-            messages.append(SystemMessage(draw(_content())))
+            messages.append(SystemMessage(draw(_draw_content())))
         elif kind == "H":
-            messages.append(HumanMessage(draw(_content(images=images))))
+            messages.append(HumanMessage(draw(_draw_content(images=images))))
         elif kind == "A":
-            messages.append(draw(_assistant(calling=False)))
+            messages.append(draw(_draw_assistant_message(has_calls=False)))
         elif kind == "R":
-            messages += draw(_round(images=images))
+            messages += draw(_draw_round(images=images))
         elif kind == "T":
-            messages.append(ToolMessage(draw(_content(images=images)), tool_call_id=draw(_IDS)))
+            messages.append(ToolMessage(draw(_draw_content(images=images)), tool_call_id=draw(_IDS)))
         else:
             role = draw(st.sampled_from(["system", "user", "assistant"]))
-            messages.append(ChatMessage(content=draw(_content()), role=role))
+            messages.append(ChatMessage(content=draw(_draw_content()), role=role))
     return messages

@@ -1,4 +1,4 @@
-"""Histories whose every text is unique, and where each must be in a prompt."""
+"""Mark each text of a history with a unique mark, and compute the order of the texts in a prompt."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langchain_workers_gemma.json_text.encoding import replace_lone_surrogates
 
 MARK = re.compile(r"mk\d+km")
-_TOKEN = re.compile(r"<[|\w]+>|<\w+\||\|>")  # a text that looks like markup would part the prompt that a test reads
+_TOKEN = re.compile(r"<[|\w]+>|<\w+\||\|>")  # would be read as markup of the prompt
 Speaker: TypeAlias = Literal["system", "user", "assistant", "call", "result", "thought"]
 
 
 @dataclass
 class Expected:
-    """One text of a history.
+    """A text of a history that a prompt must contain.
 
     Attributes:
-        mark: The mark in its text.
-        speaker: Its author.
-        text: Its text, with the mark.
+        mark: The mark in the text.
+        speaker: The author, or the kind of text.
+        text: The text with the mark.
         message: The index of its message.
         name: The tool that is called, or that returned the result.
         failed: Whether the tool failed.
         beside_calls: Whether it is in a message with calls.
-        late: Whether it is a result that does not follow its call at once.
+        late: Whether it is a result that does not directly follow its call.
     """
 
     mark: str
@@ -42,13 +42,13 @@ class Expected:
 
 
 @dataclass
-class Marked:
+class MarkedHistory:
     """A history with marks.
 
     Attributes:
         messages: The messages.
-        expected: Their texts, in the order in which a prompt must have them.
-        images: How many images they hold.
+        expected: Their texts, in the order of the prompt.
+        images: The number of images in them.
         calls: The name and the arguments of each call, by the index of its message.
         tools: The names of the tools that are called.
     """
@@ -64,7 +64,7 @@ class Marked:
         return sorted({name for calls in self.calls.values() for name, _ in calls if name})
 
 
-def role_of(message: BaseMessage) -> str:
+def get_role(message: BaseMessage) -> str:
     """Return the author of a message."""
     if isinstance(message, ChatMessage):
         return {"system": "system", "developer": "system", "user": "user", "human": "user"}.get(
@@ -86,43 +86,43 @@ class _Marker:
         self.count = 0
 
     def __call__(self, text: str) -> tuple[str, str]:
-        """Put a new mark before a text."""
+        """Create a mark, and return it and the text with the mark at its start."""
         mark = f"mk{self.count}km"
         self.count += 1
         return mark, f"{mark} {_TOKEN.sub('(token)', replace_lone_surrogates(text))}"
 
 
-def mark_history(messages: Sequence[BaseMessage]) -> Marked:
-    """Put a mark into every text, every call and every thought of a history."""
+def mark_history(messages: Sequence[BaseMessage]) -> MarkedHistory:
+    """Add a mark to every text, call and thought of a history."""
     marker = _Marker()
-    said: dict[int, list[Expected]] = {}
-    marked = Marked()
+    texts: dict[int, list[Expected]] = {}
+    marked = MarkedHistory()
     for at, message in enumerate(messages):
-        said[at] = []
-        following = (messages[number] for number in _run_of_results(messages, at + 1))
+        texts[at] = []
+        following = (messages[number] for number in _find_results(messages, at + 1))
         answered = {one.tool_call_id for one in following if isinstance(one, ToolMessage)}
-        marked.messages.append(_marked_message(message, at, marker, said[at], marked, answered))
-    _resolve(marked, said)
+        marked.messages.append(_mark_message(message, at, marker, texts[at], marked, answered))
+    _order_texts(marked, texts)
     return marked
 
 
-def _answered_invalid_calls(message: BaseMessage, answered: set[str]) -> list[Any]:
+def _get_answered_invalid_calls(message: BaseMessage, answered: set[str]) -> list[Any]:
     calls = message.invalid_tool_calls if isinstance(message, AIMessage) else ()
     return [call for call in calls if call["id"] in answered]
 
 
-def _marked_message(
-    message: BaseMessage, at: int, marker: _Marker, said: list[Expected], marked: Marked, answered: set[str]
+def _mark_message(
+    message: BaseMessage, at: int, marker: _Marker, texts: list[Expected], marked: MarkedHistory, answered: set[str]
 ) -> BaseMessage:
-    role = role_of(message)
+    role = get_role(message)
     update: dict[str, Any] = {}
-    invalid = _answered_invalid_calls(message, answered)
-    beside = bool(invalid) or bool(isinstance(message, AIMessage) and message.tool_calls)
+    invalid = _get_answered_invalid_calls(message, answered)
+    has_calls = bool(invalid) or bool(isinstance(message, AIMessage) and message.tool_calls)
     if isinstance(message, AIMessage):
         thought = message.additional_kwargs.get("reasoning_content")
         if isinstance(thought, str) and thought.strip():
             mark, text = marker(thought)
-            said.append(Expected(mark, "thought", text, at, beside_calls=beside))
+            texts.append(Expected(mark, "thought", text, at, beside_calls=has_calls))
             update["additional_kwargs"] = {**message.additional_kwargs, "reasoning_content": text}
     speaker: Speaker = "result" if role == "tool" else role  # type: ignore[assignment]
 
@@ -131,50 +131,50 @@ def _marked_message(
             return text
         mark, text = marker(text)
         failed = getattr(message, "status", "") == "error"
-        said.append(Expected(mark, speaker, text, at, failed=failed, beside_calls=beside))
+        texts.append(Expected(mark, speaker, text, at, failed=failed, beside_calls=has_calls))
         return text
 
     def mark_thought(text: str) -> str:
         if not text.strip():
             return text
         mark, text = marker(text)
-        shown = beside and "additional_kwargs" not in update  # else those are the thoughts that go back
-        thoughts = sum(one.speaker == "thought" for one in said)
-        said.insert(thoughts, Expected(mark, "thought", text, at, beside_calls=shown))
+        shown = has_calls and "additional_kwargs" not in update  # otherwise those thoughts are sent
+        thoughts = sum(one.speaker == "thought" for one in texts)
+        texts.insert(thoughts, Expected(mark, "thought", text, at, beside_calls=shown))
         return text
 
     def mark_block(block: Any) -> Any:
-        thought = _marked_thought(block, mark_thought) if role == "assistant" and isinstance(block, dict) else None
-        return thought or _marked_block(block, mark_text, marked, assistant=role == "assistant")
+        thought = _mark_thoughts(block, mark_thought) if role == "assistant" and isinstance(block, dict) else None
+        return thought or _mark_block(block, mark_text, marked, assistant=role == "assistant")
 
     content = message.content
     update["content"] = mark_text(content) if isinstance(content, str) else list(map(mark_block, content))
-    if isinstance(message, AIMessage) and beside:
-        update |= _marked_calls(message, invalid, at, marker, said, marked)
+    if isinstance(message, AIMessage) and has_calls:
+        update |= _mark_calls(message, invalid, at, marker, texts, marked)
     return message.model_copy(update=update)
 
 
-def _marked_calls(
-    message: AIMessage, invalid: Sequence[Any], at: int, marker: _Marker, said: list[Expected], marked: Marked
+def _mark_calls(
+    message: AIMessage, invalid: Sequence[Any], at: int, marker: _Marker, texts: list[Expected], marked: MarkedHistory
 ) -> dict[str, Any]:
-    """Return the calls of a message with marks; an invalid one that no result answers is left out."""
+    """Return the calls of a message with marks. Invalid calls without a result are left out."""
     calls: list[dict[str, Any]] = []
     for call in message.tool_calls:
         mark, text = marker("")
         calls.append({**call, "args": {**call["args"], "mark": text.strip()}})
-        said.append(Expected(mark, "call", mark, at, name=call["name"], beside_calls=True))
+        texts.append(Expected(mark, "call", mark, at, name=call["name"], beside_calls=True))
     marked.calls[at] = [(str(call["name"]), dict(call["args"])) for call in calls]
-    broken: list[dict[str, Any]] = []
+    invalid_calls: list[dict[str, Any]] = []
     for call in invalid:
         mark, text = marker(str(call["args"]))
-        broken.append({**call, "args": text})
-        said.append(Expected(mark, "call", mark, at, name=call["name"] or "", beside_calls=True))
+        invalid_calls.append({**call, "args": text})
+        texts.append(Expected(mark, "call", mark, at, name=call["name"] or "", beside_calls=True))
         marked.calls[at].append((call["name"] or "", {"unreadable_arguments": text}))
-    return {"tool_calls": calls, "invalid_tool_calls": broken}
+    return {"tool_calls": calls, "invalid_tool_calls": invalid_calls}
 
 
-def _marked_thought(block: dict[str, Any], mark_thought: Callable[[str], str]) -> dict[str, Any] | None:
-    """Return a block of reasoning with marks in its texts; `None` for any other block."""
+def _mark_thoughts(block: dict[str, Any], mark_thought: Callable[[str], str]) -> dict[str, Any] | None:
+    """Return a reasoning block with marks in its texts, or `None` for another block."""
     kind = block.get("type")
     if kind not in ("reasoning", "thinking"):
         return None
@@ -186,7 +186,7 @@ def _marked_thought(block: dict[str, Any], mark_thought: Callable[[str], str]) -
     return block
 
 
-def _marked_block(block: Any, mark_text: Any, marked: Marked, *, assistant: bool) -> Any:
+def _mark_block(block: Any, mark_text: Any, marked: MarkedHistory, *, assistant: bool) -> Any:
     if isinstance(block, str):
         return mark_text(block)
     if block.get("type") in ("text", "text-plain") and isinstance(block.get("text"), str):
@@ -196,7 +196,7 @@ def _marked_block(block: Any, mark_text: Any, marked: Marked, *, assistant: bool
     return block
 
 
-# --- The order that a prompt must have --------------------------------------------------------------------------------
+# --- The order of the texts in a prompt -------------------------------------------------------------------------------
 
 
 @dataclass
@@ -206,62 +206,62 @@ class _Call:
     results: list[int] = field(default_factory=list)
 
 
-def _resolve(marked: Marked, said: Mapping[int, list[Expected]]) -> None:
-    """Order the texts: results follow their calls in the order of the calls, then the texts between them."""
+def _order_texts(marked: MarkedHistory, texts: Mapping[int, list[Expected]]) -> None:
+    """Order the texts: results follow their calls, in the order of the calls. The texts between them come after."""
     messages = marked.messages
     at = 0
-    names: dict[str, str] = {}  # of the nearest call before, by id
+    names: dict[str, str] = {}  # tool name of the last call with an id
     while at < len(messages):
-        marked.expected += said[at]
+        marked.expected += texts[at]
         calling = messages[at]
         at += 1
         if not isinstance(calling, AIMessage) or at - 1 not in marked.calls:
             if isinstance(calling, ToolMessage):
-                _name_late(calling, said[at - 1], names)
+                _mark_as_late(calling, texts[at - 1], names)
             continue
-        run = list(_run_of_results(messages, at))
-        marked.expected += _round(calling, run, marked, said, names)
+        run = list(_find_results(messages, at))
+        marked.expected += _order_round(calling, run, marked, texts, names)
         at += len(run)
 
 
-def _round(
+def _order_round(
     calling: AIMessage,
     run: Sequence[int],
-    marked: Marked,
-    said: Mapping[int, list[Expected]],
+    marked: MarkedHistory,
+    texts: Mapping[int, list[Expected]],
     names: dict[str, str],
 ) -> list[Expected]:
     """Return the texts of the messages after a call, in their order in a prompt."""
-    made = (*calling.tool_calls, *calling.invalid_tool_calls)
-    calls = [_Call(call["id"] or "", call["name"] or "") for call in made]
+    all_calls = (*calling.tool_calls, *calling.invalid_tool_calls)
+    calls = [_Call(call["id"] or "", call["name"] or "") for call in all_calls]
     names |= {call.id: call.name for call in calls}
     rest: list[Expected] = []
     for number in run:
         message = marked.messages[number]
-        asked = message.tool_call_id if isinstance(message, ToolMessage) else None
-        matching = [call for call in calls if call.id == asked]
+        call_id = message.tool_call_id if isinstance(message, ToolMessage) else None
+        matching = [call for call in calls if call.id == call_id]
         if matching:
             next((call for call in matching if not call.results), matching[-1]).results.append(number)
             continue
         if isinstance(message, ToolMessage):
-            _name_late(message, said[number], names)
-        rest += said[number]
+            _mark_as_late(message, texts[number], names)
+        rest += texts[number]
     found: list[Expected] = []
     for call in calls:
         for number in call.results:
-            for one in said[number]:
+            for one in texts[number]:
                 one.name = call.name
-            found += said[number]
+            found += texts[number]
     return found + rest
 
 
-def _name_late(message: ToolMessage, said: list[Expected], names: Mapping[str, str]) -> None:
-    for one in said:
+def _mark_as_late(message: ToolMessage, texts: list[Expected], names: Mapping[str, str]) -> None:
+    for one in texts:
         one.late = True
         one.name = message.name or names.get(message.tool_call_id, "")
 
 
-def _run_of_results(messages: Sequence[BaseMessage], at: int) -> Iterator[int]:
-    while at < len(messages) and role_of(messages[at]) in ("tool", "system"):
+def _find_results(messages: Sequence[BaseMessage], at: int) -> Iterator[int]:
+    while at < len(messages) and get_role(messages[at]) in ("tool", "system"):
         yield at
         at += 1

@@ -1,4 +1,4 @@
-"""Reads a rendered prompt back into turns, texts, calls, results and thoughts, by the tokens of each generation."""
+"""Parse a rendered prompt into turns, texts, calls, results and thoughts, by the tokens of each generation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Kind: TypeAlias = Literal["turn", "end", "text", "thought", "call", "result", "d
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in a prompt.
+    """A part of a prompt.
 
     Attributes:
-        kind: What it is.
-        role: The role of its turn; empty outside of any.
-        text: Its text: of a call its arguments, of a result its value.
-        name: The tool.
+        kind: The kind of part.
+        role: The role of its turn; empty outside of a turn.
+        text: Its text: the arguments of a call, or the value of a result.
+        name: The name of the tool.
     """
 
     kind: Kind
@@ -37,45 +37,47 @@ _GEMMA_4 = re.compile(
     r"|(?P<image><\|image\|>)|(?P<open><\|tool_response>)|(?P<think><\|think\|>\n)",
     re.DOTALL,
 )
-_EARLIER = re.compile(r"<start_of_turn>(?P<turn>\w+)\n|(?P<end><end_of_turn>\n)|(?P<image><start_of_image>)", re.DOTALL)
+_GEMMA_2_AND_3 = re.compile(
+    r"<start_of_turn>(?P<turn>\w+)\n|(?P<end><end_of_turn>\n)|(?P<image><start_of_image>)", re.DOTALL
+)
 
 
 def read_prompt(prompt: str) -> list[Item]:
-    """Read a prompt.
+    """Parse a prompt.
 
     Raises:
-        AssertionError: If text is outside of any turn, or a turn opens within one that cannot be left open.
+        AssertionError: If text is outside of a turn, or if a turn starts inside one that must be closed.
     """
     assert prompt.startswith("<bos>"), "a prompt starts with <bos>"
-    grammar = _GEMMA_4 if "<|turn>" in prompt else _EARLIER
+    pattern = _GEMMA_4 if "<|turn>" in prompt else _GEMMA_2_AND_3
     items: list[Item] = []
     role = ""
-    for item in _items(prompt.removeprefix("<bos>"), grammar):
+    for item in _split_items(prompt.removeprefix("<bos>"), pattern):
         if item.kind == "turn":
             # Gemma 4's templates leave the model's turn open after results, for the model to continue.
             may_be_open = role == "model" and items[-1].kind == "result"
-            assert not role or may_be_open, f"a turn of {item.role} opens within a turn of {role}: {prompt}"
+            assert not role or may_be_open, f"a turn of {item.role} starts inside a turn of {role}: {prompt}"
             role = item.role
         else:
-            assert role, f"{item} stands outside of any turn: {prompt}"
+            assert role, f"{item} is outside of a turn: {prompt}"
         items.append(Item(item.kind, role, item.text, item.name))
         role = "" if item.kind == "end" else role
     return items
 
 
-def _items(prompt: str, grammar: re.Pattern[str]) -> Iterator[Item]:
+def _split_items(prompt: str, pattern: re.Pattern[str]) -> Iterator[Item]:
     at = 0
-    for match in grammar.finditer(prompt):
+    for match in pattern.finditer(prompt):
         if text := prompt[at : match.start()]:
             yield Item("text", "", text)
-        if (item := _item(match)) is not None:
+        if (item := _make_item(match)) is not None:
             yield item
         at = match.end()
     if text := prompt[at:]:
         yield Item("text", "", text)
 
 
-def _item(match: re.Match[str]) -> Item | None:
+def _make_item(match: re.Match[str]) -> Item | None:
     found = match.groupdict()
     kind = match.lastgroup
     if kind == "turn":

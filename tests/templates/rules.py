@@ -1,4 +1,4 @@
-"""The rules that a rendered prompt must keep, whatever the history: nothing lost, doubled, invented or out of order."""
+"""Rules for every rendered prompt: nothing is missing, repeated, invented or in the wrong order."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import jsonschema
 
-from tests.templates.marking import MARK, Expected, Marked
+from tests.templates.marking import MARK, Expected, MarkedHistory
 from tests.templates.prompt import Item, read_prompt
 from tests.templates.templates import ChatTemplate
 
-# All words that the client may put into a prompt beside those of the history and the instructions for tools.
-OUR_WORDS = re.compile(
+# All texts that the client may add to the history and to the instructions for tools.
+CLIENT_TEXTS = re.compile(
     r"\(The conversation begins\.\)|\(The conversation continues\.\)"
     r"|Result of the call [^\n:]*:|The call( [^\n:]*)? failed[.:]|The call( [^\n:]*)? gave no output\."
     r"|The call( [^\n:]*)? has no result\.|The result of the call( [^\n:]*)? follows below\."
@@ -24,23 +24,28 @@ OUR_WORDS = re.compile(
 
 
 def check_prompt(
-    history: Marked, body: Mapping[str, Any], template: ChatTemplate, *, instructions: str = "", one_call: bool = False
+    history: MarkedHistory,
+    body: Mapping[str, Any],
+    template: ChatTemplate,
+    *,
+    instructions: str = "",
+    one_call: bool = False,
 ) -> None:
-    """Check the prompt that a template makes of a request.
+    """Render a request, and check the prompt.
 
     Args:
-        history: What the request was made of.
+        history: The history of the request.
         body: The body of the request.
         template: The model's template.
-        instructions: What describes tools in the prompt.
-        one_call: Whether several calls of one message are written one after another, each with its result.
+        instructions: The text that describes tools in the prompt.
+        one_call: Whether each of several calls of one message is directly followed by its result.
 
     Raises:
-        AssertionError: If a rule is broken.
+        AssertionError: If the prompt violates a rule.
     """
     prompt = template.render(body)
     items = read_prompt(prompt)
-    tokens = template.knows_tools and not instructions
+    tokens = template.has_tool_tokens and not instructions
     try:
         _check_end(items, may_be_closed=template.closes_answers_after_results and _ends_with_answer(body))
         _check_marks(history, items, tokens=tokens, one_call=one_call)
@@ -48,7 +53,7 @@ def check_prompt(
             _check_rounds(items)
         _check_texts(history, items)
         _check_words(history, items, instructions)
-        assert sum(item.kind == "image" for item in items) == history.images, "every image once"
+        assert sum(item.kind == "image" for item in items) == history.images, "each image must occur once"
     except AssertionError as error:
         raise AssertionError(f"{error}\n{prompt}\n{json.dumps(body, ensure_ascii=False, indent=1)[:6000]}") from error
 
@@ -59,29 +64,29 @@ def _ends_with_answer(body: Mapping[str, Any]) -> bool:
 
 
 def _check_end(items: Sequence[Item], *, may_be_closed: bool) -> None:
-    """The prompt ends where the model answers."""
-    assert not any(item.kind == "open result" for item in items), "no result is left open"
+    """Assert that the prompt ends where the model must continue."""
+    assert not any(item.kind == "open result" for item in items), "a result is not closed"
     last = items[-1]
     if may_be_closed and last.kind == "end":
         return
-    assert last.role == "model", "the last turn is the model's"
-    assert last.kind in ("turn", "result"), f"the model starts to speak, or goes on after a result: {last}"
+    assert last.role == "model", "the last turn must be the model's"
+    assert last.kind in ("turn", "result"), f"the model's turn must be empty or end with a result: {last}"
 
 
 def _check_rounds(items: Sequence[Item]) -> None:
-    """Calls are in the model's turn, each with its result; text ends the turn."""
+    """Assert that calls are in the model's turn, that each has its result, and that text ends the turn."""
     for before, item in zip([None, *items], items, strict=False):
         if item.kind in ("call", "result", "thought"):
-            assert item.role == "model", f"{item.kind} stands in a turn of {item.role}"
+            assert item.role == "model", f"{item.kind} is in a turn of {item.role}"
         if before is not None and before.kind == "text" and before.role == "model":
             assert item.kind == "end", f"text of the model is followed by {item.kind}"
         if before is not None and before.kind == "result" and item.kind == "turn":
             assert item.role == "user"
-    for calls, results in _rounds(items):
-        assert calls == results, f"calls {calls} have results {results}"
+    for calls, results in _iterate_rounds(items):
+        assert calls == results, f"calls {calls} with results {results}"
 
 
-def _rounds(items: Sequence[Item]) -> Iterator[tuple[list[str], list[str]]]:
+def _iterate_rounds(items: Sequence[Item]) -> Iterator[tuple[list[str], list[str]]]:
     calls: list[str] = []
     results: list[str] = []
     for item in items:
@@ -93,32 +98,36 @@ def _rounds(items: Sequence[Item]) -> Iterator[tuple[list[str], list[str]]]:
     yield calls, results
 
 
-_TOGETHER = (frozenset({"system", "user", "assistant", "call", "result", "thought"}),)
-_CALLS_APART = (frozenset({"call"}), _TOGETHER[0] - {"call"})
+_ALL_SPEAKERS = (frozenset({"system", "user", "assistant", "call", "result", "thought"}),)
+_CALLS_SEPARATELY = (frozenset({"call"}), _ALL_SPEAKERS[0] - {"call"})
 
 
-def _check_marks(history: Marked, items: Sequence[Item], *, tokens: bool, one_call: bool) -> None:
-    """Everything is in the prompt once, in order, in the right turn."""
+def _check_marks(history: MarkedHistory, items: Sequence[Item], *, tokens: bool, one_call: bool) -> None:
+    """Assert that each text is in the prompt once, in the right order and in the right turn."""
     found = [(mark, item) for item in items for mark in MARK.findall(item.text)]
     order = [expected.mark for expected in history.expected]
     marks = [mark for mark, _ in found]
-    assert len(set(marks)) == len(marks), f"nothing is doubled: {marks}"
-    where = dict(found)
-    for among in _CALLS_APART if one_call else _TOGETHER:
-        given = [one.mark for one in history.expected if one.speaker in among and one.mark in where]
-        assert [mark for mark in marks if mark in given] == given, f"the order is {marks}, not {order}"
+    assert len(set(marks)) == len(marks), f"some marks are repeated: {marks}"
+    item_by_mark = dict(found)
+    for speakers in _CALLS_SEPARATELY if one_call else _ALL_SPEAKERS:
+        expected_marks = [one.mark for one in history.expected if one.speaker in speakers and one.mark in item_by_mark]
+        assert [mark for mark in marks if mark in expected_marks] == expected_marks, (
+            f"the order is {marks}, not {order}"
+        )
     last_user = max((at for at, item in enumerate(items) if item.kind == "turn" and item.role == "user"), default=-1)
     for expected in history.expected:
-        item = where.get(expected.mark)
+        item = item_by_mark.get(expected.mark)
         if item is None:
-            assert _may_be_lost(expected, history, where, items, last_user, tokens=tokens), f"lost: {expected}"
+            assert _may_be_missing(expected, history, item_by_mark, items, last_user, tokens=tokens), (
+                f"missing: {expected}"
+            )
         else:
-            heading = _turn_text(items, items.index(item)) + item.text[: item.text.index(expected.mark)]
-            assert _belongs(expected, item, heading, tokens=tokens), f"{expected} stands in {item}"
+            heading = _get_turn_text(items, items.index(item)) + item.text[: item.text.index(expected.mark)]
+            assert _is_in_the_right_place(expected, item, heading, tokens=tokens), f"{expected} is in {item}"
 
 
-def _turn_text(items: Sequence[Item], at: int) -> str:
-    """The text of a turn before one of its items."""
+def _get_turn_text(items: Sequence[Item], at: int) -> str:
+    """Return the text of a turn before one of its items."""
     texts: list[str] = []
     while items[at].kind != "turn":
         at -= 1
@@ -126,28 +135,31 @@ def _turn_text(items: Sequence[Item], at: int) -> str:
     return "".join(reversed(texts))
 
 
-def _may_be_lost(
+def _may_be_missing(
     expected: Expected,
-    history: Marked,
-    where: Mapping[str, Item],
+    history: MarkedHistory,
+    item_by_mark: Mapping[str, Item],
     items: Sequence[Item],
     last_user: int,
     *,
     tokens: bool,
 ) -> bool:
-    """Thoughts and the text beside calls are lost after the next user turn, and without tokens for them."""
+    """Return whether a prompt may omit a text.
+
+    Templates omit thoughts and texts beside calls before the last user turn, and if they have no tokens for them.
+    """
     if expected.speaker == "thought" and not (tokens and expected.beside_calls):
         return True
     if expected.speaker not in ("thought", "assistant") or not expected.beside_calls:
         return False
     call = next(one for one in history.expected if one.message == expected.message and one.speaker == "call")
-    return not tokens or items.index(where[call.mark]) < last_user
+    return not tokens or items.index(item_by_mark[call.mark]) < last_user
 
 
 _HEADING = re.compile(r"(?:of the|The) call (?!failed|has|gave)(?P<name>[^\s:]+)")
 
 
-def _belongs(expected: Expected, item: Item, heading: str, *, tokens: bool) -> bool:
+def _is_in_the_right_place(expected: Expected, item: Item, heading: str, *, tokens: bool) -> bool:
     speaker, kind, role = expected.speaker, item.kind, item.role
     if speaker == "system":
         return kind == "text" and role in ("system", "user")
@@ -167,33 +179,33 @@ def _belongs(expected: Expected, item: Item, heading: str, *, tokens: bool) -> b
     return kind == "text" and role == "user" and named and failed
 
 
-def _check_texts(history: Marked, items: Sequence[Item]) -> None:
-    """Texts are whole."""
+def _check_texts(history: MarkedHistory, items: Sequence[Item]) -> None:
+    """Assert that the texts are complete."""
     whole = "\0".join(item.text for item in items)
-    escaped = whole.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")  # of answers within JSON
+    escaped = whole.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")  # for answers in JSON
     for expected in history.expected:
         text = expected.text.strip()
         if expected.speaker != "call" and expected.mark in whole:
             assert text in whole or text in escaped or json.dumps(text)[1:-1] in whole, f"changed: {expected}"
 
 
-def _check_words(history: Marked, items: Sequence[Item], instructions: str) -> None:
-    """No word is in the prompt that neither the history nor a list of the client's own words has."""
+def _check_words(history: MarkedHistory, items: Sequence[Item], instructions: str) -> None:
+    """Assert that all words come from the history, the instructions or the client's own texts."""
     texts = sorted((one.text.strip() for one in history.expected if one.speaker != "call"), key=len, reverse=True)
     for item in items:
         if item.kind not in ("text", "result", "thought"):
             continue
         rest = item.text.replace(instructions.strip(), "") if instructions else item.text
         if item.role == "model" and item.kind == "text":
-            rest = _without_json(rest, history)
+            rest = _remove_json(rest, history)
         for text in texts:
             rest = rest.replace(text, "")
-        rest = OUR_WORDS.sub("", rest)
+        rest = CLIENT_TEXTS.sub("", rest)
         assert not rest.strip(), f"invented in a turn of {item.role}: {rest!r}"
 
 
-def _without_json(text: str, history: Marked) -> str:
-    """The text without the calls and the answers that are written in JSON; calls must be those of the history."""
+def _remove_json(text: str, history: MarkedHistory) -> str:
+    """Return the text without its calls and answers in JSON. The calls must be those of the history."""
     known = [(name, args) for calls in history.calls.values() for name, args in calls]
     starts = [at for at in (text.find('{"'), text.find('[{"')) if at >= 0]
     if not starts:
@@ -207,21 +219,21 @@ def _without_json(text: str, history: Marked) -> str:
         return text[:start] + value["answer"] + text[end:]
     calls = value.get("tool_calls", [value]) if isinstance(value, dict) else value
     if not all(isinstance(call, dict) and "name" in call for call in calls):
-        return text  # JSON that is text of a message
+        return text  # JSON in the text of a message
     for call in calls:
         arguments = call.get("parameters", call.get("arguments"))
         marks = MARK.findall(json.dumps(arguments))
         match = next((one for one in known if one[0] == call["name"] and MARK.findall(str(one[1])) == marks), None)
-        assert match is not None, f"a call that the history does not have: {call}"
+        assert match is not None, f"a call that is not in the history: {call}"
         assert arguments.keys() == match[1].keys()
     return text[:start] + text[end:]
 
 
 def check_constraint(body: Mapping[str, Any]) -> None:
-    """Check that every message of the assistant has the form that the request's own constraint allows.
+    """Check that the assistant's messages match the request's own schema.
 
     Raises:
-        AssertionError: If one has another form.
+        AssertionError: If a message does not match it.
     """
     schema = body.get("guided_json") or body["response_format"]["json_schema"]
     validator = jsonschema.Draft202012Validator(schema.get("schema", schema))
@@ -229,8 +241,8 @@ def check_constraint(body: Mapping[str, Any]) -> None:
         assert "tool_calls" not in message
         if message["role"] == "assistant":
             try:
-                written = json.loads(message["content"])
+                value = json.loads(message["content"])
             except ValueError as error:
-                raise AssertionError(f"{message['content']} is not JSON") from error
-            errors = [error.message for error in validator.iter_errors(written)]
-            assert not errors, f"{message['content']} is not what the constraint allows: {errors}"
+                raise AssertionError(f"{message['content']} is invalid JSON") from error
+            errors = [error.message for error in validator.iter_errors(value)]
+            assert not errors, f"{message['content']} does not match the schema: {errors}"
