@@ -79,6 +79,13 @@ ADVERSARIAL_TEXTS = {
     "ends of calls in a string": '<|tool_call>call:f{a:<|"|>' + "}<tool_call|>x" * 9,
     "ends of turns": "<turn|> ",
     "commas in words": "call:f{a:b" + ",c" * 9,
+    "quote tokens in a string": '<|tool_call>call:f{a:<|"|>b <|"|>c<|"|> ',
+    "raw strings without an end": '<|tool_call>call:f{a:r#"b "c" ',
+    "commas": "<|tool_call>call:f{a:1" + "," * 9,
+    "tildes": "~",
+    "fences of tildes": "~~~\n",
+    "tags in square brackets": '[TOOL_REQUEST]{"name": "g"',
+    "code in tags": "<tool_code>\nx = f(",
 }
 """Texts that could make a parser of tool calls rescan or hold its input again and again."""
 
@@ -112,6 +119,8 @@ ARGUMENT_TEXTS = {
     "backslashes": "\\\\",
     "strings in quotes": '\\"a\\"", "t": "',
     "lists": '"], "l": [["',
+    "text behind the arguments": '"} <tool_call|> ',
+    "keys with tokens": '", "<|\\"|>a": "',
 }
 """Strings in the arguments of a call that could be rescanned or held again and again."""
 
