@@ -135,13 +135,13 @@ def build_conversation_with_text(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
-        (build_conversation_with_text("Let me see."), "text is rendered behind the results"),
-        ([*build_conversation_with_text("Let me see."), *build_turns("au")], "text is rendered behind the results"),
+        (build_conversation_with_text("Let me see."), "text is rendered after the results"),
+        ([*build_conversation_with_text("Let me see."), *build_turns("au")], "text is rendered after the results"),
         (build_conversation("a", results=()), "has no result"),
         (build_conversation("a", "b", results=("a",)), "'b' has no result"),
         ([*build_conversation("a", results=()), *build_turns("u")], "has no result"),
         (build_conversation("a", results=("a", "a")), "several results"),
-        ([*build_turns("ua"), *build_conversation("a", results=("a",))[1:]], "outside any turn"),
+        ([*build_turns("ua"), *build_conversation("a", results=("a",))[1:]], "outside of any turn"),
     ],
 )
 def test_gemma_4_refuses_what_its_template_renders_wrongly(
@@ -160,14 +160,14 @@ def test_gemma_4_refuses_what_its_template_renders_wrongly(
     [
         ({"o": {"type": "object", "additionalProperties": True}}, "properties.o has no 'properties', so 'additional"),
         ({"o": {"type": "object", "anyOf": [{"type": "object"}]}}, "so 'anyOf' is declared as a parameter"),
-        ({"type": {"type": "string"}}, "properties.type is left out"),
+        ({"type": {"type": "string"}}, "properties.type is omitted"),
         (
             {"o": {"type": "object", "properties": {"required": {"type": "string"}}}},
-            "properties.required is left out",
+            "properties.required is omitted",
         ),
         (
             {"l": {"type": "array", "items": {"type": "object", "properties": {"nullable": {"type": "string"}}}}},
-            "properties.l.items.properties.nullable is left out",
+            "properties.l.items.properties.nullable is omitted",
         ),
     ],
 )

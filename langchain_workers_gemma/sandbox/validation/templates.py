@@ -1,4 +1,4 @@
-"""What the chat template of each generation of Gemma accepts and renders correctly (docs/wire.md sections 6 and 11)."""
+"""Check that the chat template of a model accepts and correctly renders a request (docs/wire.md sections 6 and 11)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def check_template(model: GemmaModel, turns: tuple[Turn, ...], *, lenient: bool 
     Args:
         model: The published facts about the model.
         turns: The history.
-        lenient: Accept what Gemma 4's template renders wrongly: the service returns no error, and the model reads
-            a garbled prompt.
+        lenient: Whether to accept what Gemma 4's template renders wrongly. The service returns no error for it, but the
+            model receives a wrong prompt.
 
     Raises:
-        ServiceError: With status 500 where the template of Gemma 1 to 3 raises, as users report it, and 400 otherwise.
+        ServiceError: With status 500 if the roles do not alternate for Gemma 1 to 3, as users report, otherwise with
+            status 400.
     """
     if model.tool_role:
         _check_native_roles(turns)
@@ -49,22 +50,22 @@ def check_declarations(
     Args:
         model: The published facts about the model.
         tools: The tools.
-        lenient: Accept them, as the service does.
-        strict: Refuse as well what the template merely does not show: the service accepts it, and other clients send
-            it, but the model does not learn of the rule.
+        lenient: Whether to accept them, as the service does.
+        strict: Whether to refuse keywords that the template does not show. The service accepts them, and other clients
+            send them, but the model does not see these rules.
 
     Raises:
-        ServiceError: For a tool with parameters that the template makes up or leaves out; under `strict` also for one
-            with keywords that it does not show.
+        ServiceError: If the template invents or omits parameters of a tool. With `strict`, also if it does not show a
+            keyword.
     """
     if not model.tool_role:
         return
     for at, tool in enumerate(tools):
-        where = (tool.parameters, tool.description, f"tools[{at}].function.parameters")
-        for problem in () if lenient else find_misdeclared(*where):
-            raise _make_rendering_error(problem, "lenient_templates lets it pass")
-        for problem in find_hidden(*where) if strict else ():
-            raise _make_rendering_error(problem, "strict_declarations, which is on, refuses it")
+        arguments = (tool.parameters, tool.description, f"tools[{at}].function.parameters")
+        for problem in () if lenient else find_misdeclared(*arguments):
+            raise _make_rendering_error(problem)
+        for problem in find_hidden(*arguments) if strict else ():
+            raise _make_rendering_error(problem, "strict_declarations refuses it")
 
 
 def _check_alternation(turns: tuple[Turn, ...], *, system_role: bool) -> None:
@@ -96,28 +97,28 @@ def _check_native_roles(turns: tuple[Turn, ...]) -> None:
 
 
 def _check_rendering(turns: tuple[Turn, ...]) -> None:
-    """Refuse what Gemma 4's template renders wrongly without saying so."""
+    """Refuse what Gemma 4's template renders wrongly without an error."""
     for at, turn in enumerate(turns):
         if not turn.calls:
             continue
         where = f"messages[{at}]:"
         if at and turns[at - 1].role == "assistant":
             raise _make_rendering_error(
-                f"{where} its tool calls follow an assistant message and stand outside any turn"
+                f"{where} its tool calls follow an assistant message, so they are outside of any turn"
             )
         if turn.text.strip():
             raise _make_rendering_error(
-                f"{where} its text is rendered behind the results of its calls, and closes the turn"
+                f"{where} its text is rendered after the results of its calls and ends the turn"
             )
-        answers = [one.call_id for one in _find_results_after(turns, at)]
-        missing = [call.id for call in turn.calls if call.id not in answers]
+        result_ids = [one.call_id for one in _find_results_after(turns, at)]
+        missing = [call.id for call in turn.calls if call.id not in result_ids]
         if missing:
             raise _make_rendering_error(
-                f"{where} the tool call {missing[0]!r} has no result, so its response stays open"
+                f"{where} the tool call {missing[0]!r} has no result, so its response is not closed"
             )
-        if len(set(answers)) < len(answers):
+        if len(set(result_ids)) < len(result_ids):
             raise _make_rendering_error(
-                f"{where} a tool call has several results, each of them rendered as the only one"
+                f"{where} a tool call has several results, and each is rendered as if it were the only one"
             )
 
 
@@ -128,9 +129,9 @@ def _find_results_after(turns: tuple[Turn, ...], at: int) -> list[Turn]:
     return list(turns[at + 1 : end])
 
 
-def _make_rendering_error(problem: str, dialect: str = "lenient_templates lets it pass") -> ServiceError:
+def _make_rendering_error(problem: str, dialect: str = "lenient_templates allows it") -> ServiceError:
     return _make_template_error(
-        f"The chat template renders this request wrongly. {problem}. (The service says nothing about this. "
+        f"The chat template renders this request wrongly. {problem}. (The service returns no error for it. "
         f"The sandbox's dialect {dialect}.)",
         status=400,
     )
