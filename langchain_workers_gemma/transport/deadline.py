@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,12 @@ class _Watchdog:
     def watch(self, watched: Watched) -> None:
         self._watched.append(watched)  # before `_thread` is read: see the end of `_run`
         if self._thread is None:
-            threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="workers-gemma-watchdog", daemon=True).start()
+            except RuntimeError:  # no more threads, or the interpreter shuts down: the read has httpx's timeout
+                watched.cancel()
+                with suppress(ValueError):  # another thread took it
+                    self._watched.remove(watched)
 
     def _run(self) -> None:
         self._thread = threading.current_thread()
@@ -66,15 +72,10 @@ class _Watchdog:
                     self._thread = threading.current_thread()
 
     def _shut_down_due(self, now: float) -> None:
-        for _ in range(len(self._watched)):
-            try:
-                first = self._watched.popleft()
-            except IndexError:  # another thread took it
-                return
-            if not first.cancelled and first.deadline > now:
-                self._watched.appendleft(first)
-                return
-            self._shut_down(first)
+        with suppress(IndexError, ValueError):  # no more sockets, or another thread took this one
+            while (first := self._watched[0]).cancelled or first.deadline <= now:
+                self._watched.remove(first)  # only now: another thread ends when it sees no sockets
+                self._shut_down(first)
 
     @staticmethod
     def _shut_down(watched: Watched) -> None:
