@@ -91,6 +91,10 @@ class ClientPool(Generic[Client]):
                 self._idle.move_to_end(key)
             return self._evict(now, key)
 
+    def abandon(self, client: Client) -> None:
+        """Forget a client that no call can use any more."""
+        self._in_use.discard(client)
+
     def shut_down(self) -> list[Client]:
         """Return all idle clients, which the caller must close. From now on, `release` returns each client at once."""
         with self._lock:

@@ -203,12 +203,17 @@ class _Connection(_ConnectionState):
         try:
             self._end_response(self._client)
             response = self._send(request)
+            if self._client is not None:
+                self._client.stream = _get_network_stream(response)
             head = self._begin_response(response)
             body: Iterator[bytes] = iter(_get_raw_body(response))
         except ContentCodingError as error:
             raise self._to_coding_error(error) from None
         except FAILURES as error:
             raise self._to_typed_error(error, self._key) from error
+        except BaseException:
+            self._abandon_client()
+            raise
         self._body = body if self._inflater is None else _inflate(body, self._inflater)
         return head
 
@@ -221,15 +226,23 @@ class _Connection(_ConnectionState):
             raise self._to_coding_error(error) from None
         except FAILURES as error:
             raise self._to_typed_error(error) from error
+        except BaseException:
+            self._abandon_client()
+            raise
 
     def abort(self) -> None:
         self._close_client(self._client)
 
     def close(self) -> None:
-        client, self._client = self._client, None
         try:
-            self._end_response(client)
+            self._end_response(self._client)
+        except FAILURES:
+            raise
+        except BaseException:
+            self._abandon_client()
+            raise
         finally:
+            client, self._client = self._client, None
             if client is not None and self._key is not None:
                 for surplus in self._pool.release(self._key, client):
                     surplus.close()
@@ -252,6 +265,18 @@ class _Connection(_ConnectionState):
             self._watched = shut_down_after(GRACE_TIMEOUT, _get_network_stream(self._response))
         elif time.monotonic() > self._deadline:
             raise make_not_ended_error()
+
+    def _abandon_client(self) -> None:
+        """Keep the client from other calls after Ctrl-C, which can leave a lock of httpcore locked.
+
+        Every later request on it would then wait forever, and so would closing it. So its socket alone is closed.
+        """
+        client, self._client = self._client, None
+        if client is not None:
+            self._response = self._reads = None
+            self._pool.abandon(client)
+            if client.stream is not None:
+                client.stream.close()
 
     def _close_client(self, client: WatchedTransport | None) -> None:
         stream = _get_network_stream(self._response)

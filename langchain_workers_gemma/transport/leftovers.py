@@ -130,9 +130,11 @@ class WatchedTransport(httpx.HTTPTransport):
 
     Attributes:
         connects: Whether the next request opens a connection, as far as it is known.
+        stream: The network stream of its last response, `None` if it is not known.
     """
 
     connects = True
+    stream: Any = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -65,4 +65,53 @@ def test_a_call_interrupted_anywhere_does_not_affect_the_next_call(call_method: 
     """In a separate process, because sockets of calls interrupted while closing are closed by the garbage collector."""
     program = f"from {__name__} import interrupt_calls; interrupt_calls({call_method!r})"
     process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2_000:]
+
+
+class InterruptWithLock:
+    """A context manager that raises `KeyboardInterrupt` as soon as httpcore has locked its pool for the n-th time."""
+
+    def __init__(self, nth: int) -> None:
+        self._nth = nth
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        code = frame.f_code
+        if code.co_qualname != "ThreadLock.__enter__":
+            return None
+        if event == "line" and frame.f_lineno > code.co_firstlineno + 1:  # `return self`
+            self.count += 1
+            if self.count == self._nth:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def interrupt_with_lock(call_method: str) -> None:
+    """Interrupt a call in its first and in its last use of httpcore's lock, and make another call after each."""
+    with FaultServer(choose_hello_script) as server:
+        llm = make_server_model(server, max_retries=0)
+        assert call_model(llm, call_method).text == HELLO_TEXT
+        with InterruptWithLock(0) as uninterrupted:
+            assert call_model(llm, call_method).text == HELLO_TEXT
+        assert uninterrupted.count > 1
+        for nth in (1, uninterrupted.count):
+            with pytest.raises(KeyboardInterrupt), InterruptWithLock(nth):
+                call_model(llm, call_method)
+            assert call_model(llm, call_method).text == HELLO_TEXT
+            assert not client_pool.get_process_pool()._in_use
+
+
+@pytest.mark.parametrize("call_method", ["invoke", "stream"])
+def test_a_lock_that_ctrl_c_left_locked_does_not_block_the_next_call(call_method: str) -> None:
+    """In a separate process, since a call that waits for such a lock never ends."""
+    program = f"from {__name__} import interrupt_with_lock; interrupt_with_lock({call_method!r})"
+    process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert process.returncode == 0, process.stderr[-2_000:]
