@@ -62,7 +62,8 @@ class Habits:
         words_after_calls: Write text after a call. Only a stream has it.
         swallowed_calls: Drop calls if the request binds no tools.
         announced_calls: Finish a stream with `tool_calls` without any call.
-        garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text.
+        garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text; or end a string
+            at a quote token in it, and make a key of the rest (`split`).
         null_arguments: Write null for each parameter that may be null and has no argument. Where the schema has
             `nullable` alone, the engine makes the string "null" of it.
         stringified_values: Send every argument as a string.
@@ -93,7 +94,7 @@ class Habits:
     words_after_calls: bool = False
     swallowed_calls: bool = False
     announced_calls: bool = False
-    garbled: Literal["keys", "strings"] | None = None
+    garbled: Literal["keys", "strings", "split"] | None = None
     null_arguments: bool = False
     stringified_values: bool = False
     namespaced_calls: bool = False

@@ -179,6 +179,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "swallowed_calls": Dialect(habits=Habits(swallowed_calls=True)),
     "announced_calls": Dialect(habits=Habits(announced_calls=True)),
     "garbled_keys": Dialect(habits=Habits(garbled="keys")),
+    "split_strings": Dialect(habits=Habits(garbled="split")),
     "garbled_strings": Dialect(habits=Habits(garbled="strings")),
     "null_arguments": Dialect(habits=Habits(null_arguments=True)),
     "stringified_values": Dialect(habits=Habits(stringified_values=True)),

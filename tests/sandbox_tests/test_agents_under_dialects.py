@@ -30,6 +30,7 @@ TYPED_ERROR = frozenset(
         "json_for_stream",
         "empty_stream",
         "garbled_keys",
+        "split_strings",
         "text_choices",
     }
 )

@@ -184,6 +184,7 @@ def test_calls_that_are_announced_and_missing(api: Api) -> None:
     ("name", "called", "arguments"),
     [
         ("garbled_keys", "write_file", {'"path"': '"/home/ann/notes.txt"', '"lines"': "12"}),
+        ("split_strings", "write_file", {"path": "/home/ann", '/notes.txt<|"|>,lines': 12}),
         ("garbled_strings", "write_file", {"path": '"/home/ann/notes.txt"', "lines": 12}),
         ("stringified_values", "write_file", {"path": "/home/ann/notes.txt", "lines": "12"}),
         ("namespaced_calls", "default_api.write_file", {"path": "/home/ann/notes.txt", "lines": 12}),

@@ -108,6 +108,24 @@ def _garble_strings(draft: Draft, _request: ChatRequest) -> Draft:
     )
 
 
+def _split_strings(draft: Draft, _request: ChatRequest) -> Draft:
+    """End the first string at a quote token in it, as engines do (vllm#44715): the rest becomes a key."""
+    return _change_arguments(draft, _split_string)
+
+
+def _split_string(arguments: dict[str, Any]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    rest = ""
+    for key, value in arguments.items():
+        if rest:
+            changed[f"{rest},{key}"], rest = value, ""
+        elif isinstance(value, str) and len(value) > 1 and not changed:
+            changed[key], rest = value[: len(value) // 2], f'{value[len(value) // 2 :]}<|"|>'
+        else:
+            changed[key] = value
+    return {**changed, rest: None} if rest else changed
+
+
 def _fill_with_null(draft: Draft, request: ChatRequest) -> Draft:
     """Null for each parameter that may be null and has no argument, as an engine types it."""
     tools = {tool.name: tool.parameters.get("properties") for tool in request.tools}
@@ -226,6 +244,7 @@ _CHANGES: tuple[tuple[Callable[[Habits], bool], Callable[[Draft, ChatRequest], D
     (lambda habits: habits.namespaced_calls, _add_namespace),
     (lambda habits: habits.garbled == "keys", _garble_keys),
     (lambda habits: habits.garbled == "strings", _garble_strings),
+    (lambda habits: habits.garbled == "split", _split_strings),
     (lambda habits: habits.null_arguments, _fill_with_null),
     (lambda habits: habits.stringified_values, _stringify),
     (lambda habits: habits.doubled_calls, _duplicate_calls),
