@@ -129,6 +129,16 @@ def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def mask_header_credentials(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headers with the values of credentials masked.
+
+    Example:
+        >>> mask_header_credentials({"cf-aig-authorization": "Bearer x", "x-team": "search"})
+        {'cf-aig-authorization': '**********', 'x-team': 'search'}
+    """
+    return {**headers, **dict.fromkeys(get_header_variables(headers), "**********")}
+
+
 def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return headers with the values that serialisation has left out, from the environment.
 

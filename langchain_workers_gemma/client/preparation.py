@@ -15,7 +15,7 @@ from langchain_workers_gemma.client.call_settings import ChatModel, build_call_s
 from langchain_workers_gemma.client.connection import build_transport
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.request.planner import Preparation, prepare
-from langchain_workers_gemma.transport.driver import Driver
+from langchain_workers_gemma.transport.driver import Driver, iterate_chain
 
 _FOR_TRANSPORT = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # they change no request
 _CACHED_ARGUMENTS = frozenset({
@@ -37,6 +37,13 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     Raises:
         ValueError: If an argument is unknown or not valid.
     """
+    try:
+        return _prepare_call(chat, stop, kwargs, stream=stream)
+    except ValueError as error:
+        raise _strip_frames(error)  # noqa: B904 - it is the same error
+
+
+def _prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
     # The metadata of a gateway can change in place.
     is_fixed = stop is None and not isinstance(chat.ai_gateway, AIGateway)
     arguments = _make_key(kwargs) if is_fixed else None
@@ -60,9 +67,19 @@ def get_driver(chat: ChatModel, timeout: float | httpx.Timeout | None) -> Driver
     Raises:
         ValueError: If the binding is missing.
     """
-    if timeout is not None:
-        return build_transport(chat, timeout)
-    return get_cache(chat, "_drivers", _make_driver_cache).get(None, vars(chat), lambda: build_transport(chat))
+    try:
+        if timeout is not None:
+            return build_transport(chat, timeout)
+        return get_cache(chat, "_drivers", _make_driver_cache).get(None, vars(chat), lambda: build_transport(chat))
+    except ValueError as error:
+        raise _strip_frames(error)  # noqa: B904 - it is the same error
+
+
+def _strip_frames(error: ValueError) -> ValueError:
+    """Return an error without its frames, whose local variables hold `default_headers`, which can be credentials."""
+    for one in iterate_chain(error):
+        one.__traceback__ = None
+    return error
 
 
 def _make_driver_cache() -> FieldCache[Driver]:

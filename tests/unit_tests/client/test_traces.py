@@ -120,3 +120,13 @@ def test_a_run_does_not_have_the_token(service: MockService, call_method: str) -
         call_model(make_model(), call_method, config={"callbacks": [tracer]})
     assert tracer.runs[0].error
     assert API_TOKEN not in tracer.runs[0].error
+
+
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+def test_a_run_does_not_have_the_credentials_in_the_headers_of_a_call(service: MockService, call_method: str) -> None:
+    respond_with_model_name(service, call_method)
+    headers = {"cf-aig-authorization": "Bearer a-gateways-token", "x-team": "search"}
+    run = trace_call(make_model().bind(extra_headers=headers), call_method)
+    assert run.extra["invocation_params"]["extra_headers"] == {"cf-aig-authorization": "*" * 10, "x-team": "search"}
+    assert "a-gateways-token" not in repr(vars(run))
+    assert service.only_request.headers["cf-aig-authorization"] == "Bearer a-gateways-token"

@@ -135,6 +135,25 @@ def test_no_local_variable_in_a_traceback_has_the_token_without_a_server() -> No
             assert API_TOKEN not in format_traceback_with_locals(raised.value)
 
 
+@pytest.mark.parametrize("call_method", CALL_METHODS)
+@pytest.mark.parametrize("arguments", [{"temperature": 99}, {"max_tokens": 0}, {"timeout": -1}, {"stop": 3}])
+def test_a_default_header_is_not_in_the_error_for_an_argument_of_a_call(
+    call_method: str, arguments: dict[str, object]
+) -> None:
+    llm = make_model(default_headers={"cf-aig-authorization": f"Bearer {GATEWAY_TOKEN}"})
+    with pytest.raises(ValueError, match=next(iter(arguments))) as raised:
+        call_model(llm, call_method, **arguments)
+    assert GATEWAY_TOKEN not in format_traceback_with_locals(raised.value)
+
+
+def test_a_default_header_is_not_in_the_error_for_a_missing_binding() -> None:
+    llm = make_model(default_headers={"cf-aig-authorization": f"Bearer {GATEWAY_TOKEN}"})
+    vars(llm)["api_token"] = None
+    with pytest.raises(ValueError, match="binding is missing") as raised:
+        llm.invoke("Hi")
+    assert GATEWAY_TOKEN not in format_traceback_with_locals(raised.value)
+
+
 def test_the_token_is_not_in_the_error_for_another_argument() -> None:
     def construct() -> None:
         ChatWorkersGemma(account_id="a/b", api_token="".join(API_TOKEN))
