@@ -27,6 +27,7 @@ from langchain_workers_gemma.tool_text.tokens import (
     SPECIAL,
 )
 
+_WITH_APOSTROPHES = re.compile(r"'[^']*+(?:(?<=\w)'(?=\w)[^']*+)+'")
 KEY = re.compile(r"[\w$@./\-]+")
 _SPACED_KEY = re.compile(r"[^\n:=,<{}\[\]]+")
 _BARE = re.compile(r"[^,<()\[\]{}]+")
@@ -308,5 +309,7 @@ def _set_words(fields: dict[str, Any], key: str, words: list[str] | None) -> Non
         fields[key] = _make_word(words)
 
 
-def _make_word(words: list[str]) -> Word:
-    return Word("".join(words).strip())
+def _make_word(words: list[str]) -> str:
+    """Return the words as one, or as a string if they turned out to be one in single quotes, with apostrophes."""
+    text = "".join(words).strip()
+    return text[1:-1] if _WITH_APOSTROPHES.fullmatch(text) else Word(text)

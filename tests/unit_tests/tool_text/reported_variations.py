@@ -222,6 +222,12 @@ VARIATIONS: dict[str, dict[str, Sample]] = {
             f'write{{content:r#"a, "b""#,path:{Q}a.rs{Q}}}', ("write", {"content": 'a, "b"', "path": "a.rs"})),
         "a raw string without its end": wrapped('write{content:r#"a, "b""}', invalid=("write",)),
         "words like a raw string": wrapped("sh{command:r#x}", ("sh", {"command": "r#x"})),
+        "single quotes around apostrophes and a comma": wrapped(
+            "write{path:'it's a.txt',content:'don't, ok: {x}',overwrite:true}",
+            ("write", {"path": "it's a.txt", "content": "don't, ok: {x}", "overwrite": True})),
+        "single quotes around two strings": wrapped(
+            "search{query:'deep learning' OR 'machine, learning'}",
+            ("search", {"query": "'deep learning' OR 'machine, learning'"})),
         "two commas": wrapped(f"search{{query:{Q}a{Q},,limit:5,,filters:{{a:1,,b:2}}}}",
                               ("search", {"query": "a", "limit": 5, "filters": {"a": 1, "b": 2}})),
         "two commas after words": wrapped("search{query:Rome,,limit:5}", ("search", {"query": "Rome,", "limit": 5})),
