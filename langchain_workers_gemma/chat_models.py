@@ -23,7 +23,12 @@ from langchain_workers_gemma.client.call_settings import build_call_settings, bu
 from langchain_workers_gemma.client.fields import ClientFields
 from langchain_workers_gemma.client.method_signature import cache_signature
 from langchain_workers_gemma.client.preparation import get_driver, prepare_call
-from langchain_workers_gemma.client.profile import ProfileMethods, ResolvedProfile, get_callers_profile
+from langchain_workers_gemma.client.profile import (
+    ProfileMethods,
+    ResolvedProfile,
+    get_callers_profile,
+    warn_of_unknown_keys,
+)
 from langchain_workers_gemma.client.token_count import count_messages, count_text, get_ids
 from langchain_workers_gemma.models import DEFAULT_MODEL
 from langchain_workers_gemma.request.planner import prepare
@@ -208,6 +213,12 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
         self._resolve_profile()
         prepare(build_call_settings(self, None, {}), stream=False)  # fail now if each call would fail
         self._add_version("langchain-workers-gemma", __version__)  # shown in traces
+        return self
+
+    @model_validator(mode="after")
+    def _check_profile_keys(self) -> Self:
+        """Warn of unknown keys. It replaces core's check, which takes a third of the time of `__init__`."""
+        warn_of_unknown_keys(self.profile)
         return self
 
     @model_validator(mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -63,7 +64,8 @@ class ProfileMethods(_ChatModel):
         super().__setattr__("profile", resolved or None)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        return build_published_profile(resolve_model(self.model, self.host))
+        published = build_published_profile(resolve_model(self.model, self.host))
+        return cast("ModelProfile", ResolvedProfile(published))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field, and update the profile if the model has changed."""
@@ -85,6 +87,13 @@ def get_callers_profile(profile: Mapping[str, Any] | None) -> dict[str, Any]:
         published = profile.published
         return {key: value for key, value in profile.items() if key not in published or published[key] != value}
     return dict(profile or {})
+
+
+def warn_of_unknown_keys(profile: Mapping[str, Any] | None) -> None:
+    """Warn if a caller's profile has keys that this version of core does not know."""
+    unknown = sorted(get_callers_profile(profile).keys() - _KEYS)
+    if unknown:
+        warnings.warn(f"profile: this version of langchain-core does not know the keys {unknown}.", stacklevel=2)
 
 
 def build_published_profile(spec: GemmaModel) -> ModelProfile:

@@ -123,6 +123,20 @@ def test_gemma_4_has_an_enforced_context() -> None:
 CHAT_MODEL_KEYS = [key for key in MODELS if key[1] != EMBEDDING]
 
 
+@pytest.mark.parametrize("profile", [None, {}, {"max_input_tokens": 1000}])
+def test_a_profile_of_known_keys_gives_no_warning(profile: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make_model(model=GEMMA_4, profile=profile).profile is not None
+
+
+def test_an_unknown_key_of_a_profile_gives_a_warning() -> None:
+    with pytest.warns(UserWarning, match="does not know the keys \\['speed'\\]"):
+        llm = make_model(profile={"speed": 1, "max_input_tokens": 1000})
+    assert llm.profile is not None
+    assert llm.profile["max_input_tokens"] == 1000
+
+
 @pytest.mark.parametrize(("host", "model_id"), CHAT_MODEL_KEYS)
 def test_the_profile_of_a_known_model(host: Any, model_id: str) -> None:
     spec = MODELS[host, model_id]
