@@ -233,14 +233,12 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         """Return the parameters of a call for traces. Core's own version calls a deprecated method on every call."""
-        if isinstance(headers := kwargs.get("extra_headers"), Mapping):
-            kwargs["extra_headers"] = connection.mask_header_credentials(headers)
-        return {**self.asdict(), "stop": stop, **kwargs}
+        return {**self.asdict(), "stop": stop, **connection.mask_credentials(kwargs)}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """Return the key of a call in LangChain's caches, from the current fields."""
         self._forget_serialized()
-        return super()._get_llm_string(stop, **kwargs)
+        return super()._get_llm_string(stop, **connection.mask_credentials(kwargs))
 
     @property
     def _llm_type(self) -> str:

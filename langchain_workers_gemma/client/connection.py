@@ -129,14 +129,17 @@ def get_header_variables(headers: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def mask_header_credentials(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return headers with the values of credentials masked.
+def mask_credentials(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call with the credentials in its `extra_headers` masked.
 
     Example:
-        >>> mask_header_credentials({"cf-aig-authorization": "Bearer x", "x-team": "search"})
-        {'cf-aig-authorization': '**********', 'x-team': 'search'}
+        >>> mask_credentials({"extra_headers": {"cf-aig-authorization": "Bearer x", "x-team": "search"}})
+        {'extra_headers': {'cf-aig-authorization': '**********', 'x-team': 'search'}}
     """
-    return {**headers, **dict.fromkeys(get_header_variables(headers), "**********")}
+    headers = arguments.get("extra_headers")
+    if not isinstance(headers, Mapping):
+        return dict(arguments)
+    return {**arguments, "extra_headers": {**headers, **dict.fromkeys(get_header_variables(headers), "**********")}}
 
 
 def restore_header_credentials(headers: Mapping[str, Any]) -> Mapping[str, Any]:

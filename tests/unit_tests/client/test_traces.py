@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 
@@ -130,3 +131,17 @@ def test_a_run_does_not_have_the_credentials_in_the_headers_of_a_call(service: M
     assert run.extra["invocation_params"]["extra_headers"] == {"cf-aig-authorization": "*" * 10, "x-team": "search"}
     assert "a-gateways-token" not in repr(vars(run))
     assert service.only_request.headers["cf-aig-authorization"] == "Bearer a-gateways-token"
+
+
+@pytest.mark.parametrize("call_method", INVOKE_METHODS)
+def test_a_key_of_a_cache_does_not_have_the_credentials_in_the_headers_of_a_call(
+    service: MockService, call_method: str
+) -> None:
+    """A cache such as SQLite's writes its keys to a file."""
+    respond_with_model_name(service, call_method)
+    cache = InMemoryCache()
+    headers = {"cf-aig-authorization": "Bearer a-gateways-token", "x-team": "search"}
+    for team in ("search", "search", "sales"):
+        call_model(make_model(cache=cache), call_method, extra_headers={**headers, "x-team": team})
+    assert len(cache._cache) == 2
+    assert "a-gateways-token" not in repr(cache._cache)
