@@ -71,11 +71,11 @@ def measure_in_turns(
 def repeat(run: Callable[[], Any], times: int) -> Callable[[], None]:
     """Return a function that repeats a run, since a single one is too short for the clock."""
 
-    def several() -> None:
+    def run_repeatedly() -> None:
         for _ in range(times):
             run()
 
-    return several
+    return run_repeatedly
 
 
 def measure_calls(url: str, repeats: int) -> dict[str, float]:
@@ -148,8 +148,8 @@ def measure_structured_output(url: str, repeats: int) -> dict[str, float]:
         )
         assert structured.invoke("Soup").minutes == 30
         runs[name] = lambda structured=structured: structured.invoke("Soup")
-    several = {name: repeat(run, 10) for name, run in runs.items()}
-    return {name: seconds / 10 for name, seconds in measure_in_turns(several, repeats).items()}
+    repeated_runs = {name: repeat(run, 10) for name, run in runs.items()}
+    return {name: seconds / 10 for name, seconds in measure_in_turns(repeated_runs, repeats).items()}
 
 
 def measure_token_counts(url: str, repeats: int) -> dict[str, float]:

@@ -76,12 +76,12 @@ async def make_calls(
     outcomes: Counter[str] = Counter()
     left = iter(range(calls))
 
-    async def caller() -> None:
+    async def make_next_calls() -> None:
         for _ in left:
             prompt = chance.choice(PROMPTS)
             await make_call(llm, prompt, expected[prompt], chance.choice(["ainvoke", "astream"]), outcomes)
 
-    await asyncio.gather(*(caller() for _ in range(in_flight)))
+    await asyncio.gather(*(make_next_calls() for _ in range(in_flight)))
     outcomes["tasks left"] = len(asyncio.all_tasks()) - 1
     return outcomes
 

@@ -23,7 +23,7 @@ FOLDERS = "|".join(sorted(path.name for path in PACKAGE.iterdir() if (path / "__
 CITED_PATH = re.compile(rf"(?<![\w/.@-])(?:tests|docs|benchmarks|notebooks|{FOLDERS})/[\w/.-]*\.(?:py|md)\b")
 
 
-def exists(name: str) -> bool:
+def path_exists(name: str) -> bool:
     """Return whether a path of a file or folder exists, relative to any folder of the repository."""
     if name.endswith("/"):
         return name in IGNORED_FOLDERS or any(f"/{name}" in f"/{path}" for path in FILES)
@@ -34,7 +34,7 @@ def exists(name: str) -> bool:
 def test_guides_name_files_that_exist(guide: Path) -> None:
     named = ["".join(match) for match in NAMED_PATH.findall(guide.read_text(encoding="utf-8"))]
     assert len(named) > 20
-    assert [name for name in named if not exists(name)] == []
+    assert [name for name in named if not path_exists(name)] == []
 
 
 def test_the_package_cites_files_that_exist() -> None:
@@ -42,11 +42,11 @@ def test_the_package_cites_files_that_exist() -> None:
         f"{path.relative_to(ROOT)}: {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
         for name in CITED_PATH.findall(path.read_text(encoding="utf-8"))
-        if not exists(name)
+        if not path_exists(name)
     ]
     assert missing == []
 
 
 @pytest.mark.parametrize("name", ["request/novel.py", "novel/", "tests/unit_tests/planner.py"])
 def test_missing_files_are_found(name: str) -> None:
-    assert not exists(name)
+    assert not path_exists(name)

@@ -281,15 +281,15 @@ class BoundChatModel(Binding):  # type: ignore[no-redef]
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """See `ChatWorkersGemma.bind_tools`."""
         model: Any = self.bound
-        return self._with_own_config(model.bind_tools(tools, **{**self.kwargs, **kwargs}))
+        return self._add_own_config(model.bind_tools(tools, **{**self.kwargs, **kwargs}))
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
         """See `ChatWorkersGemma.with_structured_output`. Tools bound before are not used."""
         model: Any = self.bound
         arguments = {name: value for name, value in self.kwargs.items() if name not in _TOOL_ARGUMENTS}
-        return self._with_own_config(model.with_structured_output(schema, **{**arguments, **kwargs}))
+        return self._add_own_config(model.with_structured_output(schema, **{**arguments, **kwargs}))
 
-    def _with_own_config(self, runnable: Runnable[LanguageModelInput, Output]) -> Runnable[LanguageModelInput, Output]:
+    def _add_own_config(self, runnable: Runnable[LanguageModelInput, Output]) -> Runnable[LanguageModelInput, Output]:
         return runnable.with_config(self.config) if self.config else runnable
 
     def queue_batch(self, inputs: Sequence[LanguageModelInput], **kwargs: Any) -> list[AIMessage]:

@@ -1,4 +1,4 @@
-"""A dictionary that holds a limited number of entries."""
+"""A dictionary with a limited number of entries."""
 
 from __future__ import annotations
 

@@ -62,10 +62,10 @@ class Habits:
         words_after_calls: Write text after a call. Only a stream has it.
         swallowed_calls: Drop calls if the request binds no tools.
         announced_calls: Finish a stream with `tool_calls` without any call.
-        garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text; or end a string
-            at a quote token in it, and make a key of the rest (`split`).
-        null_arguments: Write null for each parameter that may be null and has no argument. Where the schema has
-            `nullable` alone, the engine makes the string "null" of it.
+        garbled: Include the quotation marks of `keys` and strings, or only of `strings`, in their text. Or end a string
+            at a quote token in it, and use the rest as a key (`split`).
+        null_arguments: Write null for each parameter that may be null and has no argument. If the schema has only
+            `nullable`, the engine changes it to the string "null".
         stringified_values: Send every argument as a string.
         namespaced_calls: Put a namespace before the name of a tool.
         other_tool_for_named: Call another tool than `tool_choice` names.

@@ -163,22 +163,22 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """The base URL, in place of `https://api.cloudflare.com/client/v4`."""
+        """The base URL that replaces `https://api.cloudflare.com/client/v4`."""
         return f"{self._root_url}/client/v4"
 
     @property
     def gateway_url(self) -> str:
-        """The base URL of the legacy form of AI Gateway, in place of `https://gateway.ai.cloudflare.com/v1/...`."""
+        """The base URL of the legacy form of AI Gateway, which replaces `https://gateway.ai.cloudflare.com/v1/...`."""
         return f"{self._root_url}/v1/{self.account_id}/default/workers-ai"
 
     @property
     def dataoorts_url(self) -> str:
-        """The base URL of Dataoorts, in place of `https://cloud.dataoorts.com/api/v1`."""
+        """The base URL of Dataoorts, which replaces `https://cloud.dataoorts.com/api/v1`."""
         return f"{self._root_url}/dataoorts/api/v1"
 
     @property
     def aimlapi_url(self) -> str:
-        """The base URL of AI/ML API, in place of `https://api.aimlapi.com/v1`."""
+        """The base URL of AI/ML API, which replaces `https://api.aimlapi.com/v1`."""
         return f"{self._root_url}/aimlapi/v1"
 
     @property
@@ -188,7 +188,7 @@ class Sandbox:
 
     @property
     def binding_url(self) -> str:
-        """The base URL of the backend of a Workers binding, in place of `https://workers-binding.ai`."""
+        """The base URL of the backend of a Workers binding, which replaces `https://workers-binding.ai`."""
         return self._root_url
 
     @property

@@ -34,7 +34,7 @@ Completed: TypeAlias = Any
 
 INSTALL_COMMAND = 'pip install "langchain-workers-gemma[scale]"'
 
-# Items of the queue beside the numbers of permits.
+# Items of the queue that are not numbers of permits.
 _STOP: Final = "stop"  # the run is stopping
 _LATER: Final = "later"  # no permit is available now: the attempt ends, and the row is attempted again later
 _CONNECT_TIMEOUT = 15.0  # seconds

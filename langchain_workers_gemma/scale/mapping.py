@@ -65,7 +65,7 @@ class _Limits:
         if journal is not None:
             budget = Budget(self.max_cost, spent=journal.spent, largest=journal.largest_cost)
             budget.lost = journal.lost
-        # On a cluster a worker can hold a permit for a while before it sends the request: the rate is lowered by 2 %.
+        # A worker of a cluster may keep a permit for a while before it sends the request. So the rate is 2 % lower.
         pacer = Pacer(self.rate, early=max(1, int((self.rate or 0.0) / 50)) if self.scheduler else 0)
         next_permit = 0 if journal is None else journal.next_permit
         return MapPlan(source, pacer, budget, next_permit=next_permit, total=total)

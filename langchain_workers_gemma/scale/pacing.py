@@ -13,7 +13,7 @@ _SLOWDOWN_FACTOR = 1.5
 _SPEEDUP_FACTOR = 0.97  # applied to the interval after each success
 _MIN_INTERVAL = 0.001  # seconds; shorter intervals become 0
 _INITIAL_PAUSE = 1.0  # seconds
-_MAX_PAUSE = 30.0  # seconds, unless the service asks for more
+_MAX_PAUSE = 30.0  # seconds, unless the service requests a longer pause
 _WAVE_INTERVAL = 1.0  # seconds; refusals within it count as one
 
 
@@ -29,8 +29,8 @@ class Pacer:
 
     Args:
         rate: Maximum number of requests per minute, or `None` for no limit.
-        early: Requests per minute by which the rate is lowered at least, for a run whose workers can hold a permit for
-            a while before they send the request.
+        early: The minimum number of requests per minute by which the rate is lowered. A run needs it if its workers may
+            keep a permit for a while before they send the request.
     """
 
     def __init__(self, rate: float | None = None, *, early: int = 0) -> None:

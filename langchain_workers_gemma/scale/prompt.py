@@ -23,7 +23,7 @@ class MissingFieldError(ValueError):
 class RowPrompt:
     """Builds the messages for a row.
 
-    `{name}` is replaced by the field of that name: a text unchanged, any other value as JSON. `{{` and `}}` stand for
+    `{name}` is replaced by the field of that name: a text unchanged, any other value as JSON. `{{` and `}}` mean
     literal braces. Braces in the text of a field stay as they are.
 
     Attributes:

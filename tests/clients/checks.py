@@ -53,13 +53,13 @@ def check(function: Callable[[], Any]) -> Callable[[], Any]:
 
 
 # --- openai -----------------------------------------------------------------------------------------------------------
-def openai_client() -> Any:
+def make_openai_client() -> Any:
     return load("openai").OpenAI(base_url=ROUTE, api_key=TOKEN, max_retries=0)
 
 
 @check
 def openai_chat_and_stream() -> None:
-    client = openai_client()
+    client = make_openai_client()
     for model in (GEMMA_4, GEMMA_3):
         whole = client.chat.completions.create(model=model, messages=HELLO).choices[0].message.content
         assert whole.startswith("Hello!")
@@ -69,7 +69,7 @@ def openai_chat_and_stream() -> None:
 
 @check
 def openai_tools() -> None:
-    client = openai_client()
+    client = make_openai_client()
     messages: list[Any] = [{"role": "user", "content": WEATHER}]
     first = client.chat.completions.create(model=GEMMA_4, messages=messages, tools=[TOOL]).choices[0].message
     (call,) = first.tool_calls
@@ -81,9 +81,9 @@ def openai_tools() -> None:
 
 @check
 def openai_structured_output_and_embeddings() -> None:
-    client = openai_client()
-    asked = [{"role": "user", "content": "Ann is 41"}]
-    reply = client.chat.completions.create(model=GEMMA_4, messages=asked, response_format=FORMAT)
+    client = make_openai_client()
+    messages = [{"role": "user", "content": "Ann is 41"}]
+    reply = client.chat.completions.create(model=GEMMA_4, messages=messages, response_format=FORMAT)
     assert json.loads(reply.choices[0].message.content) == {"name": "Ann", "age": 41}
     vectors = client.embeddings.create(model=EMBEDDING, input=["a", "b"]).data
     assert [len(one.embedding) for one in vectors] == [768, 768]
@@ -119,7 +119,7 @@ def cloudflare_embeddings() -> None:
 
 
 # --- litellm ----------------------------------------------------------------------------------------------------------
-def litellm() -> Any:
+def load_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it uses the network when imported
     module: Any = load("litellm")
     module.suppress_debug_info = True
@@ -130,9 +130,9 @@ def litellm() -> Any:
 def litellm_provider_cloudflare() -> None:
     """LiteLLM's provider `cloudflare` sends chats to the OpenAI route, whatever the base URL is."""
     settings = {"api_base": f"{BASE}/accounts/{ACCOUNT}/ai/run/", "api_key": TOKEN, "num_retries": 0}
-    reply = litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, **settings)
+    reply = load_litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, **settings)
     assert reply.choices[0].message.content.startswith("Hello!")
-    chunks = litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, stream=True, **settings)
+    chunks = load_litellm().completion(model=f"cloudflare/{GEMMA_3}", messages=HELLO, stream=True, **settings)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == reply.choices[0].message.content
 
@@ -141,15 +141,22 @@ def litellm_provider_cloudflare() -> None:
 def litellm_over_the_openai_route() -> None:
     settings = {"api_base": ROUTE, "api_key": TOKEN, "num_retries": 0}
     model = f"openai/{GEMMA_4}"
-    reply = litellm().completion(model=model, messages=HELLO, **settings)
+    reply = load_litellm().completion(model=model, messages=HELLO, **settings)
     assert reply.choices[0].message.content.startswith("Hello!")
-    asked = [{"role": "user", "content": WEATHER}]
-    (call,) = litellm().completion(model=model, messages=asked, tools=[TOOL], **settings).choices[0].message.tool_calls
+    messages = [{"role": "user", "content": WEATHER}]
+    (call,) = (
+        load_litellm()
+        .completion(model=model, messages=messages, tools=[TOOL], **settings)
+        .choices[0]
+        .message.tool_calls
+    )
     assert json.loads(call.function.arguments) == {"city": "Rome"}
     person = [{"role": "user", "content": "Ann is 41"}]
-    reply = litellm().completion(model=model, messages=person, response_format=FORMAT, **settings)
+    reply = load_litellm().completion(model=model, messages=person, response_format=FORMAT, **settings)
     assert json.loads(reply.choices[0].message.content) == {"name": "Ann", "age": 41}
-    vectors = litellm().embedding(model=f"openai/{EMBEDDING}", input=["a"], encoding_format="float", **settings).data
+    vectors = (
+        load_litellm().embedding(model=f"openai/{EMBEDDING}", input=["a"], encoding_format="float", **settings).data
+    )
     assert len(vectors[0]["embedding"]) == 768
 
 

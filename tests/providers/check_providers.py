@@ -76,16 +76,16 @@ def server() -> Iterator[ProviderServer]:
         thread.join()
 
 
-def _openai(url: str, **options: Any) -> BaseChatModel:
+def _make_openai(url: str, **options: Any) -> BaseChatModel:
     return ChatOpenAI(model="gpt-5", api_key="x", base_url=url, max_retries=0, **options)
 
 
-def _anthropic(url: str, **options: Any) -> BaseChatModel:
+def _make_anthropic(url: str, **options: Any) -> BaseChatModel:
     model: BaseChatModel = ChatAnthropic(model="claude-sonnet-4-5", api_key="x", base_url=url, max_retries=0, **options)
     return model
 
 
-def _google(url: str, **options: Any) -> BaseChatModel:
+def _make_google(url: str, **options: Any) -> BaseChatModel:
     model: BaseChatModel = ChatGoogleGenerativeAI(
         model="gemini-2.5-flash", google_api_key="x", base_url=url, max_retries=1, **options
     )
@@ -99,14 +99,17 @@ OPENAI_WITHOUT_IMAGE = {
 }
 
 PROVIDERS: dict[str, tuple[Callable[[str], BaseChatModel], dict[str, Any]]] = {
-    "openai": (_openai, OPENAI_CHAT),
-    "openai responses": (partial(_openai, use_responses_api=True), OPENAI_RESPONSES),
-    "openai responses/v1": (partial(_openai, use_responses_api=True, output_version="responses/v1"), OPENAI_RESPONSES),
-    "openai v1": (partial(_openai, use_responses_api=True, output_version="v1"), OPENAI_WITHOUT_IMAGE),
-    "anthropic": (_anthropic, ANTHROPIC),
-    "anthropic v1": (partial(_anthropic, output_version="v1"), ANTHROPIC),
-    "google": (_google, GOOGLE),
-    "google v1": (partial(_google, output_version="v1"), GOOGLE),
+    "openai": (_make_openai, OPENAI_CHAT),
+    "openai responses": (partial(_make_openai, use_responses_api=True), OPENAI_RESPONSES),
+    "openai responses/v1": (
+        partial(_make_openai, use_responses_api=True, output_version="responses/v1"),
+        OPENAI_RESPONSES,
+    ),
+    "openai v1": (partial(_make_openai, use_responses_api=True, output_version="v1"), OPENAI_WITHOUT_IMAGE),
+    "anthropic": (_make_anthropic, ANTHROPIC),
+    "anthropic v1": (partial(_make_anthropic, output_version="v1"), ANTHROPIC),
+    "google": (_make_google, GOOGLE),
+    "google v1": (partial(_make_google, output_version="v1"), GOOGLE),
 }
 
 

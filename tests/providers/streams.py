@@ -26,18 +26,18 @@ def stream_openai_chat(reply: dict[str, Any]) -> Iterator[Event]:
     message = reply["choices"][0]["message"]
     head = {"id": reply["id"], "object": "chat.completion.chunk", "created": 1, "model": reply["model"]}
 
-    def chunk(delta: Event, reason: str | None = None) -> Event:
+    def make_chunk(delta: Event, reason: str | None = None) -> Event:
         return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
 
-    yield chunk({"role": "assistant", "content": "", "refusal": None})
+    yield make_chunk({"role": "assistant", "content": "", "refusal": None})
     for piece in split_text(message["content"]):
-        yield chunk({"content": piece})
+        yield make_chunk({"content": piece})
     for at, call in enumerate(message["tool_calls"]):
         begin = {**call, "index": at, "function": {"name": call["function"]["name"], "arguments": ""}}
-        yield chunk({"tool_calls": [begin]})
+        yield make_chunk({"tool_calls": [begin]})
         for piece in split_text(call["function"]["arguments"]):
-            yield chunk({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
-    yield chunk({}, reply["choices"][0]["finish_reason"])
+            yield make_chunk({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
+    yield make_chunk({}, reply["choices"][0]["finish_reason"])
     yield {**head, "choices": [], "usage": reply["usage"]}
 
 

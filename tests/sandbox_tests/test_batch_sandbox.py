@@ -58,22 +58,22 @@ def test_a_thousand_prompts_with_failures_and_a_restart_in_the_middle(queue: San
     assert len(job.parts) == 2
     assert all(len(request.body) < 10_000_000 for request in queue.requests)
 
-    kept, told = tmp_path / "job.pickle", tmp_path / "outcomes.pickle"
-    kept.write_bytes(pickle.dumps(job))
+    job_file, outcomes_file = tmp_path / "job.pickle", tmp_path / "outcomes.pickle"
+    job_file.write_bytes(pickle.dumps(job))
     script = """
 import pickle, sys
 from pathlib import Path
 from langchain_workers_gemma import ChatWorkersGemma
-kept, told, model, base_url, account, token = sys.argv[1:]
-job = pickle.loads(Path(kept).read_bytes())
+job_file, outcomes_file, model, base_url, account, token = sys.argv[1:]
+job = pickle.loads(Path(job_file).read_bytes())
 llm = ChatWorkersGemma(model=model, base_url=base_url, account_id=account, api_token=token)
 outcomes = llm.fetch_batch(job, poll_interval=0, return_exceptions=True)
-Path(told).write_bytes(pickle.dumps(outcomes))
+Path(outcomes_file).write_bytes(pickle.dumps(outcomes))
 """
-    arguments = [str(kept), str(told), SEA_LION, queue.base_url, queue.account_id, queue.api_token]
+    arguments = [str(job_file), str(outcomes_file), SEA_LION, queue.base_url, queue.account_id, queue.api_token]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, timeout=120)
 
-    outcomes = pickle.loads(told.read_bytes())
+    outcomes = pickle.loads(outcomes_file.read_bytes())
     assert len(outcomes) == 1000
     for at, outcome in enumerate(outcomes):
         if at in broken:
@@ -89,10 +89,10 @@ Path(told).write_bytes(pickle.dumps(outcomes))
 def test_results_are_those_of_invoke(queue: Sandbox) -> None:
     llm = make_llm(queue, temperature=0)
     prompts: list[Any] = PROMPTS[:5]
-    for queued, alone in zip(llm.queue_batch(prompts, poll_interval=0), llm.batch(prompts), strict=True):
-        assert queued.content == alone.content
-        assert queued.usage_metadata == alone.usage_metadata
-        metadata = [{k: v for k, v in m.response_metadata.items() if k != "request_id"} for m in (queued, alone)]
+    for queued, single in zip(llm.queue_batch(prompts, poll_interval=0), llm.batch(prompts), strict=True):
+        assert queued.content == single.content
+        assert queued.usage_metadata == single.usage_metadata
+        metadata = [{k: v for k, v in m.response_metadata.items() if k != "request_id"} for m in (queued, single)]
         assert metadata[0] == metadata[1]
 
 

@@ -77,11 +77,11 @@ def test_errors_have_openais_form(api: Api) -> None:
 
 
 def test_tools_and_constraints(api: Api) -> None:
-    asked = to_messages("What is the weather in Rome?")
-    called = post(api, {"model": "gemma-4-31b-it", "messages": asked, "tools": [WEATHER]}).json()
+    messages = to_messages("What is the weather in Rome?")
+    called = post(api, {"model": "gemma-4-31b-it", "messages": messages, "tools": [WEATHER]}).json()
     (call,) = called["choices"][0]["message"]["tool_calls"]
     assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("get_weather", {"city": "Rome"})
-    assert post(api, {"model": "gemma-3-12b-it", "messages": asked, "tools": [WEATHER]}).status_code == 404
+    assert post(api, {"model": "gemma-3-12b-it", "messages": messages, "tools": [WEATHER]}).status_code == 404
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     for model in MODELS:
@@ -122,20 +122,20 @@ def test_the_name_of_the_scheme_may_be_in_any_case(api: Api, scheme: str) -> Non
 
 
 def test_the_schema_of_a_models_parameters(api: Api) -> None:
-    def schema(model: str) -> dict[str, Any]:
+    def fetch_schema(model: str) -> dict[str, Any]:
         reply = api.http.get(f"{api.account}/ai/models/schema", params={"model": model}, headers=api.auth)
         found: dict[str, Any] = reply.json()["result"]["input"]
         return found
 
-    newest = schema(GEMMA_4)["properties"]
+    newest = fetch_schema(GEMMA_4)["properties"]
     assert newest["temperature"] == {"type": "number", "minimum": 0, "maximum": 2}
     assert {"tools", "tool_choice", "response_format", "chat_template_kwargs", "messages"} <= newest.keys()
-    prompt, messages = schema(GEMMA_3)["oneOf"]
+    prompt, messages = fetch_schema(GEMMA_3)["oneOf"]
     assert (prompt["required"], messages["required"]) == (["prompt"], ["messages"])
     assert messages["properties"]["max_tokens"] == {"type": "integer", "minimum": 1, "default": 256}
     assert "guided_json" in messages["properties"]
-    assert "response_format" in schema(GEMMA_7B)["oneOf"][1]["properties"]
-    assert schema(EMBEDDING)["required"] == ["text"]
+    assert "response_format" in fetch_schema(GEMMA_7B)["oneOf"][1]["properties"]
+    assert fetch_schema(EMBEDDING)["required"] == ["text"]
     unknown = api.http.get(f"{api.account}/ai/models/schema", params={"model": "@cf/none"}, headers=api.auth)
     assert get_error(unknown)[:2] == (400, 5007)
 

@@ -153,13 +153,13 @@ def test_several_finishes_and_dones(api: Api) -> None:
         assert "[DONE]" not in api.get_events(GEMMA_4, "Hello")
 
 
-@pytest.mark.parametrize(("name", "beside"), [("empty_tool_calls", []), ("null_tool_calls", None)])
-def test_tool_calls_beside_text(api: Api, name: str, beside: object) -> None:
+@pytest.mark.parametrize(("name", "tool_calls"), [("empty_tool_calls", []), ("null_tool_calls", None)])
+def test_tool_calls_of_a_reply_with_text(api: Api, name: str, tool_calls: object) -> None:
     with api.sandbox.using_dialect(name):
-        assert api.get_events(GEMMA_3, "Hello")[0]["tool_calls"] == beside
-        assert api.get_events(GEMMA_4, "Hello", **QUIET)[0]["choices"][0]["delta"]["tool_calls"] == beside
-        assert api.get_result(GEMMA_3, "Hello")["tool_calls"] == beside
-        assert api.get_result(GEMMA_4, "Hello")["choices"][0]["message"]["tool_calls"] == beside
+        assert api.get_events(GEMMA_3, "Hello")[0]["tool_calls"] == tool_calls
+        assert api.get_events(GEMMA_4, "Hello", **QUIET)[0]["choices"][0]["delta"]["tool_calls"] == tool_calls
+        assert api.get_result(GEMMA_3, "Hello")["tool_calls"] == tool_calls
+        assert api.get_result(GEMMA_4, "Hello")["choices"][0]["message"]["tool_calls"] == tool_calls
 
 
 def test_no_tool_calls_at_all(api: Api) -> None:
@@ -183,19 +183,18 @@ def test_whole_calls(api: Api, model: str) -> None:
 
 
 def test_ids_of_calls(api: Api) -> None:
-    def ids() -> list[Any]:
+    def get_call_ids() -> list[Any]:
         message = api.get_result(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])["choices"][0]["message"]
         return [call.get("id", "none") for call in message["tool_calls"]]
 
     with api.sandbox.using_dialect("no_call_ids"):
-        assert ids() == ["none", "none"]
-        assert "id" not in str(merge_calls([]))
+        assert get_call_ids() == ["none", "none"]
         assert all(
             call["id"] is None
             for call in merge_calls(api.get_events(GEMMA_4, TWO_CALLS, tools=[ADD, WEATHER])).values()
         )
     with api.sandbox.using_dialect("repeated_call_ids"):
-        assert len(set(ids() + ids())) == 1
+        assert len(set(get_call_ids() + get_call_ids())) == 1
 
 
 def test_forms_of_calls_and_arguments(api: Api) -> None:
@@ -252,17 +251,17 @@ def test_packets(api: Api) -> None:
 
 
 def test_forms_of_errors(api: Api) -> None:
-    def refusal() -> httpx.Response:
+    def send_invalid_request() -> httpx.Response:
         return api.run(GEMMA_3, {"messages": []})
 
     with api.sandbox.using_dialect("errors_with_200"):
-        assert (refusal().status_code, refusal().json()["success"]) == (200, False)
+        assert (send_invalid_request().status_code, send_invalid_request().json()["success"]) == (200, False)
     with api.sandbox.using_dialect("error_code_in_text"):
-        assert refusal().json()["errors"][0]["message"].startswith("AiError: 5006: ")
+        assert send_invalid_request().json()["errors"][0]["message"].startswith("AiError: 5006: ")
     with api.sandbox.using_dialect("error_internal_codes"):
-        assert (refusal().json()["internalCode"], refusal().json()["httpCode"]) == (5006, 400)
+        assert (send_invalid_request().json()["internalCode"], send_invalid_request().json()["httpCode"]) == (5006, 400)
     with api.sandbox.using_dialect("error_object"):
-        assert refusal().json()["errors"]["code"] == 5006
+        assert send_invalid_request().json()["errors"]["code"] == 5006
 
 
 def test_a_required_call_answered_in_plain_text(api: Api) -> None:

@@ -228,15 +228,15 @@ def test_text_around_calls(api: Api) -> None:
 
 
 def test_empty_events_and_events_with_two_parts(api: Api) -> None:
-    def deltas(**more: Any) -> list[dict[str, Any]]:
+    def get_deltas(**more: Any) -> list[dict[str, Any]]:
         events = api.get_events(GEMMA_4, ASKED, tools=[WRITE], **{**QUIET, **more})
         return [choice["delta"] for event in events if event != "[DONE]" for choice in event["choices"]]
 
     with api.sandbox.using_dialect("empty_deltas"):
-        assert sum(not delta for delta in deltas()) > 3
+        assert sum(not delta for delta in get_deltas()) > 3
     plain = merge_stream(api)
     with api.sandbox.using_dialect("shared_deltas"):
-        shared = [delta for delta in deltas() if "content" in delta and "tool_calls" in delta]
+        shared = [delta for delta in get_deltas() if "content" in delta and "tool_calls" in delta]
         assert ["name" in delta["tool_calls"][0]["function"] for delta in shared] == [True, False]
         stream = merge_stream(api)
     assert stream["content"] == "Let me see. I wait for it."

@@ -95,7 +95,7 @@ def test_the_given_port_is_used() -> None:
 async def test_async_with() -> None:
     async with Sandbox() as sandbox, httpx.AsyncClient(trust_env=False) as client:
         url = f"{sandbox.base_url}/accounts/{sandbox.account_id}/ai/run/{GEMMA_3}"
-        asked = [
+        calls = [
             client.post(
                 url,
                 json={"messages": to_messages(f"Say {n}")},
@@ -103,7 +103,7 @@ async def test_async_with() -> None:
             )
             for n in range(8)
         ]
-        replies = await asyncio.gather(*asked)
+        replies = await asyncio.gather(*calls)
     assert [reply.status_code for reply in replies] == [200] * 8
 
 
@@ -123,8 +123,8 @@ def test_without_the_extra_the_import_names_it() -> None:
         "try:\n    from langchain_workers_gemma.sandbox import Sandbox\n"
         "except ImportError as error:\n    print(error)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
-    assert 'pip install "langchain-workers-gemma[sandbox]"' in said
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert 'pip install "langchain-workers-gemma[sandbox]"' in output
 
 
 def test_the_package_has_no_other_names() -> None:
@@ -137,10 +137,10 @@ def test_the_package_has_no_other_names() -> None:
 def test_an_internal_error_is_a_500_that_names_the_sandbox(
     sandbox: Sandbox, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_self: object, _request: object) -> None:
+    def raise_error(_self: object, _request: object) -> None:
         raise ZeroDivisionError("broken")
 
-    monkeypatch.setattr(MockModel, "write_reply", broken)
+    monkeypatch.setattr(MockModel, "write_reply", raise_error)
     response = api.send_text(GEMMA_3, "Hello")
     assert response.status_code == 500
     assert "a bug in the sandbox itself" in response.text

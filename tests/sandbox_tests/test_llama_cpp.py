@@ -1,4 +1,4 @@
-"""A real Gemma 3 graph behind the sandbox, served by llama-cpp-python. Slow, and not part of `make test`.
+"""The sandbox with llama-cpp-python and a real Gemma 3 graph as its engine. Slow, and not part of `make test`.
 
 python -m venv /tmp/llama
 CMAKE_ARGS="-DGGML_NATIVE=OFF" /tmp/llama/bin/pip install "llama-cpp-python[server]" gguf numpy

@@ -42,15 +42,15 @@ def test_the_answer_uses_the_prompt_and_a_header_names_the_mock_model(api: Api, 
 def test_it_is_deterministic(api: Api) -> None:
     with Sandbox() as other, Api(other) as other_api:
         for model in CHAT_MODELS:
-            asked = "Write 4 sentences about rivers"
-            assert api.get_text(model, asked) == api.get_text(model, asked) == other_api.get_text(model, asked)
+            text = "Write 4 sentences about rivers"
+            assert api.get_text(model, text) == api.get_text(model, text) == other_api.get_text(model, text)
 
 
 def test_a_seed_changes_the_answer_unless_decoding_is_greedy(api: Api) -> None:
-    asked = "Write 4 sentences about rivers and mountains"
-    assert api.get_text(GEMMA_4, asked, seed=1) == api.get_text(GEMMA_4, asked, seed=1)
-    assert len({api.get_text(GEMMA_4, asked, seed=seed) for seed in range(1, 6)}) > 1
-    assert len({api.get_text(GEMMA_4, asked, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
+    text = "Write 4 sentences about rivers and mountains"
+    assert api.get_text(GEMMA_4, text, seed=1) == api.get_text(GEMMA_4, text, seed=1)
+    assert len({api.get_text(GEMMA_4, text, seed=seed) for seed in range(1, 6)}) > 1
+    assert len({api.get_text(GEMMA_4, text, seed=seed, temperature=0) for seed in range(1, 6)}) == 1
 
 
 def test_each_sandbox_has_its_own_seed() -> None:
@@ -87,10 +87,10 @@ def test_max_tokens(api: Api, tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "least"), [("Write 100 words about tea", 100), ("Write a long story", 300), ("Two haiku", 30)]
+    ("text", "least"), [("Write 100 words about tea", 100), ("Write a long story", 300), ("Two haiku", 30)]
 )
-def test_it_writes_the_requested_length(api: Api, asked: str, least: int) -> None:
-    assert least <= len(api.get_text(GEMMA_4, asked, max_tokens=5000).split()) <= least + 150
+def test_it_writes_the_requested_length(api: Api, text: str, least: int) -> None:
+    assert least <= len(api.get_text(GEMMA_4, text, max_tokens=5000).split()) <= least + 150
 
 
 def test_it_answers_from_earlier_messages(api: Api) -> None:
@@ -178,11 +178,11 @@ def test_it_calls_one_tool_for_each_of_several_values(api: Api) -> None:
 
 
 def test_tool_choice(api: Api) -> None:
-    asked = "What's the weather in Lisbon?"
+    text = "What's the weather in Lisbon?"
     named = {"type": "function", "function": {"name": "add"}}
-    assert api.get_calls(GEMMA_4, asked, *ALL, tool_choice="none") == []
-    assert api.get_calls(GEMMA_4, asked, *ALL, tool_choice="auto") == api.get_calls(GEMMA_4, asked, *ALL)
-    assert [name for name, _ in api.get_calls(GEMMA_4, asked, *ALL, tool_choice=named)] == ["add"]
+    assert api.get_calls(GEMMA_4, text, *ALL, tool_choice="none") == []
+    assert api.get_calls(GEMMA_4, text, *ALL, tool_choice="auto") == api.get_calls(GEMMA_4, text, *ALL)
+    assert [name for name, _ in api.get_calls(GEMMA_4, text, *ALL, tool_choice=named)] == ["add"]
     assert len(api.get_calls(GEMMA_4, "Hello!", *ALL, tool_choice="required")) == 1
 
 
@@ -237,7 +237,7 @@ DEFINITIONS = str([WEATHER["function"], ADD["function"]]).replace("'", '"')
 
 
 @pytest.mark.parametrize(
-    ("taught", "expected"),
+    ("instructions", "expected"),
     [
         ("Reply with ```tool_code and Python calls.", "```tool_code\n[add(a=3, b=4)]\n```"),
         (
@@ -256,10 +256,10 @@ DEFINITIONS = str([WEATHER["function"], ADD["function"]]).replace("'", '"')
     ],
 )
 def test_tools_described_in_the_prompt_are_called_in_the_notation_it_teaches(
-    api: Api, taught: str, expected: str
+    api: Api, instructions: str, expected: str
 ) -> None:
     messages = [
-        {"role": "system", "content": f"You have these functions: {DEFINITIONS}\n{taught}"},
+        {"role": "system", "content": f"You have these functions: {DEFINITIONS}\n{instructions}"},
         *to_messages("Add 3 and 4"),
     ]
     assert get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
@@ -313,11 +313,11 @@ def test_results_in_a_user_turn_are_read_without_a_tool_role(api: Api) -> None:
 def test_it_follows_a_schema_in_the_prompt(api: Api) -> None:
     properties = '{"name": {"type": "string"}, "age": {"type": "integer"}}'
     schema = f'{{"type": "object", "properties": {properties}, "required": ["name", "age"]}}'
-    told = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {schema}"
+    instructions = f"Answer with one JSON object that follows this JSON Schema, and nothing else: {schema}"
     expected = '{"name":"Ann","age":41}'
-    messages = [{"role": "system", "content": told}, *to_messages("Ann is 41")]
+    messages = [{"role": "system", "content": instructions}, *to_messages("Ann is 41")]
     assert get_text(api.run(GEMMA_3, {"messages": messages}).json()["result"]) == expected
-    assert api.get_text(GEMMA_7B, f"{told}\n\nAnn is 41") == expected
+    assert api.get_text(GEMMA_7B, f"{instructions}\n\nAnn is 41") == expected
     json_mode = {"messages": messages, "response_format": {"type": "json_object"}}
     assert get_text(api.run(GEMMA_4, json_mode).json()["result"]) == expected
 

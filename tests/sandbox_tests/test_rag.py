@@ -64,9 +64,9 @@ def test_retrieval_and_chat(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings
     store = InMemoryVectorStore.from_texts(FACTS, embeddings)
     answer = make_chain(sandbox, store).invoke("What is the capital of Mongolia?")
     assert FACTS[0] in answer  # the mock model answers from the context
-    asked = sandbox.requests[-1].json["messages"][-1]["content"]
-    assert FACTS[0] in asked
-    assert not any(fact in asked for fact in FACTS[1:])
+    question = sandbox.requests[-1].json["messages"][-1]["content"]
+    assert FACTS[0] in question
+    assert not any(fact in question for fact in FACTS[1:])
 
 
 async def test_retrieval_and_chat_async(sandbox: Sandbox, embeddings: WorkersGemmaEmbeddings) -> None:

@@ -122,15 +122,15 @@ def test_a_session_caches_earlier_turns(api: Api) -> None:
     headers = {"x-session-affinity": "ses_cache"}
     turns = to_messages("Hello, this is a beginning that is worth caching")
 
-    def cached(messages: list[dict[str, str]], **more: str) -> int:
+    def count_cached_tokens(messages: list[dict[str, str]], **more: str) -> int:
         reply = api.run(GEMMA_4, {"messages": messages}, headers={**headers, **more})
         tokens: int = reply.json()["result"]["usage"]["prompt_tokens_details"]["cached_tokens"]
         return tokens
 
-    assert cached(turns) == 0
+    assert count_cached_tokens(turns) == 0
     longer = [*turns, {"role": "assistant", "content": "Hi"}, *to_messages("Go on")]
-    assert 0 < cached(longer) < cached(longer)
-    assert cached(longer, **{"x-session-affinity": "another"}) == 0
+    assert 0 < count_cached_tokens(longer) < count_cached_tokens(longer)
+    assert count_cached_tokens(longer, **{"x-session-affinity": "another"}) == 0
 
 
 def test_several_choices(api: Api) -> None:

@@ -138,18 +138,18 @@ def test_a_gateway_caches_a_reply_for_its_ttl() -> None:
     with Sandbox() as sandbox, Api(sandbox) as api:
         headers = {"cf-aig-gateway-id": "default", "cf-aig-cache-ttl": "60"}
 
-        def ask(text: str, **more: str) -> tuple[str, str]:
+        def send(text: str, **more: str) -> tuple[str, str]:
             response = api.run(GEMMA_4, {"messages": to_messages(text)}, headers={**headers, **more})
             return response.headers["cf-aig-cache-status"], response.text
 
-        first, again = ask("Hello"), ask("Hello")
+        first, again = send("Hello"), send("Hello")
         assert (first[0], again[0]) == ("MISS", "HIT")
         assert first[1] == again[1]
-        assert ask("Good morning")[0] == "MISS"
-        assert ask("Hello", **{"cf-aig-skip-cache": "true"})[0] == "MISS"
-        assert ask("Hello", **{"cf-aig-gateway-id": "other"})[0] == "MISS"
-        assert ask("One", **{"cf-aig-cache-key": "mine"})[0] == "MISS"
-        assert ask("Two", **{"cf-aig-cache-key": "mine"}) == ("HIT", ask("Two", **{"cf-aig-cache-key": "mine"})[1])
+        assert send("Good morning")[0] == "MISS"
+        assert send("Hello", **{"cf-aig-skip-cache": "true"})[0] == "MISS"
+        assert send("Hello", **{"cf-aig-gateway-id": "other"})[0] == "MISS"
+        assert send("One", **{"cf-aig-cache-key": "mine"})[0] == "MISS"
+        assert send("Two", **{"cf-aig-cache-key": "mine"}) == ("HIT", send("Two", **{"cf-aig-cache-key": "mine"})[1])
 
 
 def test_a_gateway_caches_streams_too(api: Api) -> None:

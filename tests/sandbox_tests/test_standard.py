@@ -122,26 +122,26 @@ class _WithDetails(_Standard):
         return {"invoke": details, "stream": details}
 
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
-        message = self._ask(self._model(thinking=True), stream=stream)
-        assert self._details(message, "output_token_details")["reasoning"] > 0
+        message = self._call(self._make_model(thinking=True), stream=stream)
+        assert self._get_details(message, "output_token_details")["reasoning"] > 0
         return message
 
     def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
-        model = self._model(session_affinity=f"one-session-{stream}")
-        self._ask(model, stream=stream)
-        message = self._ask(model, stream=stream)
-        assert self._details(message, "input_token_details")["cache_read"] > 0
+        model = self._make_model(session_affinity=f"one-session-{stream}")
+        self._call(model, stream=stream)
+        message = self._call(model, stream=stream)
+        assert self._get_details(message, "input_token_details")["cache_read"] > 0
         return message
 
-    def _model(self, **more: Any) -> BaseChatModel:
+    def _make_model(self, **more: Any) -> BaseChatModel:
         return self.chat_model_class(**{**self.chat_model_params, **more})
 
-    def _ask(self, model: BaseChatModel, *, stream: bool) -> AIMessage:
+    def _call(self, model: BaseChatModel, *, stream: bool) -> AIMessage:
         message = reduce(add, model.stream(STORY)) if stream else model.invoke(STORY)
         assert isinstance(message, AIMessage)
         return message
 
-    def _details(self, message: AIMessage, name: str) -> Any:
+    def _get_details(self, message: AIMessage, name: str) -> Any:
         assert message.usage_metadata is not None
         return dict(message.usage_metadata)[name]
 

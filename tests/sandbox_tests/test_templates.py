@@ -274,9 +274,9 @@ def test_the_strict_dialect_refuses_keywords_that_the_model_does_not_see(api: Ap
         assert "state it in the description" in message
         stated = build_body(NESTED[where]({**schema, "description": f"It is {words}."}))
         assert api.run(GEMMA_4, stated).status_code == 200
-        for around, accepted in ((f'The parameter "p" is {words}.', True), (f"It is {words}.", False)):
-            elsewhere = build_body(NESTED[where](schema), around)
-            assert (api.run(GEMMA_4, elsewhere).status_code == 200) is accepted
+        for description, accepted in ((f'The parameter "p" is {words}.', True), (f"It is {words}.", False)):
+            body_with_description = build_body(NESTED[where](schema), description)
+            assert (api.run(GEMMA_4, body_with_description).status_code == 200) is accepted
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_the_strict_dialect_accepts_what_the_model_sees(api: Api, schema: dict[s
         ({"type": "string", "default": "cel"}, "In celsius."),
     ],
 )
-def test_a_part_of_a_word_states_no_value(api: Api, schema: dict[str, Any], words: str) -> None:
+def test_a_part_of_a_word_does_not_state_a_value(api: Api, schema: dict[str, Any], words: str) -> None:
     with api.sandbox.using_dialect("strict_declarations"):
         body = build_body({"p": {**schema, "description": words}})
         assert get_error(api.run(GEMMA_4, body))[0] == 400
@@ -331,14 +331,14 @@ def test_the_client_states_every_keyword(sandbox: Sandbox, case: str) -> None:
         else EXAMPLES[case].schema
     )
     with sandbox.using_dialect("strict_declarations"):
-        bound = client_of(sandbox).bind_tools([declare("f", to_json_schema(schema))])
+        bound = make_llm(sandbox).bind_tools([make_tool_definition("f", to_json_schema(schema))])
         assert isinstance(bound.invoke("Hello"), AIMessage)
 
 
 _NAMES = st.sampled_from(["a", "b_c", "type", "properties", "required", "nullable", "description", "items", "p"])
 
 
-def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def _make_objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     objects = st.builds(
         lambda named: {"type": "object", "properties": named, "required": sorted(named)[:1]},
         st.dictionaries(_NAMES, children, max_size=4),
@@ -348,22 +348,22 @@ def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[d
 
 def test_the_client_states_every_keyword_of_any_tool(sandbox: Sandbox) -> None:
     leaves = st.sampled_from([schema for schema, _ in DESCRIBED_SCHEMAS.values()])
-    llm = client_of(sandbox)
+    llm = make_llm(sandbox)
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(_objects(st.recursive(leaves, _objects, max_leaves=6)).filter(lambda one: one["type"] == "object"))
-    def states(parameters: dict[str, Any]) -> None:
-        assert isinstance(llm.bind_tools([declare("f", parameters)]).invoke("Hello"), AIMessage)
+    @given(_make_objects(st.recursive(leaves, _make_objects, max_leaves=6)).filter(lambda one: one["type"] == "object"))
+    def check_tool(parameters: dict[str, Any]) -> None:
+        assert isinstance(llm.bind_tools([make_tool_definition("f", parameters)]).invoke("Hello"), AIMessage)
 
     with sandbox.using_dialect("strict_declarations"):
-        states()
+        check_tool()
 
 
-def declare(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def make_tool_definition(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": "Do it.", "parameters": parameters}}
 
 
-def client_of(sandbox: Sandbox) -> ChatWorkersGemma:
+def make_llm(sandbox: Sandbox) -> ChatWorkersGemma:
     return ChatWorkersGemma(
         model=GEMMA_4,
         base_url=sandbox.base_url,

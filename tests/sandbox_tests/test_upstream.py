@@ -1,4 +1,4 @@
-"""A server behind the sandbox. Here it is the OpenAI route of a second sandbox."""
+"""A sandbox with an upstream server, here the OpenAI route of a second sandbox."""
 
 from __future__ import annotations
 
@@ -31,29 +31,32 @@ SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "require
 
 @dataclass
 class Pair:
-    """The sandbox in front, and the sandbox behind it."""
+    """A sandbox, and the sandbox that is its upstream server."""
 
     front: Api
     back: Sandbox
 
     @property
     def last_request(self) -> dict[str, object]:
-        """The body of the last request that the sandbox behind has received."""
+        """The body of the last request that the upstream sandbox received."""
         body: dict[str, object] = self.back.requests[-1].json
         return body
 
 
 @pytest.fixture(scope="module")
-def behind() -> Iterator[Sandbox]:
+def upstream_sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
-def running_pair(behind: Sandbox) -> Iterator[Pair]:
-    url = f"{behind.base_url}/accounts/{behind.account_id}/ai/v1"
-    with Sandbox(upstream=url, upstream_model=GEMMA_4, upstream_api_key=behind.api_token) as front, Api(front) as api:
-        yield Pair(api, behind)
+def running_pair(upstream_sandbox: Sandbox) -> Iterator[Pair]:
+    url = f"{upstream_sandbox.base_url}/accounts/{upstream_sandbox.account_id}/ai/v1"
+    with (
+        Sandbox(upstream=url, upstream_model=GEMMA_4, upstream_api_key=upstream_sandbox.api_token) as front,
+        Api(front) as api,
+    ):
+        yield Pair(api, upstream_sandbox)
 
 
 @pytest.fixture
@@ -116,14 +119,14 @@ def test_guided_json_is_forwarded_as_response_format(pair: Pair) -> None:
     assert get_stream_text(pair.front.get_events(GEMMA_3, "Ann is 41", guided_json=SCHEMA)) == '{"age":41}'
 
 
-def test_guided_json_is_forwarded_in_the_form_of_llama_cpp(behind: Sandbox) -> None:
-    url = f"{behind.base_url}/accounts/{behind.account_id}/ai/v1/"
+def test_guided_json_is_forwarded_in_the_form_of_llama_cpp(upstream_sandbox: Sandbox) -> None:
+    url = f"{upstream_sandbox.base_url}/accounts/{upstream_sandbox.account_id}/ai/v1/"
     front = Sandbox(
-        upstream=url, upstream_model=GEMMA_4, upstream_api_key=behind.api_token, upstream_schema="json_object"
+        upstream=url, upstream_model=GEMMA_4, upstream_api_key=upstream_sandbox.api_token, upstream_schema="json_object"
     )
     with front, Api(front) as api:
         json.loads(api.get_text(GEMMA_3, "Ann is 41", guided_json=SCHEMA))
-    assert behind.requests[-1].json["response_format"] == {"type": "json_object", "schema": SCHEMA}
+    assert upstream_sandbox.requests[-1].json["response_format"] == {"type": "json_object", "schema": SCHEMA}
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def write_model(path: str) -> None:
     writer.add_add_space_prefix(False)
     writer.add_chat_template(TEMPLATE)
 
-    def weights(*shape: int) -> np.ndarray:
+    def make_weights(*shape: int) -> np.ndarray:
         return (random.standard_normal(shape) * 0.08).astype(np.float32)
 
     shapes = {
@@ -71,13 +71,13 @@ def write_model(path: str) -> None:
     }
     norms = dict.fromkeys(("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"), WIDTH)
     norms |= {"attn_q_norm": HEAD_WIDTH, "attn_k_norm": HEAD_WIDTH}
-    writer.add_tensor("token_embd.weight", weights(len(tokens), WIDTH))
+    writer.add_tensor("token_embd.weight", make_weights(len(tokens), WIDTH))
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     for layer in range(LAYERS):
         for name, width in norms.items():
             writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(width, np.float32))
         for name, shape in shapes.items():
-            writer.add_tensor(f"blk.{layer}.{name}.weight", weights(*shape))
+            writer.add_tensor(f"blk.{layer}.{name}.weight", make_weights(*shape))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

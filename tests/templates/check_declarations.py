@@ -129,7 +129,7 @@ _NAMES = st.sampled_from(["a", "b_c", "type", "properties", "required", "nullabl
 _LEAVES: st.SearchStrategy[dict[str, Any]] = st.sampled_from([schema for schema, _ in DESCRIBED_SCHEMAS.values()])
 
 
-def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def _make_objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     properties = st.dictionaries(_NAMES, children, min_size=0, max_size=4)
     objects = st.builds(
         lambda named: {"type": "object", "properties": named, "required": sorted(named)[:1]}, properties
@@ -139,7 +139,9 @@ def _objects(children: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[d
 
 def test_any_schema(client: Client) -> None:
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(_objects(st.recursive(_LEAVES, _objects, max_leaves=8)).filter(lambda one: one["type"] == "object"))
+    @given(
+        _make_objects(st.recursive(_LEAVES, _make_objects, max_leaves=8)).filter(lambda one: one["type"] == "object")
+    )
     def check_schema(parameters: dict[str, Any]) -> None:
         for template in TEMPLATES:
             declaration = render_declaration(client, parameters, template)

@@ -41,7 +41,7 @@ def _draw_content(draw: st.DrawFn, *, images: bool = False, blank: bool = True, 
     if kind == "foreign":
         return [
             draw(st.sampled_from(_FOREIGN_BLOCKS)),
-            {"type": "text", "text": "said", "citations": [], "annotations": []},
+            {"type": "text", "text": "text", "citations": [], "annotations": []},
         ]
     return draw(st.sampled_from(["words", " in \n\n space ", "{}", "Café"]))
 

@@ -102,7 +102,7 @@ def build_detail_view(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
             {
                 "at_ms": _to_milliseconds(event.at),
                 "text": shorten(event.text),
-                "adds": _summarise_event(event),
+                "adds": _summarize_event(event),
                 "complete": event.complete,
             }
             for event in events[:MAX_EVENTS]
@@ -127,7 +127,7 @@ def _build_inputs(exchange: Exchange, model: str, inputs: list[Any]) -> list[dic
         return [{"messages": [], "tools": [], "options": {"": "The request is nested too deeply to be shown."}}]
 
 
-def _summarise_event(event: StreamEvent) -> list[list[str]]:
+def _summarize_event(event: StreamEvent) -> list[list[str]]:
     """Return the content that one event adds to the reply, as pairs of kind and text."""
     if event.data is None:
         return [["comment", ""]]

@@ -49,15 +49,15 @@ class Inspector:
         self.page.goto(f"{self.root}/")
         self.expect(self.page.locator("#connection")).to_have_text("Live")
 
-    def row(self, number: int) -> Locator:
+    def get_row(self, number: int) -> Locator:
         found: Locator = self.page.locator(f'#requests tr[data-id="{number}"]')
         return found
 
     def open(self, number: int) -> None:
-        self.row(number).click()
+        self.get_row(number).click()
         self.expect(self.page.locator("#detail-title")).to_contain_text(f"#{number} ")
 
-    def tab(self, name: str) -> Locator:
+    def open_tab(self, name: str) -> Locator:
         self.page.get_by_role("tab", name=re.compile(f"^{name}")).click()
         found: Locator = self.page.get_by_role("tabpanel")
         return found
@@ -97,16 +97,16 @@ def test_requests_appear_while_the_page_is_open(inspector: Inspector, llm: ChatW
     page, expect = inspector.page, inspector.expect
     expect(page.locator("#empty")).to_contain_text(f"{inspector.root}/client/v4")
     llm.invoke("What is the weather?")
-    expect(inspector.row(1)).to_contain_text("gemma-4-26b-a4b-it")
-    expect(inspector.row(1)).to_contain_text("What is the weather?")
-    expect(inspector.row(1)).to_contain_text("200")
-    expect(inspector.row(1)).to_contain_text("$0.0000")
+    expect(inspector.get_row(1)).to_contain_text("gemma-4-26b-a4b-it")
+    expect(inspector.get_row(1)).to_contain_text("What is the weather?")
+    expect(inspector.get_row(1)).to_contain_text("200")
+    expect(inspector.get_row(1)).to_contain_text("$0.0000")
     expect(page.locator("#empty")).to_be_hidden()
     expect(page.locator("#announcer")).to_contain_text("Request 1: 200")
     page.get_by_role("button", name="Clear").click()
-    expect(inspector.row(1)).to_have_count(0)
+    expect(inspector.get_row(1)).to_have_count(0)
     llm.invoke("Again")
-    expect(inspector.row(2)).to_be_visible()
+    expect(inspector.get_row(2)).to_be_visible()
 
 
 def test_each_tab_shows_its_part(inspector: Inspector) -> None:
@@ -114,18 +114,18 @@ def test_each_tab_shows_its_part(inspector: Inspector) -> None:
     with Api(inspector.sandbox) as api:
         api.run(GEMMA_4, {"messages": to_messages("Weather in Paris?"), "tools": [WEATHER], "stream": True, **QUIET})
     inspector.open(1)
-    expect(inspector.tab("Messages")).to_contain_text("Weather in Paris?")
-    expect(inspector.tab("Messages").locator(".reply")).to_contain_text("get_weather")
-    expect(inspector.tab("Tools")).to_contain_text("Get the current weather in a city")
-    prompt = inspector.tab("Prompt")
+    expect(inspector.open_tab("Messages")).to_contain_text("Weather in Paris?")
+    expect(inspector.open_tab("Messages").locator(".reply")).to_contain_text("get_weather")
+    expect(inspector.open_tab("Tools")).to_contain_text("Get the current weather in a city")
+    prompt = inspector.open_tab("Prompt")
     expect(prompt.locator("pre")).to_have_text(
         re.compile(r"<bos><\|turn>system\n<\|tool>declaration:get_weather\{"), use_inner_text=True
     )
     expect(prompt.locator("pre .token").first).to_have_text("<bos>")
-    expect(inspector.tab("Request")).to_contain_text('"content": "Weather in Paris?"')
-    expect(inspector.tab("Request")).to_contain_text("authorization•••")
-    expect(inspector.tab("Response")).to_contain_text("text/event-stream")
-    events = inspector.tab("Stream").locator("tbody tr")
+    expect(inspector.open_tab("Request")).to_contain_text('"content": "Weather in Paris?"')
+    expect(inspector.open_tab("Request")).to_contain_text("authorization•••")
+    expect(inspector.open_tab("Response")).to_contain_text("text/event-stream")
+    events = inspector.open_tab("Stream").locator("tbody tr")
     expect(events.first).to_contain_text(re.compile(r"\d m?s"))
     expect(events.last).to_contain_text("[DONE]")
     assert inspector.sandbox.api_token not in inspector.page.content()
@@ -156,10 +156,10 @@ def test_hostile_content_stays_text(inspector: Inspector) -> None:
     for number in (1, 2, 3):
         inspector.open(number)
         for name in TABS:
-            expect(inspector.tab(name)).to_be_visible()
-    expect(inspector.tab("Messages")).to_contain_text(HOSTILE)
-    expect(inspector.tab("Tools")).to_contain_text(HOSTILE)
-    expect(inspector.tab("Stream")).to_contain_text("incomplete")
+            expect(inspector.open_tab(name)).to_be_visible()
+    expect(inspector.open_tab("Messages")).to_contain_text(HOSTILE)
+    expect(inspector.open_tab("Tools")).to_contain_text(HOSTILE)
+    expect(inspector.open_tab("Stream")).to_contain_text("incomplete")
     expect(page.locator("#detail-title")).to_contain_text("<script>")
     expect(page.locator("#requests")).to_contain_text("<img src=x onerror=")
     assert page.evaluate("window.hacked") is None
@@ -171,18 +171,18 @@ def test_everything_is_reached_by_keyboard(inspector: Inspector, llm: ChatWorker
     page, expect = inspector.page, inspector.expect
     for text in ("one", "two", "three"):
         llm.invoke(text)
-    expect(inspector.row(3)).to_be_visible()
+    expect(inspector.get_row(3)).to_be_visible()
     page.keyboard.press("/")
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.press("Escape")
     page.keyboard.press("Home")
-    expect(inspector.row(3)).to_be_focused()
+    expect(inspector.get_row(3)).to_be_focused()
     page.keyboard.press("ArrowDown")
-    expect(inspector.row(2)).to_be_focused()
-    expect(inspector.row(2)).to_have_attribute("aria-selected", "true")
+    expect(inspector.get_row(2)).to_be_focused()
+    expect(inspector.get_row(2)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#detail-title")).to_contain_text("#2 ")
     page.keyboard.press("End")
-    expect(inspector.row(1)).to_be_focused()
+    expect(inspector.get_row(1)).to_be_focused()
     expect(page.get_by_role("tabpanel")).to_contain_text("one")
     page.keyboard.press("Enter")
     expect(page.get_by_role("tab", name="Messages")).to_be_focused()
@@ -195,7 +195,7 @@ def test_everything_is_reached_by_keyboard(inspector: Inspector, llm: ChatWorker
     page.keyboard.press("Tab")
     expect(page.get_by_role("tabpanel")).to_be_focused()
     page.keyboard.press("Escape")
-    expect(inspector.row(1)).to_be_focused()
+    expect(inspector.get_row(1)).to_be_focused()
 
 
 def test_screen_readers_find_names_and_roles(inspector: Inspector, llm: ChatWorkersGemma) -> None:
@@ -224,25 +224,25 @@ def test_filters(inspector: Inspector, llm: ChatWorkersGemma) -> None:
     inspector.sandbox.fail(status=500)
     with pytest.raises(WorkersGemmaError):
         llm.invoke("plums")
-    expect(inspector.row(3)).to_contain_text("500")
+    expect(inspector.get_row(3)).to_contain_text("500")
 
-    def shown() -> Any:
+    def find_visible_rows() -> Any:
         return page.locator("#requests tr:visible")
 
     page.get_by_role("searchbox").fill("apples gemma")
-    expect(shown()).to_have_count(1)
+    expect(find_visible_rows()).to_have_count(1)
     expect(page.locator("#count")).to_have_text("1 of 3 requests")
     page.get_by_role("searchbox").fill("")
     page.get_by_label("Outcome").select_option("error")
-    expect(shown()).to_have_count(1)
-    expect(shown()).to_contain_text("plums")
+    expect(find_visible_rows()).to_have_count(1)
+    expect(find_visible_rows()).to_contain_text("plums")
     page.get_by_label("Outcome").select_option("")
     page.get_by_label("Streams").check()
-    expect(shown()).to_contain_text("pears")
+    expect(find_visible_rows()).to_contain_text("pears")
     page.get_by_label("Streams").uncheck()
     page.get_by_label("Route").select_option("native")
     page.get_by_label("Model").select_option(llm.model)
-    expect(shown()).to_have_count(3)
+    expect(find_visible_rows()).to_have_count(3)
 
 
 def test_dialects_and_faults_are_switched(inspector: Inspector, llm: ChatWorkersGemma) -> None:
@@ -259,8 +259,8 @@ def test_dialects_and_faults_are_switched(inspector: Inspector, llm: ChatWorkers
     page.locator("#settings summary").click()
     with pytest.raises(WorkersGemmaError, match="Capacity"):
         llm.invoke("Hello")
-    expect(inspector.row(1)).to_contain_text("fault: error")
-    expect(inspector.row(1)).to_contain_text("429")
+    expect(inspector.get_row(1)).to_contain_text("fault: error")
+    expect(inspector.get_row(1)).to_contain_text("429")
     inspector.open(1)
     expect(page.locator("#facts")).to_contain_text("crlf")
     page.locator("#settings summary").click()
@@ -278,9 +278,9 @@ def test_a_paused_page_does_not_change(inspector: Inspector, llm: ChatWorkersGem
     llm.invoke("one")
     expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
     page.evaluate("() => fetch('/inspector/settings').then((one) => one.text())")  # after the events of the feed
-    expect(inspector.row(1)).to_have_count(0)
+    expect(inspector.get_row(1)).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
-    expect(inspector.row(1)).to_contain_text("200")
+    expect(inspector.get_row(1)).to_contain_text("200")
 
 
 def test_a_long_stream_is_followed_while_it_runs(inspector: Inspector, llm: ChatWorkersGemma) -> None:
@@ -289,11 +289,11 @@ def test_a_long_stream_is_followed_while_it_runs(inspector: Inspector, llm: Chat
     stream: Any = llm.stream("Hello")
     next(stream)
     inspector.open(1)
-    expect(inspector.row(1)).to_contain_text("running")
-    expect(inspector.tab("Stream").locator("tbody tr")).to_have_count(3)
+    expect(inspector.get_row(1)).to_contain_text("running")
+    expect(inspector.open_tab("Stream").locator("tbody tr")).to_have_count(3)
     with contextlib.suppress(WorkersGemmaError):
         stream.close()
-    expect(inspector.row(1)).to_contain_text("abandoned")
+    expect(inspector.get_row(1)).to_contain_text("abandoned")
     expect(page.locator("#facts")).to_contain_text("abandoned")
 
 
@@ -343,7 +343,7 @@ def test_light_and_dark_are_readable(own_sandbox: Sandbox, browser: Browser, sch
         for number in (1, 2, 3):
             inspector.open(number)
             for name in TABS:
-                inspector.tab(name)
+                inspector.open_tab(name)
                 assert page.evaluate(CONTRAST) == []
         bright = page.evaluate(
             "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128"

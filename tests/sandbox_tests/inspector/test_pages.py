@@ -206,7 +206,7 @@ def test_a_stream_event_by_event(page: Page, llm: ChatWorkersGemma) -> None:
     detail = page.get_detail()
     events = detail["events"]
     assert detail["summary"]["stream"] is True
-    assert "".join(said for event in events for kind, said in event["adds"] if kind == "text") == text
+    assert "".join(piece for event in events for kind, piece in event["adds"] if kind == "text") == text
     assert detail["reply"]["text"] == text
     times = [event["at_ms"] for event in events]
     assert times == sorted(times)

@@ -56,7 +56,7 @@ def test_a_native_reply() -> None:
 
 
 def test_a_choices_stream_with_interleaved_calls() -> None:
-    def delta(**fields: Any) -> dict[str, Any]:
+    def make_delta(**fields: Any) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
 
     def make_chunk(index: int, arguments: str, name: str | None = None) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def test_a_choices_stream_with_interleaved_calls() -> None:
 
     reply = read_reply(
         make_stream(
-            delta(reasoning="Hm"),
-            delta(content="He", tool_calls=[]),
-            delta(content=7),
-            delta(tool_calls=[make_chunk(0, '{"a":', "f"), make_chunk(1, "{", "g")]),
-            delta(tool_calls=[make_chunk(0, "1}"), make_chunk(1, "}")]),
+            make_delta(reasoning="Hm"),
+            make_delta(content="He", tool_calls=[]),
+            make_delta(content=7),
+            make_delta(tool_calls=[make_chunk(0, '{"a":', "f"), make_chunk(1, "{", "g")]),
+            make_delta(tool_calls=[make_chunk(0, "1}"), make_chunk(1, "}")]),
             {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
             {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}},
         )

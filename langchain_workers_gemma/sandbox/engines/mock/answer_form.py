@@ -80,16 +80,16 @@ def find_exact_answer(question: str, system: str, material: str, rng: random.Ran
         The requested words without any other text, or `None` if the prompt requests plain text.
     """
     question, system, material = question[-_MAX_TEXT:], system[-_MAX_TEXT:], material[-_MAX_TEXT:]
-    asked = f"{system}\n{question}" if system else question
+    instructions = f"{system}\n{question}" if system else question
     given = _find_given_words(question)
     if given is not None:
         return given
-    if _NUMBER.search(asked):
-        return _choose_number(asked, material, rng)
+    if _NUMBER.search(instructions):
+        return _choose_number(instructions, material, rng)
     options = _list_options(question) or _list_options(system)
-    if options and (_LABEL.search(asked) or _ONE_WORD.search(asked)):
+    if options and (_LABEL.search(instructions) or _ONE_WORD.search(instructions)):
         return _choose(options, material, rng)
-    return _choose_word(material, rng) if _ONE_WORD.search(asked) else None
+    return _choose_word(material, rng) if _ONE_WORD.search(instructions) else None
 
 
 def calculate(text: str) -> str | None:
@@ -128,11 +128,11 @@ def _find_given_words(question: str) -> str | None:
     return None
 
 
-def _choose_number(asked: str, material: str, rng: random.Random) -> str:
+def _choose_number(instructions: str, material: str, rng: random.Random) -> str:
     result = calculate(material)
     if result is not None:
         return result
-    bounds = _RANGE.search(asked) or _RANGE.search(material)
+    bounds = _RANGE.search(instructions) or _RANGE.search(material)
     if bounds is not None:
         low, high = sorted((int(bounds[1]), int(bounds[2])))
         mood = _score_mood(get_content_stems(material))

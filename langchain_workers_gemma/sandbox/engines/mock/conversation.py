@@ -70,7 +70,7 @@ class _Reader:
     """Reads a conversation turn by turn. A new question resets the results."""
 
     tools: tuple[Tool, ...]
-    asked: Turn = field(default_factory=lambda: Turn("user", ""))
+    question_turn: Turn = field(default_factory=lambda: Turn("user", ""))
     results: list[Result] = field(default_factory=list)
     called: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
@@ -100,14 +100,14 @@ class _Reader:
         parts = _split_by_heading(turn.text, open_calls)
         if before == "assistant" and open_calls:
             self.results += _read_results(turn, open_calls, parts)
-        elif self.asked.text and _FILLER.match(turn.text) and not turn.images:
+        elif self.question_turn.text and _FILLER.match(turn.text) and not turn.images:
             return  # a placeholder between two assistant messages, for templates whose roles must alternate
         elif before == "tool" and (turn.images or parts):  # images of a tool result, which are sent in a user turn
             self.results += _read_results(turn, open_calls[-1:], parts)
         else:
-            if self.asked.text:
-                self.earlier.append(self.asked.text)
-            self.asked, self.results, self.called, self.answered = turn, [], [], []
+            if self.question_turn.text:
+                self.earlier.append(self.question_turn.text)
+            self.question_turn, self.results, self.called, self.answered = turn, [], [], []
 
 
 def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conversation:
@@ -115,8 +115,8 @@ def read_conversation(turns: tuple[Turn, ...], tools: tuple[Tool, ...]) -> Conve
     reader = _Reader(tools)
     reader.read(turns)
     return Conversation(
-        question=_shorten(find_question(reader.asked.text, tools)),
-        images=reader.asked.images,
+        question=_shorten(find_question(reader.question_turn.text, tools)),
+        images=reader.question_turn.images,
         system="\n".join(turn.text for turn in turns if turn.role in _SYSTEM),
         results=tuple(reader.results),
         called=tuple(reader.called),

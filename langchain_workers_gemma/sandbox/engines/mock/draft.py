@@ -109,7 +109,7 @@ def _garble_strings(draft: Draft, _request: ChatRequest) -> Draft:
 
 
 def _split_strings(draft: Draft, _request: ChatRequest) -> Draft:
-    """End the first string at a quote token in it, as engines do (vllm#44715): the rest becomes a key."""
+    """End the first string at a quote token in it, as some engines do (vllm#44715). The rest becomes a key."""
     return _change_arguments(draft, _split_string)
 
 
@@ -144,7 +144,7 @@ def _may_be_null(schema: dict[str, Any]) -> bool:
 
 
 def _keeps_null(schema: dict[str, Any]) -> bool:
-    """Return whether an engine keeps null: a union, a list of types or an enum has it, and not `nullable` alone."""
+    """Return whether an engine keeps null. A union, a list of types or an enum must contain it, not only `nullable`."""
     members = [one for key in ("anyOf", "oneOf") for one in schema.get(key, ()) if isinstance(one, dict)]
     kinds = [schema.get("type"), *(one.get("type") for one in members)]
     return None in schema.get("enum", ()) or any(kind == "null" or "null" in _to_list(kind) for kind in kinds)

@@ -21,7 +21,7 @@ _NAME = re.compile(
 _AFTER = re.compile(
     r"\b(?:in|at|for|to|from|about|named|called|of|on|with|near)\s+(?:the\s+|a\s+|an\s+)?([^\W\d][\w'\u2019-]*(?:\s[\w'\u2019-]+)?)"
 )
-_SAID = re.compile(
+_DICTATED = re.compile(
     r"\b(?:saying|says|telling \w+|which reads|with the text)[\s:,]+(?:that\s+)?(\S.{0,180}?)(?=[.!?\n]|$)"
 )
 _OPERATION = re.compile(r"\d\s*([-+*/×÷])\s*-?\d")  # noqa: RUF001 - the signs of arithmetic
@@ -100,7 +100,7 @@ class Hints:
     urls: list[str] = field(default_factory=list)
     phrases: list[str] = field(default_factory=list)
     expressions: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    dictated_texts: list[str] = field(default_factory=list)
 
     @property
     def topic(self) -> str:
@@ -125,7 +125,7 @@ def read_hints(text: str) -> Hints:
         urls=_remove_duplicates(_URL.findall(text)),
         phrases=_remove_duplicates([*_find_phrases(rest), *openers]),
         expressions=_remove_duplicates([found.strip() for found in _EXPRESSION.findall(rest)]),
-        said=[found.strip() for found in _SAID.findall(text)],
+        dictated_texts=[found.strip() for found in _DICTATED.findall(text)],
     )
 
 

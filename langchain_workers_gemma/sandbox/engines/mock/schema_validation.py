@@ -48,17 +48,17 @@ def _make_validator_class() -> Any:
     from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import ValidationError
 
-    def counted(check: Any) -> Any:
+    def add_step_count(check: Any) -> Any:
         def run(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
             spend_steps()
             yield from check(validator, value, instance, schema) or ()
 
         return run
 
-    def pattern(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    def check_pattern(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
         if validator.is_type(instance, "string") and not matches(instance, value):
             yield ValidationError(f"{instance!r} does not match {value!r}")
 
-    keywords = {name: counted(check) for name, check in Draft202012Validator.VALIDATORS.items()}
+    keywords = {name: add_step_count(check) for name, check in Draft202012Validator.VALIDATORS.items()}
     extend: Any = validators.extend
-    return extend(Draft202012Validator, validators={**keywords, "pattern": counted(pattern)})
+    return extend(Draft202012Validator, validators={**keywords, "pattern": add_step_count(check_pattern)})

@@ -41,7 +41,7 @@ def limit_completion(request: ChatRequest, draft: Draft) -> Completion:
         after_calls = budget.take(after_calls)
     if budget.is_exceeded and draft.calls and request.is_call_forced and not closing:
         raise ServiceError(
-            INVALID_DATA, "AiError: Invalid data: max_tokens is too small for the call that tool_choice asks for"
+            INVALID_DATA, "AiError: Invalid data: max_tokens is too small for the call that tool_choice requires"
         )
     reason = "tool_calls" if calls else "stop"
     if budget.is_exceeded:

@@ -36,7 +36,7 @@ def select_calls(
         chosen = _find_requested_tools(tools, conversation)
         if not chosen and choice == "required":
             chosen = [_choose_best_tool(tools, conversation)]
-    calls = [call for tool in chosen for call in _build_calls(tool, conversation, alone=len(chosen) == 1)]
+    calls = [call for tool in chosen for call in _build_calls(tool, conversation, is_only_tool=len(chosen) == 1)]
     return tuple(calls if request.parallel and choice in ("auto", "required") else calls[:1])
 
 
@@ -81,11 +81,11 @@ def _find_position(tool: Tool, text: str) -> int:
     return min(places, default=len(text))
 
 
-def _build_calls(tool: Tool, conversation: Conversation, *, alone: bool) -> list[tuple[str, dict[str, Any]]]:
+def _build_calls(tool: Tool, conversation: Conversation, *, is_only_tool: bool) -> list[tuple[str, dict[str, Any]]]:
     """Return one call, or one call for each value that the question lists for the tool's only required parameter."""
     parts = [conversation.question, *(result.text for result in conversation.results if not result.failed)]
     hints = read_hints("\n".join(parts) if conversation.results else conversation.question)
-    several = _find_several(tool, hints) if alone and not conversation.results else []
+    several = _find_several(tool, hints) if is_only_tool and not conversation.results else []
     if several:
         return [(tool.name, build_arguments(tool, read_hints(_keep_only(hints, value, several)))) for value in several]
     return [(tool.name, build_arguments(tool, hints))]

@@ -169,8 +169,8 @@ class ValueFiller:
 
     def _fill_free_object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return an object for a schema without properties. Its keys are the quoted keys in the prompt."""
-        asked = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
-        keys = [key for key in self.hints.quoted if asked and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
+        mentions_keys = re.search(r"\b(?:keys?|fields?|propert(?:y|ies)|json)\b", self.hints.text, re.IGNORECASE)
+        keys = [key for key in self.hints.quoted if mentions_keys and re.fullmatch(r"[A-Za-z_][\w-]{0,40}", key)]
         inner = schema.get("additionalProperties")
         shape = inner if isinstance(inner, Mapping) else {"type": "string"}
         self._used.update(("string", key) for key in keys)
@@ -300,7 +300,7 @@ _PREFERRED_HINTS: tuple[tuple[frozenset[str], _SelectHints], ...] = (
     (get_stems("date day"), lambda hints: hints.dates),
     (get_stems("time hour"), lambda hints: hints.times),
     (get_stems("expression formula equation"), lambda hints: hints.expressions),
-    (get_stems("body message content text note reminder announcement"), lambda hints: hints.said),
+    (get_stems("body message content text note reminder announcement"), lambda hints: hints.dictated_texts),
 )
 # The first of these whose words match a key replaces all other hints:
 _ONLY_HINTS: tuple[tuple[frozenset[str], _SelectHints], ...] = (
