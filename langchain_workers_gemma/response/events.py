@@ -48,7 +48,7 @@ class ToolCallDelta:
 
 @dataclass(slots=True)
 class GarbledCall:
-    """The arguments of a call are not those that the model wrote: the engine ended a string too early.
+    """A call whose arguments are not those that the model wrote, because the engine ended a string too early.
 
     Attributes:
         index: Which call of this reply it is, counted from 0.

@@ -310,6 +310,6 @@ def _set_words(fields: dict[str, Any], key: str, words: list[str] | None) -> Non
 
 
 def _make_word(words: list[str]) -> str:
-    """Return the words as one, or as a string if they turned out to be one in single quotes, with apostrophes."""
+    """Join words to a `Word`, or to a string if together they are one in single quotes that has apostrophes."""
     text = "".join(words).strip()
     return text[1:-1] if _WITH_APOSTROPHES.fullmatch(text) else Word(text)
