@@ -81,7 +81,7 @@ def is_truncated_json(text: str) -> bool:
     if not body or not _is_incomplete(body):
         return False
     try:
-        from_json(_replace_lenient_characters(body), allow_partial="trailing-strings")
+        from_json(_replace_lenient_characters(body), allow_partial=True)
     except ValueError:
         return False
     return True

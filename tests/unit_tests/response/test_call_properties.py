@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic_core import from_json
+from langchain_core.utils.json import parse_partial_json
 
 from tests.helpers.model_calls import get_tool_calls, summarize_message
 from tests.unit_tests.response.engine_recordings import (
@@ -190,7 +190,7 @@ def _truncate_call(name: str, arguments: dict[str, Any], length: int) -> tuple[s
     text = name + json.dumps(arguments)
     if length <= len(name):
         return (text[:length], {}) if length else None
-    return name, from_json(text[len(name) : length], allow_partial="trailing-strings")
+    return name, parse_partial_json(text[len(name) : length])
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

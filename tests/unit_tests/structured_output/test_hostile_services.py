@@ -35,6 +35,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "server, gemma 4": {"host": "openai_compatible", "base_url": URL, "model": "google/gemma-4-31b-it"},
     "cloudflare": {"model": GEMMA_4, "account_id": ACCOUNT_ID, "api_token": API_TOKEN},
 }
+pytestmark = pytest.mark.lowest
 for_each_host = pytest.mark.parametrize("host", HOSTS)
 for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
 Reply = Callable[[bool], httpx.Response]

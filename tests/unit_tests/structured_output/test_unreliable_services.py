@@ -47,6 +47,7 @@ SCHEMA = {
 }
 TOOL = {"type": "function", "function": {"name": "Person", "description": "A person.", "parameters": SCHEMA}}
 SCHEMA_KINDS: dict[str, Any] = {"pydantic": Person, "typed dict": Card, "json schema": SCHEMA, "tool": TOOL}
+pytestmark = pytest.mark.lowest
 for_each_kind = pytest.mark.parametrize("kind", SCHEMA_KINDS)
 for_each_call_method = pytest.mark.parametrize("call_method", CALL_METHODS)
 ADA = {"name": "Ada", "tags": ["x"]}
