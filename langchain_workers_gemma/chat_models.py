@@ -210,7 +210,8 @@ class ChatWorkersGemma(BatchMethods, ProfileMethods, ClientFields, BaseChatModel
             raise ValueError(f"model: {spec.id} returns embeddings; use WorkersGemmaEmbeddings.")
         check_sampling({name: getattr(self, name) for name in SAMPLING}, spec)
         merge_stops(self.stop, None)
-        self._resolve_profile()
+        if not isinstance(self.profile, ResolvedProfile):
+            self._resolve_profile()
         prepare(build_call_settings(self, None, {}), stream=False)  # fail now if each call would fail
         self._add_version("langchain-workers-gemma", __version__)  # shown in traces
         return self

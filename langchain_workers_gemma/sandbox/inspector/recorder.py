@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .views import format_log_line
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,6 +64,8 @@ class Recorder:
             exchange.end("cut")
             log.record_change(exchange)
             if ACCESS_LOG.isEnabledFor(logging.INFO):
+                from .views import format_log_line
+
                 ACCESS_LOG.info("%s", self._redactor(exchange).redact_text(format_log_line(exchange)))
 
 

@@ -1,4 +1,7 @@
-"""The routes of the inspector: the page, its files, the live feed, and changes of the sandbox's settings."""
+"""The routes of the inspector: the page, its files, the live feed, and changes of the sandbox's settings.
+
+What the page shows is imported with its first request, since most sandboxes run without an open page.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from .exchanges import Exchange, ExchangeLog
 from .guard import find_foreign_header
 from .recorder import Recorder
 from .redaction import Redactor, find_secrets
-from .settings import build_settings_view, choose_dialect
-from .views import build_detail_view, build_summary_view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -142,6 +143,8 @@ class Inspector:
     async def _iterate_messages(self) -> AsyncIterator[str]:
         import asyncio
 
+        from .views import build_summary_view
+
         with self.log.watch() as watcher:
             watcher.notify(None)
             while not watcher.closed:
@@ -161,6 +164,8 @@ class Inspector:
                     await asyncio.sleep(_FEED_INTERVAL)
 
     async def _serve_detail(self, request: Request) -> Response:
+        from .views import build_detail_view
+
         exchange = self.log.get(request.path_params["id"])
         if exchange is None:
             raise _RequestError(404, "This request is no longer stored.")
@@ -171,10 +176,13 @@ class Inspector:
         return await _respond_no_content(_request)
 
     async def _show_settings(self, _request: Request) -> Response:
+        from .settings import build_settings_view
+
         return _respond_json(build_settings_view(self._options, self._faults))
 
     async def _set_dialect(self, request: Request) -> Response:
         from .bodies import DialectBody
+        from .settings import choose_dialect
 
         body = await _read_body(request, DialectBody)
         try:
