@@ -15,7 +15,7 @@ from langchain_workers_gemma.client.call_settings import ChatModel, build_call_s
 from langchain_workers_gemma.client.connection import build_transport
 from langchain_workers_gemma.gateway import AIGateway
 from langchain_workers_gemma.request.planner import Preparation, prepare
-from langchain_workers_gemma.transport.driver import Driver, iterate_chain
+from langchain_workers_gemma.transport.driver import Driver, strip_frames
 
 _FOR_TRANSPORT = frozenset({"binding", "http_async_client", "http_client", "timeout"})  # they change no request
 _CACHED_ARGUMENTS = frozenset({
@@ -40,7 +40,7 @@ def prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any]
     try:
         return _prepare_call(chat, stop, kwargs, stream=stream)
     except ValueError as error:
-        raise _strip_frames(error)  # noqa: B904 - it is the same error
+        raise strip_frames(error)  # noqa: B904 - the same error, whose frames hold `default_headers`
 
 
 def _prepare_call(chat: ChatModel, stop: list[str] | None, kwargs: dict[str, Any], *, stream: bool) -> Preparation:
@@ -72,14 +72,7 @@ def get_driver(chat: ChatModel, timeout: float | httpx.Timeout | None) -> Driver
             return build_transport(chat, timeout)
         return get_cache(chat, "_drivers", _make_driver_cache).get(None, vars(chat), lambda: build_transport(chat))
     except ValueError as error:
-        raise _strip_frames(error)  # noqa: B904 - it is the same error
-
-
-def _strip_frames(error: ValueError) -> ValueError:
-    """Return an error without its frames, whose local variables hold `default_headers`, which can be credentials."""
-    for one in iterate_chain(error):
-        one.__traceback__ = None
-    return error
+        raise strip_frames(error)  # noqa: B904 - the same error, whose frames hold `default_headers`
 
 
 def _make_driver_cache() -> FieldCache[Driver]:

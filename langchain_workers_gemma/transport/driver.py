@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Generator, Iterator
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from langchain_workers_gemma.errors import WorkersGemmaError
 from langchain_workers_gemma.exchange.actions import (
@@ -28,6 +28,8 @@ from langchain_workers_gemma.exchange.actions import (
 from langchain_workers_gemma.exchange.request import Request
 from langchain_workers_gemma.response.builders import Piece
 from langchain_workers_gemma.transport.image_inlining import afetch_images, fetch_images
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 GRACE_TIMEOUT = 2.0
 """The maximum time in seconds that a complete response may take to end, including late usage reports."""
@@ -112,7 +114,7 @@ def run_flow(flow: Flow, connection: Connection) -> Generator[list[Piece]]:
         return
     except WorkersGemmaError as error:
         outcome = None
-        raise _strip_frames(error)  # noqa: B904 - it is the same error
+        raise strip_frames(error)  # noqa: B904 - it is the same error
     finally:
         try:
             flow.close()
@@ -154,7 +156,7 @@ class AsyncExchange:
         except WorkersGemmaError as error:
             outcome = None
             await self.aclose()
-            raise _strip_frames(error)  # noqa: B904 - it is the same error
+            raise strip_frames(error)  # noqa: B904 - it is the same error
         except BaseException:
             await self.aclose()
             raise
@@ -166,11 +168,11 @@ class AsyncExchange:
         await self._connection.close()
 
 
-def _strip_frames(error: WorkersGemmaError) -> WorkersGemmaError:
-    """Return an error without the data that may hold the token, since a server may repeat it.
+def strip_frames(error: _Error) -> _Error:
+    """Return an error without the data that may hold a credential.
 
-    These are the frames of this package, whose local variables hold the server's data, and contexts that no traceback
-    shows, but that Dask's `tblib` puts into pickles.
+    These are the frames of this package, whose local variables hold the caller's headers and the server's data, which
+    may repeat the token, and contexts that no traceback shows, but that Dask's `tblib` puts into pickles.
     """
     for one in iterate_chain(error):
         one.__traceback__ = None
